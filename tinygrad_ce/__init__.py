@@ -1,0 +1,1 @@
+"""A tiny reverse-mode autograd Tensor on NumPy."""
