@@ -1,1 +1,2 @@
 """A tiny reverse-mode autograd Tensor on NumPy."""
+from tinygrad_ce.engine.tensor import Tensor

@@ -1,0 +1,333 @@
+"""Functions composed from the table that are also methods of Tensor.
+
+They are stable by construction. A case distinction is a constant without a gradient, so that no
+smooth function is composed through a kink: with `side = -1 where x ≥ 0, else +1`,
+`e = exp(side·x)` never overflows and each branch is smooth to every order.
+"""
+
+# ruff: noqa: A001, A004
+
+from __future__ import annotations
+
+import builtins
+import itertools
+import math
+import string
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engine.graph import Node, composed, current
+from tinygrad_ce.engine.rule import leaf
+from tinygrad_ce.engine.table import (
+    amax,
+    argsort,
+    erfc,
+    exp,
+    float_power,
+    kept_shape,
+    log,
+    log1p,
+    norm,
+    power,
+    reshape,
+    sum,
+    tanh,
+    transpose,
+    where,
+)
+from tinygrad_ce.engine.table import clip as clip_to_numbers
+from tinygrad_ce.engine.table import einsum as explicit_einsum
+from tinygrad_ce.engine.table import prod as prod_of_last
+
+# --- constants of the computation -----------------------------------------------------------
+
+
+def value_of(x: Any) -> Any:
+    """The array (or, while tracing, the Symbol) of x: for constants that carry no gradient."""
+    if not isinstance(x, Node):
+        return x
+    tracer = current().tracer
+    return x.array if tracer is None else tracer.lift(x)
+
+
+def fixed(value: Any, like: Any) -> Any:
+    """`value` as an operand next to `like`, without a copy: nobody else may write to it."""
+    return leaf(value) if isinstance(like, Node) else value
+
+
+def branch(x: Any) -> tuple[Any, Any, Any]:
+    """(x ≥ 0), the same as 0 and 1, and e = exp(−|x|) with the smooth gradient of its branch."""
+    v = value_of(x)
+    at_least_zero = v >= 0
+    step = at_least_zero.astype(v.dtype)
+    side = fixed(1 - 2 * step, x)
+    return fixed(at_least_zero, x), fixed(step, x), exp(side * x)
+
+
+# --- the logistic family --------------------------------------------------------------------
+
+
+@composed("1 / (1 + e⁻ˣ)")
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)), to 4 ulp everywhere, with all its derivatives."""
+    at_least_zero, _, e = branch(x)
+    return where(at_least_zero, 1.0, e) / (e + 1.0)
+
+
+@composed("log(1 + eˣ)")
+def softplus(x: Any) -> Any:
+    """log(1 + exp(x)), without overflow."""
+    at_least_zero, _, e = branch(x)
+    return where(at_least_zero, x, 0.0) + log1p(e)
+
+
+@composed("−log(1 + e⁻ˣ)")
+def log_sigmoid(x: Any) -> Any:
+    """log(1 / (1 + exp(-x))) = -softplus(-x)."""
+    at_least_zero, _, e = branch(x)
+    return where(at_least_zero, 0.0, x) - log1p(e)
+
+
+@composed("max(x, 0)")
+def relu(x: Any) -> Any:
+    """x where x > 0, else 0; its slope at 0 is 0. A nan stays a nan."""
+    return where(x <= 0.0, 0.0, x)
+
+
+@composed("x · Φ(x)")
+def gelu(x: Any) -> Any:
+    """x·Φ(x) with Φ(x) = erfc(-x/√2)/2, exact in the left tail too."""
+    return x * erfc(x * -math.sqrt(0.5)) * 0.5
+
+
+@composed("x/2 · (1 + tanh(√(2/π)(x + 0.044715 x³)))")
+def gelu_tanh(x: Any) -> Any:
+    """The approximation of gelu through tanh."""
+    inner = (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)
+    return x * 0.5 * (tanh(inner) + 1.0)
+
+
+# --- softmax --------------------------------------------------------------------------------
+
+
+def _shifted(z: Any, axis: Any) -> tuple[Any, Any]:
+    """z − max z and max z, the maximum detached and finite, so that exp cannot overflow."""
+    top = amax(value_of(z), axis, True)
+    top = fixed(top, z)
+    return z - top, top
+
+
+@composed("eᶻ / Σ eᶻ")
+def softmax(z: Any, axis: int = -1) -> Any:
+    """exp(z) / Σ exp(z) along `axis`."""
+    e = exp(_shifted(z, axis)[0])
+    return e / sum(e, axis, True)
+
+
+@composed("z − log Σ eᶻ")
+def log_softmax(z: Any, axis: int = -1) -> Any:
+    """z - log Σ exp(z) along `axis`."""
+    shifted, _ = _shifted(z, axis)
+    return shifted - log(sum(exp(shifted), axis, True))
+
+
+@composed("log Σ eᶻ")
+def logsumexp(z: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """log Σ exp(z) over `axis`, with all of it -inf where all z are -inf."""
+    v = value_of(z)
+    top = amax(v, axis, True)
+    finite = where(abs(top) == math.inf, 0.0, top).astype(v.dtype)
+    total = sum(exp(z - fixed(finite, z)), axis, True)
+    empty = value_of(total) == 0
+    y = log(where(fixed(empty, z), 1.0, total)) + fixed(
+        where(empty, -math.inf, finite).astype(v.dtype), z
+    )
+    return y if keepdims else reshape(y, reduced_shape(z.shape, axis))
+
+
+# --- means and spreads ----------------------------------------------------------------------
+
+
+def reduced_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
+    """`shape` without the axes that are reduced."""
+    if axis is None:
+        return ()
+    axes = {a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
+    return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+
+def count(shape: tuple[int, ...], axis: Any) -> int:
+    """How many elements a reduction over `axis` takes together."""
+    return math.prod(shape) // max(math.prod(reduced_shape(shape, axis)), 1)
+
+
+@composed("1/n Σ x")
+def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Σ x / n over `axis`."""
+    return sum(x, axis, keepdims) / float(count(x.shape, axis))
+
+
+@composed("Σ (x − x̄)² / (n − c)")
+def var(x: Any, axis: Any = None, keepdims: bool = False, correction: float = 0) -> Any:
+    """Σ (x - mean)² / (n - correction) over `axis`."""
+    n = count(x.shape, axis)
+    d = x - sum(x, axis, True) / float(n)
+    return sum(d * d, axis, keepdims) / float(n - correction)
+
+
+@composed("√(Σ (x − x̄)² / (n − c))")
+def std(x: Any, axis: Any = None, keepdims: bool = False, correction: float = 0) -> Any:
+    """‖x - mean‖ / √(n - correction) over `axis`; its gradient is 0 where all x are equal."""
+    n = count(x.shape, axis)
+    d = x - sum(x, axis, True) / float(n)
+    return norm(d, axis, keepdims) / math.sqrt(n - correction)
+
+
+def prod(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+    """Π x over one axis, or over all elements."""
+    if axis is None:
+        y = prod_of_last(reshape(x, (-1,)))
+        return reshape(y, (1,) * len(x.shape)) if keepdims else y
+    axes = list(range(x.ndim))
+    axes.append(axes.pop(axis % x.ndim))
+    y = prod_of_last(transpose(x, tuple(axes)))
+    return reshape(y, kept_shape(x.shape, axis)) if keepdims else y
+
+
+# --- picking --------------------------------------------------------------------------------
+
+
+def along_axis(index: Any, axis: int) -> tuple[Any, ...]:
+    """The index (a tuple of arrays) that picks x[..., index, ...] along `axis`, elsewhere own."""
+    grids = []
+    for i, n in enumerate(index.shape):
+        shape = [1] * index.ndim
+        shape[i] = n
+        grids.append(np.arange(n).reshape(shape))
+    grids[axis % index.ndim] = index
+    return tuple(grids)
+
+
+def gather(x: Any, axis: int, index: Any) -> Any:
+    """y[i, j] = x[index[i, j], j] for axis 0; index has as many axes as x."""
+    return x[along_axis(index, axis)]
+
+
+def sort(x: Any, axis: int = -1, descending: bool = False) -> tuple[Any, Any]:
+    """Sorted values and the indices they come from; equal elements stay in their order."""
+    order = argsort(-x if descending else x, axis)
+    return gather(x, axis, order), order
+
+
+# --- einsum ---------------------------------------------------------------------------------
+
+
+def einsum(spec: str, *operands: Any) -> Any:
+    """Σ of products over the labels that the output lacks: `einsum("ij,jk->ik", a, b)`.
+
+    An implicit output, `...` and a label twice in one term (a diagonal) are allowed.
+
+    >>> import numpy as np
+    >>> print(einsum("ii->i", np.arange(9.0).reshape(3, 3)))
+    [0. 4. 8.]
+    """
+    spec = spec.replace(" ", "")
+    left, arrow, out = spec.partition("->")
+    terms = left.split(",")
+    if len(terms) != len(operands):
+        raise ValueError(f"einsum: {spec!r} has {len(terms)} terms for {len(operands)} operands")
+    free = [c for c in string.ascii_letters if c not in spec]
+    named = []
+    widest = ""
+    for term, x in zip(terms, operands):
+        plain = term.replace("...", "")
+        n = x.ndim - len(plain)
+        if n < 0 or (n and "..." not in term) or not (plain.isalpha() or not plain):
+            raise ValueError(f"einsum: term {term!r} of {spec!r} does not fit shape {x.shape}")
+        dots = "".join(free[:n][::-1]) if n else ""
+        widest = max(widest, dots, key=len)
+        named.append(term.replace("...", dots))
+    if not arrow:
+        labels = "".join(named)
+        once = sorted(c for c in set(labels) if labels.count(c) == 1 and c not in widest)
+        out = widest + "".join(once)
+    out = out.replace("...", widest)
+    picked = [_diagonal(term, x) for term, x in zip(named, operands)]
+    spec = ",".join(term for term, _ in picked) + "->" + out
+    return explicit_einsum(*(x for _, x in picked), spec=spec)
+
+
+def _diagonal(term: str, x: Any) -> tuple[str, Any]:
+    """Take diagonals until no label stands twice in the term."""
+    for label in term:
+        if term.count(label) > 1:
+            i, j = term.index(label), term.rindex(label)
+            if x.shape[i] != x.shape[j]:
+                raise ValueError(f"einsum: label {label!r} has sizes {x.shape[i]} and {x.shape[j]}")
+            rest = [a for a in range(x.ndim) if a not in (i, j)]
+            x = transpose(x, (i, j, *rest))
+            diagonal = np.arange(x.shape[0])
+            x = x[diagonal, diagonal]
+            return _diagonal(label + "".join(term[a] for a in rest), x)
+    return term, x
+
+
+# --- bounds, triangles, pieces --------------------------------------------------------------
+
+
+def clip(x: Any, low: Any = None, high: Any = None) -> Any:
+    """min(max(x, low), high); the gradient passes at the bounds. Bounds may be Tensors."""
+    if low is None and high is None:
+        raise ValueError("clip: give a lower bound, an upper bound or both")
+    if isinstance(low, (int, float, type(None))) and isinstance(high, (int, float, type(None))):
+        return clip_to_numbers(x, low, high)
+    if low is not None:
+        x = where(x < low, low, x)
+    return x if high is None else where(x > high, high, x)
+
+
+def tril(x: Any, diagonal: int = 0) -> Any:
+    """The lower triangle of the last two axes, 0 elsewhere."""
+    return where(np.tri(*x.shape[-2:], diagonal, dtype=bool), x, 0.0)
+
+
+def triu(x: Any, diagonal: int = 0) -> Any:
+    """The upper triangle of the last two axes, 0 elsewhere."""
+    return where(np.tri(*x.shape[-2:], diagonal - 1, dtype=bool), 0.0, x)
+
+
+def split(x: Any, sizes: int | list[int], axis: int = 0) -> tuple[Any, ...]:
+    """Pieces of the given sizes along `axis`; a number gives pieces of that size, the last less."""
+    n = x.shape[axis]
+    if isinstance(sizes, int):
+        if sizes < 1:
+            raise ValueError(f"split: pieces of size {sizes}; wanted at least 1")
+        sizes = [sizes] * (n // sizes) + ([n % sizes] if n % sizes else [])
+    if builtins.sum(sizes) != n:
+        raise ValueError(f"split: sizes {sizes} do not add up to {n}, the size of axis {axis}")
+    ends = list(itertools.accumulate(sizes))
+    return pieces(x, [0, *ends], axis)
+
+
+def split_like_numpy(x: Any, sections: Any, axis: int = 0) -> list[Any]:
+    """np.split: a number of equal pieces, or the places to cut at."""
+    n = x.shape[axis]
+    if isinstance(sections, int):
+        if n % sections:
+            raise ValueError(f"split: {n} elements do not divide into {sections} equal pieces")
+        return list(split(x, n // sections, axis))
+    return list(pieces(x, [0, *sections, n], axis))
+
+
+def pieces(x: Any, cuts: list[int], axis: int) -> tuple[Any, ...]:
+    """x[cuts[0]:cuts[1]], x[cuts[1]:cuts[2]], ... along `axis`."""
+    before = (slice(None),) * (axis % x.ndim)
+    return tuple(x[(*before, slice(a, b))] for a, b in itertools.pairwise(cuts))
+
+
+def pow(x: Any, exponent: Any) -> Any:
+    """x ** exponent, where the exponent is a number or a Tensor; 0 ** 0 = 1."""
+    if isinstance(exponent, (int, float)) and x.dtype.kind == "f":
+        return power(x, exponent)
+    return float_power(x, exponent)

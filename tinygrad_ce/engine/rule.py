@@ -1,0 +1,370 @@
+"""A NumPy function with its gradients: `rule`, and what a call of one does.
+
+    exp = rule(np.exp, lambda g, y: g * y)
+    mul = rule(operator.mul, lambda g, b: g * b, lambda g, a: g * a)
+
+There is one gradient per operand, `None` where none flows. A gradient names what it reads, and
+the engine hands it just that: `g` (the gradient of the output, always first), `y` (the output),
+an operand or a setting by its name in the forward function, `shape` (of the operand that the
+gradient is for), `shapes` (of all operands) or `i` (which operand it is for). So the signature of a gradient
+tells which values must still be what they were when the backward pass comes.
+
+What a call does depends on what it is fed: arrays give numbers, Tensors give a node of the
+graph, and while somebody traces, Tensors are first lifted to Symbols.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_ce.engine.graph import (
+    Frame,
+    Node,
+    calling_line,
+    current,
+    share_memory,
+    tick,
+)
+
+new = object.__new__
+EXTENSION = ("shape", "shapes", "i")
+Result: type[Node] = Node  # what operations return: engine/tensor.py sets it to Tensor
+
+
+class Gradient(NamedTuple):
+    """The gradient for one operand: the function, and where the values that it reads stand."""
+
+    function: Callable[..., Any]
+    pick: Callable[[Any], Any] | None  # from (y, operands, settings, shape, shapes, i); None: reads only g
+    single: bool  # pick gives one value, not a tuple of them
+    extended: bool  # reads shape, shapes or i
+    reads: tuple[int, ...]  # operand positions whose values are read; -1 is the output
+
+
+class Op:
+    """One operation: its name, how it is computed, and its gradients."""
+
+    __slots__ = ("defaults", "differentiable", "fixed", "forward", "gradients", "name", "names",
+                 "star", "stretches", "view")  # fmt: skip
+
+    def __init__(self, forward: Callable[..., Any], gradients: tuple[Any, ...], view: bool) -> None:
+        self.name: str = forward.__name__
+        self.forward = forward
+        self.view = view
+        self.names, self.defaults, self.star = signature(forward, len(gradients))
+        self.fixed = len(gradients) - self.star  # operands before the starred one
+        self.differentiable = any(gradients)
+        self.gradients = tuple(self.compile(i, fn) for i, fn in enumerate(gradients))
+        self.stretches = True  # operands may be broadcast: the chain rule sums them back
+
+    def compile(self, position: int, function: Callable[..., Any] | None) -> Gradient | None:
+        """Find where the values that `function` names stand."""
+        if function is None:
+            return None
+        values = ["y", *self.names, *EXTENSION]
+        names = list(inspect.signature(function).parameters)
+        unknown = [name for name in names[1:] if name not in values]
+        if names[0] != "g" or unknown:
+            raise TypeError(f"{self.name}: a gradient reads g, then any of {values}; got {names}")
+        where = [values.index(name) for name in names[1:]]
+        operands = self.fixed + self.star
+        return Gradient(
+            function,
+            itemgetter(*where) if where else None,
+            len(where) == 1,
+            any(name in EXTENSION for name in names[1:]),
+            tuple(index - 1 for index in where if index <= operands),
+        )
+
+    def gradient(self, position: int) -> Gradient | None:
+        """The gradient for the operand at `position` (starred operands share the last one)."""
+        return self.gradients[min(position, len(self.gradients) - 1)]
+
+    def values(self, output: Any, operands: list[Any], settings: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What gradients pick from: the output, the operands (starred ones as one), settings."""
+        if self.star:
+            operands = [*operands[: self.fixed], tuple(operands[self.fixed :])]
+        return (output, *operands, *settings)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def signature(forward: Callable[..., Any], operands: int) -> tuple[list[str], tuple[Any, ...], int]:
+    """Names of operands and settings, the settings' defaults, and whether operands are starred."""
+    if isinstance(forward, np.ufunc):
+        return [["x"], ["a", "b"]][forward.nin - 1], (), 0
+    parameters = list(inspect.signature(forward).parameters.values())
+    star = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return [p.name for p in parameters], tuple(p.default for p in parameters[operands:]), int(star)
+
+
+def rule(forward: Callable[..., Any], *gradients: Any, view: bool = False) -> Callable[..., Any]:
+    """The operation that computes `forward` and knows its gradients, as a plain function."""
+    op = Op(forward, gradients, view)
+    if op.star or op.defaults:
+        call = general(op)
+    else:
+        call = {1: unary, 2: binary}.get(len(gradients), general)(op)
+    call.__name__ = call.__qualname__ = op.name
+    call.__doc__ = forward.__doc__
+    call.op = op  # type: ignore[attr-defined]
+    return call
+
+
+def differentiable(*gradients: Any, view: bool = False) -> Callable[..., Callable[..., Any]]:
+    """`rule` as a decorator, for a forward that needs a body."""
+    return lambda forward: rule(forward, *gradients, view=view)
+
+
+def speaks_numpy(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function of ours be taken over by its arguments, as NumPy's are (NEP 18)."""
+
+    @functools.wraps(forward)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for x in args:
+            if type(x) is not np.ndarray and hasattr(type(x), "__array_function__"):
+                return x.__array_function__(call, (type(x),), args, kwargs)
+        return forward(*args, **kwargs)
+
+    return call
+
+
+def unary(op: Op) -> Callable[..., Any]:
+    """A call with one operand and no settings."""
+    forward, view = op.forward, op.view
+    op.stretches = False
+
+    def call(x: Any) -> Any:
+        if not isinstance(x, Node):
+            return forward(x)
+        frame = current()
+        try:
+            array = forward(x.array if frame.tracer is None else frame.tracer.lift(x))
+        except (ValueError, TypeError) as error:
+            raise explained(op, (x,), error) from None
+        y = result(op, (x,), (), array, x.requires_grad, frame)
+        if view:
+            share_memory(y, x)
+        return y
+
+    return call
+
+
+def binary(op: Op) -> Callable[..., Any]:
+    """A call with two operands and no settings."""
+    forward = op.forward
+
+    def call(a: Any, b: Any) -> Any:
+        if not isinstance(b, Node):
+            if not isinstance(a, Node):
+                return forward(a, b)
+            b = constant(b, a, op)
+        elif not isinstance(a, Node):
+            a = constant(a, b, op)
+        frame = current()
+        tracer = frame.tracer
+        try:
+            if tracer is None:
+                array = forward(a.array, b.array)
+            else:
+                array = forward(tracer.lift(a), tracer.lift(b))
+        except (ValueError, TypeError) as error:
+            raise explained(op, (a, b), error) from None
+        return result(op, (a, b), (), array, a.requires_grad or b.requires_grad, frame)
+
+    return call
+
+
+def general(op: Op) -> Callable[..., Any]:
+    """A call with any number of operands, starred ones among them, and settings."""
+    count, names, defaults = op.fixed, op.names, op.defaults
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if op.star:  # settings are keyword-only after *operands
+            first = count + 1
+            settings = tuple(kwargs.pop(n, d) for n, d in zip(names[first:], defaults))
+            if kwargs:
+                raise TypeError(f"{op.name}: unknown argument {next(iter(kwargs))!r}")
+            return apply(op, args, settings)
+        if kwargs:
+            args = (*args, *(kwargs.pop(n, d) for n, d in missing(op, len(args))))
+            if kwargs:
+                raise TypeError(f"{op.name}: unknown or repeated argument {next(iter(kwargs))!r}")
+        elif len(args) < len(names):
+            args = (*args, *defaults[len(args) - count :])
+        if len(args) != len(names):
+            raise TypeError(f"{op.name}({', '.join(names)}): got {len(args)} arguments")
+        return apply(op, args[:count], args[count:])
+
+    return call
+
+
+def missing(op: Op, given: int) -> list[tuple[str, Any]]:
+    """Names and defaults of the arguments after the `given` first ones."""
+    defaults = (inspect.Parameter.empty,) * op.fixed + op.defaults
+    return list(zip(op.names, defaults))[given:]
+
+
+def apply(op: Op, operands: tuple[Any, ...], settings: tuple[Any, ...]) -> Any:
+    """Run `op` on operands of any kind and number."""
+    like = next((x for x in operands if isinstance(x, Node)), None)
+    keywords = dict(zip(op.names[op.fixed + 1 :], settings)) if op.star else {}
+    if like is None:
+        return op.forward(*operands, **keywords) if op.star else op.forward(*operands, *settings)
+    nodes = tuple(x if isinstance(x, Node) else constant(x, like, op) for x in operands)
+    frame = current()
+    tracer = frame.tracer
+    arrays = [x.array for x in nodes] if tracer is None else [tracer.lift(x) for x in nodes]
+    try:
+        array = op.forward(*arrays, **keywords) if op.star else op.forward(*arrays, *settings)
+    except (ValueError, TypeError, IndexError) as error:
+        raise explained(op, nodes, error) from None
+    live = any(x.requires_grad for x in nodes) and array.dtype.kind == "f"
+    y = result(op, nodes, settings, array, live, frame)
+    if op.view and isinstance(array, np.ndarray) and np.may_share_memory(array, arrays[0]):
+        share_memory(y, nodes[0])
+    return y
+
+
+def result(
+    op: Op,
+    inputs: tuple[Node, ...],
+    settings: tuple[Any, ...],
+    array: Any,
+    live: bool,
+    frame: Frame,
+) -> Node:
+    """The node that holds `array`. It remembers where it came from only if a gradient can flow."""
+    y = new(Result)
+    y.array = array
+    y.op = op
+    y.memory = y.kept = None
+    if live and frame.record and op.differentiable:
+        y.requires_grad = True
+        y.inputs = inputs
+        y.settings = settings
+        y.scope = frame.scope
+        y.tick = tick()
+        if frame.lines:
+            y.line = calling_line()
+        return y
+    y.requires_grad = False
+    y.inputs = y.settings = ()
+    y.scope = None
+    y.tick = 0
+    y.cut = None
+    for x in inputs:
+        if x.requires_grad:
+            y.cut = op.name if frame.record else f"{op.name} under no_grad()"
+        elif x.cut and not y.cut:
+            y.cut = x.cut
+    return y
+
+
+def leaf(array: Any, requires_grad: bool = False) -> Any:
+    """A node that no operation made."""
+    y = new(Result)
+    y.array = array
+    y.op = y.memory = y.kept = y.cut = y.scope = None
+    y.inputs = y.settings = ()
+    y.requires_grad = requires_grad
+    y.tick = tick()
+    return y
+
+
+_constants: dict[tuple[float, Any], Node] = {}
+
+
+def constant(value: Any, like: Node, op: Op | None = None) -> Node:
+    """`value` as an operand next to `like`: Python numbers take its dtype, arrays are copied."""
+    kind = type(value)
+    if kind is float or kind is int or kind is bool:
+        array = like.array
+        key = (value, array.dtype if isinstance(array, np.ndarray) else type(array))
+        node = _constants.get(key)
+        if node is None:
+            dtype = np.result_type(array.dtype, value)
+            boxed = np.asarray(value, dtype)
+            node = leaf(boxed if isinstance(array, np.ndarray) else boxed[()])
+            if dtype.kind == "f" and value and len(_constants) < 1024:  # 0.0 == -0.0: never kept
+                _constants[key] = node
+        return node
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
+        return leaf(value.copy())
+    if isinstance(value, (list, tuple)):
+        return leaf(array_from(value))
+    if hasattr(value, "__array_function__") and current().tracer is not None:
+        return leaf(value)  # a Symbol
+    where = f"{op.name}: " if op else ""
+    got = f"an array of dtype {value.dtype}" if isinstance(value, np.ndarray) else kind.__name__
+    raise TypeError(
+        f"{where}got {got} next to a Tensor; wanted a Tensor, an array of numbers or a number"
+    )
+
+
+def array_from(data: Any, dtype: Any = None) -> np.ndarray:
+    """A new array of numbers from nested lists, a number or an array; Python floats are float32."""
+    if isinstance(data, Node):
+        data = data.array
+    try:
+        array = np.array(data, dtype=object if _holds_nodes(data) else None)
+    except ValueError:
+        raise ValueError(
+            f"tensor: the rows of {_short(data)} have different lengths; "
+            "a Tensor is rectangular: pad the rows or keep a list of Tensors"
+        ) from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"tensor: {_short(data)} has dtype {array.dtype}; a Tensor holds numbers: "
+            "floats, integers or booleans" + ("; stack(list) joins Tensors"
+            if array.dtype == object else "")
+        )  # fmt: skip
+    if dtype is None:
+        python_floats = array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic))
+        dtype = np.float32 if python_floats and not _holds_float64(data) else array.dtype
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "fiub":
+        raise TypeError(f"tensor: dtype {dtype} is not a dtype of numbers: float32, int64, bool")
+    return array.astype(dtype, copy=False)
+
+
+def _holds_nodes(data: Any) -> bool:
+    return isinstance(data, (list, tuple)) and any(isinstance(x, Node) for x in data)
+
+
+def _holds_float64(data: Any) -> bool:
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return isinstance(data, (np.ndarray, np.generic)) and data.dtype == np.float64
+
+
+def _short(data: Any) -> str:
+    text = repr(data)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def explained(op: Op, nodes: tuple[Node, ...], error: Exception) -> Exception:
+    """NumPy's complaint, with the operation's name and the shapes that arrived."""
+    shapes = [x.array.shape for x in nodes]
+    arrived = " and ".join(str(shape) for shape in shapes)
+    if op.name == "matmul" and all(shapes):
+        inner = shapes[0][-1], shapes[1][max(len(shapes[1]) - 2, 0)]
+        if inner[0] != inner[1]:
+            return ValueError(
+                f"matmul: {shapes[0]} @ {shapes[1]}: the inner sizes {inner[0]} and {inner[1]} "
+                "differ; (n, k) @ (k, m) gives (n, m). A transposed operand is x.mT"
+            )
+    if "broadcast" in str(error) and len(shapes) == 2:
+        return ValueError(
+            f"{op.name}: shapes {arrived} do not broadcast: from the right, sizes must be equal "
+            "or 1; x.unsqueeze(dim) adds a size of 1, x.reshape(...) changes the shape"
+        )
+    kind = next(k for k in (IndexError, TypeError, ValueError) if isinstance(error, k))
+    return kind(f"{op.name} on shape{'s' * (len(shapes) > 1)} {arrived}: {error}")

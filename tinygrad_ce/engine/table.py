@@ -1,0 +1,471 @@
+"""The calculus table: every primitive operation with its derivative.
+
+Read a line as in a book: the function, then for each operand the gradient of the loss with
+respect to it, given `g`, the gradient with respect to the output `y`. Broadcasting is undone by
+the chain rule, so a rule forgets it. Operations without a gradient (comparisons, argmax) stand at
+the end. Everything that is not here is composed from what is.
+
+Rules are fed arrays, Tensors or Symbols, so they use operators, functions of NumPy and functions
+of this table, never branch on values and never write in place.
+"""
+
+# The names of the table are NumPy's: sum, max, abs and pow hide Python's on purpose.
+# ruff: noqa: A001
+
+from __future__ import annotations
+
+import builtins
+import math
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from tinygrad_ce.engine.rule import differentiable, rule, speaks_numpy
+
+# --- arithmetic -----------------------------------------------------------------------------
+
+add = rule(operator.add, lambda g: g, lambda g: g)
+sub = rule(operator.sub, lambda g: g, lambda g: -g)
+mul = rule(operator.mul, lambda g, b: g * b, lambda g, a: g * a)
+div = rule(operator.truediv, lambda g, b: g / b, lambda g, y, b: -g * y / b)
+neg = rule(operator.neg, lambda g: -g)
+
+
+@differentiable(lambda g, x, exponent: g * exponent * power(x, exponent - 1) if exponent else g * 0)
+def power(x: Any, exponent: float) -> Any:
+    """x ** exponent for a Python number; 0 ** 0 = 1."""
+    if exponent == 2:
+        return np.square(x)
+    if exponent == 1:
+        return x * 1
+    if exponent == 0.5:
+        return np.sqrt(x)
+    return np.power(x, exponent)
+
+
+# 0 ** b: the factor b is 0 where b = 0, and log has a safe operand where 0 ** b is flat.
+float_power = rule(
+    operator.pow,
+    lambda g, a, b: g * b * where(b == 0, 1.0, a) ** (b - 1),
+    lambda g, y, a, b: g * y * log(where((a == 0) & (b >= 0), 1.0, a)),
+)
+
+# --- elementary functions -------------------------------------------------------------------
+
+exp = rule(np.exp, lambda g, y: g * y)
+log = rule(np.log, lambda g, x: g / x)
+log1p = rule(np.log1p, lambda g, x: g / (x + 1.0))
+expm1 = rule(np.expm1, lambda g, y: g * (y + 1.0))
+sqrt = rule(np.sqrt, lambda g, y: g / (y * 2.0))
+sin = rule(np.sin, lambda g, x: g * cos(x))
+cos = rule(np.cos, lambda g, x: -g * sin(x))
+tanh = rule(np.tanh, lambda g, y: g * (1.0 - y * y))
+
+_erfc = np.frompyfunc(math.erfc, 1, 1)
+
+
+@differentiable(lambda g, x: g * exp(-x * x) * (-2.0 / math.sqrt(math.pi)))
+def erfc(x: Any) -> Any:
+    """2/√π ∫ from x to ∞ of exp(−t²) dt."""
+    return _erfc(x).astype(x.dtype)
+
+
+# At the kinks: |x|' is 0 at 0, a step is flat, and equal operands share the gradient.
+abs = rule(np.abs, lambda g, x: g * sign(x))
+sign = rule(np.sign, lambda g: g * 0.0)
+floor = rule(np.floor, lambda g: g * 0.0)
+ceil = rule(np.ceil, lambda g: g * 0.0)
+round = rule(np.rint, lambda g: g * 0.0)
+maximum = rule(
+    np.maximum,
+    lambda g, a, b: where(a > b, g, where(a == b, g * 0.5, 0.0)),
+    lambda g, a, b: where(b > a, g, where(a == b, g * 0.5, 0.0)),
+)
+minimum = rule(
+    np.minimum,
+    lambda g, a, b: where(a < b, g, where(a == b, g * 0.5, 0.0)),
+    lambda g, a, b: where(b < a, g, where(a == b, g * 0.5, 0.0)),
+)
+
+
+@differentiable(lambda g, x, low, high: where(inside(x, low, high), g, 0.0))
+def clip(x: Any, low: float | None, high: float | None) -> Any:
+    """min(max(x, low), high) for Python numbers; the gradient passes at the bounds."""
+    return np.clip(x, low, high)
+
+
+def inside(x: Any, low: float | None, high: float | None) -> Any:
+    """low ≤ x ≤ high, where None is no bound."""
+    if low is None:
+        return x <= high
+    return x >= low if high is None else (x >= low) & (x <= high)
+
+
+# --- selection ------------------------------------------------------------------------------
+
+
+@differentiable(
+    None, lambda g, condition: where(condition, g, 0.0), lambda g, condition: where(condition, 0.0, g)
+)
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """a where the condition holds, b elsewhere."""
+    return np.where(condition, a, b)
+
+
+# --- sums and products ----------------------------------------------------------------------
+
+
+def kept(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
+    """`g` of a reduction over `axis`, with the reduced axes back as axes of size 1."""
+    return g if keepdims else g.reshape(kept_shape(shape, axis))
+
+
+def kept_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
+    """`shape` with 1 at the reduced axes."""
+    if axis is None:
+        return (1,) * len(shape)
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    reduced = {a % len(shape) for a in axes} if shape else set()
+    return tuple(1 if i in reduced else n for i, n in enumerate(shape))
+
+
+@differentiable(
+    lambda g, shape, axis, keepdims: broadcast_to(kept(g, shape, axis, keepdims), shape)
+)
+def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Σ x over `axis` (an int, a tuple, or None for all)."""
+    return np.add.reduce(x, axis=axis, keepdims=keepdims)
+
+
+def _extremum_gradient(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    shape = x.shape
+    at = astype(x == kept(y, shape, axis, keepdims), g.dtype)
+    return kept(g, shape, axis, keepdims) * at / sum(at, axis, True)
+
+
+@differentiable(_extremum_gradient)
+def amax(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The largest element over `axis`; equal ones share the gradient."""
+    return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
+
+
+@differentiable(_extremum_gradient)
+def amin(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The smallest element over `axis`; equal ones share the gradient."""
+    return np.minimum.reduce(x, axis=axis, keepdims=keepdims)
+
+
+@differentiable(lambda g, axis: flip(cumsum(flip(g, axis), axis), axis))
+def cumsum(x: Any, axis: int) -> Any:
+    """y[k] = Σ x[0..k] along `axis`."""
+    return np.add.accumulate(x, axis=axis)
+
+
+def _cumprod_gradient(g: Any, x: Any, axis: int) -> Any:
+    """∂y[k]/∂x[i] = Π over j ≤ k, j ≠ i of x[j] for i ≤ k: no division, so zeros are no case."""
+    n = x.shape[axis]
+    rows = reshape(moveaxis(x, axis, -1), (*other_axes(x.shape, axis), 1, n))
+    eye = np.eye(n, dtype=bool)
+    others = cumprod(where(eye, 1.0, rows), -1)
+    into = where(np.tri(n, dtype=bool).T, others, 0.0)
+    g = reshape(moveaxis(g, axis, -1), (*other_axes(x.shape, axis), 1, n))
+    return moveaxis(sum(g * into, -1), -1, axis)
+
+
+@differentiable(_cumprod_gradient)
+def cumprod(x: Any, axis: int) -> Any:
+    """y[k] = Π x[0..k] along `axis`."""
+    return np.multiply.accumulate(x, axis=axis)
+
+
+def other_axes(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """`shape` without `axis`."""
+    axis %= len(shape)
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def _prod_gradient(g: Any, x: Any) -> Any:
+    """∂y/∂x[i] = Π of the others = (Π before i)·(Π after i), for the last axis."""
+    ones = x[..., :1] * 0.0 + 1.0
+    before = concatenate(ones, cumprod(x, -1)[..., :-1], axis=-1)
+    after = concatenate(flip(cumprod(flip(x, -1), -1), -1)[..., 1:], ones, axis=-1)
+    return reshape(g, (*g.shape, 1)) * before * after
+
+
+@differentiable(_prod_gradient)
+def prod(x: Any) -> Any:
+    """Π x over the last axis."""
+    return np.multiply.reduce(x, axis=-1)
+
+
+@differentiable(
+    lambda g, y, x, axis, keepdims: (
+        x * (kept(g, x.shape, axis, keepdims) / nonzero_or_one(kept(y, x.shape, axis, keepdims)))
+    )
+)
+def norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """√(Σ x²) over `axis`; its gradient at 0 is 0."""
+    return np.sqrt(np.add.reduce(np.square(x), axis=axis, keepdims=keepdims))
+
+
+def nonzero_or_one(x: Any) -> Any:
+    """x, with 1 in the place of 0: something safe to divide by."""
+    return where(x == 0.0, 1.0, x)
+
+
+# --- matrix products ------------------------------------------------------------------------
+
+
+def _matmul_gradient_a(g: Any, a: Any, b: Any) -> Any:
+    if b.ndim == 1:  # g (..., m), b (k,) -> (..., m, k)
+        return g[..., None] * b
+    if a.ndim == 1:  # g (..., m), b (..., k, m) -> (..., k)
+        return matmul(b, g[..., None])[..., 0]
+    return matmul(g, b.mT)
+
+
+def _matmul_gradient_b(g: Any, a: Any, b: Any) -> Any:
+    if a.ndim == 1:  # a (k,), g (..., m) -> (..., k, m); b (k,) -> (k,)
+        return a * g if b.ndim == 1 else a[:, None] * g[..., None, :]
+    if b.ndim == 1:  # a (..., m, k), g (..., m) -> (..., k)
+        return matmul(a.mT, g[..., None])[..., 0]
+    if b.ndim == 2 and a.ndim > 2:  # one product over all leading axes
+        k, m = b.shape
+        return matmul(reshape(a, (-1, k)).mT, reshape(g, (-1, m)))
+    return matmul(a.mT, g)
+
+
+@differentiable(_matmul_gradient_a, _matmul_gradient_b)
+def matmul(a: Any, b: Any) -> Any:
+    """a @ b: (..., n, k), (..., k, m) -> (..., n, m); one-dimensional operands as in NumPy."""
+    if 1 <= a.ndim <= 2 and 1 <= b.ndim <= 2:
+        return np.dot(a, b)  # the same product, with half the overhead
+    return np.matmul(a, b)
+
+
+def _einsum_gradient(g: Any, operands: tuple[Any, ...], spec: str, i: int) -> Any:
+    """Swap operand i with the output; a label that only operand i has was summed: repeat g."""
+    terms, out = spec.split("->")[0].split(","), spec.split("->")[1]
+    others = [(t, x) for j, (t, x) in enumerate(zip(terms, operands)) if j != i]
+    here = {label for term in [out, *(t for t, _ in others)] for label in term}
+    found = "".join(label for label in terms[i] if label in here)
+    left = ",".join([out, *(t for t, _ in others)])
+    d = einsum(g, *(x for _, x in others), spec=f"{left}->{found}")
+    shape = operands[i].shape
+    kept = tuple(n if label in here else 1 for label, n in zip(terms[i], shape))
+    return broadcast_to(reshape(d, kept), shape)
+
+
+@differentiable(_einsum_gradient)
+def einsum(*operands: Any, spec: str = "") -> Any:
+    """Σ over the labels that the output lacks; `spec` is explicit, no label twice in a term."""
+    return np.einsum(spec, *operands, optimize=True)
+
+
+# --- shape ----------------------------------------------------------------------------------
+
+
+@differentiable(lambda g, shape: reshape(g, shape), view=True)
+def reshape(x: Any, new_shape: tuple[int, ...]) -> Any:
+    """The same elements in rows of another length."""
+    return x.reshape(new_shape)
+
+
+@differentiable(lambda g, axes: transpose(g, inverse(axes)), view=True)
+def transpose(x: Any, axes: tuple[int, ...]) -> Any:
+    """Axis i of the result is axis axes[i] of x."""
+    return x.transpose(axes)
+
+
+@differentiable(lambda g: g.mT, view=True)
+def mT(x: Any) -> Any:  # noqa: N802
+    """The last two axes exchanged."""
+    return x.mT
+
+
+def inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The permutation that undoes `axes`."""
+    n = len(axes)
+    return tuple(sorted(range(n), key=lambda i: axes[i] % n))
+
+
+def moveaxis(x: Any, source: int, destination: int) -> Any:
+    """x with one axis moved, the others in their order."""
+    axes = [i for i in range(x.ndim) if i != source % x.ndim]
+    axes.insert(destination % x.ndim, source % x.ndim)
+    return transpose(x, tuple(axes))
+
+
+@differentiable(lambda g: g, view=True)  # the chain rule sums over what was repeated
+def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
+    """x repeated (not copied) to `shape`."""
+    return np.broadcast_to(x, shape)
+
+
+@differentiable(lambda g: g)
+def copy(x: Any) -> Any:
+    """The same values in a new array."""
+    return x.copy()
+
+
+@differentiable(lambda g: g)  # the chain rule gives the gradient its tensor's dtype
+def astype(x: Any, dtype: Any) -> Any:
+    """The same values in another dtype."""
+    return x.astype(dtype)
+
+
+# --- indexing -------------------------------------------------------------------------------
+
+
+class Slot:
+    """Where an index array stands in an index: arrays are operands, the rest is a setting."""
+
+    def __repr__(self) -> str:
+        return "·"
+
+
+SLOT = Slot()
+
+
+def filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """`index` with the arrays back in their slots."""
+    rest = iter(arrays)
+    return tuple(next(rest) if part is SLOT else part for part in index)
+
+
+@differentiable(
+    lambda g, shape, arrays, index: scatter(g, *arrays, index=index, shape=shape), None, view=True
+)
+def getitem(x: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    """x[index]. An element taken twice gathers both gradients."""
+    return x[filled(index, arrays)]
+
+
+@differentiable(
+    lambda g, arrays, index: put(g, 0.0, *arrays, index=index),
+    lambda g, arrays, index: getitem(g, *arrays, index=index),
+    None,
+)
+@speaks_numpy
+def put(x: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    """x with `values` at `index`: what `x[index] = values` makes of x."""
+    y = x.copy()
+    y[filled(index, arrays)] = values
+    return y
+
+
+@differentiable(lambda g, arrays, index: getitem(g, *arrays, index=index), None)
+@speaks_numpy
+def scatter(x: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
+    """Zeros of `shape`, plus x at `index`: the transpose of getitem."""
+    y = np.zeros(shape, x.dtype)
+    at = filled(index, arrays)
+    if builtins.any(array.dtype != bool for array in arrays):
+        np.add.at(y, at, x)
+    else:
+        y[at] = x
+    return y
+
+
+def flip(x: Any, axis: int) -> Any:
+    """x backwards along `axis`."""
+    return x[(slice(None),) * (axis % x.ndim) + (slice(None, None, -1),)]
+
+
+def _part(g: Any, shapes: tuple[tuple[int, ...], ...], i: int, axis: int) -> Any:
+    """The piece of g that came from operand i."""
+    axis %= g.ndim
+    start = builtins.sum(shape[axis] for shape in shapes[:i])
+    return g[(slice(None),) * axis + (slice(start, start + shapes[i][axis]),)]
+
+
+@differentiable(_part)
+def concatenate(*xs: Any, axis: int = 0) -> Any:
+    """The arrays one after another along `axis`."""
+    return np.concatenate(xs, axis=axis)
+
+
+@differentiable(lambda g, i, axis: g[(slice(None),) * (axis % g.ndim) + (i,)])
+def stack(*xs: Any, axis: int = 0) -> Any:
+    """The arrays side by side along a new axis."""
+    return np.stack(xs, axis=axis)
+
+
+@differentiable(
+    lambda g, shape, widths: g[tuple(slice(w[0], w[0] + n) for w, n in zip(widths, shape))]
+)
+def pad(x: Any, widths: tuple[tuple[int, int], ...], value: float = 0.0) -> Any:
+    """x with `value` around it; widths are (before, after) for each axis."""
+    return np.pad(x, widths, constant_values=value)
+
+
+@differentiable(lambda g, shape, window, axes: overlap_add(g, shape, window, axes), view=True)
+def sliding_windows(x: Any, window: tuple[int, ...], axes: tuple[int, ...]) -> Any:
+    """Every window of the given sizes along `axes`; the windows' elements become the last axes."""
+    return sliding_window_view(x, window, axes)
+
+
+@differentiable(lambda g, window, axes: sliding_windows(g, window, axes))
+@speaks_numpy
+def overlap_add(
+    x: Any, full: tuple[int, ...], window: tuple[int, ...], axes: tuple[int, ...]
+) -> Any:
+    """Windows laid back where they were taken, overlaps added: the transpose of windows."""
+    y = np.zeros(full, x.dtype)
+    for offset in np.ndindex(*window):
+        part = [slice(None)] * len(full)
+        for axis, start in zip(axes, offset):
+            part[axis] = slice(start, start + x.shape[axis])
+        y[tuple(part)] += x[(..., *offset)]
+    return y
+
+
+# --- without a gradient ---------------------------------------------------------------------
+
+greater = rule(operator.gt, None, None)
+greater_equal = rule(operator.ge, None, None)
+less = rule(operator.lt, None, None)
+less_equal = rule(operator.le, None, None)
+equal = rule(operator.eq, None, None)
+not_equal = rule(operator.ne, None, None)
+logical_and = rule(operator.and_, None, None)
+logical_or = rule(operator.or_, None, None)
+logical_xor = rule(operator.xor, None, None)
+logical_not = rule(operator.invert, None)
+isnan = rule(np.isnan, None)
+isinf = rule(np.isinf, None)
+isfinite = rule(np.isfinite, None)
+mod = rule(operator.mod, lambda g: g, lambda g, a, b: -g * floor(a / b))
+floordiv = rule(operator.floordiv, lambda g: g * 0.0, lambda g: g * 0.0)
+
+
+@differentiable(None)
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+    """The index of the first largest element."""
+    return np.argmax(x, axis=axis, keepdims=keepdims)
+
+
+@differentiable(None)
+def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+    """The index of the first smallest element."""
+    return np.argmin(x, axis=axis, keepdims=keepdims)
+
+
+@differentiable(None)
+def argsort(x: Any, axis: int = -1) -> Any:
+    """The indices that sort x; equal elements stay in their order."""
+    return np.argsort(x, axis=axis, kind="stable")
+
+
+@differentiable(None)
+def all(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Whether all elements are true."""
+    return np.logical_and.reduce(x, axis=axis, keepdims=keepdims)
+
+
+@differentiable(None)
+def any(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Whether some element is true."""
+    return np.logical_or.reduce(x, axis=axis, keepdims=keepdims)

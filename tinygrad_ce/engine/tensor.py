@@ -1,0 +1,819 @@
+"""class Tensor: the operators and methods, one line each, over the functions of the engine."""
+
+# ruff: noqa: A002, A003
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_ce.engine import chain, functions, protocol, rule, table, write
+from tinygrad_ce.engine.graph import Node, is_floating, memory_of
+
+RETAIN = object()  # in `kept`: a gradient is wanted here, none has arrived yet
+
+
+class Extremum(NamedTuple):
+    """The values over one dimension, and the indices they come from."""
+
+    values: Tensor
+    indices: Tensor
+
+
+class Tensor(Node):
+    """An array of numbers that remembers how it was computed.
+
+    `Tensor(data)` is `tensor(data)`: data is copied; Python floats become float32, NumPy arrays
+    keep their dtype.
+
+    >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> y = (x * x).sum()
+    >>> y.backward()
+    >>> x.grad
+    tensor([2., 4., 6.])
+    """
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+    __array_priority__ = 1000
+
+    def __new__(cls, data: Any = (), dtype: Any = None, requires_grad: bool = False) -> Tensor:
+        array = rule.array_from(data, dtype)
+        check_can_require_grad(array, requires_grad)
+        node = rule.leaf(array, requires_grad)
+        if cls is Tensor:
+            return node  # type: ignore[no-any-return]
+        return as_subclass(node, cls)
+
+    # --- what it is -------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the dimensions."""
+        return self.array.shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy dtype of the elements."""
+        return self.array.dtype  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return self.array.ndim  # type: ignore[no-any-return]
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded operation made this tensor."""
+        return not self.inputs
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that backward() has added up here, or None."""
+        return None if self.kept is RETAIN else self.kept
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"grad: got {type(value).__name__}; wanted a Tensor or None")
+            if value.shape != self.shape or value.dtype != self.dtype:
+                raise ValueError(
+                    f"grad: got shape {value.shape} and dtype {value.dtype}; this tensor has shape "
+                    f"{self.shape} and dtype {self.dtype}"
+                )
+        self.kept = RETAIN if value is None and self.inputs and self.kept is not None else value
+
+    @property
+    def data(self) -> Tensor:
+        """A Tensor on the same memory that knows nothing of the graph."""
+        return self._alias(None)
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        array = value.array if isinstance(value, Tensor) else rule.array_from(value)
+        if array is self.array:
+            return
+        if array.shape != self.shape:
+            raise ValueError(f"data: got shape {array.shape}; this tensor has shape {self.shape}")
+        write.mark_written(self, "x.data = v")
+        self.array = array.astype(self.dtype, copy=True)
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802
+        """The dimensions in reverse order."""
+        if self.ndim == 2:
+            return table.mT(self)  # type: ignore[no-any-return]
+        return self.permute(tuple(range(self.ndim))[::-1])
+
+    @property
+    def mT(self) -> Tensor:  # noqa: N802
+        """The last two dimensions exchanged."""
+        if self.ndim < 2:
+            raise ValueError(f"mT: shape {self.shape} has no two dimensions to exchange")
+        return table.mT(self)  # type: ignore[no-any-return]
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the size of one dimension."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        """Number of dimensions."""
+        return self.ndim
+
+    def numel(self) -> int:
+        """Number of elements."""
+        return int(self.array.size)
+
+    def is_floating_point(self) -> bool:
+        """Whether the elements are floats, which can require a gradient."""
+        return is_floating(self.dtype)
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of a 0-d Tensor")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d Tensor; its number is t.item()")
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self.array == protocol.plain(value)).any())
+
+    def __repr__(self) -> str:
+        body = np.array2string(self.array, precision=4, separator=", ", prefix="tensor(")
+        parts = [body]
+        if self.dtype not in (np.dtype(np.float32), np.dtype(np.int64), np.dtype(bool)):
+            parts.append(f"dtype={self.dtype}")
+        if self.inputs:
+            parts.append(f"op={self.op.name}")
+        elif self.requires_grad:
+            parts.append("requires_grad=True")
+        return f"tensor({', '.join(parts)})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.numel() == 1 else format(str(self), spec)
+
+    # --- leaving the graph ------------------------------------------------------------------
+
+    def item(self) -> Any:
+        """The only element, as a Python number."""
+        if self.array.size != 1:
+            raise ValueError(
+                f"item: shape {self.shape} has {self.array.size} elements; wanted 1. "
+                "All of them are t.tolist()"
+            )
+        return self.array.item()
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers."""
+        return self.array.tolist()
+
+    def numpy(self) -> np.ndarray:
+        """A read-only view of the array; .copy() it to write."""
+        if self.requires_grad:
+            raise RuntimeError(
+                "numpy: this Tensor requires a gradient, and NumPy would lose it. "
+                "Write t.detach().numpy()"
+            )
+        view = np.asarray(self.array).view()
+        view.flags.writeable = False
+        return view
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self.requires_grad:
+            raise RuntimeError(
+                "np.asarray: this Tensor requires a gradient, and NumPy would lose it. "
+                "Write t.detach().numpy()"
+            )
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return protocol.array_ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return protocol.array_function(function, args, kwargs)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iub":
+            raise TypeError(f"index: got a Tensor of dtype {self.dtype}; wanted an integer")
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        if self.array.size != 1:
+            raise ValueError(
+                f"bool: a Tensor of shape {self.shape} has {self.array.size} truth values; "
+                "write (t > 0).any() or (t > 0).all()"
+            )
+        return bool(self.array)
+
+    def _alias(self, cut: str | None) -> Tensor:
+        y = rule.leaf(self.array)
+        y.cut = cut
+        if isinstance(self.array, np.ndarray):
+            y.memory = memory_of(self)
+        return y  # type: ignore[no-any-return]
+
+    def detach(self) -> Tensor:
+        """The same numbers, on the same memory, without a past."""
+        return self._alias("detach()" if self.requires_grad else self.cut)
+
+    def __copy__(self) -> Tensor:
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if self.inputs:
+            raise RuntimeError(
+                f"copy: only leaves can be copied, this tensor was made by {self.op.name}; "
+                "write t.clone() to stay in the graph, t.detach().clone() to leave it"
+            )
+        y = as_subclass(rule.leaf(np.array(self.array), self.requires_grad), type(self))
+        if self.grad is not None:
+            y.kept = self.grad.detach().clone()
+        memo[id(self)] = y
+        return y
+
+    def __reduce__(self) -> Any:
+        if self.inputs:
+            raise RuntimeError(f"pickle: only leaves; this tensor was made by {self.op.name}")
+        return type(self), (np.array(self.array), None, self.requires_grad)
+
+    # --- gradients --------------------------------------------------------------------------
+
+    def backward(
+        self,
+        gradient: Any = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+    ) -> None:
+        """Add ∂self/∂leaf to `.grad` of every leaf that requires a gradient.
+
+        `gradient` is ∂L/∂self, 1 for a scalar. The graph stays alive, so it can be drawn;
+        `retain_graph=False` frees it. With `create_graph` the gradients can be differentiated.
+        """
+        seed = chain.seed_for(self, gradient, create_graph)
+        arrived = chain.propagate({self: seed}, graph=create_graph)
+        chain.accumulate(arrived, create_graph)
+        if retain_graph is False:
+            chain.free(self)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Switch on (or off) that this leaf gathers a gradient."""
+        check_can_require_grad(self.array, requires_grad)
+        if self.inputs and not requires_grad:
+            raise RuntimeError(f"requires_grad_: made by {self.op.name}; write t.detach()")
+        if requires_grad and not self.requires_grad:
+            self.tick = chain.tick()
+        self.requires_grad = requires_grad
+        return self
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this tensor, though it is not a leaf, in `.grad`."""
+        if not self.requires_grad:
+            raise RuntimeError("retain_grad: this tensor does not require a gradient")
+        if self.inputs and self.kept is None:
+            self.kept = RETAIN
+
+    # --- operators --------------------------------------------------------------------------
+
+    __add__ = table.add
+    __sub__ = table.sub
+    __mul__ = table.mul
+    __truediv__ = table.div
+    __matmul__ = table.matmul
+    __mod__ = table.mod
+    __floordiv__ = table.floordiv
+    __neg__ = table.neg
+    __gt__ = table.greater
+    __ge__ = table.greater_equal
+    __lt__ = table.less
+    __le__ = table.less_equal
+    __and__ = table.logical_and
+    __or__ = table.logical_or
+    __xor__ = table.logical_xor
+    __invert__ = table.logical_not
+    __abs__ = table.abs
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __radd__(self, other: Any) -> Tensor:
+        return table.add(other, self)  # type: ignore[no-any-return]
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return table.sub(other, self)  # type: ignore[no-any-return]
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return table.mul(other, self)  # type: ignore[no-any-return]
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return table.div(other, self)  # type: ignore[no-any-return]
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return table.matmul(other, self)  # type: ignore[no-any-return]
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return table.mod(other, self)  # type: ignore[no-any-return]
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return table.floordiv(other, self)  # type: ignore[no-any-return]
+
+    def __rand__(self, other: Any) -> Tensor:
+        return table.logical_and(other, self)  # type: ignore[no-any-return]
+
+    def __ror__(self, other: Any) -> Tensor:
+        return table.logical_or(other, self)  # type: ignore[no-any-return]
+
+    def __rxor__(self, other: Any) -> Tensor:
+        return table.logical_xor(other, self)  # type: ignore[no-any-return]
+
+    def __pow__(self, other: Any) -> Tensor:
+        return functions.pow(self, other)  # type: ignore[no-any-return]
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return table.float_power(other, self)  # type: ignore[no-any-return]
+
+    def __eq__(self, other: object) -> Any:
+        if isinstance(other, OPERANDS):
+            return table.equal(self, other)
+        return NotImplemented
+
+    def __ne__(self, other: object) -> Any:
+        if isinstance(other, OPERANDS):
+            return table.not_equal(self, other)
+        return NotImplemented
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return write.update(self, table.add, other, "+=")  # type: ignore[return-value]
+
+    def __isub__(self, other: Any) -> Tensor:
+        return write.update(self, table.sub, other, "-=")  # type: ignore[return-value]
+
+    def __imul__(self, other: Any) -> Tensor:
+        return write.update(self, table.mul, other, "*=")  # type: ignore[return-value]
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return write.update(self, table.div, other, "/=")  # type: ignore[return-value]
+
+    def __ipow__(self, other: Any) -> Tensor:  # type: ignore[misc]
+        return write.update(self, functions.pow, other, "**=")  # type: ignore[return-value]
+
+    def __getitem__(self, index: Any) -> Tensor:
+        parts, arrays = index_parts(index)
+        return table.getitem(self, *arrays, index=parts)  # type: ignore[no-any-return]
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        parts, arrays = index_parts(index)
+        write.assign(self, arrays, parts, values)
+
+    # --- elementwise ------------------------------------------------------------------------
+
+    add, sub, mul, div, neg = table.add, table.sub, table.mul, table.div, table.neg
+    pow = functions.pow
+    exp, log, log1p, expm1, sqrt = table.exp, table.log, table.log1p, table.expm1, table.sqrt
+    sin, cos, tanh, abs, sign = table.sin, table.cos, table.tanh, table.abs, table.sign
+    floor, ceil, round = table.floor, table.ceil, table.round
+    maximum, minimum = table.maximum, table.minimum
+    isnan, isinf, isfinite = table.isnan, table.isinf, table.isfinite
+    eq, ne, gt, ge = table.equal, table.not_equal, table.greater, table.greater_equal
+    lt, le = table.less, table.less_equal
+    logical_and, logical_or = table.logical_and, table.logical_or
+    logical_not = table.logical_not
+    sigmoid, relu, softplus = functions.sigmoid, functions.relu, functions.softplus
+    clip = clamp = functions.clip
+
+    def square(self) -> Tensor:
+        """x²."""
+        return self * self
+
+    def reciprocal(self) -> Tensor:
+        """1/x."""
+        return 1.0 / self
+
+    def rsqrt(self) -> Tensor:
+        """1/√x."""
+        return 1.0 / self.sqrt()
+
+    def where(self, condition: Any, other: Any) -> Tensor:
+        """This where the condition holds, `other` elsewhere."""
+        return table.where(condition, self, other)  # type: ignore[no-any-return]
+
+    def masked_fill(self, mask: Any, value: float) -> Tensor:
+        """`value` where the mask is true."""
+        return table.where(mask, value, self)  # type: ignore[no-any-return]
+
+    # --- reductions -------------------------------------------------------------------------
+
+    def sum(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
+        """Σ x over `dim` (an int, a tuple, or None for all)."""
+        return table.sum(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+
+    def mean(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
+        """Σ x / n."""
+        return functions.mean(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+
+    def var(
+        self, dim: Any = None, keepdim: bool = False, *, correction: float = 1, **numpy: Any
+    ) -> Tensor:
+        """Σ (x - mean)² / (n - correction); correction is 1, as in PyTorch."""
+        return functions.var(self, *over(dim, keepdim, numpy), correction)  # type: ignore[no-any-return]
+
+    def std(
+        self, dim: Any = None, keepdim: bool = False, *, correction: float = 1, **numpy: Any
+    ) -> Tensor:
+        """√var; its gradient is 0 where all x are equal."""
+        return functions.std(self, *over(dim, keepdim, numpy), correction)  # type: ignore[no-any-return]
+
+    def amax(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
+        """The largest element; equal ones share the gradient."""
+        return table.amax(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+
+    def amin(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
+        """The smallest element; equal ones share the gradient."""
+        return table.amin(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+
+    def max(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Any:
+        """The largest element; with `dim`, values and indices, the gradient going to the index."""
+        return self._extremum(table.amax, table.argmax, *over(dim, keepdim, numpy))
+
+    def min(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Any:
+        """The smallest element; with `dim`, values and indices."""
+        return self._extremum(table.amin, table.argmin, *over(dim, keepdim, numpy))
+
+    def _extremum(self, all_of: Any, arg_of: Any, dim: int | None, keepdim: bool) -> Any:
+        if dim is None:
+            return all_of(self)
+        indices = arg_of(self, dim, True)
+        values = functions.gather(self, dim, indices)
+        if not keepdim:
+            values, indices = values.squeeze(dim), indices.squeeze(dim)
+        return Extremum(values, indices)
+
+    def argmax(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Tensor:
+        """The index of the first largest element."""
+        return table.argmax(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+
+    def argmin(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Tensor:
+        """The index of the first smallest element."""
+        return table.argmin(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+
+    def all(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
+        """Whether all elements are true."""
+        return table.all(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+
+    def any(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
+        """Whether some element is true."""
+        return table.any(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+
+    def prod(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Tensor:
+        """Π x."""
+        return functions.prod(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+
+    def cumsum(self, dim: int) -> Tensor:
+        """y[k] = Σ x[0..k]."""
+        return table.cumsum(self, dim)  # type: ignore[no-any-return]
+
+    def cumprod(self, dim: int) -> Tensor:
+        """y[k] = Π x[0..k]."""
+        return table.cumprod(self, dim)  # type: ignore[no-any-return]
+
+    def norm(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
+        """√(Σ x²); its gradient at 0 is 0."""
+        return table.norm(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+
+    def logsumexp(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
+        """log Σ exp(x)."""
+        return functions.logsumexp(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+
+    def softmax(self, dim: int) -> Tensor:
+        """exp(x) / Σ exp(x)."""
+        return functions.softmax(self, dim)  # type: ignore[no-any-return]
+
+    def log_softmax(self, dim: int) -> Tensor:
+        """x - log Σ exp(x)."""
+        return functions.log_softmax(self, dim)  # type: ignore[no-any-return]
+
+    # --- products ---------------------------------------------------------------------------
+
+    matmul = mm = bmm = table.matmul
+
+    def dot(self, other: Any) -> Tensor:
+        """Σ a·b of two vectors."""
+        return table.matmul(self, other)  # type: ignore[no-any-return]
+
+    def outer(self, other: Any) -> Tensor:
+        """y[i, j] = a[i]·b[j]."""
+        return self.reshape(-1, 1) * other.reshape(1, -1)
+
+    # --- shape ------------------------------------------------------------------------------
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The same elements in another shape; -1 stands for what is left."""
+        return table.reshape(self, sizes(shape))  # type: ignore[no-any-return]
+
+    view = reshape
+
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+        """The dimensions from `start_dim` to `end_dim` as one."""
+        if not self.ndim:
+            return self.reshape(1)
+        start, end = start_dim % self.ndim, end_dim % self.ndim
+        return self.reshape(*self.shape[:start], -1, *self.shape[end + 1 :])
+
+    def squeeze(self, dim: Any = None) -> Tensor:
+        """Without the dimensions of size 1, or without those of them in `dim`."""
+        dims = range(self.ndim) if dim is None else dim if isinstance(dim, tuple) else (dim,)
+        drop = {d % max(self.ndim, 1) for d in dims}
+        return self.reshape(*(n for i, n in enumerate(self.shape) if n != 1 or i not in drop))
+
+    def unsqueeze(self, dim: int) -> Tensor:
+        """With a dimension of size 1 at `dim`."""
+        place = dim + self.ndim + 1 if dim < 0 else dim
+        if not 0 <= place <= self.ndim:
+            raise IndexError(f"unsqueeze: dim {dim} of shape {self.shape}")
+        return self.reshape(*self.shape[:place], 1, *self.shape[place:])
+
+    def transpose(self, dim0: int, dim1: int) -> Tensor:
+        """Two dimensions exchanged."""
+        axes = list(range(self.ndim))
+        axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
+        return table.transpose(self, tuple(axes))  # type: ignore[no-any-return]
+
+    swapaxes = transpose
+
+    def t(self) -> Tensor:
+        """The transposed matrix."""
+        return self.T
+
+    def permute(self, *dims: Any) -> Tensor:
+        """Dimension i of the result is dimension dims[i] of this."""
+        return table.transpose(self, sizes(dims))  # type: ignore[no-any-return]
+
+    def moveaxis(self, source: int, destination: int) -> Tensor:
+        """One dimension moved, the others in their order."""
+        return table.moveaxis(self, source, destination)  # type: ignore[no-any-return]
+
+    def expand(self, *shape: Any) -> Tensor:
+        """Repeated, not copied, to `shape`; -1 keeps a size."""
+        wanted = sizes(shape)
+        own = (1,) * (len(wanted) - self.ndim) + self.shape
+        full = tuple(n if n != -1 else m for n, m in zip(wanted, own))
+        return table.broadcast_to(self, full)  # type: ignore[no-any-return]
+
+    def broadcast_to(self, shape: Any) -> Tensor:
+        """Repeated, not copied, to `shape`."""
+        return self.expand(*shape)
+
+    def repeat(self, *repeats: Any) -> Tensor:
+        """Copies of this laid side by side along each dimension."""
+        counts = sizes(repeats)
+        own = (1,) * (len(counts) - self.ndim) + self.shape
+        pairs = self.reshape(*(k for n in own for k in (1, n)))
+        full = tuple(k for r, n in zip(counts, own) for k in (r, n))
+        return pairs.expand(*full).reshape(*(r * n for r, n in zip(counts, own)))
+
+    def flip(self, *dims: Any) -> Tensor:
+        """Backwards along the dimensions."""
+        y = self
+        for d in sizes(dims):
+            y = table.flip(y, d)
+        return y
+
+    def split(self, size: int | list[int], dim: int = 0) -> tuple[Tensor, ...]:
+        """Pieces of the given size (or sizes) along `dim`."""
+        return functions.split(self, size, dim)
+
+    def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+        """At most `chunks` pieces of equal size, the last one smaller."""
+        return functions.split(self, -(-self.shape[dim] // chunks), dim)
+
+    def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
+        """The slices along `dim`."""
+        before = (slice(None),) * (dim % self.ndim)
+        return tuple(self[(*before, i)] for i in range(self.shape[dim]))
+
+    def gather(self, dim: int, index: Any) -> Tensor:
+        """y[i, j] = x[index[i, j], j] for dim 0."""
+        return functions.gather(self, dim, index)  # type: ignore[no-any-return]
+
+    def index_select(self, dim: int, index: Any) -> Tensor:
+        """The slices at `index` along `dim`."""
+        return self[(slice(None),) * (dim % self.ndim) + (index,)]
+
+    def masked_select(self, mask: Any) -> Tensor:
+        """The elements where the mask is true, in one row."""
+        return self[mask]
+
+    def sort(self, dim: int = -1, descending: bool = False) -> Extremum:
+        """Sorted values and the indices they come from."""
+        return Extremum(*functions.sort(self, dim, descending))
+
+    def argsort(self, dim: int = -1, descending: bool = False) -> Tensor:
+        """The indices that sort."""
+        return table.argsort(-self if descending else self, dim)  # type: ignore[no-any-return]
+
+    def topk(self, k: int, dim: int = -1) -> Extremum:
+        """The k largest values, largest first, and their indices."""
+        values, indices = functions.sort(self, dim, True)
+        first = (slice(None),) * (dim % self.ndim) + (slice(k),)
+        return Extremum(values[first], indices[first])
+
+    def tril(self, diagonal: int = 0) -> Tensor:
+        """The lower triangle."""
+        return functions.tril(self, diagonal)  # type: ignore[no-any-return]
+
+    def triu(self, diagonal: int = 0) -> Tensor:
+        """The upper triangle."""
+        return functions.triu(self, diagonal)  # type: ignore[no-any-return]
+
+    def diagonal(self) -> Tensor:
+        """The diagonal of a matrix."""
+        return functions.einsum("ii->i", self)  # type: ignore[no-any-return]
+
+    def nonzero(self) -> Tensor:
+        """(n, ndim): the indices of the elements that are not 0."""
+        return rule.leaf(np.argwhere(self.array))  # type: ignore[no-any-return]
+
+    def clone(self) -> Tensor:
+        """A copy that is part of the graph."""
+        return table.copy(self)  # type: ignore[no-any-return]
+
+    def contiguous(self) -> Tensor:
+        """This tensor: NumPy takes any layout."""
+        return self
+
+    # --- dtypes -----------------------------------------------------------------------------
+
+    def astype(self, dtype: Any) -> Tensor:
+        """The same values in another dtype."""
+        return self if self.dtype == dtype else table.astype(self, np.dtype(dtype))
+
+    def to(self, target: Any) -> Tensor:
+        """Another dtype; "cpu", where every Tensor lives, changes nothing."""
+        if isinstance(target, str) and target in ("cpu", "cuda", "mps"):
+            if target != "cpu":
+                raise ValueError(f"to: no device {target!r}; Tensors live in NumPy arrays, on the CPU")
+            return self
+        return self.astype(target.dtype if isinstance(target, Tensor) else target)
+
+    def cpu(self) -> Tensor:
+        """This tensor: it lives on the CPU."""
+        return self
+
+    def float(self) -> Tensor:
+        """As float32."""
+        return self.astype(np.float32)
+
+    def double(self) -> Tensor:
+        """As float64."""
+        return self.astype(np.float64)
+
+    def long(self) -> Tensor:
+        """As int64."""
+        return self.astype(np.int64)
+
+    def int(self) -> Tensor:
+        """As int32."""
+        return self.astype(np.int32)
+
+    def bool(self) -> Tensor:
+        """As booleans: x ≠ 0."""
+        return self.astype(np.bool_)
+
+    # --- in place ---------------------------------------------------------------------------
+
+    def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        """x += alpha·other."""
+        return self.__iadd__(other if alpha == 1 else other * alpha)
+
+    def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        """x -= alpha·other."""
+        return self.__isub__(other if alpha == 1 else other * alpha)
+
+    mul_, div_, pow_ = __imul__, __itruediv__, __ipow__
+
+    def copy_(self, other: Any) -> Tensor:
+        """x[...] = other."""
+        self[...] = other
+        return self
+
+    def fill_(self, value: Any) -> Tensor:
+        """x[...] = value."""
+        return self.copy_(value)
+
+    def zero_(self) -> Tensor:
+        """x[...] = 0."""
+        return self.copy_(0)
+
+    def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
+        """x = clip(x, min, max), in place."""
+        return self.copy_(np.clip(self.array, protocol.plain(min), protocol.plain(max)))
+
+    def normal_(self, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Tensor:
+        """Fill with draws from N(mean, std²)."""
+        source = generator_or_default(generator)
+        return self.copy_(source.normal(mean, std, self.shape, self.dtype))
+
+    def uniform_(self, low: Any = 0.0, high: Any = 1.0, *, generator: Any = None) -> Tensor:
+        """Fill with draws from the uniform distribution on [low, high)."""
+        source = generator_or_default(generator)
+        return self.copy_(source.uniform(low, high, self.shape, self.dtype))
+
+    def bernoulli_(self, p: Any = 0.5, *, generator: Any = None) -> Tensor:
+        """Fill with 1 with probability p, else 0."""
+        source = generator_or_default(generator)
+        return self.copy_(source.bernoulli(p, self.shape))
+
+
+rule.Result = Tensor
+
+OPERANDS = (Node, np.ndarray, np.generic, int, float, list, tuple)
+
+
+def generator_or_default(generator: Any) -> Any:
+    """The generator that was given, or the one that manual_seed() seeds."""
+    if generator is not None:
+        return generator
+    from tinygrad_ce.random import default_generator
+
+    return default_generator
+
+
+def as_subclass(node: Node, kind: type[Node]) -> Any:
+    """The leaf `node` as an instance of a subclass of Tensor."""
+    y = rule.new(kind)
+    for slot in ("array", "op", "inputs", "settings", "tick", "scope", "memory", "requires_grad",
+                 "kept", "cut"):  # fmt: skip
+        setattr(y, slot, getattr(node, slot))
+    return y
+
+
+def check_can_require_grad(array: Any, requires_grad: bool) -> None:
+    """Only floats can require a gradient."""
+    if requires_grad and array.dtype.kind != "f":
+        raise TypeError(
+            f"requires_grad: a tensor of dtype {array.dtype} has no derivative; "
+            "write floats (1.0 for 1) or t.float()"
+        )
+
+
+def over(dim: Any, keepdim: bool, numpy: dict[str, Any]) -> tuple[Any, bool]:
+    """(axis, keepdims) from PyTorch's names, or from NumPy's."""
+    if numpy:
+        dim = numpy.pop("axis", dim)
+        keepdim = numpy.pop("keepdims", keepdim)
+        if numpy:
+            raise TypeError(f"unknown argument {next(iter(numpy))!r}; wanted dim and keepdim")
+    return protocol.as_axis(dim), keepdim
+
+
+def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
+    """Sizes given one by one, or as one tuple or list."""
+    if len(args) == 1 and isinstance(args[0], (tuple, list)):
+        args = tuple(args[0])
+    return tuple(map(operator.index, args))
+
+
+def index_parts(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """An index as (settings with slots, the arrays for the slots)."""
+    if not isinstance(index, tuple):
+        index = (index,)
+    parts: list[Any] = []
+    arrays: list[Any] = []
+    for part in index:
+        if isinstance(part, (int, slice, type(None), type(Ellipsis))) and not isinstance(part, bool):
+            parts.append(part)
+        elif isinstance(part, np.integer):
+            parts.append(int(part))
+        else:
+            parts.append(table.SLOT)
+            arrays.append(index_array(part))
+    return tuple(parts), tuple(arrays)
+
+
+def index_array(part: Any) -> Any:
+    """An index that is an array: integers or booleans."""
+    array = part if isinstance(part, Node) else rule.leaf(np.array(part))
+    dtype = array.array.dtype
+    if array.array.size == 0 and dtype.kind == "f" and isinstance(part, (list, tuple)):
+        return rule.leaf(np.zeros(array.array.shape, np.int64))
+    if dtype.kind not in "iub":
+        raise IndexError(
+            f"index: got {type(part).__name__} of dtype {dtype}; wanted integers, booleans, "
+            "slices, None or ..."
+        )
+    return array

@@ -1,0 +1,156 @@
+"""In-place writes that the graph can trust.
+
+Every write goes through a Tensor. While recording, a tensor that is written becomes a new node:
+what it was is set aside (`node.was`), so earlier consumers still find it, and all recorded views
+of the same memory follow. A backward pass that would need an overwritten value raises instead of
+using the new one (`chain.refuse_overwritten`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engine import table
+from tinygrad_ce.engine.graph import Node, current, mark_written
+from tinygrad_ce.engine.rule import constant, leaf, new
+
+
+def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any) -> None:
+    """x[index] = values."""
+    values = values if isinstance(values, Node) else constant(values, x)
+
+    def write(target: Any) -> None:
+        target[table.filled(index, tuple(lifted(a) for a in arrays))] = lifted(values)
+
+    change(x, values, write, lambda old: table.put(old, values, *arrays, index=index), "x[...] = v")
+
+
+def update(x: Node, operation: Callable[..., Any], other: Any, name: str) -> Node:
+    """x = operation(x, other), written into the memory of x; gives x."""
+    other = other if isinstance(other, Node) else constant(other, x)
+
+    def write(target: Any) -> None:
+        change = operation(target, lifted(other))
+        if change.shape != target.shape or not np.can_cast(change.dtype, target.dtype, "same_kind"):
+            raise ValueError(
+                f"{name}: a result of shape {change.shape} and dtype {change.dtype} does not fit "
+                f"into a tensor of shape {target.shape} and dtype {target.dtype}; "
+                "write x = x + d for a new tensor"
+            )
+        target[...] = change
+
+    change(x, other, write, lambda old: operation(old, other), name)
+    return x
+
+
+def lifted(node: Any) -> Any:
+    """The array of a node, or its Symbol while somebody traces."""
+    if not isinstance(node, Node):
+        return node
+    tracer = current().tracer
+    return node.array if tracer is None else tracer.lift(node)
+
+
+def change(
+    x: Node,
+    operand: Node,
+    write: Callable[[Any], None],
+    redo: Callable[[Node], Node],
+    name: str,
+) -> None:
+    """Write into the memory of x; while recording, also move the graph along with `redo`."""
+    frame = current()
+    recorded = frame.record and (x.requires_grad or operand.requires_grad)
+    if recorded:
+        refuse_leaf(x, name)
+    if isinstance(x.array, np.generic):
+        x.array = np.array(x.array)  # a scalar result gets a place of its own
+    elif isinstance(x.array, np.ndarray) and not x.array.flags.writeable:
+        raise RuntimeError(
+            f"{name}: this tensor of shape {x.array.shape} repeats its elements (expand, windows) "
+            "and cannot be written; write into x.clone()"
+        )
+    group = aliases(x) if recorded else []
+    before = {node: aside(node) for node in group}
+    write(lifted(x))
+    mark_written(x, name)
+    if recorded:
+        follow(x, redo(before[x]), before)
+
+
+def refuse_leaf(x: Node, name: str) -> None:
+    """A leaf that requires a gradient must not be written while recording, nor a view of one."""
+    owner = x.memory.owner() if x.memory is not None else None
+    for node, what in ((x, "a leaf"), (owner, "a view of a leaf")):
+        if node is not None and node.requires_grad and not node.inputs and x.requires_grad:
+            raise RuntimeError(
+                f"{name}: this tensor is {what} that requires a gradient, so its value must stay. "
+                "To update a parameter write `with no_grad(): w -= lr * w.grad`; for a new value "
+                "write w = w - d"
+            )
+
+
+def aliases(x: Node) -> list[Node]:
+    """x and the recorded nodes that look at the same memory, its owner first."""
+    if x.memory is None:
+        return [x]
+    nodes = [x.memory.owner(), *(ref() for ref in x.memory.views)]
+    found = [node for node in nodes if node is not None]
+    return found if x in set(found) else [x]
+
+
+def aside(x: Node) -> Node:
+    """A node with the past of x and a copy of its numbers."""
+    old = new(type(x))
+    for slot in ("op", "inputs", "settings", "tick", "scope", "requires_grad"):
+        setattr(old, slot, getattr(x, slot))
+    old.cut = None if x.requires_grad else x.cut
+    old.array = x.array.copy()
+    old.memory = old.kept = None
+    if hasattr(x, "was"):
+        old.was = x.was
+    return old
+
+
+def follow(x: Node, changed: Node, before: dict[Node, Node]) -> None:
+    """Let x become `changed`, and everything that looks at the same memory what follows."""
+    owner = next(iter(before))
+    if x is not owner:
+        place = places(x.array, owner.array)
+        flat = table.reshape(before[owner], (-1,))
+        whole = table.put(flat, changed, place, index=(table.SLOT,))
+        rebind(owner, table.reshape(whole, owner.array.shape), before[owner])
+    else:
+        rebind(owner, changed, before[owner])
+    for view in before:
+        if view is not owner:
+            flat = table.reshape(table.copy(owner), (-1,))
+            place = places(view.array, owner.array)
+            rebind(view, table.getitem(flat, place, index=(table.SLOT,)), before[view])
+
+
+def rebind(x: Node, node: Node, before: Node) -> None:
+    """Give x the origin of `node`; its array, already written, stays where it is."""
+    for slot in ("op", "inputs", "settings", "tick", "scope", "requires_grad"):
+        setattr(x, slot, getattr(node, slot))
+    if not x.requires_grad:
+        x.cut = node.cut
+    x.was = before
+
+
+def places(view: np.ndarray, owner: np.ndarray) -> Node:
+    """For each element of `view`, its number among the elements of `owner`, by their addresses."""
+    address = addresses(owner).ravel()
+    order = np.argsort(address)
+    return leaf(order[np.searchsorted(address, addresses(view), sorter=order)])
+
+
+def addresses(array: np.ndarray) -> np.ndarray:
+    """Where each element lies in memory."""
+    where = np.array(array.__array_interface__["data"][0], dtype=np.int64)
+    for n, stride in zip(array.shape, array.strides):
+        where = where[..., None] + np.arange(n) * stride
+    return where
