@@ -1,0 +1,239 @@
+"""What is computed: the data, the first weights, and the ratios to reach.
+
+Everything is float32 and drawn from a fixed seed. Weights are `normal * sqrt(2 / fan_in)` with
+shape (inputs, outputs), biases are 0.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A workload in one framework, at its first step."""
+
+    step: Callable[[], float]
+    """Forward, backward and update, once; returns the loss."""
+    results: Callable[[], list[Array]]
+    """The parameters now, weights as (inputs, outputs); where nothing is updated, the gradient."""
+
+
+Build = Callable[[Any], Run]
+"""Turns the data of a workload (`Perceptron`, ...) into a `Run` that owns copies of it."""
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """Linear layers with ReLU between them, trained on batches in turn."""
+
+    layers: list[tuple[Array, Array]]
+    batches: list[tuple[Array, Array]]
+    learning_rate: float
+    momentum: float = 0.0
+
+
+@dataclass(frozen=True)
+class SoftmaxRegression:
+    """One matrix W without bias; the targets one-hot, and the same as class ids."""
+
+    W: Array
+    X: Array
+    onehot: Array
+    ids: Array
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Logits z and their targets y, 0 or 1."""
+
+    z: Array
+    y: Array
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Operations `x * a` and `x + b` in turn, from one element x."""
+
+    x: Array
+    a: float
+    b: float
+    operations: int
+
+
+def _layers(rng: np.random.Generator, *widths: int) -> list[tuple[Array, Array]]:
+    return [
+        (_weights(rng, inputs, outputs), np.zeros(outputs, np.float32))
+        for inputs, outputs in pairwise(widths)
+    ]
+
+
+def _weights(rng: np.random.Generator, inputs: int, outputs: int) -> Array:
+    return (rng.standard_normal((inputs, outputs)) * np.sqrt(2 / inputs)).astype(np.float32)
+
+
+def two_moons(points: int = 100) -> Perceptron:
+    """Two interleaved half circles with a little noise, told apart by an MLP 2-16-16-1.
+
+    ReLU, binary cross-entropy from logits (mean), full batch, SGD with rate 0.1.
+    """
+    rng = np.random.default_rng(1)
+    y = np.arange(points) % 2
+    angle = rng.uniform(0, np.pi, points)
+    upper = np.stack([np.cos(angle), np.sin(angle)], 1)
+    lower = np.stack([1 - np.cos(angle), 0.5 - np.sin(angle)], 1)
+    X = np.where(y[:, None] == 0, upper, lower) + rng.normal(0, 0.1, (points, 2))
+    batch = X.astype(np.float32), y[:, None].astype(np.float32)
+    return Perceptron(_layers(rng, 2, 16, 16, 1), [batch], learning_rate=0.1)
+
+
+def digits(batches: int = 56, size: int = 32) -> Perceptron:
+    """Ten noisy 8x8 patterns of pixels 0 to 16, divided by 16, told apart by an MLP 64-32-10.
+
+    ReLU, softmax cross-entropy from class ids (mean), batches of 32 in turn, SGD with rate 0.05
+    and momentum 0.9.
+    """
+    rng = np.random.default_rng(2)
+    patterns = rng.integers(0, 17, (10, 64))
+    ids = rng.integers(0, 10, (batches, size))
+    noisy = np.rint(patterns[ids] + rng.normal(0, 2, (batches, size, 64)))
+    images = (np.clip(noisy, 0, 16) / 16).astype(np.float32)
+    return Perceptron(
+        _layers(rng, 64, 32, 10), list(zip(images, ids)), learning_rate=0.05, momentum=0.9
+    )
+
+
+def images(batches: int = 8, size: int = 128) -> Perceptron:
+    """Random images of 784 pixels in [0, 1) with random classes, for an MLP 784-256-128-10.
+
+    ReLU, softmax cross-entropy from class ids (mean), batches of 128 in turn, Adam with rate 0.001.
+    """
+    rng = np.random.default_rng(3)
+    pixels = rng.random((batches, size, 784), np.float32)
+    ids = rng.integers(0, 10, (batches, size))
+    return Perceptron(_layers(rng, 784, 256, 128, 10), list(zip(pixels, ids)), learning_rate=1e-3)
+
+
+def softmax_regression(rows: int = 4096, columns: int = 784) -> SoftmaxRegression:
+    """Normal random rows with random classes out of 10, and one matrix without bias.
+
+    Logits `X @ W`, cross-entropy composed from one-hot targets (mean), full batch, SGD with rate
+    0.1.
+    """
+    rng = np.random.default_rng(4)
+    ids = rng.integers(0, 10, rows)
+    return SoftmaxRegression(
+        W=_weights(rng, columns, 10),
+        X=rng.standard_normal((rows, columns), np.float32),
+        onehot=np.eye(10, dtype=np.float32)[ids],
+        ids=ids,
+        learning_rate=0.1,
+    )
+
+
+def logits(size: int = 4_000_000) -> Logits:
+    """Normal random logits, targets by the toss of a coin.
+
+    The mean of max(z, 0) - z·y + log1p(exp(-|z|)) and its gradient to z; nothing is updated.
+    """
+    rng = np.random.default_rng(5)
+    return Logits(
+        z=rng.standard_normal(size, np.float32), y=rng.integers(0, 2, size).astype(np.float32)
+    )
+
+
+def chain(operations: int = 2000) -> Chain:
+    """One element x, on which `x * a` and `x + b` follow each other, and the gradient to it.
+
+    Factor and summand are Python floats that keep x near 1 and its gradient away from 0; nothing
+    is updated.
+    """
+    return Chain(x=np.array([0.5], np.float32), a=0.999, b=0.001, operations=operations)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A row of the table: `candidate` may take `at_most` times as long as `against`.
+
+    Without `at_most` the row is there for comparison only.
+    """
+
+    candidate: str
+    against: str
+    at_most: float | None = None
+    note: str = ""
+    """Said behind the workload's title; which other torch column the row shows, for example."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A name, what is done in words, the data, and the rows of the table."""
+
+    name: str
+    title: str
+    data: Callable[[], Any]
+    small: Callable[[], Any]
+    """The same with little data, for tests of agreement."""
+    goals: tuple[Goal, ...]
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload(
+            "W1",
+            "two moons, MLP 2-16-16-1, 100 points, SGD",
+            two_moons,
+            two_moons,
+            (Goal("tinygrad_ce", "torch", 0.40),),
+        ),
+        Workload(
+            "W2",
+            "digits, MLP 64-32-10, batch 32, momentum",
+            digits,
+            digits,
+            (Goal("tinygrad_ce", "torch", 0.50),),
+        ),
+        Workload(
+            "W3",
+            "images, MLP 784-256-128-10, batch 128, Adam",
+            images,
+            images,
+            (Goal("tinygrad_ce", "torch", 0.80),),
+        ),
+        Workload(
+            "W4",
+            "softmax regression, 4096 × 784",
+            softmax_regression,
+            lambda: softmax_regression(64, 20),
+            (
+                Goal("tinygrad_ce", "numpy", 1.05),
+                Goal("tinygrad_ce", "torch fused", note="torch's linear and fused loss"),
+            ),
+        ),
+        Workload(
+            "W5",
+            "binary cross-entropy, 4,000,000 logits",
+            logits,
+            lambda: logits(1000),
+            (
+                Goal("tinygrad_ce", "torch", 1.0),
+                Goal("tinygrad_ce", "torch fused", note="torch's fused loss"),
+            ),
+        ),
+        Workload(
+            "W6",
+            "chain of 2,000 scalar operations",
+            chain,
+            lambda: chain(200),
+            (Goal("tinygrad_ce", "torch", 0.26),),
+        ),
+    )
+}
