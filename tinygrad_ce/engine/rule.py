@@ -214,7 +214,9 @@ def missing(op: Op, given: int) -> list[tuple[str, Any]]:
 
 def apply(op: Op, operands: tuple[Any, ...], settings: tuple[Any, ...]) -> Any:
     """Run `op` on operands of any kind and number."""
-    like = next((x for x in operands if isinstance(x, Node)), None)
+    like = next((x for x in operands if isinstance(x, Node) and x.array.dtype.kind == "f"), None)
+    if like is None:
+        like = next((x for x in operands if isinstance(x, Node)), None)
     keywords = dict(zip(op.names[op.fixed + 1 :], settings)) if op.star else {}
     if like is None:
         return op.forward(*operands, **keywords) if op.star else op.forward(*operands, *settings)
