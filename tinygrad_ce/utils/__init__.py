@@ -1,0 +1,1 @@
+"""Helpers around training: data, the datasets and the loaders that cut them into batches."""
