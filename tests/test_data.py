@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tinygrad_ce
 from tinygrad_ce import random
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.random import Generator
@@ -367,3 +368,7 @@ def test_a_fraction_that_comes_to_nothing_warns():
         parts = random_split(range(3), [0.9, 0.1])
     assert [len(part) for part in parts] == [3, 0]
     assert caught[0].filename == __file__
+
+
+def test_the_module_is_reached_from_the_top():
+    assert tinygrad_ce.utils.data.DataLoader is DataLoader
