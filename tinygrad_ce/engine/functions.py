@@ -28,6 +28,7 @@ from tinygrad_ce.engine.table import (
     kept_shape,
     log,
     log1p,
+    masked,
     norm,
     power,
     reshape,
@@ -79,20 +80,20 @@ def sigmoid(x: Any) -> Any:
 def softplus(x: Any) -> Any:
     """log(1 + exp(x)), without overflow."""
     at_least_zero, _, e = branch(x)
-    return where(at_least_zero, x, 0.0) + log1p(e)
+    return masked(x, at_least_zero) + log1p(e)
 
 
 @composed("−log(1 + e⁻ˣ)")
 def log_sigmoid(x: Any) -> Any:
     """log(1 / (1 + exp(-x))) = -softplus(-x)."""
     at_least_zero, _, e = branch(x)
-    return where(at_least_zero, 0.0, x) - log1p(e)
+    return masked(x, ~at_least_zero) - log1p(e)
 
 
 @composed("max(x, 0)")
 def relu(x: Any) -> Any:
     """x where x > 0, else 0; its slope at 0 is 0. A nan stays a nan."""
-    return where(x <= 0.0, 0.0, x)
+    return masked(x, fixed(~(value_of(x) <= 0), x))
 
 
 @composed("x · Φ(x)")
@@ -159,6 +160,8 @@ def reduced_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
 
 def count(shape: tuple[int, ...], axis: Any) -> int:
     """How many elements a reduction over `axis` takes together."""
+    if axis is None:
+        return math.prod(shape)
     return math.prod(shape) // max(math.prod(reduced_shape(shape, axis)), 1)
 
 

@@ -355,7 +355,7 @@ def binary_cross_entropy_with_logits(
 def without_lost_infinity(z: Any, slope: Any) -> Any:
     """z, with 0 in the place of an infinite z that a slope of 0 is going to multiply."""
     v = value_of(z)
-    return where(fixed((value_of(slope) == 0) & np.isinf(v), z), 0.0, z)
+    return table.masked(z, fixed((value_of(slope) != 0) | np.isfinite(v), z))
 
 
 @composed("−1/N Σ y·log p + (1−y)·log(1−p)")
