@@ -1,0 +1,21 @@
+"""Derivatives as functions: gradients, products with the Jacobian, and checks of both."""
+
+from tinygrad_ce.autograd.check import GradcheckError, gradcheck, gradgradcheck, numerical_grad
+from tinygrad_ce.autograd.derivatives import grad, hessian, jacobian, jvp, vjp
+from tinygrad_ce.autograd.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+
+__all__ = [
+    "GradcheckError",
+    "enable_grad",
+    "grad",
+    "gradcheck",
+    "gradgradcheck",
+    "hessian",
+    "is_grad_enabled",
+    "jacobian",
+    "jvp",
+    "no_grad",
+    "numerical_grad",
+    "set_grad_enabled",
+    "vjp",
+]

@@ -1,0 +1,278 @@
+"""Making tensors: from data, from a rule, from the random stream."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engine.rule import array_from, leaf
+from tinygrad_ce.engine.tensor import Tensor, check_can_require_grad, generator_or_default, sizes
+
+
+def made(array: Any, dtype: Any, requires_grad: bool) -> Tensor:
+    """A leaf around an array that nobody else holds."""
+    if dtype is not None and array.dtype != dtype:
+        array = array.astype(dtype)
+    check_can_require_grad(array, requires_grad)
+    return leaf(array, requires_grad)  # type: ignore[no-any-return]
+
+
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A new Tensor from numbers, nested lists or an array, which is copied.
+
+    Lists of Python floats become float32, of integers int64; NumPy arrays keep their dtype.
+    Raises ValueError for ragged lists, TypeError for what are not numbers and for integers that
+    are to require a gradient.
+
+    >>> tensor([[1.0, 2.0], [3.0, 4.0]])
+    tensor([[1., 2.],
+            [3., 4.]])
+    """
+    return Tensor(data, dtype, requires_grad)
+
+
+def as_tensor(data: Any, dtype: Any = None) -> Tensor:
+    """`data` itself if it is a Tensor of this dtype, else a Tensor from a copy of it.
+
+    >>> as_tensor(np.ones(2))
+    tensor([1., 1.], dtype=float64)
+    """
+    if isinstance(data, Tensor):
+        return data if dtype is None else data.astype(dtype)
+    return Tensor(data, dtype)
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A Tensor from a copy of an array: later changes of the array do not reach the graph.
+
+    >>> from_numpy(np.arange(3))
+    tensor([0, 1, 2])
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: got {type(array).__name__}; wanted an ndarray, or tensor(...)")
+    return Tensor(array)
+
+
+def zeros(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+    """0 everywhere.
+
+    >>> zeros(2, 3).shape
+    (2, 3)
+    """
+    return made(np.zeros(sizes(size), dtype), None, requires_grad)
+
+
+def ones(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+    """1 everywhere.
+
+    >>> ones(3)
+    tensor([1., 1., 1.])
+    """
+    return made(np.ones(sizes(size), dtype), None, requires_grad)
+
+
+def empty(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+    """Room for numbers; what stands there is not defined.
+
+    >>> empty(2, 3).shape
+    (2, 3)
+    """
+    return made(np.empty(sizes(size), dtype), None, requires_grad)
+
+
+def full(size: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """The same number everywhere.
+
+    >>> full((2,), 7.0)
+    tensor([7., 7.])
+    """
+    value = array_from(fill_value, dtype)
+    shape = (size,) if isinstance(size, int) else tuple(size)
+    return made(np.full(shape, value), None, requires_grad)
+
+
+def eye(n: int, m: int | None = None, dtype: Any = np.float32) -> Tensor:
+    """The identity matrix.
+
+    >>> eye(2)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+    return made(np.eye(n, m, dtype=dtype), None, False)
+
+
+def arange(
+    start: float, end: float | None = None, step: float = 1, dtype: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """start, start + step, ... below end; integers give int64, floats float32.
+
+    >>> arange(3), arange(0.0, 1.0, 0.5)
+    (tensor([0, 1, 2]), tensor([0. , 0.5]))
+    """
+    if end is None:
+        start, end = 0, start
+    whole = all(isinstance(x, (int, np.integer)) for x in (start, end, step))
+    wanted = dtype or (np.int64 if whole else np.float32)
+    return made(np.arange(start, end, step), wanted, requires_grad)
+
+
+def linspace(
+    start: float, end: float, steps: int, dtype: Any = np.float32, requires_grad: bool = False
+) -> Tensor:
+    """`steps` numbers from start to end, evenly spaced, both included.
+
+    >>> linspace(0, 1, 3)
+    tensor([0. , 0.5, 1. ])
+    """
+    return made(np.linspace(start, end, steps, dtype=dtype), None, requires_grad)
+
+
+def zeros_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """0 in the shape and dtype of `input`.
+
+    >>> zeros_like(ones(2))
+    tensor([0., 0.])
+    """
+    return made(np.zeros(input.shape, dtype or input.dtype), None, requires_grad)
+
+
+def ones_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """1 in the shape and dtype of `input`.
+
+    >>> ones_like(zeros(2))
+    tensor([1., 1.])
+    """
+    return made(np.ones(input.shape, dtype or input.dtype), None, requires_grad)
+
+
+def full_like(input: Tensor, fill_value: Any, dtype: Any = None) -> Tensor:
+    """The same number in the shape and dtype of `input`.
+
+    >>> full_like(zeros(2), 3.0)
+    tensor([3., 3.])
+    """
+    return made(np.full(input.shape, fill_value, dtype or input.dtype), None, False)
+
+
+# --- random: PyTorch's numbers for the same seed ------------------------------------------------
+
+
+def rand(
+    *size: Any, generator: Any = None, dtype: Any = np.float32, requires_grad: bool = False
+) -> Tensor:
+    """Uniform on [0, 1).
+
+    >>> from tinygrad_ce import Generator
+    >>> rand(3, generator=Generator().manual_seed(2147483647))
+    tensor([0.7081, 0.3542, 0.1054])
+    """
+    source = generator_or_default(generator)
+    return made(source.rand(sizes(size), np.dtype(dtype)), None, requires_grad)
+
+
+def randn(
+    *size: Any, generator: Any = None, dtype: Any = np.float32, requires_grad: bool = False
+) -> Tensor:
+    """Normal, N(0, 1).
+
+    >>> from tinygrad_ce import Generator
+    >>> randn(3, generator=Generator().manual_seed(0))
+    tensor([ 1.541 , -0.2934, -2.1788])
+    """
+    source = generator_or_default(generator)
+    return made(source.randn(sizes(size), np.dtype(dtype)), None, requires_grad)
+
+
+def rand_like(input: Tensor, generator: Any = None) -> Tensor:
+    """Uniform on [0, 1), in the shape and dtype of `input`.
+
+    >>> rand_like(zeros(2, 3)).shape
+    (2, 3)
+    """
+    return rand(input.shape, generator=generator, dtype=input.dtype)
+
+
+def randn_like(input: Tensor, generator: Any = None) -> Tensor:
+    """Normal, in the shape and dtype of `input`.
+
+    >>> randn_like(zeros(2, 3)).shape
+    (2, 3)
+    """
+    return randn(input.shape, generator=generator, dtype=input.dtype)
+
+
+def randint(
+    low: int, high: Any = None, size: Any = None, generator: Any = None, dtype: Any = np.int64
+) -> Tensor:
+    """Integers from low up to high - 1: randint(10, (2,)) or randint(5, 10, (2,)).
+
+    >>> from tinygrad_ce import Generator
+    >>> randint(0, 10, (3,), generator=Generator().manual_seed(0))
+    tensor([4, 9, 3])
+    """
+    if size is None:
+        low, high, size = 0, low, high
+    if size is None:
+        raise TypeError("randint: no size; write randint(high, (2, 3)) or randint(low, high, (2, 3))")
+    shape = (size,) if isinstance(size, int) else tuple(size)
+    return made(generator_or_default(generator).randint(low, high, shape), dtype, False)
+
+
+def randperm(n: int, generator: Any = None) -> Tensor:
+    """0 ... n-1 in random order.
+
+    >>> from tinygrad_ce import Generator
+    >>> randperm(4, generator=Generator().manual_seed(0))
+    tensor([2, 0, 1, 3])
+    """
+    return made(generator_or_default(generator).randperm(n), None, False)
+
+
+def normal(mean: Any, std: Any, size: Any = None, generator: Any = None) -> Tensor:
+    """N(mean, std²): two numbers with a size, or Tensors of means and deviations.
+
+    >>> normal(0.0, 1.0, (2, 3)).shape
+    (2, 3)
+    """
+    source = generator_or_default(generator)
+    if size is not None:
+        shape = (size,) if isinstance(size, int) else tuple(size)
+        return made(source.normal(mean, std, shape, np.dtype(np.float32)), None, False)
+    arrays = [x.array if isinstance(x, Tensor) else np.float32(x) for x in (mean, std)]
+    shape = np.broadcast_shapes(*(x.shape for x in arrays))
+    draws = source.randn(shape, np.dtype(np.result_type(*arrays)))
+    return made(draws * arrays[1] + arrays[0], None, False)
+
+
+def bernoulli(input: Tensor, generator: Any = None) -> Tensor:
+    """1 with the probability that stands there, else 0.
+
+    >>> bernoulli(tensor([0.0, 1.0]))
+    tensor([0., 1.])
+    """
+    draws = generator_or_default(generator).bernoulli(input.array)
+    return made(draws, input.dtype, False)
+
+
+def multinomial(
+    input: Tensor, num_samples: int, replacement: bool = False, generator: Any = None
+) -> Tensor:
+    """Indices drawn with the probabilities in each row, which need not add up to 1.
+
+    >>> multinomial(tensor([0.0, 1.0, 0.0]), 1)
+    tensor([1])
+    """
+    draws = generator_or_default(generator).multinomial(input.array, num_samples, replacement)
+    return made(draws, None, False)
+
+
+def numel(input: Tensor) -> int:
+    """Number of elements.
+
+    >>> numel(zeros(2, 3))
+    6
+    """
+    return math.prod(input.shape)

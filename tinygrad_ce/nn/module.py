@@ -1,0 +1,368 @@
+"""Module: parameters, buffers and modules in a tree, found by looking at the attributes.
+
+A module is an ordinary object: what it holds is in its `__dict__`, in the order of assignment.
+A `Parameter` there is a parameter, a `Module` a child, and a Tensor that was announced by
+`register_buffer` a buffer. Calling a module opens a named scope, so pictures can fold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from tinygrad_ce.engine import rule, write
+from tinygrad_ce.engine.graph import call_in_scope
+from tinygrad_ce.engine.tensor import Tensor, as_subclass, check_can_require_grad
+
+M = TypeVar("M", bound="Module")
+
+
+class Parameter(Tensor):
+    """A Tensor that a Module trains: a leaf that requires a gradient, found by `parameters()`.
+
+    >>> Parameter([1.0, 2.0])
+    Parameter containing:
+    tensor([1., 2.], requires_grad=True)
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, data: Any = (), requires_grad: bool = True) -> Parameter:
+        array = rule.array_from(data)
+        check_can_require_grad(array, requires_grad)
+        return as_subclass(rule.leaf(array, requires_grad), cls)  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return "Parameter containing:\n" + super().__repr__()
+
+    def __reduce__(self) -> Any:
+        return type(self), (np.array(self.array), self.requires_grad)
+
+
+class LoadResult(NamedTuple):
+    """What `load_state_dict(strict=False)` did not find, and what it did not expect."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base class of layers and models: override `forward`.
+
+    >>> class Double(Module):
+    ...     def __init__(self):
+    ...         self.factor = Parameter([2.0])
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    >>> model = Double()
+    >>> model(Tensor([3.0]))
+    tensor([6.], op=mul)
+    >>> [name for name, _ in model.named_parameters()]
+    ['factor']
+    """
+
+    training: bool = True
+    formula: str = ""
+    _name: str = ""
+    _buffer_names: tuple[str, ...] = ()
+    _unsaved: tuple[str, ...] = ()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; every subclass has its own."""
+        raise TypeError(f"{type(self).__name__} has no forward(self, ...) method; write one")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        name = self._name or type(self).__name__
+        return call_in_scope(name, "module", self.formula, self.forward, args, kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Module):
+            value.__dict__["_name"] = name
+        elif isinstance(self.__dict__.get(name), Parameter) and isinstance(value, Tensor):
+            if not isinstance(value, Parameter):
+                raise TypeError(
+                    f"{name}: is a Parameter and would stop being trained; assign "
+                    "Parameter(value), or write with no_grad(): module.{name}.copy_(value)"
+                )
+        object.__setattr__(self, name, value)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Hold a Tensor that is saved with the module but not trained."""
+        if not (tensor is None or isinstance(tensor, Tensor)):
+            raise TypeError(f"register_buffer: {name} is a {type(tensor).__name__}; wanted a Tensor")
+        setattr(self, name, tensor)
+        self._buffer_names = (*self._buffer_names, name)
+        if not persistent:
+            self._unsaved = (*self._unsaved, name)
+
+    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+        """Hold a Parameter under `name`, or None for one that is switched off."""
+        setattr(self, name, parameter)
+
+    # --- the tree ---------------------------------------------------------------------------
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(name, module) for the modules held directly."""
+        for name, value in list(vars(self).items()):
+            if isinstance(value, Module):
+                yield name, value
+
+    def children(self) -> Iterator[Module]:
+        """The modules held directly."""
+        return (module for _, module in self.named_children())
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """(dotted name, module) for this module and all below, each module once."""
+        stack = [(prefix, self)]
+        seen: set[int] = set()
+        while stack:
+            name, module = stack.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            yield name, module
+            below = [(join(name, n), child) for n, child in module.named_children()]
+            stack.extend(reversed(below))
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below."""
+        return (module for _, module in self.named_modules())
+
+    def _named(
+        self, pick: Callable[[Module], list[tuple[str, Tensor]]], prefix: str
+    ) -> Iterator[tuple[str, Tensor]]:
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix):
+            for name, tensor in pick(module):
+                if id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    yield join(path, name), tensor
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """(dotted name, Parameter) for all parameters, a shared one once."""
+        return self._named(own_parameters, prefix)
+
+    def parameters(self) -> Iterator[Tensor]:
+        """All parameters."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """(dotted name, Tensor) for all buffers."""
+        return self._named(own_buffers, prefix)
+
+    def buffers(self) -> Iterator[Tensor]:
+        """All buffers."""
+        return (buffer for _, buffer in self.named_buffers())
+
+    def apply(self: M, function: Callable[[Module], Any]) -> M:
+        """Call `function` with every module, children first."""
+        for module in reversed(list(self.modules())):
+            function(module)
+        return self
+
+    # --- modes ------------------------------------------------------------------------------
+
+    def train(self: M, mode: bool = True) -> M:
+        """Switch to training: dropout drops, batch normalisation looks at the batch."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self: M) -> M:
+        """Switch to evaluation."""
+        return self.train(False)
+
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Let all parameters gather gradients, or none."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def to(self: M, dtype: Any) -> M:
+        """Change the dtype of all floating parameters and buffers, in place."""
+        if isinstance(dtype, str) and dtype == "cpu":
+            return self
+        wanted = np.dtype(dtype)
+        if wanted.kind != "f":
+            raise TypeError(f"to: dtype {wanted}; parameters are floats: float32 or float64")
+        for tensor in (*self.parameters(), *self.buffers()):
+            if tensor.is_floating_point() and tensor.dtype != wanted:
+                write.mark_written(tensor, f"to({wanted})")
+                tensor.array, tensor.kept = tensor.array.astype(wanted), None
+        return self
+
+    def float(self: M) -> M:
+        """All floating parameters and buffers as float32."""
+        return self.to(np.float32)
+
+    def double(self: M) -> M:
+        """All floating parameters and buffers as float64."""
+        return self.to(np.float64)
+
+    # --- saving -----------------------------------------------------------------------------
+
+    def _saved(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        for path, module in self.named_modules(prefix):
+            for name, tensor in own_parameters(module):
+                yield join(path, name), tensor
+            for name, tensor in own_buffers(module):
+                if name not in module._unsaved:
+                    yield join(path, name), tensor
+
+    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+        """Names and values of all parameters and buffers, on the same memory."""
+        return {name: tensor.detach() for name, tensor in self._saved(prefix)}
+
+    def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True) -> LoadResult:
+        """Copy values in by name: all of them, or none and an error.
+
+        Shapes must agree. Names must too, unless `strict` is False. Raises ValueError with every
+        difference found.
+        """
+        own = dict(self._saved())
+        missing = [name for name in own if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in own]
+        wrong = []
+        arrays = {}
+        for name in own.keys() & state_dict.keys():
+            array = rule.array_from(state_dict[name])
+            if array.shape != own[name].shape:
+                wrong.append(f"{name} has shape {array.shape}, the model {own[name].shape}")
+            elif array.dtype.kind != own[name].dtype.kind:
+                wrong.append(f"{name} has dtype {array.dtype}, the model {own[name].dtype}")
+            arrays[name] = array
+        if strict:
+            wrong = [
+                *(f"{name} is missing" for name in missing),
+                *(f"{name} is not in the model" for name in unexpected),
+                *sorted(wrong),
+            ]
+        if wrong:
+            raise ValueError("load_state_dict: nothing was loaded: " + "; ".join(wrong))
+        for name, array in arrays.items():
+            tensor = own[name]
+            tensor.array[...] = array
+            write.mark_written(tensor, "load_state_dict")
+        return LoadResult(missing, unexpected)
+
+    # --- printing ---------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """The settings of a layer, shown in its repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__}({self.extra_repr()}"]
+        for name, child in self.named_children():
+            below = repr(child).split("\n")
+            lines.append(f"  ({name}): " + "\n  ".join(below))
+        tail = ")" if len(lines) == 1 else "\n)"
+        own = [f"{name} {tuple(p.shape)}" for name, p in own_parameters(self)]
+        total = sum(p.numel() for p in self.parameters())
+        note = f"  # {', '.join([*own, f'{total:,} parameters'])}" if total else ""
+        if len(lines) == 1:
+            return lines[0] + tail + note
+        return lines[0] + note + "\n" + "\n".join(lines[1:]) + tail
+
+
+def join(path: str, name: str) -> str:
+    """A dotted name."""
+    return f"{path}.{name}" if path else name
+
+
+def own_parameters(module: Module) -> list[tuple[str, Tensor]]:
+    """The parameters that a module holds itself."""
+    return [(n, p) for n, p in vars(module).items() if isinstance(p, Parameter)]
+
+
+def own_buffers(module: Module) -> list[tuple[str, Tensor]]:
+    """The buffers that a module holds itself."""
+    pairs = ((name, getattr(module, name)) for name in module._buffer_names)
+    return [(name, tensor) for name, tensor in pairs if tensor is not None]
+
+
+class Sequential(Module):
+    """Modules one after another: f₃(f₂(f₁(x))).
+
+    >>> model = Sequential(Module(), Module())
+    >>> len(model)
+    2
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        named = modules[0].items() if len(modules) == 1 and isinstance(modules[0], dict) else (
+            (str(i), module) for i, module in enumerate(modules)
+        )  # fmt: skip
+        for name, module in named:
+            add_module(self, name, module)
+
+    def forward(self, x: Any) -> Any:
+        """Each module's output is the next one's input."""
+        for module in self.children():
+            x = module(x)
+        return x
+
+    def append(self, module: Module) -> Sequential:
+        """Add a module at the end."""
+        add_module(self, str(len(self)), module)
+        return self
+
+    def __len__(self) -> int:
+        return len(list(self.children()))
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __getitem__(self, index: int | slice) -> Any:
+        modules = list(self.children())
+        return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
+
+
+class ModuleList(Module):
+    """Modules in a list, found by `parameters()`; the user calls them.
+
+    >>> len(ModuleList([Module(), Module()]))
+    2
+    """
+
+    def __init__(self, modules: Any = ()) -> None:
+        for module in modules:
+            self.append(module)
+
+    def append(self, module: Module) -> ModuleList:
+        """Add a module at the end."""
+        add_module(self, str(len(self)), module)
+        return self
+
+    def extend(self, modules: Any) -> ModuleList:
+        """Add several modules at the end."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def __len__(self) -> int:
+        return len(list(self.children()))
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __getitem__(self, index: int | slice) -> Any:
+        modules = list(self.children())
+        return ModuleList(modules[index]) if isinstance(index, slice) else modules[index]
+
+
+def add_module(parent: Module, name: str, module: Any) -> None:
+    """Hold `module` under `name`; anything else is refused."""
+    if not isinstance(module, Module):
+        raise TypeError(
+            f"{type(parent).__name__}: item {name} is a {type(module).__name__}; wanted a Module "
+            "(nn.ReLU() for the function relu)"
+        )
+    setattr(parent, name, module)

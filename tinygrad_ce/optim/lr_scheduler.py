@@ -1,0 +1,132 @@
+"""Schedules for the learning rate: call `scheduler.step()` once after each epoch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tinygrad_ce.optim.optimizer import Optimizer
+
+
+class LRScheduler:
+    """Sets the learning rate of every group from its first one and the number of epochs.
+
+    A subclass says how: `rate(first, epoch)`.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"scheduler: got {type(optimizer).__name__}; wanted an optimiser")
+        self.optimizer = optimizer
+        self.base_lrs: list[float] = [group["lr"] for group in optimizer.param_groups]
+        self.last_epoch = 0
+
+    def rate(self, first: float, epoch: int) -> float:
+        """The learning rate after `epoch` steps of the schedule."""
+        raise TypeError(f"{type(self).__name__} has no rate(first, epoch) method")
+
+    def step(self) -> None:
+        """One epoch is over."""
+        self.last_epoch += 1
+        for group, first in zip(self.optimizer.param_groups, self.base_lrs):
+            group["lr"] = self.rate(first, self.last_epoch)
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rate of each group."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimiser."""
+        return {name: value for name, value in vars(self).items() if name != "optimizer"}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        unknown = state_dict.keys() - vars(self).keys()
+        if unknown or "optimizer" in state_dict:
+            raise ValueError(f"load_state_dict: {sorted(unknown)} does not belong to this schedule")
+        vars(self).update(state_dict)
+
+
+class StepLR(LRScheduler):
+    """lr₀·γ^⌊epoch/step_size⌋: times γ every `step_size` epochs."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        if step_size < 1:
+            raise ValueError(f"StepLR: step_size={step_size}; wanted at least 1")
+        super().__init__(optimizer)
+        self.step_size = step_size
+        self.gamma = gamma
+
+    def rate(self, first: float, epoch: int) -> float:
+        """lr₀·γ^⌊epoch/step_size⌋."""
+        return float(first * self.gamma ** (epoch // self.step_size))
+
+
+class CosineAnnealingLR(LRScheduler):
+    """η + (lr₀ - η)(1 + cos(π·epoch/T))/2: from lr₀ down to η = eta_min in T_max epochs."""
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
+        if T_max < 1:
+            raise ValueError(f"CosineAnnealingLR: T_max={T_max}; wanted at least 1")
+        super().__init__(optimizer)
+        self.T_max = T_max
+        self.eta_min = eta_min
+
+    def rate(self, first: float, epoch: int) -> float:
+        """η + (lr₀ - η)(1 + cos(π·epoch/T))/2."""
+        return self.eta_min + (first - self.eta_min) * (1 + math.cos(math.pi * epoch / self.T_max)) / 2
+
+
+class ReduceLROnPlateau:
+    """lr·factor when a metric has not improved for more than `patience` epochs.
+
+    Better means smaller (mode="min") or larger ("max") by the relative `threshold`.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"scheduler: got {type(optimizer).__name__}; wanted an optimiser")
+        if mode not in ("min", "max"):
+            raise ValueError(f'ReduceLROnPlateau: mode={mode!r}; wanted "min" or "max"')
+        if not 0.0 < factor < 1.0:
+            raise ValueError(f"ReduceLROnPlateau: factor={factor}; wanted between 0 and 1")
+        self.optimizer = optimizer
+        self.mode = mode
+        self.factor = factor
+        self.patience = patience
+        self.threshold = threshold
+        self.cooldown = cooldown
+        self.min_lr = min_lr
+        self.best = math.inf if mode == "min" else -math.inf
+        self.num_bad_epochs = 0
+        self.cooldown_counter = 0
+
+    def step(self, metrics: Any) -> None:
+        """One epoch is over, with this value of the metric."""
+        value = float(metrics)
+        margin = -self.threshold if self.mode == "min" else self.threshold
+        limit = self.best + abs(self.best) * margin if math.isfinite(self.best) else self.best
+        if value < limit if self.mode == "min" else value > limit:
+            self.best, self.num_bad_epochs = value, 0
+        else:
+            self.num_bad_epochs += 1
+        if self.cooldown_counter > 0:
+            self.cooldown_counter -= 1
+            self.num_bad_epochs = 0
+        if self.num_bad_epochs > self.patience:
+            for group in self.optimizer.param_groups:
+                group["lr"] = max(group["lr"] * self.factor, self.min_lr)
+            self.num_bad_epochs, self.cooldown_counter = 0, self.cooldown
+
+    get_last_lr = LRScheduler.get_last_lr
+    state_dict = LRScheduler.state_dict
+    load_state_dict = LRScheduler.load_state_dict

@@ -1,0 +1,259 @@
+"""Optimisers: what to subtract from the parameters, given their gradients.
+
+The numbers that a step reads and replaces (momentum, moments, step counts) live in Tensors, so
+that a traced step knows them; learning rates are read from the parameter group at each step.
+Formulas are written on arrays, in place: `w -= lr * g`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engine.functions import value_of
+from tinygrad_ce.engine.graph import mark_written, recording
+from tinygrad_ce.engine.rule import array_from, leaf
+from tinygrad_ce.engine.tensor import Tensor
+
+
+class Optimizer:
+    """What all optimisers share: groups of parameters with settings, and a state for each."""
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.state: dict[Tensor, dict[str, Tensor]] = {}
+        self.param_groups: list[dict[str, Any]] = []
+        if isinstance(params, Tensor):
+            raise TypeError("optimiser: got one Tensor; wanted a list: [w] or model.parameters()")
+        groups = list(params)
+        if not groups:
+            raise ValueError("optimiser: got no parameters; model.parameters() is empty")
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(group)
+
+    def add_param_group(self, group: dict[str, Any]) -> None:
+        """Add parameters with settings of their own: {"params": [...], "lr": 0.1}."""
+        params = group["params"]
+        params = [params] if isinstance(params, Tensor) else list(params)
+        known = {p for g in self.param_groups for p in g["params"]}
+        for p in params:
+            if not isinstance(p, Tensor):
+                raise TypeError(f"optimiser: a parameter is a {type(p).__name__}; wanted a Tensor")
+            if p.inputs or not p.requires_grad:
+                raise ValueError(
+                    f"optimiser: a parameter of shape {p.shape} is not a leaf that requires a "
+                    "gradient; create it with requires_grad=True, or as nn.Parameter"
+                )
+            if p in known:
+                raise ValueError(f"optimiser: a parameter of shape {p.shape} is given twice")
+            known.add(p)
+        unknown = group.keys() - self.defaults.keys() - {"params"}
+        if unknown:
+            raise TypeError(f"optimiser: unknown setting {sorted(unknown)[0]!r}")
+        settings = {**self.defaults, **group, "params": params}
+        self.check(settings)
+        self.param_groups.append(settings)
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Refuse settings that make no sense."""
+        for name in ("lr", "momentum", "weight_decay", "eps"):
+            value = group.get(name, 0.0)
+            if not isinstance(value, (int, float)) or not value >= 0.0:
+                raise ValueError(f"{type(self).__name__}: {name}={value!r}; wanted a number ≥ 0")
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.kept = None
+
+    def step(self) -> None:
+        """Take one step with every parameter that has a gradient."""
+        name = type(self).__name__ + ".step()"
+        with recording(False):
+            for group in self.param_groups:
+                for p in group["params"]:
+                    if p.kept is not None:
+                        self.update(p, value_of(p), value_of(p.kept), group)
+                        mark_written(p, name)
+
+    def update(self, p: Tensor, w: Any, g: Any, group: dict[str, Any]) -> None:
+        """Change the array `w` of the parameter `p` in place, given its gradient `g`."""
+        raise TypeError(f"{type(self).__name__} has no update method")
+
+    def state_of(self, p: Tensor, **shapes: Any) -> list[Any]:
+        """The arrays that this optimiser keeps for `p`, zeros of the given shapes at first."""
+        state = self.state.get(p)
+        if state is None:
+            state = {n: leaf(np.zeros(shape, p.array.dtype)) for n, shape in shapes.items()}
+            self.state[p] = state
+        return [value_of(tensor) for tensor in state.values()]
+
+    # --- saving -----------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """State and settings, with parameters numbered in their order."""
+        params = [p for group in self.param_groups for p in group["params"]]
+        number = {p: i for i, p in enumerate(params)}
+        return {
+            "state": {
+                number[p]: {name: tensor.detach().clone() for name, tensor in state.items()}
+                for p, state in self.state.items()
+            },
+            "param_groups": [
+                {**group, "params": [number[p] for p in group["params"]]}
+                for group in self.param_groups
+            ],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take state and settings over from `state_dict`: all of it, or none and an error."""
+        params = [p for group in self.param_groups for p in group["params"]]
+        groups = state_dict["param_groups"]
+        sizes = [len(group["params"]) for group in groups]
+        own = [len(group["params"]) for group in self.param_groups]
+        if sizes != own:
+            raise ValueError(
+                f"load_state_dict: groups of {sizes} parameters; this optimiser has {own}"
+            )
+        state: dict[Tensor, dict[str, Tensor]] = {}
+        for i, saved in state_dict["state"].items():
+            p = params[int(i)]
+            state[p] = {name: leaf(array_from(value)) for name, value in saved.items()}
+            for name, tensor in state[p].items():
+                if tensor.shape not in ((), p.shape):
+                    raise ValueError(
+                        f"load_state_dict: {name} of parameter {i} has shape {tensor.shape}, "
+                        f"the parameter {p.shape}"
+                    )
+        for group, saved in zip(self.param_groups, groups):
+            group.update({k: v for k, v in saved.items() if k != "params"})
+        self.state = state
+
+    def __repr__(self) -> str:
+        lines = []
+        for group in self.param_groups:
+            settings = ", ".join(f"{k}={v}" for k, v in group.items() if k != "params")
+            lines.append(f"{type(self).__name__}({len(group['params'])} parameters, {settings})")
+        return "\n".join(lines)
+
+
+class SGD(Optimizer):
+    """w -= lr·g; with momentum μ, v = μ·v + g and w -= lr·v; nesterov uses g + μ·v.
+
+    `weight_decay` λ adds λ·w to the gradient.
+
+    >>> w = Tensor([1.0], requires_grad=True)
+    >>> optimizer = SGD([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w
+    tensor([0.8], requires_grad=True)
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        if nesterov and not momentum:
+            raise ValueError("SGD: nesterov=True wants a momentum above 0")
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay,
+                    "nesterov": nesterov}  # fmt: skip
+        super().__init__(params, defaults)
+
+    def update(self, p: Tensor, w: Any, g: Any, group: dict[str, Any]) -> None:
+        """v = μ·v + g; w -= lr·v."""
+        if group["weight_decay"]:
+            g = g + group["weight_decay"] * w
+        momentum = group["momentum"]
+        if momentum:
+            (v,) = self.state_of(p, momentum_buffer=w.shape)
+            v *= momentum
+            v += g
+            g = g + momentum * v if group["nesterov"] else v
+        w -= group["lr"] * g
+
+
+class Adam(Optimizer):
+    """w -= lr·m̂/(√v̂ + ε), m and v the running means of g and g², hats undoing their start at 0.
+
+    m = β₁m + (1-β₁)g, v = β₂v + (1-β₂)g², m̂ = m/(1-β₁ᵗ), v̂ = v/(1-β₂ᵗ) (Kingma and Ba, 2015).
+    `weight_decay` λ adds λ·w to the gradient.
+
+    >>> w = Tensor([1.0], requires_grad=True)
+    >>> optimizer = Adam([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w
+    tensor([0.9], requires_grad=True)
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, defaults)
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Also 0 ≤ β < 1."""
+        super().check(group)
+        if len(group["betas"]) != 2 or not all(0.0 <= beta < 1.0 for beta in group["betas"]):
+            raise ValueError(f"Adam: betas={group['betas']}; wanted two numbers, 0 ≤ β < 1")
+
+    def update(self, p: Tensor, w: Any, g: Any, group: dict[str, Any]) -> None:
+        """One step for one parameter."""
+        if group["weight_decay"]:
+            g = self.decayed(w, g, group)
+        beta1, beta2 = group["betas"]
+        step, m, v = self.state_of(p, step=(), exp_avg=w.shape, exp_avg_sq=w.shape)
+        step += 1
+        m *= beta1
+        m += (1 - beta1) * g
+        v *= beta2
+        v += (1 - beta2) * (g * g)
+        rate = group["lr"] / (1 - beta1**step)
+        w -= rate * m / (np.sqrt(v / (1 - beta2**step)) + group["eps"])
+
+    def decayed(self, w: Any, g: Any, group: dict[str, Any]) -> Any:
+        """The gradient with λ·w."""
+        return g + group["weight_decay"] * w
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: first w -= lr·λ·w, then Adam (Loshchilov and Hutter, 2019).
+
+    >>> w = Tensor([1.0], requires_grad=True)
+    >>> optimizer = AdamW([w], lr=0.1, weight_decay=0.5)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w
+    tensor([0.85], requires_grad=True)
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+    def decayed(self, w: Any, g: Any, group: dict[str, Any]) -> Any:
+        """The gradient as it is; the weight a little smaller."""
+        w *= 1 - group["lr"] * group["weight_decay"]
+        return g
