@@ -424,4 +424,5 @@ def _windows(x: Any, window_shape: Any, axis: Any = None) -> Any:
 
 @implements(np.tile)
 def _tile(A: Any, reps: Any) -> Any:
-    return A.repeat(*((reps,) if isinstance(reps, int) else reps))
+    reps = (reps,) if isinstance(reps, int) else tuple(reps)
+    return A.repeat((1,) * (A.ndim - len(reps)) + reps)

@@ -52,7 +52,7 @@ def logsumexp(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
     >>> from tinygrad_ce import tensor
     >>> logsumexp(tensor([1000.0, 1000.0]))
-    tensor(1000.6931, op=reshape)
+    tensor(1000.6932)
     """
     return functions.logsumexp(input, dim, keepdim)
 
