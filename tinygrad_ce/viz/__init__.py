@@ -16,7 +16,7 @@ from typing import Any
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.cards import Card, Picture, read
 from tinygrad_ce.viz.dot import darkened, to_dot
-from tinygrad_ce.viz.engines import INSTALL, EngineMissing, render
+from tinygrad_ce.viz.engines import INSTALL, EngineMissingError, render
 
 __all__ = ["Drawing", "draw"]
 
@@ -75,10 +75,10 @@ class Drawing:
             return write_whole(path, source.encode())
         try:
             drawn = render(source, suffix[1:])
-        except EngineMissing:
+        except EngineMissingError:
             instead = write_whole(path.with_suffix(".dot"), source.encode())
             warnings.warn(
-                f"draw: nothing here can draw {path.name}, so {instead.name} was written; {INSTALL}",
+                f"draw: nothing here draws {path.name}, so {instead.name} was written; {INSTALL}",
                 stacklevel=2,
             )
             return instead
@@ -97,7 +97,7 @@ class Drawing:
         try:
             svg = render(self.source, "svg").decode()
             return f'<div style="overflow:auto">{svg[svg.index("<svg") :]}</div>'
-        except EngineMissing:
+        except EngineMissingError:
             advice = f"To see it drawn: {INSTALL}"
         except Exception as error:  # a display hook must not fail
             advice = str(error)
@@ -128,7 +128,9 @@ def gradient(card: Card) -> str:
 def write_whole(path: Path, content: bytes) -> Path:
     """Write a file completely, or leave what was there."""
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"save: the folder {str(path.parent)!r} does not exist; make it first")
+        raise FileNotFoundError(
+            f"save: the folder {str(path.parent)!r} does not exist; make it first"
+        )
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(content)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from tinygrad_ce.viz.labels import SYMBOLS, derivative_label, op_label
 from tinygrad_ce.viz.values import gradient_text, listed, number, shape_text, value_text
 
 FOLD_ABOVE = 300  # cards that a reader can still follow with every call open
+VIEWS = {"mT", "transpose", "reshape", "broadcast_to", "astype"}
 REFUSE_ABOVE = 1500  # cards that nobody looks at
 
 
@@ -37,8 +39,9 @@ class Card:
     added: int  # how many gradients are added up here
     tooltip: str
     cluster: int | None
-    formula: str = ""  # of a folded call
+    formula: str | None = None  # of a folded call
     operations: int = 1
+    spine: bool = False  # an operation on the way of the data, not beside it
 
 
 @dataclass
@@ -49,8 +52,8 @@ class Edge:
     target: str
     label: str
     flows: bool  # whether a gradient comes back
-    spine: bool  # from operation to operation
-    beside: bool  # the source is a leaf that stands next to its only consumer
+    spine: bool  # from an operation
+    beside: bool  # the source stands next to its only consumer
 
 
 @dataclass
@@ -92,13 +95,13 @@ class Use:
 def names_of(names: Any) -> dict[Node, str]:
     """The name of each tensor, from a dict such as `locals()`, from a module, or from both.
 
-    A dict's modules name their parameters and buffers; names that start with an underscore are
-    passed over, as are values that are no tensors.
+    A dict's modules name their parameters and buffers, after the module if there are several.
+    Names that start with an underscore are passed over, as are values that are no tensors.
     """
     found: dict[Node, str] = {}
     if names is None:
         return found
-    if hasattr(names, "named_parameters"):
+    if hasattr(type(names), "named_parameters"):
         names = {"": names}
     if not isinstance(names, Mapping):
         raise TypeError(
@@ -108,11 +111,15 @@ def names_of(names: Any) -> dict[Node, str]:
     for name, value in list(names.items()):
         if isinstance(value, Node) and not str(name).startswith("_"):
             found.setdefault(value, str(name))
-    for value in list(names.values()):
-        for method in ("named_parameters", "named_buffers"):
-            if hasattr(value, method) and not isinstance(value, type):
-                for name, tensor in getattr(value, method)():
-                    found.setdefault(tensor, name)
+    held = {
+        str(name): [*value.named_parameters(), *value.named_buffers()]
+        for name, value in list(names.items())
+        if hasattr(type(value), "named_parameters")
+    }
+    several = sum(map(bool, held.values())) > 1
+    for owner, tensors in held.items():
+        for name, tensor in tensors:
+            found.setdefault(tensor, f"{owner}.{name}" if several else name)
     return found
 
 
@@ -174,6 +181,25 @@ def common(scopes: list[Scope | None]) -> Scope | None:
     return first[-1] if first else None
 
 
+def sole_calls(operations: Iterable[Node]) -> dict[Scope, Scope]:
+    """Function calls that are all that a module call does, each with that module call.
+
+    A Linear that only calls `linear` is drawn as one cluster, not as two around the same cards.
+    """
+    inside: dict[Scope, set[Scope | None]] = {}
+    for scope in dict.fromkeys(node.scope for node in operations):
+        chain: list[Scope | None] = [*chain_of(scope), None]
+        for outer, inner in pairwise(chain):
+            if outer is not None:
+                inside.setdefault(outer, set()).add(inner)
+    sole: dict[Scope, Scope] = {}
+    for outer, contents in inside.items():
+        inner = next(iter(contents))
+        if outer.kind == "module" and len(contents) == 1 and inner and inner.kind == "function":
+            sole[inner] = outer
+    return sole
+
+
 def calls_to_fold(nodes: Iterable[Node]) -> dict[Scope, Scope]:
     """For each scope, the call that is folded with it: the outermost that calls no module."""
     chains = {scope: chain_of(scope) for scope in dict.fromkeys(node.scope for node in nodes)}
@@ -203,11 +229,16 @@ class Reader:
         self.used: dict[Node, list[Use]] = {}
         for use in self.uses:
             self.used.setdefault(use.source, []).append(use)
+        self.sole = sole_calls(self.operations)
+        self.formulas = {outer: inner.formula for inner, outer in self.sole.items()}
         self.front: dict[Node, Node] = {}
         self.call: dict[Node, Scope] = {}  # of a node that stands for a folded call
         self.size: dict[Node, int] = {}
+        self.beside: set[Node] = set()
         if fold or (fold is None and len(self.shown()) > FOLD_ABOVE):
             self.fold()
+        if not self.call:
+            self.beside = self.stand_beside()
 
     def fold(self) -> None:
         """Let the last operation of each call stand for all of the call."""
@@ -221,9 +252,18 @@ class Reader:
             self.front.update(dict.fromkeys(nodes, nodes[-1]))
         for leaf, uses in self.used.items():
             fronts = {self.front.get(use.target) for use in uses}
-            inside = None not in fronts and len(fronts) == 1
-            if not leaf.inputs and inside and self.role(leaf) != "input":
-                self.front[leaf] = self.front[uses[0].target]
+            (front,) = fronts if len(fronts) == 1 else (None,)
+            if front is not None and not leaf.inputs and self.belongs_to(leaf, front):
+                self.front[leaf] = front
+
+    def belongs_to(self, leaf: Node, front: Node) -> bool:
+        """Whether a leaf is a part of the folded call at `front`, not something it was given."""
+        role = self.role(leaf)
+        return role == "constant" or (role == "parameter" and self.role_of_call(front) == "module")
+
+    def role_of_call(self, front: Node) -> str:
+        """module or function."""
+        return "module" if self.call[front].kind == "module" else "function"
 
     def shown(self) -> list[Node]:
         """The nodes that have a card, operands before what is computed from them."""
@@ -244,7 +284,7 @@ class Reader:
         if node is self.root and node.inputs and node.array.size == 1:
             return "loss"
         if node in self.call:
-            return self.call[node].kind
+            return self.role_of_call(node)
         if node.inputs:
             return "step"
         if node.requires_grad:
@@ -282,8 +322,8 @@ class Reader:
         clusters = self.clusters(shown, picture)
         ids = {node: f"n{i}" for i, node in enumerate(shown)}
         for node in shown:
-            scope = self.place(node)
-            cluster = None if scope is None else clusters[scope]
+            around = self.open_calls(self.place(node))
+            cluster = clusters[around[-1]] if around else None
             picture.cards.append(self.card(node, ids[node], cluster, gradients.get(node)))
         picture.edges = self.edges(ids)
         return picture
@@ -292,14 +332,18 @@ class Reader:
         """Number the scopes in which cards stand, outer ones before inner ones."""
         numbers: dict[Scope, int] = {}
         for node in shown:
-            for depth, scope in enumerate(chain_of(self.place(node))):
+            outer = None
+            for depth, scope in enumerate(self.open_calls(self.place(node))):
                 if scope not in numbers:
                     numbers[scope] = len(numbers)
-                    outer = None if scope.outer is None else numbers[scope.outer]
-                    picture.clusters.append(
-                        Cluster(scope.name, scope.kind, scope.formula, outer, depth)
-                    )
+                    formula = scope.formula or self.formulas.get(scope, "")
+                    picture.clusters.append(Cluster(scope.name, scope.kind, formula, outer, depth))
+                outer = numbers[scope]
         return numbers
+
+    def open_calls(self, scope: Scope | None) -> list[Scope]:
+        """The calls around a card that have a cluster, outermost first."""
+        return [call for call in chain_of(scope) if call not in self.sole]
 
     def card(self, node: Node, id: str, cluster: int | None, g: np.ndarray | None) -> Card:
         """The texts on the card of one node."""
@@ -307,7 +351,7 @@ class Reader:
         op = call.name if call else self.header(node)
         name = self.names.get(node, "")
         if not op and not name:
-            name = node.cut or (SYMBOLS.get(node.op.name, node.op.name) if node.op else role)
+            name = self.origin(node) or role
         shape = shape_text(array)
         lines = [f"{name or op}: {shape} {array.dtype}", listed(array)]
         if g is not None:
@@ -315,11 +359,20 @@ class Reader:
         uses = self.used.get(node, [])
         added = sum(use.flows for use in uses)
         card = Card(id, role, op, name, shape, value_text(array), "", added, "", cluster)
-        card.gradient = gradient_text(g) if node.requires_grad else ""
+        card.gradient = gradient_text(g) if node.requires_grad or node is self.root else ""
         card.tooltip = "\n".join(lines)
+        card.spine = bool(node.inputs) and node not in self.beside
         if call:
-            card.formula, card.operations = call.formula, self.size[node]
+            card.formula = call.formula or self.formulas.get(call, "")
+            card.operations = self.size[node]
         return card
+
+    def origin(self, node: Node) -> str:
+        """Where the numbers of a nameless leaf come from, if that is known."""
+        if node.op is None:
+            return node.cut or ""
+        under = " under no_grad()" if node.cut == f"{node.op.name} under no_grad()" else ""
+        return SYMBOLS.get(node.op.name, node.op.name) + under
 
     def header(self, node: Node) -> str:
         """The operation of a node with its constants, "" for a leaf."""
@@ -342,13 +395,14 @@ class Reader:
             if source is not target and source in ids:
                 single = source not in self.call and target not in self.call
                 groups.setdefault((source, target, use.position * single), []).append(use)
-        beside = self.leaves_beside()
         edges = []
         for (source, target, _), uses in groups.items():
             flowing = [use for use in uses if use.flows]
             label = self.label(flowing[0], target) if flowing else ""
-            pair, spine = (ids[source], ids[target]), bool(source.inputs)
-            edges.append(Edge(*pair, label, bool(flowing), spine, source in beside))
+            edges.append(
+                Edge(ids[source], ids[target], label, bool(flowing), bool(source.inputs),
+                     source in self.beside)
+            )  # fmt: skip
         return edges
 
     def label(self, use: Use, target: Node) -> str:
@@ -361,22 +415,27 @@ class Reader:
             for text, x in zip(self.numbers(node), node.inputs)
         ]
         shape, output = use.source.array.shape, node.array.shape
-        return derivative_label(
-            node.op.name, use.position, node.settings, operands, shape, output
-        )
+        return derivative_label(node.op.name, use.position, node.settings, operands, shape, output)
 
-    def leaves_beside(self) -> set[Node]:
-        """Leaves that stand next to their only consumer: one each, and something else above."""
-        beside: dict[Node, Node] = {}
-        above: dict[Node, int] = {}
+    def stand_beside(self) -> set[Node]:
+        """Nodes that stand next to their only consumer, to keep the way of the data straight.
+
+        A consumer has one at most, a leaf or a leaf's view (the transposed weight of a layer), and
+        something else above it. Inputs never do.
+        """
+        operands: dict[Node, list[Node]] = {}
         for use in self.uses:
             if not is_folded_constant(use.source, self.names):
-                above[use.target] = above.get(use.target, 0) + 1
-        for use in self.uses:
-            leaf, alone = not use.source.inputs, len(self.used[use.source]) == 1
-            if leaf and alone and above.get(use.target, 0) > 1 and self.role(use.source) != "input":
-                beside[use.target] = use.source  # the last one stays
-        return set() if self.call else set(beside.values())
+                operands.setdefault(use.target, []).append(use.source)
+        beside: set[Node] = set()
+        for node, sources in operands.items():
+            for x in reversed(sources if len(sources) > 1 else []):
+                leaf = operands[x][0] if x.inputs and x.op.name in VIEWS else x
+                single = len(self.used[x]) == len(self.used[leaf]) == 1
+                if single and not leaf.inputs and self.role(leaf) != "input":
+                    beside |= {x, leaf} if x.scope is node.scope or x is leaf else set()
+                    break
+        return beside
 
 
 def read(root: Node, names: Any = None, fold: bool | None = None) -> Picture:
@@ -386,5 +445,7 @@ def read(root: Node, names: Any = None, fold: bool | None = None) -> Picture:
             f"draw: got {type(root).__name__}; wanted a Tensor, such as the loss: draw(loss)"
         )
     if current().tracer is not None:
-        raise RuntimeError("draw: while a program is traced there are no values; draw outside of it")
+        raise RuntimeError(
+            "draw: while a program is traced there are no values; draw outside of it"
+        )
     return Reader(root, names_of(names), fold).read()

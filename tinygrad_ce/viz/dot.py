@@ -63,12 +63,14 @@ def text(string: str, limit: int = 80) -> str:
 def quoted(string: str) -> str:
     """A string of any origin as a quoted DOT string that means just its characters."""
     plain = escape(NOT_XML.sub("�", string), quote=False)
-    return '"' + plain.replace("\\", "&#92;").replace('"', "&quot;").replace("\n", "&#10;") + '"'
+    return (
+        '"' + plain.replace("\\", "&#92;" * 2).replace('"', "&quot;").replace("\n", "&#10;") + '"'
+    )
 
 
-def font(string: str, size: int, color: str = INK, tag: str = "") -> str:
+def font(string: str, size: int, color: str = INK, tag: str = "", limit: int = 80) -> str:
     """Escaped text in a size, a colour and perhaps bold or italic; nothing for no text."""
-    inner = text(string)
+    inner = text(string, limit)
     if not inner:
         return ""
     inner = f"<{tag}>{inner}</{tag}>" if tag else inner
@@ -87,7 +89,7 @@ def label(markup: str) -> str:
 def card_line(card: Card) -> str:
     """One card as a DOT node: header, formula of a folded call, value, gradient."""
     border, width, tint = ROLES[card.role]
-    folded = bool(card.operations > 1 or card.formula)
+    folded = card.formula is not None
     head = " ".join(
         part
         for part in (
@@ -104,7 +106,7 @@ def card_line(card: Card) -> str:
     ]
     if folded:
         count = font(f"{card.operations} operation{'s' * (card.operations != 1)}", 9, FAINT)
-        rows.append(row(" ".join(filter(None, (font(card.formula, 10, INK, "I"), count)))))
+        rows.append(row(" ".join(filter(None, (font(card.formula or "", 10, INK, "I"), count)))))
     rows.append(row(font(card.value, 11)))
     if card.gradient:
         added = f" {font(f'⊕{card.added}', 11, RED, 'B')}" if card.added > 1 else ""
@@ -113,7 +115,7 @@ def card_line(card: Card) -> str:
         f'<TABLE BORDER="{width}" COLOR="{border}" BGCOLOR="{PAPER}" CELLBORDER="0" '
         f'CELLSPACING="0" CELLPADDING="4" STYLE="ROUNDED">{"".join(rows)}</TABLE>'
     )
-    spine = "group=spine " if card.op and not folded else ""
+    spine = "group=spine " if card.spine and not folded else ""
     return (
         f'{card.id} [id="{card.id}" class="{card.role}" {spine}'
         f"tooltip={quoted(card.tooltip)} {label(table)}]"
@@ -127,12 +129,12 @@ def row(content: str) -> str:
 
 def edge_line(edge: Edge, number: int) -> str:
     """One edge for both directions: grey forward, red backward; dashed where none comes back."""
-    start = f'{edge.source} -> {edge.target} [id="e{number}" weight={8 if edge.spine else 1} '
+    weight = 8 if edge.spine and not edge.beside else 1
+    start = f'{edge.source} -> {edge.target} [id="e{number}" weight={weight} '
     if not edge.flows:
         return start + 'class="data" style=dashed]'
-    return start + (
-        f'class="flow" dir=both color="{LINE}:{BACK}" {label(f"&#160;{font(edge.label, 10, RED)}&#160;")}]'
-    )
+    derivative = label(f"&#160;{font(edge.label, 10, RED)}&#160;")
+    return f'{start}class="flow" dir=both color="{LINE}:{BACK}" {derivative}]'
 
 
 def cluster_head(cluster: Cluster, number: int) -> str:
@@ -146,6 +148,18 @@ def cluster_head(cluster: Cluster, number: int) -> str:
         f'style="rounded,filled" fillcolor="{fill}" color="{border}" penwidth=1.2 margin=14 '
         f"labeljust=l {label(markup)}"
     )
+
+
+def spacer(picture: Picture, number: int, first: Card) -> list[str]:
+    """Something invisible at the left of a cluster's first card, so no edge crosses its name."""
+    taken = any(edge.beside and edge.target == first.id for edge in picture.edges)
+    if first.cluster != number or not first.spine or first.formula is not None or taken:
+        return []
+    cluster = picture.clusters[number]
+    width = 0.06 * max(1.4 * len(cluster.name), len(cluster.formula))
+    node = f'sp{number} [style=invis shape=box label="" width={width:.2f} height=0.1]'
+    return [f"  {node}", f"  {{rank=same; sp{number}; {first.id}}}",
+            f"  sp{number} -> {first.id} [style=invis]"]  # fmt: skip
 
 
 # --- the whole ------------------------------------------------------------------------------
@@ -170,7 +184,11 @@ def to_dot(picture: Picture) -> str:
 
 def caption(picture: Picture) -> str:
     """The title, what is to be said about the graph, and the legend."""
-    title = font(picture.title, 13, INK, "B") + " &#160; " + font(" · ".join(picture.notes), 10, FAINT)
+    title = (
+        font(picture.title, 13, INK, "B")
+        + " &#160; "
+        + font(" · ".join(picture.notes), 10, FAINT, limit=160)
+    )
     legend = [font(line, 10, FAINT) for line in LEGEND]
     return "".join(line + '<BR ALIGN="LEFT"/>' for line in [title, *legend])
 
@@ -190,6 +208,7 @@ def body(picture: Picture, inside: int | None) -> list[str]:
             opened.add(at)
             lines.append(cluster_head(picture.clusters[at], at))
             lines += ["  " + line for line in body(picture, at)]
+            lines += spacer(picture, at, card)
             lines.append("}")
     where = {card.id: card.cluster for card in picture.cards}
     for edge in picture.edges:

@@ -12,15 +12,17 @@ from xml.etree import ElementTree
 
 from tinygrad_ce.viz.dot import dark_style
 
-INSTALL = "pip install pygraphviz (or the Graphviz program: apt install graphviz, brew install graphviz)"
+INSTALL = (
+    "pip install pygraphviz (or the Graphviz program: apt install graphviz, brew install graphviz)"
+)
 DPI = 144  # of a PNG: twice the pixels that a browser draws
 
 
-class EngineMissing(Exception):
+class EngineMissingError(Exception):
     """No program that lays out graphs is installed."""
 
 
-class EngineFailed(RuntimeError):
+class EngineFailedError(RuntimeError):
     """A program that lays out graphs gave no usable picture."""
 
 
@@ -29,13 +31,13 @@ def with_dot(source: str, format: str) -> bytes:
     try:
         import graphviz
     except ImportError:
-        raise EngineMissing from None
+        raise EngineMissingError from None
     try:
         return graphviz.pipe("dot", format, source.encode(), quiet=True)
     except graphviz.ExecutableNotFound:
-        raise EngineMissing from None
+        raise EngineMissingError from None
     except graphviz.CalledProcessError as error:
-        raise EngineFailed(f"dot: {error}") from None
+        raise EngineFailedError(f"dot: {error}") from None
 
 
 def with_pygraphviz(source: str, format: str) -> bytes:
@@ -43,11 +45,11 @@ def with_pygraphviz(source: str, format: str) -> bytes:
     try:
         import pygraphviz
     except ImportError:
-        raise EngineMissing from None
+        raise EngineMissingError from None
     try:
         drawn = pygraphviz.AGraph(string=source).draw(format=format, prog="dot")
     except (OSError, ValueError) as error:
-        raise EngineFailed(f"pygraphviz: {error}") from None
+        raise EngineFailedError(f"pygraphviz: {error}") from None
     return drawn if isinstance(drawn, bytes) else b""
 
 
@@ -63,18 +65,18 @@ def render(source: str, format: str) -> bytes:
         try:
             drawn = engine(source, format)
             check(drawn, format, source)
-        except EngineMissing:
+        except EngineMissingError:
             continue
-        except EngineFailed as error:
+        except EngineFailedError as error:
             failures.append(str(error))
         else:
             return styled(drawn) if format == "svg" else drawn
     if failures:
-        raise EngineFailed(
+        raise EngineFailedError(
             f"draw: no {format} came out of the drawing engines: {'; '.join(failures)}. "
             'The DOT text is whole: save it with drawing.save("graph.dot")'
         )
-    raise EngineMissing
+    raise EngineMissingError
 
 
 def check(drawn: bytes, format: str, source: str) -> None:
@@ -87,11 +89,11 @@ def check(drawn: bytes, format: str, source: str) -> None:
         try:
             root = ElementTree.fromstring(drawn)
         except ElementTree.ParseError as error:
-            raise EngineFailed(f"the SVG is not XML: {error}") from None
+            raise EngineFailedError(f"the SVG is not XML: {error}") from None
         wanted = set(re.findall(r'^ *n\d+ \[id="(n\d+)"', source, re.MULTILINE))
         whole = wanted <= {element.get("id") for element in root.iter()}
     if not whole:
-        raise EngineFailed(f"the {format} is not complete ({len(drawn)} bytes)")
+        raise EngineFailedError(f"the {format} is not complete ({len(drawn)} bytes)")
 
 
 def styled(svg: bytes) -> bytes:

@@ -196,9 +196,7 @@ def power_label(exponent: float) -> str:
 def sum_label(shape: tuple[int, ...], output: tuple[int, ...]) -> str:
     """The axes along which an operand of `shape` was repeated to give `output`."""
     extra = len(output) - len(shape)
-    summed = [
-        i for i, n in enumerate(output) if i < extra or (n != 1 and shape[i - extra] == 1)
-    ]
+    summed = [i for i, n in enumerate(output) if i < extra or (n != 1 and shape[i - extra] == 1)]
     if len(summed) == len(output):
         return "Σ all"
     if len(output) == 2:

@@ -84,7 +84,7 @@ def gradient_text(gradient: np.ndarray | None) -> str:
 
 
 def listed(array: np.ndarray) -> str:
-    """The elements as nested lists, a row or a column as one list; of many, the ends of each axis."""
+    """The elements as nested lists, a row or column as one list; of many, the ends of each axis."""
     if array.ndim and array.size == max(array.shape):
         array = array.reshape(-1)
     text = np.array2string(
