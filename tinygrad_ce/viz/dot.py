@@ -61,11 +61,12 @@ def text(string: str, limit: int = 80) -> str:
 
 
 def quoted(string: str) -> str:
-    """A string of any origin as a quoted DOT string that means just its characters."""
-    plain = escape(NOT_XML.sub("�", string), quote=False)
-    return (
-        '"' + plain.replace("\\", "&#92;" * 2).replace('"', "&quot;").replace("\n", "&#10;") + '"'
-    )
+    """A string of any origin as a quoted DOT string that means just its characters.
+
+    But for a backslash: Graphviz reads it twice and differently, so its twin U+2216 is written.
+    """
+    plain = escape(NOT_XML.sub("�", string).replace("\\", "∖"), quote=False)
+    return '"' + plain.replace('"', "&quot;").replace("\n", "&#10;") + '"'
 
 
 def font(string: str, size: int, color: str = INK, tag: str = "", limit: int = 80) -> str:
