@@ -289,7 +289,7 @@ def result(
         return y
     y.requires_grad = False
     y.inputs = y.settings = ()
-    y.scope = None
+    y.scope = frame.scope
     y.tick = 0
     y.cut = None
     for x in inputs:
@@ -304,7 +304,8 @@ def leaf(array: Any, requires_grad: bool = False) -> Any:
     """A node that no operation made."""
     y = new(Result)
     y.array = array
-    y.op = y.memory = y.kept = y.cut = y.scope = None
+    y.op = y.memory = y.kept = y.cut = None
+    y.scope = current().scope
     y.inputs = y.settings = ()
     y.requires_grad = requires_grad
     y.tick = tick()
