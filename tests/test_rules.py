@@ -142,6 +142,7 @@ CASES = [
             ((2, 3), (5, 3, 2)), ((5, 2, 3), (5, 3, 2)), ((2, 1, 2, 3), (5, 3, 2)),
         )
     ),
+    Case("inner", table.inner, np.inner, (at(2, 3), at(5, 3))),
     *(
         Case("einsum", partial(functions.einsum, spec), partial(np.einsum, spec),
              tuple(at(*s, seed=i) for i, s in enumerate(shapes)))

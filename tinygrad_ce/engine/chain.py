@@ -58,7 +58,7 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     axes = tuple(range(extra)) + tuple(
         i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1
     )
-    return table.sum(g, axes, True).reshape(shape)
+    return table.sum(g, axes[0] if len(axes) == 1 else axes, True).reshape(shape)
 
 
 def propagate(
@@ -79,13 +79,15 @@ def propagate(
         if node.kept is not None or node in wanted:
             kept[node] = g
         op, at, inputs = node.op, node.tick, node.inputs
-        for i, x in enumerate(inputs):
-            if not x.requires_grad:
+        gradients = op.gradients if not op.star else map(op.gradient, range(len(inputs)))
+        for i, (x, gradient) in enumerate(zip(inputs, gradients)):
+            if not x.requires_grad or gradient is None:
                 continue
-            target = x if x.tick <= at else version(x, at)
-            gradient = op.gradients[i] if not op.star else op.gradient(i)
-            if target is None or gradient is None:
-                continue
+            target = x
+            if x.tick > at:
+                target = version(x, at)
+                if target is None:
+                    continue
             function, read, _, _ = gradient
             if read == NOTHING:
                 d = function(g)
@@ -103,7 +105,7 @@ def propagate(
             arrived[target] = d if before is None else before + d
     arrived.update(kept)
     for node, g in arrived.items():
-        if g.dtype != node.array.dtype:
+        if g.dtype is not node.array.dtype and g.dtype != node.array.dtype:
             arrived[node] = table.astype(g, node.array.dtype)
     return arrived
 

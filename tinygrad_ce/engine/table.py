@@ -69,7 +69,7 @@ _erfc = np.frompyfunc(math.erfc, 1, 1)
 @differentiable(lambda g, x: g * exp(-x * x) * (-2.0 / math.sqrt(math.pi)))
 def erfc(x: Any) -> Any:
     """2/√π ∫ from x to ∞ of exp(−t²) dt."""
-    return _erfc(x).astype(x.dtype)
+    return np.asarray(_erfc(x), x.dtype)[()] if x.ndim == 0 else _erfc(x).astype(x.dtype)
 
 
 # At the kinks: |x|' is 0 at 0, a step is flat, and equal operands share the gradient.
@@ -124,8 +124,9 @@ def masked(x: Any, keep: Any) -> Any:
 
     The bits of x are multiplied by 0 or 1, so infinities and nans disappear too.
     """
-    bits = _BITS.get(x.dtype)
-    return np.where(keep, x, 0) if bits is None else (x.view(bits) * keep).view(x.dtype)
+    dtype = x.dtype
+    bits = _BITS.get(dtype)
+    return np.where(keep, x, 0) if bits is None else (x.view(bits) * keep).view(dtype)
 
 
 # --- sums and products ----------------------------------------------------------------------
@@ -278,12 +279,16 @@ def _matmul_gradient_b(g: Any, a: Any, b: Any) -> Any:
     return matmul(a.mT, g)
 
 
-@differentiable(_matmul_gradient_a, _matmul_gradient_b)
+# Of two matrices: (n, k), (k, m) -> (n, m), and inner: a bᵀ, (n, k), (m, k) -> (n, m).
+mm = rule(np.dot, lambda g, b: mm(g, b.mT), lambda g, a: mm(a.mT, g), name="matmul")
+inner = rule(np.inner, lambda g, b: mm(g, b), lambda g, a: mm(g.mT, a), name="inner")
+any_matmul = rule(np.matmul, _matmul_gradient_a, _matmul_gradient_b)
+
+
 def matmul(a: Any, b: Any) -> Any:
     """a @ b: (..., n, k), (..., k, m) -> (..., n, m); one-dimensional operands as in NumPy."""
-    if 1 <= a.ndim <= 2 and 1 <= b.ndim <= 2:
-        return np.dot(a, b)  # the same product, with half the overhead
-    return np.matmul(a, b)
+    matrices = getattr(a, "ndim", 0) == 2 and getattr(b, "ndim", 0) == 2
+    return mm(a, b) if matrices else any_matmul(a, b)
 
 
 def _einsum_gradient(g: Any, operands: tuple[Any, ...], spec: str, i: int) -> Any:

@@ -13,11 +13,11 @@ from tinygrad_ce.viz.values import number
 
 SYMBOLS = {
     "add": "+", "sub": "−", "mul": "×", "truediv": "÷", "floordiv": "⌊÷⌋", "mod": "mod",
-    "neg": "− x", "matmul": "@", "sum": "Σ", "prod": "Π", "cumsum": "running Σ",
+    "neg": "− x", "matmul": "@", "inner": "@ ᵀ", "sum": "Σ", "prod": "Π", "cumsum": "running Σ",
     "cumprod": "running Π", "amax": "max", "amin": "min", "maximum": "max", "minimum": "min",
     "absolute": "|x|", "sqrt": "√x", "exp": "exp", "log": "log", "norm": "‖x‖", "pow": "aᵇ",
     "floor": "⌊x⌋", "ceil": "⌈x⌉", "rint": "round", "mT": "transpose", "broadcast_to": "expand",
-    "sliding_windows": "windows", "overlap_add": "add windows", "gt": ">", "ge": "≥", "lt": "<",
+    "masked": "where kept", "sliding_windows": "windows", "overlap_add": "add windows", "gt": ">", "ge": "≥", "lt": "<",
     "le": "≤", "eq": "=", "ne": "≠", "and_": "and", "or_": "or", "xor": "xor", "invert": "not",
 }  # fmt: skip
 COMMUTATIVE = {"add", "mul"}
@@ -32,9 +32,11 @@ DERIVATIVES: dict[str, tuple[str, ...]] = {
     "floordiv": ("×0", "×0"),
     "pow": ("×{b}·{a}^({b}−1)", "×y·log {a}"),
     "matmul": ("G·{b}ᵀ", "{a}ᵀ·G"),
+    "inner": ("G·{b}", "Gᵀ·{a}"),
     "maximum": ("×[{a} > {b}]", "×[{b} > {a}]"),
     "minimum": ("×[{a} < {b}]", "×[{b} < {a}]"),
     "where": ("", "×[condition]", "×[not condition]"),
+    "masked": ("×[kept]", ""),
     "neg": ("×(−1)",),
     "exp": ("×eˣ",),
     "log": ("÷x",),
