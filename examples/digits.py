@@ -39,6 +39,7 @@ class SoftmaxRegression(nn.Module):
         self.fc = nn.Linear(64, 10)
 
     def forward(self, x: tg.Tensor) -> tg.Tensor:
+        """(N, 64) -> (N, 10)."""
         return self.fc(x)
 
 
@@ -50,6 +51,7 @@ class TwoLayerNetwork(nn.Module):
         self.fc2 = nn.Linear(hidden, 10)
 
     def forward(self, x: tg.Tensor) -> tg.Tensor:
+        """(N, 64) -> (N, 10)."""
         return self.fc2(F.relu(self.fc1(x)))
 
 
@@ -172,14 +174,20 @@ def evaluate(model: nn.Module, X: tg.Tensor, y: tg.Tensor) -> tuple[float, float
 
 
 def train(
-    model: nn.Module, data: tuple[tg.Tensor, ...], epochs: int, lr: float, report: Callable[..., None]
+    model: nn.Module,
+    data: tuple[tg.Tensor, ...],
+    epochs: int,
+    lr: float,
+    report: Callable[..., None],
 ) -> dict[str, list[float]]:
     """Adam on mini-batches, the learning rate falling along half a cosine: the curves."""
     X, y, X_test, y_test = data
     optimizer = optim.Adam(model.parameters(), lr=lr)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
     loader = DataLoader(TensorDataset(X, y), batch_size=BATCH, shuffle=True)
-    curves: dict[str, list[float]] = {name: [] for name in ("loss", "accuracy", "test_loss", "test_accuracy")}
+    curves: dict[str, list[float]] = {
+        name: [] for name in ("loss", "accuracy", "test_loss", "test_accuracy")
+    }
     for epoch in range(1, epochs + 1):
         for images, digits in loader:
             loss = F.cross_entropy(model(images), digits)
@@ -238,7 +246,15 @@ def plot_curves(histories: dict[str, dict[str, list[float]]], path: Path) -> Non
     for (name, curves), colour in zip(histories.items(), (FIRST, SECOND)):
         epochs = range(1, len(curves["loss"]) + 1)
         for axes, curve in ((left, "loss"), (right, "accuracy")):
-            axes.plot(epochs, curves[curve], color=colour, lw=1.2, ls="--", alpha=0.7, label=f"{name}, training")
+            axes.plot(
+                epochs,
+                curves[curve],
+                color=colour,
+                lw=1.2,
+                ls="--",
+                alpha=0.7,
+                label=f"{name}, training",
+            )
             axes.plot(epochs, curves[f"test_{curve}"], color=colour, lw=2, label=f"{name}, test")
     left.set(title="Cross-entropy", xlabel="epoch", ylabel="nats", yscale="log")
     right.set(title="Accuracy", xlabel="epoch", ylim=(0.88, 1.002))
@@ -263,9 +279,10 @@ def plot_mistakes(model: nn.Module, X: tg.Tensor, y: tg.Tensor, path: Path) -> i
     shown = wrong[:8]
     rows = max(1, -(-len(shown) // 4))
     figure = Figure(figsize=(10, 0.7 + 2.0 * rows), layout="constrained")
-    figure.suptitle(f"{len(wrong)} of {len(truth)} test digits are misread"
-                    + (f"; the {len(shown)} that the network is most sure of" if len(wrong) > 8 else ""),
-                    color=INK)  # fmt: skip
+    title = f"{len(wrong)} of {len(truth)} test digits are misread"
+    if len(wrong) > len(shown):
+        title += f"; the {len(shown)} that the network is most sure of"
+    figure.suptitle(title, color=INK)
     grid = figure.add_gridspec(rows, 8, width_ratios=[1, 1.15] * 4)
     for k, i in enumerate(shown):
         picture = figure.add_subplot(grid[k // 4, k % 4 * 2])
@@ -279,7 +296,9 @@ def plot_mistakes(model: nn.Module, X: tg.Tensor, y: tg.Tensor, path: Path) -> i
         bars.tick_params(labelsize=7, length=0)
         bars.spines[["top", "right", "bottom"]].set_visible(False)
         for c in {int(guess[i]), int(truth[i])}:
-            bars.text(min(p[i, c] + 0.03, 0.72), c, f"{p[i, c]:.2f}", va="center", fontsize=7, color=INK)
+            bars.text(
+                min(p[i, c] + 0.03, 0.72), c, f"{p[i, c]:.2f}", va="center", fontsize=7, color=INK
+            )
     figure.savefig(path, dpi=130)
     return len(wrong)
 
@@ -300,7 +319,9 @@ def run(options: argparse.Namespace, written: list[Path], screen: Any) -> None:
     show_check(rows, screen)
     wrong = [row[0] for row in rows if row[-1] != "✓"]
     if wrong:
-        raise SystemExit(f"digits: the gradient of {', '.join(wrong)} is wrong; nothing was trained")
+        raise SystemExit(
+            f"digits: the gradient of {', '.join(wrong)} is wrong; nothing was trained"
+        )
 
     histories = {}
     for name, model in (("softmax regression", regression), ("two-layer network", network)):
@@ -329,6 +350,7 @@ class Parser(argparse.ArgumentParser):
     """Complains in one line."""
 
     def error(self, message: str) -> NoReturn:
+        """Stop, for main() to print."""
         raise SystemExit2(f"digits: {message}")
 
 
@@ -362,12 +384,16 @@ def seed(text: str) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The options, and the output folder made."""
-    parser = Parser(prog="digits", description="Train on handwritten digits, gradients checked first.")
+    parser = Parser(
+        prog="digits", description="Train on handwritten digits, gradients checked first."
+    )
     parser.add_argument("--epochs", type=count, default=30, help="passes over the training images")
     parser.add_argument("--lr", type=number_above_zero, default=0.005, help="learning rate of Adam")
     parser.add_argument("--hidden", type=count, default=64, help="size of the hidden layer")
     parser.add_argument("--seed", type=seed, default=0, help="seed of weights and batches")
-    parser.add_argument("--out", type=Path, default=Path("out/digits"), help="folder for what is written")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/digits"), help="folder for what is written"
+    )
     options = parser.parse_args(argv)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -388,7 +414,9 @@ def main(argv: list[str] | None = None) -> int:
         import sklearn  # noqa: F401
         from rich.console import Console
     except ImportError as error:
-        print(f'digits: {error.name} is missing; pip install "tinygrad_ce[examples]"', file=sys.stderr)
+        print(
+            f'digits: {error.name} is missing; pip install "tinygrad_ce[examples]"', file=sys.stderr
+        )
         return 1
     written: list[Path] = []
     try:

@@ -111,7 +111,8 @@ CASES = [
     Case("masked", lambda x: table.masked(x, mask), lambda x: np.where(mask, x, 0.0), (at(3, 5),)),
     Case("masked", lambda x: table.masked(x, mask), lambda x: np.where(mask, x, 0.0), (at(5),)),
     Case("where", partial(table.where, mask), partial(np.where, mask), (at(3, 5), at(5))),
-    Case("where", lambda b: table.where(mask, 0.0, b), lambda b: np.where(mask, 0.0, b), (at(3, 5),)),
+    Case("where", lambda b: table.where(mask, 0.0, b), lambda b: np.where(mask, 0.0, b),
+         (at(3, 5),)),
     Case("where", lambda a: table.where(mask, a, 0.0), lambda a: np.where(mask, a, 0.0), (at(5),)),
     *(
         Case("sum", lambda x, o=o: table.sum(x, **o), lambda x, o=o: np.sum(x, **o), (at(2, 3, 5),))
@@ -119,7 +120,8 @@ CASES = [
     ),
     Case("sum", lambda x: table.sum(x, 1), lambda x: np.sum(x, 1), (at(3, 5),)),
     Case("sum", lambda x: table.sum(x, 0), lambda x: np.sum(x, 0), (at(3, 5),)),
-    Case("sum", lambda x: table.sum(x, 1, True), lambda x: np.sum(x, 1, keepdims=True), (at(3, 5),)),
+    Case("sum", lambda x: table.sum(x, 1, True), lambda x: np.sum(x, 1, keepdims=True),
+         (at(3, 5),)),
     *(
         Case(name, lambda x, f=f, o=o: f(x, **o), lambda x, g=g, o=o: g(x, **o), (apart(2, 3, 5),))
         for name, f, g in (("amax", table.amax, np.max), ("amin", table.amin, np.min))
@@ -130,7 +132,8 @@ CASES = [
     Case("cumprod", lambda x: table.cumprod(x, 0), lambda x: np.cumprod(x, 0),
          (np.array([2.0, 0.0, 3.0, 0.0, 5.0]),)),
     Case("prod", table.prod, lambda x: np.prod(x, -1), (at(3, 5),)),
-    Case("prod", table.prod, lambda x: np.prod(x, -1), (np.array([[2.0, 0.0, 5.0], [0.0, 0.0, 3.0]]),)),
+    Case("prod", table.prod, lambda x: np.prod(x, -1),
+         (np.array([[2.0, 0.0, 5.0], [0.0, 0.0, 3.0]]),)),
     Case("norm", table.norm, np.linalg.norm, (at(3, 5),)),
     Case("norm", lambda x: table.norm(x, 1, True),
          lambda x: np.linalg.norm(x, axis=1, keepdims=True), (at(2, 3, 5),)),
@@ -300,7 +303,9 @@ WRONG = {
 def test_a_wrong_rule_is_caught_and_named(name):
     wrong = WRONG[name]
     xs = tuple(leaves(at(3, seed=i) for i in range(len(wrong.op.gradients))))
-    with pytest.raises(GradcheckError, match=rf"rule of '{wrong.op.name}' is wrong for operand") as e:
+    with pytest.raises(
+        GradcheckError, match=rf"rule of '{wrong.op.name}' is wrong for operand"
+    ) as e:
         gradcheck(lambda *x: (wrong(*x) * 2.0).sum(), xs)
     assert "input" in str(e.value) and "backward gives" in str(e.value)
     assert not gradcheck(wrong, xs, raise_exception=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.rule import array_from, leaf
+from tinygrad_ce.engine.operands import array_from, leaf
 from tinygrad_ce.engine.tensor import Tensor, check_can_require_grad, generator_or_default, sizes
 
 
@@ -16,7 +16,7 @@ def made(array: Any, dtype: Any, requires_grad: bool) -> Tensor:
     if dtype is not None and array.dtype != dtype:
         array = array.astype(dtype)
     check_can_require_grad(array, requires_grad)
-    return leaf(array, requires_grad)  # type: ignore[no-any-return]
+    return leaf(array, requires_grad)
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -51,7 +51,9 @@ def from_numpy(array: np.ndarray) -> Tensor:
     tensor([0, 1, 2])
     """
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"from_numpy: got {type(array).__name__}; wanted an ndarray, or tensor(...)")
+        raise TypeError(
+            f"from_numpy: got {type(array).__name__}; wanted an ndarray, or tensor(...)"
+        )
     return Tensor(array)
 
 
@@ -216,7 +218,9 @@ def randint(
     if size is None:
         low, high, size = 0, low, high
     if size is None:
-        raise TypeError("randint: no size; write randint(high, (2, 3)) or randint(low, high, (2, 3))")
+        raise TypeError(
+            "randint: no size; write randint(high, (2, 3)) or randint(low, high, (2, 3))"
+        )
     shape = (size,) if isinstance(size, int) else tuple(size)
     return made(generator_or_default(generator).randint(low, high, shape), dtype, False)
 

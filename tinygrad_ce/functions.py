@@ -1,7 +1,5 @@
 """The functions of the top level: methods of Tensor under their names, and joins of Tensors."""
 
-# ruff: noqa: A001
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -61,7 +59,7 @@ def where(condition: Any, input: Any, other: Any) -> Tensor:
     >>> where(tensor([True, False]), tensor([1.0, 2.0]), 0.0)
     tensor([1., 0.])
     """
-    return table.where(condition, input, other)  # type: ignore[no-any-return]
+    return table.where(condition, input, other)
 
 
 def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
@@ -71,7 +69,7 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     >>> cat([tensor([1.0]), tensor([2.0, 3.0])])
     tensor([1., 2., 3.])
     """
-    return table.concatenate(*some(tensors, "cat"), axis=dim)  # type: ignore[no-any-return]
+    return table.concatenate(*some(tensors, "cat"), axis=dim)
 
 
 concatenate = cat
@@ -85,7 +83,7 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     tensor([[1., 2.],
             [3., 4.]])
     """
-    return table.stack(*some(tensors, "stack"), axis=dim)  # type: ignore[no-any-return]
+    return table.stack(*some(tensors, "stack"), axis=dim)
 
 
 def some(tensors: Any, name: str) -> list[Any]:

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine import rule
+from tinygrad_ce.engine import operands
 from tinygrad_ce.engine.tensor import Tensor
 
 __all__ = ["LoadError", "load", "load_metadata", "save"]
@@ -366,7 +366,7 @@ def _read(path: Any) -> tuple[dict[str, Any], dict[str, Tensor], str | None]:
     _check_seal(content, text)
     header = json.loads(_header_of(content))
     note = (header.get(RESERVED) or {}).get(KEY)
-    tensors = {name: rule.leaf(_array(name, part, text)) for name, part in parts}
+    tensors = {name: operands.leaf(_array(name, part, text)) for name, part in parts}
     return header, tensors, note
 
 

@@ -9,6 +9,7 @@ kink under the point, where a derivative does not exist.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from tinygrad_ce.autograd.derivatives import as_tuple, grad
 from tinygrad_ce.engine import chain, table
 from tinygrad_ce.engine.graph import Node, mark_written, recording
-from tinygrad_ce.engine.rule import leaf
+from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
 
 
@@ -83,7 +84,9 @@ def gradcheck(
     copies = tuple(in_float64(x) for x in xs)
     checked = [i for i, x in enumerate(copies) if x.requires_grad]
     if not checked:
-        raise ValueError("gradcheck: no input requires a gradient; create one with requires_grad=True")
+        raise ValueError(
+            "gradcheck: no input requires a gradient; create one with requires_grad=True"
+        )
     with recording(True):
         outputs = as_tuple(func(*copies), "gradcheck: what func gave")
     try:
@@ -99,7 +102,7 @@ def gradcheck(
 def in_float64(x: Tensor) -> Tensor:
     """A leaf with the values of x, in float64 if they are floats."""
     array = np.array(x.array, np.float64 if x.is_floating_point() else None)
-    return leaf(array, x.requires_grad)  # type: ignore[no-any-return]
+    return leaf(array, x.requires_grad)
 
 
 def _check_output(
@@ -120,6 +123,9 @@ def _check_output(
         with recording(False):
             return np.array(as_tuple(func(*moved), "gradcheck")[k].array)
 
+    def at_element(i: int, j: tuple[int, ...], at: tuple[int, ...], h: float) -> float:
+        return float(value(i, j, h)[at])
+
     analytic = _rows(out, [xs[i] for i in checked])
     for n, i in enumerate(checked):
         for j in np.ndindex(*xs[i].shape):
@@ -128,11 +134,12 @@ def _check_output(
             wrong = ~(np.abs(ours - numeric) <= atol + rtol * np.abs(numeric))
             if wrong.any():
                 at = tuple(map(int, np.argwhere(wrong)[0]))
+                why = _kink(partial(at_element, i, j, at), eps) or _culprit(out)
                 raise GradcheckError(
-                    f"gradcheck: output {k}{list(at) or ''} with respect to input {i}{list(j) or ''}: "
-                    f"backward gives {ours[at]:.10g}, the central difference {numeric[at]:.10g} "
-                    f"(tolerance {atol:g} + {rtol:g}·|difference|). "
-                    + (_kink(lambda h, i=i, j=j, at=at: float(value(i, j, h)[at]), eps) or _culprit(out))
+                    f"gradcheck: output {k}{list(at) or ''} with respect to "
+                    f"input {i}{list(j) or ''}: backward gives {ours[at]:.10g}, "
+                    f"the central difference {numeric[at]:.10g} "
+                    f"(tolerance {atol:g} + {rtol:g}·|difference|). {why}"
                 )
 
 
@@ -245,9 +252,9 @@ def gradgradcheck(
             )
             outs = as_tuple(func(*ins), "gradgradcheck")
             live_ins = tuple(a for a in ins if a.requires_grad)
-            found = grad([outs[k] for k in live], live_ins, seeds, create_graph=True, allow_unused=True)
-            return tuple(
-                table.mul(a, 0.0) if g is None else g for g, a in zip(found, live_ins)
+            found = grad(
+                [outs[k] for k in live], live_ins, seeds, create_graph=True, allow_unused=True
             )
+            return tuple(table.mul(a, 0.0) if g is None else g for g, a in zip(found, live_ins))
 
     return gradcheck(slopes, (*xs, *weights), eps, atol, rtol, raise_exception)

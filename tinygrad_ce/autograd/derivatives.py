@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine import chain
+from tinygrad_ce.engine import backward, chain
 from tinygrad_ce.engine.graph import recording
-from tinygrad_ce.engine.rule import leaf
+from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
 
 
@@ -53,7 +53,7 @@ def grad(
         raise ValueError(f"grad: {len(outs)} outputs and {len(weights)} grad_outputs")
     seeds: dict[Any, Any] = {}
     for out, weight in zip(outs, weights):
-        seed = chain.seed_for(out, weight, create_graph)
+        seed = backward.seed_for(out, weight, create_graph)
         seeds[out] = seeds[out] + seed if out in seeds else seed
     arrived = chain.propagate(seeds, set(ins), create_graph)
     found = []
@@ -70,7 +70,7 @@ def grad(
         found.append(g)
     if retain_graph is False:
         for out in outs:
-            chain.free(out)
+            backward.free(out)
     return tuple(found)
 
 

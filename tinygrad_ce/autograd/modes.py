@@ -21,6 +21,7 @@ class no_grad(recording):  # noqa: N801
     _on_inside = False
 
     def __new__(cls, function: Any = None) -> Any:
+        """The context manager, or the decorated function."""
         made = super().__new__(cls)
         if function is None:
             return made

@@ -1,0 +1,1 @@
+"""The heart: nodes, rules, the calculus table, the chain rule, Tensor."""

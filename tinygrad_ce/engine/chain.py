@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
-
 from tinygrad_ce.engine import table
-from tinygrad_ce.engine.graph import Node, current, tick
-from tinygrad_ce.engine.rule import NOTHING, SEVERAL, Gradient, array_from, leaf
+from tinygrad_ce.engine.graph import Node, current
+from tinygrad_ce.engine.rule import NOTHING, SEVERAL, Gradient
 
 by_tick = attrgetter("tick")
 array_of = attrgetter("array")
@@ -85,9 +83,10 @@ def propagate(
                 continue
             target = x
             if x.tick > at:
-                target = version(x, at)
-                if target is None:
+                old = version(x, at)
+                if old is None:
                     continue
+                target = old
             function, read, _, _ = gradient
             if read == NOTHING:
                 d = function(g)
@@ -145,74 +144,10 @@ def values_for(
 
 def refuse(node: Node, source: Node) -> None:
     """A value that the gradient of `node` reads was written after `node` was made."""
+    writer = source.memory.writer if source.memory else ""
     name = "its output" if source is node else f"its input of shape {source.array.shape}"
-    assert source.memory is not None  # noqa: S101 - for mypy: who calls has looked
     raise RuntimeError(
-        f"backward: {node.op.name} needs {name} as it was, but {source.memory.writer} has "
+        f"backward: {node.op.name} needs {name} as it was, but {writer} has "
         "changed it in place since. Compute a new tensor (x = x + d) instead of writing into "
         "this one, or write after backward()"
     )
-
-
-def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
-    """∂L/∂root to start from: what was given, or 1 for a scalar."""
-    if not root.requires_grad:
-        if root.op is None:
-            why = f"it came through {root.cut}" if root.cut else "it is a leaf without requires_grad"
-        else:
-            why = f"{root.op.name} made it from " + (
-                f"what {root.cut} cut off the graph" if root.cut else "tensors without requires_grad"
-            )
-        raise RuntimeError(
-            f"backward: this tensor needs no gradient: {why}. Create the parameters with "
-            "requires_grad=True and compute the loss from them without leaving the graph"
-        )
-    shape, dtype = root.array.shape, root.array.dtype
-    if gradient is None:
-        if root.array.size != 1:
-            raise RuntimeError(
-                f"backward: a tensor of shape {shape} is not a scalar; write loss.sum().backward() "
-                "or loss.mean().backward(), or give backward() a gradient of that shape"
-            )
-        seed = leaf(np.ones(shape, dtype))
-    else:
-        seed = gradient if isinstance(gradient, Node) else leaf(array_from(gradient, dtype))
-        if seed.array.shape != shape:
-            raise ValueError(
-                f"backward: the gradient has shape {seed.array.shape}, the tensor {shape}"
-            )
-        if seed.array.dtype != dtype:
-            seed = table.astype(seed, dtype)
-    if graph:
-        return seed
-    tracer = current().tracer
-    return seed.array if tracer is None else tracer.lift(seed)
-
-
-def accumulate(arrived: dict[Node, Any], graph: bool) -> None:
-    """Add to `.grad` of the leaves, and of the nodes that retain theirs, what arrived there."""
-    owned: set[int] = set()
-    for node, g in arrived.items():
-        if node.inputs and node.kept is None:
-            continue
-        old = node.kept if isinstance(node.kept, Node) else None
-        if graph:
-            node.kept = table.copy(g) if old is None and id(g) in owned else g if old is None else old + g
-            owned.add(id(g))
-        else:
-            if old is not None:
-                g = lifted(old) + g
-            if not isinstance(g, np.ndarray):
-                g = np.array(g) if isinstance(g, np.generic) else g
-            elif g.base is not None or id(g) in owned:  # a view, or another's too
-                g = g.copy()
-            owned.add(id(g))
-            node.kept = leaf(g)
-
-
-def free(root: Node) -> None:
-    """Forget the graph behind `root`, node by node, so that nothing recurses."""
-    for node in history([root]):
-        node.inputs = node.settings = ()
-        node.cut = "backward(retain_graph=False)"
-        node.requires_grad = False

@@ -5,8 +5,6 @@ smooth function is composed through a kink: with `side = -1 where x ≥ 0, else 
 `e = exp(side·x)` never overflows and each branch is smooth to every order.
 """
 
-# ruff: noqa: A001, A004
-
 from __future__ import annotations
 
 import builtins
@@ -18,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine.graph import Node, composed, current
-from tinygrad_ce.engine.rule import leaf
+from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.table import (
     amax,
     argsort,
@@ -306,12 +304,12 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Any:
 
 def tril(x: Any, diagonal: int = 0) -> Any:
     """The lower triangle of the last two axes, 0 elsewhere."""
-    return where(np.tri(*x.shape[-2:], diagonal, dtype=bool), x, 0.0)
+    return where(np.tri(x.shape[-2], x.shape[-1], diagonal, dtype=bool), x, 0.0)
 
 
 def triu(x: Any, diagonal: int = 0) -> Any:
     """The upper triangle of the last two axes, 0 elsewhere."""
-    return where(np.tri(*x.shape[-2:], diagonal - 1, dtype=bool), 0.0, x)
+    return where(np.tri(x.shape[-2], x.shape[-1], diagonal - 1, dtype=bool), 0.0, x)
 
 
 def split(x: Any, sizes: int | list[int], axis: int = 0) -> tuple[Any, ...]:

@@ -21,10 +21,11 @@ from functools import wraps
 from itertools import count
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
 tick: Callable[[], int] = count(1).__next__
 """The clock: each call gives the next number. Shared by node creation and in-place writes."""
+
+
+new = object.__new__
 
 
 class Node:
@@ -69,7 +70,7 @@ class Node:
 class Memory:
     """Numbers that several nodes look at: the first owner, the views of it, the last write."""
 
-    __slots__ = ("owner", "views", "written", "writer")
+    __slots__ = ("owner", "views", "writer", "written")
 
     def __init__(self, owner: Node) -> None:
         self.owner = weakref.ref(owner)
@@ -119,9 +120,6 @@ class Scope:
             names.append(scope.name)
             scope = scope.outer
         return tuple(reversed(names))
-
-    def __repr__(self) -> str:
-        return "/".join(self.path())
 
 
 class Tracer(Protocol):
@@ -180,25 +178,25 @@ class recording:  # noqa: N801
 
 
 @contextmanager
-def tracing(tracer: Tracer) -> Iterator[None]:
+def within(tracer: Tracer | None = None, lines: bool | None = None) -> Iterator[None]:
+    """Run the block with a tracer, or with nodes that remember their source lines."""
+    frame = current()
+    lines = frame.lines if lines is None else lines
+    token = enter(Frame(frame.scope, frame.record, tracer or frame.tracer, lines))
+    try:
+        yield
+    finally:
+        leave(token)
+
+
+def tracing(tracer: Tracer) -> Any:
     """Hand every operation's Tensors to `tracer.lift` while the block runs."""
-    frame = current()
-    token = enter(Frame(frame.scope, frame.record, tracer, frame.lines))
-    try:
-        yield
-    finally:
-        leave(token)
+    return within(tracer=tracer)
 
 
-@contextmanager
-def source_lines() -> Iterator[None]:
+def source_lines() -> Any:
     """Let each node remember the line of the user's program that made it."""
-    frame = current()
-    token = enter(Frame(frame.scope, frame.record, frame.tracer, True))
-    try:
-        yield
-    finally:
-        leave(token)
+    return within(lines=True)
 
 
 def call_in_scope(
@@ -244,8 +242,3 @@ def calling_line() -> tuple[Any, int]:
 
 
 _PACKAGE = __name__.partition(".")[0] + "."
-
-
-def is_floating(dtype: Any) -> bool:
-    """Whether numbers of this dtype can carry a gradient."""
-    return np.dtype(dtype).kind == "f"

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_ce.engine import functions, table
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.rule import leaf
+from tinygrad_ce.engine.operands import leaf
 
 UFUNCS: dict[Any, Callable[..., Any]] = {
     np.add: table.add,
@@ -146,14 +146,15 @@ def plain(x: Any) -> Any:
 
 # --- functions without a gradient: asked of the numbers ---------------------------------------
 
-for _function in (np.shape, np.ndim, np.size, np.array_equal, np.allclose, np.result_type, np.iscomplexobj,
-                  np.array_repr, np.array_str, np.array2string, np.can_cast, np.min_scalar_type):  # fmt: skip
+for _function in (np.shape, np.ndim, np.size, np.array_equal, np.allclose, np.result_type,
+                  np.iscomplexobj, np.array_repr, np.array_str, np.array2string, np.can_cast,
+                  np.min_scalar_type):  # fmt: skip
     FUNCTIONS[_function] = lambda *args, _ask=_function, **kwargs: _ask(
         *(plain(a) for a in args), **{k: plain(v) for k, v in kwargs.items()}
     )
 
-for _function in (np.isclose, np.count_nonzero, np.unique, np.bincount, np.searchsorted, np.isin):
-    FUNCTIONS[_function] = lambda *args, _ask=_function, **kwargs: leaves(
+for _numbers in (np.isclose, np.count_nonzero, np.unique, np.bincount, np.searchsorted, np.isin):
+    FUNCTIONS[_numbers] = lambda *args, _ask=_numbers, **kwargs: leaves(
         _ask(*(plain(a) for a in args), **kwargs)
     )
 
@@ -413,7 +414,7 @@ def _trace(a: Any) -> Any:
 
 
 @implements(np.linalg.norm)
-def _norm(x: Any, ord: None = None, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002
+def _norm(x: Any, ord: None = None, axis: Any = None, keepdims: bool = False) -> Any:
     if ord not in (None, 2, "fro") or (ord == 2 and axis is None and x.ndim > 1):
         raise no_rule("linalg.norm", f" with ord={ord!r}")
     return table.norm(x, as_axis(axis), keepdims)

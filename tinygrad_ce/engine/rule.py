@@ -6,8 +6,8 @@
 There is one gradient per operand, `None` where none flows. A gradient names what it reads, and
 the engine hands it just that: `g` (the gradient of the output, always first), `y` (the output),
 an operand or a setting by its name in the forward function, `shape` (of the operand that the
-gradient is for), `shapes` (of all operands) or `i` (which operand it is for). So the signature of a gradient
-tells which values must still be what they were when the backward pass comes.
+gradient is for), `shapes` (of all operands) or `i` (which operand it is for). So the signature of
+a gradient tells which values must still be what they were when the backward pass comes.
 
 What a call does depends on what it is fed: arrays give numbers, Tensors give a node of the
 graph, and while somebody traces, Tensors are first lifted to Symbols.
@@ -17,23 +17,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_ce.engine.graph import (
-    Frame,
-    Node,
-    calling_line,
-    current,
-    share_memory,
-    tick,
-)
+from tinygrad_ce.engine.graph import Frame, Node, calling_line, current, new, share_memory, tick
+from tinygrad_ce.engine.operands import constant, explained, type_name
 
-new = object.__new__
 EXTENSION = ("shape", "shapes", "i")
 Result: type[Node] = Node  # what operations return: engine/tensor.py sets it to Tensor
 
@@ -147,7 +139,7 @@ def unary(op: Op) -> Callable[..., Any]:
         try:
             array = forward(x.array if frame.tracer is None else frame.tracer.lift(x))
         except (ValueError, TypeError) as error:
-            raise explained(op, (x,), error) from None
+            raise explained(op.name, (x,), error) from None
         y = result(op, (x,), (), array, x.requires_grad, frame)
         if view:
             share_memory(y, x)
@@ -164,9 +156,9 @@ def binary(op: Op) -> Callable[..., Any]:
         if not isinstance(b, Node):
             if not isinstance(a, Node):
                 return forward(a, b)
-            b = constant(b, a, op)
+            b = constant(b, a, op.name)
         elif not isinstance(a, Node):
-            a = constant(a, b, op)
+            a = constant(a, b, op.name)
         frame = current()
         tracer = frame.tracer
         try:
@@ -175,7 +167,7 @@ def binary(op: Op) -> Callable[..., Any]:
             else:
                 array = forward(tracer.lift(a), tracer.lift(b))
         except (ValueError, TypeError) as error:
-            raise explained(op, (a, b), error) from None
+            raise explained(op.name, (a, b), error) from None
         return result(op, (a, b), (), array, a.requires_grad or b.requires_grad, frame)
 
     return call
@@ -194,7 +186,7 @@ def single(op: Op) -> Callable[..., Any]:
         try:
             array = forward(x.array if frame.tracer is None else frame.tracer.lift(x), *settings)
         except (ValueError, TypeError, IndexError) as error:
-            raise explained(op, (x,), error) from None
+            raise explained(op.name, (x,), error) from None
         y = result(op, (x,), settings, array, x.requires_grad, frame)
         if view:
             share_if_view(y, x)
@@ -237,11 +229,6 @@ def completed(op: Op, args: Any, keywords: dict[str, Any]) -> tuple[Any, ...]:
     return full
 
 
-def type_name(x: Any) -> str:
-    """What kind of thing x is."""
-    return type(x).__name__
-
-
 def apply(op: Op, operands: tuple[Any, ...], settings: tuple[Any, ...]) -> Any:
     """Run `op` on operands of any kind and number."""
     like = None
@@ -252,14 +239,14 @@ def apply(op: Op, operands: tuple[Any, ...], settings: tuple[Any, ...]) -> Any:
     positional = () if op.star else settings
     if like is None:
         return op.forward(*operands, *positional, **keywords)
-    nodes = tuple([x if isinstance(x, Node) else constant(x, like, op) for x in operands])
+    nodes = tuple([x if isinstance(x, Node) else constant(x, like, op.name) for x in operands])
     frame = current()
     tracer = frame.tracer
     arrays = [x.array for x in nodes] if tracer is None else [tracer.lift(x) for x in nodes]
     try:
         array = op.forward(*arrays, *positional, **keywords)
     except (ValueError, TypeError, IndexError) as error:
-        raise explained(op, nodes, error) from None
+        raise explained(op.name, nodes, error) from None
     live = False
     for x in nodes:
         live = live or x.requires_grad
@@ -272,7 +259,11 @@ def apply(op: Op, operands: tuple[Any, ...], settings: tuple[Any, ...]) -> Any:
 def share_if_view(y: Node, x: Node) -> None:
     """Let y look at the memory of x if its array is a view of the array of x."""
     array = y.array
-    if isinstance(array, np.ndarray) and array.base is not None and np.may_share_memory(array, x.array):
+    if (
+        isinstance(array, np.ndarray)
+        and array.base is not None
+        and np.may_share_memory(array, x.array)
+    ):
         share_memory(y, x)
 
 
@@ -309,129 +300,3 @@ def result(
         elif x.cut and not y.cut:
             y.cut = x.cut
     return y
-
-
-def leaf(array: Any, requires_grad: bool = False) -> Any:
-    """A node that no operation made."""
-    y = new(Result)
-    y.array = array
-    y.op = y.memory = y.kept = y.cut = None
-    y.scope = current().scope
-    y.inputs = y.settings = ()
-    y.requires_grad = requires_grad
-    y.tick = tick() if requires_grad else 0
-    return y
-
-
-_boxes: dict[Any, dict[float, Any]] = {}  # dtype -> number -> 0-d array
-_constants: dict[Any, dict[float, Node]] = {}  # dtype (or scalar type) -> number -> node
-
-
-def box(value: float, dtype: Any) -> Any:
-    """A Python number as a 0-d array, made once: NumPy multiplies by it twice as fast."""
-    known = _boxes.setdefault(dtype, {})
-    array = known.get(value)
-    if array is None:
-        array = np.asarray(value, dtype)
-        array.flags.writeable = False
-        if len(known) < 1024 and value:  # 0.0 == -0.0 as a key
-            known[value] = array
-    return array
-
-
-def constant(value: Any, like: Node, op: Op | None = None) -> Node:
-    """`value` as an operand next to `like`: Python numbers take its dtype, arrays are copied."""
-    kind = type(value)
-    if kind is float or kind is int or kind is bool:
-        array = like.array
-        known = _constants.get(array.dtype if type(array) is np.ndarray else type(array))
-        if known is not None and (value or kind is int or math.copysign(1.0, value) > 0):
-            node = known.get(value)
-            if node is not None:
-                return node
-        return boxed(value, array)
-    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
-        return leaf(value.copy())
-    if isinstance(value, (list, tuple)):
-        return leaf(array_from(value))
-    if hasattr(value, "__array_function__") and current().tracer is not None:
-        return leaf(value)  # a Symbol
-    where = f"{op.name}: " if op else ""
-    got = f"an array of dtype {value.dtype}" if isinstance(value, np.ndarray) else kind.__name__
-    raise TypeError(
-        f"{where}got {got} next to a Tensor; wanted a Tensor, an array of numbers or a number"
-    )
-
-
-def boxed(value: float, array: Any) -> Node:
-    """A Python number as a constant node next to `array`, kept for the next time."""
-    dtype = np.result_type(array.dtype, value)
-    scalar = type(array) is not np.ndarray  # a NumPy scalar, or a Symbol
-    box = np.asarray(value, dtype)
-    node: Node = leaf(box[()] if scalar else box)
-    kept = _constants.setdefault(type(array) if scalar else array.dtype, {})
-    # -0.0 == 0.0 as a key, and integers next to integers may differ in dtype: those are not kept
-    if array.dtype.kind == "f" and len(kept) < 1024 and math.copysign(1.0, value) + value != -1.0:
-        kept[value] = node
-    return node
-
-
-def array_from(data: Any, dtype: Any = None) -> np.ndarray:
-    """A new array of numbers from nested lists, a number or an array; Python floats are float32."""
-    if isinstance(data, Node):
-        data = data.array
-    try:
-        array = np.array(data, dtype=object if _holds_nodes(data) else None)
-    except ValueError:
-        raise ValueError(
-            f"tensor: the rows of {_short(data)} have different lengths; "
-            "a Tensor is rectangular: pad the rows or keep a list of Tensors"
-        ) from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"tensor: {_short(data)} has dtype {array.dtype}; a Tensor holds numbers: "
-            "floats, integers or booleans" + ("; stack(list) joins Tensors"
-            if array.dtype == object else "")
-        )  # fmt: skip
-    if dtype is None:
-        python_floats = array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic))
-        dtype = np.float32 if python_floats and not _holds_float64(data) else array.dtype
-    dtype = np.dtype(dtype)
-    if dtype.kind not in "fiub":
-        raise TypeError(f"tensor: dtype {dtype} is not a dtype of numbers: float32, int64, bool")
-    return array.astype(dtype, copy=False)
-
-
-def _holds_nodes(data: Any) -> bool:
-    return isinstance(data, (list, tuple)) and any(isinstance(x, Node) for x in data)
-
-
-def _holds_float64(data: Any) -> bool:
-    while isinstance(data, (list, tuple)) and data:
-        data = data[0]
-    return isinstance(data, (np.ndarray, np.generic)) and data.dtype == np.float64
-
-
-def _short(data: Any) -> str:
-    text = repr(data)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def explained(op: Op, nodes: tuple[Node, ...], error: Exception) -> Exception:
-    """NumPy's complaint, with the operation's name and the shapes that arrived."""
-    shapes = [x.array.shape for x in nodes]
-    arrived = " and ".join(str(shape) for shape in shapes)
-    if op.name == "matmul" and all(shapes):
-        inner = shapes[0][-1], shapes[1][max(len(shapes[1]) - 2, 0)]
-        if inner[0] != inner[1]:
-            return ValueError(
-                f"matmul: {shapes[0]} @ {shapes[1]}: the inner sizes {inner[0]} and {inner[1]} "
-                "differ; (n, k) @ (k, m) gives (n, m). A transposed operand is x.mT"
-            )
-    if "broadcast" in str(error) and len(shapes) == 2:
-        return ValueError(
-            f"{op.name}: shapes {arrived} do not broadcast: from the right, sizes must be equal "
-            "or 1; x.unsqueeze(dim) adds a size of 1, x.reshape(...) changes the shape"
-        )
-    kind = next(k for k in (IndexError, TypeError, ValueError) if isinstance(error, k))
-    return kind(f"{op.name} on shape{'s' * (len(shapes) > 1)} {arrived}: {error}")

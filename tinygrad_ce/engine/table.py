@@ -10,19 +10,21 @@ of this table, never branch on values and never write in place.
 """
 
 # The names of the table are NumPy's: sum, max, abs and pow hide Python's on purpose.
-# ruff: noqa: A001
 
 from __future__ import annotations
 
 import builtins
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_ce.engine.rule import differentiable, rule, speaks_numpy
+
+Function = Callable[..., Any]
 
 # --- arithmetic -----------------------------------------------------------------------------
 
@@ -55,12 +57,12 @@ float_power = rule(
 # --- elementary functions -------------------------------------------------------------------
 
 exp = rule(np.exp, lambda g, y: g * y)
-log = rule(np.log, lambda g, x: g / x)
+log: Function = rule(np.log, lambda g, x: g / x)
 log1p = rule(np.log1p, lambda g, x: g / (x + 1.0))
 expm1 = rule(np.expm1, lambda g, y: g * (y + 1.0))
 sqrt = rule(np.sqrt, lambda g, y: g / (y * 2.0))
 sin = rule(np.sin, lambda g, x: g * cos(x))
-cos = rule(np.cos, lambda g, x: -g * sin(x))
+cos: Function = rule(np.cos, lambda g, x: -g * sin(x))
 tanh = rule(np.tanh, lambda g, y: g * (1.0 - y * y))
 
 _erfc = np.frompyfunc(math.erfc, 1, 1)
@@ -74,7 +76,7 @@ def erfc(x: Any) -> Any:
 
 # At the kinks: |x|' is 0 at 0, a step is flat, and equal operands share the gradient.
 abs = rule(np.abs, lambda g, x: g * sign(x))
-sign = rule(np.sign, lambda g: g * 0.0)
+sign: Function = rule(np.sign, lambda g: g * 0.0)
 floor = rule(np.floor, lambda g: g * 0.0)
 ceil = rule(np.ceil, lambda g: g * 0.0)
 round = rule(np.rint, lambda g: g * 0.0)
@@ -146,6 +148,7 @@ def kept_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     return tuple(1 if i in reduced else n for i, n in enumerate(shape))
 
 
+add_up: Function = np.add.reduce
 SHORT = 256  # so many numbers may be added one after another; longer rows are added in pairs
 
 _ones: dict[tuple[int, Any], np.ndarray] = {}
@@ -170,7 +173,7 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     if x.ndim == 2 and (axis == 1 or axis == -1) and x.shape[1] <= SHORT and x.dtype.kind == "f":
         y = np.dot(x, ones(x.shape[1], x.dtype))  # four times faster than a sum over short rows
         return y.reshape(-1, 1) if keepdims else y
-    return np.add.reduce(x, axis, None, None, keepdims)
+    return add_up(x, axis, keepdims=keepdims)
 
 
 def _extremum_gradient(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -179,7 +182,7 @@ def _extremum_gradient(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any
     return kept(g, shape, axis, keepdims) * at / sum(at, axis, True)
 
 
-def _extremum(ufunc: np.ufunc, x: Any, axis: Any, keepdims: bool) -> Any:
+def _extremum(ufunc: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """A reduction over the short rows of a tall matrix is faster along its transposed copy."""
     if x.ndim == 2 and (axis == 1 or axis == -1) and x.shape[0] > x.shape[1] > 1:
         y = ufunc.reduce(x.T.copy(), 0)
@@ -239,7 +242,7 @@ def _prod_gradient(g: Any, x: Any) -> Any:
 @differentiable(_prod_gradient)
 def prod(x: Any) -> Any:
     """Π x over the last axis."""
-    return np.multiply.reduce(x, axis=-1)
+    return np.prod(x, axis=-1)
 
 
 @differentiable(
@@ -280,7 +283,7 @@ def _matmul_gradient_b(g: Any, a: Any, b: Any) -> Any:
 
 
 # Of two matrices: (n, k), (k, m) -> (n, m), and inner: a bᵀ, (n, k), (m, k) -> (n, m).
-mm = rule(np.dot, lambda g, b: mm(g, b.mT), lambda g, a: mm(a.mT, g), name="matmul")
+mm: Function = rule(np.dot, lambda g, b: mm(g, b.mT), lambda g, a: mm(a.mT, g), name="matmul")
 inner = rule(np.inner, lambda g, b: mm(g, b), lambda g, a: mm(g.mT, a), name="inner")
 any_matmul = rule(np.matmul, _matmul_gradient_a, _matmul_gradient_b)
 
@@ -517,10 +520,10 @@ def argsort(x: Any, axis: int = -1) -> Any:
 @differentiable(None)
 def all(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Whether all elements are true."""
-    return np.logical_and.reduce(x, axis=axis, keepdims=keepdims)
+    return np.all(x, axis=axis, keepdims=keepdims)
 
 
 @differentiable(None)
 def any(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Whether some element is true."""
-    return np.logical_or.reduce(x, axis=axis, keepdims=keepdims)
+    return np.any(x, axis=axis, keepdims=keepdims)

@@ -1,7 +1,5 @@
 """class Tensor: the operators and methods, one line each, over the functions of the engine."""
 
-# ruff: noqa: A002, A003
-
 from __future__ import annotations
 
 import operator
@@ -10,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_ce.engine import chain, functions, protocol, rule, table, write
-from tinygrad_ce.engine.graph import Node, is_floating, memory_of
+from tinygrad_ce.engine import backward, functions, operands, protocol, rule, table, write
+from tinygrad_ce.engine.chain import propagate
+from tinygrad_ce.engine.graph import Node, mark_written, memory_of, new, tick
 
 RETAIN = object()  # in `kept`: a gradient is wanted here, none has arrived yet
 
@@ -41,11 +40,12 @@ class Tensor(Node):
     __array_priority__ = 1000
 
     def __new__(cls, data: Any = (), dtype: Any = None, requires_grad: bool = False) -> Tensor:
-        array = rule.array_from(data, dtype)
+        """A leaf with a copy of the data."""
+        array = operands.array_from(data, dtype)
         check_can_require_grad(array, requires_grad)
-        node = rule.leaf(array, requires_grad)
+        node = operands.leaf(array, requires_grad)
         if cls is Tensor:
-            return node  # type: ignore[no-any-return]
+            return node
         return as_subclass(node, cls)
 
     # --- what it is -------------------------------------------------------------------------
@@ -53,17 +53,17 @@ class Tensor(Node):
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of the dimensions."""
-        return self.array.shape  # type: ignore[no-any-return]
+        return self.array.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The NumPy dtype of the elements."""
-        return self.array.dtype  # type: ignore[no-any-return]
+        return self.array.dtype
 
     @property
     def ndim(self) -> int:
         """Number of dimensions."""
-        return self.array.ndim  # type: ignore[no-any-return]
+        return self.array.ndim
 
     @property
     def is_leaf(self) -> bool:
@@ -94,19 +94,19 @@ class Tensor(Node):
 
     @data.setter
     def data(self, value: Any) -> None:
-        array = value.array if isinstance(value, Tensor) else rule.array_from(value)
+        array = value.array if isinstance(value, Tensor) else operands.array_from(value)
         if array is self.array:
             return
         if array.shape != self.shape:
             raise ValueError(f"data: got shape {array.shape}; this tensor has shape {self.shape}")
-        write.mark_written(self, "x.data = v")
+        mark_written(self, "x.data = v")
         self.array = array.astype(self.dtype, copy=True)
 
     @property
     def T(self) -> Tensor:  # noqa: N802
         """The dimensions in reverse order."""
         if self.ndim == 2:
-            return table.mT(self)  # type: ignore[no-any-return]
+            return table.mT(self)
         return self.permute(tuple(range(self.ndim))[::-1])
 
     @property
@@ -114,7 +114,7 @@ class Tensor(Node):
         """The last two dimensions exchanged."""
         if self.ndim < 2:
             raise ValueError(f"mT: shape {self.shape} has no two dimensions to exchange")
-        return table.mT(self)  # type: ignore[no-any-return]
+        return table.mT(self)
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension."""
@@ -130,7 +130,7 @@ class Tensor(Node):
 
     def is_floating_point(self) -> bool:
         """Whether the elements are floats, which can require a gradient."""
-        return is_floating(self.dtype)
+        return bool(self.dtype.kind == "f")
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -222,11 +222,11 @@ class Tensor(Node):
         return bool(self.array)
 
     def _alias(self, cut: str | None) -> Tensor:
-        y = rule.leaf(self.array)
+        y = operands.leaf(self.array)
         y.cut = cut
         if isinstance(self.array, np.ndarray):
             y.memory = memory_of(self)
-        return y  # type: ignore[no-any-return]
+        return y
 
     def detach(self) -> Tensor:
         """The same numbers, on the same memory, without a past."""
@@ -241,7 +241,7 @@ class Tensor(Node):
                 f"copy: only leaves can be copied, this tensor was made by {self.op.name}; "
                 "write t.clone() to stay in the graph, t.detach().clone() to leave it"
             )
-        y = as_subclass(rule.leaf(np.array(self.array), self.requires_grad), type(self))
+        y = as_subclass(operands.leaf(np.array(self.array), self.requires_grad), type(self))
         if self.grad is not None:
             y.kept = self.grad.detach().clone()
         memo[id(self)] = y
@@ -265,11 +265,11 @@ class Tensor(Node):
         `gradient` is ∂L/∂self, 1 for a scalar. The graph stays alive, so it can be drawn;
         `retain_graph=False` frees it. With `create_graph` the gradients can be differentiated.
         """
-        seed = chain.seed_for(self, gradient, create_graph)
-        arrived = chain.propagate({self: seed}, graph=create_graph)
-        chain.accumulate(arrived, create_graph)
+        seed = backward.seed_for(self, gradient, create_graph)
+        arrived = propagate({self: seed}, graph=create_graph)
+        backward.accumulate(arrived, create_graph)
         if retain_graph is False:
-            chain.free(self)
+            backward.free(self)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Switch on (or off) that this leaf gathers a gradient."""
@@ -277,7 +277,7 @@ class Tensor(Node):
         if self.inputs and not requires_grad:
             raise RuntimeError(f"requires_grad_: made by {self.op.name}; write t.detach()")
         if requires_grad and not self.requires_grad:
-            self.tick = chain.tick()
+            self.tick = tick()
         self.requires_grad = requires_grad
         return self
 
@@ -312,40 +312,40 @@ class Tensor(Node):
         return self
 
     def __radd__(self, other: Any) -> Tensor:
-        return table.add(other, self)  # type: ignore[no-any-return]
+        return table.add(other, self)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return table.sub(other, self)  # type: ignore[no-any-return]
+        return table.sub(other, self)
 
     def __rmul__(self, other: Any) -> Tensor:
-        return table.mul(other, self)  # type: ignore[no-any-return]
+        return table.mul(other, self)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return table.div(other, self)  # type: ignore[no-any-return]
+        return table.div(other, self)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return table.matmul(other, self)  # type: ignore[no-any-return]
+        return table.matmul(other, self)
 
     def __rmod__(self, other: Any) -> Tensor:
-        return table.mod(other, self)  # type: ignore[no-any-return]
+        return table.mod(other, self)
 
     def __rfloordiv__(self, other: Any) -> Tensor:
-        return table.floordiv(other, self)  # type: ignore[no-any-return]
+        return table.floordiv(other, self)
 
     def __rand__(self, other: Any) -> Tensor:
-        return table.logical_and(other, self)  # type: ignore[no-any-return]
+        return table.logical_and(other, self)
 
     def __ror__(self, other: Any) -> Tensor:
-        return table.logical_or(other, self)  # type: ignore[no-any-return]
+        return table.logical_or(other, self)
 
     def __rxor__(self, other: Any) -> Tensor:
-        return table.logical_xor(other, self)  # type: ignore[no-any-return]
+        return table.logical_xor(other, self)
 
     def __pow__(self, other: Any) -> Tensor:
-        return functions.pow(self, other)  # type: ignore[no-any-return]
+        return functions.pow(self, other)
 
     def __rpow__(self, other: Any) -> Tensor:
-        return table.float_power(other, self)  # type: ignore[no-any-return]
+        return table.float_power(other, self)
 
     def __eq__(self, other: object) -> Any:
         if isinstance(other, OPERANDS):
@@ -357,24 +357,24 @@ class Tensor(Node):
             return table.not_equal(self, other)
         return NotImplemented
 
-    def __iadd__(self, other: Any) -> Tensor:
+    def __iadd__(self, other: Any) -> Tensor:  # type: ignore[misc]
         return write.update(self, table.add, other, "+=")  # type: ignore[return-value]
 
-    def __isub__(self, other: Any) -> Tensor:
+    def __isub__(self, other: Any) -> Tensor:  # type: ignore[misc]
         return write.update(self, table.sub, other, "-=")  # type: ignore[return-value]
 
-    def __imul__(self, other: Any) -> Tensor:
+    def __imul__(self, other: Any) -> Tensor:  # type: ignore[misc]
         return write.update(self, table.mul, other, "*=")  # type: ignore[return-value]
 
-    def __itruediv__(self, other: Any) -> Tensor:
+    def __itruediv__(self, other: Any) -> Tensor:  # type: ignore[misc]
         return write.update(self, table.div, other, "/=")  # type: ignore[return-value]
 
-    def __ipow__(self, other: Any) -> Tensor:  # type: ignore[misc]
+    def __ipow__(self, other: Any) -> Tensor:
         return write.update(self, functions.pow, other, "**=")  # type: ignore[return-value]
 
     def __getitem__(self, index: Any) -> Tensor:
         parts, arrays = index_parts(index)
-        return table.getitem(self, *arrays, index=parts)  # type: ignore[no-any-return]
+        return table.getitem(self, *arrays, index=parts)
 
     def __setitem__(self, index: Any, values: Any) -> None:
         parts, arrays = index_parts(index)
@@ -410,41 +410,41 @@ class Tensor(Node):
 
     def where(self, condition: Any, other: Any) -> Tensor:
         """This where the condition holds, `other` elsewhere."""
-        return table.where(condition, self, other)  # type: ignore[no-any-return]
+        return table.where(condition, self, other)
 
     def masked_fill(self, mask: Any, value: float) -> Tensor:
         """`value` where the mask is true."""
-        return table.where(mask, value, self)  # type: ignore[no-any-return]
+        return table.where(mask, value, self)
 
     # --- reductions -------------------------------------------------------------------------
 
     def sum(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """Σ x over `dim` (an int, a tuple, or None for all)."""
-        return table.sum(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+        return table.sum(self, *over(dim, keepdim, numpy))
 
     def mean(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """Σ x / n."""
-        return functions.mean(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+        return functions.mean(self, *over(dim, keepdim, numpy))
 
     def var(
         self, dim: Any = None, keepdim: bool = False, *, correction: float = 1, **numpy: Any
     ) -> Tensor:
         """Σ (x - mean)² / (n - correction); correction is 1, as in PyTorch."""
-        return functions.var(self, *over(dim, keepdim, numpy), correction)  # type: ignore[no-any-return]
+        return functions.var(self, *over(dim, keepdim, numpy), correction)
 
     def std(
         self, dim: Any = None, keepdim: bool = False, *, correction: float = 1, **numpy: Any
     ) -> Tensor:
         """√var; its gradient is 0 where all x are equal."""
-        return functions.std(self, *over(dim, keepdim, numpy), correction)  # type: ignore[no-any-return]
+        return functions.std(self, *over(dim, keepdim, numpy), correction)
 
     def amax(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """The largest element; equal ones share the gradient."""
-        return table.amax(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+        return table.amax(self, *over(dim, keepdim, numpy))
 
     def amin(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """The smallest element; equal ones share the gradient."""
-        return table.amin(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+        return table.amin(self, *over(dim, keepdim, numpy))
 
     def max(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Any:
         """The largest element; with `dim`, values and indices, the gradient going to the index."""
@@ -465,47 +465,47 @@ class Tensor(Node):
 
     def argmax(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """The index of the first largest element."""
-        return table.argmax(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+        return table.argmax(self, *over(dim, keepdim, numpy))
 
     def argmin(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """The index of the first smallest element."""
-        return table.argmin(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+        return table.argmin(self, *over(dim, keepdim, numpy))
 
     def all(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """Whether all elements are true."""
-        return table.all(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+        return table.all(self, *over(dim, keepdim, numpy))
 
     def any(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """Whether some element is true."""
-        return table.any(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+        return table.any(self, *over(dim, keepdim, numpy))
 
     def prod(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """Π x."""
-        return functions.prod(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+        return functions.prod(self, *over(dim, keepdim, numpy))
 
     def cumsum(self, dim: int) -> Tensor:
         """y[k] = Σ x[0..k]."""
-        return table.cumsum(self, dim)  # type: ignore[no-any-return]
+        return table.cumsum(self, dim)
 
     def cumprod(self, dim: int) -> Tensor:
         """y[k] = Π x[0..k]."""
-        return table.cumprod(self, dim)  # type: ignore[no-any-return]
+        return table.cumprod(self, dim)
 
     def norm(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """√(Σ x²); its gradient at 0 is 0."""
-        return table.norm(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+        return table.norm(self, *over(dim, keepdim, numpy))
 
     def logsumexp(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """log Σ exp(x)."""
-        return functions.logsumexp(self, *over(dim, keepdim, numpy))  # type: ignore[no-any-return]
+        return functions.logsumexp(self, *over(dim, keepdim, numpy))
 
     def softmax(self, dim: int) -> Tensor:
         """exp(x) / Σ exp(x)."""
-        return functions.softmax(self, dim)  # type: ignore[no-any-return]
+        return functions.softmax(self, dim)
 
     def log_softmax(self, dim: int) -> Tensor:
         """x - log Σ exp(x)."""
-        return functions.log_softmax(self, dim)  # type: ignore[no-any-return]
+        return functions.log_softmax(self, dim)
 
     # --- products ---------------------------------------------------------------------------
 
@@ -513,7 +513,7 @@ class Tensor(Node):
 
     def dot(self, other: Any) -> Tensor:
         """Σ a·b of two vectors."""
-        return table.matmul(self, other)  # type: ignore[no-any-return]
+        return table.matmul(self, other)
 
     def outer(self, other: Any) -> Tensor:
         """y[i, j] = a[i]·b[j]."""
@@ -523,7 +523,7 @@ class Tensor(Node):
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape; -1 stands for what is left."""
-        return table.reshape(self, sizes(shape))  # type: ignore[no-any-return]
+        return table.reshape(self, sizes(shape))
 
     view = reshape
 
@@ -551,7 +551,7 @@ class Tensor(Node):
         """Two dimensions exchanged."""
         axes = list(range(self.ndim))
         axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
-        return table.transpose(self, tuple(axes))  # type: ignore[no-any-return]
+        return table.transpose(self, tuple(axes))
 
     swapaxes = transpose
 
@@ -561,18 +561,18 @@ class Tensor(Node):
 
     def permute(self, *dims: Any) -> Tensor:
         """Dimension i of the result is dimension dims[i] of this."""
-        return table.transpose(self, sizes(dims))  # type: ignore[no-any-return]
+        return table.transpose(self, sizes(dims))
 
     def moveaxis(self, source: int, destination: int) -> Tensor:
         """One dimension moved, the others in their order."""
-        return table.moveaxis(self, source, destination)  # type: ignore[no-any-return]
+        return table.moveaxis(self, source, destination)
 
     def expand(self, *shape: Any) -> Tensor:
         """Repeated, not copied, to `shape`; -1 keeps a size."""
         wanted = sizes(shape)
         own = (1,) * (len(wanted) - self.ndim) + self.shape
         full = tuple(n if n != -1 else m for n, m in zip(wanted, own))
-        return table.broadcast_to(self, full)  # type: ignore[no-any-return]
+        return table.broadcast_to(self, full)
 
     def broadcast_to(self, shape: Any) -> Tensor:
         """Repeated, not copied, to `shape`."""
@@ -582,7 +582,9 @@ class Tensor(Node):
         """Copies of this laid side by side along each dimension."""
         counts = sizes(repeats)
         if len(counts) < self.ndim:
-            raise ValueError(f"repeat: {counts} for shape {self.shape}; wanted one number a dimension")
+            raise ValueError(
+                f"repeat: {counts} for shape {self.shape}; wanted one number a dimension"
+            )
         own = (1,) * (len(counts) - self.ndim) + self.shape
         pairs = self.reshape(*(k for n in own for k in (1, n)))
         full = tuple(k for r, n in zip(counts, own) for k in (r, n))
@@ -610,7 +612,7 @@ class Tensor(Node):
 
     def gather(self, dim: int, index: Any) -> Tensor:
         """y[i, j] = x[index[i, j], j] for dim 0."""
-        return functions.gather(self, dim, index)  # type: ignore[no-any-return]
+        return functions.gather(self, dim, index)
 
     def index_select(self, dim: int, index: Any) -> Tensor:
         """The slices at `index` along `dim`."""
@@ -626,7 +628,7 @@ class Tensor(Node):
 
     def argsort(self, dim: int = -1, descending: bool = False) -> Tensor:
         """The indices that sort."""
-        return table.argsort(-self if descending else self, dim)  # type: ignore[no-any-return]
+        return table.argsort(-self if descending else self, dim)
 
     def topk(self, k: int, dim: int = -1) -> Extremum:
         """The k largest values, largest first, and their indices."""
@@ -636,23 +638,23 @@ class Tensor(Node):
 
     def tril(self, diagonal: int = 0) -> Tensor:
         """The lower triangle."""
-        return functions.tril(self, diagonal)  # type: ignore[no-any-return]
+        return functions.tril(self, diagonal)
 
     def triu(self, diagonal: int = 0) -> Tensor:
         """The upper triangle."""
-        return functions.triu(self, diagonal)  # type: ignore[no-any-return]
+        return functions.triu(self, diagonal)
 
     def diagonal(self) -> Tensor:
         """The diagonal of a matrix."""
-        return functions.einsum("ii->i", self)  # type: ignore[no-any-return]
+        return functions.einsum("ii->i", self)
 
     def nonzero(self) -> Tensor:
         """(n, ndim): the indices of the elements that are not 0."""
-        return rule.leaf(np.argwhere(self.array))  # type: ignore[no-any-return]
+        return operands.leaf(np.argwhere(self.array))
 
     def clone(self) -> Tensor:
         """A copy that is part of the graph."""
-        return table.copy(self)  # type: ignore[no-any-return]
+        return table.copy(self)
 
     def contiguous(self) -> Tensor:
         """This tensor: NumPy takes any layout."""
@@ -668,7 +670,9 @@ class Tensor(Node):
         """Another dtype; "cpu", where every Tensor lives, changes nothing."""
         if isinstance(target, str) and target in ("cpu", "cuda", "mps"):
             if target != "cpu":
-                raise ValueError(f"to: no device {target!r}; Tensors live in NumPy arrays, on the CPU")
+                raise ValueError(
+                    f"to: no device {target!r}; Tensors live in NumPy arrays, on the CPU"
+                )
             return self
         return self.astype(target.dtype if isinstance(target, Tensor) else target)
 
@@ -741,7 +745,7 @@ class Tensor(Node):
         return self.copy_(source.bernoulli(p, self.shape))
 
 
-rule.Result = Tensor
+rule.Result = operands.Result = Tensor
 
 OPERANDS = (Node, np.ndarray, np.generic, int, float, list, tuple)
 
@@ -757,7 +761,7 @@ def generator_or_default(generator: Any) -> Any:
 
 def as_subclass(node: Node, kind: type[Node]) -> Any:
     """The leaf `node` as an instance of a subclass of Tensor."""
-    y = rule.new(kind)
+    y = new(kind)
     for slot in ("array", "op", "inputs", "settings", "tick", "scope", "memory", "requires_grad",
                  "kept", "cut"):  # fmt: skip
         setattr(y, slot, getattr(node, slot))
@@ -797,7 +801,9 @@ def index_parts(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     parts: list[Any] = []
     arrays: list[Any] = []
     for part in index:
-        if isinstance(part, (int, slice, type(None), type(Ellipsis))) and not isinstance(part, bool):
+        if isinstance(part, (int, slice, type(None), type(Ellipsis))) and not isinstance(
+            part, bool
+        ):
             parts.append(part)
         elif isinstance(part, np.integer):
             parts.append(int(part))
@@ -809,10 +815,10 @@ def index_parts(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 
 def index_array(part: Any) -> Any:
     """An index that is an array: integers or booleans."""
-    array = part if isinstance(part, Node) else rule.leaf(np.array(part))
+    array = part if isinstance(part, Node) else operands.leaf(np.array(part))
     dtype = array.array.dtype
     if array.array.size == 0 and dtype.kind == "f" and isinstance(part, (list, tuple)):
-        return rule.leaf(np.zeros(array.array.shape, np.int64))
+        return operands.leaf(np.zeros(array.array.shape, np.int64))
     if dtype.kind not in "iub":
         raise IndexError(
             f"index: got {type(part).__name__} of dtype {dtype}; wanted integers, booleans, "

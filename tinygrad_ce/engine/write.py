@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.engine.graph import Node, current, mark_written
-from tinygrad_ce.engine.rule import constant, leaf, new
+from tinygrad_ce.engine.graph import Node, current, mark_written, new
+from tinygrad_ce.engine.operands import constant, leaf
 
 
 def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_ce.engine import functions, table
 from tinygrad_ce.engine.functions import branch, fixed, value_of
 from tinygrad_ce.engine.graph import Node, composed
-from tinygrad_ce.engine.rule import constant, leaf
+from tinygrad_ce.engine.operands import constant, leaf
 from tinygrad_ce.engine.table import SLOT, where
 from tinygrad_ce.engine.tensor import Tensor, generator_or_default
 
@@ -189,7 +189,9 @@ def nll_loss(
     """
     logp, labels, is_ids = logits_and_targets(input, target, "nll_loss")
     if not is_ids:
-        raise TypeError("nll_loss: the targets are floats; wanted class ids, integers of shape (N,)")
+        raise TypeError(
+            "nll_loss: the targets are floats; wanted class ids, integers of shape (N,)"
+        )
     return spread(picked_loss(logp, labels, weight, ignore_index, reduction, 0.0), input, reduction)
 
 
@@ -341,7 +343,8 @@ def binary_cross_entropy_with_logits(
     name = "binary_cross_entropy_with_logits"
     target = to_dtype(same_shape(input, target, name), input)
     _, step, e = branch(input)
-    y = target if isinstance(target, Node) and target.requires_grad else value_of(target)
+    live = isinstance(target, Node) and target.requires_grad
+    y: Any = target if live else value_of(target)
     if pos_weight is None:
         slope, smooth = step - y, table.log1p(e)
     else:
@@ -420,9 +423,7 @@ def l1_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
 
 
 @composed("1/n Σ (|d| ≤ δ ? d²/2 : δ(|d| − δ/2))")
-def huber_loss(
-    input: Tensor, target: Any, reduction: str = "mean", delta: float = 1.0
-) -> Tensor:
+def huber_loss(input: Tensor, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """d²/2 where |d| ≤ δ, else δ(|d| - δ/2), with d = x - y; the mean over all elements.
 
     >>> from tinygrad_ce import tensor
@@ -444,9 +445,7 @@ def huber_loss(
 
 
 @composed("Σ p (log p − log q)")
-def kl_div(
-    input: Tensor, target: Any, reduction: str = "mean", log_target: bool = False
-) -> Tensor:
+def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """p·(log p - log q), from log q and p (or log p): two tensors of one shape, in nats.
 
     reduction="batchmean" divides the sum by the first size, which is the divergence itself;
@@ -522,13 +521,11 @@ def one_hot(ids: Any, num_classes: int = -1) -> Tensor:
     if isinstance(v, np.ndarray) and v.size and not (v.min() >= 0 and v.max() < num_classes):
         bad = v.min() if v.min() < 0 else v.max()
         raise ValueError(f"one_hot: id {bad} is outside 0 ... {num_classes - 1}")
-    return leaf((v[..., None] == np.arange(num_classes)).astype(np.int64))  # type: ignore[no-any-return]
+    return leaf((v[..., None] == np.arange(num_classes)).astype(np.int64))
 
 
 @composed("x · mask / (1 − p)")
-def dropout(
-    input: Tensor, p: float = 0.5, training: bool = True, generator: Any = None
-) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, generator: Any = None) -> Tensor:
     """x·mask/(1 - p), mask = 1 with probability 1 - p; x itself when not training.
 
     The mask is PyTorch's for the same seed.
@@ -618,7 +615,7 @@ def batch_norm(
     n = functions.count(input.shape, axes)
     if training and n < 2:
         raise ValueError(
-            f"batch_norm: input has shape {input.shape}, one value per channel, and so no variance; "
+            f"batch_norm: input has shape {input.shape}, one value per channel: no variance; "
             "wanted a batch of at least 2, or model.eval()"
         )
     if training and running_mean is not None and running_var is not None:
@@ -675,9 +672,10 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Σ over window and channels of x·w, + b: (N, C, H, W), (O, C/groups, kh, kw) -> (N, O, H', W').
+    """Σ over window and channels of x·w, + b: (N, C, H, W), (O, C, kh, kw) -> (N, O, H', W').
 
-    Every window becomes a row, and the kernel is one matrix product with them.
+    Every window becomes a row, and the kernel is one matrix product with the rows. With groups
+    the channels fall into so many parts, each with kernels of its own.
 
     >>> from tinygrad_ce import ones
     >>> conv2d(ones(1, 1, 3, 3), ones(1, 1, 2, 2))
@@ -699,7 +697,7 @@ def conv2d(
         parts = [
             conv2d(x, w, b, stride, padding, dilation) for x, w, b in zip(each, kernels, biases)
         ]
-        return table.concatenate(*parts, axis=1)  # type: ignore[no-any-return]
+        return table.concatenate(*parts, axis=1)
     x = padded(input, pair(padding, "padding"), 0.0)
     w = windows(x, (size[0], size[1]), pair(stride, "stride"), pair(dilation, "dilation"), "conv2d")
     n, _, height, width = w.shape[:4]
@@ -707,13 +705,11 @@ def conv2d(
     y = table.matmul(rows, table.mT(table.reshape(weight, (out, -1))))
     if bias is not None:
         y = y + bias
-    return table.transpose(table.reshape(y, (n, height, width, out)), (0, 3, 1, 2))  # type: ignore[no-any-return]
+    return table.transpose(table.reshape(y, (n, height, width, out)), (0, 3, 1, 2))
 
 
 @composed("max over windows")
-def max_pool2d(
-    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0
-) -> Tensor:
+def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Tensor:
     """The largest element of each window: (N, C, H, W) -> (N, C, H', W').
 
     Of equal elements the first gets the gradient.
@@ -734,13 +730,11 @@ def max_pool2d(
     picked = table.getitem(
         rows, leaf(np.arange(rows.shape[0])), fixed(best, rows), index=(SLOT, SLOT)
     )
-    return table.reshape(picked, w.shape[:4])  # type: ignore[no-any-return]
+    return table.reshape(picked, w.shape[:4])
 
 
 @composed("mean over windows")
-def avg_pool2d(
-    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0
-) -> Tensor:
+def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Tensor:
     """The mean of each window, padding counted as 0: (N, C, H, W) -> (N, C, H', W').
 
     >>> from tinygrad_ce import arange
@@ -754,7 +748,7 @@ def avg_pool2d(
     step = size if stride is None else pair(stride, "stride")
     x = padded(input, pool_padding(padding, size, "avg_pool2d"), 0.0)
     w = windows(x, size, step, (1, 1), "avg_pool2d")
-    return table.sum(w, (4, 5)) / float(size[0] * size[1])  # type: ignore[no-any-return]
+    return table.sum(w, (4, 5)) / float(size[0] * size[1])
 
 
 def pool_padding(padding: Any, size: tuple[int, int], name: str) -> tuple[int, int]:

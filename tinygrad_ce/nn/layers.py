@@ -119,7 +119,8 @@ class Conv2d(Module):
         self.groups = positive(groups, "groups", "Conv2d")
         if in_channels % groups or out_channels % groups:
             raise ValueError(
-                f"Conv2d: {in_channels} and {out_channels} channels do not divide into {groups} groups"
+                f"Conv2d: {in_channels} and {out_channels} channels do not divide into "
+                f"{groups} groups"
             )
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self.weight = Parameter(np.empty(shape, np.float32))

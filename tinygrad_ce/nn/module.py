@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from tinygrad_ce.engine import rule, write
-from tinygrad_ce.engine.graph import call_in_scope
+from tinygrad_ce.engine import operands
+from tinygrad_ce.engine.graph import call_in_scope, mark_written
 from tinygrad_ce.engine.tensor import Tensor, as_subclass, check_can_require_grad
 
 M = TypeVar("M", bound="Module")
@@ -30,9 +30,10 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __new__(cls, data: Any = (), requires_grad: bool = True) -> Parameter:
-        array = rule.array_from(data)
+        """A leaf with a copy of the data."""
+        array = operands.array_from(data)
         check_can_require_grad(array, requires_grad)
-        return as_subclass(rule.leaf(array, requires_grad), cls)  # type: ignore[no-any-return]
+        return as_subclass(operands.leaf(array, requires_grad), cls)
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
@@ -74,24 +75,26 @@ class Module:
         raise TypeError(f"{type(self).__name__} has no forward(self, ...) method; write one")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What `forward` gives, recorded under this module's name."""
         name = self._name or type(self).__name__
         return call_in_scope(name, "module", self.formula, self.forward, args, kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Module):
             value.__dict__["_name"] = f"{type(value).__name__} {name}" if name.isdigit() else name
-        elif isinstance(self.__dict__.get(name), Parameter) and isinstance(value, Tensor):
-            if not isinstance(value, Parameter):
-                raise TypeError(
-                    f"{name}: is a Parameter and would stop being trained; assign "
-                    f"Parameter(value), or write with no_grad(): module.{name}.copy_(value)"
-                )
+        elif type(value) is Tensor and isinstance(self.__dict__.get(name), Parameter):
+            raise TypeError(
+                f"{name}: is a Parameter and would stop being trained; assign "
+                f"Parameter(value), or write with no_grad(): module.{name}.copy_(value)"
+            )
         object.__setattr__(self, name, value)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Hold a Tensor that is saved with the module but not trained."""
         if not (tensor is None or isinstance(tensor, Tensor)):
-            raise TypeError(f"register_buffer: {name} is a {type(tensor).__name__}; wanted a Tensor")
+            raise TypeError(
+                f"register_buffer: {name} is a {type(tensor).__name__}; wanted a Tensor"
+            )
         setattr(self, name, tensor)
         self._buffer_names = (*self._buffer_names, name)
         if not persistent:
@@ -194,7 +197,7 @@ class Module:
             raise TypeError(f"to: dtype {wanted}; parameters are floats: float32 or float64")
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.is_floating_point() and tensor.dtype != wanted:
-                write.mark_written(tensor, f"to({wanted})")
+                mark_written(tensor, f"to({wanted})")
                 tensor.array, tensor.kept = tensor.array.astype(wanted), None
         return self
 
@@ -232,7 +235,7 @@ class Module:
         wrong = []
         arrays = {}
         for name in own.keys() & state_dict.keys():
-            array = rule.array_from(state_dict[name])
+            array = operands.array_from(state_dict[name])
             if array.shape != own[name].shape:
                 wrong.append(f"{name} has shape {array.shape}, the model {own[name].shape}")
             elif array.dtype.kind != own[name].dtype.kind:
@@ -249,7 +252,7 @@ class Module:
         for name, array in arrays.items():
             tensor = own[name]
             tensor.array[...] = array
-            write.mark_written(tensor, "load_state_dict")
+            mark_written(tensor, "load_state_dict")
         return LoadResult(missing, unexpected)
 
     # --- printing ---------------------------------------------------------------------------

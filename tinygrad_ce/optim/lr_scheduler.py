@@ -74,7 +74,9 @@ class CosineAnnealingLR(LRScheduler):
 
     def rate(self, first: float, epoch: int) -> float:
         """η + (lr₀ - η)(1 + cos(π·epoch/T))/2."""
-        return self.eta_min + (first - self.eta_min) * (1 + math.cos(math.pi * epoch / self.T_max)) / 2
+        return (
+            self.eta_min + (first - self.eta_min) * (1 + math.cos(math.pi * epoch / self.T_max)) / 2
+        )
 
 
 class ReduceLROnPlateau:

@@ -25,7 +25,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_ce.engine import rule
+from tinygrad_ce.engine import operands
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.random import Generator, default_generator
 
@@ -391,7 +391,7 @@ def _stacked(samples: Sequence[Any]) -> Tensor:
             f"default_collate: got arrays of dtype {arrays[0].dtype}; wanted floats, integers or "
             "booleans: write DataLoader(..., collate_fn=...) with a function of the samples"
         )
-    return rule.leaf(np.stack(arrays))
+    return operands.leaf(np.stack(arrays))
 
 
 def _check_alike(samples: Sequence[Any], kinds: Any) -> None:
@@ -480,7 +480,7 @@ class DataLoader(Generic[T_co]):
         for picked in _index_arrays(self.batch_sampler):
             try:
                 index = picked if order is None else order[picked]
-                batch = [rule.leaf(x.array.take(index, 0)) for x in tensors]
+                batch = [operands.leaf(x.array.take(index, 0)) for x in tensors]
             except IndexError as error:
                 raise IndexError(
                     f"DataLoader: the dataset has {len(self.dataset)} samples, and the sampler "

@@ -17,8 +17,9 @@ SYMBOLS = {
     "cumprod": "running Π", "amax": "max", "amin": "min", "maximum": "max", "minimum": "min",
     "absolute": "|x|", "sqrt": "√x", "exp": "exp", "log": "log", "norm": "‖x‖", "pow": "aᵇ",
     "floor": "⌊x⌋", "ceil": "⌈x⌉", "rint": "round", "mT": "transpose", "broadcast_to": "expand",
-    "masked": "where kept", "sliding_windows": "windows", "overlap_add": "add windows", "gt": ">", "ge": "≥", "lt": "<",
-    "le": "≤", "eq": "=", "ne": "≠", "and_": "and", "or_": "or", "xor": "xor", "invert": "not",
+    "masked": "where kept", "sliding_windows": "windows", "overlap_add": "add windows",
+    "gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠", "and_": "and", "or_": "or", "xor": "xor",
+    "invert": "not",
 }  # fmt: skip
 COMMUTATIVE = {"add", "mul"}
 INFIX = {"add", "sub", "mul", "truediv", "floordiv", "mod", "matmul"}

@@ -1,0 +1,79 @@
+"""backward(): where gradients start, where they stay, and how a graph is let go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engine import table
+from tinygrad_ce.engine.chain import history, lifted
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.operands import array_from, leaf
+
+
+def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
+    """∂L/∂root to start from: what was given, or 1 for a scalar."""
+    if not root.requires_grad:
+        if root.op is None:
+            why = (
+                f"it came through {root.cut}" if root.cut else "it is a leaf without requires_grad"
+            )
+        else:
+            why = f"{root.op.name} made it from " + (
+                f"what {root.cut} cut off the graph"
+                if root.cut
+                else "tensors without requires_grad"
+            )
+        raise RuntimeError(
+            f"backward: this tensor needs no gradient: {why}. Create the parameters with "
+            "requires_grad=True and compute the loss from them without leaving the graph"
+        )
+    shape, dtype = root.array.shape, root.array.dtype
+    if gradient is None:
+        if root.array.size != 1:
+            raise RuntimeError(
+                f"backward: a tensor of shape {shape} is not a scalar; write loss.sum().backward() "
+                "or loss.mean().backward(), or give backward() a gradient of that shape"
+            )
+        seed = leaf(np.ones(shape, dtype))
+    else:
+        seed = gradient if isinstance(gradient, Node) else leaf(array_from(gradient, dtype))
+        if seed.array.shape != shape:
+            raise ValueError(
+                f"backward: the gradient has shape {seed.array.shape}, the tensor {shape}"
+            )
+        if seed.array.dtype != dtype:
+            seed = table.astype(seed, dtype)
+    return seed if graph else lifted(seed)
+
+
+def accumulate(arrived: dict[Node, Any], graph: bool) -> None:
+    """Add to `.grad` of the leaves, and of the nodes that retain theirs, what arrived there."""
+    owned: set[int] = set()
+    for node, g in arrived.items():
+        if node.inputs and node.kept is None:
+            continue
+        old = node.kept if isinstance(node.kept, Node) else None
+        if graph:
+            node.kept = (
+                table.copy(g) if old is None and id(g) in owned else g if old is None else old + g
+            )
+            owned.add(id(g))
+        else:
+            if old is not None:
+                g = lifted(old) + g
+            if not isinstance(g, np.ndarray):
+                g = np.array(g) if isinstance(g, np.generic) else g
+            elif g.base is not None or id(g) in owned:  # a view, or another's too
+                g = g.copy()
+            owned.add(id(g))
+            node.kept = leaf(g)
+
+
+def free(root: Node) -> None:
+    """Forget the graph behind `root`, node by node, so that nothing recurses."""
+    for node in history([root]):
+        node.inputs = node.settings = ()
+        node.cut = "backward(retain_graph=False)"
+        node.requires_grad = False

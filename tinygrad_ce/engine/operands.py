@@ -1,0 +1,145 @@
+"""What may stand next to a Tensor: numbers, lists and arrays as leaves of the graph, and what
+is said when something does not fit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engine.graph import Node, current, new, tick
+
+Result: type[Node] = Node  # what a leaf is made as: engine/tensor.py sets it to Tensor
+
+
+def leaf(array: Any, requires_grad: bool = False) -> Any:
+    """A node that no operation made."""
+    y = new(Result)
+    y.array = array
+    y.op = y.memory = y.kept = y.cut = None
+    y.scope = current().scope
+    y.inputs = y.settings = ()
+    y.requires_grad = requires_grad
+    y.tick = tick() if requires_grad else 0
+    return y
+
+
+_boxes: dict[Any, dict[float, Any]] = {}  # dtype -> number -> 0-d array
+_constants: dict[Any, dict[float, Node]] = {}  # dtype (or scalar type) -> number -> node
+
+
+def box(value: float, dtype: Any) -> Any:
+    """A Python number as a 0-d array, made once: NumPy multiplies by it twice as fast."""
+    known = _boxes.setdefault(dtype, {})
+    array = known.get(value)
+    if array is None:
+        array = np.asarray(value, dtype)
+        array.flags.writeable = False
+        if len(known) < 1024 and value:  # 0.0 == -0.0 as a key
+            known[value] = array
+    return array
+
+
+def constant(value: Any, like: Node, op: str = "") -> Node:
+    """`value` as an operand next to `like`: Python numbers take its dtype, arrays are copied."""
+    kind = type(value)
+    if kind is float or kind is int or kind is bool:
+        array = like.array
+        known = _constants.get(array.dtype if type(array) is np.ndarray else type(array))
+        if known is not None and (value or kind is int or math.copysign(1.0, value) > 0):
+            node = known.get(value)
+            if node is not None:
+                return node
+        return boxed(value, array)
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
+        return leaf(value.copy())
+    if isinstance(value, (list, tuple)):
+        return leaf(array_from(value))
+    if hasattr(value, "__array_function__") and current().tracer is not None:
+        return leaf(value)  # a Symbol
+    where = f"{op}: " if op else ""
+    got = f"an array of dtype {value.dtype}" if isinstance(value, np.ndarray) else kind.__name__
+    raise TypeError(
+        f"{where}got {got} next to a Tensor; wanted a Tensor, an array of numbers or a number"
+    )
+
+
+def boxed(value: float, array: Any) -> Node:
+    """A Python number as a constant node next to `array`, kept for the next time."""
+    dtype = np.result_type(array.dtype, value)
+    scalar = type(array) is not np.ndarray  # a NumPy scalar, or a Symbol
+    box = np.asarray(value, dtype)
+    node: Node = leaf(box[()] if scalar else box)
+    kept = _constants.setdefault(type(array) if scalar else array.dtype, {})
+    # -0.0 == 0.0 as a key, and integers next to integers may differ in dtype: those are not kept
+    if array.dtype.kind == "f" and len(kept) < 1024 and math.copysign(1.0, value) + value != -1.0:
+        kept[value] = node
+    return node
+
+
+def array_from(data: Any, dtype: Any = None) -> np.ndarray:
+    """A new array of numbers from nested lists, a number or an array; Python floats are float32."""
+    if isinstance(data, Node):
+        data = data.array
+    try:
+        array = np.array(data, dtype=object if _holds_nodes(data) else None)
+    except ValueError:
+        raise ValueError(
+            f"tensor: the rows of {_short(data)} have different lengths; "
+            "a Tensor is rectangular: pad the rows or keep a list of Tensors"
+        ) from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"tensor: {_short(data)} has dtype {array.dtype}; a Tensor holds numbers: "
+            "floats, integers or booleans" + ("; stack(list) joins Tensors"
+            if array.dtype == object else "")
+        )  # fmt: skip
+    if dtype is None:
+        python_floats = array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic))
+        dtype = np.float32 if python_floats and not _holds_float64(data) else array.dtype
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "fiub":
+        raise TypeError(f"tensor: dtype {dtype} is not a dtype of numbers: float32, int64, bool")
+    return array.astype(dtype, copy=False)
+
+
+def _holds_nodes(data: Any) -> bool:
+    return isinstance(data, (list, tuple)) and any(isinstance(x, Node) for x in data)
+
+
+def _holds_float64(data: Any) -> bool:
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return isinstance(data, (np.ndarray, np.generic)) and data.dtype == np.float64
+
+
+def _short(data: Any) -> str:
+    text = repr(data)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def explained(op: str, nodes: tuple[Node, ...], error: Exception) -> Exception:
+    """NumPy's complaint, with the operation's name and the shapes that arrived."""
+    shapes = [x.array.shape for x in nodes]
+    arrived = " and ".join(str(shape) for shape in shapes)
+    if op == "matmul" and all(shapes):
+        inner = shapes[0][-1], shapes[1][max(len(shapes[1]) - 2, 0)]
+        if inner[0] != inner[1]:
+            return ValueError(
+                f"matmul: {shapes[0]} @ {shapes[1]}: the inner sizes {inner[0]} and {inner[1]} "
+                "differ; (n, k) @ (k, m) gives (n, m). A transposed operand is x.mT"
+            )
+    if "broadcast" in str(error) and len(shapes) == 2:
+        return ValueError(
+            f"{op}: shapes {arrived} do not broadcast: from the right, sizes must be equal "
+            "or 1; x.unsqueeze(dim) adds a size of 1, x.reshape(...) changes the shape"
+        )
+    kind = next(k for k in (IndexError, TypeError, ValueError) if isinstance(error, k))
+    return kind(f"{op} on shape{'s' * (len(shapes) > 1)} {arrived}: {error}")
+
+
+def type_name(x: Any) -> str:
+    """What kind of thing x is."""
+    return type(x).__name__
