@@ -226,7 +226,7 @@ def randperm(n: int, generator: Any = None) -> Tensor:
 
     >>> from tinygrad_ce import Generator
     >>> randperm(4, generator=Generator().manual_seed(0))
-    tensor([2, 0, 1, 3])
+    tensor([0, 1, 3, 2])
     """
     return made(generator_or_default(generator).randperm(n), None, False)
 

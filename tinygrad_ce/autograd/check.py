@@ -8,7 +8,7 @@ kink under the point, where a derivative does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -24,30 +24,40 @@ class GradcheckError(AssertionError):
     """A gradient differs from the central difference; the message says where and by how much."""
 
 
-def numerical_grad(function: Callable[[], Any], tensor: Tensor, eps: float = 1e-6) -> np.ndarray:
+def numerical_grad(
+    function: Callable[[], Any],
+    tensor: Tensor,
+    eps: float = 1e-6,
+    indices: Iterable[tuple[int, ...]] | None = None,
+) -> np.ndarray:
     """(f(x + h) - f(x - h))/2h for each element of `tensor`, written into it one at a time.
 
-    `function` takes nothing and gives a number that depends on `tensor`, for example a loss of a
-    model with that parameter. The tensor is left as it was.
+    `function` takes nothing and gives a number that depends on `tensor`, for example the loss of a
+    model with that parameter. The tensor is left as it was. With `indices` only those elements
+    are looked at, and their slopes come in one row. In float32 the differences are mostly
+    rounding: use float64 (`model.double()`).
 
     >>> from tinygrad_ce import tensor
     >>> x = tensor(np.array([1.0, 2.0]))
     >>> numerical_grad(lambda: (x * x).sum(), x).round(6)
     array([2., 4.])
     """
-    slopes = np.zeros(tensor.shape, np.float64)
     array = tensor.array
+    slopes = []
     with recording(False):
-        for i in np.ndindex(*tensor.shape):
+        for i in np.ndindex(*tensor.shape) if indices is None else indices:
             old = array[i]
             ends = []
-            for value in (old + eps, old - eps):
-                array[i] = value
-                ends.append((float(function()), float(array[i])))
-            array[i] = old
-            slopes[i] = (ends[0][0] - ends[1][0]) / (ends[0][1] - ends[1][1])
+            try:
+                for value in (old + eps, old - eps):
+                    array[i] = value
+                    ends.append((float(function()), float(array[i])))
+            finally:
+                array[i] = old
+            slopes.append((ends[0][0] - ends[1][0]) / (ends[0][1] - ends[1][1]))
     mark_written(tensor, "numerical_grad")
-    return slopes
+    row = np.array(slopes, np.float64)
+    return row.reshape(tensor.shape) if indices is None else row
 
 
 def gradcheck(

@@ -581,6 +581,8 @@ class Tensor(Node):
     def repeat(self, *repeats: Any) -> Tensor:
         """Copies of this laid side by side along each dimension."""
         counts = sizes(repeats)
+        if len(counts) < self.ndim:
+            raise ValueError(f"repeat: {counts} for shape {self.shape}; wanted one number a dimension")
         own = (1,) * (len(counts) - self.ndim) + self.shape
         pairs = self.reshape(*(k for n in own for k in (1, n)))
         full = tuple(k for r, n in zip(counts, own) for k in (r, n))

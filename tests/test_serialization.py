@@ -1,0 +1,697 @@
+"""Saving and loading: round trips, files of other programs, damage, full disks, kills, races."""
+
+import hashlib
+import io
+import json
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinygrad_ce.engine.tensor import Tensor
+from tinygrad_ce.serialization import LoadError, load, load_metadata, save
+
+ROOT = Path(__file__).parent.parent
+PYTORCHS = Path(__file__).parent / "data" / "pytorch.safetensors"
+DTYPES = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+def assert_same(got, wanted):
+    """The same nesting, order and bits; arrays and Tensors come back as plain leaves."""
+    if isinstance(wanted, (Tensor, np.ndarray)):
+        array = wanted.array if isinstance(wanted, Tensor) else wanted
+        assert isinstance(got, Tensor) and got.is_leaf and not got.requires_grad
+        assert (got.dtype, got.shape) == (array.dtype.newbyteorder("="), array.shape)
+        assert got.array.tobytes() == array.astype(got.dtype).tobytes()
+    elif isinstance(wanted, dict):
+        assert type(got) is dict
+        assert [(type(key), key) for key in got] == [(type(key), key) for key in wanted]
+        for key, value in wanted.items():
+            assert_same(got[key], value)
+    elif isinstance(wanted, (list, tuple)):
+        assert type(got) is list and len(got) == len(wanted)
+        for one, other in zip(got, wanted):
+            assert_same(one, other)
+    elif isinstance(wanted, float):
+        assert type(got) is float and got.hex() == wanted.hex()
+    else:
+        assert type(got) is type(wanted) and got == wanted
+
+
+def round_trip(state, path):
+    save(state, path)
+    assert_same(load(path), state)
+
+
+def plain_file(header, data=b""):
+    """A safetensors file put together by hand."""
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+# --- round trips --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (2, 3), (2, 0, 5), (5, 3, 2)])
+def test_every_dtype_and_shape_comes_back(path, dtype, shape):
+    x = np.array(np.arange(math.prod(shape)).reshape(shape) % 7 / 3, dtype)
+    round_trip({"x": x, "tensor": Tensor(x)}, path)
+
+
+def test_special_numbers_come_back_bit_by_bit(path):
+    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, 1.7976931348623157e308, 0.1])
+    round_trip({"f8": x, "negative nan": -x, "i8": np.array([-(2**63), 2**63 - 1])}, path)
+
+
+def test_any_layout_of_memory_is_saved(path):
+    x = np.arange(24.0).reshape(2, 3, 4)
+    state = {
+        "transposed": x.T,
+        "every other": x[:, ::-2],
+        "repeated": np.broadcast_to(x[0, 0], (5, 4)),
+        "big endian": x.astype(">f8"),
+        "read only": np.frombuffer(b"\0\1\2", np.uint8),
+        "view of a tensor": Tensor(x).T,
+    }
+    round_trip(state, path)
+
+
+def test_tensors_on_one_memory_are_saved_each_and_come_back_apart(path):
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    save({"a": x, "b": x, "c": x.detach()[:1]}, path)
+    back = load(path)
+    back["a"].zero_()
+    assert [back[key].tolist() for key in "abc"] == [[0.0, 0.0], [1.0, 2.0], [1.0]]
+
+
+def test_what_is_loaded_can_be_written_and_trained(path):
+    save(
+        {"w": Tensor([3.0], requires_grad=True), "made": Tensor([1.0], requires_grad=True) * 2},
+        path,
+    )
+    w = load(path)["w"].requires_grad_()
+    (w * w).sum().backward()
+    assert w.grad.tolist() == [6.0]
+
+
+def test_the_state_of_an_optimiser_comes_back(path):
+    state = {
+        "state": {
+            0: {"momentum": Tensor([[0.5, -0.5]]), "step": Tensor(3)},
+            1: {"momentum": Tensor([1.0]), "step": 3},
+            10: {},
+        },
+        "param_groups": [
+            {"lr": 0.1, "betas": (0.9, 0.999), "nesterov": False, "params": [0, 1]},
+            {"lr": 1e-5, "maximize": None, "params": []},
+        ],
+    }
+    round_trip(state, path)
+    round_trip({"model": OrderedDict(w=Tensor([1.0])), "optimizer": state, "epoch": 7}, path)
+
+
+def test_keys_that_look_alike_stay_apart(path):
+    state = {
+        "a.b": Tensor([1]),
+        "a": {"b": Tensor([2]), 0: Tensor([3]), "0": Tensor([4])},
+        "a.b_": Tensor([5]),
+        "": Tensor([6]),
+        "__metadata__": Tensor([7]),
+        "tinygrad_ce": Tensor([8]),
+        "tensor": {"tensor": {"dict": [Tensor([9])]}},
+        'Ünï\n"\\\0': Tensor([10]),
+        "z": Tensor([11]),
+        "c": Tensor([12]),
+    }
+    round_trip(state, path)
+
+
+def test_numpys_scalars_come_back_as_pythons_numbers(path):
+    save({"a": np.float32(0.1), "b": np.int64(3), "c": np.bool_(True), "d": np.str_("x")}, path)
+    assert_same(load(path), {"a": float(np.float32(0.1)), "b": 3, "c": True, "d": "x"})
+
+
+numbers = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text())
+tensors = st.lists(st.floats(width=32), max_size=3).map(lambda x: Tensor(np.array(x, np.float32)))
+values = st.recursive(
+    numbers | tensors,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3) | st.integers(0, 20), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(state=st.dictionaries(st.text(max_size=3), values, max_size=4))
+def test_any_nesting_comes_back(tmp_path_factory, state):
+    round_trip(state, tmp_path_factory.getbasetemp() / "any.safetensors")
+
+
+def test_metadata_are_texts_for_everyone(path):
+    texts = {"note": 'quotes " and \\ and ü', "tinygrad_ce_sha256": '"tinygrad_ce":"{', "": ""}
+    save({"x": Tensor([1.0])}, path, metadata=texts)
+    assert load_metadata(path) == texts
+    assert load(path)["x"].tolist() == [1.0]
+    save({}, path)
+    assert load_metadata(path) == {}
+    assert load(path) == {}
+
+
+def test_the_same_state_gives_the_same_bytes(tmp_path):
+    state = {"b": Tensor([1.0, 2.0]), "a": Tensor([1, 2]), "n": {"c": Tensor([1.0])}}
+    for name in ("one", "two"):
+        save(state, tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+# --- other programs -----------------------------------------------------------------------------
+
+
+def test_a_file_of_pytorch_is_read():
+    state = load(PYTORCHS)
+    counted = np.abs(np.arange(6).reshape(2, 3) - 2)
+    for kind in ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8"):
+        assert_same(state.pop(f"layer.{kind}"), counted.astype(kind))
+    assert_same(state.pop("thirds"), np.float32([1 / 3, -0.0, 1e-45, np.inf]))
+    assert_same(state.pop("bool"), np.array([True, False, True]))
+    assert_same(state.pop("scalar"), np.array(7))
+    assert_same(state.pop("empty"), np.zeros((0, 3), np.float32))
+    # bfloat16 has 8 significant bits: 1/3 is 171 / 512.
+    rounded = np.float32([171 / 512, -0.0, 226 * 2.0**120, -np.inf, 2.0**-133])
+    assert_same(state.pop("bfloat16"), rounded)
+    assert not state
+    assert load_metadata(PYTORCHS) == {"format": "pt"}
+
+
+def test_a_flat_state_dict_is_read_by_other_programs_under_its_names(path):
+    from safetensors.numpy import load_file
+
+    state = {
+        "0.weight": np.arange(6.0).reshape(2, 3).T,
+        "0.bias": np.array(3),
+        "b": np.zeros((0, 2)),
+    }
+    save(state, path, {"format": "pt"})
+    theirs = load_file(path)
+    assert theirs.keys() == state.keys()
+    for name, x in state.items():
+        np.testing.assert_array_equal(theirs[name], x, strict=True)
+
+
+def test_a_file_without_a_seal_is_read_in_its_order(path):
+    path.write_bytes(
+        plain_file(
+            {
+                "__metadata__": {"library": "tinygrad_ce", "modelspec.hash_sha256": "0x1"},
+                "z": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]},
+                "a": {"dtype": "BOOL", "shape": [2], "data_offsets": [1, 3]},
+            },
+            b"\7\0\2",
+        )
+    )
+    assert_same(load(path), {"z": np.uint8([7]), "a": np.array([False, True])})
+    assert load_metadata(path)["library"] == "tinygrad_ce"
+
+
+def test_a_dtype_that_numpy_has_not_is_named(path):
+    part = {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}
+    path.write_bytes(plain_file({"w": part}, b"\0"))
+    with pytest.raises(LoadError, match=r"model.safetensors: tensor 'w' has dtype F8_E4M3"):
+        load(path)
+
+
+def test_a_program_that_rewrites_the_file_must_leave_the_seal_out(path):
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    save({"x": np.zeros(2)}, path)
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    changed = {name: x + 1 for name, x in load_file(path).items()}
+    save_file(changed, path, metadata)
+    with pytest.raises(LoadError, match=r"another program has rewritten it.*'tinygrad_ce'"):
+        load(path)
+    save_file(changed, path)
+    assert load(path)["x"].tolist() == [1.0, 1.0]
+
+
+# --- damage -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory):
+    """A small sealed file: as bytes, and a path to put variants of it."""
+    path = tmp_path_factory.mktemp("damage") / "model.safetensors"
+    state = {"w": Tensor([1.0]), "ü": {0: Tensor([True, False, True])}, "lr": 0.1}
+    save(state, path, {"note": "a"})
+    return path, path.read_bytes()
+
+
+def test_every_flipped_bit_is_found(sealed):
+    path, content = sealed
+    loaded = []
+    for place in range(len(content)):
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            try:
+                load(path)
+            except LoadError as error:
+                assert str(path) in str(error)
+            else:
+                loaded.append((place, bit))
+    assert loaded == []
+    path.write_bytes(content)
+    load(path)
+
+
+def test_every_truncation_is_found(sealed):
+    path, content = sealed
+    for size in range(len(content)):
+        path.write_bytes(content[:size])
+        with pytest.raises(LoadError):
+            load(path)
+    path.write_bytes(content + b"\0")
+    with pytest.raises(LoadError):
+        load(path)
+
+
+def test_every_truncation_of_a_file_without_a_seal_is_found(path):
+    content = PYTORCHS.read_bytes()
+    for size in range(len(content)):
+        path.write_bytes(content[:size])
+        with pytest.raises(LoadError):
+            load(path)
+
+
+@settings(max_examples=200, deadline=None)
+@given(content=st.binary(max_size=100), header=st.binary(max_size=60))
+def test_any_bytes_are_refused(tmp_path_factory, content, header):
+    path = tmp_path_factory.getbasetemp() / "bytes.safetensors"
+    for some in (content, len(header).to_bytes(8, "little") + header + content):
+        if some[8:].rstrip() == b"{}":
+            continue  # the empty state dict
+        path.write_bytes(some)
+        with pytest.raises(LoadError):
+            load(path)
+
+
+class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def zipped(content):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+    return file.getvalue()
+
+
+def npy():
+    file = io.BytesIO()
+    np.save(file, np.zeros(3))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda bomb: b"", "the file is empty"),
+        (lambda bomb: b"abc", "starts with b'abc'"),
+        (lambda bomb: b"This is a text.\n" * 9, "starts with b'This is '"),
+        (lambda bomb: pickle.dumps(bomb), "a pickle, which is never executed"),
+        (lambda bomb: pickle.dumps(bomb, 2), "a pickle, which is never executed"),
+        (lambda bomb: zipped(pickle.dumps(bomb)), "a zip archive, as torch.save"),
+        (lambda bomb: npy(), "numpy.save"),
+        (lambda bomb: b"\0" * 1000, "no safetensors header"),
+        (lambda bomb: PYTORCHS.read_bytes()[:100], "ends after 100 bytes, in the middle"),
+        (lambda bomb: PYTORCHS.read_bytes()[:-1], r"has 1120 bytes, and 1121 according to"),
+        (lambda bomb: PYTORCHS.read_bytes() + b"\0", "has 1122 bytes, and 1121 according to"),
+        (lambda bomb: plain_file({"x": {"dtype": "F32"}}), "the header is damaged"),
+        (lambda bomb: plain_file({"x": 1}), "the header is damaged"),
+        (
+            lambda bomb: plain_file(
+                {"x": {"dtype": "F32", "shape": [3], "data_offsets": [0, 4]}}, b"\0" * 4
+            ),
+            "contradicts itself",
+        ),
+    ],
+)
+def test_a_foreign_file_is_named_and_nothing_is_executed(tmp_path, path, make, words):
+    bomb = tmp_path / "bomb"
+    content = make(Bomb(bomb))
+    path.write_bytes(content)
+    for read in (load, load_metadata):
+        with pytest.raises(LoadError, match=words) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+        assert "wanted a safetensors file" in str(caught.value)
+    assert not bomb.exists()
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [
+        None,
+        {"dict": [["x", {"tensor": "y"}]]},
+        {"dict": [["x"]]},
+        {"dict": [[[], 1]]},
+        {"dict": 3},
+        {"else": 3},
+        [],
+        {"tensor": []},
+    ],
+)
+def test_a_structure_that_save_never_writes_is_refused(path, structure):
+    seal = "0" * 64
+    note = {"tinygrad_ce_sha256": seal, "structure": structure}
+    if structure is None:
+        del note["structure"]
+    header = {"__metadata__": {"tinygrad_ce": json.dumps(note, separators=(",", ":"))}}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    content = len(text).to_bytes(8, "little") + text
+    digits = hashlib.sha256(content).hexdigest().encode()
+    path.write_bytes(content.replace(seal.encode(), digits))
+    with pytest.raises(LoadError, match="structure"):
+        load(path)
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.safetensors"):
+        load(tmp_path / "nothing.safetensors")
+    with pytest.raises(LoadError, match="is a folder; wanted"):
+        load(tmp_path)
+    with pytest.raises(TypeError, match="got an int as the path"):
+        load(3)
+
+
+# --- what cannot be saved -----------------------------------------------------------------------
+
+
+def endless():
+    state = {}
+    state["self"] = state
+    return state
+
+
+@pytest.mark.parametrize(
+    "state, kind, words",
+    [
+        (Tensor([1.0]), TypeError, r"got a Tensor as the state dict.*save\(\{"),
+        ([Tensor([1.0])], TypeError, "got a list"),
+        ("model.safetensors", TypeError, "got a str"),
+        ({1: Tensor([1.0])}, TypeError, "the state dict has the key 1, an int; wanted a str:"),
+        ({"a": {1.5: 2}}, TypeError, r"state_dict\['a'\] has the key 1.5, a float"),
+        ({"a": {True: 2}}, TypeError, "the key True, a bool"),
+        ({"a": {(1,): 2}}, TypeError, "a tuple; wanted a str or an int"),
+        ({"a": [1, object()]}, TypeError, r"state_dict\['a'\]\[1\] is an object"),
+        ({"a": {1, 2}}, TypeError, "is a set"),
+        ({"a": b"b"}, TypeError, "is a bytes"),
+        ({"a": 1j}, TypeError, "is a complex"),
+        ({"a": np.complex64(1)}, TypeError, "is a complex"),
+        ({"a": np.array([1j])}, TypeError, "dtype complex128; wanted"),
+        ({"a": np.array(["b"])}, TypeError, "dtype <U1"),
+        ({"a": np.array([None])}, TypeError, "dtype object"),
+        ({"a": np.zeros(2, np.longdouble)}, TypeError, "dtype float128|dtype longdouble"),
+        ({"a\ud800": Tensor([1.0])}, ValueError, "lone surrogate"),
+        (endless(), ValueError, "contains itself"),
+    ],
+)
+def test_wrong_states_are_refused_before_anything_is_written(tmp_path, state, kind, words):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"old")
+    with pytest.raises(kind, match=words):
+        save(state, path)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize(
+    "metadata, kind, words",
+    [
+        ("note", TypeError, "got a str as metadata"),
+        ({"epoch": 3}, TypeError, "'epoch': 3; wanted a str for a str"),
+        ({3: "epoch"}, TypeError, "3: 'epoch'"),
+        ({"tinygrad_ce": "mine"}, ValueError, "save itself writes"),
+        ({"a": "\ud800"}, ValueError, "lone surrogate"),
+    ],
+)
+def test_wrong_metadata_are_refused(tmp_path, metadata, kind, words):
+    with pytest.raises(kind, match=words):
+        save({"x": Tensor([1.0])}, tmp_path / "x.safetensors", metadata)
+    assert os.listdir(tmp_path) == []
+
+
+# --- where it is written ------------------------------------------------------------------------
+
+
+def test_paths_that_cannot_be_written(tmp_path):
+    state = {"x": Tensor([1.0])}
+    with pytest.raises(FileNotFoundError, match=r"no folder .*write os.makedirs\("):
+        save(state, tmp_path / "missing" / "x.safetensors")
+    with pytest.raises(IsADirectoryError, match="a folder; wanted a file"):
+        save(state, tmp_path)
+    with pytest.raises(IsADirectoryError):
+        save(state, f"{tmp_path}/x/")
+    with pytest.raises(TypeError, match="got a BytesIO as the path"):
+        save(state, io.BytesIO())
+    with pytest.raises(ValueError, match="a device or a pipe"):
+        save(state, "/dev/null")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_new_file_has_the_permissions_that_open_gives_and_an_old_one_keeps_its_own(tmp_path):
+    state = {"x": Tensor([1.0])}
+    before = os.umask(0o027)
+    try:
+        save(state, tmp_path / "new")
+        with open(tmp_path / "opened", "wb"):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "opened").stat().st_mode
+    os.chmod(tmp_path / "new", 0o604)
+    save(state, tmp_path / "new")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o604
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
+def test_a_file_that_may_not_be_written_is_not_replaced(path):
+    save({"x": Tensor([1.0])}, path)
+    os.chmod(path, 0o444)
+    with pytest.raises(PermissionError, match="may not be written"):
+        save({"x": Tensor([2.0])}, path)
+    assert load(path)["x"].tolist() == [1.0]
+
+
+def test_a_symbolic_link_stays_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real" / "x", tmp_path / "link"
+    link.symlink_to(real)
+    for number in (1, 2):  # the first one through a link to nothing yet
+        save({"x": Tensor([number])}, link)
+        assert link.is_symlink() and not real.is_symlink()
+        assert load(link)["x"].tolist() == load(real)["x"].tolist() == [number]
+    assert sorted(os.listdir(tmp_path)) == ["link", "real"]
+    assert os.listdir(tmp_path / "real") == ["x"]
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(OSError, match="leads to itself"):
+        save({}, loop)
+    assert loop.is_symlink()
+
+
+def test_names_as_long_as_the_system_allows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "n" * 255
+    save({"x": Tensor([1.0])}, name)
+    assert load(Path(name))["x"].tolist() == [1.0]
+
+
+# --- what stops it in the middle ----------------------------------------------------------------
+
+FIRST = """
+import os, resource, signal, sys
+import numpy as np
+from tinygrad_ce.serialization import load, save
+
+def state(number, size=100_000):
+    return {"x": np.full(size, number), "y": np.full(size, number, np.int32)}
+
+path = sys.argv[1]
+"""
+
+
+def start(code, *args, wrap=()):
+    command = [*wrap, sys.executable, "-W", "error", "-c", FIRST + code, *map(str, args)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def run(code, *args, wrap=()):
+    process = start(code, *args, wrap=wrap)
+    out, errors = process.communicate(timeout=60)
+    return process.returncode, out, errors
+
+
+def number_in(path):
+    """The number that fills a file of the processes, if all of the file is of one save."""
+    state = load(path)
+    numbers = np.unique(np.concatenate([x.array for x in state.values()]))
+    assert len(numbers) == 1
+    return numbers[0]
+
+
+FULL = """
+try:
+    save(state(2, 1_000_000), path)
+except OSError as error:
+    print(os.strerror(error.errno), "|", error)
+print(os.listdir(os.path.dirname(path)), load(path)["x"][0].item())
+"""
+
+
+def check_full(out, path, reason):
+    first, second = out.splitlines()
+    assert first.startswith(f"{reason} | ")
+    assert f"save: {reason}; the file is as it was before: {str(path)!r}" in first
+    assert second == f"{[path.name]} 1.0"
+
+
+def test_a_limit_on_the_size_of_files_leaves_the_old_file(path):
+    code, out, errors = run(
+        "save(state(1.0), path)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))\n" + FULL,
+        path,
+    )
+    assert (code, errors) == (0, "")
+    check_full(out, path, "File too large")
+
+
+def test_a_full_disk_leaves_the_old_file(path):
+    mount = 'mount -t tmpfs -o size=4m none "$0" && exec "$@"'
+    wrap = ["unshare", "--mount", "sh", "-c", mount, str(path.parent)]
+    try:
+        possible = subprocess.run([*wrap, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        possible = False
+    if not possible:
+        pytest.skip("only root can mount a small disk")
+    code, out, errors = run("save(state(1.0), path)\n" + FULL, path, wrap=wrap)
+    assert (code, errors) == (0, "")
+    check_full(out, path, "No space left on device")
+
+
+@pytest.mark.parametrize("event, number", [("open", 1), ("os.rename", 1)])
+def test_a_process_killed_at_the_worst_moment_leaves_the_old_file(path, event, number):
+    # Killed when the temporary file is about to be made, and when it is about to be moved.
+    code, _, _ = run(
+        "save(state(1), path)\n"
+        "def hook(event, args):\n"
+        f"    if event == {event!r} and '.tinygrad_ce-' in str(args[0]):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.addaudithook(hook)\n"
+        "save(state(2), path)\n",
+        path,
+    )
+    assert code == -signal.SIGKILL
+    assert number_in(path) == number
+
+
+def test_a_process_killed_at_any_moment_leaves_a_whole_file(path):
+    for _ in range(5):
+        process = start(
+            "save(state(0), path)\nprint(flush=True)\n"
+            "for number in range(1, 10**6):\n    save(state(number), path)\n",
+            path,
+        )
+        assert process.stdout.readline() == "\n"
+        while number_in(path) < 3:
+            assert process.poll() is None
+        process.kill()
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+        assert number_in(path) >= 3
+
+
+def test_an_interrupt_leaves_nothing_behind(path):
+    code, out, errors = run(
+        "save(state(1), path)\n"
+        "def hook(event, args):\n"
+        "    if event == 'os.rename':\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "sys.addaudithook(hook)\n"
+        "try:\n    save(state(2), path)\n"
+        "except KeyboardInterrupt:\n    print('interrupted')\n",
+        path,
+    )
+    assert (code, out, errors) == (0, "interrupted\n", "")
+    assert number_in(path) == 1
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_two_processes_saving_to_one_path_leave_a_whole_file(path):
+    save({"x": np.zeros(3)}, path)
+    writers = [
+        start("for _ in range(40):\n    save(state(int(sys.argv[2])), path)\n", path, number)
+        for number in (1, 2)
+    ]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        seen.add(number_in(path))
+    for writer in writers:
+        _, errors = writer.communicate(timeout=60)
+        assert (writer.returncode, errors) == (0, "")
+    assert number_in(path) in (1, 2)
+    assert seen <= {0, 1, 2}
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_threads_saving_to_one_path_leave_a_whole_file(path):
+    def work(number):
+        for _ in range(20):
+            save({"x": np.full(1000, number), "y": np.full(10, number)}, path)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert number_in(path) in range(4)
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_importing_the_library_does_not_import_safetensors():
+    code, out, errors = run(
+        "import tinygrad_ce, tinygrad_ce.utils.data\nprint('safetensors' in sys.modules)\n", "x"
+    )
+    assert (code, out, errors) == (0, "False\n", "")
