@@ -655,9 +655,9 @@ def overfitting(lesson: Lesson) -> None:
     weight decay      w -= lr·λ·w at each step: large logits want large weights
     early stopping    keep the weights from where the validation cross-entropy was smallest
 
-    All cross-entropies here are without smoothing, so that like is compared with like. As the
-    validation samples have decided when to stop, the last word have test samples that decided
-    nothing.
+    All cross-entropies here are without smoothing, so that like is compared with like. The
+    validation samples have decided when to stop; test samples, which decided nothing, have the
+    last word.
     """
     lesson.section("7. Overfitting: 50 digits to learn from, 4,810 parameters")
     data = few_digits(lesson.seed)
@@ -700,7 +700,7 @@ def figure_of_the_gap(runs: dict[str, Curves]) -> Any:
     figure.axes[0].set_ylabel("cross-entropy (nats)")
     lines, _ = figure.axes[0].get_legend_handles_labels()
     lines += figure.axes[-1].plot([], ":", color=QUIET, label="not kept")
-    figure.legend(handles=lines, loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(handles=lines, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
