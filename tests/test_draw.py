@@ -15,7 +15,7 @@ import pytest
 
 import tinygrad_ce as tg
 from tinygrad_ce import draw, nn, no_grad, tensor
-from tinygrad_ce.engine.graph import composed
+from tinygrad_ce.engine.frame import composed
 from tinygrad_ce.viz import dot, engines, values
 from tinygrad_ce.viz.labels import DERIVATIVES, STRETCHES, derivative_label
 
@@ -461,7 +461,7 @@ def test_hostile_names_are_only_text(name):
 
 
 def test_hostile_scope_names_and_formulas():
-    from tinygrad_ce.engine.graph import call_in_scope
+    from tinygrad_ce.engine.frame import call_in_scope
 
     x = parameter([1.0, 2.0])
     y = call_in_scope("<&>\"'", 'mod"ule', "a < b && c\n\x07", lambda: x.exp() * 2, (), {})

@@ -12,7 +12,8 @@ from operator import attrgetter
 from typing import Any
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.engine.graph import Node, current
+from tinygrad_ce.engine.frame import current
+from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.rule import NOTHING, SEVERAL, Gradient
 
 by_tick = attrgetter("tick")

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.graph import Node, composed, current
+from tinygrad_ce.engine.frame import composed, current
+from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.table import (
     amax,

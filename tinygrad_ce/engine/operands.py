@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.graph import Node, current, new, tick
+from tinygrad_ce.engine.frame import current
+from tinygrad_ce.engine.graph import Node, new, tick
 
 Result: type[Node] = Node  # what a leaf is made as: engine/tensor.py sets it to Tensor
 
@@ -47,7 +48,7 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
     kind = type(value)
     if kind is float or kind is int or kind is bool:
         array = like.array
-        known = _constants.get(array.dtype if type(array) is np.ndarray else type(array))
+        known = _constants.get(type(array) if isinstance(array, np.generic) else array.dtype)
         if known is not None and (value or kind is int or math.copysign(1.0, value) > 0):
             node = known.get(value)
             if node is not None:
@@ -69,9 +70,10 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
 def boxed(value: float, array: Any) -> Node:
     """A Python number as a constant node next to `array`, kept for the next time."""
     dtype = np.result_type(array.dtype, value)
-    scalar = type(array) is not np.ndarray  # a NumPy scalar, or a Symbol
-    box = np.asarray(value, dtype)
-    node: Node = leaf(box[()] if scalar else box)
+    scalar = isinstance(array, np.generic)
+    number = np.asarray(value, dtype)
+    node: Node = leaf(number[()] if scalar else number)
+    node.scope = None
     kept = _constants.setdefault(type(array) if scalar else array.dtype, {})
     # -0.0 == 0.0 as a key, and integers next to integers may differ in dtype: those are not kept
     if array.dtype.kind == "f" and len(kept) < 1024 and math.copysign(1.0, value) + value != -1.0:

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_ce.engine.graph import Frame, Node, calling_line, current, new, share_memory, tick
+from tinygrad_ce.engine.frame import Frame, calling_line, current
+from tinygrad_ce.engine.graph import Node, new, share_memory, tick
 from tinygrad_ce.engine.operands import constant, explained, type_name
 
 EXTENSION = ("shape", "shapes", "i")

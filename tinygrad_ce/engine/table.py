@@ -252,7 +252,7 @@ def prod(x: Any) -> Any:
 )
 def norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """√(Σ x²) over `axis`; its gradient at 0 is 0."""
-    return np.sqrt(np.add.reduce(np.square(x), axis=axis, keepdims=keepdims))
+    return np.sqrt(add_up(np.square(x), axis=axis, keepdims=keepdims))
 
 
 def nonzero_or_one(x: Any) -> Any:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import functions, table
+from tinygrad_ce.engine.frame import composed
 from tinygrad_ce.engine.functions import branch, fixed, value_of
-from tinygrad_ce.engine.graph import Node, composed
+from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import constant, leaf
 from tinygrad_ce.engine.table import SLOT, where
 from tinygrad_ce.engine.tensor import Tensor, generator_or_default

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine.frame import recording
 from tinygrad_ce.engine.functions import value_of
-from tinygrad_ce.engine.graph import mark_written, recording
+from tinygrad_ce.engine.graph import mark_written
 from tinygrad_ce.engine.operands import array_from, box, leaf
 from tinygrad_ce.engine.tensor import Tensor
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from tinygrad_ce.engine.backward import seed_for
 from tinygrad_ce.engine.chain import history, propagate
-from tinygrad_ce.engine.graph import Node, Scope, current
+from tinygrad_ce.engine.frame import Scope, current
+from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.labels import SYMBOLS, derivative_label, op_label
 from tinygrad_ce.viz.values import gradient_text, listed, number, shape_text, value_text
 

@@ -18,7 +18,8 @@ SYMBOLS = {
     "absolute": "|x|", "sqrt": "√x", "exp": "exp", "log": "log", "norm": "‖x‖", "pow": "aᵇ",
     "floor": "⌊x⌋", "ceil": "⌈x⌉", "rint": "round", "mT": "transpose", "broadcast_to": "expand",
     "masked": "where kept", "sliding_windows": "windows", "overlap_add": "add windows",
-    "gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠", "and_": "and", "or_": "or", "xor": "xor",
+    "gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠",
+    "and_": "and", "or_": "or", "xor": "xor",
     "invert": "not",
 }  # fmt: skip
 COMMUTATIVE = {"add", "mul"}
