@@ -56,13 +56,13 @@ def fixed(value: Any, like: Any) -> Any:
     return leaf(value) if isinstance(like, Node) else value
 
 
-def branch(x: Any) -> tuple[Any, Any, Any]:
-    """(x ≥ 0), the same as 0 and 1, and e = exp(−|x|) with the smooth gradient of its branch."""
+def branch(x: Any) -> tuple[Any, Any, Any, Any]:
+    """(x ≥ 0), the same as 1 and 0 and as −1 and +1, and e = exp(−|x|) with a smooth gradient."""
     v = value_of(x)
     at_least_zero = v >= 0
     step = at_least_zero.astype(v.dtype)
     side = fixed(1 - 2 * step, x)
-    return fixed(at_least_zero, x), fixed(step, x), exp(side * x)
+    return fixed(at_least_zero, x), fixed(step, x), side, exp(side * x)
 
 
 # --- the logistic family --------------------------------------------------------------------
@@ -70,22 +70,25 @@ def branch(x: Any) -> tuple[Any, Any, Any]:
 
 @composed("1 / (1 + e⁻ˣ)")
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x)), to 4 ulp everywhere, with all its derivatives."""
-    at_least_zero, _, e = branch(x)
-    return where(at_least_zero, 1.0, e) / (e + 1.0)
+    """1 / (1 + exp(-x)), to 4 ulp everywhere, with all its derivatives.
+
+    e / (1 + e) where x < 0; elsewhere 1 - e / (1 + e), since s(x) = 1 - s(-x).
+    """
+    _, step, side, e = branch(x)
+    return step + side * (e / (e + 1.0))
 
 
 @composed("log(1 + eˣ)")
 def softplus(x: Any) -> Any:
     """log(1 + exp(x)), without overflow."""
-    at_least_zero, _, e = branch(x)
+    at_least_zero, _, _, e = branch(x)
     return where(at_least_zero, x, 0.0) + log1p(e)
 
 
 @composed("−log(1 + e⁻ˣ)")
 def log_sigmoid(x: Any) -> Any:
     """log(1 / (1 + exp(-x))) = -softplus(-x)."""
-    at_least_zero, _, e = branch(x)
+    at_least_zero, _, _, e = branch(x)
     return where(at_least_zero, 0.0, x) - log1p(e)
 
 

@@ -340,7 +340,7 @@ def binary_cross_entropy_with_logits(
     """
     name = "binary_cross_entropy_with_logits"
     target = to_dtype(same_shape(input, target, name), input)
-    _, step, e = branch(input)
+    _, step, _, e = branch(input)
     if pos_weight is None:
         slope, softplus_minus = step - target, table.log1p(e)
     else:
