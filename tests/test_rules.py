@@ -108,6 +108,8 @@ CASES = [
     Case("clip", lambda x: table.clip(x, None, 1.1), lambda x: np.minimum(x, 1.1), (apart(3, 5),)),
     Case("mod", table.mod, np.mod, (at(3, 5), positive(5) + 2.5)),
     Case("floordiv", table.floordiv, np.floor_divide, (apart(3, 5), positive(5) + 2.5)),
+    Case("masked", lambda x: table.masked(x, mask), lambda x: np.where(mask, x, 0.0), (at(3, 5),)),
+    Case("masked", lambda x: table.masked(x, mask), lambda x: np.where(mask, x, 0.0), (at(5),)),
     Case("where", partial(table.where, mask), partial(np.where, mask), (at(3, 5), at(5))),
     Case("where", lambda b: table.where(mask, 0.0, b), lambda b: np.where(mask, 0.0, b), (at(3, 5),)),
     Case("where", lambda a: table.where(mask, a, 0.0), lambda a: np.where(mask, a, 0.0), (at(5),)),
@@ -140,6 +142,7 @@ CASES = [
             ((2, 3), (5, 3, 2)), ((5, 2, 3), (5, 3, 2)), ((2, 1, 2, 3), (5, 3, 2)),
         )
     ),
+    Case("inner", table.inner, np.inner, (at(2, 3), at(5, 3))),
     *(
         Case("einsum", partial(functions.einsum, spec), partial(np.einsum, spec),
              tuple(at(*s, seed=i) for i, s in enumerate(shapes)))

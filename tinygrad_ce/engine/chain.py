@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.graph import Node, current, tick
-from tinygrad_ce.engine.rule import Gradient, array_from, leaf
+from tinygrad_ce.engine.rule import NOTHING, SEVERAL, Gradient, array_from, leaf
 
 by_tick = attrgetter("tick")
 array_of = attrgetter("array")
@@ -53,112 +53,105 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     """Sum `g` over the axes along which a tensor of `shape` was repeated."""
     extra = g.ndim - len(shape)
     if extra == 1 and g.ndim == 2 and g.shape[1:] == shape:
-        return table.matmul(ones(g.shape[0], g.dtype), g)  # 4 times faster than a sum over rows
+        rows = table.ones(g.shape[0], g.dtype)
+        return table.matmul(rows, g)  # four times faster than a sum over rows
     axes = tuple(range(extra)) + tuple(
         i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1
     )
-    return table.sum(g, axes, True).reshape(shape)
-
-
-_ones: dict[tuple[int, Any], np.ndarray] = {}
-
-
-def ones(n: int, dtype: Any) -> np.ndarray:
-    """A row of n ones, made once."""
-    row = _ones.get((n, dtype))
-    if row is None:
-        row = np.ones(n, dtype)
-        row.flags.writeable = False
-        if len(_ones) < 256:
-            _ones[n, dtype] = row
-    return row
+    return table.sum(g, axes[0] if len(axes) == 1 else axes, True).reshape(shape)
 
 
 def propagate(
-    seeds: dict[Node, Any], wanted: set[Node] | None = None, graph: bool = False
+    seeds: dict[Node, Any], wanted: Iterable[Node] = (), graph: bool = False
 ) -> dict[Node, Any]:
-    """Gradients of Σ seed·root at all leaves, and at the nodes that are `wanted`.
+    """Gradients of Σ seed·root at all leaves, at nodes that retain theirs, and at the `wanted`.
 
     Gradients are arrays; with `graph` they are Tensors, recorded like everything else, so that
     they can be differentiated again. While somebody traces, they are Symbols.
     """
-    tracer = current().tracer
-    value: Callable[[Any], Any] = array_of if tracer is None else tracer.lift
-    if graph:
-        value = _itself
-    arrived = dict(seeds)  # node -> gradient so far
-    keep = wanted or ()
+    value = itself if graph else lifted if current().tracer else array_of
+    arrived = dict(seeds)  # node -> the sum of what has arrived
+    kept = {}
     for node in history(seeds):
-        kept = node.kept is not None or node in keep
-        g = arrived.get(node) if kept else arrived.pop(node, None)
+        g = arrived.pop(node, None)
         if g is None:
             continue
+        if node.kept is not None or node in wanted:
+            kept[node] = g
         op, at, inputs = node.op, node.tick, node.inputs
-        gradients = op.gradients
-        values = None
-        for i, x in enumerate(inputs):
-            if not x.requires_grad:
+        gradients = op.gradients if not op.star else map(op.gradient, range(len(inputs)))
+        for i, (x, gradient) in enumerate(zip(inputs, gradients)):
+            if not x.requires_grad or gradient is None:
                 continue
-            gradient = gradients[i] if i < len(gradients) else gradients[-1]
-            if gradient is None:
-                continue
-            target: Node | None = x
+            target = x
             if x.tick > at:
                 target = version(x, at)
                 if target is None:
                     continue
-            function, pick, single, extended, reads = gradient
-            if pick is None:
+            function, read, _, _ = gradient
+            if read == NOTHING:
                 d = function(g)
+            elif read == SEVERAL:
+                d = function(g, *values_for(gradient, node, i, value))
             else:
-                if values is None:
-                    values = op.values(value(node), [value(x) for x in inputs], node.settings)
-                refuse_overwritten(node, reads)
-                if extended:
-                    d = function(g, *_picked(gradient, values, inputs, i))
-                elif single:
-                    d = function(g, pick(values))
-                else:
-                    d = function(g, *pick(values))
-            array = x.array
-            if op.stretches and d.shape != array.shape:
-                d = unbroadcast(d, array.shape)
-            if d.dtype is not array.dtype and d.dtype != array.dtype:
-                d = table.astype(d, array.dtype)
-            old = arrived.get(target)
-            arrived[target] = d if old is None else old + d
+                source = inputs[read] if read >= 0 else node
+                memory = source.memory
+                if memory is not None and memory.written > at:
+                    refuse(node, source)
+                d = function(g, value(source))
+            if op.stretches and d.shape != x.array.shape:
+                d = unbroadcast(d, x.array.shape)
+            before = arrived.get(target)
+            arrived[target] = d if before is None else before + d
+    arrived.update(kept)
+    for node, g in arrived.items():
+        if g.dtype is not node.array.dtype and g.dtype != node.array.dtype:
+            arrived[node] = table.astype(g, node.array.dtype)
     return arrived
 
 
-def _itself(node: Node) -> Node:
+def itself(node: Node) -> Node:
+    """The node: what rules are fed to make a new graph."""
     return node
 
 
-def _picked(gradient: Gradient, values: Any, inputs: tuple[Node, ...], i: int) -> tuple[Any, ...]:
-    """What a gradient reads that also asks for shapes or its position."""
-    shapes = tuple(x.array.shape for x in inputs)
-    picked = gradient.pick((*values, shapes[i], shapes, i))  # type: ignore[misc]
-    return (picked,) if gradient.single else picked
+def lifted(node: Node) -> Any:
+    """The array of a node, or its Symbol while somebody traces."""
+    tracer = current().tracer
+    return node.array if tracer is None else tracer.lift(node)
 
 
-def refuse_overwritten(node: Node, reads: tuple[int, ...]) -> None:
-    """Raise if a value that the gradient of `node` reads was written after `node` was made."""
-    for position in reads:
+def values_for(
+    gradient: Gradient, node: Node, i: int, value: Callable[[Node], Any]
+) -> tuple[Any, ...]:
+    """What a gradient reads, if that is not just one operand or the output."""
+    op, inputs = node.op, node.inputs
+    for position in gradient.operands:
         if position < 0:
-            read: Iterable[Node] = (node,)
-        elif node.op.star and position == node.op.fixed:
-            read = node.inputs[position:]
+            sources: tuple[Node, ...] = (node,)
+        elif position < op.fixed:
+            sources = (inputs[position],)
         else:
-            read = (node.inputs[position],)
-        for x in read:
-            memory = x.memory
-            if memory is not None and memory.written > node.tick:
-                name = "its output" if x is node else f"its input of shape {x.array.shape}"
-                raise RuntimeError(
-                    f"backward: {node.op.name} needs {name} as it was, but {memory.writer} has "
-                    "changed it in place since. Compute a new tensor (x = x + d) instead of "
-                    "writing into this one, or write after backward()"
-                )
+            sources = inputs[position:]
+        for source in sources:
+            if source.memory is not None and source.memory.written > node.tick:
+                refuse(node, source)
+    operands = [value(x) for x in inputs]
+    if op.star:
+        operands[op.fixed :] = [tuple(operands[op.fixed :])]
+    shapes = tuple([x.array.shape for x in inputs])
+    return gradient.pick((value(node), *operands, *node.settings, shapes[i], shapes, i))
+
+
+def refuse(node: Node, source: Node) -> None:
+    """A value that the gradient of `node` reads was written after `node` was made."""
+    name = "its output" if source is node else f"its input of shape {source.array.shape}"
+    assert source.memory is not None  # noqa: S101 - for mypy: who calls has looked
+    raise RuntimeError(
+        f"backward: {node.op.name} needs {name} as it was, but {source.memory.writer} has "
+        "changed it in place since. Compute a new tensor (x = x + d) instead of writing into "
+        "this one, or write after backward()"
+    )
 
 
 def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
@@ -215,12 +208,6 @@ def accumulate(arrived: dict[Node, Any], graph: bool) -> None:
                 g = g.copy()
             owned.add(id(g))
             node.kept = leaf(g)
-
-
-def lifted(node: Node) -> Any:
-    """The array of a node, or its Symbol while somebody traces."""
-    tracer = current().tracer
-    return node.array if tracer is None else tracer.lift(node)
 
 
 def free(root: Node) -> None:

@@ -28,6 +28,7 @@ from tinygrad_ce.engine.table import (
     kept_shape,
     log,
     log1p,
+    masked,
     norm,
     power,
     reshape,
@@ -56,13 +57,28 @@ def fixed(value: Any, like: Any) -> Any:
     return leaf(value) if isinstance(like, Node) else value
 
 
+_numbers: dict[Any, tuple[Any, Any]] = {}
+
+
+def one_and_two(dtype: Any) -> tuple[Any, Any]:
+    """1 and 2 as arrays: NumPy takes half a microsecond to convert a Python number."""
+    pair = _numbers.get(dtype)
+    if pair is None:
+        pair = _numbers[dtype] = (np.asarray(1, dtype), np.asarray(2, dtype))
+    return pair
+
+
 def branch(x: Any) -> tuple[Any, Any, Any, Any]:
-    """(x ≥ 0), the same as 1 and 0 and as −1 and +1, and e = exp(−|x|) with a smooth gradient."""
+    """x ≥ 0, the same as step 1 and 0 and as side −1 and +1, and e = exp(side·x) = exp(−|x|).
+
+    The first two are constants, plain arrays; the third is a constant operand next to x.
+    """
     v = value_of(x)
-    at_least_zero = v >= 0
-    step = at_least_zero.astype(v.dtype)
-    side = fixed(1 - 2 * step, x)
-    return fixed(at_least_zero, x), fixed(step, x), side, exp(side * x)
+    one, two = one_and_two(v.dtype)
+    positive = v >= 0
+    step = positive.astype(v.dtype)
+    side = fixed(one - two * step, x)
+    return positive, step, side, exp(side * x)
 
 
 # --- the logistic family --------------------------------------------------------------------
@@ -75,27 +91,27 @@ def sigmoid(x: Any) -> Any:
     e / (1 + e) where x < 0; elsewhere 1 - e / (1 + e), since s(x) = 1 - s(-x).
     """
     _, step, side, e = branch(x)
-    return step + side * (e / (e + 1.0))
+    return side * (e / (e + 1.0)) + fixed(step, x)
 
 
 @composed("log(1 + eˣ)")
 def softplus(x: Any) -> Any:
     """log(1 + exp(x)), without overflow."""
-    at_least_zero, _, _, e = branch(x)
-    return where(at_least_zero, x, 0.0) + log1p(e)
+    positive, _, _, e = branch(x)
+    return masked(x, fixed(positive, x)) + log1p(e)
 
 
 @composed("−log(1 + e⁻ˣ)")
 def log_sigmoid(x: Any) -> Any:
     """log(1 / (1 + exp(-x))) = -softplus(-x)."""
-    at_least_zero, _, _, e = branch(x)
-    return where(at_least_zero, 0.0, x) - log1p(e)
+    positive, _, _, e = branch(x)
+    return masked(x, fixed(~positive, x)) - log1p(e)
 
 
 @composed("max(x, 0)")
 def relu(x: Any) -> Any:
     """x where x > 0, else 0; its slope at 0 is 0. A nan stays a nan."""
-    return where(x <= 0.0, 0.0, x)
+    return masked(x, fixed(~(value_of(x) <= 0), x))
 
 
 @composed("x · Φ(x)")
@@ -162,6 +178,8 @@ def reduced_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
 
 def count(shape: tuple[int, ...], axis: Any) -> int:
     """How many elements a reduction over `axis` takes together."""
+    if axis is None:
+        return math.prod(shape)
     return math.prod(shape) // max(math.prod(reduced_shape(shape, axis)), 1)
 
 

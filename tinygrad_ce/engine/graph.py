@@ -148,6 +148,7 @@ class Frame:
 _frame: ContextVar[Frame] = ContextVar("frame", default=Frame(None, True, None, False))  # noqa: B039
 current: Callable[[], Frame] = _frame.get
 """The frame of this thread (of this context, to be exact)."""
+enter, leave = _frame.set, _frame.reset
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -161,10 +162,10 @@ class recording:  # noqa: N801
 
     def __enter__(self) -> None:
         frame = current()
-        self._tokens.append(_frame.set(Frame(frame.scope, self._on, frame.tracer, frame.lines)))
+        self._tokens.append(enter(Frame(frame.scope, self._on, frame.tracer, frame.lines)))
 
     def __exit__(self, *exc: object) -> None:
-        _frame.reset(self._tokens.pop())
+        leave(self._tokens.pop())
 
     def __call__(self, function: F) -> F:
         """Decorate: the function's body runs with recording switched."""
@@ -182,22 +183,22 @@ class recording:  # noqa: N801
 def tracing(tracer: Tracer) -> Iterator[None]:
     """Hand every operation's Tensors to `tracer.lift` while the block runs."""
     frame = current()
-    token = _frame.set(Frame(frame.scope, frame.record, tracer, frame.lines))
+    token = enter(Frame(frame.scope, frame.record, tracer, frame.lines))
     try:
         yield
     finally:
-        _frame.reset(token)
+        leave(token)
 
 
 @contextmanager
 def source_lines() -> Iterator[None]:
     """Let each node remember the line of the user's program that made it."""
     frame = current()
-    token = _frame.set(Frame(frame.scope, frame.record, frame.tracer, True))
+    token = enter(Frame(frame.scope, frame.record, frame.tracer, True))
     try:
         yield
     finally:
-        _frame.reset(token)
+        leave(token)
 
 
 def call_in_scope(
@@ -206,11 +207,11 @@ def call_in_scope(
     """`function(*args, **kwargs)` with its operations recorded under a named scope."""
     frame = current()
     scope = Scope(name, frame.scope, kind, formula)
-    token = _frame.set(Frame(scope, frame.record, frame.tracer, frame.lines))
+    token = enter(Frame(scope, frame.record, frame.tracer, frame.lines))
     try:
         return function(*args, **kwargs)
     finally:
-        _frame.reset(token)
+        leave(token)
 
 
 def composed(formula: str) -> Callable[[F], F]:
@@ -221,7 +222,13 @@ def composed(formula: str) -> Callable[[F], F]:
 
         @wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            return call_in_scope(name, "function", formula, function, args, kwargs)
+            frame = current()
+            scope = Scope(name, frame.scope, "function", formula)
+            token = enter(Frame(scope, frame.record, frame.tracer, frame.lines))
+            try:
+                return function(*args, **kwargs)
+            finally:
+                leave(token)
 
         return call  # type: ignore[return-value]
 

@@ -234,6 +234,15 @@ def _dot(a: Any, b: Any) -> Any:
     return table.mul(a, b) if 0 in (np.ndim(a), np.ndim(b)) else table.matmul(a, b)
 
 
+@implements(np.inner)
+def _inner(a: Any, b: Any) -> Any:
+    if 0 in (np.ndim(a), np.ndim(b)):
+        return table.mul(a, b)
+    if np.ndim(a) == np.ndim(b) == 2:
+        return table.inner(a, b)
+    return table.matmul(a, b if np.ndim(b) == 1 else table.mT(b))
+
+
 @implements(np.outer)
 def _outer(a: Any, b: Any) -> Any:
     return a.reshape(-1, 1) * b.reshape(1, -1)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -37,14 +38,16 @@ EXTENSION = ("shape", "shapes", "i")
 Result: type[Node] = Node  # what operations return: engine/tensor.py sets it to Tensor
 
 
+NOTHING, SEVERAL = -2, -3  # what a gradient reads, if not one operand (its number) or y (-1)
+
+
 class Gradient(NamedTuple):
     """The gradient for one operand: the function, and where the values that it reads stand."""
 
     function: Callable[..., Any]
-    pick: Callable[[Any], Any] | None  # from (y, operands, settings, shape, shapes, i); None: reads only g
-    single: bool  # pick gives one value, not a tuple of them
-    extended: bool  # reads shape, shapes or i
-    reads: tuple[int, ...]  # operand positions whose values are read; -1 is the output
+    read: int  # the only value it reads: an operand's number, -1 for y, NOTHING or SEVERAL
+    pick: Callable[[Any], Any]  # the values from (y, operands, settings, shape, shapes, i)
+    operands: tuple[int, ...]  # all operands that it reads, -1 for y
 
 
 class Op:
@@ -53,17 +56,19 @@ class Op:
     __slots__ = ("defaults", "differentiable", "fixed", "forward", "gradients", "name", "names",
                  "star", "stretches", "view")  # fmt: skip
 
-    def __init__(self, forward: Callable[..., Any], gradients: tuple[Any, ...], view: bool) -> None:
-        self.name: str = forward.__name__
+    def __init__(
+        self, name: str, forward: Callable[..., Any], gradients: tuple[Any, ...], view: bool
+    ) -> None:
+        self.name = name
         self.forward = forward
         self.view = view
         self.names, self.defaults, self.star = signature(forward, len(gradients))
         self.fixed = len(gradients) - self.star  # operands before the starred one
         self.differentiable = any(gradients)
-        self.gradients = tuple(self.compile(i, fn) for i, fn in enumerate(gradients))
+        self.gradients = tuple(map(self.compile, gradients))
         self.stretches = True  # operands may be broadcast: the chain rule sums them back
 
-    def compile(self, position: int, function: Callable[..., Any] | None) -> Gradient | None:
+    def compile(self, function: Callable[..., Any] | None) -> Gradient | None:
         """Find where the values that `function` names stand."""
         if function is None:
             return None
@@ -73,24 +78,15 @@ class Op:
         if names[0] != "g" or unknown:
             raise TypeError(f"{self.name}: a gradient reads g, then any of {values}; got {names}")
         where = [values.index(name) for name in names[1:]]
-        operands = self.fixed + self.star
-        return Gradient(
-            function,
-            itemgetter(*where) if where else None,
-            len(where) == 1,
-            any(name in EXTENSION for name in names[1:]),
-            tuple(index - 1 for index in where if index <= operands),
-        )
+        operands = tuple(index - 1 for index in where if index <= self.fixed + self.star)
+        alone = len(where) == len(operands) == 1 and operands[0] < self.fixed
+        read = NOTHING if not where else operands[0] if alone else SEVERAL
+        pick = itemgetter(*where) if len(where) > 1 else lambda values: (values[where[0]],)
+        return Gradient(function, read, pick, operands)
 
     def gradient(self, position: int) -> Gradient | None:
         """The gradient for the operand at `position` (starred operands share the last one)."""
         return self.gradients[min(position, len(self.gradients) - 1)]
-
-    def values(self, output: Any, operands: list[Any], settings: tuple[Any, ...]) -> tuple[Any, ...]:
-        """What gradients pick from: the output, the operands (starred ones as one), settings."""
-        if self.star:
-            operands = [*operands[: self.fixed], tuple(operands[self.fixed :])]
-        return (output, *operands, *settings)
 
     def __repr__(self) -> str:
         return self.name
@@ -98,20 +94,23 @@ class Op:
 
 def signature(forward: Callable[..., Any], operands: int) -> tuple[list[str], tuple[Any, ...], int]:
     """Names of operands and settings, the settings' defaults, and whether operands are starred."""
-    if isinstance(forward, np.ufunc):
-        return [["x"], ["a", "b"]][forward.nin - 1], (), 0
+    if not inspect.isfunction(forward):  # NumPy's own
+        return [["x"], ["a", "b"]][operands - 1], (), 0
     parameters = list(inspect.signature(forward).parameters.values())
     star = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     return [p.name for p in parameters], tuple(p.default for p in parameters[operands:]), int(star)
 
 
-def rule(forward: Callable[..., Any], *gradients: Any, view: bool = False) -> Callable[..., Any]:
+def rule(
+    forward: Callable[..., Any], *gradients: Any, view: bool = False, name: str = ""
+) -> Callable[..., Any]:
     """The operation that computes `forward` and knows its gradients, as a plain function."""
-    op = Op(forward, gradients, view)
-    if op.star or op.defaults:
-        call = general(op)
+    op = Op(name or forward.__name__, forward, gradients, view)
+    plain = not op.star and not op.defaults
+    if len(gradients) == 1 and not op.star:
+        call = unary(op) if plain else single(op)
     else:
-        call = {1: unary, 2: binary}.get(len(gradients), general)(op)
+        call = binary(op) if len(gradients) == 2 and plain else general(op)
     call.__name__ = call.__qualname__ = op.name
     call.__doc__ = forward.__doc__
     call.op = op  # type: ignore[attr-defined]
@@ -129,7 +128,7 @@ def speaks_numpy(forward: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(forward)
     def call(*args: Any, **kwargs: Any) -> Any:
         for x in args:
-            if type(x) is not np.ndarray and hasattr(type(x), "__array_function__"):
+            if type(x) is not np.ndarray and hasattr(x, "__array_function__"):
                 return x.__array_function__(call, (type(x),), args, kwargs)
         return forward(*args, **kwargs)
 
@@ -182,57 +181,99 @@ def binary(op: Op) -> Callable[..., Any]:
     return call
 
 
+def single(op: Op) -> Callable[..., Any]:
+    """A call with one operand, and settings."""
+    forward, view, count = op.forward, op.view, len(op.defaults)
+
+    def call(x: Any, *settings: Any, **keywords: Any) -> Any:
+        if keywords or len(settings) != count:
+            settings = completed(op, (x, *settings), keywords)[1:]
+        if not isinstance(x, Node):
+            return forward(x, *settings)
+        frame = current()
+        try:
+            array = forward(x.array if frame.tracer is None else frame.tracer.lift(x), *settings)
+        except (ValueError, TypeError, IndexError) as error:
+            raise explained(op, (x,), error) from None
+        y = result(op, (x,), settings, array, x.requires_grad, frame)
+        if view:
+            share_if_view(y, x)
+        return y
+
+    return call
+
+
 def general(op: Op) -> Callable[..., Any]:
     """A call with any number of operands, starred ones among them, and settings."""
-    count, names, defaults = op.fixed, op.names, op.defaults
+    count, names = op.fixed, op.names
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if op.star:  # settings are keyword-only after *operands
-            first = count + 1
-            settings = tuple(kwargs.pop(n, d) for n, d in zip(names[first:], defaults))
-            if kwargs:
-                raise TypeError(f"{op.name}: unknown argument {next(iter(kwargs))!r}")
-            return apply(op, args, settings)
-        if kwargs:
-            args = (*args, *(kwargs.pop(n, d) for n, d in missing(op, len(args))))
-            if kwargs:
-                raise TypeError(f"{op.name}: unknown or repeated argument {next(iter(kwargs))!r}")
-        elif len(args) < len(names):
-            args = (*args, *defaults[len(args) - count :])
-        if len(args) != len(names):
-            raise TypeError(f"{op.name}({', '.join(names)}): got {len(args)} arguments")
+    if op.star:  # settings are keyword-only after *operands
+
+        def starred(*operands: Any, **keywords: Any) -> Any:
+            settings = completed(op, names[: count + 1], keywords)[count + 1 :]
+            return apply(op, operands, settings)
+
+        return starred
+
+    def call(*args: Any, **keywords: Any) -> Any:
+        if keywords or len(args) != len(names):
+            args = completed(op, args, keywords)
         return apply(op, args[:count], args[count:])
 
     return call
 
 
-def missing(op: Op, given: int) -> list[tuple[str, Any]]:
-    """Names and defaults of the arguments after the `given` first ones."""
-    defaults = (inspect.Parameter.empty,) * op.fixed + op.defaults
-    return list(zip(op.names, defaults))[given:]
+def completed(op: Op, args: Any, keywords: dict[str, Any]) -> tuple[Any, ...]:
+    """All arguments of a call, those given by name and the defaults filled in."""
+    missing = inspect.Parameter.empty
+    if len(keywords) == len(op.names) - len(args) and list(keywords) == op.names[len(args) :]:
+        return (*args, *keywords.values())
+    defaults = (missing,) * (len(op.names) - len(op.defaults)) + op.defaults
+    rest = list(zip(op.names, defaults))[len(args) :]
+    full = (*args, *(keywords.pop(name, default) for name, default in rest))
+    if keywords or len(full) != len(op.names) or missing in full[len(args) :]:
+        given = ", ".join([*map(type_name, args), *keywords])
+        raise TypeError(f"{op.name}({', '.join(op.names)}) does not take ({given})")
+    return full
+
+
+def type_name(x: Any) -> str:
+    """What kind of thing x is."""
+    return type(x).__name__
 
 
 def apply(op: Op, operands: tuple[Any, ...], settings: tuple[Any, ...]) -> Any:
     """Run `op` on operands of any kind and number."""
-    like = next((x for x in operands if isinstance(x, Node) and x.array.dtype.kind == "f"), None)
-    if like is None:
-        like = next((x for x in operands if isinstance(x, Node)), None)
+    like = None
+    for x in operands:
+        if isinstance(x, Node) and (like is None or like.array.dtype.kind != "f"):
+            like = x
     keywords = dict(zip(op.names[op.fixed + 1 :], settings)) if op.star else {}
+    positional = () if op.star else settings
     if like is None:
-        return op.forward(*operands, **keywords) if op.star else op.forward(*operands, *settings)
-    nodes = tuple(x if isinstance(x, Node) else constant(x, like, op) for x in operands)
+        return op.forward(*operands, *positional, **keywords)
+    nodes = tuple([x if isinstance(x, Node) else constant(x, like, op) for x in operands])
     frame = current()
     tracer = frame.tracer
     arrays = [x.array for x in nodes] if tracer is None else [tracer.lift(x) for x in nodes]
     try:
-        array = op.forward(*arrays, **keywords) if op.star else op.forward(*arrays, *settings)
+        array = op.forward(*arrays, *positional, **keywords)
     except (ValueError, TypeError, IndexError) as error:
         raise explained(op, nodes, error) from None
-    live = any(x.requires_grad for x in nodes) and array.dtype.kind == "f"
+    live = False
+    for x in nodes:
+        live = live or x.requires_grad
     y = result(op, nodes, settings, array, live, frame)
-    if op.view and isinstance(array, np.ndarray) and np.may_share_memory(array, arrays[0]):
-        share_memory(y, nodes[0])
+    if op.view:
+        share_if_view(y, nodes[0])
     return y
+
+
+def share_if_view(y: Node, x: Node) -> None:
+    """Let y look at the memory of x if its array is a view of the array of x."""
+    array = y.array
+    if isinstance(array, np.ndarray) and array.base is not None and np.may_share_memory(array, x.array):
+        share_memory(y, x)
 
 
 def result(
@@ -259,7 +300,7 @@ def result(
         return y
     y.requires_grad = False
     y.inputs = y.settings = ()
-    y.scope = None
+    y.scope = frame.scope
     y.tick = 0
     y.cut = None
     for x in inputs:
@@ -274,14 +315,28 @@ def leaf(array: Any, requires_grad: bool = False) -> Any:
     """A node that no operation made."""
     y = new(Result)
     y.array = array
-    y.op = y.memory = y.kept = y.cut = y.scope = None
+    y.op = y.memory = y.kept = y.cut = None
+    y.scope = current().scope
     y.inputs = y.settings = ()
     y.requires_grad = requires_grad
-    y.tick = tick()
+    y.tick = tick() if requires_grad else 0
     return y
 
 
-_constants: dict[tuple[float, Any], Node] = {}
+_boxes: dict[Any, dict[float, Any]] = {}  # dtype -> number -> 0-d array
+_constants: dict[Any, dict[float, Node]] = {}  # dtype (or scalar type) -> number -> node
+
+
+def box(value: float, dtype: Any) -> Any:
+    """A Python number as a 0-d array, made once: NumPy multiplies by it twice as fast."""
+    known = _boxes.setdefault(dtype, {})
+    array = known.get(value)
+    if array is None:
+        array = np.asarray(value, dtype)
+        array.flags.writeable = False
+        if len(known) < 1024 and value:  # 0.0 == -0.0 as a key
+            known[value] = array
+    return array
 
 
 def constant(value: Any, like: Node, op: Op | None = None) -> Node:
@@ -289,15 +344,12 @@ def constant(value: Any, like: Node, op: Op | None = None) -> Node:
     kind = type(value)
     if kind is float or kind is int or kind is bool:
         array = like.array
-        key = (value, array.dtype if isinstance(array, np.ndarray) else type(array))
-        node = _constants.get(key)
-        if node is None:
-            dtype = np.result_type(array.dtype, value)
-            boxed = np.asarray(value, dtype)
-            node = leaf(boxed if isinstance(array, np.ndarray) else boxed[()])
-            if dtype.kind == "f" and value and len(_constants) < 1024:  # 0.0 == -0.0: never kept
-                _constants[key] = node
-        return node
+        known = _constants.get(array.dtype if type(array) is np.ndarray else type(array))
+        if known is not None and (value or kind is int or math.copysign(1.0, value) > 0):
+            node = known.get(value)
+            if node is not None:
+                return node
+        return boxed(value, array)
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
         return leaf(value.copy())
     if isinstance(value, (list, tuple)):
@@ -309,6 +361,19 @@ def constant(value: Any, like: Node, op: Op | None = None) -> Node:
     raise TypeError(
         f"{where}got {got} next to a Tensor; wanted a Tensor, an array of numbers or a number"
     )
+
+
+def boxed(value: float, array: Any) -> Node:
+    """A Python number as a constant node next to `array`, kept for the next time."""
+    dtype = np.result_type(array.dtype, value)
+    scalar = type(array) is not np.ndarray  # a NumPy scalar, or a Symbol
+    box = np.asarray(value, dtype)
+    node: Node = leaf(box[()] if scalar else box)
+    kept = _constants.setdefault(type(array) if scalar else array.dtype, {})
+    # -0.0 == 0.0 as a key, and integers next to integers may differ in dtype: those are not kept
+    if array.dtype.kind == "f" and len(kept) < 1024 and math.copysign(1.0, value) + value != -1.0:
+        kept[value] = node
+    return node
 
 
 def array_from(data: Any, dtype: Any = None) -> np.ndarray:

@@ -69,7 +69,7 @@ _erfc = np.frompyfunc(math.erfc, 1, 1)
 @differentiable(lambda g, x: g * exp(-x * x) * (-2.0 / math.sqrt(math.pi)))
 def erfc(x: Any) -> Any:
     """2/√π ∫ from x to ∞ of exp(−t²) dt."""
-    return _erfc(x).astype(x.dtype)
+    return np.asarray(_erfc(x), x.dtype)[()] if x.ndim == 0 else _erfc(x).astype(x.dtype)
 
 
 # At the kinks: |x|' is 0 at 0, a step is flat, and equal operands share the gradient.
@@ -90,7 +90,7 @@ minimum = rule(
 )
 
 
-@differentiable(lambda g, x, low, high: where(inside(x, low, high), g, 0.0))
+@differentiable(lambda g, x, low, high: masked(g, inside(x, low, high)))
 def clip(x: Any, low: float | None, high: float | None) -> Any:
     """min(max(x, low), high) for Python numbers; the gradient passes at the bounds."""
     return np.clip(x, low, high)
@@ -107,11 +107,26 @@ def inside(x: Any, low: float | None, high: float | None) -> Any:
 
 
 @differentiable(
-    None, lambda g, condition: where(condition, g, 0.0), lambda g, condition: where(condition, 0.0, g)
+    None, lambda g, condition: masked(g, condition), lambda g, condition: masked(g, ~condition)
 )
 def where(condition: Any, a: Any, b: Any) -> Any:
     """a where the condition holds, b elsewhere."""
     return np.where(condition, a, b)
+
+
+_BITS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
+
+
+@differentiable(lambda g, keep: masked(g, keep), None)
+@speaks_numpy
+def masked(x: Any, keep: Any) -> Any:
+    """x where `keep` is true, 0 elsewhere: `where(keep, x, 0)`, several times faster.
+
+    The bits of x are multiplied by 0 or 1, so infinities and nans disappear too.
+    """
+    dtype = x.dtype
+    bits = _BITS.get(dtype)
+    return np.where(keep, x, 0) if bits is None else (x.view(bits) * keep).view(dtype)
 
 
 # --- sums and products ----------------------------------------------------------------------
@@ -119,7 +134,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
 def kept(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
     """`g` of a reduction over `axis`, with the reduced axes back as axes of size 1."""
-    return g if keepdims else g.reshape(kept_shape(shape, axis))
+    return g if keepdims or axis is None else g.reshape(kept_shape(shape, axis))
 
 
 def kept_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
@@ -131,12 +146,31 @@ def kept_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     return tuple(1 if i in reduced else n for i, n in enumerate(shape))
 
 
+SHORT = 256  # so many numbers may be added one after another; longer rows are added in pairs
+
+_ones: dict[tuple[int, Any], np.ndarray] = {}
+
+
+def ones(n: int, dtype: Any) -> np.ndarray:
+    """A row of n ones, made once."""
+    row = _ones.get((n, dtype))
+    if row is None:
+        row = np.ones(n, dtype)
+        row.flags.writeable = False
+        if len(_ones) < 256:
+            _ones[n, dtype] = row
+    return row
+
+
 @differentiable(
     lambda g, shape, axis, keepdims: broadcast_to(kept(g, shape, axis, keepdims), shape)
 )
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Σ x over `axis` (an int, a tuple, or None for all)."""
-    return np.add.reduce(x, axis=axis, keepdims=keepdims)
+    if x.ndim == 2 and (axis == 1 or axis == -1) and x.shape[1] <= SHORT and x.dtype.kind == "f":
+        y = np.dot(x, ones(x.shape[1], x.dtype))  # four times faster than a sum over short rows
+        return y.reshape(-1, 1) if keepdims else y
+    return np.add.reduce(x, axis, None, None, keepdims)
 
 
 def _extremum_gradient(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -145,16 +179,24 @@ def _extremum_gradient(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any
     return kept(g, shape, axis, keepdims) * at / sum(at, axis, True)
 
 
+def _extremum(ufunc: np.ufunc, x: Any, axis: Any, keepdims: bool) -> Any:
+    """A reduction over the short rows of a tall matrix is faster along its transposed copy."""
+    if x.ndim == 2 and (axis == 1 or axis == -1) and x.shape[0] > x.shape[1] > 1:
+        y = ufunc.reduce(x.T.copy(), 0)
+        return y.reshape(-1, 1) if keepdims else y
+    return ufunc.reduce(x, axis=axis, keepdims=keepdims)
+
+
 @differentiable(_extremum_gradient)
 def amax(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The largest element over `axis`; equal ones share the gradient."""
-    return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
+    return _extremum(np.maximum, x, axis, keepdims)
 
 
 @differentiable(_extremum_gradient)
 def amin(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The smallest element over `axis`; equal ones share the gradient."""
-    return np.minimum.reduce(x, axis=axis, keepdims=keepdims)
+    return _extremum(np.minimum, x, axis, keepdims)
 
 
 @differentiable(lambda g, axis: flip(cumsum(flip(g, axis), axis), axis))
@@ -237,12 +279,16 @@ def _matmul_gradient_b(g: Any, a: Any, b: Any) -> Any:
     return matmul(a.mT, g)
 
 
-@differentiable(_matmul_gradient_a, _matmul_gradient_b)
+# Of two matrices: (n, k), (k, m) -> (n, m), and inner: a bᵀ, (n, k), (m, k) -> (n, m).
+mm = rule(np.dot, lambda g, b: mm(g, b.mT), lambda g, a: mm(a.mT, g), name="matmul")
+inner = rule(np.inner, lambda g, b: mm(g, b), lambda g, a: mm(g.mT, a), name="inner")
+any_matmul = rule(np.matmul, _matmul_gradient_a, _matmul_gradient_b)
+
+
 def matmul(a: Any, b: Any) -> Any:
     """a @ b: (..., n, k), (..., k, m) -> (..., n, m); one-dimensional operands as in NumPy."""
-    if 1 <= a.ndim <= 2 and 1 <= b.ndim <= 2:
-        return np.dot(a, b)  # the same product, with half the overhead
-    return np.matmul(a, b)
+    matrices = getattr(a, "ndim", 0) == 2 and getattr(b, "ndim", 0) == 2
+    return mm(a, b) if matrices else any_matmul(a, b)
 
 
 def _einsum_gradient(g: Any, operands: tuple[Any, ...], spec: str, i: int) -> Any:
@@ -299,9 +345,18 @@ def moveaxis(x: Any, source: int, destination: int) -> Any:
 
 
 @differentiable(lambda g: g, view=True)  # the chain rule sums over what was repeated
+@speaks_numpy
 def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
     """x repeated (not copied) to `shape`."""
-    return np.broadcast_to(x, shape)
+    if x.ndim not in (0, len(shape)) or not x.flags.c_contiguous or -1 in shape:
+        return np.broadcast_to(x, shape)
+    for n, wanted in zip(x.shape, shape):
+        if n != wanted and n != 1:
+            return np.broadcast_to(x, shape)  # raises
+    strides = tuple([0 if n == 1 else stride for n, stride in zip(x.shape, x.strides)])
+    y = np.ndarray(shape, x.dtype, x, 0, strides or (0,) * len(shape))  # np.broadcast_to, faster
+    y.flags.writeable = False
+    return y
 
 
 @differentiable(lambda g: g)

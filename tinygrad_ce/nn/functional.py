@@ -341,12 +341,15 @@ def binary_cross_entropy_with_logits(
     name = "binary_cross_entropy_with_logits"
     target = to_dtype(same_shape(input, target, name), input)
     _, step, _, e = branch(input)
+    y = target if isinstance(target, Node) and target.requires_grad else value_of(target)
     if pos_weight is None:
-        slope, softplus_minus = step - target, table.log1p(e)
+        slope, smooth = step - y, table.log1p(e)
     else:
-        slope = (step - 1.0) * target * pos_weight + step * (1.0 - target)
-        softplus_minus = table.log1p(e) * ((pos_weight - 1.0) * target + 1.0)
-    losses = softplus_minus + without_lost_infinity(input, slope) * slope
+        slope = (step - 1.0) * y * pos_weight + step * (1.0 - y)
+        smooth = table.log1p(e) * ((pos_weight - 1.0) * y + 1.0)
+    if not isinstance(slope, Node):
+        slope = fixed(slope, input)
+    losses = smooth + without_lost_infinity(input, slope) * slope
     if weight is not None:
         losses = losses * weight
     return reduced(losses, reduction, name)
@@ -355,7 +358,10 @@ def binary_cross_entropy_with_logits(
 def without_lost_infinity(z: Any, slope: Any) -> Any:
     """z, with 0 in the place of an infinite z that a slope of 0 is going to multiply."""
     v = value_of(z)
-    return where(fixed((value_of(slope) == 0) & np.isinf(v), z), 0.0, z)
+    finite = np.isfinite(v)
+    if isinstance(v, np.ndarray) and finite.all():  # the same numbers, one operation less
+        return z
+    return table.masked(z, fixed((value_of(slope) != 0) | finite, z))
 
 
 @composed("−1/N Σ y·log p + (1−y)·log(1−p)")
@@ -473,7 +479,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> linear(tensor([1.0, 2.0]), tensor([[1.0, 1.0]]), tensor([0.5]))
     tensor([3.5])
     """
-    y = table.matmul(input, table.mT(weight))
+    matrix = input.ndim == 2
+    y = table.inner(input, weight) if matrix else table.matmul(input, table.mT(weight))
     return y if bias is None else y + bias
 
 

@@ -79,12 +79,12 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Module):
-            value.__dict__["_name"] = name
+            value.__dict__["_name"] = f"{type(value).__name__} {name}" if name.isdigit() else name
         elif isinstance(self.__dict__.get(name), Parameter) and isinstance(value, Tensor):
             if not isinstance(value, Parameter):
                 raise TypeError(
                     f"{name}: is a Parameter and would stop being trained; assign "
-                    "Parameter(value), or write with no_grad(): module.{name}.copy_(value)"
+                    f"Parameter(value), or write with no_grad(): module.{name}.copy_(value)"
                 )
         object.__setattr__(self, name, value)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_ce.engine.functions import value_of
 from tinygrad_ce.engine.graph import mark_written, recording
-from tinygrad_ce.engine.rule import array_from, leaf
+from tinygrad_ce.engine.rule import array_from, box, leaf
 from tinygrad_ce.engine.tensor import Tensor
 
 
@@ -142,6 +142,11 @@ class Optimizer:
         return "\n".join(lines)
 
 
+def number(value: Any, like: Any) -> Any:
+    """A setting as an operand next to the array `like`."""
+    return box(value, like.dtype) if type(value) is float else value
+
+
 class SGD(Optimizer):
     """w -= lr·g; with momentum μ, v = μ·v + g and w -= lr·v; nesterov uses g + μ·v.
 
@@ -176,10 +181,10 @@ class SGD(Optimizer):
         momentum = group["momentum"]
         if momentum:
             (v,) = self.state_of(p, momentum_buffer=w.shape)
-            v *= momentum
+            v *= number(momentum, w)
             v += g
             g = g + momentum * v if group["nesterov"] else v
-        w -= group["lr"] * g
+        w -= number(group["lr"], w) * g
 
 
 class Adam(Optimizer):
@@ -220,12 +225,19 @@ class Adam(Optimizer):
         beta1, beta2 = group["betas"]
         step, m, v = self.state_of(p, step=(), exp_avg=w.shape, exp_avg_sq=w.shape)
         step += 1
-        m *= beta1
-        m += (1 - beta1) * g
-        v *= beta2
-        v += (1 - beta2) * (g * g)
-        rate = group["lr"] / (1 - beta1**step)
-        w -= rate * m / (np.sqrt(v / (1 - beta2**step)) + group["eps"])
+        m *= number(beta1, w)
+        m += number(1 - beta1, w) * g
+        v *= number(beta2, w)
+        change = g * g
+        change *= number(1 - beta2, w)
+        v += change
+        # lr·m̂/(√v̂ + ε), with the corrections of both means taken out of the array
+        root = np.sqrt(1 - beta2**step)
+        change = np.sqrt(v)
+        change += root * group["eps"]
+        change = m / change
+        change *= group["lr"] * root / (1 - beta1**step)
+        w -= change
 
     def decayed(self, w: Any, g: Any, group: dict[str, Any]) -> Any:
         """The gradient with λ·w."""

@@ -1,0 +1,236 @@
+"""From cards to DOT, the language of Graphviz. Everything a user named is escaped.
+
+Colours are six hex digits, the font has one name, and ids are places in the graph, so the same
+program gives the same text, byte for byte, for every version of Graphviz.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from xml.etree import ElementTree
+
+from tinygrad_ce.viz.cards import Card, Cluster, Edge, Picture
+
+INK, FAINT, PAPER, RED = "#0f172a", "#64748b", "#ffffff", "#dc2626"
+LINE, BACK = "#475569", "#f87171"
+
+# role: (border, its width, the header's tint)
+ROLES = {
+    "input": ("#2563eb", 2, "#dbeafe"),
+    "parameter": ("#16a34a", 2, "#dcfce7"),
+    "loss": ("#dc2626", 2, "#fecaca"),
+    "step": ("#94a3b8", 1, "#f1f5f9"),
+    "constant": ("#cbd5e1", 1, "#f8fafc"),
+    "module": ("#86efac", 2, "#f0fdf4"),
+    "function": ("#c4b5fd", 2, "#faf5ff"),
+}
+# kind: (text, then fill and border for each depth)
+KINDS = {
+    "module": ("#166534", [("#f0fdf4", "#86efac"), ("#dcfce7", "#4ade80")]),
+    "function": ("#6d28d9", [("#faf5ff", "#c4b5fd"), ("#f3e8ff", "#a78bfa")]),
+}
+DARK = {
+    "#0f172a": "#e2e8f0", "#64748b": "#94a3b8", "#ffffff": "#111827", "#dc2626": "#f87171",
+    "#475569": "#94a3b8", "#f87171": "#ef4444", "#2563eb": "#60a5fa", "#dbeafe": "#1e3a5f",
+    "#16a34a": "#22c55e", "#dcfce7": "#14532d", "#fecaca": "#7f1d1d", "#94a3b8": "#475569",
+    "#f1f5f9": "#1f2937", "#cbd5e1": "#374151", "#f8fafc": "#1a2230", "#86efac": "#15803d",
+    "#f0fdf4": "#0f2a1c", "#4ade80": "#16a34a", "#c4b5fd": "#6d28d9", "#faf5ff": "#1d1633",
+    "#166534": "#86efac", "#6d28d9": "#c4b5fd", "#f3e8ff": "#2a1f4a", "#a78bfa": "#7c3aed",
+}  # fmt: skip
+WIDE = 8  # folded to so many cards, a picture runs from left to right
+LEGEND = (
+    "blue: input · green: parameter · grey: constant · red: loss",
+    "grey arrow: the value · red arrow: the gradient × its label",
+    "G: gradient that arrives · x: input · y: output · ⊕: gradients added",
+)
+NOT_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+# --- text -----------------------------------------------------------------------------------
+
+
+def text(string: str, limit: int = 80) -> str:
+    """A string of any origin as the text of an HTML label.
+
+    >>> text('<b>"R&D"</b>')
+    '&lt;b&gt;&quot;R&amp;D&quot;&lt;/b&gt;'
+    """
+    line = " ".join(NOT_XML.sub("�", string).split())
+    return escape(line if len(line) <= limit else line[: limit - 1] + "…")
+
+
+def quoted(string: str) -> str:
+    """A string of any origin as a quoted DOT string that means just its characters.
+
+    But for a backslash: Graphviz reads it twice and differently, so its twin U+2216 is written.
+    """
+    plain = escape(NOT_XML.sub("�", string).replace("\\", "∖"), quote=False)
+    return '"' + plain.replace('"', "&quot;").replace("\n", "&#10;") + '"'
+
+
+def font(string: str, size: int, color: str = INK, tag: str = "", limit: int = 80) -> str:
+    """Escaped text in a size, a colour and perhaps bold or italic; nothing for no text."""
+    inner = text(string, limit)
+    if not inner:
+        return ""
+    inner = f"<{tag}>{inner}</{tag}>" if tag else inner
+    return f'<FONT POINT-SIZE="{size}" COLOR="{color}">{inner}</FONT>'
+
+
+def label(markup: str) -> str:
+    """An HTML label, checked: engines may draw a malformed one as nonsense without an error."""
+    ElementTree.fromstring(f"<label>{markup}</label>")
+    return f"label=<{markup}>"
+
+
+# --- cards, edges, clusters -----------------------------------------------------------------
+
+
+def card_line(card: Card) -> str:
+    """One card as a DOT node: header, formula of a folded call, value, gradient."""
+    border, width, tint = ROLES[card.role]
+    folded = card.formula is not None
+    head = " ".join(
+        part
+        for part in (
+            font(("⊞ " if folded else "") + card.op, 14, INK, "B") if card.op else "",
+            font(card.name, 12, FAINT if card.op else INK, "B"),
+        )
+        if part
+    )
+    side = font(card.shape, 9, FAINT)
+    rows = [
+        '<TR><TD CELLPADDING="2"><TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" '
+        f'CELLPADDING="3" STYLE="ROUNDED" BGCOLOR="{tint}"><TR><TD ALIGN="LEFT">{head}</TD>'
+        f'<TD ALIGN="RIGHT">{side}</TD></TR></TABLE></TD></TR>'
+    ]
+    if folded:
+        count = font(f"{card.operations} operation{'s' * (card.operations != 1)}", 9, FAINT)
+        rows.append(row(" ".join(filter(None, (font(card.formula or "", 10, INK, "I"), count)))))
+    rows.append(row(font(card.value, 11)))
+    if card.gradient:
+        added = f" {font(f'⊕{card.added}', 11, RED, 'B')}" if card.added > 1 else ""
+        rows.append(row(font(card.gradient, 11, RED) + added))
+    table = (
+        f'<TABLE BORDER="{width}" COLOR="{border}" BGCOLOR="{PAPER}" CELLBORDER="0" '
+        f'CELLSPACING="0" CELLPADDING="4" STYLE="ROUNDED">{"".join(rows)}</TABLE>'
+    )
+    spine = "group=spine " if card.spine and not folded else ""
+    return (
+        f'{card.id} [id="{card.id}" class="{card.role}" {spine}'
+        f"tooltip={quoted(card.tooltip)} {label(table)}]"
+    )
+
+
+def row(content: str) -> str:
+    """A row over the whole width of a card."""
+    return f'<TR><TD ALIGN="LEFT">{content}</TD></TR>'
+
+
+def edge_line(edge: Edge, number: int) -> str:
+    """One edge for both directions: grey forward, red backward; dashed where none comes back."""
+    weight = 8 if edge.spine and not edge.beside else 1
+    start = f'{edge.source} -> {edge.target} [id="e{number}" weight={weight} '
+    if not edge.flows:
+        return start + 'class="data" style=dashed]'
+    derivative = label(f"&#160;{font(edge.label, 10, RED)}&#160;")
+    return f'{start}class="flow" dir=both color="{LINE}:{BACK}" {derivative}]'
+
+
+def cluster_head(cluster: Cluster, number: int) -> str:
+    """The opening of a cluster: its colours, its name and its formula."""
+    color, depths = KINDS.get(cluster.kind, KINDS["function"])
+    fill, border = depths[cluster.depth % len(depths)]
+    lines = (font("⊟ " + cluster.name, 14, color, "B"), font(cluster.formula, 10, color, "I"))
+    markup = "".join(line + '<BR ALIGN="LEFT"/>' for line in lines if line)
+    return (
+        f'subgraph cluster_{number} {{ id="cluster_{number}" class="{text(cluster.kind)}" '
+        f'style="rounded,filled" fillcolor="{fill}" color="{border}" penwidth=1.2 margin=14 '
+        f"labeljust=l {label(markup)}"
+    )
+
+
+def spacer(picture: Picture, number: int, first: Card) -> list[str]:
+    """Something invisible at the left of a cluster's first card, so no edge crosses its name."""
+    taken = any(edge.beside and edge.target == first.id for edge in picture.edges)
+    if first.cluster != number or not first.spine or first.formula is not None or taken:
+        return []
+    cluster = picture.clusters[number]
+    width = 0.06 * max(1.4 * len(cluster.name), len(cluster.formula))
+    node = f'sp{number} [style=invis shape=box label="" width={width:.2f} height=0.1]'
+    return [f"  {node}", f"  {{rank=same; sp{number}; {first.id}}}",
+            f"  sp{number} -> {first.id} [style=invis]"]  # fmt: skip
+
+
+# --- the whole ------------------------------------------------------------------------------
+
+
+def to_dot(picture: Picture) -> str:
+    """The DOT text of a picture."""
+    wide = picture.folded and len(picture.cards) <= WIDE
+    lines = [
+        "digraph tinygrad_ce {",
+        f'graph [rankdir={"LR" if wide else "TB"} bgcolor="{PAPER}" fontname="Arial" '
+        f'fontcolor="{INK}" nodesep=0.28 ranksep=0.4 pad=0.25 labelloc=t labeljust=l fontsize=13 '
+        f'tooltip=" " {label(caption(picture))}];',
+        f'node [shape=plain fontname="Arial" fontcolor="{INK}"];',
+        f'edge [fontname="Arial" fontsize=10 arrowsize=0.65 color="{LINE}"];',
+        *body(picture, None),
+        *(edge_line(edge, i) for i, edge in enumerate(picture.edges)),
+        "}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def caption(picture: Picture) -> str:
+    """The title, what is to be said about the graph, and the legend."""
+    title = (
+        font(picture.title, 13, INK, "B")
+        + " &#160; "
+        + font(" · ".join(picture.notes), 10, FAINT, limit=160)
+    )
+    legend = [font(line, 10, FAINT) for line in LEGEND]
+    return "".join(line + '<BR ALIGN="LEFT"/>' for line in [title, *legend])
+
+
+def body(picture: Picture, inside: int | None) -> list[str]:
+    """The cards and clusters that stand directly in a cluster, in the order of the computation."""
+    lines = []
+    opened = set()
+    outer = [cluster.outer for cluster in picture.clusters]
+    for card in picture.cards:
+        at = card.cluster
+        while at != inside and at is not None and outer[at] != inside:
+            at = outer[at]
+        if at == inside:
+            lines.append(card_line(card))
+        elif at is not None and at not in opened:
+            opened.add(at)
+            lines.append(cluster_head(picture.clusters[at], at))
+            lines += ["  " + line for line in body(picture, at)]
+            lines += spacer(picture, at, card)
+            lines.append("}")
+    where = {card.id: card.cluster for card in picture.cards}
+    for edge in picture.edges:
+        if edge.beside and where[edge.source] == inside:
+            lines.append(f"{{rank=same; {edge.source}; {edge.target}}}")
+    return lines
+
+
+# --- dark -----------------------------------------------------------------------------------
+
+
+def darkened(source: str) -> str:
+    """DOT or SVG text in dark colours."""
+    return re.sub("#[0-9a-f]{6}", lambda match: DARK.get(match[0], match[0]), source)
+
+
+def dark_style() -> str:
+    """CSS rules that darken an SVG of class `tinygrad_ce` where the reader prefers dark."""
+    rules = "".join(
+        f'.tinygrad_ce [{what}="{light}"]{{{what}:{dark}}}'
+        for light, dark in DARK.items()
+        for what in ("fill", "stroke")
+    )
+    return f"<style>@media (prefers-color-scheme: dark) {{{rules}}}</style>"

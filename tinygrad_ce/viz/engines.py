@@ -1,0 +1,103 @@
+"""From DOT text to a picture, with whatever program is there to lay it out.
+
+The `dot` program is asked first, through the `graphviz` package; then `pygraphviz`, whose wheels
+bring Graphviz along. What comes back is checked, because an engine may fail without saying so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from xml.etree import ElementTree
+
+from tinygrad_ce.viz.dot import dark_style
+
+INSTALL = (
+    "pip install pygraphviz (or the Graphviz program: apt install graphviz, brew install graphviz)"
+)
+DPI = 144  # of a PNG: twice the pixels that a browser draws
+
+
+class EngineMissingError(Exception):
+    """No program that lays out graphs is installed."""
+
+
+class EngineFailedError(RuntimeError):
+    """A program that lays out graphs gave no usable picture."""
+
+
+def with_dot(source: str, format: str) -> bytes:
+    """Let the `dot` program draw."""
+    try:
+        import graphviz
+    except ImportError:
+        raise EngineMissingError from None
+    try:
+        return graphviz.pipe("dot", format, source.encode(), quiet=True)
+    except graphviz.ExecutableNotFound:
+        raise EngineMissingError from None
+    except graphviz.CalledProcessError as error:
+        raise EngineFailedError(f"dot: {error}") from None
+
+
+def with_pygraphviz(source: str, format: str) -> bytes:
+    """Let the Graphviz inside pygraphviz draw."""
+    try:
+        import pygraphviz
+    except ImportError:
+        raise EngineMissingError from None
+    try:
+        drawn = pygraphviz.AGraph(string=source).draw(format=format, prog="dot")
+    except (OSError, ValueError) as error:
+        raise EngineFailedError(f"pygraphviz: {error}") from None
+    return drawn if isinstance(drawn, bytes) else b""
+
+
+ENGINES: tuple[Callable[[str, str], bytes], ...] = (with_dot, with_pygraphviz)
+
+
+def render(source: str, format: str) -> bytes:
+    """The picture as svg, png or pdf, from the first engine that gives a whole one."""
+    if format == "png":
+        source = source.replace("graph [", f"graph [dpi={DPI} ", 1)
+    failures = []
+    for engine in ENGINES:
+        try:
+            drawn = engine(source, format)
+            check(drawn, format, source)
+        except EngineMissingError:
+            continue
+        except EngineFailedError as error:
+            failures.append(str(error))
+        else:
+            return styled(drawn) if format == "svg" else drawn
+    if failures:
+        raise EngineFailedError(
+            f"draw: no {format} came out of the drawing engines: {'; '.join(failures)}. "
+            'The DOT text is whole: save it with drawing.save("graph.dot")'
+        )
+    raise EngineMissingError
+
+
+def check(drawn: bytes, format: str, source: str) -> None:
+    """Raise unless the picture is complete: readable, and with every card of the source."""
+    if format == "png":
+        whole = drawn.startswith(b"\x89PNG\r\n\x1a\n") and b"IEND" in drawn[-12:]
+    elif format == "pdf":
+        whole = drawn.startswith(b"%PDF-") and b"%%EOF" in drawn[-32:]
+    else:
+        try:
+            root = ElementTree.fromstring(drawn)
+        except ElementTree.ParseError as error:
+            raise EngineFailedError(f"the SVG is not XML: {error}") from None
+        wanted = set(re.findall(r'^ *n\d+ \[id="(n\d+)"', source, re.MULTILINE))
+        whole = wanted <= {element.get("id") for element in root.iter()}
+    if not whole:
+        raise EngineFailedError(f"the {format} is not complete ({len(drawn)} bytes)")
+
+
+def styled(svg: bytes) -> bytes:
+    """The SVG with rules for dark screens."""
+    head, opening, rest = svg.decode().partition("<svg ")
+    attributes, _, inner = rest.partition(">")
+    return f'{head}{opening}class="tinygrad_ce" {attributes}>\n{dark_style()}{inner}'.encode()

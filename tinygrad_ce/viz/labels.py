@@ -1,0 +1,206 @@
+"""What an operation is called in a picture, and what its backward edge multiplies by.
+
+Both are tables to be read. On a backward label, G is the gradient that arrives, x the input and y
+the output of the operation; of two operands each is called by its name, else left and right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinygrad_ce.viz.values import number
+
+SYMBOLS = {
+    "add": "+", "sub": "−", "mul": "×", "truediv": "÷", "floordiv": "⌊÷⌋", "mod": "mod",
+    "neg": "− x", "matmul": "@", "inner": "@ ᵀ", "sum": "Σ", "prod": "Π", "cumsum": "running Σ",
+    "cumprod": "running Π", "amax": "max", "amin": "min", "maximum": "max", "minimum": "min",
+    "absolute": "|x|", "sqrt": "√x", "exp": "exp", "log": "log", "norm": "‖x‖", "pow": "aᵇ",
+    "floor": "⌊x⌋", "ceil": "⌈x⌉", "rint": "round", "mT": "transpose", "broadcast_to": "expand",
+    "masked": "where kept", "sliding_windows": "windows", "overlap_add": "add windows", "gt": ">", "ge": "≥", "lt": "<",
+    "le": "≤", "eq": "=", "ne": "≠", "and_": "and", "or_": "or", "xor": "xor", "invert": "not",
+}  # fmt: skip
+COMMUTATIVE = {"add", "mul"}
+INFIX = {"add", "sub", "mul", "truediv", "floordiv", "mod", "matmul"}
+
+DERIVATIVES: dict[str, tuple[str, ...]] = {
+    "add": ("×1", "×1"),
+    "sub": ("×1", "×(−1)"),
+    "mul": ("×{b}", "×{a}"),
+    "truediv": ("÷{b}", "×(−y/{b})"),
+    "mod": ("×1", "×(−⌊{a}/{b}⌋)"),
+    "floordiv": ("×0", "×0"),
+    "pow": ("×{b}·{a}^({b}−1)", "×y·log {a}"),
+    "matmul": ("G·{b}ᵀ", "{a}ᵀ·G"),
+    "inner": ("G·{b}", "Gᵀ·{a}"),
+    "maximum": ("×[{a} > {b}]", "×[{b} > {a}]"),
+    "minimum": ("×[{a} < {b}]", "×[{b} < {a}]"),
+    "where": ("", "×[condition]", "×[not condition]"),
+    "masked": ("×[kept]", ""),
+    "neg": ("×(−1)",),
+    "exp": ("×eˣ",),
+    "log": ("÷x",),
+    "log1p": ("÷(1+x)",),
+    "expm1": ("×eˣ",),
+    "sqrt": ("÷2y",),
+    "sin": ("×cos x",),
+    "cos": ("×(−sin x)",),
+    "tanh": ("×(1−y²)",),
+    "erfc": ("×(−2/√π·e^(−x²))",),
+    "absolute": ("×sign x",),
+    "sign": ("×0",),
+    "floor": ("×0",),
+    "ceil": ("×0",),
+    "rint": ("×0",),
+    "clip": ("×[x inside]",),
+    "sum": ("×1 (copied)",),
+    "amax": ("×[x = max]",),
+    "amin": ("×[x = min]",),
+    "prod": ("×Π others",),
+    "cumsum": ("Σ from here on",),
+    "norm": ("×x/y",),
+    "copy": ("×1",),
+    "astype": ("×1",),
+    "mT": ("Gᵀ",),
+    "transpose": ("G, axes back",),
+    "reshape": ("G, reshaped",),
+    "broadcast_to": ("×1",),
+    "getitem": ("G, put back",),
+    "put": ("G outside", "G inside"),
+    "scatter": ("G, picked",),
+    "concatenate": ("its part of G",),
+    "stack": ("its part of G",),
+    "pad": ("G, cut out",),
+    "sliding_windows": ("Σ overlaps",),
+    "overlap_add": ("windows of G",),
+}
+STRETCHES = {"add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "maximum", "minimum",
+             "where", "broadcast_to"}  # fmt: skip
+SUPERSCRIPTS = str.maketrans("0123456789−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+
+def op_label(name: str, settings: tuple[Any, ...], folded: Sequence[str | None]) -> str:
+    """The header of a card: the operation with its settings and the constants folded into it.
+
+    `folded` has the text of each operand that is a number, None for the others.
+
+    >>> op_label("add", (), [None, "1"]), op_label("sub", (), ["1", None])
+    ('+ 1', '1 − x')
+    >>> op_label("sum", (1, True), [None]), op_label("power", (3,), [None])
+    ('Σ axis 1', 'x³')
+    """
+    symbol = SYMBOLS.get(name, name)
+    if any(text is not None for text in folded):
+        return with_constants(name, symbol, folded)
+    if name == "power":
+        return "√x" if settings[0] == 0.5 else "x" + raised(settings[0])
+    if name == "getitem":
+        return f"x[{', '.join(index_text(part) for part in settings[0])}]"
+    if name == "clip":
+        low, high = ("" if bound is None else number(bound) for bound in settings)
+        return f"clip {low} … {high}"
+    if name == "einsum":
+        return f"einsum {settings[0]}"
+    if name in ("sum", "amax", "amin", "norm", "cumsum", "cumprod", "concatenate", "stack"):
+        return symbol if not settings or settings[0] is None else f"{symbol} {axes(settings[0])}"
+    return symbol
+
+
+def with_constants(name: str, symbol: str, folded: Sequence[str | None]) -> str:
+    """`+ 1`, `1 − x`, `max(·, 0)`."""
+    if name in INFIX and len(folded) == 2:
+        first, second = folded
+        if second is not None:
+            return f"{symbol} {second}"
+        return f"{symbol} {first}" if name in COMMUTATIVE else f"{first} {symbol} x"
+    if name == "pow":
+        return f"{folded[0] or 'x'}^{folded[1] or 'x'}"
+    return f"{symbol}({', '.join('·' if text is None else text for text in folded)})"
+
+
+def axes(axis: Any) -> str:
+    """`axis 1` or `axes 0, 2`."""
+    if isinstance(axis, tuple):
+        return f"{'axis' if len(axis) == 1 else 'axes'} {', '.join(map(number, axis))}"
+    return f"axis {number(axis)}"
+
+
+def raised(exponent: float) -> str:
+    """An exponent, in superscript where it is whole."""
+    text = number(exponent)
+    return text.translate(SUPERSCRIPTS) if float(exponent).is_integer() else f"^{text}"
+
+
+def index_text(part: Any) -> str:
+    """One part of an index as it is written between the brackets."""
+    if isinstance(part, slice):
+        ends = [("" if end is None else number(end)) for end in (part.start, part.stop)]
+        return ":".join(ends + ([] if part.step is None else [number(part.step)]))
+    if isinstance(part, int):
+        return number(part)
+    return "…" if part is Ellipsis else str(part)
+
+
+def derivative_label(
+    name: str,
+    position: int,
+    settings: tuple[Any, ...],
+    operands: Sequence[str | None],
+    shape: tuple[int, ...],
+    output: tuple[int, ...],
+) -> str:
+    """What turns the gradient of an operation into that of the operand at `position`.
+
+    `operands` are the operands' names, None where they have none; `shape` is the operand's and
+    `output` the operation's, and where they differ the gradient is also summed.
+
+    >>> derivative_label("matmul", 0, (), [None, "W"], (4, 2), (4, 3))
+    'G·Wᵀ'
+    >>> derivative_label("add", 1, (), [None, "b"], (3,), (4, 3))
+    'Σ rows'
+    >>> derivative_label("power", 0, (3,), ["x"], (), ())
+    '×3x²'
+    """
+    if name == "power":
+        label = power_label(settings[0])
+    else:
+        labels = DERIVATIVES.get(name, ())
+        label = labels[min(position, len(labels) - 1)] if labels else ""
+        label = label.format(**letters(operands)) if label else f"∂{SYMBOLS.get(name, name)}"
+    if name not in STRETCHES or shape == output:
+        return label
+    summed = sum_label(shape, output)
+    return summed if label == "×1" else f"{label}, {summed}"
+
+
+def letters(operands: Sequence[str | None]) -> dict[str, str]:
+    """What the two operands of a rule are called: {"a": ..., "b": ...}."""
+    first, second = [*operands, None, None][:2]
+    if len(operands) < 2:
+        return {"a": first or "x", "b": second or "x"}
+    alone = any(text is not None and not text[:1].isalpha() for text in operands)
+    a = first or ("x" if alone else "left")
+    b = second or ("x" if alone else "right")
+    return {"a": f"({a})" if a[0] == "−" else a, "b": f"({b})" if b[0] == "−" else b}
+
+
+def power_label(exponent: float) -> str:
+    """n·xⁿ⁻¹ for a number n."""
+    if exponent == 0.5:
+        return "÷2y"
+    factor = number(exponent)
+    factor = f"({factor})" if factor[0] == "−" else factor
+    if exponent in (0, 1):
+        return f"×{factor}"
+    return f"×{factor}x{'' if exponent == 2 else raised(exponent - 1)}"
+
+
+def sum_label(shape: tuple[int, ...], output: tuple[int, ...]) -> str:
+    """The axes along which an operand of `shape` was repeated to give `output`."""
+    extra = len(output) - len(shape)
+    summed = [i for i, n in enumerate(output) if i < extra or (n != 1 and shape[i - extra] == 1)]
+    if len(summed) == len(output):
+        return "Σ all"
+    if len(output) == 2:
+        return "Σ rows" if summed == [0] else "Σ cols"
+    return f"Σ {axes(tuple(summed))}"

@@ -1,0 +1,98 @@
+"""Numbers as a card shows them: three digits, a real minus sign, never more than a line.
+
+Up to five elements are shown one by one; more are summed up as mean ± standard deviation, integers
+by their range, booleans by how many are true. What is not finite is counted and named.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+SHOWN = 5  # so many elements still fit on a card
+LISTED = 20  # so many elements still fit in a tooltip
+EXACT = 9_999_999  # up to here an integer shows all its digits
+
+
+def number(value: Any) -> str:
+    """One number with three significant digits.
+
+    >>> number(-1234.5), number(2.0), number(1e-12), number(float("-inf")), number(np.True_)
+    ('−1.23e3', '2', '1e-12', '−∞', 'true')
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"
+    if isinstance(value, (int, np.integer)) and abs(int(value)) <= EXACT:
+        return str(int(value)).replace("-", "−")
+    text = f"{float(value):.3g}".replace("inf", "∞")
+    mantissa, e, exponent = text.partition("e")
+    return mantissa.replace("-", "−") + (f"e{int(exponent)}" if e else "")
+
+
+def shape_text(array: np.ndarray) -> str:
+    """The shape, and the dtype where it is not a float: `4 × 2`, `scalar`, `5 int64`."""
+    sizes = " × ".join(map(str, array.shape)) or "scalar"
+    return sizes if array.dtype.kind == "f" else f"{sizes} {array.dtype}"
+
+
+def value_text(array: np.ndarray) -> str:
+    """What is in an array, on one line.
+
+    >>> value_text(np.array([[1.0, -2.5]])), value_text(np.arange(10)), value_text(np.ones((0, 3)))
+    ('[1, −2.5]', '0 … 9', 'empty')
+    """
+    if array.size == 0:
+        return "empty"
+    if array.size <= SHOWN:
+        return listed(array)
+    if array.dtype.kind == "b":
+        return f"{int(array.sum())} of {array.size} true"
+    if array.dtype.kind in "iu":
+        return f"{number(array.min())} … {number(array.max())}"
+    parts = [spread(array[np.isfinite(array)])] if np.isfinite(array).any() else []
+    for name, count in (("nan", np.isnan(array).sum()), ("∞", np.isinf(array).sum())):
+        if count:
+            parts.append(f"{count} × {name}")
+    return ", ".join(parts)
+
+
+def spread(values: np.ndarray) -> str:
+    """`mean ± standard deviation` of finite numbers, scaled so that no square overflows."""
+    scale = float(np.abs(values).max()) or 1.0
+    scaled = values.astype(np.float64) / scale
+    return f"{number(scaled.mean() * scale)} ± {number(scaled.std() * scale)}"
+
+
+def gradient_text(gradient: np.ndarray | None) -> str:
+    """`∇ 0.25` for one number, its norm `‖∇‖ 0.25` for more, and `∇ —` where there is none.
+
+    >>> gradient_text(np.array([3.0, 4.0])), gradient_text(np.array(-0.25)), gradient_text(None)
+    ('‖∇‖ 5', '∇ −0.25', '∇ —')
+    """
+    if gradient is None:
+        return "∇ —"
+    if gradient.size == 0:
+        return "∇ empty"
+    if gradient.size == 1:
+        return f"∇ {number(gradient.item())}"
+    values = gradient.astype(np.float64)
+    scale = float(np.abs(values).max())
+    if 0 < scale < np.inf:
+        return f"‖∇‖ {number(scale * np.sqrt(np.square(values / scale).sum()))}"
+    return f"‖∇‖ {number(scale)}"  # 0, ∞ or nan
+
+
+def listed(array: np.ndarray) -> str:
+    """The elements as nested lists, a row or column as one list; of many, the ends of each axis."""
+    if array.ndim and array.size == max(array.shape):
+        array = array.reshape(-1)
+    text = np.array2string(
+        array,
+        max_line_width=100,
+        separator=", ",
+        threshold=LISTED,
+        edgeitems=2,
+        formatter={"all": number},
+    )
+    return text if array.size > SHOWN else " ".join(text.split())
