@@ -148,6 +148,14 @@ def kept_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     return tuple(1 if i in reduced else n for i, n in enumerate(shape))
 
 
+def reduced_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
+    """`shape` without the axes that are reduced."""
+    if axis is None:
+        return ()
+    axes = {a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
+    return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+
 add_up: Function = np.add.reduce
 SHORT = 256  # so many numbers may be added one after another; longer rows are added in pairs
 
@@ -251,8 +259,12 @@ def prod(x: Any) -> Any:
     )
 )
 def norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """√(Σ x²) over `axis`; its gradient at 0 is 0."""
-    return np.sqrt(add_up(np.square(x), axis=axis, keepdims=keepdims))
+    """√(Σ x²) over `axis`, without overflow or underflow; its gradient at 0 is 0."""
+    size = _extremum(np.maximum, np.abs(x), axis, True)
+    _, exponent = np.frexp(np.where(np.isfinite(size), size, 1))
+    squares = add_up(np.square(np.ldexp(x, -exponent)), axis=axis, keepdims=True)
+    y = np.ldexp(np.sqrt(squares), exponent)
+    return y if keepdims else y.reshape(reduced_shape(x.shape, axis))
 
 
 def nonzero_or_one(x: Any) -> Any:

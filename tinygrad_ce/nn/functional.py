@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_ce.engine import functions, table
 from tinygrad_ce.engine.frame import composed
-from tinygrad_ce.engine.functions import branch, fixed, value_of
+from tinygrad_ce.engine.functions import branch, damped, fixed, value_of
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import constant, leaf
 from tinygrad_ce.engine.table import SLOT, where
@@ -89,7 +89,7 @@ def silu(input: Tensor) -> Tensor:
     >>> silu(tensor([0.0, 1.0]))
     tensor([0.    , 0.7311])
     """
-    return input * sigmoid(input)
+    return damped(input, sigmoid(input))
 
 
 # --- losses: what they share ----------------------------------------------------------------
@@ -252,9 +252,9 @@ def picked_loss(
     if keep is not None:
         w = w * fixed(keep.astype(logp.dtype), logp)
         picked = where(fixed(keep, logp), picked, 0.0)  # 0·inf would be nan
-    losses = w * picked
+    losses = damped(picked, w)
     if smoothing:
-        every = logp if weight is None else logp * weight
+        every = logp if weight is None else damped(logp, class_weights(weight, classes))
         all_classes = table.sum(every, 1)
         if keep is not None:
             all_classes = where(fixed(keep, logp), all_classes, 0.0)
@@ -343,7 +343,7 @@ def binary_cross_entropy_with_logits(
     """
     name = "binary_cross_entropy_with_logits"
     target = to_dtype(same_shape(input, target, name), input)
-    _, step, e = branch(input)
+    _, step, _, e = branch(input)
     live = isinstance(target, Node) and target.requires_grad
     y: Any = target if live else value_of(target)
     if pos_weight is None:
@@ -353,19 +353,10 @@ def binary_cross_entropy_with_logits(
         smooth = table.log1p(e) * ((pos_weight - 1.0) * y + 1.0)
     if not isinstance(slope, Node):
         slope = fixed(slope, input)
-    losses = smooth + without_lost_infinity(input, slope) * slope
+    losses = smooth + damped(input, slope)
     if weight is not None:
         losses = losses * weight
     return reduced(losses, reduction, name)
-
-
-def without_lost_infinity(z: Any, slope: Any) -> Any:
-    """z, with 0 in the place of an infinite z that a slope of 0 is going to multiply."""
-    v = value_of(z)
-    finite = np.isfinite(v)
-    if isinstance(v, np.ndarray) and finite.all():  # the same numbers, one operation less
-        return z
-    return table.masked(z, fixed((value_of(slope) != 0) | finite, z))
 
 
 @composed("−1/N Σ y·log p + (1−y)·log(1−p)")
@@ -458,7 +449,7 @@ def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool
     """
     target = to_dtype(same_shape(input, target, "kl_div"), input)
     if log_target:
-        losses = table.exp(target) * (target - input)
+        losses = damped(target - input, table.exp(target))
     else:
         nothing = fixed(value_of(target) == 0, input)
         safe = where(nothing, 1.0, target)
