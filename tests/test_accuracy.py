@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+import tinygrad_ce as tg
 import tinygrad_ce.nn.functional as F
 from tinygrad_ce import exp, log1p, maximum, tensor
 from tinygrad_ce.autograd import grad
