@@ -18,7 +18,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,20 +26,22 @@ from tinygrad_ce.engine.frame import Frame, calling_line, current
 from tinygrad_ce.engine.graph import Node, new, share_memory, tick
 from tinygrad_ce.engine.operands import constant, explained, type_name
 
-EXTENSION = ("shape", "shapes", "i")
 Result: type[Node] = Node  # what operations return: engine/tensor.py sets it to Tensor
 
 
-NOTHING, SEVERAL = -2, -3  # what a gradient reads, if not one operand (its number) or y (-1)
+# What a gradient may read besides operands and settings, which are counted from 0 as the forward
+# function names them.
+OUTPUT, SHAPE, SHAPES, POSITION = -1, -2, -3, -4
+NAMED = {"y": OUTPUT, "shape": SHAPE, "shapes": SHAPES, "i": POSITION}
+NOTHING, SEVERAL = -5, -6
 
 
 class Gradient(NamedTuple):
-    """The gradient for one operand: the function, and where the values that it reads stand."""
+    """The gradient for one operand: the function, and what it is handed after g."""
 
     function: Callable[..., Any]
-    read: int  # the only value it reads: an operand's number, -1 for y, NOTHING or SEVERAL
-    pick: Callable[[Any], Any]  # the values from (y, operands, settings, shape, shapes, i)
-    operands: tuple[int, ...]  # all operands that it reads, -1 for y
+    only: int  # what it reads, if that is one operand or the output; else NOTHING or SEVERAL
+    reads: tuple[int, ...]
 
 
 class Op:
@@ -65,17 +66,14 @@ class Op:
         """Find where the values that `function` names stand."""
         if function is None:
             return None
-        values = ["y", *self.names, *EXTENSION]
         names = list(inspect.signature(function).parameters)
-        unknown = [name for name in names[1:] if name not in values]
-        if names[0] != "g" or unknown:
-            raise TypeError(f"{self.name}: a gradient reads g, then any of {values}; got {names}")
-        where = [values.index(name) for name in names[1:]]
-        operands = tuple(index - 1 for index in where if index <= self.fixed + self.star)
-        alone = len(where) == len(operands) == 1 and operands[0] < self.fixed
-        read = NOTHING if not where else operands[0] if alone else SEVERAL
-        pick = itemgetter(*where) if len(where) > 1 else lambda values: (values[where[0]],)
-        return Gradient(function, read, pick, operands)
+        known = {**NAMED, **{name: i for i, name in enumerate(self.names)}}
+        if names[0] != "g" or not known.keys() >= set(names[1:]):
+            raise TypeError(f"{self.name}: a gradient reads g, then any of {[*known]}; got {names}")
+        reads = tuple(known[name] for name in names[1:])
+        alone = len(reads) == 1 and (reads[0] == OUTPUT or 0 <= reads[0] < self.fixed)
+        only = NOTHING if not reads else reads[0] if alone else SEVERAL
+        return Gradient(function, only, reads)
 
     def gradient(self, position: int) -> Gradient | None:
         """The gradient for the operand at `position` (starred operands share the last one)."""
@@ -115,13 +113,16 @@ def differentiable(*gradients: Any, view: bool = False) -> Callable[..., Callabl
     return lambda forward: rule(forward, *gradients, view=view)
 
 
+PLAIN = {np.ndarray, np.float32, np.float64, tuple, int, float}
+
+
 def speaks_numpy(forward: Callable[..., Any]) -> Callable[..., Any]:
     """Let a function of ours be taken over by its arguments, as NumPy's are (NEP 18)."""
 
     @functools.wraps(forward)
     def call(*args: Any, **kwargs: Any) -> Any:
         for x in args:
-            if type(x) is not np.ndarray and hasattr(x, "__array_function__"):
+            if type(x) not in PLAIN and hasattr(x, "__array_function__"):
                 return x.__array_function__(call, (type(x),), args, kwargs)
         return forward(*args, **kwargs)
 
@@ -203,8 +204,11 @@ def general(op: Op) -> Callable[..., Any]:
     if op.star:  # settings are keyword-only after *operands
 
         def starred(*operands: Any, **keywords: Any) -> Any:
-            settings = completed(op, names[: count + 1], keywords)[count + 1 :]
-            return apply(op, operands, settings)
+            for x in operands:
+                if isinstance(x, Node):
+                    settings = completed(op, names[: count + 1], keywords)[count + 1 :]
+                    return apply(op, operands, settings)
+            return op.forward(*operands, **keywords)
 
         return starred
 

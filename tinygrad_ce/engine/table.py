@@ -363,13 +363,13 @@ def moveaxis(x: Any, source: int, destination: int) -> Any:
 @speaks_numpy
 def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
     """x repeated (not copied) to `shape`."""
-    if x.ndim not in (0, len(shape)) or not x.flags.c_contiguous or -1 in shape:
+    if x.ndim == 0:
+        strides = (0,) * len(shape)
+    elif x.ndim == 2 == len(shape) and x.shape == (shape[0], 1) and x.flags.c_contiguous:
+        strides = (x.itemsize, 0)
+    else:
         return np.broadcast_to(x, shape)
-    for n, wanted in zip(x.shape, shape):
-        if n != wanted and n != 1:
-            return np.broadcast_to(x, shape)  # raises
-    strides = tuple([0 if n == 1 else stride for n, stride in zip(x.shape, x.strides)])
-    y = np.ndarray(shape, x.dtype, x, 0, strides or (0,) * len(shape))  # np.broadcast_to, faster
+    y = np.ndarray(shape, x.dtype, x, 0, strides)  # the same, several times faster
     y.flags.writeable = False
     return y
 
@@ -401,6 +401,8 @@ SLOT = Slot()
 
 def filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     """`index` with the arrays back in their slots."""
+    if len(arrays) == len(index):
+        return tuple(arrays)
     rest = iter(arrays)
     return tuple(next(rest) if part is SLOT else part for part in index)
 
@@ -432,10 +434,11 @@ def scatter(x: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]
     """Zeros of `shape`, plus x at `index`: the transpose of getitem."""
     y = np.zeros(shape, x.dtype)
     at = filled(index, arrays)
-    if builtins.any(array.dtype != bool for array in arrays):
-        np.add.at(y, at, x)
-    else:
-        y[at] = x
+    for array in arrays:
+        if array.dtype != bool:
+            np.add.at(y, at, x)
+            return y
+    y[at] = x
     return y
 
 
