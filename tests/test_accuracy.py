@@ -682,8 +682,10 @@ def test_logistic_symmetries(z):
     assert ((F.sigmoid(x).numpy() >= 0) & (F.sigmoid(x).numpy() <= 1)).all()
 
 
-@pytest.mark.parametrize(("dtype", "scale"), [(np.float32, 1e-22), (np.float32, 1e22),
-                                              (np.float64, 1e-200), (np.float64, 1e200)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [(np.float32, 1e-22), (np.float32, 1e22), (np.float64, 1e-200), (np.float64, 1e200)],
+)
 def test_a_norm_neither_overflows_nor_underflows(dtype, scale):
     x = tg.tensor(np.array([3 * scale, 4 * scale], dtype), requires_grad=True)
     length = x.norm()

@@ -215,7 +215,9 @@ def _apply(op: Any, operands: list[Any], settings: tuple[Any, ...]) -> Any:
     from tinygrad_ce.engine.rule import apply
 
     with recording(True):
-        return apply(op, tuple(operands), settings)
+        names = op.names[op.fixed + 1 :]
+        return apply(op, tuple(operands), dict(zip(names, settings)) if op.star else {},
+                     () if op.star else settings)  # fmt: skip
 
 
 def gradgradcheck(

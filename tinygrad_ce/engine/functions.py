@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_ce.engine.frame import composed, current
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.operands import leaf
+from tinygrad_ce.engine.operands import box, leaf
 from tinygrad_ce.engine.table import (
     amax,
     argsort,
@@ -57,9 +57,6 @@ def fixed(value: Any, like: Any) -> Any:
     return leaf(value) if isinstance(like, Node) else value
 
 
-_numbers: dict[Any, tuple[Any, Any]] = {}
-
-
 def damped(x: Any, factor: Any) -> Any:
     """x·factor, where a factor of 0 wins over an infinite x."""
     v = value_of(x)
@@ -69,24 +66,16 @@ def damped(x: Any, factor: Any) -> Any:
     return x * factor
 
 
-def one_and_two(dtype: Any) -> tuple[Any, Any]:
-    """1 and 2 as arrays: NumPy takes half a microsecond to convert a Python number."""
-    pair = _numbers.get(dtype)
-    if pair is None:
-        pair = _numbers[dtype] = (np.asarray(1, dtype), np.asarray(2, dtype))
-    return pair
-
-
 def branch(x: Any) -> tuple[Any, Any, Any, Any]:
     """x ≥ 0, the same as step 1 and 0 and as side −1 and +1, and e = exp(side·x) = exp(−|x|).
 
     The first two are constants, plain arrays; the third is a constant operand next to x.
     """
     v = value_of(x)
-    one, two = one_and_two(v.dtype)
-    positive = v >= 0
-    step = positive.astype(v.dtype)
-    side = fixed(one - two * step, x)
+    dtype = v.dtype
+    positive = v >= box(0.0, dtype)
+    step = positive.astype(dtype)
+    side = fixed(box(1.0, dtype) - box(2.0, dtype) * step, x)
     return positive, step, side, exp(side * x)
 
 
@@ -120,7 +109,8 @@ def log_sigmoid(x: Any) -> Any:
 @composed("max(x, 0)")
 def relu(x: Any) -> Any:
     """x where x > 0, else 0; its slope at 0 is 0. A nan stays a nan."""
-    return masked(x, fixed(~(value_of(x) <= 0), x))
+    v = value_of(x)
+    return masked(x, fixed(~(v <= box(0.0, v.dtype)), x))
 
 
 @composed("x · Φ(x)")

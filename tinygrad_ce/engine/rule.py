@@ -198,26 +198,27 @@ def single(op: Op) -> Callable[..., Any]:
 
 
 def general(op: Op) -> Callable[..., Any]:
-    """A call with any number of operands, starred ones among them, and settings."""
-    count, names = op.fixed, op.names
+    """A call with several operands, starred ones among them, and settings."""
+    forward, count, names = op.forward, op.fixed, op.names
+    settings_of = names[count + 1 :]
 
-    if op.star:  # settings are keyword-only after *operands
-
-        def starred(*operands: Any, **keywords: Any) -> Any:
-            for x in operands:
-                if isinstance(x, Node):
-                    settings = completed(op, names[: count + 1], keywords)[count + 1 :]
-                    return apply(op, operands, settings)
-            return op.forward(*operands, **keywords)
-
-        return starred
+    def starred(*operands: Any, **keywords: Any) -> Any:
+        for x in operands:
+            if isinstance(x, Node):
+                break
+        else:
+            return forward(*operands, **keywords)
+        if list(keywords) != settings_of:
+            full = completed(op, names[: count + 1], keywords)
+            keywords = dict(zip(settings_of, full[count + 1 :]))
+        return apply(op, operands, keywords, ())
 
     def call(*args: Any, **keywords: Any) -> Any:
         if keywords or len(args) != len(names):
             args = completed(op, args, keywords)
-        return apply(op, args[:count], args[count:])
+        return apply(op, args[:count], {}, args[count:])
 
-    return call
+    return starred if op.star else call  # a starred forward has its settings keyword-only
 
 
 def completed(op: Op, args: Any, keywords: dict[str, Any]) -> tuple[Any, ...]:
@@ -234,31 +235,39 @@ def completed(op: Op, args: Any, keywords: dict[str, Any]) -> tuple[Any, ...]:
     return full
 
 
-def apply(op: Op, operands: tuple[Any, ...], settings: tuple[Any, ...]) -> Any:
-    """Run `op` on operands of any kind and number."""
-    like = None
+def apply(
+    op: Op, operands: tuple[Any, ...], keywords: dict[str, Any], settings: tuple[Any, ...]
+) -> Any:
+    """Run `op` on operands of any kind and number, its settings given by name or not."""
     for x in operands:
-        if isinstance(x, Node) and (like is None or like.array.dtype.kind != "f"):
-            like = x
-    keywords = dict(zip(op.names[op.fixed + 1 :], settings)) if op.star else {}
-    positional = () if op.star else settings
-    if like is None:
-        return op.forward(*operands, *positional, **keywords)
-    nodes = tuple([x if isinstance(x, Node) else constant(x, like, op.name) for x in operands])
+        if not isinstance(x, Node):
+            operands = as_nodes(op, operands)
+            break
+    if not operands or not isinstance(operands[0], Node):
+        return op.forward(*operands, *settings, **keywords)
     frame = current()
     tracer = frame.tracer
-    arrays = [x.array for x in nodes] if tracer is None else [tracer.lift(x) for x in nodes]
+    arrays = [x.array for x in operands] if tracer is None else [tracer.lift(x) for x in operands]
     try:
-        array = op.forward(*arrays, *positional, **keywords)
+        array = op.forward(*arrays, *settings, **keywords)
     except (ValueError, TypeError, IndexError) as error:
-        raise explained(op.name, nodes, error) from None
+        raise explained(op.name, operands, error) from None
     live = False
-    for x in nodes:
+    for x in operands:
         live = live or x.requires_grad
-    y = result(op, nodes, settings, array, live, frame)
+    y = result(op, operands, settings or tuple(keywords.values()), array, live, frame)
     if op.view:
-        share_if_view(y, nodes[0])
+        share_if_view(y, operands[0])
     return y
+
+
+def as_nodes(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The operands as nodes, if one of them is: numbers take the dtype of the floats among them."""
+    nodes = [x for x in operands if isinstance(x, Node)]
+    if not nodes:
+        return operands
+    like = next((x for x in nodes if x.array.dtype.kind == "f"), nodes[0])
+    return tuple(x if isinstance(x, Node) else constant(x, like, op.name) for x in operands)
 
 
 def share_if_view(y: Node, x: Node) -> None:
