@@ -97,10 +97,10 @@ def gradients_by_hand(
 
 
 FORMULAS = {
-    "fc1.weight": "dHᵀ X,  dH = dZ W₂ ⊙ [H > 0]",
-    "fc1.bias": "Σ rows of dH",
-    "fc2.weight": "dZᵀ A,  dZ = (P − Y)/N",
-    "fc2.bias": "Σ rows of dZ",
+    "fc1.weight": "dHᵀ X",
+    "fc1.bias": "Σ rows dH",
+    "fc2.weight": "dZᵀ A",
+    "fc2.bias": "Σ rows dZ",
 }
 
 
@@ -151,10 +151,13 @@ def show_check(rows: list[list[str]], screen: Any) -> None:
     """The table of the check."""
     from rich.table import Table
 
-    table = Table(title="backward() against the formula and against central differences")
+    table = Table(
+        title="backward() against the formula, and against central differences",
+        caption="dZ = (P − Y)/N,  dH = dZ W₂ ⊙ [H > 0],  A = relu(H);  in float64",
+    )
     table.add_column("parameter")
     table.add_column("formula")
-    for head in ("formula:\nmax abs", "\nmax rel", "difference:\nmax abs", "\nmax rel"):
+    for head in ("formula\nabs", "\nrel", "difference\nabs", "\nrel"):
         table.add_column(head, justify="right")
     table.add_column("")
     for row in rows:
@@ -278,29 +281,36 @@ def plot_mistakes(model: nn.Module, X: tg.Tensor, y: tg.Tensor, path: Path) -> i
     wrong = wrong[np.argsort(-p[wrong, guess[wrong]])]
     shown = wrong[:8]
     rows = max(1, -(-len(shown) // 4))
-    figure = Figure(figsize=(10, 0.7 + 2.0 * rows), layout="constrained")
+    figure = Figure(figsize=(10, 0.8 + 1.9 * rows), layout="constrained")
     title = f"{len(wrong)} of {len(truth)} test digits are misread"
     if len(wrong) > len(shown):
-        title += f"; the {len(shown)} that the network is most sure of"
-    figure.suptitle(title, color=INK)
+        title += f"; here the {len(shown)} that the network is most sure of"
+    figure.suptitle(
+        title + "\nprobabilities: red what it reads, blue what it is", color=INK, fontsize=11
+    )
     grid = figure.add_gridspec(rows, 8, width_ratios=[1, 1.15] * 4)
     for k, i in enumerate(shown):
         picture = figure.add_subplot(grid[k // 4, k % 4 * 2])
         picture.imshow(X[int(i)].numpy().reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
         picture.set(xticks=[], yticks=[])
-        picture.set_title(f"is {truth[i]}, read as {guess[i]}", fontsize=9, color=INK)
+        picture.set_title(f"{truth[i]}, read as {guess[i]}", fontsize=9, color=INK)
         bars = figure.add_subplot(grid[k // 4, k % 4 * 2 + 1])
-        colours = [SECOND if c == guess[i] else FIRST if c == truth[i] else SOFT for c in range(10)]
-        bars.barh(range(10), p[i], color=colours)
-        bars.set(xlim=(0, 1), yticks=range(10), xticks=[0, 1], ylim=(9.6, -0.6))
-        bars.tick_params(labelsize=7, length=0)
-        bars.spines[["top", "right", "bottom"]].set_visible(False)
-        for c in {int(guess[i]), int(truth[i])}:
-            bars.text(
-                min(p[i, c] + 0.03, 0.72), c, f"{p[i, c]:.2f}", va="center", fontsize=7, color=INK
-            )
+        plot_probabilities(bars, p[i], int(guess[i]), int(truth[i]))
     figure.savefig(path, dpi=130)
     return len(wrong)
+
+
+def plot_probabilities(bars: Any, p: np.ndarray, guess: int, truth: int) -> None:
+    """Ten bars, the guess and the truth coloured and numbered."""
+    colours = [SECOND if c == guess else FIRST if c == truth else SOFT for c in range(10)]
+    bars.barh(range(10), p, color=colours)
+    bars.set(xlim=(0, 1), yticks=range(10), xticks=[], ylim=(9.6, -0.6))
+    bars.tick_params(labelsize=7, length=0)
+    bars.spines[["top", "right", "bottom"]].set_visible(False)
+    for c in (guess, truth):
+        inside = p[c] > 0.6
+        bars.text(p[c] + (-0.03 if inside else 0.03), c, f"{p[c]:.2f}", va="center", fontsize=7,
+                  ha="right" if inside else "left", color="white" if inside else INK)  # fmt: skip
 
 
 # --- the run --------------------------------------------------------------------------------
@@ -336,8 +346,9 @@ def run(options: argparse.Namespace, written: list[Path], screen: Any) -> None:
     wrote(out / "curves.png", "loss and accuracy")
     plot_mistakes(network, X_test, y_test, out / "mistakes.png")
     wrote(out / "mistakes.png", "misread digits")
-    loss = F.cross_entropy(network(X[:8]), y[:8])
-    drawing = tg.draw(loss, names=network)
+    images, digits = X[:8], y[:8]
+    loss = F.cross_entropy(network(images), digits)
+    drawing = tg.draw(loss, names={"images": images, "digits": digits, "network": network})
     for suffix, what in ((".dot", "computation graph, DOT"), (".svg", "computation graph")):
         wrote(drawing.save(out / f"graph{suffix}"), what)
     tg.save(network.state_dict(), out / "weights.safetensors")

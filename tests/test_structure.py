@@ -10,7 +10,7 @@ import pytest
 import tinygrad_ce as tg
 
 ROOT = Path(tg.__file__).parent
-ENGINE = ["frame", "graph", "operands", "rule", "table", "chain", "backward", "functions",
+ENGINE = ["frame", "modes", "graph", "operands", "rule", "table", "chain", "backward", "functions",
           "protocol", "write", "tensor"]  # fmt: skip
 ROOMS = [*(f"engine.{name}" for name in ENGINE), "random", "creation", "functions", "nn", "optim",
          "autograd", "serialization", "utils", "viz"]  # fmt: skip

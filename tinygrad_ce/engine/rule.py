@@ -34,6 +34,8 @@ Result: type[Node] = Node  # what operations return: engine/tensor.py sets it to
 OUTPUT, SHAPE, SHAPES, POSITION = -1, -2, -3, -4
 NAMED = {"y": OUTPUT, "shape": SHAPE, "shapes": SHAPES, "i": POSITION}
 NOTHING, SEVERAL = -5, -6
+MISSING = object()  # the default of a setting that has none
+STARRED = inspect.CO_VARARGS
 
 
 class Gradient(NamedTuple):
@@ -66,7 +68,7 @@ class Op:
         """Find where the values that `function` names stand."""
         if function is None:
             return None
-        names = list(inspect.signature(function).parameters)
+        names = function.__code__.co_varnames[: function.__code__.co_argcount]
         known = {**NAMED, **{name: i for i, name in enumerate(self.names)}}
         if names[0] != "g" or not known.keys() >= set(names[1:]):
             raise TypeError(f"{self.name}: a gradient reads g, then any of {[*known]}; got {names}")
@@ -85,11 +87,20 @@ class Op:
 
 def signature(forward: Callable[..., Any], operands: int) -> tuple[list[str], tuple[Any, ...], int]:
     """Names of operands and settings, the settings' defaults, and whether operands are starred."""
-    if not inspect.isfunction(forward):  # NumPy's own
+    forward = getattr(forward, "__wrapped__", forward)
+    code = getattr(forward, "__code__", None)
+    if code is None:  # NumPy's own
         return [["x"], ["a", "b"]][operands - 1], (), 0
-    parameters = list(inspect.signature(forward).parameters.values())
-    star = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    return [p.name for p in parameters], tuple(p.default for p in parameters[operands:]), int(star)
+    count, names = code.co_argcount, list(code.co_varnames)
+    if code.co_flags & STARRED:  # settings are keyword-only, after *operands
+        settings = names[count : count + code.co_kwonlyargcount]
+        defaults = forward.__kwdefaults__ or {}
+        return [*names[:count], names[count + len(settings)], *settings], tuple(
+            defaults.get(name, MISSING) for name in settings
+        ), 1  # fmt: skip
+    settings = names[operands:count]
+    given = forward.__defaults__ or ()
+    return names[:count], (MISSING,) * (len(settings) - len(given)) + given, 0
 
 
 def rule(
@@ -223,13 +234,12 @@ def general(op: Op) -> Callable[..., Any]:
 
 def completed(op: Op, args: Any, keywords: dict[str, Any]) -> tuple[Any, ...]:
     """All arguments of a call, those given by name and the defaults filled in."""
-    missing = inspect.Parameter.empty
     if len(keywords) == len(op.names) - len(args) and list(keywords) == op.names[len(args) :]:
         return (*args, *keywords.values())
-    defaults = (missing,) * (len(op.names) - len(op.defaults)) + op.defaults
+    defaults = (MISSING,) * (len(op.names) - len(op.defaults)) + op.defaults
     rest = list(zip(op.names, defaults))[len(args) :]
     full = (*args, *(keywords.pop(name, default) for name, default in rest))
-    if keywords or len(full) != len(op.names) or missing in full[len(args) :]:
+    if keywords or len(full) != len(op.names) or MISSING in full[len(args) :]:
         given = ", ".join([*map(type_name, args), *keywords])
         raise TypeError(f"{op.name}({', '.join(op.names)}) does not take ({given})")
     return full

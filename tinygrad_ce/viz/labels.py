@@ -13,7 +13,7 @@ from tinygrad_ce.viz.values import number
 
 SYMBOLS = {
     "add": "+", "sub": "−", "mul": "×", "truediv": "÷", "floordiv": "⌊÷⌋", "mod": "mod",
-    "neg": "− x", "matmul": "@", "inner": "@ ᵀ", "sum": "Σ", "prod": "Π", "cumsum": "running Σ",
+    "neg": "− x", "matmul": "@", "inner": "a @ bᵀ", "sum": "Σ", "prod": "Π", "cumsum": "running Σ",
     "cumprod": "running Π", "amax": "max", "amin": "min", "maximum": "max", "minimum": "min",
     "absolute": "|x|", "sqrt": "√x", "exp": "exp", "log": "log", "norm": "‖x‖", "pow": "aᵇ",
     "floor": "⌊x⌋", "ceil": "⌈x⌉", "rint": "round", "mT": "transpose", "broadcast_to": "expand",
