@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -369,28 +370,24 @@ class SystemExit2(Exception):  # noqa: N818
     """A wrong value on the command line."""
 
 
-def number_above_zero(text: str) -> float:
-    """A learning rate."""
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(text)
-    return value
+def checked(kind: Callable[[str], Any], good: Callable[[Any], bool], wanted: str) -> Any:
+    """A type for argparse that says what it wants."""
+
+    def read(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not good(value):
+            raise argparse.ArgumentTypeError(f"got {text!r}; wanted {wanted}")
+        return value
+
+    return read
 
 
-def count(text: str) -> int:
-    """A whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
-def seed(text: str) -> int:
-    """A whole number that fits into 63 bits."""
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise ValueError(text)
-    return value
+COUNT = checked(int, lambda n: n >= 1, "a whole number of at least 1")
+RATE = checked(float, lambda x: 0 < x < math.inf, "a number above 0")
+SEED = checked(int, lambda n: 0 <= n < 2**63, "a whole number from 0 to 2⁶³ − 1")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -398,10 +395,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="digits", description="Train on handwritten digits, gradients checked first."
     )
-    parser.add_argument("--epochs", type=count, default=30, help="passes over the training images")
-    parser.add_argument("--lr", type=number_above_zero, default=0.005, help="learning rate of Adam")
-    parser.add_argument("--hidden", type=count, default=64, help="size of the hidden layer")
-    parser.add_argument("--seed", type=seed, default=0, help="seed of weights and batches")
+    parser.add_argument("--epochs", type=COUNT, default=30, help="passes over the training images")
+    parser.add_argument("--lr", type=RATE, default=0.005, help="learning rate of Adam")
+    parser.add_argument("--hidden", type=COUNT, default=64, help="size of the hidden layer")
+    parser.add_argument("--seed", type=SEED, default=0, help="seed of weights and batches")
     parser.add_argument(
         "--out", type=Path, default=Path("out/digits"), help="folder for what is written"
     )
@@ -436,8 +433,12 @@ def main(argv: list[str] | None = None) -> int:
         files = ", ".join(map(str, written)) if written else "nothing"
         print(f"\ndigits: interrupted; written so far: {files}", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
-        print(f"digits: {error.strerror}: {error.filename}", file=sys.stderr)
+        where = f": {error.filename}" if error.filename else ""
+        print(f"digits: {error.strerror or error}{where}", file=sys.stderr)
         return 1
     except SystemExit as error:
         print(error, file=sys.stderr)
