@@ -82,8 +82,8 @@ def propagate(
         if node.kept is not None or node in wanted:
             kept[node] = g
         op, at, inputs = node.op, node.tick, node.inputs
-        gradients = op.gradients if not op.star else map(op.gradient, range(len(inputs)))
-        for i, (x, gradient) in enumerate(zip(inputs, gradients)):
+        gradients = op.gradients_for(len(inputs)) if op.star else op.gradients
+        for x, gradient in zip(inputs, gradients):
             if not x.requires_grad or gradient is None:
                 continue
             target = x
@@ -92,17 +92,17 @@ def propagate(
                 if old is None:
                     continue
                 target = old
-            function, only, reads = gradient
-            if only == NOTHING:
-                d = function(g)
-            elif only == SEVERAL:
-                d = function(g, *[handed(node, i, what, value) for what in reads])
-            else:
+            function, only, reads, position = gradient
+            if only >= OUTPUT:
                 source = inputs[only] if only >= 0 else node
                 memory = source.memory
                 if memory is not None and memory.written > at:
                     refuse(node, source)
                 d = function(g, value(source))
+            elif only == NOTHING:
+                d = function(g)
+            else:
+                d = function(g, *[handed(node, position, what, value) for what in reads])
             if op.stretches and d.shape != x.array.shape:
                 d = unbroadcast(d, x.array.shape)
             before = arrived.get(target)

@@ -28,7 +28,7 @@ def leaf(array: Any, requires_grad: bool = False) -> Any:
 
 
 _boxes: dict[tuple[float, Any], Any] = {}
-_constants: dict[Any, dict[float, Node]] = {}  # dtype (or scalar type) -> number -> node
+_constants: dict[tuple[float, Any], Node] = {}  # (number, dtype or scalar type) -> node
 
 
 def box(value: float, dtype: Any) -> Any:
@@ -44,15 +44,13 @@ def box(value: float, dtype: Any) -> Any:
 
 def constant(value: Any, like: Node, op: str = "") -> Node:
     """`value` as an operand next to `like`: Python numbers take its dtype, arrays are copied."""
-    kind = type(value)
+    array, kind = like.array, type(value)
     if kind is float or kind is int or kind is bool:
-        array = like.array
-        known = _constants.get(type(array) if isinstance(array, np.generic) else array.dtype)
-        if known is not None and (value or kind is int or math.copysign(1.0, value) > 0):
-            node = known.get(value)
-            if node is not None:
-                return node
-        return boxed(value, array)
+        where = type(array)
+        node = _constants.get((value, array.dtype if where is np.ndarray else where))
+        if node is None or (not value and kind is float and math.copysign(1.0, value) < 0):
+            node = boxed(value, array)
+        return node
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
         return leaf(value.copy())
     if isinstance(value, (list, tuple)):
@@ -69,14 +67,14 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
 def boxed(value: float, array: Any) -> Node:
     """A Python number as a constant node next to `array`, kept for the next time."""
     dtype = np.result_type(array.dtype, value)
-    scalar = isinstance(array, np.generic)
     number = np.asarray(value, dtype)
+    scalar = isinstance(array, np.generic)
     node: Node = leaf(number[()] if scalar else number)
     node.scope = None
-    kept = _constants.setdefault(type(array) if scalar else array.dtype, {})
-    # -0.0 == 0.0 as a key, and integers next to integers may differ in dtype: those are not kept
-    if array.dtype.kind == "f" and len(kept) < 1024 and math.copysign(1.0, value) + value != -1.0:
-        kept[value] = node
+    # As keys -0.0 == 0.0 and True == 1; next to floats only the first is a difference.
+    if array.dtype.kind == "f" and len(_constants) < 4096 and repr(value) != "-0.0":
+        where = type(array) if scalar else array.dtype
+        _constants[value, where] = node
     return node
 
 

@@ -44,6 +44,7 @@ class Gradient(NamedTuple):
     function: Callable[..., Any]
     only: int  # what it reads, if that is one operand or the output; else NOTHING or SEVERAL
     reads: tuple[int, ...]
+    position: int  # of the operand that it is for
 
 
 class Op:
@@ -61,10 +62,10 @@ class Op:
         self.names, self.defaults, self.star = signature(forward, len(gradients))
         self.fixed = len(gradients) - self.star  # operands before the starred one
         self.differentiable = any(gradients)
-        self.gradients = tuple(map(self.compile, gradients))
+        self.gradients = tuple(self.compile(i, fn) for i, fn in enumerate(gradients))
         self.stretches = True  # operands may be broadcast: the chain rule sums them back
 
-    def compile(self, function: Callable[..., Any] | None) -> Gradient | None:
+    def compile(self, position: int, function: Callable[..., Any] | None) -> Gradient | None:
         """Find where the values that `function` names stand."""
         if function is None:
             return None
@@ -75,11 +76,13 @@ class Op:
         reads = tuple(known[name] for name in names[1:])
         alone = len(reads) == 1 and (reads[0] == OUTPUT or 0 <= reads[0] < self.fixed)
         only = NOTHING if not reads else reads[0] if alone else SEVERAL
-        return Gradient(function, only, reads)
+        return Gradient(function, only, reads, position)
 
-    def gradient(self, position: int) -> Gradient | None:
-        """The gradient for the operand at `position` (starred operands share the last one)."""
-        return self.gradients[min(position, len(self.gradients) - 1)]
+    def gradients_for(self, count: int) -> list[Gradient | None]:
+        """The gradients for `count` operands, of which the starred ones share the last."""
+        last = self.gradients[-1]
+        shared = [last and last._replace(position=i) for i in range(self.fixed, count)]
+        return [*self.gradients[: self.fixed], *shared]
 
     def __repr__(self) -> str:
         return self.name

@@ -132,11 +132,12 @@ def uses_of(operations: Iterable[Node]) -> list[Use]:
     """Every operand of every operation, as it was when the operation read it."""
     uses = []
     for node in operations:
+        gradients = node.op.gradients_for(len(node.inputs))
         for position, x in enumerate(node.inputs):
             while x.tick > node.tick and hasattr(x, "was"):
                 x = x.was
             flows = x.requires_grad and x.tick <= node.tick
-            flows = flows and node.op.gradient(position) is not None
+            flows = flows and gradients[position] is not None
             uses.append(Use(x, node, position, flows))
     return uses
 
