@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.rule import NOTHING, OUTPUT, POSITION, SEVERAL, SHAPE, SHAPES
+from tinygrad_ce.engine.rule import NOTHING, OUTPUT, POSITION, SHAPE, SHAPES
 
 by_tick = attrgetter("tick")
 array_of = attrgetter("array")

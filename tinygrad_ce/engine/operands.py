@@ -4,7 +4,9 @@ is said when something does not fit.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,8 +48,8 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
     """`value` as an operand next to `like`: Python numbers take its dtype, arrays are copied."""
     array, kind = like.array, type(value)
     if kind is float or kind is int or kind is bool:
-        where = type(array)
-        node = _constants.get((value, array.dtype if where is np.ndarray else where))
+        place = array.dtype if type(array) is np.ndarray else type(array)
+        node = _constants.get((value, place))
         if node is None or (not value and kind is float and math.copysign(1.0, value) < 0):
             node = boxed(value, array)
         return node
@@ -73,8 +75,7 @@ def boxed(value: float, array: Any) -> Node:
     node.scope = None
     # As keys -0.0 == 0.0 and True == 1; next to floats only the first is a difference.
     if array.dtype.kind == "f" and len(_constants) < 4096 and repr(value) != "-0.0":
-        where = type(array) if scalar else array.dtype
-        _constants[value, where] = node
+        _constants[value, type(array) if scalar else array.dtype] = node
     return node
 
 
@@ -142,3 +143,19 @@ def explained(op: str, nodes: tuple[Node, ...], error: Exception) -> Exception:
 def type_name(x: Any) -> str:
     """What kind of thing x is."""
     return type(x).__name__
+
+
+PLAIN = {np.ndarray, np.float32, np.float64, tuple, int, float}
+
+
+def speaks_numpy(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function of ours be taken over by its arguments, as NumPy's are (NEP 18)."""
+
+    @functools.wraps(forward)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for x in args:
+            if type(x) not in PLAIN and hasattr(x, "__array_function__"):
+                return x.__array_function__(call, (type(x),), args, kwargs)
+        return forward(*args, **kwargs)
+
+    return call

@@ -15,7 +15,6 @@ graph, and while somebody traces, Tensors are first lifted to Symbols.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -35,7 +34,6 @@ OUTPUT, SHAPE, SHAPES, POSITION = -1, -2, -3, -4
 NAMED = {"y": OUTPUT, "shape": SHAPE, "shapes": SHAPES, "i": POSITION}
 NOTHING, SEVERAL = -5, -6
 MISSING = object()  # the default of a setting that has none
-STARRED = inspect.CO_VARARGS
 
 
 class Gradient(NamedTuple):
@@ -95,7 +93,7 @@ def signature(forward: Callable[..., Any], operands: int) -> tuple[list[str], tu
     if code is None:  # NumPy's own
         return [["x"], ["a", "b"]][operands - 1], (), 0
     count, names = code.co_argcount, list(code.co_varnames)
-    if code.co_flags & STARRED:  # settings are keyword-only, after *operands
+    if code.co_flags & inspect.CO_VARARGS:  # settings are keyword-only, after *operands
         settings = names[count : count + code.co_kwonlyargcount]
         defaults = forward.__kwdefaults__ or {}
         return [*names[:count], names[count + len(settings)], *settings], tuple(
@@ -125,22 +123,6 @@ def rule(
 def differentiable(*gradients: Any, view: bool = False) -> Callable[..., Callable[..., Any]]:
     """`rule` as a decorator, for a forward that needs a body."""
     return lambda forward: rule(forward, *gradients, view=view)
-
-
-PLAIN = {np.ndarray, np.float32, np.float64, tuple, int, float}
-
-
-def speaks_numpy(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function of ours be taken over by its arguments, as NumPy's are (NEP 18)."""
-
-    @functools.wraps(forward)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        for x in args:
-            if type(x) not in PLAIN and hasattr(x, "__array_function__"):
-                return x.__array_function__(call, (type(x),), args, kwargs)
-        return forward(*args, **kwargs)
-
-    return call
 
 
 def unary(op: Op) -> Callable[..., Any]:

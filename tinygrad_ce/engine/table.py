@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tinygrad_ce.engine.rule import differentiable, rule, speaks_numpy
+from tinygrad_ce.engine.operands import speaks_numpy
+from tinygrad_ce.engine.rule import differentiable, rule
 
 Function = Callable[..., Any]
 
