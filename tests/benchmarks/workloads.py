@@ -150,7 +150,9 @@ def logits(size: int = 4_000_000) -> Logits:
 
 
 def chain(operations: int = 2000, shape: tuple[int, ...] = ()) -> Chain:
-    """One element x, a scalar or an array of one, on which `x * a` and `x + b` follow each other, and the gradient to it.
+    """One element x, on which `x * a` and `x + b` follow each other, and the gradient to it.
+
+    It is a scalar, or an array of one element.
 
     Factor and summand are Python floats that keep x near 1 and its gradient away from 0; nothing
     is updated.

@@ -7,6 +7,7 @@ makes them right at extremes is said where they are composed, here and in engine
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ def silu(input: Tensor) -> Tensor:
 def reduced(losses: Any, reduction: str, name: str) -> Any:
     """The losses themselves, their mean or their sum."""
     if reduction == "mean":
-        return functions.mean(losses)
+        return table.sum(losses) / float(math.prod(losses.shape))
     if reduction == "sum":
         return table.sum(losses)
     check_reduction(reduction, name)
@@ -245,7 +246,7 @@ def picked_loss(
     keep = kept_samples(ids, classes, ignore_index)
     if keep is not None:
         labels = fixed(where(keep, ids, 0), logp)
-    picked = table.getitem(logp, leaf(np.arange(n)), labels, index=(SLOT, SLOT))
+    picked = table.getitem(logp, counting(n), labels, index=(SLOT, SLOT))
     if weight is None and keep is None and not smoothing:
         return -reduced(picked, reduction, "cross_entropy")
     w = leaf(np.ones(n, logp.dtype)) if weight is None else class_weights(weight, classes)[labels]
@@ -262,6 +263,14 @@ def picked_loss(
     if reduction == "mean":
         return -(table.sum(losses) / table.sum(w))
     return -reduced(losses, reduction, "cross_entropy")
+
+
+@lru_cache(maxsize=64)
+def counting(n: int) -> Any:
+    """0 ... n-1 as a constant, made once."""
+    array = np.arange(n)
+    array.flags.writeable = False
+    return leaf(array)
 
 
 def expected_loss(logp: Any, target: Any, weight: Any, reduction: str, smoothing: float) -> Any:
@@ -309,7 +318,7 @@ def kept_samples(ids: Any, classes: int, ignore_index: int) -> Any:
 
 def _largest(ids: np.ndarray) -> int:
     """The largest id, where a negative one counts as very large: one pass finds both."""
-    unsigned = ids.view(ids.dtype.str.replace("i", "u"))
+    unsigned = ids.view(np.uint64 if ids.dtype == np.int64 else ids.dtype.str.replace("i", "u"))
     return int(np.maximum.reduce(unsigned, axis=None))
 
 
