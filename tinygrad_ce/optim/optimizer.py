@@ -231,12 +231,15 @@ class Adam(Optimizer):
         change = g * g
         change *= number(1 - beta2, w)
         v += change
-        # lr·m̂/(√v̂ + ε), with the corrections of both means taken out of the array
-        root = np.sqrt(1 - beta2**step)
+        # lr·m̂/(√v̂ + ε), with the corrections of both means taken out of the array; in float64,
+        # because 1 - 0.999 has only four good digits in float32
+        t = step.astype(np.float64)
+        root = np.sqrt(1 - beta2**t)
+        rate = group["lr"] * root / (1 - beta1**t)
         change = np.sqrt(v)
-        change += root * group["eps"]
+        change += (root * group["eps"]).astype(w.dtype)
         change = m / change
-        change *= group["lr"] * root / (1 - beta1**step)
+        change *= rate.astype(w.dtype)
         w -= change
 
     def decayed(self, w: Any, g: Any, group: dict[str, Any]) -> Any:
