@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -97,10 +98,10 @@ def gradients_by_hand(
 
 
 FORMULAS = {
-    "fc1.weight": "dHᵀ X,  dH = dZ W₂ ⊙ [H > 0]",
-    "fc1.bias": "Σ rows of dH",
-    "fc2.weight": "dZᵀ A,  dZ = (P − Y)/N",
-    "fc2.bias": "Σ rows of dZ",
+    "fc1.weight": "dHᵀ X",
+    "fc1.bias": "Σ rows dH",
+    "fc2.weight": "dZᵀ A",
+    "fc2.bias": "Σ rows dZ",
 }
 
 
@@ -151,10 +152,13 @@ def show_check(rows: list[list[str]], screen: Any) -> None:
     """The table of the check."""
     from rich.table import Table
 
-    table = Table(title="backward() against the formula and against central differences")
+    table = Table(
+        title="backward() against the formula, and against central differences",
+        caption="dZ = (P − Y)/N,  dH = dZ W₂ ⊙ [H > 0],  A = relu(H);  in float64",
+    )
     table.add_column("parameter")
     table.add_column("formula")
-    for head in ("formula:\nmax abs", "\nmax rel", "difference:\nmax abs", "\nmax rel"):
+    for head in ("formula\nabs", "\nrel", "difference\nabs", "\nrel"):
         table.add_column(head, justify="right")
     table.add_column("")
     for row in rows:
@@ -278,29 +282,36 @@ def plot_mistakes(model: nn.Module, X: tg.Tensor, y: tg.Tensor, path: Path) -> i
     wrong = wrong[np.argsort(-p[wrong, guess[wrong]])]
     shown = wrong[:8]
     rows = max(1, -(-len(shown) // 4))
-    figure = Figure(figsize=(10, 0.7 + 2.0 * rows), layout="constrained")
+    figure = Figure(figsize=(10, 0.8 + 1.9 * rows), layout="constrained")
     title = f"{len(wrong)} of {len(truth)} test digits are misread"
     if len(wrong) > len(shown):
-        title += f"; the {len(shown)} that the network is most sure of"
-    figure.suptitle(title, color=INK)
+        title += f"; here the {len(shown)} that the network is most sure of"
+    figure.suptitle(
+        title + "\nprobabilities: red what it reads, blue what it is", color=INK, fontsize=11
+    )
     grid = figure.add_gridspec(rows, 8, width_ratios=[1, 1.15] * 4)
     for k, i in enumerate(shown):
         picture = figure.add_subplot(grid[k // 4, k % 4 * 2])
         picture.imshow(X[int(i)].numpy().reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
         picture.set(xticks=[], yticks=[])
-        picture.set_title(f"is {truth[i]}, read as {guess[i]}", fontsize=9, color=INK)
+        picture.set_title(f"{truth[i]}, read as {guess[i]}", fontsize=9, color=INK)
         bars = figure.add_subplot(grid[k // 4, k % 4 * 2 + 1])
-        colours = [SECOND if c == guess[i] else FIRST if c == truth[i] else SOFT for c in range(10)]
-        bars.barh(range(10), p[i], color=colours)
-        bars.set(xlim=(0, 1), yticks=range(10), xticks=[0, 1], ylim=(9.6, -0.6))
-        bars.tick_params(labelsize=7, length=0)
-        bars.spines[["top", "right", "bottom"]].set_visible(False)
-        for c in {int(guess[i]), int(truth[i])}:
-            bars.text(
-                min(p[i, c] + 0.03, 0.72), c, f"{p[i, c]:.2f}", va="center", fontsize=7, color=INK
-            )
+        plot_probabilities(bars, p[i], int(guess[i]), int(truth[i]))
     figure.savefig(path, dpi=130)
     return len(wrong)
+
+
+def plot_probabilities(bars: Any, p: np.ndarray, guess: int, truth: int) -> None:
+    """Ten bars, the guess and the truth coloured and numbered."""
+    colours = [SECOND if c == guess else FIRST if c == truth else SOFT for c in range(10)]
+    bars.barh(range(10), p, color=colours)
+    bars.set(xlim=(0, 1), yticks=range(10), xticks=[], ylim=(9.6, -0.6))
+    bars.tick_params(labelsize=7, length=0)
+    bars.spines[["top", "right", "bottom"]].set_visible(False)
+    for c in (guess, truth):
+        inside = p[c] > 0.6
+        bars.text(p[c] + (-0.03 if inside else 0.03), c, f"{p[c]:.2f}", va="center", fontsize=7,
+                  ha="right" if inside else "left", color="white" if inside else INK)  # fmt: skip
 
 
 # --- the run --------------------------------------------------------------------------------
@@ -336,8 +347,9 @@ def run(options: argparse.Namespace, written: list[Path], screen: Any) -> None:
     wrote(out / "curves.png", "loss and accuracy")
     plot_mistakes(network, X_test, y_test, out / "mistakes.png")
     wrote(out / "mistakes.png", "misread digits")
-    loss = F.cross_entropy(network(X[:8]), y[:8])
-    drawing = tg.draw(loss, names=network)
+    images, digits = X[:8], y[:8]
+    loss = F.cross_entropy(network(images), digits)
+    drawing = tg.draw(loss, names={"images": images, "digits": digits, "network": network})
     for suffix, what in ((".dot", "computation graph, DOT"), (".svg", "computation graph")):
         wrote(drawing.save(out / f"graph{suffix}"), what)
     tg.save(network.state_dict(), out / "weights.safetensors")
@@ -358,28 +370,24 @@ class SystemExit2(Exception):  # noqa: N818
     """A wrong value on the command line."""
 
 
-def number_above_zero(text: str) -> float:
-    """A learning rate."""
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(text)
-    return value
+def checked(kind: Callable[[str], Any], good: Callable[[Any], bool], wanted: str) -> Any:
+    """A type for argparse that says what it wants."""
+
+    def read(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not good(value):
+            raise argparse.ArgumentTypeError(f"got {text!r}; wanted {wanted}")
+        return value
+
+    return read
 
 
-def count(text: str) -> int:
-    """A whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
-def seed(text: str) -> int:
-    """A whole number that fits into 63 bits."""
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise ValueError(text)
-    return value
+COUNT = checked(int, lambda n: n >= 1, "a whole number of at least 1")
+RATE = checked(float, lambda x: 0 < x < math.inf, "a number above 0")
+SEED = checked(int, lambda n: 0 <= n < 2**63, "a whole number from 0 to 2⁶³ − 1")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -387,10 +395,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="digits", description="Train on handwritten digits, gradients checked first."
     )
-    parser.add_argument("--epochs", type=count, default=30, help="passes over the training images")
-    parser.add_argument("--lr", type=number_above_zero, default=0.005, help="learning rate of Adam")
-    parser.add_argument("--hidden", type=count, default=64, help="size of the hidden layer")
-    parser.add_argument("--seed", type=seed, default=0, help="seed of weights and batches")
+    parser.add_argument("--epochs", type=COUNT, default=30, help="passes over the training images")
+    parser.add_argument("--lr", type=RATE, default=0.005, help="learning rate of Adam")
+    parser.add_argument("--hidden", type=COUNT, default=64, help="size of the hidden layer")
+    parser.add_argument("--seed", type=SEED, default=0, help="seed of weights and batches")
     parser.add_argument(
         "--out", type=Path, default=Path("out/digits"), help="folder for what is written"
     )
@@ -425,8 +433,12 @@ def main(argv: list[str] | None = None) -> int:
         files = ", ".join(map(str, written)) if written else "nothing"
         print(f"\ndigits: interrupted; written so far: {files}", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
-        print(f"digits: {error.strerror}: {error.filename}", file=sys.stderr)
+        where = f": {error.filename}" if error.filename else ""
+        print(f"digits: {error.strerror or error}{where}", file=sys.stderr)
         return 1
     except SystemExit as error:
         print(error, file=sys.stderr)

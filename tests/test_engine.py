@@ -13,7 +13,7 @@ import pytest
 
 import tinygrad_ce as tg
 from tinygrad_ce.engine import chain
-from tinygrad_ce.engine.graph import current, source_lines
+from tinygrad_ce.engine.frame import current, source_lines
 from tinygrad_ce.nn import functional as F
 
 

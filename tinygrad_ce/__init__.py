@@ -20,7 +20,6 @@ from numpy import (
     uint8,
 )
 
-from tinygrad_ce.autograd.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_ce.creation import (
     arange,
     as_tensor,
@@ -46,6 +45,7 @@ from tinygrad_ce.creation import (
     zeros,
     zeros_like,
 )
+from tinygrad_ce.engine.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.functions import (
     abs,

@@ -4,6 +4,7 @@ Every import runs in an interpreter of its own, in turn, after one of each that 
 bytecode and file caches.
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -48,6 +49,7 @@ def import_costs(modules: tuple[str, ...], rounds: int) -> dict[str, ImportCost]
 def _import_once(module: str) -> tuple[float, float]:
     output = subprocess.run(
         [sys.executable, "-c", PROBE.format(module=module)],
+        env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
         check=True,
         stdout=subprocess.PIPE,
         text=True,

@@ -167,4 +167,5 @@ RUNS: dict[str, dict[str, Build]] = {
     "W4": {"numpy": softmax_regression},
     "W5": {"numpy": logits},
     "W6": {"numpy": chain},
+    "W6a": {"numpy": chain},
 }

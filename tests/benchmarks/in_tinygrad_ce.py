@@ -146,4 +146,5 @@ RUNS: dict[str, dict[str, Build]] = {
     "W4": {"tinygrad_ce": softmax_regression},
     "W5": {"tinygrad_ce": logits},
     "W6": {"tinygrad_ce": chain},
+    "W6a": {"tinygrad_ce": chain},
 }

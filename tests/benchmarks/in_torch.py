@@ -177,4 +177,5 @@ RUNS: dict[str, dict[str, Build]] = {
     "W4": {"torch": softmax_regression, "torch fused": softmax_regression_fused},
     "W5": {"torch": logits, "torch fused": logits_fused},
     "W6": {"torch": chain},
+    "W6a": {"torch": chain},
 }

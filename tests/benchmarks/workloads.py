@@ -149,13 +149,15 @@ def logits(size: int = 4_000_000) -> Logits:
     )
 
 
-def chain(operations: int = 2000) -> Chain:
+def chain(operations: int = 2000, shape: tuple[int, ...] = ()) -> Chain:
     """One element x, on which `x * a` and `x + b` follow each other, and the gradient to it.
+
+    It is a scalar, or an array of one element.
 
     Factor and summand are Python floats that keep x near 1 and its gradient away from 0; nothing
     is updated.
     """
-    return Chain(x=np.array([0.5], np.float32), a=0.999, b=0.001, operations=operations)
+    return Chain(x=np.full(shape, 0.5, np.float32), a=0.999, b=0.001, operations=operations)
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,13 @@ WORKLOADS = {
             "chain of 2,000 scalar operations",
             chain,
             lambda: chain(200),
+            (Goal("tinygrad_ce", "torch", 0.26),),
+        ),
+        Workload(
+            "W6a",
+            "the same chain on an array of one element, shape (1,)",
+            lambda: chain(shape=(1,)),
+            lambda: chain(200, (1,)),
             (Goal("tinygrad_ce", "torch", 0.26),),
         ),
     )

@@ -2,7 +2,7 @@
 
 from tinygrad_ce.autograd.check import GradcheckError, gradcheck, gradgradcheck, numerical_grad
 from tinygrad_ce.autograd.derivatives import grad, hessian, jacobian, jvp, vjp
-from tinygrad_ce.autograd.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from tinygrad_ce.engine.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 
 __all__ = [
     "GradcheckError",

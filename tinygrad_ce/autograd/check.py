@@ -16,7 +16,8 @@ import numpy as np
 
 from tinygrad_ce.autograd.derivatives import as_tuple, grad
 from tinygrad_ce.engine import chain, table
-from tinygrad_ce.engine.graph import Node, mark_written, recording
+from tinygrad_ce.engine.frame import recording
+from tinygrad_ce.engine.graph import Node, mark_written
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
 
@@ -214,7 +215,9 @@ def _apply(op: Any, operands: list[Any], settings: tuple[Any, ...]) -> Any:
     from tinygrad_ce.engine.rule import apply
 
     with recording(True):
-        return apply(op, tuple(operands), settings)
+        names = op.names[op.fixed + 1 :]
+        return apply(op, tuple(operands), dict(zip(names, settings)) if op.star else {},
+                     () if op.star else settings)  # fmt: skip
 
 
 def gradgradcheck(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import backward, chain
-from tinygrad_ce.engine.graph import recording
+from tinygrad_ce.engine.frame import recording
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
 

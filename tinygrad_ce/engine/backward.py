@@ -36,7 +36,8 @@ def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
                 f"backward: a tensor of shape {shape} is not a scalar; write loss.sum().backward() "
                 "or loss.mean().backward(), or give backward() a gradient of that shape"
             )
-        seed = leaf(np.ones(shape, dtype))
+        one = dtype.type(1) if shape == () else np.ones(shape, dtype)
+        seed = leaf(one)
     else:
         seed = gradient if isinstance(gradient, Node) else leaf(array_from(gradient, dtype))
         if seed.array.shape != shape:

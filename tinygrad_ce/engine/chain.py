@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
+
 from tinygrad_ce.engine import table
-from tinygrad_ce.engine.graph import Node, current
-from tinygrad_ce.engine.rule import NOTHING, SEVERAL, Gradient
+from tinygrad_ce.engine.frame import current
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.rule import NOTHING, OUTPUT, POSITION, SHAPE, SHAPES
 
 by_tick = attrgetter("tick")
 array_of = attrgetter("array")
@@ -50,13 +53,15 @@ def history(roots: Iterable[Node]) -> list[Node]:
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     """Sum `g` over the axes along which a tensor of `shape` was repeated."""
     extra = g.ndim - len(shape)
-    if extra == 1 and g.ndim == 2 and g.shape[1:] == shape:
-        rows = table.ones(g.shape[0], g.dtype)
-        return table.matmul(rows, g)  # four times faster than a sum over rows
+    if g.ndim == 2 and g.size:  # sums over rows or columns: products with ones are faster
+        if g.shape[1:] == shape or (1, *g.shape[1:]) == shape:
+            return np.dot(table.ones(g.shape[0], g.dtype), g).reshape(shape)
+        if shape == (g.shape[0], 1) and g.shape[1] <= table.SHORT:
+            return np.dot(g, table.ones(g.shape[1], g.dtype)).reshape(shape)
     axes = tuple(range(extra)) + tuple(
         i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1
     )
-    return table.sum(g, axes[0] if len(axes) == 1 else axes, True).reshape(shape)
+    return table.sum(g, axes, True).reshape(shape)
 
 
 def propagate(
@@ -77,8 +82,8 @@ def propagate(
         if node.kept is not None or node in wanted:
             kept[node] = g
         op, at, inputs = node.op, node.tick, node.inputs
-        gradients = op.gradients if not op.star else map(op.gradient, range(len(inputs)))
-        for i, (x, gradient) in enumerate(zip(inputs, gradients)):
+        gradients = op.gradients_for(len(inputs)) if op.star else op.gradients
+        for x, gradient in zip(inputs, gradients):
             if not x.requires_grad or gradient is None:
                 continue
             target = x
@@ -87,17 +92,17 @@ def propagate(
                 if old is None:
                     continue
                 target = old
-            function, read, _, _ = gradient
-            if read == NOTHING:
-                d = function(g)
-            elif read == SEVERAL:
-                d = function(g, *values_for(gradient, node, i, value))
-            else:
-                source = inputs[read] if read >= 0 else node
+            function, only, reads, position = gradient
+            if only >= OUTPUT:
+                source = inputs[only] if only >= 0 else node
                 memory = source.memory
                 if memory is not None and memory.written > at:
                     refuse(node, source)
                 d = function(g, value(source))
+            elif only == NOTHING:
+                d = function(g)
+            else:
+                d = function(g, *[handed(node, position, what, value) for what in reads])
             if op.stretches and d.shape != x.array.shape:
                 d = unbroadcast(d, x.array.shape)
             before = arrived.get(target)
@@ -120,26 +125,27 @@ def lifted(node: Node) -> Any:
     return node.array if tracer is None else tracer.lift(node)
 
 
-def values_for(
-    gradient: Gradient, node: Node, i: int, value: Callable[[Node], Any]
-) -> tuple[Any, ...]:
-    """What a gradient reads, if that is not just one operand or the output."""
+def handed(node: Node, i: int, what: int, value: Callable[[Node], Any]) -> Any:
+    """What a gradient for operand i of `node` reads under the number `what`."""
     op, inputs = node.op, node.inputs
-    for position in gradient.operands:
-        if position < 0:
-            sources: tuple[Node, ...] = (node,)
-        elif position < op.fixed:
-            sources = (inputs[position],)
-        else:
-            sources = inputs[position:]
-        for source in sources:
-            if source.memory is not None and source.memory.written > node.tick:
-                refuse(node, source)
-    operands = [value(x) for x in inputs]
-    if op.star:
-        operands[op.fixed :] = [tuple(operands[op.fixed :])]
-    shapes = tuple([x.array.shape for x in inputs])
-    return gradient.pick((value(node), *operands, *node.settings, shapes[i], shapes, i))
+    if what == SHAPE:
+        return inputs[i].array.shape
+    if what == SHAPES:
+        return [x.array.shape for x in inputs]
+    if what == POSITION:
+        return i
+    if what >= op.fixed:
+        if op.star and what == op.fixed:
+            return [value(unwritten(node, x)) for x in inputs[op.fixed :]]
+        return node.settings[what - op.fixed - op.star]
+    return value(unwritten(node, node if what == OUTPUT else inputs[what]))
+
+
+def unwritten(node: Node, source: Node) -> Node:
+    """`source`, if it has not been written since `node` was made from it."""
+    if source.memory is not None and source.memory.written > node.tick:
+        refuse(node, source)
+    return source
 
 
 def refuse(node: Node, source: Node) -> None:

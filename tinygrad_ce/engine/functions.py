@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.graph import Node, composed, current
-from tinygrad_ce.engine.operands import leaf
+from tinygrad_ce.engine.frame import composed, current
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.operands import box, leaf
 from tinygrad_ce.engine.table import (
     amax,
     argsort,
@@ -29,6 +30,7 @@ from tinygrad_ce.engine.table import (
     masked,
     norm,
     power,
+    reduced_shape,
     reshape,
     sum,
     tanh,
@@ -55,27 +57,26 @@ def fixed(value: Any, like: Any) -> Any:
     return leaf(value) if isinstance(like, Node) else value
 
 
-_numbers: dict[Any, tuple[Any, Any]] = {}
+def damped(x: Any, factor: Any) -> Any:
+    """x·factor, where a factor of 0 wins over an infinite x."""
+    v = value_of(x)
+    finite = np.isfinite(v)
+    if not (isinstance(v, np.ndarray) and finite.all()):  # else: one operation less
+        x = masked(x, fixed(finite | (value_of(factor) != 0), x))
+    return x * factor
 
 
-def one_and_two(dtype: Any) -> tuple[Any, Any]:
-    """1 and 2 as arrays: NumPy takes half a microsecond to convert a Python number."""
-    pair = _numbers.get(dtype)
-    if pair is None:
-        pair = _numbers[dtype] = (np.asarray(1, dtype), np.asarray(2, dtype))
-    return pair
+def branch(x: Any) -> tuple[Any, Any, Any, Any]:
+    """x ≥ 0, the same as step 1 and 0 and as side −1 and +1, and e = exp(side·x) = exp(−|x|).
 
-
-def branch(x: Any) -> tuple[Any, Any, Any]:
-    """x ≥ 0, the same as 0 and 1, and e = exp(−|x|) with the smooth gradient of its branch.
-
-    The first two are constants, plain arrays.
+    The first two are constants, plain arrays; the third is a constant operand next to x.
     """
     v = value_of(x)
-    one, two = one_and_two(v.dtype)
-    positive = v >= 0
-    step = positive.astype(v.dtype)
-    return positive, step, exp(fixed(one - two * step, x) * x)
+    dtype = v.dtype
+    positive = v >= box(0.0, dtype)
+    step = positive.astype(dtype)
+    side = fixed(box(1.0, dtype) - box(2.0, dtype) * step, x)
+    return positive, step, side, exp(side * x)
 
 
 # --- the logistic family --------------------------------------------------------------------
@@ -83,35 +84,39 @@ def branch(x: Any) -> tuple[Any, Any, Any]:
 
 @composed("1 / (1 + e⁻ˣ)")
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x)), to 4 ulp everywhere, with all its derivatives."""
-    positive, _, e = branch(x)
-    return where(fixed(positive, x), 1.0, e) / (e + 1.0)
+    """1 / (1 + exp(-x)), to 4 ulp everywhere, with all its derivatives.
+
+    e / (1 + e) where x < 0; elsewhere 1 - e / (1 + e), since s(x) = 1 - s(-x).
+    """
+    _, step, side, e = branch(x)
+    return side * (e / (e + 1.0)) + fixed(step, x)
 
 
 @composed("log(1 + eˣ)")
 def softplus(x: Any) -> Any:
     """log(1 + exp(x)), without overflow."""
-    positive, _, e = branch(x)
+    positive, _, _, e = branch(x)
     return masked(x, fixed(positive, x)) + log1p(e)
 
 
 @composed("−log(1 + e⁻ˣ)")
 def log_sigmoid(x: Any) -> Any:
     """log(1 / (1 + exp(-x))) = -softplus(-x)."""
-    positive, _, e = branch(x)
+    positive, _, _, e = branch(x)
     return masked(x, fixed(~positive, x)) - log1p(e)
 
 
 @composed("max(x, 0)")
 def relu(x: Any) -> Any:
     """x where x > 0, else 0; its slope at 0 is 0. A nan stays a nan."""
-    return masked(x, fixed(~(value_of(x) <= 0), x))
+    v = value_of(x)
+    return masked(x, fixed(~(v <= box(0.0, v.dtype)), x))
 
 
 @composed("x · Φ(x)")
 def gelu(x: Any) -> Any:
     """x·Φ(x) with Φ(x) = erfc(-x/√2)/2, exact in the left tail too."""
-    return x * erfc(x * -math.sqrt(0.5)) * 0.5
+    return damped(x, erfc(x * -math.sqrt(0.5))) * 0.5
 
 
 @composed("x/2 · (1 + tanh(√(2/π)(x + 0.044715 x³)))")
@@ -150,24 +155,16 @@ def logsumexp(z: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """log Σ exp(z) over `axis`, with all of it -inf where all z are -inf."""
     v = value_of(z)
     top = amax(v, axis, True)
-    finite = where(abs(top) == math.inf, 0.0, top).astype(v.dtype)
+    largest = np.finfo(v.dtype).max
+    finite = np.clip(top, -largest, largest)
     total = sum(exp(z - fixed(finite, z)), axis, True)
     empty = value_of(total) == 0
-    y = log(where(fixed(empty, z), 1.0, total)) + fixed(
-        where(empty, -math.inf, finite).astype(v.dtype), z
-    )
+    shift = np.where(empty, -math.inf, finite).astype(v.dtype)
+    y = log(where(fixed(empty, z), 1.0, total)) + fixed(shift, z)
     return y if keepdims else reshape(y, reduced_shape(z.shape, axis))
 
 
 # --- means and spreads ----------------------------------------------------------------------
-
-
-def reduced_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
-    """`shape` without the axes that are reduced."""
-    if axis is None:
-        return ()
-    axes = {a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
-    return tuple(n for i, n in enumerate(shape) if i not in axes)
 
 
 def count(shape: tuple[int, ...], axis: Any) -> int:

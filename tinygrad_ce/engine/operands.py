@@ -4,12 +4,15 @@ is said when something does not fit.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.graph import Node, current, new, tick
+from tinygrad_ce.engine.frame import current
+from tinygrad_ce.engine.graph import Node, new, tick
 
 Result: type[Node] = Node  # what a leaf is made as: engine/tensor.py sets it to Tensor
 
@@ -26,33 +29,30 @@ def leaf(array: Any, requires_grad: bool = False) -> Any:
     return y
 
 
-_boxes: dict[Any, dict[float, Any]] = {}  # dtype -> number -> 0-d array
-_constants: dict[Any, dict[float, Node]] = {}  # dtype (or scalar type) -> number -> node
+_boxes: dict[tuple[float, Any], Any] = {}
+_constants: dict[tuple[float, Any], Node] = {}  # (number, dtype or scalar type) -> node
 
 
 def box(value: float, dtype: Any) -> Any:
-    """A Python number as a 0-d array, made once: NumPy multiplies by it twice as fast."""
-    known = _boxes.setdefault(dtype, {})
-    array = known.get(value)
-    if array is None:
+    """A Python number as a 0-d array, made once: NumPy calculates with it twice as fast."""
+    array = _boxes.get((value, dtype))
+    if array is None or (value == 0.0 and math.copysign(1.0, value) < 0):  # -0.0 == 0.0 as a key
         array = np.asarray(value, dtype)
         array.flags.writeable = False
-        if len(known) < 1024 and value:  # 0.0 == -0.0 as a key
-            known[value] = array
+        if len(_boxes) < 4096 and str(value) != "-0.0":
+            _boxes[value, dtype] = array
     return array
 
 
 def constant(value: Any, like: Node, op: str = "") -> Node:
     """`value` as an operand next to `like`: Python numbers take its dtype, arrays are copied."""
-    kind = type(value)
+    array, kind = like.array, type(value)
     if kind is float or kind is int or kind is bool:
-        array = like.array
-        known = _constants.get(array.dtype if type(array) is np.ndarray else type(array))
-        if known is not None and (value or kind is int or math.copysign(1.0, value) > 0):
-            node = known.get(value)
-            if node is not None:
-                return node
-        return boxed(value, array)
+        place = array.dtype if type(array) is np.ndarray else type(array)
+        node = _constants.get((value, place))
+        if node is None or (not value and kind is float and math.copysign(1.0, value) < 0):
+            node = boxed(value, array)
+        return node
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
         return leaf(value.copy())
     if isinstance(value, (list, tuple)):
@@ -69,13 +69,13 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
 def boxed(value: float, array: Any) -> Node:
     """A Python number as a constant node next to `array`, kept for the next time."""
     dtype = np.result_type(array.dtype, value)
-    scalar = type(array) is not np.ndarray  # a NumPy scalar, or a Symbol
-    box = np.asarray(value, dtype)
-    node: Node = leaf(box[()] if scalar else box)
-    kept = _constants.setdefault(type(array) if scalar else array.dtype, {})
-    # -0.0 == 0.0 as a key, and integers next to integers may differ in dtype: those are not kept
-    if array.dtype.kind == "f" and len(kept) < 1024 and math.copysign(1.0, value) + value != -1.0:
-        kept[value] = node
+    number = np.asarray(value, dtype)
+    scalar = isinstance(array, np.generic)
+    node: Node = leaf(number[()] if scalar else number)
+    node.scope = None
+    # As keys -0.0 == 0.0 and True == 1; next to floats only the first is a difference.
+    if array.dtype.kind == "f" and len(_constants) < 4096 and repr(value) != "-0.0":
+        _constants[value, type(array) if scalar else array.dtype] = node
     return node
 
 
@@ -143,3 +143,19 @@ def explained(op: str, nodes: tuple[Node, ...], error: Exception) -> Exception:
 def type_name(x: Any) -> str:
     """What kind of thing x is."""
     return type(x).__name__
+
+
+PLAIN = {np.ndarray, np.float32, np.float64, tuple, int, float}
+
+
+def speaks_numpy(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function of ours be taken over by its arguments, as NumPy's are (NEP 18)."""
+
+    @functools.wraps(forward)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for x in args:
+            if type(x) not in PLAIN and hasattr(x, "__array_function__"):
+                return x.__array_function__(call, (type(x),), args, kwargs)
+        return forward(*args, **kwargs)
+
+    return call

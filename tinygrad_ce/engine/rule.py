@@ -15,31 +15,34 @@ graph, and while somebody traces, Tensors are first lifted to Symbols.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_ce.engine.graph import Frame, Node, calling_line, current, new, share_memory, tick
+from tinygrad_ce.engine.frame import Frame, calling_line, current
+from tinygrad_ce.engine.graph import Node, new, share_memory, tick
 from tinygrad_ce.engine.operands import constant, explained, type_name
 
-EXTENSION = ("shape", "shapes", "i")
 Result: type[Node] = Node  # what operations return: engine/tensor.py sets it to Tensor
 
 
-NOTHING, SEVERAL = -2, -3  # what a gradient reads, if not one operand (its number) or y (-1)
+# What a gradient may read besides operands and settings, which are counted from 0 as the forward
+# function names them.
+OUTPUT, SHAPE, SHAPES, POSITION = -1, -2, -3, -4
+NAMED = {"y": OUTPUT, "shape": SHAPE, "shapes": SHAPES, "i": POSITION}
+NOTHING, SEVERAL = -5, -6
+MISSING = object()  # the default of a setting that has none
 
 
 class Gradient(NamedTuple):
-    """The gradient for one operand: the function, and where the values that it reads stand."""
+    """The gradient for one operand: the function, and what it is handed after g."""
 
     function: Callable[..., Any]
-    read: int  # the only value it reads: an operand's number, -1 for y, NOTHING or SEVERAL
-    pick: Callable[[Any], Any]  # the values from (y, operands, settings, shape, shapes, i)
-    operands: tuple[int, ...]  # all operands that it reads, -1 for y
+    only: int  # what it reads, if that is one operand or the output; else NOTHING or SEVERAL
+    reads: tuple[int, ...]
+    position: int  # of the operand that it is for
 
 
 class Op:
@@ -57,28 +60,27 @@ class Op:
         self.names, self.defaults, self.star = signature(forward, len(gradients))
         self.fixed = len(gradients) - self.star  # operands before the starred one
         self.differentiable = any(gradients)
-        self.gradients = tuple(map(self.compile, gradients))
+        self.gradients = tuple(self.compile(i, fn) for i, fn in enumerate(gradients))
         self.stretches = True  # operands may be broadcast: the chain rule sums them back
 
-    def compile(self, function: Callable[..., Any] | None) -> Gradient | None:
+    def compile(self, position: int, function: Callable[..., Any] | None) -> Gradient | None:
         """Find where the values that `function` names stand."""
         if function is None:
             return None
-        values = ["y", *self.names, *EXTENSION]
-        names = list(inspect.signature(function).parameters)
-        unknown = [name for name in names[1:] if name not in values]
-        if names[0] != "g" or unknown:
-            raise TypeError(f"{self.name}: a gradient reads g, then any of {values}; got {names}")
-        where = [values.index(name) for name in names[1:]]
-        operands = tuple(index - 1 for index in where if index <= self.fixed + self.star)
-        alone = len(where) == len(operands) == 1 and operands[0] < self.fixed
-        read = NOTHING if not where else operands[0] if alone else SEVERAL
-        pick = itemgetter(*where) if len(where) > 1 else lambda values: (values[where[0]],)
-        return Gradient(function, read, pick, operands)
+        names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        known = {**NAMED, **{name: i for i, name in enumerate(self.names)}}
+        if names[0] != "g" or not known.keys() >= set(names[1:]):
+            raise TypeError(f"{self.name}: a gradient reads g, then any of {[*known]}; got {names}")
+        reads = tuple(known[name] for name in names[1:])
+        alone = len(reads) == 1 and (reads[0] == OUTPUT or 0 <= reads[0] < self.fixed)
+        only = NOTHING if not reads else reads[0] if alone else SEVERAL
+        return Gradient(function, only, reads, position)
 
-    def gradient(self, position: int) -> Gradient | None:
-        """The gradient for the operand at `position` (starred operands share the last one)."""
-        return self.gradients[min(position, len(self.gradients) - 1)]
+    def gradients_for(self, count: int) -> list[Gradient | None]:
+        """The gradients for `count` operands, of which the starred ones share the last."""
+        last = self.gradients[-1]
+        shared = [last and last._replace(position=i) for i in range(self.fixed, count)]
+        return [*self.gradients[: self.fixed], *shared]
 
     def __repr__(self) -> str:
         return self.name
@@ -86,11 +88,20 @@ class Op:
 
 def signature(forward: Callable[..., Any], operands: int) -> tuple[list[str], tuple[Any, ...], int]:
     """Names of operands and settings, the settings' defaults, and whether operands are starred."""
-    if not inspect.isfunction(forward):  # NumPy's own
+    forward = getattr(forward, "__wrapped__", forward)
+    code = getattr(forward, "__code__", None)
+    if code is None:  # NumPy's own
         return [["x"], ["a", "b"]][operands - 1], (), 0
-    parameters = list(inspect.signature(forward).parameters.values())
-    star = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    return [p.name for p in parameters], tuple(p.default for p in parameters[operands:]), int(star)
+    count, names = code.co_argcount, list(code.co_varnames)
+    if code.co_flags & inspect.CO_VARARGS:  # settings are keyword-only, after *operands
+        settings = names[count : count + code.co_kwonlyargcount]
+        defaults = forward.__kwdefaults__ or {}
+        return [*names[:count], names[count + len(settings)], *settings], tuple(
+            defaults.get(name, MISSING) for name in settings
+        ), 1  # fmt: skip
+    settings = names[operands:count]
+    given = forward.__defaults__ or ()
+    return names[:count], (MISSING,) * (len(settings) - len(given)) + given, 0
 
 
 def rule(
@@ -112,19 +123,6 @@ def rule(
 def differentiable(*gradients: Any, view: bool = False) -> Callable[..., Callable[..., Any]]:
     """`rule` as a decorator, for a forward that needs a body."""
     return lambda forward: rule(forward, *gradients, view=view)
-
-
-def speaks_numpy(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function of ours be taken over by its arguments, as NumPy's are (NEP 18)."""
-
-    @functools.wraps(forward)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        for x in args:
-            if type(x) is not np.ndarray and hasattr(x, "__array_function__"):
-                return x.__array_function__(call, (type(x),), args, kwargs)
-        return forward(*args, **kwargs)
-
-    return call
 
 
 def unary(op: Op) -> Callable[..., Any]:
@@ -196,64 +194,75 @@ def single(op: Op) -> Callable[..., Any]:
 
 
 def general(op: Op) -> Callable[..., Any]:
-    """A call with any number of operands, starred ones among them, and settings."""
-    count, names = op.fixed, op.names
+    """A call with several operands, starred ones among them, and settings."""
+    forward, count, names = op.forward, op.fixed, op.names
+    settings_of = names[count + 1 :]
 
-    if op.star:  # settings are keyword-only after *operands
-
-        def starred(*operands: Any, **keywords: Any) -> Any:
-            settings = completed(op, names[: count + 1], keywords)[count + 1 :]
-            return apply(op, operands, settings)
-
-        return starred
+    def starred(*operands: Any, **keywords: Any) -> Any:
+        for x in operands:
+            if isinstance(x, Node):
+                break
+        else:
+            return forward(*operands, **keywords)
+        if list(keywords) != settings_of:
+            full = completed(op, names[: count + 1], keywords)
+            keywords = dict(zip(settings_of, full[count + 1 :]))
+        return apply(op, operands, keywords, ())
 
     def call(*args: Any, **keywords: Any) -> Any:
         if keywords or len(args) != len(names):
             args = completed(op, args, keywords)
-        return apply(op, args[:count], args[count:])
+        return apply(op, args[:count], {}, args[count:])
 
-    return call
+    return starred if op.star else call  # a starred forward has its settings keyword-only
 
 
 def completed(op: Op, args: Any, keywords: dict[str, Any]) -> tuple[Any, ...]:
     """All arguments of a call, those given by name and the defaults filled in."""
-    missing = inspect.Parameter.empty
     if len(keywords) == len(op.names) - len(args) and list(keywords) == op.names[len(args) :]:
         return (*args, *keywords.values())
-    defaults = (missing,) * (len(op.names) - len(op.defaults)) + op.defaults
+    defaults = (MISSING,) * (len(op.names) - len(op.defaults)) + op.defaults
     rest = list(zip(op.names, defaults))[len(args) :]
     full = (*args, *(keywords.pop(name, default) for name, default in rest))
-    if keywords or len(full) != len(op.names) or missing in full[len(args) :]:
+    if keywords or len(full) != len(op.names) or MISSING in full[len(args) :]:
         given = ", ".join([*map(type_name, args), *keywords])
         raise TypeError(f"{op.name}({', '.join(op.names)}) does not take ({given})")
     return full
 
 
-def apply(op: Op, operands: tuple[Any, ...], settings: tuple[Any, ...]) -> Any:
-    """Run `op` on operands of any kind and number."""
-    like = None
+def apply(
+    op: Op, operands: tuple[Any, ...], keywords: dict[str, Any], settings: tuple[Any, ...]
+) -> Any:
+    """Run `op` on operands of any kind and number, its settings given by name or not."""
     for x in operands:
-        if isinstance(x, Node) and (like is None or like.array.dtype.kind != "f"):
-            like = x
-    keywords = dict(zip(op.names[op.fixed + 1 :], settings)) if op.star else {}
-    positional = () if op.star else settings
-    if like is None:
-        return op.forward(*operands, *positional, **keywords)
-    nodes = tuple([x if isinstance(x, Node) else constant(x, like, op.name) for x in operands])
+        if not isinstance(x, Node):
+            operands = as_nodes(op, operands)
+            break
+    if not operands or not isinstance(operands[0], Node):
+        return op.forward(*operands, *settings, **keywords)
     frame = current()
     tracer = frame.tracer
-    arrays = [x.array for x in nodes] if tracer is None else [tracer.lift(x) for x in nodes]
+    arrays = [x.array for x in operands] if tracer is None else [tracer.lift(x) for x in operands]
     try:
-        array = op.forward(*arrays, *positional, **keywords)
+        array = op.forward(*arrays, *settings, **keywords)
     except (ValueError, TypeError, IndexError) as error:
-        raise explained(op.name, nodes, error) from None
+        raise explained(op.name, operands, error) from None
     live = False
-    for x in nodes:
+    for x in operands:
         live = live or x.requires_grad
-    y = result(op, nodes, settings, array, live, frame)
+    y = result(op, operands, settings or tuple(keywords.values()), array, live, frame)
     if op.view:
-        share_if_view(y, nodes[0])
+        share_if_view(y, operands[0])
     return y
+
+
+def as_nodes(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The operands as nodes, if one of them is: numbers take the dtype of the floats among them."""
+    nodes = [x for x in operands if isinstance(x, Node)]
+    if not nodes:
+        return operands
+    like = next((x for x in nodes if x.array.dtype.kind == "f"), nodes[0])
+    return tuple(x if isinstance(x, Node) else constant(x, like, op.name) for x in operands)
 
 
 def share_if_view(y: Node, x: Node) -> None:

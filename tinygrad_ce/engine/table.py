@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tinygrad_ce.engine.rule import differentiable, rule, speaks_numpy
+from tinygrad_ce.engine.operands import speaks_numpy
+from tinygrad_ce.engine.rule import differentiable, rule
 
 Function = Callable[..., Any]
 
@@ -148,6 +149,14 @@ def kept_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     return tuple(1 if i in reduced else n for i, n in enumerate(shape))
 
 
+def reduced_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
+    """`shape` without the axes that are reduced."""
+    if axis is None:
+        return ()
+    axes = {a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
+    return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+
 add_up: Function = np.add.reduce
 SHORT = 256  # so many numbers may be added one after another; longer rows are added in pairs
 
@@ -251,8 +260,12 @@ def prod(x: Any) -> Any:
     )
 )
 def norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """√(Σ x²) over `axis`; its gradient at 0 is 0."""
-    return np.sqrt(np.add.reduce(np.square(x), axis=axis, keepdims=keepdims))
+    """√(Σ x²) over `axis`, without overflow or underflow; its gradient at 0 is 0."""
+    size = _extremum(np.maximum, np.abs(x), axis, True)
+    _, exponent = np.frexp(np.where(np.isfinite(size), size, 1))
+    squares = add_up(np.square(np.ldexp(x, -exponent)), axis=axis, keepdims=True)
+    y = np.ldexp(np.sqrt(squares), exponent)
+    return y if keepdims else y.reshape(reduced_shape(x.shape, axis))
 
 
 def nonzero_or_one(x: Any) -> Any:
@@ -351,13 +364,13 @@ def moveaxis(x: Any, source: int, destination: int) -> Any:
 @speaks_numpy
 def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
     """x repeated (not copied) to `shape`."""
-    if x.ndim not in (0, len(shape)) or not x.flags.c_contiguous or -1 in shape:
+    if x.ndim == 0:
+        strides = (0,) * len(shape)
+    elif x.ndim == 2 == len(shape) and x.shape == (shape[0], 1) and x.flags.c_contiguous:
+        strides = (x.itemsize, 0)
+    else:
         return np.broadcast_to(x, shape)
-    for n, wanted in zip(x.shape, shape):
-        if n != wanted and n != 1:
-            return np.broadcast_to(x, shape)  # raises
-    strides = tuple([0 if n == 1 else stride for n, stride in zip(x.shape, x.strides)])
-    y = np.ndarray(shape, x.dtype, x, 0, strides or (0,) * len(shape))  # np.broadcast_to, faster
+    y = np.ndarray(shape, x.dtype, x, 0, strides)  # the same, several times faster
     y.flags.writeable = False
     return y
 
@@ -389,6 +402,8 @@ SLOT = Slot()
 
 def filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     """`index` with the arrays back in their slots."""
+    if len(arrays) == len(index):
+        return tuple(arrays)
     rest = iter(arrays)
     return tuple(next(rest) if part is SLOT else part for part in index)
 
@@ -420,10 +435,11 @@ def scatter(x: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]
     """Zeros of `shape`, plus x at `index`: the transpose of getitem."""
     y = np.zeros(shape, x.dtype)
     at = filled(index, arrays)
-    if builtins.any(array.dtype != bool for array in arrays):
-        np.add.at(y, at, x)
-    else:
-        y[at] = x
+    for array in arrays:
+        if array.dtype != bool:
+            np.add.at(y, at, x)
+            return y
+    y[at] = x
     return y
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.engine.graph import Node, current, mark_written, new
+from tinygrad_ce.engine.frame import current
+from tinygrad_ce.engine.graph import Node, mark_written, new
 from tinygrad_ce.engine.operands import constant, leaf
 
 

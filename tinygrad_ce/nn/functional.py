@@ -7,13 +7,15 @@ makes them right at extremes is said where they are composed, here and in engine
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from tinygrad_ce.engine import functions, table
-from tinygrad_ce.engine.functions import branch, fixed, value_of
-from tinygrad_ce.engine.graph import Node, composed
+from tinygrad_ce.engine.frame import composed
+from tinygrad_ce.engine.functions import branch, damped, fixed, value_of
+from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import constant, leaf
 from tinygrad_ce.engine.table import SLOT, where
 from tinygrad_ce.engine.tensor import Tensor, generator_or_default
@@ -88,7 +90,7 @@ def silu(input: Tensor) -> Tensor:
     >>> silu(tensor([0.0, 1.0]))
     tensor([0.    , 0.7311])
     """
-    return input * sigmoid(input)
+    return damped(input, sigmoid(input))
 
 
 # --- losses: what they share ----------------------------------------------------------------
@@ -97,7 +99,7 @@ def silu(input: Tensor) -> Tensor:
 def reduced(losses: Any, reduction: str, name: str) -> Any:
     """The losses themselves, their mean or their sum."""
     if reduction == "mean":
-        return functions.mean(losses)
+        return table.sum(losses) / float(math.prod(losses.shape))
     if reduction == "sum":
         return table.sum(losses)
     check_reduction(reduction, name)
@@ -244,16 +246,16 @@ def picked_loss(
     keep = kept_samples(ids, classes, ignore_index)
     if keep is not None:
         labels = fixed(where(keep, ids, 0), logp)
-    picked = table.getitem(logp, leaf(np.arange(n)), labels, index=(SLOT, SLOT))
+    picked = table.getitem(logp, counting(n), labels, index=(SLOT, SLOT))
     if weight is None and keep is None and not smoothing:
         return -reduced(picked, reduction, "cross_entropy")
     w = leaf(np.ones(n, logp.dtype)) if weight is None else class_weights(weight, classes)[labels]
     if keep is not None:
         w = w * fixed(keep.astype(logp.dtype), logp)
         picked = where(fixed(keep, logp), picked, 0.0)  # 0·inf would be nan
-    losses = w * picked
+    losses = damped(picked, w)
     if smoothing:
-        every = logp if weight is None else logp * weight
+        every = logp if weight is None else damped(logp, class_weights(weight, classes))
         all_classes = table.sum(every, 1)
         if keep is not None:
             all_classes = where(fixed(keep, logp), all_classes, 0.0)
@@ -261,6 +263,14 @@ def picked_loss(
     if reduction == "mean":
         return -(table.sum(losses) / table.sum(w))
     return -reduced(losses, reduction, "cross_entropy")
+
+
+@lru_cache(maxsize=64)
+def counting(n: int) -> Any:
+    """0 ... n-1 as a constant, made once."""
+    array = np.arange(n)
+    array.flags.writeable = False
+    return leaf(array)
 
 
 def expected_loss(logp: Any, target: Any, weight: Any, reduction: str, smoothing: float) -> Any:
@@ -308,7 +318,7 @@ def kept_samples(ids: Any, classes: int, ignore_index: int) -> Any:
 
 def _largest(ids: np.ndarray) -> int:
     """The largest id, where a negative one counts as very large: one pass finds both."""
-    unsigned = ids.view(ids.dtype.str.replace("i", "u"))
+    unsigned = ids.view(np.uint64 if ids.dtype == np.int64 else ids.dtype.str.replace("i", "u"))
     return int(np.maximum.reduce(unsigned, axis=None))
 
 
@@ -342,7 +352,7 @@ def binary_cross_entropy_with_logits(
     """
     name = "binary_cross_entropy_with_logits"
     target = to_dtype(same_shape(input, target, name), input)
-    _, step, e = branch(input)
+    _, step, _, e = branch(input)
     live = isinstance(target, Node) and target.requires_grad
     y: Any = target if live else value_of(target)
     if pos_weight is None:
@@ -352,19 +362,10 @@ def binary_cross_entropy_with_logits(
         smooth = table.log1p(e) * ((pos_weight - 1.0) * y + 1.0)
     if not isinstance(slope, Node):
         slope = fixed(slope, input)
-    losses = smooth + without_lost_infinity(input, slope) * slope
+    losses = smooth + damped(input, slope)
     if weight is not None:
         losses = losses * weight
     return reduced(losses, reduction, name)
-
-
-def without_lost_infinity(z: Any, slope: Any) -> Any:
-    """z, with 0 in the place of an infinite z that a slope of 0 is going to multiply."""
-    v = value_of(z)
-    finite = np.isfinite(v)
-    if isinstance(v, np.ndarray) and finite.all():  # the same numbers, one operation less
-        return z
-    return table.masked(z, fixed((value_of(slope) != 0) | finite, z))
 
 
 @composed("−1/N Σ y·log p + (1−y)·log(1−p)")
@@ -457,7 +458,7 @@ def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool
     """
     target = to_dtype(same_shape(input, target, "kl_div"), input)
     if log_target:
-        losses = table.exp(target) * (target - input)
+        losses = damped(target - input, table.exp(target))
     else:
         nothing = fixed(value_of(target) == 0, input)
         safe = where(nothing, 1.0, target)

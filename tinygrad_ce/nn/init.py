@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.graph import recording
+from tinygrad_ce.engine.frame import recording
 from tinygrad_ce.engine.tensor import Tensor, generator_or_default
 
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "conv2d": 1.0}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.graph import recording
+from tinygrad_ce.engine.frame import recording
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.nn import init

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from tinygrad_ce.engine import operands
-from tinygrad_ce.engine.graph import call_in_scope, mark_written
+from tinygrad_ce.engine.frame import call_in_scope
+from tinygrad_ce.engine.graph import mark_written
 from tinygrad_ce.engine.tensor import Tensor, as_subclass, check_can_require_grad
 
 M = TypeVar("M", bound="Module")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine.functions import value_of
-from tinygrad_ce.engine.graph import mark_written, recording
+from tinygrad_ce.engine.graph import mark_written
 from tinygrad_ce.engine.operands import array_from, box, leaf
 from tinygrad_ce.engine.tensor import Tensor
 
@@ -82,12 +82,11 @@ class Optimizer:
     def step(self) -> None:
         """Take one step with every parameter that has a gradient."""
         name = type(self).__name__ + ".step()"
-        with recording(False):
-            for group in self.param_groups:
-                for p in group["params"]:
-                    if p.kept is not None:
-                        self.update(p, value_of(p), value_of(p.kept), group)
-                        mark_written(p, name)
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.kept is not None:
+                    self.update(p, value_of(p), value_of(p.kept), group)
+                    mark_written(p, name)
 
     def update(self, p: Tensor, w: Any, g: Any, group: dict[str, Any]) -> None:
         """Change the array `w` of the parameter `p` in place, given its gradient `g`."""

@@ -17,7 +17,8 @@ import numpy as np
 
 from tinygrad_ce.engine.backward import seed_for
 from tinygrad_ce.engine.chain import history, propagate
-from tinygrad_ce.engine.graph import Node, Scope, current
+from tinygrad_ce.engine.frame import Scope, current
+from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.labels import SYMBOLS, derivative_label, op_label
 from tinygrad_ce.viz.values import gradient_text, listed, number, shape_text, value_text
 
@@ -131,11 +132,12 @@ def uses_of(operations: Iterable[Node]) -> list[Use]:
     """Every operand of every operation, as it was when the operation read it."""
     uses = []
     for node in operations:
+        gradients = node.op.gradients_for(len(node.inputs))
         for position, x in enumerate(node.inputs):
             while x.tick > node.tick and hasattr(x, "was"):
                 x = x.was
             flows = x.requires_grad and x.tick <= node.tick
-            flows = flows and node.op.gradient(position) is not None
+            flows = flows and gradients[position] is not None
             uses.append(Use(x, node, position, flows))
     return uses
 

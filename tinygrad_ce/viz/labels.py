@@ -13,12 +13,13 @@ from tinygrad_ce.viz.values import number
 
 SYMBOLS = {
     "add": "+", "sub": "−", "mul": "×", "truediv": "÷", "floordiv": "⌊÷⌋", "mod": "mod",
-    "neg": "− x", "matmul": "@", "inner": "@ ᵀ", "sum": "Σ", "prod": "Π", "cumsum": "running Σ",
+    "neg": "− x", "matmul": "@", "inner": "a @ bᵀ", "sum": "Σ", "prod": "Π", "cumsum": "running Σ",
     "cumprod": "running Π", "amax": "max", "amin": "min", "maximum": "max", "minimum": "min",
     "absolute": "|x|", "sqrt": "√x", "exp": "exp", "log": "log", "norm": "‖x‖", "pow": "aᵇ",
     "floor": "⌊x⌋", "ceil": "⌈x⌉", "rint": "round", "mT": "transpose", "broadcast_to": "expand",
-    "masked": "where kept", "sliding_windows": "windows", "overlap_add": "add windows",
-    "gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠", "and_": "and", "or_": "or", "xor": "xor",
+    "sliding_windows": "windows", "overlap_add": "add windows",
+    "gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠",
+    "and_": "and", "or_": "or", "xor": "xor",
     "invert": "not",
 }  # fmt: skip
 COMMUTATIVE = {"add", "mul"}
@@ -91,6 +92,8 @@ def op_label(name: str, settings: tuple[Any, ...], folded: Sequence[str | None])
     ('Σ axis 1', 'x³')
     """
     symbol = SYMBOLS.get(name, name)
+    if name == "masked":
+        return f"where({folded[1] or '·'}, x, 0)"
     if any(text is not None for text in folded):
         return with_constants(name, symbol, folded)
     if name == "power":

@@ -25,7 +25,7 @@ def number(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, np.integer)) and abs(int(value)) <= EXACT:
         return str(int(value)).replace("-", "−")
-    text = f"{float(value):.3g}".replace("inf", "∞")
+    text = f"{float(value) + 0.0:.3g}".replace("inf", "∞")
     mantissa, e, exponent = text.partition("e")
     return mantissa.replace("-", "−") + (f"e{int(exponent)}" if e else "")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_ce.engine.graph import current, recording
+from tinygrad_ce.engine.frame import current, recording
 
 
 class no_grad(recording):  # noqa: N801

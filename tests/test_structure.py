@@ -1,0 +1,103 @@
+"""The rooms of the house: which may know which, how big the heart is, what stands at the door."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tinygrad_ce as tg
+
+ROOT = Path(tg.__file__).parent
+ENGINE = ["frame", "modes", "graph", "operands", "rule", "table", "chain", "backward", "functions",
+          "protocol", "write", "tensor"]  # fmt: skip
+ROOMS = [*(f"engine.{name}" for name in ENGINE), "random", "creation", "functions", "nn", "optim",
+         "autograd", "serialization", "utils", "viz"]  # fmt: skip
+LATE = {("engine.tensor", "random")}
+"""Imports that point down and happen inside a function, when it is called."""
+
+
+def room_of(module):
+    names = module.split(".")[1:]
+    return ".".join(names[:2]) if names[:1] == ["engine"] else ".".join(names[:1])
+
+
+def imports(path):
+    """(imported module, whether inside a function) for every import of our own."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {
+        node
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tinygrad_ce"):
+            names = [node.module]
+            if node.module in ("tinygrad_ce", "tinygrad_ce.engine"):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            for name in names:
+                yield name, node in inside
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("tinygrad_ce"):
+                    yield alias.name, node in inside
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_upward(path):
+    module = "tinygrad_ce." + ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    here = room_of(module.removesuffix(".__init__"))
+    if here in ("", "__init__", "engine.__init__"):
+        return
+    for name, late in imports(path):
+        there = room_of(name)
+        if there != here and not (late and (here, there) in LATE):
+            assert ROOMS.index(there) < ROOMS.index(here), f"{here} imports {there}"
+
+
+def code_lines(path):
+    """Lines that are neither blank, comment nor docstring."""
+    source = path.read_text(encoding="utf-8")
+    documented = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(
+            node
+        ):
+            text = node.body[0]
+            documented |= set(range(text.lineno, text.end_lineno + 1))
+    lines = enumerate(source.split("\n"), 1)
+    return sum(
+        1 for i, line in lines if i not in documented and line.strip() and line.strip()[0] != "#"
+    )
+
+
+def test_the_heart_is_read_in_one_sitting():
+    assert (
+        sum(code_lines(ROOT / "engine" / f"{name}.py") for name in ("graph", "rule", "chain"))
+        <= 400
+    )
+
+
+def test_public_names_are_sorted_and_there():
+    assert tg.__all__ == sorted(tg.__all__)
+    for name in tg.__all__:
+        assert getattr(tg, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        tg.nonsense  # noqa: B018
+
+
+def test_import_brings_in_numpy_and_nothing_else_that_is_big():
+    code = (
+        "import sys, tinygrad_ce\n"
+        "print(*sorted({m.split('.')[0] for m in sys.modules}))\n"
+        "print(*sorted(m for m in sys.modules if m.startswith('tinygrad_ce.')))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent
+    )
+    loaded, own = result.stdout.split("\n")[:2]
+    assert not {"graphviz", "pygraphviz", "safetensors", "matplotlib"} & set(loaded.split())
+    for later in ("nn", "optim", "random", "viz", "serialization", "utils"):
+        assert f"tinygrad_ce.{later}" not in own.split()

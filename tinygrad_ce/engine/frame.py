@@ -1,0 +1,157 @@
+"""Where recording happens: under which name, whether the graph is kept, and who else listens.
+
+Each thread has a *frame*; entering a scope, `no_grad()` or a tracer makes another one, and
+leaving it brings the old one back. The first thing that an operation does is to look at it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, Protocol, TypeVar
+
+
+class Scope:
+    """A named stretch of the program: one call of a module or of a composed function."""
+
+    __slots__ = ("formula", "kind", "name", "outer")
+
+    def __init__(self, name: str, outer: Scope | None, kind: str, formula: str = "") -> None:
+        self.name = name
+        self.outer = outer
+        self.kind = kind
+        self.formula = formula
+
+    def path(self) -> tuple[str, ...]:
+        """Names from the outermost scope to this one."""
+        names: list[str] = []
+        scope: Scope | None = self
+        while scope is not None:
+            names.append(scope.name)
+            scope = scope.outer
+        return tuple(reversed(names))
+
+
+class Tracer(Protocol):
+    """Who writes down what is done: turns a Tensor's array into a Symbol bound to its buffer."""
+
+    def lift(self, node: Any) -> Any:
+        """The Symbol that stands for `node.array` from here on."""
+
+
+class Frame:
+    """Where recording happens. Never changed after it is made; entering a scope makes another."""
+
+    __slots__ = ("lines", "record", "scope", "tracer")
+
+    def __init__(
+        self, scope: Scope | None, record: bool, tracer: Tracer | None, lines: bool
+    ) -> None:
+        self.scope = scope
+        self.record = record
+        self.tracer = tracer
+        self.lines = lines
+
+
+_frame: ContextVar[Frame] = ContextVar("frame", default=Frame(None, True, None, False))  # noqa: B039
+current: Callable[[], Frame] = _frame.get
+"""The frame of this thread (of this context, to be exact)."""
+enter, leave = _frame.set, _frame.reset
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class recording:  # noqa: N801
+    """Switch recording on or off, as a context manager or a decorator, for this thread only."""
+
+    def __init__(self, on: bool) -> None:
+        self._on = on
+        self._tokens: list[Any] = []
+
+    def __enter__(self) -> None:
+        frame = current()
+        self._tokens.append(enter(Frame(frame.scope, self._on, frame.tracer, frame.lines)))
+
+    def __exit__(self, *exc: object) -> None:
+        leave(self._tokens.pop())
+
+    def __call__(self, function: F) -> F:
+        """Decorate: the function's body runs with recording switched."""
+        on = self._on
+
+        @wraps(function)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with recording(on):
+                return function(*args, **kwargs)
+
+        return inside  # type: ignore[return-value]
+
+
+@contextmanager
+def within(tracer: Tracer | None = None, lines: bool | None = None) -> Iterator[None]:
+    """Run the block with a tracer, or with nodes that remember their source lines."""
+    frame = current()
+    lines = frame.lines if lines is None else lines
+    token = enter(Frame(frame.scope, frame.record, tracer or frame.tracer, lines))
+    try:
+        yield
+    finally:
+        leave(token)
+
+
+def tracing(tracer: Tracer) -> Any:
+    """Hand every operation's Tensors to `tracer.lift` while the block runs."""
+    return within(tracer=tracer)
+
+
+def source_lines() -> Any:
+    """Let each node remember the line of the user's program that made it."""
+    return within(lines=True)
+
+
+def call_in_scope(
+    name: str, kind: str, formula: str, function: Callable[..., Any], args: Any, kwargs: Any
+) -> Any:
+    """`function(*args, **kwargs)` with its operations recorded under a named scope."""
+    frame = current()
+    scope = Scope(name, frame.scope, kind, formula)
+    token = enter(Frame(scope, frame.record, frame.tracer, frame.lines))
+    try:
+        return function(*args, **kwargs)
+    finally:
+        leave(token)
+
+
+def composed(formula: str) -> Callable[[F], F]:
+    """Mark a function that is composed of other operations: pictures fold it under its name."""
+
+    def mark(function: F) -> F:
+        name = function.__name__
+
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            frame = current()
+            scope = Scope(name, frame.scope, "function", formula)
+            token = enter(Frame(scope, frame.record, frame.tracer, frame.lines))
+            try:
+                return function(*args, **kwargs)
+            finally:
+                leave(token)
+
+        return call  # type: ignore[return-value]
+
+    return mark
+
+
+def calling_line() -> tuple[Any, int]:
+    """Code object and instruction of the nearest caller outside this package."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
+        frame = frame.f_back
+    return frame.f_code, frame.f_lasti
+
+
+_PACKAGE = __name__.partition(".")[0] + "."
