@@ -82,7 +82,9 @@ class CosineAnnealingLR(LRScheduler):
 class ReduceLROnPlateau:
     """lr·factor when a metric has not improved for more than `patience` epochs.
 
-    Better means smaller (mode="min") or larger ("max") by the relative `threshold`.
+    Better means smaller (mode="min") or larger ("max") by `threshold`·|best|; PyTorch takes
+    best itself and so calls a slightly worse metric better where metrics are negative. A change
+    of the learning rate by `eps` or less is not made.
     """
 
     def __init__(
@@ -92,8 +94,10 @@ class ReduceLROnPlateau:
         factor: float = 0.1,
         patience: int = 10,
         threshold: float = 1e-4,
+        *,
         cooldown: int = 0,
         min_lr: float = 0.0,
+        eps: float = 1e-8,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"scheduler: got {type(optimizer).__name__}; wanted an optimiser")
@@ -108,6 +112,7 @@ class ReduceLROnPlateau:
         self.threshold = threshold
         self.cooldown = cooldown
         self.min_lr = min_lr
+        self.eps = eps
         self.best = math.inf if mode == "min" else -math.inf
         self.num_bad_epochs = 0
         self.cooldown_counter = 0
@@ -126,7 +131,9 @@ class ReduceLROnPlateau:
             self.num_bad_epochs = 0
         if self.num_bad_epochs > self.patience:
             for group in self.optimizer.param_groups:
-                group["lr"] = max(group["lr"] * self.factor, self.min_lr)
+                lower = max(group["lr"] * self.factor, self.min_lr)
+                if group["lr"] - lower > self.eps:
+                    group["lr"] = lower
             self.num_bad_epochs, self.cooldown_counter = 0, self.cooldown
 
     get_last_lr = LRScheduler.get_last_lr

@@ -27,6 +27,10 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         if isinstance(params, Tensor):
             raise TypeError("optimiser: got one Tensor; wanted a list: [w] or model.parameters()")
+        if not isinstance(params, Iterable):
+            raise TypeError(
+                f"optimiser: got a {type(params).__name__}; wanted a list: model.parameters()"
+            )
         groups = list(params)
         if not groups:
             raise ValueError("optimiser: got no parameters; model.parameters() is empty")
@@ -37,6 +41,8 @@ class Optimizer:
 
     def add_param_group(self, group: dict[str, Any]) -> None:
         """Add parameters with settings of their own: {"params": [...], "lr": 0.1}."""
+        if "params" not in group:
+            raise ValueError(f"optimiser: a group has no 'params', only {sorted(group)}")
         params = group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
         known = {p for g in self.param_groups for p in g["params"]}
@@ -62,8 +68,10 @@ class Optimizer:
         """Refuse settings that make no sense."""
         for name in ("lr", "momentum", "weight_decay", "eps"):
             value = group.get(name, 0.0)
-            if not isinstance(value, (int, float)) or not value >= 0.0:
+            if not isinstance(value, (int, float, np.number)) or not value >= 0.0:
                 raise ValueError(f"{type(self).__name__}: {name}={value!r}; wanted a number ≥ 0")
+        if group.get("nesterov") and not group["momentum"]:
+            raise ValueError("SGD: nesterov=True wants a momentum above 0")
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -90,7 +98,7 @@ class Optimizer:
         if state is None:
             state = {n: leaf(np.zeros(shape, p.array.dtype)) for n, shape in shapes.items()}
             self.state[p] = state
-        return [value_of(tensor) for tensor in state.values()]
+        return [value_of(state[name]) for name in shapes]
 
     # --- saving -----------------------------------------------------------------------------
 
@@ -111,6 +119,8 @@ class Optimizer:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take state and settings over from `state_dict`: all of it, or none and an error."""
+        if not (isinstance(state_dict, dict) and state_dict.keys() >= {"state", "param_groups"}):
+            raise ValueError("load_state_dict: wanted a dict with 'state' and 'param_groups'")
         params = [p for group in self.param_groups for p in group["params"]]
         groups = state_dict["param_groups"]
         sizes = [len(group["params"]) for group in groups]
@@ -119,8 +129,16 @@ class Optimizer:
             raise ValueError(
                 f"load_state_dict: groups of {sizes} parameters; this optimiser has {own}"
             )
+        given = {name for group in groups for name in group}
+        if unknown := sorted(given - {"params"} - self.defaults.keys()):
+            kind = type(self).__name__
+            raise ValueError(f"load_state_dict: {unknown[0]} is no setting of {kind}")
         state: dict[Tensor, dict[str, Tensor]] = {}
         for i, saved in state_dict["state"].items():
+            if not 0 <= int(i) < len(params):
+                raise ValueError(
+                    f"load_state_dict: state of parameter {i}; this optimiser has {len(params)}"
+                )
             p = params[int(i)]
             state[p] = {name: leaf(array_from(value)) for name, value in saved.items()}
             for name, tensor in state[p].items():
@@ -164,11 +182,10 @@ class SGD(Optimizer):
         params: Iterable[Any],
         lr: float = 1e-3,
         momentum: float = 0.0,
+        *,
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
-        if nesterov and not momentum:
-            raise ValueError("SGD: nesterov=True wants a momentum above 0")
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay,
                     "nesterov": nesterov}  # fmt: skip
         super().__init__(params, defaults)
@@ -214,8 +231,11 @@ class Adam(Optimizer):
     def check(self, group: dict[str, Any]) -> None:
         """Also 0 ≤ β < 1."""
         super().check(group)
-        if len(group["betas"]) != 2 or not all(0.0 <= beta < 1.0 for beta in group["betas"]):
-            raise ValueError(f"Adam: betas={group['betas']}; wanted two numbers, 0 ≤ β < 1")
+        betas = group["betas"]
+        two = isinstance(betas, (tuple, list)) and len(betas) == 2
+        if not (two and all(0.0 <= beta < 1.0 for beta in betas)):
+            name = type(self).__name__
+            raise ValueError(f"{name}: betas={betas}; wanted two numbers, 0 ≤ β < 1")
 
     def update(self, p: Tensor, w: Any, g: Any, group: dict[str, Any]) -> None:
         """One step for one parameter."""
@@ -230,12 +250,15 @@ class Adam(Optimizer):
         change = g * g
         change *= number(1 - beta2, w)
         v += change
-        # lr·m̂/(√v̂ + ε), with the corrections of both means taken out of the array
-        root = np.sqrt(1 - beta2**step)
+        # lr·m̂/(√v̂ + ε), with the corrections of both means taken out of the array; in float64,
+        # because 1 - 0.999 has only four good digits in float32
+        t = step.astype(np.float64)
+        root = np.sqrt(1 - beta2**t)
+        rate = group["lr"] * root / (1 - beta1**t)
         change = np.sqrt(v)
-        change += root * group["eps"]
+        change += (root * group["eps"]).astype(w.dtype)
         change = m / change
-        change *= group["lr"] * root / (1 - beta1**step)
+        change *= rate.astype(w.dtype)
         w -= change
 
     def decayed(self, w: Any, g: Any, group: dict[str, Any]) -> Any:

@@ -1,0 +1,336 @@
+"""Optimisers and schedules: PyTorch's trajectories, saving and going on, wrong settings."""
+
+import math
+
+import nn_cases as cases
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tinygrad_ce import nn
+from tinygrad_ce.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
+
+FROZEN, _ = cases.read()
+STATEFUL = ("SGD-momentum", "SGD-all", "SGD-groups", "Adam", "Adam-all", "Adam-groups", "AdamW")
+
+
+def leaf(*values):
+    return tg.tensor(list(values), requires_grad=True)
+
+
+# --- PyTorch's numbers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("double", [True, False])
+@pytest.mark.parametrize("name", cases.OPTIMISERS)
+def test_ten_steps_of_descent_are_pytorchs(name, double):
+    parameters = cases.start(tg, double)
+    path = cases.descend(tg, cases.OPTIMISERS[name](tg.optim, parameters), parameters, 10)
+    assert path.dtype == (np.float64 if double else np.float32)
+    close = 1e-12 if double else 1e-6
+    (exact,) = FROZEN[f"descent-{name}-{double}"]
+    np.testing.assert_allclose(path, exact, rtol=close, atol=close)
+    assert np.abs(path[9, :20] - path[0, :20]).min() > 1e-5  # it went somewhere
+    assert (path[:, 20:] == cases.start(tg, double)[2].detach().numpy()).all()  # no gradient
+
+
+@pytest.mark.parametrize("double", [True, False])
+@pytest.mark.parametrize("name", cases.OPTIMISERS)
+def test_ten_steps_with_given_gradients_are_pytorchs(name, double):
+    parameters = cases.start(tg, double)
+    path = cases.fed(tg, cases.OPTIMISERS[name](tg.optim, parameters), parameters, 10)
+    (exact,) = FROZEN[f"fed-{name}-{double}"]
+    cases.agree(path, exact, 8, np.float64 if double else np.float32)
+
+
+@pytest.mark.parametrize(("name", "metric"), [*cases.schedules()])
+def test_learning_rates_of_thirty_epochs_are_pytorchs(name, metric):
+    (exact,) = FROZEN[f"schedule-{name}-{metric}"]
+    np.testing.assert_allclose(cases.scheduled(tg, name, metric), exact, rtol=1e-12, atol=1e-15)
+
+
+def test_some_metric_lowers_the_learning_rate_twice():
+    for name in cases.SCHEDULES:
+        if name.startswith("Reduce"):
+            runs = [FROZEN[f"schedule-{name}-{metric}"][0][:, 0] for metric in cases.METRICS]
+            assert max(len({*rates}) for rates in runs) > 2, name
+
+
+@pytest.mark.parametrize(("mode", "sign"), [("min", 1.0), ("max", -1.0)])
+def test_a_negative_metric_that_gets_a_little_worse_is_not_better(mode, sign):
+    # PyTorch: best·(1 - threshold) is above a negative best, and best itself drifts upwards
+    optimizer = SGD([leaf(1.0)], lr=1.0)
+    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, mode, factor=0.5, patience=0)
+    scheduler.step(-1.0 * sign)
+    scheduler.step(-0.99995 * sign)
+    assert scheduler.best == -1.0 * sign and scheduler.get_last_lr() == [0.5]
+    scheduler.step(-1.00005 * sign)
+    assert scheduler.best == -1.0 * sign and scheduler.get_last_lr() == [0.25]
+    scheduler.step(-1.001 * sign)
+    assert scheduler.best == -1.001 * sign and scheduler.get_last_lr() == [0.25]
+
+
+# --- saving and going on ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("through", ["memory", "file", "reversed"])
+@pytest.mark.parametrize("name", STATEFUL)
+def test_a_loaded_state_continues_the_same_path(name, through, tmp_path):
+    make = cases.OPTIMISERS[name]
+    parameters = cases.start(tg, False)
+    whole = cases.descend(tg, make(tg.optim, parameters), parameters, 10)
+
+    parameters = cases.start(tg, False)
+    optimizer = make(tg.optim, parameters)
+    cases.descend(tg, optimizer, parameters, 4)
+    saved = optimizer.state_dict()
+    if through == "file":
+        tg.save(saved, tmp_path / "state.safetensors")
+        saved = tg.load(tmp_path / "state.safetensors")
+    elif through == "reversed":  # names count, not their order
+        saved["state"] = {i: dict(reversed(s.items())) for i, s in saved["state"].items()}
+    again = [tg.tensor(p.detach().numpy(), requires_grad=True) for p in parameters]
+    other = make(tg.optim, again)
+    for group in other.param_groups:
+        group["lr"] = 77.0  # the settings come from the file too
+    other.load_state_dict(saved)
+    assert (cases.descend(tg, other, again, 6) == whole[4:]).all()
+
+
+def test_a_state_dict_does_not_follow_later_steps():
+    parameters = cases.start(tg, False)
+    optimizer = Adam(parameters, lr=0.1)
+    cases.descend(tg, optimizer, parameters, 2)
+    saved = optimizer.state_dict()
+    before = {n: t.numpy().copy() for n, t in saved["state"][0].items()}
+    cases.descend(tg, optimizer, parameters, 2)
+    assert saved["state"][0]["step"].item() == 2.0
+    for name, array in before.items():
+        assert (saved["state"][0][name].numpy() == array).all()
+    assert optimizer.state_dict()["state"][0]["step"].item() == 4.0
+
+
+def test_a_loaded_state_is_a_copy():
+    first, second = cases.start(tg, False), cases.start(tg, False)
+    one, two = Adam(first), Adam(second)
+    cases.descend(tg, one, first, 2)
+    saved = one.state_dict()
+    two.load_state_dict(saved)
+    cases.descend(tg, two, second, 3)
+    assert saved["state"][0]["step"].item() == 2.0
+
+
+def test_the_state_dict_has_pytorchs_names():
+    parameters = cases.start(tg, False)
+    optimizer = Adam([{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.5}])
+    cases.descend(tg, optimizer, parameters, 1)
+    saved = optimizer.state_dict()
+    assert [g["params"] for g in saved["param_groups"]] == [[0], [1, 2]]
+    assert [g["lr"] for g in saved["param_groups"]] == [0.001, 0.5]
+    assert {i: [*state] for i, state in saved["state"].items()} == {
+        0: ["step", "exp_avg", "exp_avg_sq"],
+        1: ["step", "exp_avg", "exp_avg_sq"],
+    }
+    optimizer = SGD(parameters, lr=0.1, momentum=0.9)
+    cases.descend(tg, optimizer, parameters, 1)
+    assert [*optimizer.state_dict()["state"][0]] == ["momentum_buffer"]
+
+
+@pytest.mark.parametrize("name", cases.SCHEDULES)
+def test_a_loaded_schedule_continues(name):
+    def run(resume):
+        optimizer = SGD([leaf(1.0)], lr=0.1)
+        scheduler = cases.SCHEDULES[name](lr_scheduler, optimizer)
+        rates = []
+        for epoch in range(30):
+            if epoch == 13 and resume:
+                old = optimizer.state_dict(), scheduler.state_dict()
+                optimizer = SGD([leaf(1.0)], lr=5.0)
+                scheduler = cases.SCHEDULES[name](lr_scheduler, optimizer)
+                optimizer.load_state_dict(old[0])
+                scheduler.load_state_dict(old[1])
+            metric = [cases.METRICS["noisy"][epoch]] if name.startswith("Reduce") else []
+            scheduler.step(*metric)
+            rates += scheduler.get_last_lr()
+        return rates
+
+    assert run(resume=True) == run(resume=False)
+    assert len(set(run(resume=False))) > 1
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda s: s["param_groups"].pop(), ValueError, r"groups of \[1\] parameters.* \[1, 2\]"),
+        (lambda s: s["param_groups"][1]["params"].pop(), ValueError, r"groups of \[1, 1\]"),
+        (lambda s: s.pop("state"), ValueError, "'state' and 'param_groups'"),
+        (
+            lambda s: s["state"].update({9: s["state"][0]}),
+            ValueError,
+            "state of parameter 9; this optimiser has 3",
+        ),
+        (
+            lambda s: s["state"][0].update(exp_avg=tg.zeros(2, 2)),
+            ValueError,
+            r"exp_avg of parameter 0 has shape \(2, 2\), the parameter \(3, 5\)",
+        ),
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(change, error, message):
+    parameters = cases.start(tg, False)
+    optimizer = Adam([{"params": parameters[:1]}, {"params": parameters[1:]}], lr=0.5)
+    cases.descend(tg, optimizer, parameters, 1)
+    saved = optimizer.state_dict()
+    saved["param_groups"][0]["lr"] = 99.0
+    change(saved)
+    with pytest.raises(error, match=message):
+        optimizer.load_state_dict(saved)
+    assert [g["lr"] for g in optimizer.param_groups] == [0.5, 0.5]
+    assert optimizer.state[parameters[0]]["exp_avg"].shape == (3, 5)
+
+
+def test_the_state_of_another_optimiser_is_refused():
+    parameters = cases.start(tg, False)
+    sgd = SGD(parameters, lr=0.1, momentum=0.9)
+    cases.descend(tg, sgd, parameters, 1)
+    adam = Adam(parameters)
+    with pytest.raises(ValueError, match="momentum is no setting of Adam"):
+        adam.load_state_dict(sgd.state_dict())
+    cases.descend(tg, adam, parameters, 1)
+
+
+# --- what a step does ---------------------------------------------------------------------------
+
+
+def test_a_step_writes_into_the_parameter_and_leaves_the_gradient():
+    w = leaf(1.0, 2.0)
+    array = w.array
+    (w * w).sum().backward()
+    SGD([w], lr=0.5).step()
+    assert w.tolist() == [0.0, 0.0] and w.array is array and w.requires_grad and w.is_leaf
+    assert w.grad.tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("name", cases.OPTIMISERS)
+def test_a_step_does_not_change_the_gradients(name):
+    parameters = cases.start(tg, False)
+    optimizer = cases.OPTIMISERS[name](tg.optim, parameters)
+    gradients = [np.arange(1, p.numel() + 1, dtype=np.float32).reshape(p.shape) for p in parameters]
+    for p, g in zip(parameters, gradients):
+        p.grad = tg.tensor(g)
+    optimizer.step()
+    optimizer.step()
+    for p, g in zip(parameters, gradients):
+        assert (p.grad.numpy() == g).all()
+
+
+def test_backward_after_a_step_refuses_the_old_graph():
+    w = leaf(1.0, 2.0)
+    loss = (w * w).sum()
+    loss.backward()
+    SGD([w], lr=0.5).step()
+    with pytest.raises(RuntimeError, match=r"SGD\.step\(\)"):
+        loss.backward()
+
+
+def test_the_learning_rate_is_read_at_each_step():
+    w = leaf(1.0)
+    optimizer = SGD([w], lr=0.5)
+    w.grad = tg.tensor([1.0])
+    optimizer.step()
+    optimizer.param_groups[0]["lr"] = 0.25
+    optimizer.step()
+    assert w.tolist() == [0.25]
+
+
+def test_a_group_may_be_added_later():
+    a, b = leaf(1.0), leaf(1.0)
+    optimizer = SGD([a], lr=0.5)
+    optimizer.add_param_group({"params": b, "lr": 0.25})
+    for p in (a, b):
+        p.grad = tg.tensor([1.0])
+    optimizer.step()
+    assert (a.item(), b.item()) == (0.5, 0.75)
+    with pytest.raises(ValueError, match="given twice"):
+        optimizer.add_param_group({"params": [a]})
+
+
+def test_parameters_may_come_from_a_generator():
+    model = nn.Linear(2, 3)
+    optimizer = AdamW(p for p in model.parameters())
+    assert optimizer.param_groups[0]["params"] == [model.weight, model.bias]
+
+
+def test_plateau_ignores_the_infinite_and_counts_nan_as_bad():
+    optimizer = SGD([leaf(1.0)], lr=1.0)
+    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+    rates = []
+    for metric in (math.inf, 1.0, math.nan, math.nan, 0.5, tg.tensor(0.75), 0.75):
+        scheduler.step(metric)
+        rates += scheduler.get_last_lr()
+    assert rates == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25]
+
+
+# --- wrong settings -----------------------------------------------------------------------------
+
+
+def raises(error, message):
+    return pytest.raises(error, match=message)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda p: SGD([]), ValueError, "got no parameters"),
+        (lambda p: SGD(iter(())), ValueError, "got no parameters"),
+        (lambda p: SGD(p), TypeError, r"got one Tensor; wanted a list: \[w\]"),
+        (lambda p: SGD(nn.Linear(2, 2)), TypeError, r"a Linear; .*model\.parameters\(\)"),
+        (lambda p: SGD([np.ones(2)]), TypeError, "a parameter is a ndarray; wanted a Tensor"),
+        (lambda p: SGD([("w", p)]), TypeError, "a parameter is a tuple; wanted a Tensor"),
+        (lambda p: SGD([tg.ones(2)]), ValueError, r"\(2,\) is not a leaf .*requires_grad=True"),
+        (lambda p: SGD([p * 2]), ValueError, r"shape \(1,\) is not a leaf"),
+        (lambda p: SGD([p, p]), ValueError, "given twice"),
+        (lambda p: SGD([{"params": p}, {"params": [p]}]), ValueError, "given twice"),
+        (lambda p: SGD([{"params": p, "rate": 1.0}]), TypeError, "unknown setting 'rate'"),
+        (lambda p: SGD([{"lr": 1.0}]), ValueError, "a group has no 'params'"),
+        (lambda p: SGD([p], lr=-0.1), ValueError, r"SGD: lr=-0\.1; wanted a number ≥ 0"),
+        (lambda p: SGD([p], lr=math.nan), ValueError, "SGD: lr=nan"),
+        (lambda p: SGD([p], lr="0.1"), ValueError, r"SGD: lr='0\.1'"),
+        (lambda p: SGD([{"params": p, "lr": -1}]), ValueError, "SGD: lr=-1"),
+        (lambda p: SGD([p], momentum=-0.1), ValueError, r"SGD: momentum=-0\.1"),
+        (lambda p: SGD([p], weight_decay=-0.1), ValueError, r"SGD: weight_decay=-0\.1"),
+        (lambda p: SGD([p], nesterov=True), ValueError, "nesterov=True wants a momentum"),
+        (lambda p: SGD([{"params": p, "nesterov": True}]), ValueError, "nesterov=True wants a mom"),
+        (lambda p: SGD([p], 0.1, 0.9, 0, 1e-4), TypeError, "positional"),
+        (lambda p: Adam([p], betas=(0.9, 1.0)), ValueError, r"Adam: betas=\(0\.9, 1\.0\); want"),
+        (lambda p: Adam([p], betas=(0.9,)), ValueError, r"Adam: betas=\(0\.9,\); wanted two"),
+        (lambda p: Adam([p], betas=0.9), ValueError, r"Adam: betas=0\.9; wanted two"),
+        (lambda p: Adam([p], eps=-1e-8), ValueError, "Adam: eps=-1e-08"),
+        (lambda p: AdamW([p], betas=(-0.1, 0.9)), ValueError, r"AdamW: betas=\(-0\.1, 0\.9\)"),
+        (lambda p: lr_scheduler.StepLR(p, 2), TypeError, "got Tensor; wanted an optimiser"),
+        (lambda p: lr_scheduler.StepLR(SGD([p]), 0), ValueError, "StepLR: step_size=0"),
+        (lambda p: lr_scheduler.CosineAnnealingLR(SGD([p]), 0), ValueError, "T_max=0"),
+        (lambda p: lr_scheduler.ReduceLROnPlateau(p), TypeError, "wanted an optimiser"),
+        (lambda p: lr_scheduler.ReduceLROnPlateau(SGD([p]), "low"), ValueError, "mode='low'.*min"),
+        (lambda p: lr_scheduler.ReduceLROnPlateau(SGD([p]), factor=1), ValueError, "factor=1"),
+        (lambda p: lr_scheduler.LRScheduler(SGD([p])).step(), TypeError, "LRScheduler has no rate"),
+        (lambda p: lr_scheduler.StepLR(SGD([p]), 1).load_state_dict({"a": 1}), ValueError, "'a'"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_refused(make, error, message):
+    with raises(error, message):
+        make(leaf(1.0))
+
+
+def test_an_optimiser_without_an_update_says_so():
+    w = leaf(1.0)
+    w.grad = tg.tensor([1.0])
+    with pytest.raises(TypeError, match="Optimizer has no update method"):
+        Optimizer([w], {}).step()
+
+
+def test_numbers_of_numpy_are_settings():
+    w = leaf(1.0)
+    w.grad = tg.tensor([1.0])
+    SGD([w], lr=np.float32(0.5), momentum=np.float64(0.5)).step()
+    assert w.tolist() == [0.5] and w.dtype == np.float32
