@@ -365,6 +365,10 @@ def moveaxis(x: Any, source: int, destination: int) -> Any:
 def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
     """x repeated (not copied) to `shape`."""
     if x.ndim == 0:
+        if math.prod(shape) <= SHORT:
+            y = np.empty(shape, x.dtype)
+            y.fill(x)
+            return y
         strides = (0,) * len(shape)
     elif x.ndim == 2 == len(shape) and x.shape == (shape[0], 1) and x.flags.c_contiguous:
         strides = (x.itemsize, 0)
