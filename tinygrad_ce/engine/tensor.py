@@ -398,7 +398,7 @@ class Tensor(Node):
 
     def clamp(self, min: Any = None, max: Any = None) -> Tensor:
         """min(max(x, min), max): the name that PyTorch gives clip."""
-        return functions.clip(self, min, max)  # type: ignore[no-any-return]
+        return functions.clip(self, min, max)
 
     def square(self) -> Tensor:
         """x²."""
