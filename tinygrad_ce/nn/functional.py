@@ -388,8 +388,11 @@ def binary_cross_entropy(
             f"binary_cross_entropy: got values from {p.min():.4g} to {p.max():.4g}; wanted "
             "probabilities, 0 to 1. For logits write binary_cross_entropy_with_logits"
         )
-    for_one = table.log(where(fixed(y == 0, input), 1.0, input))
-    for_zero = table.log1p(-where(fixed(y == 1, input), 0.0, input))
+    no_one, no_zero = np.equal(y, 0), np.equal(y, 1)
+    if isinstance(target, Node) and target.requires_grad:  # the logarithms are its slope
+        no_one, no_zero = no_one & (p == 0), no_zero & (p == 1)
+    for_one = table.log(where(fixed(no_one, input), 1.0, input))
+    for_zero = table.log1p(-where(fixed(no_zero, input), 0.0, input))
     losses = -(for_one * target + for_zero * (1.0 - target))
     if weight is not None:
         losses = losses * weight
