@@ -117,13 +117,15 @@ class Module:
         """The modules held directly."""
         return (module for _, module in self.named_children())
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+    def named_modules(
+        self, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
         """(dotted name, module) for this module and all below, each module once."""
         stack = [(prefix, self)]
         seen: set[int] = set()
         while stack:
             name, module = stack.pop()
-            if id(module) in seen:
+            if remove_duplicate and id(module) in seen:
                 continue
             seen.add(id(module))
             yield name, module
@@ -162,8 +164,9 @@ class Module:
 
     def apply(self: M, function: Callable[[Module], Any]) -> M:
         """Call `function` with every module, children first."""
-        for module in reversed(list(self.modules())):
-            function(module)
+        for child in self.children():
+            child.apply(function)
+        function(self)
         return self
 
     # --- modes ------------------------------------------------------------------------------
@@ -213,7 +216,7 @@ class Module:
     # --- saving -----------------------------------------------------------------------------
 
     def _saved(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        for path, module in self.named_modules(prefix):
+        for path, module in self.named_modules(prefix, remove_duplicate=False):
             for name, tensor in own_parameters(module):
                 yield join(path, name), tensor
             for name, tensor in own_buffers(module):
