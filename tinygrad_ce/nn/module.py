@@ -7,7 +7,7 @@ A `Parameter` there is a parameter, a `Module` a child, and a Tensor that was an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -83,11 +83,14 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Module):
             value.__dict__["_name"] = f"{type(value).__name__} {name}" if name.isdigit() else name
-        elif type(value) is Tensor and isinstance(self.__dict__.get(name), Parameter):
-            raise TypeError(
-                f"{name}: is a Parameter and would stop being trained; assign "
-                f"Parameter(value), or write with no_grad(): module.{name}.copy_(value)"
-            )
+        elif isinstance(self.__dict__.get(name), Parameter):
+            if not (value is None or isinstance(value, Parameter)):
+                raise TypeError(
+                    f"{name}: is a Parameter and would stop being trained; assign "
+                    f"Parameter(value), or write with no_grad(): module.{name}.copy_(value)"
+                )
+        elif name in self._buffer_names and not (value is None or isinstance(value, Tensor)):
+            raise TypeError(f"{name}: is a buffer; got a {type(value).__name__}, wanted a Tensor")
         object.__setattr__(self, name, value)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -96,6 +99,8 @@ class Module:
             raise TypeError(
                 f"register_buffer: {name} is a {type(tensor).__name__}; wanted a Tensor"
             )
+        if name in self._buffer_names or name in vars(self):
+            raise ValueError(f"register_buffer: this module has a {name} already")
         setattr(self, name, tensor)
         self._buffer_names = (*self._buffer_names, name)
         if not persistent:
@@ -103,6 +108,9 @@ class Module:
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Hold a Parameter under `name`, or None for one that is switched off."""
+        if not (parameter is None or isinstance(parameter, Parameter)):
+            kind = type(parameter).__name__
+            raise TypeError(f"register_parameter: {name} is a {kind}; wanted a Parameter")
         setattr(self, name, parameter)
 
     # --- the tree ---------------------------------------------------------------------------
@@ -196,7 +204,12 @@ class Module:
         """Change the dtype of all floating parameters and buffers, in place."""
         if isinstance(dtype, str) and dtype == "cpu":
             return self
-        wanted = np.dtype(dtype)
+        try:
+            wanted = np.dtype(dtype)
+        except TypeError:
+            raise ValueError(
+                f'to: got {dtype!r}; wanted a dtype, or "cpu", where all tensors live'
+            ) from None
         if wanted.kind != "f":
             raise TypeError(f"to: dtype {wanted}; parameters are floats: float32 or float64")
         for tensor in (*self.parameters(), *self.buffers()):
@@ -233,6 +246,8 @@ class Module:
         Shapes must agree. Names must too, unless `strict` is False. Raises ValueError with every
         difference found.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict: got a {type(state_dict).__name__}; wanted a dict")
         own = dict(self._saved())
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
@@ -340,8 +355,7 @@ class ModuleList(Module):
     """
 
     def __init__(self, modules: Any = ()) -> None:
-        for module in modules:
-            self.append(module)
+        self.extend(modules)
 
     def append(self, module: Module) -> ModuleList:
         """Add a module at the end."""
@@ -350,6 +364,8 @@ class ModuleList(Module):
 
     def extend(self, modules: Any) -> ModuleList:
         """Add several modules at the end."""
+        if not isinstance(modules, Iterable) or isinstance(modules, Module):
+            raise TypeError(f"ModuleList: got a {type(modules).__name__}; wanted a list: [module]")
         for module in modules:
             self.append(module)
         return self
