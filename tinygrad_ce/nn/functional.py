@@ -507,7 +507,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def linear_complaint(input: Any, weight: Any) -> Exception:
     """What is wrong with the input of `linear`."""
-    if not isinstance(input, (Node, np.ndarray)):
+    if not hasattr(input, "shape"):
         return TypeError(f"linear: the input is a {type(input).__name__}; wanted a Tensor")
     return ValueError(
         f"linear: input has shape {input.shape} and weight {weight.shape}; wanted an input of "

@@ -116,10 +116,11 @@ class Module:
     # --- the tree ---------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """(name, module) for the modules held directly."""
-        for name, value in list(vars(self).items()):
-            if isinstance(value, Module):
-                yield name, value
+        """(name, module) for the modules held directly, each module once."""
+        first = {id(module): name for name, module in reversed(own_modules(self))}
+        for name, module in own_modules(self):
+            if first[id(module)] == name:
+                yield name, module
 
     def children(self) -> Iterator[Module]:
         """The modules held directly."""
@@ -137,7 +138,7 @@ class Module:
                 continue
             seen.add(id(module))
             yield name, module
-            below = [(join(name, n), child) for n, child in module.named_children()]
+            below = [(join(name, n), child) for n, child in own_modules(module)]
             stack.extend(reversed(below))
 
     def modules(self) -> Iterator[Module]:
@@ -228,8 +229,8 @@ class Module:
 
     # --- saving -----------------------------------------------------------------------------
 
-    def _saved(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        for path, module in self.named_modules(prefix, remove_duplicate=False):
+    def _saved(self) -> Iterator[tuple[str, Tensor]]:
+        for path, module in self.named_modules(remove_duplicate=False):
             for name, tensor in own_parameters(module):
                 yield join(path, name), tensor
             for name, tensor in own_buffers(module):
@@ -237,8 +238,12 @@ class Module:
                     yield join(path, name), tensor
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
-        """Names and values of all parameters and buffers, on the same memory."""
-        return {name: tensor.detach() for name, tensor in self._saved(prefix)}
+        """Names and values of all parameters and buffers, on the same memory.
+
+        Names begin with `prefix`, which brings its own dot. What is shared comes under all its
+        names.
+        """
+        return {prefix + name: tensor.detach() for name, tensor in self._saved()}
 
     def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True) -> LoadResult:
         """Copy values in by name: all of them, or none and an error.
@@ -282,7 +287,7 @@ class Module:
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__}({self.extra_repr()}"]
-        for name, child in self.named_children():
+        for name, child in own_modules(self):
             below = repr(child).split("\n")
             lines.append(f"  ({name}): " + "\n  ".join(below))
         tail = ")" if len(lines) == 1 else "\n)"
@@ -297,6 +302,16 @@ class Module:
 def join(path: str, name: str) -> str:
     """A dotted name."""
     return f"{path}.{name}" if path else name
+
+
+def own_modules(module: Module) -> list[tuple[str, Module]]:
+    """The modules that a module holds itself, under all their names."""
+    return [(n, m) for n, m in vars(module).items() if isinstance(m, Module)]
+
+
+def held(module: Module) -> list[Module]:
+    """The modules of a container, in their order, one that is held twice twice."""
+    return [m for m in vars(module).values() if isinstance(m, Module)]
 
 
 def own_parameters(module: Module) -> list[tuple[str, Tensor]]:
@@ -327,7 +342,7 @@ class Sequential(Module):
 
     def forward(self, x: Any) -> Any:
         """Each module's output is the next one's input."""
-        for module in self.children():
+        for module in held(self):
             x = module(x)
         return x
 
@@ -337,13 +352,13 @@ class Sequential(Module):
         return self
 
     def __len__(self) -> int:
-        return len(list(self.children()))
+        return len(held(self))
 
     def __iter__(self) -> Iterator[Module]:
-        return self.children()
+        return iter(held(self))
 
     def __getitem__(self, index: int | slice) -> Any:
-        modules = list(self.children())
+        modules = held(self)
         return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
 
 
@@ -371,13 +386,13 @@ class ModuleList(Module):
         return self
 
     def __len__(self) -> int:
-        return len(list(self.children()))
+        return len(held(self))
 
     def __iter__(self) -> Iterator[Module]:
-        return self.children()
+        return iter(held(self))
 
     def __getitem__(self, index: int | slice) -> Any:
-        modules = list(self.children())
+        modules = held(self)
         return ModuleList(modules[index]) if isinstance(index, slice) else modules[index]
 
 
