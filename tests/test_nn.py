@@ -128,7 +128,7 @@ def test_sequential_and_module_list_are_sequences():
         assert len(both) == 3 and both[0] is a and both[-1] is c and [*both] == [a, b, c]
         assert type(both[1:]) is type(both) and [*both[1:]] == [b, c]
         assert [n for n, _ in both.named_children()] == ["0", "1", "2"]
-    assert [*nn.ModuleList([a]).extend([b, c])] == [a, b, c]
+    assert [*nn.ModuleList([a]).extend(nn.ModuleList([b, c]))] == [a, b, c]
     named = nn.Sequential({"first": a, "second": b})
     assert [n for n, _ in named.named_children()] == ["first", "second"]
     assert named(tg.tensor([-1.0, 0.5])).tolist() == [0.0, pytest.approx(np.tanh(0.5))]

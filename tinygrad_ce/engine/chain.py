@@ -54,8 +54,8 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     """Sum `g` over the axes along which a tensor of `shape` was repeated."""
     extra = g.ndim - len(shape)
     if g.ndim == 2 and g.size:  # sums over rows or columns: products with ones are faster
-        if g.shape[1:] == shape or (1, *g.shape[1:]) == shape:
-            return np.dot(table.ones(g.shape[0], g.dtype), g).reshape(shape)
+        if extra == 1 and g.shape[1] == shape[0]:
+            return np.dot(table.ones(g.shape[0], g.dtype), g)
         if shape == (g.shape[0], 1) and g.shape[1] <= table.SHORT:
             return np.dot(g, table.ones(g.shape[1], g.dtype)).reshape(shape)
     axes = tuple(range(extra)) + tuple(

@@ -145,17 +145,13 @@ def type_name(x: Any) -> str:
     return type(x).__name__
 
 
-PLAIN = {np.ndarray, np.float32, np.float64, tuple, int, float}
-
-
 def speaks_numpy(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function of ours be taken over by its arguments, as NumPy's are (NEP 18)."""
+    """Let a function of ours be taken over by its first argument, as NumPy's are (NEP 18)."""
 
     @functools.wraps(forward)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        for x in args:
-            if type(x) not in PLAIN and hasattr(x, "__array_function__"):
-                return x.__array_function__(call, (type(x),), args, kwargs)
-        return forward(*args, **kwargs)
+    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(x) is np.ndarray or not hasattr(x, "__array_function__"):
+            return forward(x, *args, **kwargs)
+        return x.__array_function__(call, (type(x),), (x, *args), kwargs)
 
     return call

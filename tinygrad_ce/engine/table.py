@@ -315,9 +315,11 @@ def _einsum_gradient(g: Any, operands: tuple[Any, ...], spec: str, i: int) -> An
     found = "".join(label for label in terms[i] if label in here)
     left = ",".join([out, *(t for t, _ in others)])
     d = einsum(g, *(x for _, x in others), spec=f"{left}->{found}")
-    shape = operands[i].shape
-    kept = tuple(n if label in here else 1 for label, n in zip(terms[i], shape))
-    return broadcast_to(reshape(d, kept), shape)
+    pairs = list(zip(terms[i], operands[i].shape))
+    found_sizes = iter(d.shape)  # larger than the operand's where it was broadcast
+    kept = tuple(next(found_sizes) if label in here else 1 for label, _ in pairs)
+    full = tuple(k if label in here else n for k, (label, n) in zip(kept, pairs))
+    return broadcast_to(d.reshape(kept), full)
 
 
 @differentiable(_einsum_gradient)
@@ -365,6 +367,10 @@ def moveaxis(x: Any, source: int, destination: int) -> Any:
 def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
     """x repeated (not copied) to `shape`."""
     if x.ndim == 0:
+        if math.prod(shape) <= SHORT:
+            y = np.empty(shape, x.dtype)
+            y.fill(x)
+            return y
         strides = (0,) * len(shape)
     elif x.ndim == 2 == len(shape) and x.shape == (shape[0], 1) and x.flags.c_contiguous:
         strides = (x.itemsize, 0)

@@ -394,7 +394,11 @@ class Tensor(Node):
     logical_and, logical_or = table.logical_and, table.logical_or
     logical_not = table.logical_not
     sigmoid, relu, softplus = functions.sigmoid, functions.relu, functions.softplus
-    clip = clamp = functions.clip
+    clip = functions.clip
+
+    def clamp(self, min: Any = None, max: Any = None) -> Tensor:
+        """min(max(x, min), max): the name that PyTorch gives clip."""
+        return functions.clip(self, min, max)  # type: ignore[no-any-return]
 
     def square(self) -> Tensor:
         """x²."""

@@ -18,6 +18,7 @@ from tinygrad_ce.engine.graph import mark_written
 from tinygrad_ce.engine.tensor import Tensor, as_subclass, check_can_require_grad
 
 M = TypeVar("M", bound="Module")
+N = TypeVar("N", bound="Numbered")
 
 
 class Parameter(Tensor):
@@ -325,62 +326,19 @@ def own_buffers(module: Module) -> list[tuple[str, Tensor]]:
     return [(name, tensor) for name, tensor in pairs if tensor is not None]
 
 
-class Sequential(Module):
-    """Modules one after another: f₃(f₂(f₁(x))).
+class Numbered(Module):
+    """Modules in a row, each an attribute named by its number."""
 
-    >>> model = Sequential(Module(), Module())
-    >>> len(model)
-    2
-    """
-
-    def __init__(self, *modules: Any) -> None:
-        named = modules[0].items() if len(modules) == 1 and isinstance(modules[0], dict) else (
-            (str(i), module) for i, module in enumerate(modules)
-        )  # fmt: skip
-        for name, module in named:
-            add_module(self, name, module)
-
-    def forward(self, x: Any) -> Any:
-        """Each module's output is the next one's input."""
-        for module in held(self):
-            x = module(x)
-        return x
-
-    def append(self, module: Module) -> Sequential:
+    def append(self: N, module: Module) -> N:
         """Add a module at the end."""
         add_module(self, str(len(self)), module)
         return self
 
-    def __len__(self) -> int:
-        return len(held(self))
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(held(self))
-
-    def __getitem__(self, index: int | slice) -> Any:
-        modules = held(self)
-        return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
-
-
-class ModuleList(Module):
-    """Modules in a list, found by `parameters()`; the user calls them.
-
-    >>> len(ModuleList([Module(), Module()]))
-    2
-    """
-
-    def __init__(self, modules: Any = ()) -> None:
-        self.extend(modules)
-
-    def append(self, module: Module) -> ModuleList:
-        """Add a module at the end."""
-        add_module(self, str(len(self)), module)
-        return self
-
-    def extend(self, modules: Any) -> ModuleList:
+    def extend(self: N, modules: Iterable[Module]) -> N:
         """Add several modules at the end."""
-        if not isinstance(modules, Iterable) or isinstance(modules, Module):
-            raise TypeError(f"ModuleList: got a {type(modules).__name__}; wanted a list: [module]")
+        if not isinstance(modules, Iterable):
+            name = type(self).__name__
+            raise TypeError(f"{name}: got a {type(modules).__name__}; wanted a list: [module]")
         for module in modules:
             self.append(module)
         return self
@@ -393,7 +351,40 @@ class ModuleList(Module):
 
     def __getitem__(self, index: int | slice) -> Any:
         modules = held(self)
-        return ModuleList(modules[index]) if isinstance(index, slice) else modules[index]
+        return type(self)().extend(modules[index]) if isinstance(index, slice) else modules[index]
+
+
+class Sequential(Numbered):
+    """Modules one after another: f₃(f₂(f₁(x))).
+
+    >>> model = Sequential(Module(), Module())
+    >>> len(model)
+    2
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        if len(modules) == 1 and isinstance(modules[0], dict):
+            for name, module in modules[0].items():
+                add_module(self, name, module)
+        else:
+            self.extend(modules)
+
+    def forward(self, x: Any) -> Any:
+        """Each module's output is the next one's input."""
+        for module in held(self):
+            x = module(x)
+        return x
+
+
+class ModuleList(Numbered):
+    """Modules in a list, found by `parameters()`; the user calls them.
+
+    >>> len(ModuleList([Module(), Module()]))
+    2
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self.extend(modules)
 
 
 def add_module(parent: Module, name: str, module: Any) -> None:
