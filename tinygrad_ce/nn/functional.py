@@ -194,7 +194,8 @@ def nll_loss(
         raise TypeError(
             "nll_loss: the targets are floats; wanted class ids, integers of shape (N,)"
         )
-    return spread(picked_loss(logp, labels, weight, ignore_index, reduction, 0.0), input, reduction)
+    loss = picked_loss(logp, labels, weight, ignore_index, reduction, 0.0, "nll_loss")
+    return spread(loss, input, reduction)
 
 
 def logits_and_targets(input: Any, target: Any, name: str) -> tuple[Any, Any, bool]:
@@ -204,14 +205,17 @@ def logits_and_targets(input: Any, target: Any, name: str) -> tuple[Any, Any, bo
     shape = input.array.shape
     if not shape:
         raise ValueError(f"{name}: the logits are a single number; wanted shape (N, C) or (C,)")
+    if isinstance(target, int):
+        target = np.asarray(target)
     target = target if isinstance(target, Node) else constant(target, input)
     given = target.array.shape
-    is_ids = target.array.dtype.kind in "iu"
+    kind = target.array.dtype.kind
+    is_ids = kind in "iu"
     wanted = (shape[0], *shape[2:]) if len(shape) > 1 else ()
+    if kind == "b":
+        raise TypeError(f"{name}: the targets are booleans; wanted class ids: targets.long()")
     if given != (wanted if is_ids else shape):
         raise ValueError(target_complaint(name, shape, given, wanted, is_ids))
-    if target.array.dtype.kind == "b":
-        raise TypeError(f"{name}: the targets are booleans; wanted class ids: targets.long()")
     if len(shape) == 1:
         logits = table.reshape(input, (1, shape[0]))
         return logits, table.reshape(target, (1,) if is_ids else (1, shape[0])), is_ids
@@ -237,32 +241,41 @@ def target_complaint(
 
 
 def picked_loss(
-    logp: Any, labels: Any, weight: Any, ignore_index: int, reduction: str, smoothing: float
+    logp: Any,
+    labels: Any,
+    weight: Any,
+    ignore_index: int,
+    reduction: str,
+    smoothing: float,
+    name: str = "cross_entropy",
 ) -> Any:
     """-logp[y] for class ids y, weighted, without the ignored ones, smoothed, reduced."""
-    check_reduction(reduction, "cross_entropy")
+    check_reduction(reduction, name)
     n, classes = logp.shape
     ids = value_of(labels)
-    keep = kept_samples(ids, classes, ignore_index)
+    keep = kept_samples(ids, classes, ignore_index, name)
     if keep is not None:
         labels = fixed(where(keep, ids, 0), logp)
     picked = table.getitem(logp, counting(n), labels, index=(SLOT, SLOT))
     if weight is None and keep is None and not smoothing:
-        return -reduced(picked, reduction, "cross_entropy")
-    w = leaf(np.ones(n, logp.dtype)) if weight is None else class_weights(weight, classes)[labels]
+        return -reduced(picked, reduction, name)
+    if weight is None:
+        w = leaf(np.ones(n, logp.dtype))
+    else:
+        w = class_weights(weight, classes, name)[labels]
     if keep is not None:
         w = w * fixed(keep.astype(logp.dtype), logp)
         picked = where(fixed(keep, logp), picked, 0.0)  # 0·inf would be nan
     losses = damped(picked, w)
     if smoothing:
-        every = logp if weight is None else damped(logp, class_weights(weight, classes))
+        every = logp if weight is None else damped(logp, class_weights(weight, classes, name))
         all_classes = table.sum(every, 1)
         if keep is not None:
             all_classes = where(fixed(keep, logp), all_classes, 0.0)
         losses = losses * (1.0 - smoothing) + all_classes * (smoothing / classes)
     if reduction == "mean":
         return -(table.sum(losses) / table.sum(w))
-    return -reduced(losses, reduction, "cross_entropy")
+    return -reduced(losses, reduction, name)
 
 
 @lru_cache(maxsize=64)
@@ -283,23 +296,23 @@ def expected_loss(logp: Any, target: Any, weight: Any, reduction: str, smoothing
     nothing = (value_of(target) == 0) & (value_of(logp) == -math.inf)
     terms = where(fixed(nothing, logp), 0.0, logp) * target
     if weight is not None:
-        terms = terms * class_weights(weight, classes)
+        terms = terms * class_weights(weight, classes, "cross_entropy")
     losses = table.sum(terms, 1)
     return -reduced(losses, reduction, "cross_entropy")
 
 
-def class_weights(weight: Any, classes: int) -> Any:
+def class_weights(weight: Any, classes: int, name: str) -> Any:
     """The weights of the classes, of shape (C,)."""
     weight = weight if isinstance(weight, Node) else Tensor(weight)
     if weight.array.shape != (classes,):
         raise ValueError(
-            f"cross_entropy: weight has shape {weight.array.shape}; wanted ({classes},), "
+            f"{name}: weight has shape {weight.array.shape}; wanted ({classes},), "
             "one weight for each class"
         )
     return weight
 
 
-def kept_samples(ids: Any, classes: int, ignore_index: int) -> Any:
+def kept_samples(ids: Any, classes: int, ignore_index: int, name: str) -> Any:
     """Which samples count, or None if all do. Ids outside 0 ... C-1 are refused."""
     if not isinstance(ids, np.ndarray):  # a tracer's Symbol has no values to look at
         return ids != ignore_index
@@ -310,7 +323,7 @@ def kept_samples(ids: Any, classes: int, ignore_index: int) -> Any:
     wrong = ids[keep & ((ids < 0) | (ids >= classes))]
     if wrong.size:
         raise ValueError(
-            f"cross_entropy: class id {wrong.flat[0]} is outside 0 ... {classes - 1}, "
+            f"{name}: class id {wrong.flat[0]} is outside 0 ... {classes - 1}, "
             f"the ids of logits with {classes} classes (ignore_index is {ignore_index})"
         )
     return keep
@@ -355,6 +368,8 @@ def binary_cross_entropy_with_logits(
     _, step, _, e = branch(input)
     live = isinstance(target, Node) and target.requires_grad
     y: Any = target if live else value_of(target)
+    if isinstance(pos_weight, (list, tuple)):
+        pos_weight = constant(pos_weight, input)
     if pos_weight is None:
         slope, smooth = step - y, table.log1p(e)
     else:
@@ -388,8 +403,11 @@ def binary_cross_entropy(
             f"binary_cross_entropy: got values from {p.min():.4g} to {p.max():.4g}; wanted "
             "probabilities, 0 to 1. For logits write binary_cross_entropy_with_logits"
         )
-    for_one = table.log(where(fixed(y == 0, input), 1.0, input))
-    for_zero = table.log1p(-where(fixed(y == 1, input), 0.0, input))
+    no_one, no_zero = np.equal(y, 0), np.equal(y, 1)
+    if isinstance(target, Node) and target.requires_grad:  # the logarithms are its slope
+        no_one, no_zero = no_one & (p == 0), no_zero & (p == 1)
+    for_one = table.log(where(fixed(no_one, input), 1.0, input))
+    for_zero = table.log1p(-where(fixed(no_zero, input), 0.0, input))
     losses = -(for_one * target + for_zero * (1.0 - target))
     if weight is not None:
         losses = losses * weight
@@ -464,7 +482,7 @@ def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool
         safe = where(nothing, 1.0, target)
         losses = target * (table.log(safe) - where(nothing, 0.0, input))
     if reduction == "batchmean":
-        return table.sum(losses) / float(input.shape[0])
+        return table.sum(losses) / float(input.shape[0] if input.ndim else 1)
     return reduced(losses, reduction, "kl_div")
 
 
@@ -479,9 +497,22 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> linear(tensor([1.0, 2.0]), tensor([[1.0, 1.0]]), tensor([0.5]))
     tensor([3.5])
     """
-    matrix = input.ndim == 2
-    y = table.inner(input, weight) if matrix else table.matmul(input, table.mT(weight))
+    try:
+        matrix = input.ndim == 2
+        y = table.inner(input, weight) if matrix else table.matmul(input, table.mT(weight))
+    except (AttributeError, ValueError):
+        raise linear_complaint(input, weight) from None
     return y if bias is None else y + bias
+
+
+def linear_complaint(input: Any, weight: Any) -> Exception:
+    """What is wrong with the input of `linear`."""
+    if not hasattr(input, "shape"):
+        return TypeError(f"linear: the input is a {type(input).__name__}; wanted a Tensor")
+    return ValueError(
+        f"linear: input has shape {input.shape} and weight {weight.shape}; wanted an input of "
+        f"shape (..., {weight.shape[-1]})"
+    )
 
 
 def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
@@ -497,6 +528,8 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
     if v.dtype.kind not in "iu":
         raise TypeError(f"embedding: ids have dtype {v.dtype}; wanted integers: ids.long()")
     n = weight.shape[0]
+    if padding_idx is not None and not -n <= padding_idx < n:
+        raise IndexError(f"embedding: padding_idx={padding_idx} is no row of a table of {n} rows")
     if isinstance(v, np.ndarray) and v.size and not (v.min() >= 0 and v.max() < n):
         bad = v.min() if v.min() < 0 else v.max()
         raise IndexError(f"embedding: id {bad} is outside 0 ... {n - 1}, the rows of the table")
@@ -564,8 +597,16 @@ def layer_norm(
         raise ValueError(
             f"layer_norm: input has shape {input.shape}; wanted it to end with {shape}"
         )
+    check_shapes("layer_norm", shape, weight=weight, bias=bias)
     axes = tuple(range(-len(shape), 0))
     return scaled(normalized(input, axes, eps), weight, bias)
+
+
+def check_shapes(name: str, wanted: tuple[int, ...], **operands: Any) -> None:
+    """All operands that are there have the same shape: broadcasting would hide a mistake."""
+    for which, x in operands.items():
+        if x is not None and x.shape != wanted:
+            raise ValueError(f"{name}: {which} has shape {x.shape}; wanted {wanted}")
 
 
 def normalized(x: Any, axes: tuple[int, ...], eps: float) -> Any:
@@ -606,6 +647,13 @@ def batch_norm(
     """
     if input.ndim < 2:
         raise ValueError(f"batch_norm: input has shape {input.shape}; wanted (N, C, ...)")
+    check_shapes("batch_norm", (input.shape[1],), running_mean=running_mean,
+                 running_var=running_var, weight=weight, bias=bias)  # fmt: skip
+    stats = running_mean is not None and running_var is not None
+    if not (stats or training) or (running_mean is None) is not (running_var is None):
+        raise ValueError(
+            "batch_norm: wanted running_mean and running_var, or training=True and neither"
+        )
     axes = (0, *range(2, input.ndim))
     channel = (1, -1, *(1,) * (input.ndim - 2))
     weight = None if weight is None else table.reshape(weight, channel)
@@ -630,11 +678,11 @@ def batch_norm(
 # --- images ---------------------------------------------------------------------------------
 
 
-def pair(value: Any, name: str) -> tuple[int, int]:
+def pair(value: Any, name: str, least: int = 1) -> tuple[int, int]:
     """A number for both directions, or one for each."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or not all(isinstance(n, (int, np.integer)) for n in both):
-        raise ValueError(f"{name}={value!r}: wanted an integer or two")
+    both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(both) != 2 or not all(isinstance(n, (int, np.integer)) and n >= least for n in both):
+        raise ValueError(f"{name}={value!r}; wanted an integer of at least {least}, or two")
     return int(both[0]), int(both[1])
 
 
@@ -685,12 +733,13 @@ def conv2d(
     """
     if input.ndim == 3:
         return conv2d(input[None], weight, bias, stride, padding, dilation, groups)[0]
-    out, depth, *size = weight.shape
-    if input.ndim != 4 or input.shape[1] != depth * groups or out % groups:
+    out, depth, *size = weight.shape if weight.ndim == 4 else (0, 0)
+    if input.ndim != 4 or len(size) != 2 or input.shape[1] != depth * groups or out % groups:
         raise ValueError(
             f"conv2d: input {input.shape}, weight {weight.shape}, groups={groups}; wanted "
             "(N, C, H, W) and (O, C/groups, kh, kw)"
         )
+    check_shapes("conv2d", (out,), bias=bias)
     if groups > 1:
         each = functions.split(input, depth, 1)
         kernels = functions.split(weight, out // groups, 0)
@@ -699,8 +748,9 @@ def conv2d(
             conv2d(x, w, b, stride, padding, dilation) for x, w, b in zip(each, kernels, biases)
         ]
         return table.concatenate(*parts, axis=1)
-    x = padded(input, pair(padding, "padding"), 0.0)
-    w = windows(x, (size[0], size[1]), pair(stride, "stride"), pair(dilation, "dilation"), "conv2d")
+    x = padded(input, pair(padding, "conv2d: padding", 0), 0.0)
+    steps, spread_by = pair(stride, "conv2d: stride"), pair(dilation, "conv2d: dilation")
+    w = windows(x, (size[0], size[1]), steps, spread_by, "conv2d")
     n, _, height, width = w.shape[:4]
     rows = table.reshape(table.transpose(w, (0, 2, 3, 1, 4, 5)), (n * height * width, -1))
     y = table.matmul(rows, table.mT(table.reshape(weight, (out, -1))))
@@ -722,8 +772,8 @@ def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
     """
     if input.ndim == 3:
         return max_pool2d(input[None], kernel_size, stride, padding)[0]
-    size = pair(kernel_size, "kernel_size")
-    step = size if stride is None else pair(stride, "stride")
+    size = pair(kernel_size, "max_pool2d: kernel_size")
+    step = size if stride is None else pair(stride, "max_pool2d: stride")
     x = padded(input, pool_padding(padding, size, "max_pool2d"), -math.inf)
     w = windows(x, size, step, (1, 1), "max_pool2d")
     rows = table.reshape(w, (-1, size[0] * size[1]))
@@ -745,8 +795,8 @@ def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
     """
     if input.ndim == 3:
         return avg_pool2d(input[None], kernel_size, stride, padding)[0]
-    size = pair(kernel_size, "kernel_size")
-    step = size if stride is None else pair(stride, "stride")
+    size = pair(kernel_size, "avg_pool2d: kernel_size")
+    step = size if stride is None else pair(stride, "avg_pool2d: stride")
     x = padded(input, pool_padding(padding, size, "avg_pool2d"), 0.0)
     w = windows(x, size, step, (1, 1), "avg_pool2d")
     return table.sum(w, (4, 5)) / float(size[0] * size[1])
@@ -754,7 +804,7 @@ def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
 
 def pool_padding(padding: Any, size: tuple[int, int], name: str) -> tuple[int, int]:
     """Padding of at most half a window, so that no window sees only padding."""
-    both = pair(padding, "padding")
-    if not all(0 <= p <= k // 2 for p, k in zip(both, size)):
+    both = pair(padding, f"{name}: padding", 0)
+    if not all(p <= k // 2 for p, k in zip(both, size)):
         raise ValueError(f"{name}: padding={padding}; wanted at most half the window {size}")
     return both

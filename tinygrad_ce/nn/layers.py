@@ -112,10 +112,10 @@ class Conv2d(Module):
     ) -> None:
         self.in_channels = positive(in_channels, "in_channels", "Conv2d")
         self.out_channels = positive(out_channels, "out_channels", "Conv2d")
-        self.kernel_size = F.pair(kernel_size, "kernel_size")
-        self.stride = F.pair(stride, "stride")
-        self.padding = F.pair(padding, "padding")
-        self.dilation = F.pair(dilation, "dilation")
+        self.kernel_size = F.pair(kernel_size, "Conv2d: kernel_size")
+        self.stride = F.pair(stride, "Conv2d: stride")
+        self.padding = F.pair(padding, "Conv2d: padding", 0)
+        self.dilation = F.pair(dilation, "Conv2d: dilation")
         self.groups = positive(groups, "groups", "Conv2d")
         if in_channels % groups or out_channels % groups:
             raise ValueError(
@@ -154,6 +154,10 @@ class _Pool2d(Module):
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
+        name = type(self).__name__
+        size = F.pair(kernel_size, f"{name}: kernel_size")
+        F.pair(self.stride, f"{name}: stride")
+        F.pool_padding(padding, size, name)
 
     def extra_repr(self) -> str:
         """Sizes."""
@@ -200,7 +204,10 @@ class _BatchNorm(Module):
         affine: bool = True,
         track_running_stats: bool = True,
     ) -> None:
-        self.num_features = positive(num_features, "num_features", type(self).__name__)
+        name = type(self).__name__
+        self.num_features = positive(num_features, "num_features", name)
+        if not isinstance(momentum, (int, float)) or not 0.0 <= momentum <= 1.0:
+            raise ValueError(f"{name}: momentum={momentum}; wanted a number, 0 to 1")
         self.eps = eps
         self.momentum = momentum
         one, zero = np.ones(num_features, np.float32), np.zeros(num_features, np.float32)
@@ -273,8 +280,9 @@ class LayerNorm(Module):
         elementwise_affine: bool = True,
         bias: bool = True,
     ) -> None:
-        single = isinstance(normalized_shape, int)
-        self.normalized_shape = (normalized_shape,) if single else tuple(normalized_shape)
+        several = isinstance(normalized_shape, (tuple, list))
+        sizes = normalized_shape if several else (normalized_shape,)
+        self.normalized_shape = tuple(positive(n, "normalized_shape", "LayerNorm") for n in sizes)
         self.eps = eps
         shape = self.normalized_shape
         self.weight = Parameter(np.ones(shape, np.float32)) if elementwise_affine else None

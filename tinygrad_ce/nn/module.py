@@ -7,7 +7,7 @@ A `Parameter` there is a parameter, a `Module` a child, and a Tensor that was an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -84,11 +84,14 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Module):
             value.__dict__["_name"] = f"{type(value).__name__} {name}" if name.isdigit() else name
-        elif type(value) is Tensor and isinstance(self.__dict__.get(name), Parameter):
-            raise TypeError(
-                f"{name}: is a Parameter and would stop being trained; assign "
-                f"Parameter(value), or write with no_grad(): module.{name}.copy_(value)"
-            )
+        elif isinstance(self.__dict__.get(name), Parameter):
+            if not (value is None or isinstance(value, Parameter)):
+                raise TypeError(
+                    f"{name}: is a Parameter and would stop being trained; assign "
+                    f"Parameter(value), or write with no_grad(): module.{name}.copy_(value)"
+                )
+        elif name in self._buffer_names and not (value is None or isinstance(value, Tensor)):
+            raise TypeError(f"{name}: is a buffer; got a {type(value).__name__}, wanted a Tensor")
         object.__setattr__(self, name, value)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -97,6 +100,8 @@ class Module:
             raise TypeError(
                 f"register_buffer: {name} is a {type(tensor).__name__}; wanted a Tensor"
             )
+        if name in self._buffer_names or name in vars(self):
+            raise ValueError(f"register_buffer: this module has a {name} already")
         setattr(self, name, tensor)
         self._buffer_names = (*self._buffer_names, name)
         if not persistent:
@@ -104,31 +109,37 @@ class Module:
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Hold a Parameter under `name`, or None for one that is switched off."""
+        if not (parameter is None or isinstance(parameter, Parameter)):
+            kind = type(parameter).__name__
+            raise TypeError(f"register_parameter: {name} is a {kind}; wanted a Parameter")
         setattr(self, name, parameter)
 
     # --- the tree ---------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """(name, module) for the modules held directly."""
-        for name, value in list(vars(self).items()):
-            if isinstance(value, Module):
-                yield name, value
+        """(name, module) for the modules held directly, each module once."""
+        first = {id(module): name for name, module in reversed(own_modules(self))}
+        for name, module in own_modules(self):
+            if first[id(module)] == name:
+                yield name, module
 
     def children(self) -> Iterator[Module]:
         """The modules held directly."""
         return (module for _, module in self.named_children())
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+    def named_modules(
+        self, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
         """(dotted name, module) for this module and all below, each module once."""
         stack = [(prefix, self)]
         seen: set[int] = set()
         while stack:
             name, module = stack.pop()
-            if id(module) in seen:
+            if remove_duplicate and id(module) in seen:
                 continue
             seen.add(id(module))
             yield name, module
-            below = [(join(name, n), child) for n, child in module.named_children()]
+            below = [(join(name, n), child) for n, child in own_modules(module)]
             stack.extend(reversed(below))
 
     def modules(self) -> Iterator[Module]:
@@ -163,8 +174,9 @@ class Module:
 
     def apply(self: M, function: Callable[[Module], Any]) -> M:
         """Call `function` with every module, children first."""
-        for module in reversed(list(self.modules())):
-            function(module)
+        for child in self.children():
+            child.apply(function)
+        function(self)
         return self
 
     # --- modes ------------------------------------------------------------------------------
@@ -194,7 +206,12 @@ class Module:
         """Change the dtype of all floating parameters and buffers, in place."""
         if isinstance(dtype, str) and dtype == "cpu":
             return self
-        wanted = np.dtype(dtype)
+        try:
+            wanted = np.dtype(dtype)
+        except TypeError:
+            raise ValueError(
+                f'to: got {dtype!r}; wanted a dtype, or "cpu", where all tensors live'
+            ) from None
         if wanted.kind != "f":
             raise TypeError(f"to: dtype {wanted}; parameters are floats: float32 or float64")
         for tensor in (*self.parameters(), *self.buffers()):
@@ -213,8 +230,8 @@ class Module:
 
     # --- saving -----------------------------------------------------------------------------
 
-    def _saved(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        for path, module in self.named_modules(prefix):
+    def _saved(self) -> Iterator[tuple[str, Tensor]]:
+        for path, module in self.named_modules(remove_duplicate=False):
             for name, tensor in own_parameters(module):
                 yield join(path, name), tensor
             for name, tensor in own_buffers(module):
@@ -222,8 +239,12 @@ class Module:
                     yield join(path, name), tensor
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
-        """Names and values of all parameters and buffers, on the same memory."""
-        return {name: tensor.detach() for name, tensor in self._saved(prefix)}
+        """Names and values of all parameters and buffers, on the same memory.
+
+        Names begin with `prefix`, which brings its own dot. What is shared comes under all its
+        names.
+        """
+        return {prefix + name: tensor.detach() for name, tensor in self._saved()}
 
     def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True) -> LoadResult:
         """Copy values in by name: all of them, or none and an error.
@@ -231,6 +252,8 @@ class Module:
         Shapes must agree. Names must too, unless `strict` is False. Raises ValueError with every
         difference found.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict: got a {type(state_dict).__name__}; wanted a dict")
         own = dict(self._saved())
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
@@ -265,7 +288,7 @@ class Module:
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__}({self.extra_repr()}"]
-        for name, child in self.named_children():
+        for name, child in own_modules(self):
             below = repr(child).split("\n")
             lines.append(f"  ({name}): " + "\n  ".join(below))
         tail = ")" if len(lines) == 1 else "\n)"
@@ -280,6 +303,16 @@ class Module:
 def join(path: str, name: str) -> str:
     """A dotted name."""
     return f"{path}.{name}" if path else name
+
+
+def own_modules(module: Module) -> list[tuple[str, Module]]:
+    """The modules that a module holds itself, under all their names."""
+    return [(n, m) for n, m in vars(module).items() if isinstance(m, Module)]
+
+
+def held(module: Module) -> list[Module]:
+    """The modules of a container, in their order, one that is held twice twice."""
+    return [m for m in vars(module).values() if isinstance(m, Module)]
 
 
 def own_parameters(module: Module) -> list[tuple[str, Tensor]]:
@@ -303,18 +336,21 @@ class Numbered(Module):
 
     def extend(self: N, modules: Iterable[Module]) -> N:
         """Add several modules at the end."""
+        if not isinstance(modules, Iterable):
+            name = type(self).__name__
+            raise TypeError(f"{name}: got a {type(modules).__name__}; wanted a list: [module]")
         for module in modules:
             self.append(module)
         return self
 
     def __len__(self) -> int:
-        return len(list(self.children()))
+        return len(held(self))
 
     def __iter__(self) -> Iterator[Module]:
-        return self.children()
+        return iter(held(self))
 
     def __getitem__(self, index: int | slice) -> Any:
-        modules = list(self.children())
+        modules = held(self)
         return type(self)().extend(modules[index]) if isinstance(index, slice) else modules[index]
 
 
@@ -335,7 +371,7 @@ class Sequential(Numbered):
 
     def forward(self, x: Any) -> Any:
         """Each module's output is the next one's input."""
-        for module in self.children():
+        for module in held(self):
             x = module(x)
         return x
 

@@ -1,0 +1,559 @@
+"""Modules: names, trees and first values as PyTorch's, training, copies, and what is refused."""
+
+import copy
+import pickle
+
+import nn_cases as cases
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tinygrad_ce import nn
+from tinygrad_ce.nn import functional as F
+from tinygrad_ce.nn import init
+
+FROZEN, TEXTS = cases.read()
+
+
+def mixed():
+    return cases.mixed(nn, tg.tensor)
+
+
+def shapes(named):
+    return [[name, list(tensor.shape)] for name, tensor in named]
+
+
+# --- names and the tree -------------------------------------------------------------------------
+
+
+def test_names_and_shapes_are_pytorchs():
+    model = mixed()
+    assert shapes(model.named_parameters()) == TEXTS["parameters"]
+    assert shapes(model.named_buffers()) == TEXTS["buffers"]
+    assert shapes(model.state_dict().items()) == TEXTS["state"]
+    assert [name for name, _ in model.named_modules()] == TEXTS["modules"]
+    assert [name for name, _ in model.named_children()] == TEXTS["children"]
+
+
+def test_iterators_without_names_give_the_same_things():
+    model = mixed()
+    for names, plain in (
+        (model.named_parameters(), model.parameters()),
+        (model.named_buffers(), model.buffers()),
+        (model.named_modules(), model.modules()),
+        (model.named_children(), model.children()),
+    ):
+        pairs, things = [*names], [*plain]
+        assert len(pairs) == len(things) > 0
+        assert all(thing is other for (_, thing), other in zip(pairs, things))
+    assert [n for n, _ in nn.Linear(1, 1).named_parameters("a.b")] == ["a.b.weight", "a.b.bias"]
+
+
+def test_a_shared_parameter_counts_once_and_is_saved_under_all_its_names():
+    model = mixed()
+    names = [name for name, _ in model.named_parameters()]
+    assert "head.weight" in names
+    assert "tied.weight" not in names and "other.weight" not in names
+    saved = model.state_dict()
+    assert {"head.weight", "tied.weight", "other.weight"} <= saved.keys()
+    assert sum(p.numel() for p in model.parameters()) == 7 * 4 + 4 * 9 + 8 + 15 + 16 + 8 + 1 + 2
+    model.load_state_dict(saved)
+    assert model.other.weight is model.head.weight is model.tied.weight
+
+
+def test_apply_goes_through_children_in_order_before_their_parent():
+    model, order = mixed(), []
+    assert model.apply(lambda module: order.append(type(module).__name__)) is model
+    assert order == TEXTS["applied"]
+
+
+def test_draws_in_apply_are_pytorchs():
+    def redraw(module):
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            init.uniform_(module.weight)
+
+    tg.manual_seed(6)
+    for ours, exact in zip(mixed().apply(redraw).parameters(), FROZEN["applied"], strict=True):
+        cases.agree(ours.detach().numpy(), exact, 8, np.float32)
+
+
+def test_train_and_eval_reach_every_module():
+    model = mixed()
+    assert all(module.training for module in model.modules())
+    assert model.eval() is model and not any(module.training for module in model.modules())
+    assert model.train() is model and all(module.training for module in model.modules())
+    model.blocks[0].eval()
+    assert model.training and not model.blocks[0][1].training
+
+
+def test_zero_grad_and_requires_grad_():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    model(tg.ones(4, 2)).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    model.zero_grad()
+    assert all(p.grad is None for p in model.parameters())
+    assert model[0].requires_grad_(False) is model[0]
+    model(tg.ones(4, 2)).sum().backward()
+    assert [p.grad is None for p in model.parameters()] == [True, True, False, False]
+
+
+def test_a_parameter_may_be_replaced_switched_off_and_deleted():
+    layer = nn.Linear(2, 3)
+    layer.weight = nn.Parameter(np.ones((3, 2), np.float32))
+    layer.bias = None
+    assert [n for n, _ in layer.named_parameters()] == ["weight"]
+    assert layer(tg.ones(1, 2)).tolist() == [[2.0, 2.0, 2.0]]
+    del layer.weight
+    assert [*layer.parameters()] == []
+    layer.register_parameter("scale", nn.Parameter([1.0]))
+    layer.register_parameter("nothing", None)
+    assert [n for n, _ in layer.named_parameters()] == ["scale"] and layer.nothing is None
+
+
+def test_a_buffer_may_be_replaced():
+    layer = nn.BatchNorm1d(2)
+    layer.running_mean = tg.tensor([1.0, 2.0])
+    assert layer.state_dict()["running_mean"].tolist() == [1.0, 2.0]
+    assert [n for n, _ in layer.named_buffers()] == [
+        "running_mean",
+        "running_var",
+        "num_batches_tracked",
+    ]
+
+
+def test_sequential_and_module_list_are_sequences():
+    a, b, c = nn.ReLU(), nn.Tanh(), nn.Sigmoid()
+    for both in (nn.Sequential(a, b), nn.ModuleList([a, b])):
+        both.append(c)
+        assert len(both) == 3 and both[0] is a and both[-1] is c and [*both] == [a, b, c]
+        assert type(both[1:]) is type(both) and [*both[1:]] == [b, c]
+        assert [n for n, _ in both.named_children()] == ["0", "1", "2"]
+    assert [*nn.ModuleList([a]).extend(nn.ModuleList([b, c]))] == [a, b, c]
+    named = nn.Sequential({"first": a, "second": b})
+    assert [n for n, _ in named.named_children()] == ["first", "second"]
+    assert named(tg.tensor([-1.0, 0.5])).tolist() == [0.0, pytest.approx(np.tanh(0.5))]
+
+
+def test_a_module_held_twice_is_one_child_and_two_steps():
+    twice = nn.Linear(2, 2, bias=False)
+    model = nn.Sequential(twice, nn.ReLU(), twice)
+    assert [n for n, _ in model.named_children()] == ["0", "1"] and len(model) == 3
+    assert [n for n, _ in model.named_modules()] == ["", "0", "1"]
+    assert [*model.state_dict()] == ["0.weight", "2.weight"]
+    x = tg.tensor([[1.0, 2.0]])
+    assert model(x).tolist() == twice(F.relu(twice(x))).tolist()
+
+
+def test_repr_has_shapes_and_numbers_of_parameters():
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.ModuleList([nn.Linear(3, 1, bias=False)]))
+    assert repr(model) == (
+        "Sequential(  # 12 parameters\n"
+        "  (0): Linear(2 → 3)  # weight (3, 2), bias (3,), 9 parameters\n"
+        "  (1): ReLU()\n"
+        "  (2): ModuleList(  # 3 parameters\n"
+        "    (0): Linear(3 → 1)  # weight (1, 3), 3 parameters\n"
+        "  )\n"
+        ")"
+    )
+
+
+def test_a_call_opens_a_scope_with_the_name_of_the_attribute():
+    model = nn.Sequential(nn.Linear(2, 3))
+    model.head = nn.Linear(3, 1)
+    for module, name in ((model, "Sequential"), (model[0], "Linear 0"), (model.head, "head")):
+        y = module(tg.ones(1, 2 if module is not model.head else 3))
+        assert name in y.scope.path()
+
+
+# --- first values -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", cases.DRAWS)
+def test_first_parameters_are_pytorchs(name):
+    tg.manual_seed(2)
+    model = cases.DRAWS[name](nn)
+    for ours, exact in zip(model.parameters(), FROZEN[f"draw-{name}"], strict=True):
+        cases.agree(ours.detach().numpy(), exact, 2, np.float32)
+
+
+@pytest.mark.parametrize("name", cases.FILLS)
+def test_init_draws_pytorchs_numbers(name):
+    for shape, exact in zip(cases.FILLED, FROZEN[f"fill-{name}"], strict=True):
+        tg.manual_seed(4)
+        p = nn.Parameter(np.zeros(shape, np.float32))
+        assert cases.FILLS[name](init, p) is p
+        assert p.is_leaf and p.requires_grad
+        cases.agree(p.detach().numpy(), exact, 8, np.float32)
+
+
+def test_init_takes_a_generator():
+    p, q = tg.zeros(3, 4), tg.zeros(3, 4)
+    for fill in (init.uniform_, init.normal_, init.xavier_uniform_, init.xavier_normal_,
+                 init.kaiming_uniform_, init.kaiming_normal_, init.orthogonal_,
+                 init.trunc_normal_):  # fmt: skip
+        fill(p, generator=tg.Generator().manual_seed(8))
+        tg.manual_seed(8)
+        fill(q)
+        assert p.tolist() == q.tolist() and len({*p.numpy().ravel().tolist()}) > 5, fill
+
+
+def test_gains_are_pytorchs():
+    ours = [init.calculate_gain(name) for name in cases.GAINS]
+    np.testing.assert_allclose(ours, FROZEN["gains"][0], rtol=1e-15)
+    assert init.calculate_gain("leaky_relu", 1.0) == 1.0
+
+
+def test_eye():
+    assert init.eye_(tg.ones(2, 3)).tolist() == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+
+
+def test_the_padding_row_of_an_embedding_is_zero_and_stays():
+    layer = nn.Embedding(4, 3, padding_idx=-1)
+    assert layer.padding_idx == 3 and layer.weight[3].tolist() == [0.0, 0.0, 0.0]
+    optimizer = tg.optim.SGD(layer.parameters(), lr=1.0)
+    before = layer.weight.detach().numpy().copy()
+    layer(tg.tensor([3, 1, 3])).sum().backward()
+    optimizer.step()
+    assert layer.weight[3].tolist() == [0.0, 0.0, 0.0]
+    assert layer.weight[1].tolist() == (before[1] - 1).tolist()
+
+
+def test_drawing_again():
+    for layer in (nn.Linear(3, 4), nn.Conv2d(1, 2, 3)):
+        tg.manual_seed(5)
+        layer.reset_parameters()
+        first = [p.tolist() for p in layer.parameters()]
+        tg.manual_seed(5)
+        layer.reset_parameters()
+        assert [p.tolist() for p in layer.parameters()] == first
+        layer.reset_parameters()
+        assert [p.tolist() for p in layer.parameters()] != first
+
+
+# --- every module against its function ----------------------------------------------------------
+
+X = tg.tensor(cases.numbers(2, 4, 6, 6).astype(np.float32))
+ROW = tg.tensor(cases.numbers(3, 4).astype(np.float32))
+P, Q = (tg.tensor(cases.shares(3, 4, seed=s).astype(np.float32)) for s in (1, 2))
+IDS = tg.tensor([3, 0, 2])
+W = tg.tensor([1.0, 2.0, 0.5, 3.0])
+
+MODULES = [
+    (nn.Linear(4, 2), (ROW,), lambda m, x: F.linear(x, m.weight, m.bias)),
+    (nn.Linear(4, 2, bias=False), (ROW,), lambda m, x: F.linear(x, m.weight)),
+    (nn.Embedding(4, 2), (IDS,), lambda m, i: F.embedding(i, m.weight)),
+    (
+        nn.Conv2d(4, 2, (3, 2), stride=2, padding=(1, 0), dilation=(1, 2), groups=2),
+        (X,),
+        lambda m, x: F.conv2d(x, m.weight, m.bias, 2, (1, 0), (1, 2), 2),
+    ),
+    (nn.MaxPool2d(3, 2, 1), (X,), lambda m, x: F.max_pool2d(x, 3, 2, 1)),
+    (nn.MaxPool2d((2, 3)), (X,), lambda m, x: F.max_pool2d(x, (2, 3))),
+    (nn.AvgPool2d(3, 2, 1), (X,), lambda m, x: F.avg_pool2d(x, 3, 2, 1)),
+    (nn.AvgPool2d(2), (X,), lambda m, x: F.avg_pool2d(x, 2)),
+    (
+        nn.LayerNorm((6, 6), eps=0.1),
+        (X,),
+        lambda m, x: F.layer_norm(x, (6, 6), m.weight, m.bias, 0.1),
+    ),
+    (nn.LayerNorm(4, bias=False), (ROW,), lambda m, x: F.layer_norm(x, 4, m.weight)),
+    (nn.LayerNorm(4, elementwise_affine=False), (ROW,), lambda m, x: F.layer_norm(x, 4)),
+    (
+        nn.BatchNorm2d(4, eps=0.1),
+        (X,),
+        lambda m, x: F.batch_norm(x, None, None, m.weight, m.bias, True, eps=0.1),
+    ),
+    (nn.BatchNorm1d(4, affine=False), (ROW,), lambda m, x: F.batch_norm(x, training=True)),
+    (
+        nn.BatchNorm1d(4, track_running_stats=False).eval(),
+        (ROW,),
+        lambda m, x: F.batch_norm(x, None, None, m.weight, m.bias, True),
+    ),
+    (nn.Dropout(0.4).eval(), (ROW,), lambda m, x: x),
+    (nn.Flatten(), (X,), lambda m, x: x.reshape(2, -1)),
+    (nn.Flatten(0, 1), (X,), lambda m, x: x.reshape(8, 6, 6)),
+    (nn.Identity(), (X,), lambda m, x: x),
+    (nn.ReLU(), (X,), lambda m, x: F.relu(x)),
+    (nn.LeakyReLU(), (X,), lambda m, x: F.leaky_relu(x)),
+    (nn.LeakyReLU(0.3), (X,), lambda m, x: F.leaky_relu(x, 0.3)),
+    (nn.Sigmoid(), (X,), lambda m, x: F.sigmoid(x)),
+    (nn.LogSigmoid(), (X,), lambda m, x: F.logsigmoid(x)),
+    (nn.Softplus(), (X,), lambda m, x: F.softplus(x)),
+    (nn.Tanh(), (X,), lambda m, x: F.tanh(x)),
+    (nn.GELU(), (X,), lambda m, x: F.gelu(x)),
+    (nn.GELU("tanh"), (X,), lambda m, x: F.gelu(x, "tanh")),
+    (nn.SiLU(), (X,), lambda m, x: F.silu(x)),
+    (nn.Softmax(1), (X,), lambda m, x: F.softmax(x, 1)),
+    (nn.LogSoftmax(dim=2), (X,), lambda m, x: F.log_softmax(x, 2)),
+    (nn.CrossEntropyLoss(), (ROW, IDS), lambda m, z, y: F.cross_entropy(z, y)),
+    (
+        nn.CrossEntropyLoss(W, 0, "sum", 0.1),
+        (ROW, IDS),
+        lambda m, z, y: F.cross_entropy(z, y, W, 0, "sum", 0.1),
+    ),
+    (
+        nn.CrossEntropyLoss(reduction="none"),
+        (ROW, P),
+        lambda m, z, y: F.cross_entropy(z, y, reduction="none"),
+    ),
+    (nn.NLLLoss(), (ROW, IDS), lambda m, z, y: F.nll_loss(z, y)),
+    (nn.NLLLoss(W, 3, "none"), (ROW, IDS), lambda m, z, y: F.nll_loss(z, y, W, 3, "none")),
+    (nn.BCELoss(W, "sum"), (P, Q), lambda m, p, q: F.binary_cross_entropy(p, q, W, "sum")),
+    (
+        nn.BCEWithLogitsLoss(W, "none", pos_weight=W + 1.0),
+        (ROW, Q),
+        lambda m, z, q: F.binary_cross_entropy_with_logits(z, q, W, "none", W + 1.0),
+    ),
+    (nn.MSELoss("sum"), (P, Q), lambda m, p, q: F.mse_loss(p, q, "sum")),
+    (nn.L1Loss("none"), (P, Q), lambda m, p, q: F.l1_loss(p, q, "none")),
+    (nn.HuberLoss("sum", 0.25), (P, Q), lambda m, p, q: F.huber_loss(p, q, "sum", 0.25)),
+    (
+        nn.KLDivLoss("batchmean", log_target=True),
+        (ROW, ROW - 1.0),
+        lambda m, p, q: F.kl_div(p, q, "batchmean", True),
+    ),
+    (nn.KLDivLoss(), (ROW, Q), lambda m, p, q: F.kl_div(p, q)),
+]
+
+
+@pytest.mark.parametrize(("module", "inputs", "function"), MODULES, ids=lambda m: type(m).__name__)
+def test_a_module_is_its_function(module, inputs, function):
+    ours, wanted = module(*inputs), function(module, *inputs)
+    assert ours.tolist() == wanted.tolist() and ours.shape == wanted.shape
+    assert np.isfinite(ours.tolist()).all()
+
+
+def test_every_module_is_compared_with_its_function():
+    classes = {c for c in vars(nn).values() if isinstance(c, type) and issubclass(c, nn.Module)}
+    containers = {nn.Module, nn.Sequential, nn.ModuleList}
+    assert classes - containers == {type(module) for module, _, _ in MODULES}
+
+
+def test_dropout_modules():
+    x = tg.ones(50)
+    layer = nn.Dropout(0.4)
+    tg.manual_seed(1)
+    y = layer(x)
+    tg.manual_seed(1)
+    assert y.tolist() == F.dropout(x, 0.4).tolist() and 0.0 in y.tolist()
+    assert layer.eval()(x).tolist() == x.tolist()
+    one, two = (nn.Dropout(0.4, generator=tg.Generator().manual_seed(2)) for _ in range(2))
+    assert one(x).tolist() == two(x).tolist() != one(x).tolist()
+
+
+def test_losses_keep_their_weights_as_buffers():
+    loss = nn.BCEWithLogitsLoss(W, pos_weight=W + 1.0)
+    assert [n for n, _ in loss.named_buffers()] == ["weight", "pos_weight"]
+    assert [*loss.parameters()] == []
+    assert loss.double().weight.dtype == np.float64
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("double", [True, False])
+@pytest.mark.parametrize("name", cases.MODELS)
+def test_five_steps_of_training_are_pytorchs(name, double):
+    found = cases.trained(tg, name, double)
+    assert [*found] == TEXTS[name]
+    for part, exact in zip(found, FROZEN[f"trained-{name}-{double}"], strict=True):
+        close = 1e-12 if double else 2e-6
+        np.testing.assert_allclose(found[part], exact, rtol=close, atol=close, err_msg=part)
+    assert len({round(loss, 3) for loss in found["losses"]}) == 5
+
+
+# --- saving, copies, dtypes ---------------------------------------------------------------------
+
+
+def test_a_state_dict_shares_memory_and_has_no_past():
+    layer = nn.Linear(2, 2)
+    saved = layer.state_dict()
+    assert all(type(t) is tg.Tensor and not t.requires_grad for t in saved.values())
+    with tg.no_grad():
+        layer.weight.fill_(7.0)
+    assert saved["weight"].tolist() == [[7.0, 7.0], [7.0, 7.0]]
+    assert [*layer.state_dict("a.")] == ["a.weight", "a.bias"]
+
+
+def test_a_state_goes_into_another_model():
+    tg.manual_seed(0)
+    one = mixed()
+    two = mixed()
+    before = two.scale
+    assert two.load_state_dict(one.state_dict()) == ([], [])
+    assert two.scale is before and two.scale.requires_grad
+    for (name, a), b in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
+        assert a.tolist() == b.tolist(), name
+    with tg.no_grad():
+        one.scale.fill_(9.0)
+    assert two.scale.item() == 1.0  # copied
+
+
+def test_loading_takes_arrays_and_keeps_the_dtype():
+    layer = nn.Linear(2, 1)
+    layer.load_state_dict({"weight": np.array([[1.0, 2.0]]), "bias": [3.0]})
+    assert layer.weight.tolist() == [[1.0, 2.0]] and layer.weight.dtype == np.float32
+
+
+def test_loading_is_all_or_nothing():
+    layer = nn.Linear(2, 3)
+    before = [p.tolist() for p in layer.parameters()]
+    weight, bias = np.ones((3, 2)), np.ones(3)
+    for state, message in (
+        ({"weight": weight}, "nothing was loaded: bias is missing"),
+        ({"weight": weight, "bias": bias, "x": bias}, "x is not in the model"),
+        ({"weight": weight, "bias": weight}, r"bias has shape \(3, 2\), the model \(3,\)"),
+        ({"weight": weight, "bias": np.ones(3, int)}, "bias has dtype int64, the model float32"),
+        ({"weight": weight.T, "x": bias}, r"bias is missing; x is not .*weight has shape \(2, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            layer.load_state_dict(state)
+        assert [p.tolist() for p in layer.parameters()] == before
+    with pytest.raises(ValueError, match="bias has shape"):
+        layer.load_state_dict({"weight": weight, "bias": weight}, strict=False)
+    assert [p.tolist() for p in layer.parameters()] == before
+    result = layer.load_state_dict({"weight": weight, "x": bias}, strict=False)
+    assert (result.missing_keys, result.unexpected_keys) == (["bias"], ["x"])
+    assert layer.weight.tolist() == weight.tolist() and layer.bias.tolist() == before[1]
+
+
+def test_loading_after_a_forward_is_seen_by_backward():
+    layer = nn.Linear(2, 1)
+    x = tg.tensor([[1.0, 2.0]], requires_grad=True)
+    loss = layer(x).sum()
+    layer.load_state_dict({"weight": np.ones((1, 2)), "bias": np.ones(1)})
+    with pytest.raises(RuntimeError, match="load_state_dict"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_are_whole_and_apart(twin):
+    tg.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+    model.tied = model[0]
+    model.eval()
+    other = twin(model)
+    x = tg.tensor(cases.numbers(5, 3).astype(np.float32))
+    assert other.tied is other[0] is not model[0]
+    assert [n for n, _ in other.named_parameters()] == [n for n, _ in model.named_parameters()]
+    assert all(type(p) is nn.Parameter and p.requires_grad for p in other.parameters())
+    assert other[:4](x).tolist() == model[:4](x).tolist() and not other.training
+    with tg.no_grad():
+        other[0].weight.fill_(0.0)
+        other[1].running_mean.fill_(5.0)
+    assert 0.0 not in model[0].weight.detach().numpy() and 5.0 not in model[1].running_mean.numpy()
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_shared_parameter_is_shared_in_a_copy(twin):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    other = twin(model)
+    assert other[1].weight is other[0].weight is not model[0].weight
+
+
+def test_dtypes_of_a_model():
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    weight = model[0].weight
+    assert model.double() is model and model[0].weight is weight
+    kinds = {n: t.dtype for n, t in model.state_dict().items()}
+    assert kinds.pop("1.num_batches_tracked") == np.int64 and {*kinds.values()} == {
+        np.dtype(np.float64)
+    }
+    y = model(tg.tensor(cases.numbers(4, 2)))
+    y.sum().backward()
+    assert y.dtype == weight.grad.dtype == np.float64
+    assert model.float()[0].weight.dtype == model.to("cpu")[0].weight.dtype == np.float32
+    assert model.to(np.float64)[1].running_var.dtype == np.float64
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+class Empty(nn.Module):
+    pass
+
+
+def give(name, value):
+    layer = nn.BatchNorm1d(2)
+    setattr(layer, name, value)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: nn.Linear(0, 2), ValueError, "Linear: in_features=0; wanted an integer of at lea"),
+        (lambda: nn.Linear(2, 2.0), ValueError, r"Linear: out_features=2\.0; wanted"),
+        (lambda: nn.Linear(3, 2)(ROW), ValueError, r"\(3, 4\) and weight \(2, 3\); .*, 3\)"),
+        (lambda: nn.Linear(3, 2)([1.0, 2.0, 3.0]), TypeError, "input is a list; wanted a Tensor"),
+        (lambda: nn.Embedding(4, 0), ValueError, "embedding_dim=0"),
+        (lambda: nn.Embedding(4, 2, padding_idx=4), ValueError, "padding_idx=4 of 4 rows"),
+        (lambda: nn.Embedding(4, 2)(tg.tensor([4])), IndexError, r"id 4 is outside 0 \.\.\. 3"),
+        (lambda: nn.Embedding(4, 2)(ROW), TypeError, r"ids have dtype float32; .*ids\.long\(\)"),
+        (lambda: nn.Conv2d(3, 4, 2, groups=2), ValueError, "3 and 4 channels do not .* 2 groups"),
+        (lambda: nn.Conv2d(3, 4, 2, groups=0), ValueError, "groups=0; wanted"),
+        (lambda: nn.Conv2d(3, 4, 0), ValueError, "Conv2d: kernel_size=0; wanted"),
+        (lambda: nn.Conv2d(3, 4, (1, 2, 3)), ValueError, r"kernel_size=\(1, 2, 3\); wanted"),
+        (lambda: nn.Conv2d(3, 4, 2, stride=0), ValueError, "Conv2d: stride=0; wanted"),
+        (lambda: nn.Conv2d(3, 4, 2, padding=-1), ValueError, "Conv2d: padding=-1; wanted"),
+        (lambda: nn.Conv2d(3, 4, 2)(X), ValueError, r"input \(2, 4, 6, 6\), weight \(4, 3, 2, 2\)"),
+        (lambda: nn.Conv2d(4, 4, 7)(X), ValueError, "7×7 does not fit into an image of 6×6"),
+        (lambda: nn.MaxPool2d(0), ValueError, "MaxPool2d: kernel_size=0; wanted"),
+        (lambda: nn.AvgPool2d(2, stride=0), ValueError, "AvgPool2d: stride=0; wanted"),
+        (lambda: nn.MaxPool2d(2, padding=2), ValueError, "padding=2; wanted at most half"),
+        (lambda: nn.MaxPool2d(7)(X), ValueError, "7×7 does not fit into an image of 6×6"),
+        (lambda: nn.BatchNorm1d(3)(ROW), ValueError, r"shape \(3, 4\); wanted \(N, 3\) or \(N, 3"),
+        (lambda: nn.BatchNorm1d(4)(X), ValueError, r"BatchNorm1d: input has shape \(2, 4, 6, 6\)"),
+        (lambda: nn.BatchNorm2d(4)(ROW), ValueError, r"BatchNorm2d: .* wanted \(N, 4, ·, ·\)"),
+        (lambda: nn.BatchNorm1d(4)(ROW[:1]), ValueError, r"one value per channel.*model\.eval\(\)"),
+        (lambda: nn.BatchNorm1d(4, momentum=None), ValueError, "momentum=None; wanted a number"),
+        (lambda: nn.BatchNorm2d(4, momentum=1.5), ValueError, r"BatchNorm2d: momentum=1\.5"),
+        (lambda: nn.LayerNorm(0), ValueError, "normalized_shape=0; wanted"),
+        (lambda: nn.LayerNorm(2.5), ValueError, r"normalized_shape=2\.5; wanted"),
+        (lambda: nn.LayerNorm(3)(ROW), ValueError, r"wanted it to end with \(3,\)"),
+        (lambda: nn.Dropout(1.5), ValueError, r"Dropout: p=1\.5; wanted a probability"),
+        (lambda: nn.Dropout(float("nan")), ValueError, "Dropout: p=nan"),
+        (lambda: nn.MSELoss("avg"), ValueError, "MSELoss: reduction='avg'; wanted"),
+        (lambda: nn.KLDivLoss("avg"), ValueError, "KLDivLoss: reduction='avg'"),
+        (lambda: nn.CrossEntropyLoss()(ROW, IDS.unsqueeze(1)), ValueError, r"squeeze\(1\)"),
+        (lambda: nn.MSELoss()(ROW[:, :1], ROW[:, 0]), ValueError, "compare every pair"),
+        # modules
+        (lambda: nn.Sequential([nn.ReLU()]), TypeError, "item 0 is a list; wanted a Module"),
+        (lambda: nn.Sequential(nn.ReLU(), F.relu), TypeError, r"item 1 is a function.*nn\.ReLU"),
+        (lambda: nn.Sequential(nn.ReLU), TypeError, "item 0 is a type; wanted a Module"),
+        (lambda: nn.Sequential().append(None), TypeError, "item 0 is a NoneType"),
+        (lambda: nn.ModuleList(nn.ReLU()), TypeError, r"got a ReLU; wanted a list: \[module\]"),
+        (lambda: nn.ModuleList([1]), TypeError, "ModuleList: item 0 is a int; wanted a Module"),
+        (lambda: nn.ModuleList([nn.ReLU()])(1), TypeError, "ModuleList has no forward"),
+        (lambda: Empty()(1), TypeError, r"Empty has no forward\(self, \.\.\.\) method; write one"),
+        (lambda: give("weight", tg.ones(2)), TypeError, r"stop being trained.*Parameter\(value\)"),
+        (lambda: give("weight", np.ones(2)), TypeError, r"weight\.copy_\(value\)"),
+        (lambda: give("weight", 1.0), TypeError, "weight: is a Parameter"),
+        (lambda: give("running_mean", 1.0), TypeError, "is a buffer; got a float, wanted a Tensor"),
+        (lambda: Empty().register_buffer("a", [1.0]), TypeError, "a is a list; wanted a Tensor"),
+        (lambda: nn.BatchNorm1d(2).register_buffer("running_mean", W), ValueError, "mean already"),
+        (lambda: Empty().register_parameter("a", W), TypeError, "a is a Tensor; wanted a Param"),
+        (lambda: nn.Parameter([1, 2]), TypeError, r"dtype int64 has no derivative.*t\.float\(\)"),
+        (lambda: Empty().load_state_dict([W]), TypeError, "got a list; wanted a dict"),
+        (lambda: Empty().to(np.int64), TypeError, "dtype int64; parameters are floats"),
+        (lambda: Empty().to("cuda"), ValueError, "got 'cuda'; wanted a dtype, or .cpu."),
+        # first values
+        (lambda: init.xavier_uniform_(tg.ones(3)), ValueError, r"\(3,\) has no fans; wanted \(out"),
+        (lambda: init.kaiming_normal_(ROW, mode="in"), ValueError, "mode='in'; wanted .fan_in."),
+        (lambda: init.calculate_gain("swish"), ValueError, "'swish' is not known; .*leaky_relu"),
+        (lambda: init.eye_(tg.ones(3)), ValueError, r"eye_: shape \(3,\); wanted a matrix"),
+        (lambda: init.orthogonal_(tg.ones(3)), ValueError, "wanted at least two dimensions"),
+        (lambda: init.trunc_normal_(tg.ones(3), a=5, b=6), ValueError, "holds 0% of .* more than"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_a_refused_parameter_leaves_the_module_as_it_was():
+    layer = nn.Linear(2, 2)
+    weight = layer.weight
+    with pytest.raises(TypeError, match="stop being trained"):
+        layer.weight = tg.ones(2, 2)
+    assert layer.weight is weight
