@@ -546,7 +546,7 @@ def test_std_of_equal_numbers_has_slope_zero(dtype, correction):
 def test_norm_of_zeros_has_slope_zero(dtype):
     y, g = value_and_gradient(lambda x: x.norm(), np.zeros(3, dtype))
     assert (y, g.tolist()) == (0, [0] * 3)
-    y, g = value_and_gradient(lambda x: x.norm(1), np.array([[0, 0], [3, 4]], dtype))
+    y, g = value_and_gradient(lambda x: x.norm(dim=1), np.array([[0, 0], [3, 4]], dtype))
     assert y.tolist() == [0, 5]
     np.testing.assert_allclose(g, [[0, 0], [0.6, 0.8]], rtol=2 * np.finfo(dtype).eps)
 

@@ -107,7 +107,7 @@ def test_numpy_functions_take_tensors_and_keep_the_graph():
         (lambda t: np.median(t), "median"),
         (lambda t: np.add.at(t, [0], 1.0), "add.at"),
         (lambda t: np.add.outer(t, t), "add.outer"),
-        (lambda t: np.linalg.inv(t), "inv"),
+        (lambda t: np.linalg.inv(t), "linalg.inv"),
         (lambda t: np.exp(t, where=np.array([True, False])), "exp with where"),
     ],
 )
@@ -599,6 +599,51 @@ def test_repr():
     assert repr(leaf(1.0) * 2) == "tensor([2.], op=mul)"
     assert repr(tg.tensor(np.float64(3))) == "tensor(3., dtype=float64)"
     assert f"{tg.tensor(3.14159):.2f}" == "3.14"
+
+
+def test_what_tutorials_write():
+    x = tg.tensor([[3.0, -4.0], [0.0, 2.0]], requires_grad=True)
+    assert x.norm(2, dim=1).tolist() == x.norm(p=2, dim=1).tolist() == [5.0, 2.0]
+    assert x.norm(1).item() == 9.0 and x.norm(np.inf, 1).tolist() == [4.0, 2.0]
+    with pytest.raises(ValueError, match="norm: p=3"):
+        x.norm(3)
+    assert x.std(dim=0, unbiased=False).tolist() == [1.5, 3.0]
+    assert x.clamp(min=0).tolist() == [[3.0, 0.0], [0.0, 2.0]]
+    assert tg.max(x, -x).tolist() == [[3.0, 4.0], [0.0, 2.0]]
+    assert x.nelement() == 4 and x.device == "cpu"
+    assert tg.tensor([tg.tensor(1.0), 2.0]).tolist() == [1.0, 2.0]
+    with pytest.raises(ValueError, match="topk: k=3 of 2"):
+        x.topk(3)
+    with pytest.raises(ValueError, match="does not fit into uint8"):
+        tg.tensor([300], dtype=tg.uint8)
+    assert (
+        tg.add(tg.ones(2), [1, 2]).dtype == tg.where(tg.ones(2) > 0, 1.0, 0.0).dtype == np.float32
+    )
+    assert repr(tg.ones(2, 0)) == "tensor([], shape=(2, 0))"
+
+
+def test_set_grad_enabled_holds_from_the_call_on():
+    x = leaf(1.0)
+    tg.set_grad_enabled(False)
+    try:
+        assert not tg.is_grad_enabled() and not (x * 2.0).requires_grad
+    finally:
+        tg.set_grad_enabled(True)
+    with tg.set_grad_enabled(False):
+        assert not tg.is_grad_enabled()
+    assert tg.is_grad_enabled()
+
+
+def test_the_gradient_of_what_is_no_leaf_is_none_and_says_why():
+    w = leaf(1.0) * 2.0
+    with pytest.warns(UserWarning, match=r"made by mul and is no leaf.*no_grad\(\): w -= d"):
+        assert w.grad is None
+
+
+def test_gradcheck_refuses_a_function_that_draws():
+    x = tg.tensor(np.ones(8), requires_grad=True)
+    with pytest.raises(ValueError, match="different numbers for the same inputs"):
+        tg.autograd.gradcheck(F.dropout, x)
 
 
 def test_max_over_a_dimension_gives_the_gradient_to_its_index():

@@ -90,6 +90,12 @@ def gradcheck(
         )
     with recording(True):
         outputs = as_tuple(func(*copies), "gradcheck: what func gave")
+    again = as_tuple(func(*copies), "gradcheck: what func gave")
+    if any(not np.array_equal(a.array, b.array, equal_nan=True) for a, b in zip(outputs, again)):
+        raise ValueError(
+            "gradcheck: func gives different numbers for the same inputs (dropout, or another "
+            "random draw); differences of them mean nothing. Fix the seed inside of func"
+        )
     try:
         for k, out in enumerate(outputs):
             _check_output(func, copies, checked, k, out, (eps, atol, rtol))

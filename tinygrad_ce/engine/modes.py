@@ -44,15 +44,21 @@ class enable_grad(no_grad):  # noqa: N801
 
 
 class set_grad_enabled(recording):  # noqa: N801
-    """Record or not, by a flag.
+    """Record or not, by a flag: from the call on, or for the length of a `with` block.
 
     >>> with set_grad_enabled(False):
     ...     print(is_grad_enabled())
     False
+    >>> is_grad_enabled()
+    True
     """
 
     def __init__(self, mode: bool) -> None:
         super().__init__(bool(mode))
+        super().__enter__()
+
+    def __enter__(self) -> None:
+        """Recording was switched when this was made."""
 
 
 def is_grad_enabled() -> bool:

@@ -56,7 +56,9 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
         return leaf(value.copy())
     if isinstance(value, (list, tuple)):
-        return leaf(array_from(value))
+        array = array_from(value)
+        floats = like.array.dtype.kind == "f" and array.dtype.kind in "fiu"
+        return leaf(array.astype(like.array.dtype) if floats else array)
     if hasattr(value, "__array_function__") and current().tracer is not None:
         return leaf(value)  # a Symbol
     where = f"{op}: " if op else ""
@@ -69,6 +71,8 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
 def boxed(value: float, array: Any) -> Node:
     """A Python number as a constant node next to `array`, kept for the next time."""
     dtype = np.result_type(array.dtype, value)
+    if array.dtype.kind == "b" and dtype == np.float64:
+        dtype = np.dtype(np.float32)  # what a Python float is on its own
     number = np.asarray(value, dtype)
     scalar = isinstance(array, np.generic)
     node: Node = leaf(number[()] if scalar else number)
@@ -83,8 +87,10 @@ def array_from(data: Any, dtype: Any = None) -> np.ndarray:
     """A new array of numbers from nested lists, a number or an array; Python floats are float32."""
     if isinstance(data, Node):
         data = data.array
+    if _holds_nodes(data):
+        data = _numbers_of(data)
     try:
-        array = np.array(data, dtype=object if _holds_nodes(data) else None)
+        array = np.array(data)
     except ValueError:
         raise ValueError(
             f"tensor: the rows of {_short(data)} have different lengths; "
@@ -93,16 +99,30 @@ def array_from(data: Any, dtype: Any = None) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"tensor: {_short(data)} has dtype {array.dtype}; a Tensor holds numbers: "
-            "floats, integers or booleans" + ("; stack(list) joins Tensors"
-            if array.dtype == object else "")
-        )  # fmt: skip
+            "floats, integers or booleans"
+        )
     if dtype is None:
         python_floats = array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic))
         dtype = np.float32 if python_floats and not _holds_float64(data) else array.dtype
     dtype = np.dtype(dtype)
     if dtype.kind not in "fiub":
         raise TypeError(f"tensor: dtype {dtype} is not a dtype of numbers: float32, int64, bool")
-    return array.astype(dtype, copy=False)
+    converted = array.astype(dtype, copy=False)
+    if dtype.kind in "iu" and array.dtype.kind in "iu" and not np.array_equal(converted, array):
+        raise ValueError(f"tensor: {_short(data)} does not fit into {dtype}")
+    return converted
+
+
+def _numbers_of(data: Any) -> list[Any]:
+    """A list of numbers and 0-d Tensors as a list of numbers."""
+    for x in data:
+        if isinstance(x, Node) and (x.array.ndim or x.requires_grad):
+            raise TypeError(
+                f"tensor: the list holds a Tensor of shape {x.array.shape}"
+                f"{', which requires a gradient' * x.requires_grad}; stack(list) joins Tensors "
+                "and keeps the graph"
+            )
+    return [x.array[()] if isinstance(x, Node) else x for x in data]
 
 
 def _holds_nodes(data: Any) -> bool:

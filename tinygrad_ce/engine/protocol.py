@@ -118,7 +118,10 @@ def array_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
     """What `Tensor.__array_function__` does."""
     ours = FUNCTIONS.get(function)
     if ours is None:
-        raise no_rule(getattr(function, "__name__", str(function)))
+        module = getattr(function, "__module__", "numpy").removeprefix("numpy").lstrip(".")
+        name = getattr(function, "__name__", str(function))
+        public = hasattr(np, module.split(".")[0]) if module else False
+        raise no_rule(f"{module}.{name}" if public else name)
     try:
         inspect.signature(ours).bind(*args, **kwargs)
     except TypeError as error:

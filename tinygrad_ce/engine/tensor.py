@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -72,14 +73,27 @@ class Tensor(Node):
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that backward() has added up here, or None."""
+        """The gradient that backward() has added up here, or None.
+
+        Only leaves keep one, and tensors that were told to by retain_grad(): asking another
+        one gives None and a warning.
+        """
+        if self.kept is None and self.inputs:
+            warnings.warn(
+                f"grad: this tensor was made by {self.op.name} and is no leaf, so backward() keeps "
+                "no gradient here; call retain_grad() before, or look at the leaf (after "
+                "w = w - d, w is no leaf: write with no_grad(): w -= d)",
+                stacklevel=2,
+            )
         return None if self.kept is RETAIN else self.kept
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
             if not isinstance(value, Tensor):
-                raise TypeError(f"grad: got {type(value).__name__}; wanted a Tensor or None")
+                raise TypeError(
+                    f"grad: got {type(value).__name__}; wanted a Tensor, or None to forget it"
+                )
             if value.shape != self.shape or value.dtype != self.dtype:
                 raise ValueError(
                     f"grad: got shape {value.shape} and dtype {value.dtype}; this tensor has shape "
@@ -128,6 +142,13 @@ class Tensor(Node):
         """Number of elements."""
         return int(self.array.size)
 
+    nelement = numel
+
+    @property
+    def device(self) -> str:
+        """Where the numbers are: always "cpu"."""
+        return "cpu"
+
     def is_floating_point(self) -> bool:
         """Whether the elements are floats, which can require a gradient."""
         return bool(self.dtype.kind == "f")
@@ -147,7 +168,7 @@ class Tensor(Node):
 
     def __repr__(self) -> str:
         body = np.array2string(self.array, precision=4, separator=", ", prefix="tensor(")
-        parts = [body]
+        parts = [body] if self.array.size else [body, f"shape={self.shape}"]
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.int64), np.dtype(bool)):
             parts.append(f"dtype={self.dtype}")
         if self.inputs:
@@ -434,12 +455,14 @@ class Tensor(Node):
         self, dim: Any = None, keepdim: bool = False, *, correction: float = 1, **numpy: Any
     ) -> Tensor:
         """Σ (x - mean)² / (n - correction); correction is 1, as in PyTorch."""
+        correction = corrected(correction, numpy)
         return functions.var(self, *over(dim, keepdim, numpy), correction)
 
     def std(
         self, dim: Any = None, keepdim: bool = False, *, correction: float = 1, **numpy: Any
     ) -> Tensor:
         """√var; its gradient is 0 where all x are equal."""
+        correction = corrected(correction, numpy)
         return functions.std(self, *over(dim, keepdim, numpy), correction)
 
     def amax(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
@@ -459,6 +482,8 @@ class Tensor(Node):
         return self._extremum(table.amin, table.argmin, *over(dim, keepdim, numpy))
 
     def _extremum(self, all_of: Any, arg_of: Any, dim: int | None, keepdim: bool) -> Any:
+        if isinstance(dim, Node):  # max(a, b)
+            return (table.maximum if all_of is table.amax else table.minimum)(self, dim)
         if dim is None:
             return all_of(self)
         indices = arg_of(self, dim, True)
@@ -495,9 +520,16 @@ class Tensor(Node):
         """y[k] = Π x[0..k]."""
         return table.cumprod(self, dim)
 
-    def norm(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
-        """√(Σ x²); its gradient at 0 is 0."""
-        return table.norm(self, *over(dim, keepdim, numpy))
+    def norm(self, p: Any = 2, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
+        """(Σ |x|ᵖ)^(1/p) for p = 1, 2 or inf; for p = 2 its gradient at 0 is 0."""
+        axis, keepdims = over(dim, keepdim, numpy)
+        if p in (2, "fro"):
+            return table.norm(self, axis, keepdims)
+        if p == 1:
+            return table.sum(self.abs(), axis, keepdims)
+        if p == np.inf:
+            return table.amax(self.abs(), axis, keepdims)
+        raise ValueError(f"norm: p={p!r}; wanted 1, 2 or inf (a dimension is dim=...)")
 
     def logsumexp(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """log Σ exp(x)."""
@@ -636,6 +668,8 @@ class Tensor(Node):
 
     def topk(self, k: int, dim: int = -1) -> Extremum:
         """The k largest values, largest first, and their indices."""
+        if not 0 <= k <= self.shape[dim]:
+            raise ValueError(f"topk: k={k} of {self.shape[dim]} elements along dim {dim}")
         values, indices = functions.sort(self, dim, True)
         first = (slice(None),) * (dim % self.ndim) + (slice(k),)
         return Extremum(values[first], indices[first])
@@ -779,6 +813,13 @@ def check_can_require_grad(array: Any, requires_grad: bool) -> None:
             f"requires_grad: a tensor of dtype {array.dtype} has no derivative; "
             "write floats (1.0 for 1) or t.float()"
         )
+
+
+def corrected(correction: float, numpy: dict[str, Any]) -> float:
+    """`correction`, or what `unbiased` or `ddof` say of it."""
+    unbiased = numpy.pop("unbiased", None)
+    correction = numpy.pop("ddof", correction)
+    return correction if unbiased is None else float(unbiased)
 
 
 def over(dim: Any, keepdim: bool, numpy: dict[str, Any]) -> tuple[Any, bool]:

@@ -1,6 +1,6 @@
 """Modules to build networks from, with PyTorch's names."""
 
-from tinygrad_ce.nn import functional, init
+from tinygrad_ce.nn import functional, init, utils
 from tinygrad_ce.nn.layers import (
     GELU,
     AvgPool2d,
@@ -70,4 +70,5 @@ __all__ = [
     "Tanh",
     "functional",
     "init",
+    "utils",
 ]

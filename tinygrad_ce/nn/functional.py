@@ -205,8 +205,8 @@ def logits_and_targets(input: Any, target: Any, name: str) -> tuple[Any, Any, bo
     shape = input.array.shape
     if not shape:
         raise ValueError(f"{name}: the logits are a single number; wanted shape (N, C) or (C,)")
-    if isinstance(target, int):
-        target = np.asarray(target)
+    if isinstance(target, (int, list, tuple)):
+        target = Tensor(target)
     target = target if isinstance(target, Node) else constant(target, input)
     given = target.array.shape
     kind = target.array.dtype.kind

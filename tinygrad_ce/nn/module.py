@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from tinygrad_ce.creation import zeros_like
 from tinygrad_ce.engine import operands
 from tinygrad_ce.engine.frame import call_in_scope
 from tinygrad_ce.engine.graph import mark_written
@@ -197,10 +198,11 @@ class Module:
             parameter.requires_grad_(requires_grad)
         return self
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters; with set_to_none=False make them 0."""
         for parameter in self.parameters():
-            parameter.grad = None
+            old = parameter.kept
+            parameter.kept = None if set_to_none or old is None else zeros_like(old)
 
     def to(self: M, dtype: Any) -> M:
         """Change the dtype of all floating parameters and buffers, in place."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.creation import zeros_like
 from tinygrad_ce.engine.functions import value_of
 from tinygrad_ce.engine.graph import mark_written
 from tinygrad_ce.engine.operands import array_from, box, leaf
@@ -73,11 +74,11 @@ class Optimizer:
         if group.get("nesterov") and not group["momentum"]:
             raise ValueError("SGD: nesterov=True wants a momentum above 0")
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters; with set_to_none=False make them 0."""
         for group in self.param_groups:
             for p in group["params"]:
-                p.kept = None
+                p.kept = None if set_to_none or p.kept is None else zeros_like(p.kept)
 
     def step(self) -> None:
         """Take one step with every parameter that has a gradient."""
