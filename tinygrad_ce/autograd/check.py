@@ -17,7 +17,8 @@ import numpy as np
 from tinygrad_ce.autograd.derivatives import as_tuple, grad
 from tinygrad_ce.engine import chain, table
 from tinygrad_ce.engine.frame import recording
-from tinygrad_ce.engine.graph import Node, mark_written
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
 

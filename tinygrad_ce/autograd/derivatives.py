@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import backward, chain
-from tinygrad_ce.engine.frame import recording
+from tinygrad_ce.engine.frame import current, recording
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
 
@@ -55,7 +55,8 @@ def grad(
     for out, weight in zip(outs, weights):
         seed = backward.seed_for(out, weight, create_graph)
         seeds[out] = seeds[out] + seed if out in seeds else seed
-    arrived = chain.propagate(seeds, set(ins), create_graph)
+    with recording(current().record or create_graph):
+        arrived = chain.propagate(seeds, set(ins), create_graph)
     found = []
     for i, x in enumerate(ins):
         g = arrived.get(x)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.engine.chain import history, lifted
+from tinygrad_ce.engine.chain import freed, history, lifted
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import array_from, leaf
 
@@ -29,6 +29,8 @@ def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
             f"backward: this tensor needs no gradient: {why}. Create the parameters with "
             "requires_grad=True and compute the loss from them without leaving the graph"
         )
+    if root.op is not None and not root.inputs:
+        raise freed(root)
     shape, dtype = root.array.shape, root.array.dtype
     if gradient is None:
         if root.array.size != 1:
@@ -49,17 +51,16 @@ def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
     return seed if graph else lifted(seed)
 
 
-def accumulate(arrived: dict[Node, Any], graph: bool) -> None:
+def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
     """Add to `.grad` of the leaves, and of the nodes that retain theirs, what arrived there."""
-    owned: set[int] = set()
+    owned = {id(seed)}  # what others hold: a gradient gets an array of its own
     for node, g in arrived.items():
         if node.inputs and node.kept is None:
             continue
         old = node.kept if isinstance(node.kept, Node) else None
         if graph:
-            node.kept = (
-                table.copy(g) if old is None and id(g) in owned else g if old is None else old + g
-            )
+            alone = table.copy(g) if id(g) in owned else g
+            node.kept = alone if old is None else old + g
             owned.add(id(g))
         else:
             if old is not None:
@@ -75,6 +76,5 @@ def accumulate(arrived: dict[Node, Any], graph: bool) -> None:
 def free(root: Node) -> None:
     """Forget the graph behind `root`, node by node, so that nothing recurses."""
     for node in history([root]):
-        node.inputs = node.settings = ()
+        node.inputs = node.settings = ()  # an operation without inputs: freed
         node.cut = "backward(retain_graph=False)"
-        node.requires_grad = False

@@ -43,16 +43,30 @@ def history(roots: Iterable[Node]) -> list[Node]:
         for x in node.inputs:
             if x.requires_grad:
                 source = x if x.tick <= at else version(x, at)
-                if source is not None and source.inputs and source not in seen:
+                if source is None or source in seen:
+                    continue
+                if source.inputs:
                     seen.add(source)
                     stack.append(source)
+                elif source.op is not None:
+                    raise freed(source)
     nodes.sort(key=by_tick, reverse=True)
     return nodes
+
+
+def freed(node: Node) -> RuntimeError:
+    """The error for a node whose past was given up."""
+    return RuntimeError(
+        f"backward: the graph behind {node.op.name} was freed by backward(retain_graph=False); "
+        "leave that out of the first backward() to go through the graph again"
+    )
 
 
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     """Sum `g` over the axes along which a tensor of `shape` was repeated."""
     extra = g.ndim - len(shape)
+    if extra < 0:  # sizes of 1 in front, which an assignment x[i] = v drops
+        return unbroadcast(g, shape[-extra:]).reshape(shape)
     if g.ndim == 2 and g.size:  # sums over rows or columns: products with ones are faster
         if extra == 1 and g.shape[1] == shape[0]:
             return np.dot(table.ones(g.shape[0], g.dtype), g)

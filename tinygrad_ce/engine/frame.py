@@ -6,6 +6,7 @@ leaving it brings the old one back. The first thing that an operation does is to
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,6 +82,11 @@ class recording:  # noqa: N801
     def __call__(self, function: F) -> F:
         """Decorate: the function's body runs with recording switched."""
         on = self._on
+        if inspect.isgeneratorfunction(function):
+            raise TypeError(
+                f"{function.__name__} is a generator: its body runs while others do. "
+                "Write the `with` block inside of it"
+            )
 
         @wraps(function)
         def inside(*args: Any, **kwargs: Any) -> Any:

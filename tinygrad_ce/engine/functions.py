@@ -21,8 +21,10 @@ from tinygrad_ce.engine.operands import box, leaf
 from tinygrad_ce.engine.table import (
     amax,
     argsort,
+    axis_of,
     erfc,
     exp,
+    flip,
     float_power,
     kept_shape,
     log,
@@ -202,7 +204,7 @@ def prod(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
         y = prod_of_last(reshape(x, (-1,)))
         return reshape(y, (1,) * len(x.shape)) if keepdims else y
     axes = list(range(x.ndim))
-    axes.append(axes.pop(axis % x.ndim))
+    axes.append(axes.pop(axis_of(axis, x.ndim)))
     y = prod_of_last(transpose(x, tuple(axes)))
     return reshape(y, kept_shape(x.shape, axis)) if keepdims else y
 
@@ -223,13 +225,22 @@ def along_axis(index: Any, axis: int) -> tuple[Any, ...]:
 
 def gather(x: Any, axis: int, index: Any) -> Any:
     """y[i, j] = x[index[i, j], j] for axis 0; index has as many axes as x."""
-    return x[along_axis(index, axis)]
+    if index.ndim != x.ndim:
+        raise ValueError(f"gather: index has {index.ndim} dimensions; wanted {x.ndim}, as x has")
+    return x[along_axis(index, axis_of(axis, x.ndim))]
 
 
 def sort(x: Any, axis: int = -1, descending: bool = False) -> tuple[Any, Any]:
     """Sorted values and the indices they come from; equal elements stay in their order."""
-    order = argsort(-x if descending else x, axis)
+    order = sorting(x, axis, descending)
     return gather(x, axis, order), order
+
+
+def sorting(x: Any, axis: int = -1, descending: bool = False) -> Any:
+    """The indices that sort; equal elements stay in their order."""
+    if not descending:
+        return argsort(x, axis)
+    return x.shape[axis] - 1 - flip(argsort(flip(x, axis), axis), axis)
 
 
 # --- einsum ---------------------------------------------------------------------------------
@@ -334,7 +345,7 @@ def split_like_numpy(x: Any, sections: Any, axis: int = 0) -> list[Any]:
 
 def pieces(x: Any, cuts: list[int], axis: int) -> tuple[Any, ...]:
     """x[cuts[0]:cuts[1]], x[cuts[1]:cuts[2]], ... along `axis`."""
-    before = (slice(None),) * (axis % x.ndim)
+    before = (slice(None),) * axis_of(axis, x.ndim)
     return tuple(x[(*before, slice(a, b))] for a, b in itertools.pairwise(cuts))
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine.frame import current
-from tinygrad_ce.engine.graph import Node, new, tick
+from tinygrad_ce.engine.graph import Node, new
+from tinygrad_ce.engine.memory import tick
 
 Result: type[Node] = Node  # what a leaf is made as: engine/tensor.py sets it to Tensor
 
@@ -53,6 +54,8 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
         if node is None or (not value and kind is float and math.copysign(1.0, value) < 0):
             node = boxed(value, array)
         return node
+    if isinstance(value, np.generic) and value.dtype.kind in "fiu" and array.dtype.kind == "f":
+        return leaf(np.asarray(value, array.dtype))  # a number, as a Python number is
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
         return leaf(value.copy())
     if isinstance(value, (list, tuple)):

@@ -101,13 +101,13 @@ def array_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[s
             f"np.{ufunc.__name__}: out= would cut the result from the graph. Drop out=, or write "
             "into a Tensor with t[...] = value"
         )
-    kwargs = {k: v for k, v in kwargs.items() if v is not None and k != "out"}
+    kwargs = {k: v for k, v in kwargs.items() if k == "axis" or (v is not None and k != "out")}
     if method == "__call__" and ufunc in UFUNCS and not kwargs:
         return UFUNCS[ufunc](*inputs)
     if method == "reduce" and ufunc in REDUCTIONS and set(kwargs) <= {"axis", "keepdims"}:
         axis = kwargs.get("axis", 0)
         return REDUCTIONS[ufunc](inputs[0], as_axis(axis), kwargs.get("keepdims", False))
-    if method == "accumulate" and ufunc in (np.add, np.multiply):
+    if method == "accumulate" and ufunc in (np.add, np.multiply) and set(kwargs) <= {"axis"}:
         function = table.cumsum if ufunc is np.add else table.cumprod
         return function(inputs[0], kwargs.get("axis", 0))
     name = ufunc.__name__ + ("" if method == "__call__" else f".{method}")
@@ -147,6 +147,13 @@ def plain(x: Any) -> Any:
     return x.array if isinstance(x, Node) else x
 
 
+def without_gradient(x: Any, name: str) -> Any:
+    """The array of a Tensor, if that loses no gradient."""
+    if isinstance(x, Node) and x.requires_grad and name in ("bincount", "unique"):
+        raise no_rule(name)
+    return plain(x)
+
+
 # --- functions without a gradient: asked of the numbers ---------------------------------------
 
 for _function in (np.shape, np.ndim, np.size, np.array_equal, np.allclose, np.result_type,
@@ -158,7 +165,7 @@ for _function in (np.shape, np.ndim, np.size, np.array_equal, np.allclose, np.re
 
 for _numbers in (np.isclose, np.count_nonzero, np.unique, np.bincount, np.searchsorted, np.isin):
     FUNCTIONS[_numbers] = lambda *args, _ask=_numbers, **kwargs: leaves(
-        _ask(*(plain(a) for a in args), **kwargs)
+        _ask(*(without_gradient(a, _ask.__name__) for a in args), **kwargs)
     )
 
 
@@ -235,11 +242,15 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None) -> Any:
 
 @implements(np.dot)
 def _dot(a: Any, b: Any) -> Any:
+    if np.ndim(b) > 2:
+        raise no_rule("dot", " of more than two dimensions")
     return table.mul(a, b) if 0 in (np.ndim(a), np.ndim(b)) else table.matmul(a, b)
 
 
 @implements(np.inner)
 def _inner(a: Any, b: Any) -> Any:
+    if np.ndim(b) > 2:
+        raise no_rule("inner", " of more than two dimensions")
     if 0 in (np.ndim(a), np.ndim(b)):
         return table.mul(a, b)
     if np.ndim(a) == np.ndim(b) == 2:
@@ -418,7 +429,9 @@ def _trace(a: Any) -> Any:
 
 @implements(np.linalg.norm)
 def _norm(x: Any, ord: None = None, axis: Any = None, keepdims: bool = False) -> Any:
-    if ord not in (None, 2, "fro") or (ord == 2 and axis is None and x.ndim > 1):
+    if ord not in (None, 2, "fro") or (
+        ord == 2 and (x.ndim > 1 if axis is None else isinstance(axis, tuple))
+    ):
         raise no_rule("linalg.norm", f" with ord={ord!r}")
     return table.norm(x, as_axis(axis), keepdims)
 
@@ -432,7 +445,7 @@ def _round(a: Any, decimals: int = 0) -> Any:
 def _windows(x: Any, window_shape: Any, axis: Any = None) -> Any:
     window = (window_shape,) if isinstance(window_shape, int) else tuple(window_shape)
     axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    return table.sliding_windows(x, window, tuple(axes))
+    return table.sliding_windows(x, window, tuple(table.axis_of(a, x.ndim) for a in axes))
 
 
 @implements(np.tile)

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_ce.engine.frame import Frame, calling_line, current
-from tinygrad_ce.engine.graph import Node, new, share_memory, tick
+from tinygrad_ce.engine.graph import Node, new
+from tinygrad_ce.engine.memory import share_memory, tick
 from tinygrad_ce.engine.operands import constant, explained, type_name
 
 Result: type[Node] = Node  # what operations return: engine/tensor.py sets it to Tensor

@@ -109,12 +109,27 @@ def inside(x: Any, low: float | None, high: float | None) -> Any:
 # --- selection ------------------------------------------------------------------------------
 
 
-@differentiable(
-    None, lambda g, condition: masked(g, condition), lambda g, condition: masked(g, ~condition)
-)
-def where(condition: Any, a: Any, b: Any) -> Any:
-    """a where the condition holds, b elsewhere."""
+def _where(condition: Any, a: Any, b: Any) -> Any:
     return np.where(condition, a, b)
+
+
+choose = rule(
+    _where,
+    None,
+    lambda g, condition: masked(g, condition),
+    lambda g, condition: masked(g, ~condition),
+    name="where",
+)
+
+
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """a where the condition holds (is not 0), b elsewhere."""
+    dtype = getattr(condition, "dtype", None)
+    if dtype is None:
+        condition = np.asarray(condition) != 0
+    elif dtype != np.bool_:
+        condition = condition != 0
+    return choose(condition, a, b)
 
 
 _BITS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
@@ -129,10 +144,19 @@ def masked(x: Any, keep: Any) -> Any:
     """
     dtype = x.dtype
     bits = _BITS.get(dtype)
+    if keep.dtype != bool:
+        raise TypeError(f"masked: keep has dtype {keep.dtype}; wanted booleans: keep != 0")
     return np.where(keep, x, 0) if bits is None else (x.view(bits) * keep).view(dtype)
 
 
 # --- sums and products ----------------------------------------------------------------------
+
+
+def axis_of(axis: int, ndim: int) -> int:
+    """`axis` counted from the first one; -1 is the last."""
+    if not -ndim <= axis < ndim:
+        raise IndexError(f"dimension {axis} of a tensor with {ndim}: wanted {-ndim} to {ndim - 1}")
+    return axis % ndim
 
 
 def kept(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
@@ -151,7 +175,7 @@ def kept_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
 
 def reduced_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     """`shape` without the axes that are reduced."""
-    if axis is None:
+    if axis is None or not shape:
         return ()
     axes = {a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
     return tuple(n for i, n in enumerate(shape) if i not in axes)
@@ -236,7 +260,7 @@ def cumprod(x: Any, axis: int) -> Any:
 
 def other_axes(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     """`shape` without `axis`."""
-    axis %= len(shape)
+    axis = axis_of(axis, len(shape))
     return shape[:axis] + shape[axis + 1 :]
 
 
@@ -325,7 +349,8 @@ def _einsum_gradient(g: Any, operands: tuple[Any, ...], spec: str, i: int) -> An
 @differentiable(_einsum_gradient)
 def einsum(*operands: Any, spec: str = "") -> Any:
     """Σ over the labels that the output lacks; `spec` is explicit, no label twice in a term."""
-    return np.einsum(spec, *operands, optimize=True)
+    y = np.einsum(spec, *operands, optimize=True)
+    return y.copy() if len(operands) == 1 else y  # of one operand it may be a view
 
 
 # --- shape ----------------------------------------------------------------------------------
@@ -357,8 +382,9 @@ def inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
 
 def moveaxis(x: Any, source: int, destination: int) -> Any:
     """x with one axis moved, the others in their order."""
-    axes = [i for i in range(x.ndim) if i != source % x.ndim]
-    axes.insert(destination % x.ndim, source % x.ndim)
+    source, destination = axis_of(source, x.ndim), axis_of(destination, x.ndim)
+    axes = [i for i in range(x.ndim) if i != source]
+    axes.insert(destination, source)
     return transpose(x, tuple(axes))
 
 
@@ -419,7 +445,10 @@ def filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
 )
 def getitem(x: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """x[index]. An element taken twice gathers both gradients."""
-    return x[filled(index, arrays)]
+    y = x[filled(index, arrays)]
+    if isinstance(y, np.generic) and not arrays and isinstance(x, np.ndarray):
+        return x[(*index, ...)] if ... not in index else y  # a view, into which one can write
+    return y
 
 
 @differentiable(
@@ -451,7 +480,7 @@ def scatter(x: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]
 
 def flip(x: Any, axis: int) -> Any:
     """x backwards along `axis`."""
-    return x[(slice(None),) * (axis % x.ndim) + (slice(None, None, -1),)]
+    return x[(slice(None),) * axis_of(axis, x.ndim) + (slice(None, None, -1),)]
 
 
 def _part(g: Any, shapes: tuple[tuple[int, ...], ...], i: int, axis: int) -> Any:

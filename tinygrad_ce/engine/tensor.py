@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import warnings
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ import numpy as np
 
 from tinygrad_ce.engine import backward, functions, operands, protocol, rule, table, write
 from tinygrad_ce.engine.chain import propagate
-from tinygrad_ce.engine.graph import Node, mark_written, memory_of, new, tick
+from tinygrad_ce.engine.frame import current, recording
+from tinygrad_ce.engine.graph import Node, new
+from tinygrad_ce.engine.memory import mark_written, memory_of, tick
 
 RETAIN = object()  # in `kept`: a gradient is wanted here, none has arrived yet
 
@@ -114,7 +117,12 @@ class Tensor(Node):
         if array.shape != self.shape:
             raise ValueError(f"data: got shape {array.shape}; this tensor has shape {self.shape}")
         mark_written(self, "x.data = v")
+        old = memory_of(self)
+        old.owner = lambda: None  # views of the old numbers stay behind
+        self.memory = None
         self.array = array.astype(self.dtype, copy=True)
+        memory = memory_of(self)
+        memory.written, memory.writer = old.written, old.writer
 
     @property
     def T(self) -> Tensor:  # noqa: N802
@@ -243,10 +251,12 @@ class Tensor(Node):
         return bool(self.array)
 
     def _alias(self, cut: str | None) -> Tensor:
-        y = operands.leaf(self.array)
-        y.cut = cut
-        if isinstance(self.array, np.ndarray):
+        if isinstance(self.array, np.generic):
+            y = operands.leaf(np.array(self.array))
+        else:
+            y = operands.leaf(self.array)
             y.memory = memory_of(self)
+        y.cut = cut
         return y
 
     def detach(self) -> Tensor:
@@ -287,8 +297,9 @@ class Tensor(Node):
         `retain_graph=False` frees it. With `create_graph` the gradients can be differentiated.
         """
         seed = backward.seed_for(self, gradient, create_graph)
-        arrived = propagate({self: seed}, graph=create_graph)
-        backward.accumulate(arrived, create_graph)
+        with recording(current().record or create_graph):
+            arrived = propagate({self: seed}, graph=create_graph)
+            backward.accumulate(arrived, create_graph, seed)
         if retain_graph is False:
             backward.free(self)
 
@@ -298,7 +309,9 @@ class Tensor(Node):
         if self.inputs and not requires_grad:
             raise RuntimeError(f"requires_grad_: made by {self.op.name}; write t.detach()")
         if requires_grad and not self.requires_grad:
-            self.tick = tick()
+            self.array = np.array(self.array) if isinstance(self.array, np.generic) else self.array
+            self.op = None
+            self.tick = self.tick or tick()
         self.requires_grad = requires_grad
         return self
 
@@ -412,14 +425,24 @@ class Tensor(Node):
     isnan, isinf, isfinite = table.isnan, table.isinf, table.isfinite
     eq, ne, gt, ge = table.equal, table.not_equal, table.greater, table.greater_equal
     lt, le = table.less, table.less_equal
-    logical_and, logical_or = table.logical_and, table.logical_or
-    logical_not = table.logical_not
     sigmoid, relu, softplus = functions.sigmoid, functions.relu, functions.softplus
     clip = functions.clip
 
     def clamp(self, min: Any = None, max: Any = None) -> Tensor:
         """min(max(x, min), max): the name that PyTorch gives clip."""
         return functions.clip(self, min, max)
+
+    def logical_and(self, other: Any) -> Any:
+        """Whether both are not 0."""
+        return np.logical_and(self, other)
+
+    def logical_or(self, other: Any) -> Any:
+        """Whether one of both is not 0."""
+        return np.logical_or(self, other)
+
+    def logical_not(self) -> Any:
+        """Whether it is 0."""
+        return np.logical_not(self)
 
     def square(self) -> Tensor:
         """x²."""
@@ -452,14 +475,14 @@ class Tensor(Node):
         return functions.mean(self, *over(dim, keepdim, numpy))
 
     def var(
-        self, dim: Any = None, keepdim: bool = False, *, correction: float = 1, **numpy: Any
+        self, dim: Any = None, *, correction: float = 1, keepdim: bool = False, **numpy: Any
     ) -> Tensor:
         """Σ (x - mean)² / (n - correction); correction is 1, as in PyTorch."""
         correction = corrected(correction, numpy)
         return functions.var(self, *over(dim, keepdim, numpy), correction)
 
     def std(
-        self, dim: Any = None, keepdim: bool = False, *, correction: float = 1, **numpy: Any
+        self, dim: Any = None, *, correction: float = 1, keepdim: bool = False, **numpy: Any
     ) -> Tensor:
         """√var; its gradient is 0 where all x are equal."""
         correction = corrected(correction, numpy)
@@ -561,19 +584,28 @@ class Tensor(Node):
         """The same elements in another shape; -1 stands for what is left."""
         return table.reshape(self, sizes(shape))
 
-    view = reshape
+    def view(self, *shape: Any) -> Tensor:
+        """The same elements, on the same memory, in another shape."""
+        y = self.reshape(*shape)
+        if y.memory is not self.memory and y.numel() and isinstance(self.array, np.ndarray):
+            raise ValueError(
+                f"view: shape {self.shape} in this memory layout cannot be seen as {y.shape} "
+                "without a copy; write reshape"
+            )
+        return y
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """The dimensions from `start_dim` to `end_dim` as one."""
         if not self.ndim:
             return self.reshape(1)
-        start, end = start_dim % self.ndim, end_dim % self.ndim
-        return self.reshape(*self.shape[:start], -1, *self.shape[end + 1 :])
+        start, end = table.axis_of(start_dim, self.ndim), table.axis_of(end_dim, self.ndim)
+        n = math.prod(self.shape[start : end + 1])
+        return self.reshape(*self.shape[:start], n, *self.shape[end + 1 :])
 
     def squeeze(self, dim: Any = None) -> Tensor:
         """Without the dimensions of size 1, or without those of them in `dim`."""
         dims = range(self.ndim) if dim is None else dim if isinstance(dim, tuple) else (dim,)
-        drop = {d % max(self.ndim, 1) for d in dims}
+        drop = {table.axis_of(d, self.ndim) for d in dims} if self.ndim else set()
         return self.reshape(*(n for i, n in enumerate(self.shape) if n != 1 or i not in drop))
 
     def unsqueeze(self, dim: int) -> Tensor:
@@ -643,7 +675,7 @@ class Tensor(Node):
 
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
         """The slices along `dim`."""
-        before = (slice(None),) * (dim % self.ndim)
+        before = (slice(None),) * table.axis_of(dim, self.ndim)
         return tuple(self[(*before, i)] for i in range(self.shape[dim]))
 
     def gather(self, dim: int, index: Any) -> Tensor:
@@ -652,7 +684,7 @@ class Tensor(Node):
 
     def index_select(self, dim: int, index: Any) -> Tensor:
         """The slices at `index` along `dim`."""
-        return self[(slice(None),) * (dim % self.ndim) + (index,)]
+        return self[(slice(None),) * table.axis_of(dim, self.ndim) + (index,)]
 
     def masked_select(self, mask: Any) -> Tensor:
         """The elements where the mask is true, in one row."""
@@ -664,14 +696,14 @@ class Tensor(Node):
 
     def argsort(self, dim: int = -1, descending: bool = False) -> Tensor:
         """The indices that sort."""
-        return table.argsort(-self if descending else self, dim)
+        return functions.sorting(self, dim, descending)
 
     def topk(self, k: int, dim: int = -1) -> Extremum:
         """The k largest values, largest first, and their indices."""
         if not 0 <= k <= self.shape[dim]:
             raise ValueError(f"topk: k={k} of {self.shape[dim]} elements along dim {dim}")
         values, indices = functions.sort(self, dim, True)
-        first = (slice(None),) * (dim % self.ndim) + (slice(k),)
+        first = (slice(None),) * table.axis_of(dim, self.ndim) + (slice(k),)
         return Extremum(values[first], indices[first])
 
     def tril(self, diagonal: int = 0) -> Tensor:
@@ -765,7 +797,7 @@ class Tensor(Node):
 
     def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
         """x = clip(x, min, max), in place."""
-        return self.copy_(np.clip(self.array, protocol.plain(min), protocol.plain(max)))
+        return write.update(self, lambda x, _: functions.clip(x, min, max), 0.0, "clamp_")  # type: ignore[return-value]
 
     def normal_(self, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Tensor:
         """Fill with draws from N(mean, std²)."""
@@ -849,13 +881,19 @@ def index_parts(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         if isinstance(part, (int, slice, type(None), type(Ellipsis))) and not isinstance(
             part, bool
         ):
-            parts.append(part)
+            parts.append(slice(*map(bound, (part.start, part.stop, part.step)))
+                         if isinstance(part, slice) else part)  # fmt: skip
         elif isinstance(part, np.integer):
             parts.append(int(part))
         else:
             parts.append(table.SLOT)
             arrays.append(index_array(part))
     return tuple(parts), tuple(arrays)
+
+
+def bound(value: Any) -> int | None:
+    """A bound of a slice as a number of its own: a Tensor there may change later."""
+    return None if value is None else operator.index(value)
 
 
 def index_array(part: Any) -> Any:

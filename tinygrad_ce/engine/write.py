@@ -3,11 +3,12 @@
 Every write goes through a Tensor. While recording, a tensor that is written becomes a new node:
 what it was is set aside (`node.was`), so earlier consumers still find it, and all recorded views
 of the same memory follow. A backward pass that would need an overwritten value raises instead of
-using the new one (`chain.refuse_overwritten`).
+using the new one (`chain.refuse`).
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +16,16 @@ import numpy as np
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current
-from tinygrad_ce.engine.graph import Node, mark_written, new
+from tinygrad_ce.engine.graph import Node, new
+from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.operands import constant, leaf
 
 
 def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any) -> None:
     """x[index] = values."""
-    values = values if isinstance(values, Node) else constant(values, x)
+    values = apart(values, x) if isinstance(values, Node) else constant(values, x)
+    if values.requires_grad and current().record:
+        refuse_repeated(x, arrays, index)
 
     def write(target: Any) -> None:
         target[table.filled(index, tuple(lifted(a) for a in arrays))] = lifted(values)
@@ -31,7 +35,7 @@ def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any
 
 def update(x: Node, operation: Callable[..., Any], other: Any, name: str) -> Node:
     """x = operation(x, other), written into the memory of x; gives x."""
-    other = other if isinstance(other, Node) else constant(other, x)
+    other = apart(other, x) if isinstance(other, Node) else constant(other, x)
 
     def write(target: Any) -> None:
         change = operation(target, lifted(other))
@@ -45,6 +49,25 @@ def update(x: Node, operation: Callable[..., Any], other: Any, name: str) -> Nod
 
     change(x, other, write, lambda old: operation(old, other), name)
     return x
+
+
+def apart(operand: Node, x: Node) -> Any:
+    """`operand`, or a copy of it if it looks at the memory that is about to be written."""
+    same = operand is x or (operand.memory is not None and operand.memory is x.memory)
+    return table.copy(operand) if same else operand
+
+
+def refuse_repeated(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...]) -> None:
+    """Which of several values written to one element stays is not defined: no gradient then."""
+    if not arrays or not isinstance(x.array, np.ndarray):
+        return
+    numbers = np.arange(x.array.size).reshape(x.array.shape)
+    written = numbers[table.filled(index, tuple(a.array for a in arrays))]
+    if np.unique(written).size != written.size:
+        raise ValueError(
+            "x[index] = v: the index names an element twice, so which value it gets, and so the "
+            "gradient of v, is not defined; write each element once"
+        )
 
 
 def lifted(node: Any) -> Any:
@@ -63,8 +86,9 @@ def change(
     name: str,
 ) -> None:
     """Write into the memory of x; while recording, also move the graph along with `redo`."""
-    frame = current()
-    recorded = frame.record and (x.requires_grad or operand.requires_grad)
+    group = aliases(x) if current().record else [x]
+    live = x.requires_grad or operand.requires_grad or any(node.requires_grad for node in group)
+    recorded = current().record and live
     if recorded:
         refuse_leaf(x, name)
     if isinstance(x.array, np.generic):
@@ -74,8 +98,7 @@ def change(
             f"{name}: this tensor of shape {x.array.shape} repeats its elements (expand, windows) "
             "and cannot be written; write into x.clone()"
         )
-    group = aliases(x) if recorded else []
-    before = {node: aside(node) for node in group}
+    before = {node: aside(node) for node in group} if recorded else {}
     write(lifted(x))
     mark_written(x, name)
     if recorded:
@@ -84,9 +107,14 @@ def change(
 
 def refuse_leaf(x: Node, name: str) -> None:
     """A leaf that requires a gradient must not be written while recording, nor a view of one."""
+    if x.array.dtype.kind != "f":
+        raise TypeError(
+            f"{name}: this tensor of dtype {x.array.dtype} cannot carry the gradient of what is "
+            "written into it; write v.detach(), or use x.float()"
+        )
     owner = x.memory.owner() if x.memory is not None else None
     for node, what in ((x, "a leaf"), (owner, "a view of a leaf")):
-        if node is not None and node.requires_grad and not node.inputs and x.requires_grad:
+        if node is not None and node.requires_grad and not node.inputs:
             raise RuntimeError(
                 f"{name}: this tensor is {what} that requires a gradient, so its value must stay. "
                 "To update a parameter write `with no_grad(): w -= lr * w.grad`; for a new value "
@@ -95,11 +123,15 @@ def refuse_leaf(x: Node, name: str) -> None:
 
 
 def aliases(x: Node) -> list[Node]:
-    """x and the recorded nodes that look at the same memory, its owner first."""
-    if x.memory is None:
+    """x and the nodes that look at the same memory and follow its writes, its owner first."""
+    memory = x.memory
+    if memory is None:
         return [x]
-    nodes = [x.memory.owner(), *(ref() for ref in x.memory.views)]
-    found = [node for node in nodes if node is not None]
+    owner = memory.owner()
+    if owner is None:  # nobody holds it any more, but its views still look at its numbers
+        owner = leaf(memory.array)
+        owner.memory, memory.owner = memory, weakref.ref(owner)
+    found = [owner, *memory.nodes()]
     return found if x in set(found) else [x]
 
 

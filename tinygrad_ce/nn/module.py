@@ -15,7 +15,7 @@ import numpy as np
 from tinygrad_ce.creation import zeros_like
 from tinygrad_ce.engine import operands
 from tinygrad_ce.engine.frame import call_in_scope
-from tinygrad_ce.engine.graph import mark_written
+from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.tensor import Tensor, as_subclass, check_can_require_grad
 
 M = TypeVar("M", bound="Module")
