@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.engine.chain import freed, history, lifted
+from tinygrad_ce.engine.chain import freed, history
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.operands import array_from, leaf
+from tinygrad_ce.engine.operands import array_from, leaf, value_of
 
 
 def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
@@ -48,7 +48,7 @@ def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
             )
         if seed.array.dtype != dtype:
             seed = table.astype(seed, dtype)
-    return seed if graph else lifted(seed)
+    return seed if graph else value_of(seed)
 
 
 def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
@@ -64,7 +64,7 @@ def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
             owned.add(id(g))
         else:
             if old is not None:
-                g = lifted(old) + g
+                g = value_of(old) + g
             if not isinstance(g, np.ndarray):
                 g = np.array(g) if isinstance(g, np.generic) else g
             elif g.base is not None or id(g) in owned:  # a view, or another's too

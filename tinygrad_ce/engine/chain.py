@@ -16,6 +16,7 @@ import numpy as np
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.operands import value_of
 from tinygrad_ce.engine.rule import NOTHING, OUTPUT, POSITION, SHAPE, SHAPES
 
 by_tick = attrgetter("tick")
@@ -86,7 +87,7 @@ def propagate(
     Gradients are arrays; with `graph` they are Tensors, recorded like everything else, so that
     they can be differentiated again. While somebody traces, they are Symbols.
     """
-    value = itself if graph else lifted if current().tracer else array_of
+    value = itself if graph else value_of if current().tracer else array_of
     arrived = dict(seeds)  # node -> the sum of what has arrived
     kept = {}
     for node in history(seeds):
@@ -131,12 +132,6 @@ def propagate(
 def itself(node: Node) -> Node:
     """The node: what rules are fed to make a new graph."""
     return node
-
-
-def lifted(node: Node) -> Any:
-    """The array of a node, or its Symbol while somebody traces."""
-    tracer = current().tracer
-    return node.array if tracer is None else tracer.lift(node)
 
 
 def handed(node: Node, i: int, what: int, value: Callable[[Node], Any]) -> Any:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.frame import composed, current
+from tinygrad_ce.engine.frame import composed
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.operands import box, leaf
+from tinygrad_ce.engine.operands import box, leaf, value_of
 from tinygrad_ce.engine.table import (
     amax,
     argsort,
@@ -44,14 +44,6 @@ from tinygrad_ce.engine.table import einsum as explicit_einsum
 from tinygrad_ce.engine.table import prod as prod_of_last
 
 # --- constants of the computation -----------------------------------------------------------
-
-
-def value_of(x: Any) -> Any:
-    """The array (or, while tracing, the Symbol) of x: for constants that carry no gradient."""
-    if not isinstance(x, Node):
-        return x
-    tracer = current().tracer
-    return x.array if tracer is None else tracer.lift(x)
 
 
 def fixed(value: Any, like: Any) -> Any:

@@ -168,6 +168,14 @@ def type_name(x: Any) -> str:
     return type(x).__name__
 
 
+def value_of(x: Any) -> Any:
+    """The array of a node, or its Symbol while somebody traces; anything else as it is."""
+    if not isinstance(x, Node):
+        return x
+    tracer = current().tracer
+    return x.array if tracer is None else tracer.lift(x)
+
+
 def speaks_numpy(forward: Callable[..., Any]) -> Callable[..., Any]:
     """Let a function of ours be taken over by its first argument, as NumPy's are (NEP 18)."""
 

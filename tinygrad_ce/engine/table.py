@@ -315,7 +315,8 @@ def _matmul_gradient_b(g: Any, a: Any, b: Any) -> Any:
         return matmul(a.mT, g[..., None])[..., 0]
     if b.ndim == 2 and a.ndim > 2:  # one product over all leading axes
         k, m = b.shape
-        return matmul(reshape(a, (-1, k)).mT, reshape(g, (-1, m)))
+        rows = math.prod(a.shape[:-1])
+        return matmul(reshape(a, (rows, k)).mT, reshape(g, (rows, m)))
     return matmul(a.mT, g)
 
 

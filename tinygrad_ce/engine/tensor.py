@@ -671,7 +671,7 @@ class Tensor(Node):
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         """At most `chunks` pieces of equal size, the last one smaller."""
-        return functions.split(self, -(-self.shape[dim] // chunks), dim)
+        return functions.split(self, max(1, -(-self.shape[dim] // chunks)), dim)
 
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
         """The slices along `dim`."""

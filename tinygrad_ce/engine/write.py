@@ -18,7 +18,7 @@ from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.memory import mark_written
-from tinygrad_ce.engine.operands import constant, leaf
+from tinygrad_ce.engine.operands import constant, leaf, value_of
 
 
 def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any) -> None:
@@ -28,7 +28,7 @@ def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any
         refuse_repeated(x, arrays, index)
 
     def write(target: Any) -> None:
-        target[table.filled(index, tuple(lifted(a) for a in arrays))] = lifted(values)
+        target[table.filled(index, tuple(value_of(a) for a in arrays))] = value_of(values)
 
     change(x, values, write, lambda old: table.put(old, values, *arrays, index=index), "x[...] = v")
 
@@ -38,7 +38,7 @@ def update(x: Node, operation: Callable[..., Any], other: Any, name: str) -> Nod
     other = apart(other, x) if isinstance(other, Node) else constant(other, x)
 
     def write(target: Any) -> None:
-        change = operation(target, lifted(other))
+        change = operation(target, value_of(other))
         if change.shape != target.shape or not np.can_cast(change.dtype, target.dtype, "same_kind"):
             raise ValueError(
                 f"{name}: a result of shape {change.shape} and dtype {change.dtype} does not fit "
@@ -70,14 +70,6 @@ def refuse_repeated(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...]) ->
         )
 
 
-def lifted(node: Any) -> Any:
-    """The array of a node, or its Symbol while somebody traces."""
-    if not isinstance(node, Node):
-        return node
-    tracer = current().tracer
-    return node.array if tracer is None else tracer.lift(node)
-
-
 def change(
     x: Node,
     operand: Node,
@@ -99,7 +91,7 @@ def change(
             "and cannot be written; write into x.clone()"
         )
     before = {node: aside(node) for node in group} if recorded else {}
-    write(lifted(x))
+    write(value_of(x))
     mark_written(x, name)
     if recorded:
         follow(x, redo(before[x]), before)

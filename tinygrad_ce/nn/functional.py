@@ -14,9 +14,9 @@ import numpy as np
 
 from tinygrad_ce.engine import functions, table
 from tinygrad_ce.engine.frame import composed
-from tinygrad_ce.engine.functions import branch, damped, fixed, value_of
+from tinygrad_ce.engine.functions import branch, damped, fixed
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.operands import constant, leaf
+from tinygrad_ce.engine.operands import constant, leaf, value_of
 from tinygrad_ce.engine.table import SLOT, where
 from tinygrad_ce.engine.tensor import Tensor, generator_or_default
 
@@ -752,7 +752,9 @@ def conv2d(
     steps, spread_by = pair(stride, "conv2d: stride"), pair(dilation, "conv2d: dilation")
     w = windows(x, (size[0], size[1]), steps, spread_by, "conv2d")
     n, _, height, width = w.shape[:4]
-    rows = table.reshape(table.transpose(w, (0, 2, 3, 1, 4, 5)), (n * height * width, -1))
+    rows = table.reshape(
+        table.transpose(w, (0, 2, 3, 1, 4, 5)), (n * height * width, depth * size[0] * size[1])
+    )
     y = table.matmul(rows, table.mT(table.reshape(weight, (out, -1))))
     if bias is not None:
         y = y + bias

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.creation import zeros_like
-from tinygrad_ce.engine.functions import value_of
 from tinygrad_ce.engine.memory import mark_written
-from tinygrad_ce.engine.operands import array_from, box, leaf
+from tinygrad_ce.engine.operands import array_from, box, leaf, value_of
 from tinygrad_ce.engine.tensor import Tensor
 
 
