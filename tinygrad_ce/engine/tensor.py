@@ -6,13 +6,14 @@ import math
 import operator
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_ce.engine import backward, functions, operands, protocol, rule, table, write
 from tinygrad_ce.engine.chain import propagate
-from tinygrad_ce.engine.frame import current, recording
+from tinygrad_ce.engine.frame import recording
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.memory import mark_written, memory_of, tick
 
@@ -297,7 +298,7 @@ class Tensor(Node):
         `retain_graph=False` frees it. With `create_graph` the gradients can be differentiated.
         """
         seed = backward.seed_for(self, gradient, create_graph)
-        with recording(current().record or create_graph):
+        with recording(True) if create_graph else nullcontext():
             arrived = propagate({self: seed}, graph=create_graph)
             backward.accumulate(arrived, create_graph, seed)
         if retain_graph is False:
