@@ -9,8 +9,7 @@ import pytest
 
 import tinygrad_ce as tg
 from tinygrad_ce import nn
-from tinygrad_ce.nn import functional as F
-from tinygrad_ce.nn import init
+from tinygrad_ce.nn import functional as F, init
 
 FROZEN, TEXTS = cases.read()
 

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.serialization import LoadError, load, load_metadata, save

@@ -22,6 +22,8 @@ from tinygrad_ce.engine.table import (
     amax,
     argsort,
     axis_of,
+    clip as clip_to_numbers,
+    einsum as explicit_einsum,
     erfc,
     exp,
     flip,
@@ -32,6 +34,7 @@ from tinygrad_ce.engine.table import (
     masked,
     norm,
     power,
+    prod as prod_of_last,
     reduced_shape,
     reshape,
     sum,
@@ -39,9 +42,6 @@ from tinygrad_ce.engine.table import (
     transpose,
     where,
 )
-from tinygrad_ce.engine.table import clip as clip_to_numbers
-from tinygrad_ce.engine.table import einsum as explicit_einsum
-from tinygrad_ce.engine.table import prod as prod_of_last
 
 # --- constants of the computation -----------------------------------------------------------
 

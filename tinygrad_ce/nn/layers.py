@@ -12,8 +12,8 @@ import numpy as np
 
 from tinygrad_ce.engine.frame import recording
 from tinygrad_ce.engine.tensor import Tensor
-from tinygrad_ce.nn import functional as F
-from tinygrad_ce.nn import init
+from tinygrad_ce.nn import functional as F, init
+from tinygrad_ce.nn.losses import check_reduction
 from tinygrad_ce.nn.module import Module, Parameter
 
 
@@ -453,7 +453,7 @@ class _Loss(Module):
         for name in ("weight", "pos_weight"):
             if isinstance(settings.get(name), Tensor):
                 self.register_buffer(name, settings.pop(name))
-        F.check_reduction(settings.get("reduction", "mean"), type(self).__name__)
+        check_reduction(settings.get("reduction", "mean"), type(self).__name__)
         self.settings = settings
 
     def _options(self) -> dict[str, Any]:
@@ -565,7 +565,7 @@ class KLDivLoss(_Loss):
 
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
         if reduction != "batchmean":
-            F.check_reduction(reduction, "KLDivLoss")
+            check_reduction(reduction, "KLDivLoss")
         super().__init__(log_target=log_target)
         self.settings["reduction"] = reduction
 
