@@ -559,6 +559,27 @@ def test_threads_do_not_disturb_each_other():
     assert not wrong
 
 
+def test_one_no_grad_object_serves_several_threads():
+    guard = tg.no_grad()
+    barrier, wrong = threading.Barrier(2), []
+
+    def work():
+        with guard:
+            barrier.wait()
+            if tg.is_grad_enabled():
+                wrong.append("recording inside")
+            barrier.wait()
+        if not tg.is_grad_enabled():
+            wrong.append("not recording after")
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
 # --- scopes, lines, copies ----------------------------------------------------------------------
 
 

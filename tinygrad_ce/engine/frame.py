@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
+from threading import get_ident
 from typing import Any, Protocol, TypeVar
 
 
@@ -70,14 +71,16 @@ class recording:  # noqa: N801
 
     def __init__(self, on: bool) -> None:
         self._on = on
-        self._tokens: list[Any] = []
+        self._tokens: dict[int, list[Any]] = {}  # of each thread that has entered
 
     def __enter__(self) -> None:
         frame = current()
-        self._tokens.append(enter(Frame(frame.scope, self._on, frame.tracer, frame.lines)))
+        self._tokens.setdefault(get_ident(), []).append(
+            enter(Frame(frame.scope, self._on, frame.tracer, frame.lines))
+        )
 
     def __exit__(self, *exc: object) -> None:
-        leave(self._tokens.pop())
+        leave(self._tokens[get_ident()].pop())
 
     def __call__(self, function: F) -> F:
         """Decorate: the function's body runs with recording switched."""
