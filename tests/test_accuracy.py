@@ -683,7 +683,13 @@ def test_logistic_symmetries(z):
 
 @pytest.mark.parametrize(
     ("dtype", "scale"),
-    [(np.float32, 1e-22), (np.float32, 1e22), (np.float64, 1e-200), (np.float64, 1e200)],
+    [
+        (np.float32, 1e-22),
+        (np.float32, 1e22),
+        (np.float64, 1e-200),
+        (np.float64, 1e200),
+        (np.float64, 2.0**-1060),
+    ],
 )
 def test_a_norm_neither_overflows_nor_underflows(dtype, scale):
     x = tg.tensor(np.array([3 * scale, 4 * scale], dtype), requires_grad=True)

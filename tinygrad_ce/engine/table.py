@@ -280,7 +280,7 @@ def prod(x: Any) -> Any:
 
 @differentiable(
     lambda g, y, x, axis, keepdims: (
-        x * (kept(g, x.shape, axis, keepdims) / nonzero_or_one(kept(y, x.shape, axis, keepdims)))
+        x / nonzero_or_one(kept(y, x.shape, axis, keepdims)) * kept(g, x.shape, axis, keepdims)
     )
 )
 def norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
