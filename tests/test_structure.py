@@ -13,7 +13,7 @@ ROOT = Path(tg.__file__).parent
 ENGINE = ["frame", "modes", "memory", "graph", "operands", "rule", "table", "chain", "backward",
           "functions", "protocol", "write", "tensor"]  # fmt: skip
 ROOMS = [*(f"engine.{name}" for name in ENGINE), "random", "creation", "functions", "nn", "optim",
-         "autograd", "serialization", "utils", "viz"]  # fmt: skip
+         "autograd", "serialization", "utils", "program", "viz"]  # fmt: skip
 LATE = {("engine.tensor", "random")}
 """Imports that point down and happen inside a function, when it is called."""
 

@@ -1,97 +1,13 @@
-"""The hook for tracing: an array that writes down what is done to it is let into the engine.
-
-The Symbol here is as small as can be. It shows that one frame, one `lift` and NumPy's protocols
-are enough to turn forward and backward of a network into a straight-line program, and that the
-program, run on other numbers, gives what eager code gives, to the last bit.
-"""
+"""trace(): what a function does, written down; run on other numbers it gives what eager gives."""
 
 import numpy as np
 import pytest
 
 import tinygrad_ce as tg
-from tinygrad_ce.engine.frame import tracing
+from tinygrad_ce import nn
 from tinygrad_ce.nn import functional as F
-
-
-class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
-    """Stands for an array of a known shape and dtype; what is done to it becomes a step."""
-
-    def __init__(self, tracer, example):
-        self.tracer = tracer
-        self.example = example
-        self.number = len(tracer.values)
-        tracer.values.append(example)
-
-    shape = property(lambda self: self.example.shape)
-    dtype = property(lambda self: self.example.dtype)
-    ndim = property(lambda self: self.example.ndim)
-    size = property(lambda self: self.example.size)
-    mT = property(lambda self: self.step(lambda x: x.mT, self))  # noqa: N815
-    T = property(lambda self: self.step(lambda x: x.T, self))
-
-    def step(self, function, *args, **kwargs):
-        return self.tracer.record(function, args, kwargs)
-
-    def __array_ufunc__(self, ufunc, method, *args, **kwargs):
-        return self.step(getattr(ufunc, method), *args, **kwargs)
-
-    def __array_function__(self, function, types, args, kwargs):
-        return self.step(function, *args, **kwargs)
-
-    def reshape(self, *shape):
-        return self.step(lambda x: x.reshape(*shape), self)
-
-    def astype(self, dtype):
-        return self.step(lambda x: x.astype(dtype), self)
-
-    def copy(self):
-        return self.step(lambda x: x.copy(), self)
-
-    def __getitem__(self, index):
-        return self.step(lambda x, i: x[i], self, index)
-
-    def __bool__(self):
-        raise TypeError("a value was looked at while tracing")
-
-
-class Writer:
-    """Who traces: lifts Tensors to Symbols and keeps the steps."""
-
-    def __init__(self):
-        self.values, self.steps, self.symbols, self.nodes = [], [], {}, []
-
-    def lift(self, node):
-        if isinstance(node.array, Symbol):
-            return node.array
-        if id(node) not in self.symbols:
-            self.symbols[id(node)] = Symbol(self, node.array)
-            self.nodes.append(node)  # kept alive, so that its id stays its own
-        return self.symbols[id(node)]
-
-    def record(self, function, args, kwargs):
-        result = Symbol(self, function(*map(self.example, args), **kwargs))
-        self.steps.append((result.number, function, args, kwargs))
-        return result
-
-    def example(self, arg):
-        if isinstance(arg, tuple):
-            return tuple(map(self.example, arg))
-        return arg.example if isinstance(arg, Symbol) else arg
-
-    def run(self, feed, wanted):
-        """The program on other numbers: feed maps Tensors to arrays."""
-        values = dict(enumerate(self.values))
-        values = {s.number: values[s.number] for s in self.symbols.values()}
-        values.update({self.symbols[id(node)].number: array for node, array in feed.items()})
-
-        def look(arg):
-            if isinstance(arg, tuple):
-                return tuple(map(look, arg))
-            return values[arg.number] if isinstance(arg, Symbol) else arg
-
-        for number, function, args, kwargs in self.steps:
-            values[number] = function(*map(look, args), **kwargs)
-        return [values[symbol.number] for symbol in wanted]
+from tinygrad_ce.program.operations import run
+from tinygrad_ce.program.passes import EXACT, simplified
 
 
 def network(parameters, x, targets):
@@ -113,37 +29,102 @@ def eager(arrays, x, targets):
     return [loss.detach().numpy(), *(p.grad.numpy() for p in parameters)]
 
 
+def values_of(program, inputs):
+    """Outputs and gradients of a program on other inputs, and the state as it is now."""
+    values = {**program.constants, **dict(zip(program.inputs, inputs))}
+    values.update((s.before, np.array(s.node.array)) for s in program.states)
+    values.update((s.var, s.group[s.key]) for s in program.settings)
+    run(program.steps, values)
+    return [values[x] for x in program.roots()]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_symbol_writes_down_forward_and_backward_of_the_two_layer_network(dtype):
+def test_a_program_is_forward_and_backward_of_the_two_layer_network(dtype):
     arrays, x, targets = fresh(0, dtype)
     parameters = [tg.tensor(a, requires_grad=True) for a in arrays]
-    inputs = tg.tensor(x), tg.tensor(targets)
-    writer = Writer()
-    with tracing(writer):
-        loss = network(parameters, *inputs)
+
+    def step(x, targets):
+        loss = network(parameters, x, targets)
         loss.backward()
-    wanted = [loss.array, *(p.grad.array for p in parameters)]
-    assert all(isinstance(symbol, Symbol) for symbol in wanted)
+        return loss
 
+    program = tg.trace(step, tg.tensor(x), tg.tensor(targets))
+    assert all(p.grad is None for p in parameters)
     other_arrays, other_x, other_targets = fresh(1, dtype)
-    feed = dict(zip([*parameters, *inputs], [*other_arrays, other_x, other_targets]))
-    for found, expected in zip(
-        writer.run(feed, wanted), eager(other_arrays, other_x, other_targets)
-    ):
-        assert found.dtype == expected.dtype and found.shape == expected.shape
-        np.testing.assert_array_equal(found, expected)
+    for p, a in zip(parameters, other_arrays):
+        p.data = a
+    values = values_of(program, [other_x, other_targets])
+    wanted = eager(other_arrays, other_x, other_targets)
+    kept = {k.node: k.var for k in program.kept}
+    names = dict(zip(program.roots(), values))
+    for a, b in zip([names[program.outputs[0]], *(names[kept[p]] for p in parameters)], wanted):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        np.testing.assert_array_equal(a, b)
 
 
-def test_nothing_is_lifted_outside_of_the_block():
-    writer = Writer()
-    with tracing(writer):
-        pass
+@pytest.mark.parametrize("change", EXACT, ids=lambda change: change.__name__)
+def test_an_exact_pass_keeps_every_value_to_the_last_bit(change):
+    tg.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 2))
+    optimizer = tg.optim.Adam(model.parameters())
+
+    def step(x, targets):
+        loss = F.cross_entropy(model(x), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    _, x, targets = fresh(0)
+    program = tg.trace(step, tg.tensor(x), tg.tensor(targets))
+    changed = change(program)
+    for a, b in zip(values_of(program, [x, targets]), values_of(changed, [x, targets])):
+        np.testing.assert_array_equal(a, b)
+    after_all = simplified(program)
+    assert len(after_all.steps) < len(program.steps)
+
+
+def test_nothing_is_traced_outside_of_the_function():
+    program = tg.trace(lambda x: x * 2.0, tg.tensor([1.0]))
     y = tg.tensor([1.0], requires_grad=True) * 2.0
-    assert isinstance(y.array, np.ndarray) and not writer.steps
+    assert isinstance(y.array, np.ndarray) and len(program.steps) == 1
 
 
-def test_looking_at_a_value_while_tracing_is_found():
-    x = tg.tensor([1.0])
-    with tracing(Writer()), pytest.raises(TypeError, match="looked at while tracing"):
-        if (x * 2.0).sum() > 1.0:
-            pass
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda x: x if x.sum() > 1.0 else -x,
+        lambda x: x * x.sum().item(),
+        lambda x: x * float(x[0]),
+        lambda x: tg.tensor(x.detach().numpy()),
+        lambda x: x * len(x.tolist()),
+    ],
+    ids=["if", "item", "float", "numpy", "tolist"],
+)
+def test_looking_at_a_value_while_tracing_is_found(look):
+    with pytest.raises(tg.TraceError, match=r"has not computed yet .*test_trace\.py"):
+        tg.trace(look, tg.tensor([1.0, 2.0]))
+
+
+def test_a_value_that_outlives_the_trace_is_found():
+    seen = []
+
+    def step(x):
+        h = x * 2.0
+        seen.append(h)
+        return h.sum()
+
+    with pytest.raises(tg.TraceError, match="h, made at .* outlives the function"):
+        tg.trace(step, tg.tensor([1.0]))
+
+
+def test_a_view_that_is_read_after_a_write_is_found():
+    buffer = tg.zeros(4)
+
+    def step(x):
+        view = buffer.reshape(2, 2)
+        buffer.copy_(x)
+        return view * 2.0
+
+    with pytest.raises(tg.TraceError, match="view"):
+        tg.trace(step, tg.ones(4))

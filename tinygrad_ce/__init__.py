@@ -136,6 +136,7 @@ from tinygrad_ce.functions import (
 
 if TYPE_CHECKING:
     from tinygrad_ce import autograd, nn, optim, random, utils
+    from tinygrad_ce.program import Compiled, Program, TraceError, compile, trace
     from tinygrad_ce.random import (
         Generator,
         get_rng_state,
@@ -147,9 +148,12 @@ if TYPE_CHECKING:
     from tinygrad_ce.viz import draw
 
 __all__ = [
+    "Compiled",
     "Generator",
     "LoadError",
+    "Program",
     "Tensor",
+    "TraceError",
     "abs",
     "add",
     "all",
@@ -171,6 +175,7 @@ __all__ = [
     "chunk",
     "clamp",
     "clip",
+    "compile",
     "concatenate",
     "cos",
     "cumprod",
@@ -269,6 +274,7 @@ __all__ = [
     "tanh",
     "tensor",
     "topk",
+    "trace",
     "transpose",
     "tril",
     "triu",
@@ -284,9 +290,13 @@ __all__ = [
 __version__ = "0.1.0"
 
 LATER = {
+    "Compiled": "program",
     "Generator": "random",
     "LoadError": "serialization",
+    "Program": "program",
+    "TraceError": "program",
     "autograd": "",
+    "compile": "program",
     "draw": "viz",
     "get_rng_state": "random",
     "initial_seed": "random",
@@ -298,6 +308,7 @@ LATER = {
     "random": "",
     "save": "serialization",
     "set_rng_state": "random",
+    "trace": "program",
     "utils": "",
 }  # names that are imported when they are first used, and the rooms they are in
 

@@ -19,10 +19,14 @@ A generator is not safe to share between threads, and takes no lock: give each t
 import math
 import operator
 import secrets
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from tinygrad_ce.engine.frame import current
 
 __all__ = [
     "Generator",
@@ -60,6 +64,22 @@ STATE = np.dtype(
         ("unused", "<i4", 3),
     ]
 )
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def drawn(method: F) -> F:
+    """Mark a method that draws: who traces a program writes down that it draws, not what."""
+
+    @wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        tracer = current().tracer
+        if tracer is None:
+            return method(self, *args, **kwargs)
+        return tracer.draw(self, method, args, kwargs)
+
+    return call  # type: ignore[return-value]
 
 
 class Generator:
@@ -170,6 +190,7 @@ class Generator:
         self._kept = kept if fields["has_kept"] else None
         return self
 
+    @drawn
     def rand(self, shape: Shape, dtype: npt.DTypeLike = np.float32) -> Array:
         """Uniform on [0, 1): short uniforms for float32, long ones for float64.
 
@@ -182,6 +203,7 @@ class Generator:
         sizes = _sizes(shape)
         return self._uniform(math.prod(sizes), _floating(dtype)).reshape(sizes)
 
+    @drawn
     def uniform(
         self, low: float, high: float, shape: Shape, dtype: npt.DTypeLike = np.float32
     ) -> Array:
@@ -206,6 +228,7 @@ class Generator:
         values[values == end] = start  # the product may be rounded up to the bound left out
         return values.reshape(sizes)
 
+    @drawn
     def randn(self, shape: Shape, dtype: npt.DTypeLike = np.float32) -> Array:
         """Normal with mean 0 and standard deviation 1, by the method of Box and Muller.
 
@@ -219,6 +242,7 @@ class Generator:
         """
         return self.normal(0.0, 1.0, shape, dtype)
 
+    @drawn
     def normal(
         self, mean: float, std: float, shape: Shape, dtype: npt.DTypeLike = np.float32
     ) -> Array:
@@ -246,6 +270,7 @@ class Generator:
             values[-GROUP:] = last
         return _scaled(values, kind.type(std), kind.type(mean)).reshape(sizes)
 
+    @drawn
     def exponential(self, rate: float, shape: Shape, dtype: npt.DTypeLike = np.float32) -> Array:
         """Exponential with mean 1 / rate: -ln(1 - u) / rate, with long uniforms u in any dtype.
 
@@ -260,6 +285,7 @@ class Generator:
         values = -1.0 / rate * np.log1p(-self._long(math.prod(sizes)))
         return values.astype(kind, copy=False).reshape(sizes)
 
+    @drawn
     def randint(self, low: int, high: int, shape: Shape) -> npt.NDArray[np.int64]:
         """Integers of [low, high), as int64: low + draw mod (high - low).
 
@@ -284,6 +310,7 @@ class Generator:
             draws += np.uint64(first % 2**64)
         return draws.view(np.int64).reshape(sizes)
 
+    @drawn
     def randperm(self, n: int) -> npt.NDArray[np.int64]:
         """A permutation of 0, 1, ..., n - 1, all equally likely: ``n -> (n,)``.
 
@@ -307,6 +334,7 @@ class Generator:
             order[place], order[partner] = order[partner], order[place]
         return np.array(order, dtype=np.int64)
 
+    @drawn
     def bernoulli(
         self,
         p: float | Array,
@@ -344,6 +372,7 @@ class Generator:
             draws = self._long(math.prod(sizes))
         return (draws.reshape(sizes) < chances).astype(kind if dtype is None else dtype)
 
+    @drawn
     def multinomial(
         self, p: Array, num_samples: int, replacement: bool = False
     ) -> npt.NDArray[np.int64]:

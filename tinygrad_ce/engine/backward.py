@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.chain import freed, history
+from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import array_from, leaf, value_of
 
@@ -54,9 +55,13 @@ def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
 def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
     """Add to `.grad` of the leaves, and of the nodes that retain theirs, what arrived there."""
     owned = {id(seed)}  # what others hold: a gradient gets an array of its own
+    tracer = current().tracer
     for node, g in arrived.items():
         if node.inputs and node.kept is None:
             continue
+        if tracer is not None:
+            tracer.reads_grad(node)
+            tracer.writes_grad(node)
         old = node.kept if isinstance(node.kept, Node) else None
         if graph:
             alone = table.copy(g) if id(g) in owned else g
@@ -66,7 +71,7 @@ def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
             if old is not None:
                 g = value_of(old) + g
             if not isinstance(g, np.ndarray):
-                g = np.array(g) if isinstance(g, np.generic) else g
+                g = np.array(g) if isinstance(g, np.generic) else g.copy()  # of a Symbol: free
             elif g.base is not None or id(g) in owned:  # a view, or another's too
                 g = g.copy()
             owned.add(id(g))
@@ -78,3 +83,16 @@ def free(root: Node) -> None:
     for node in history([root]):
         node.inputs = node.settings = ()  # an operation without inputs: freed
         node.cut = "backward(retain_graph=False)"
+
+
+def forget_grad(node: Node, set_to_none: bool = True) -> None:
+    """Let a leaf have no gradient, or one of zeros if it has one and `set_to_none` is False."""
+    tracer = current().tracer
+    if tracer is not None:
+        if not set_to_none:
+            tracer.reads_grad(node)
+        tracer.writes_grad(node)
+    if set_to_none or node.kept is None:
+        node.kept = None
+    else:
+        node.kept = leaf(np.zeros(node.array.shape, node.array.dtype))

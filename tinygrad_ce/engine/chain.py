@@ -87,13 +87,16 @@ def propagate(
     Gradients are arrays; with `graph` they are Tensors, recorded like everything else, so that
     they can be differentiated again. While somebody traces, they are Symbols.
     """
-    value = itself if graph else value_of if current().tracer else array_of
+    tracer = current().tracer
+    value = itself if graph else array_of if tracer is None else value_of
     arrived = dict(seeds)  # node -> the sum of what has arrived
     kept = {}
     for node in history(seeds):
         g = arrived.pop(node, None)
         if g is None:
             continue
+        if tracer is not None:
+            tracer.going_back(node, g)
         if node.kept is not None or node in wanted:
             kept[node] = g
         op, at, inputs = node.op, node.tick, node.inputs
@@ -122,6 +125,8 @@ def propagate(
                 d = unbroadcast(d, x.array.shape)
             before = arrived.get(target)
             arrived[target] = d if before is None else before + d
+    if tracer is not None:
+        tracer.going_back(None, None)
     arrived.update(kept)
     for node, g in arrived.items():
         if g.dtype is not node.array.dtype and g.dtype != node.array.dtype:

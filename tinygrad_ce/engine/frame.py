@@ -43,6 +43,24 @@ class Tracer(Protocol):
     def lift(self, node: Any) -> Any:
         """The Symbol that stands for `node.array` from here on."""
 
+    def going_back(self, node: Any, g: Any) -> None:
+        """The chain rule has come to `node`, whose gradient is `g`; to None when it is through."""
+
+    def reads_grad(self, node: Any) -> None:
+        """The `.grad` of `node` is asked for."""
+
+    def writes_grad(self, node: Any) -> None:
+        """The `.grad` of `node` is about to be replaced."""
+
+    def enters(self, module: Any) -> None:
+        """A module is called."""
+
+    def settings(self, group: dict[str, Any]) -> dict[str, Any]:
+        """The settings of an optimiser, as it may read them."""
+
+    def draw(self, generator: Any, method: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Random numbers of a generator."""
+
 
 class Frame:
     """Where recording happens. Never changed after it is made; entering a scope makes another."""
@@ -116,6 +134,17 @@ def tracing(tracer: Tracer) -> Any:
     return within(tracer=tracer)
 
 
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Compute with numbers while the block runs, though somebody traces."""
+    frame = current()
+    token = enter(Frame(frame.scope, frame.record, None, frame.lines))
+    try:
+        yield
+    finally:
+        leave(token)
+
+
 def source_lines() -> Any:
     """Let each node remember the line of the user's program that made it."""
     return within(lines=True)
@@ -126,6 +155,8 @@ def call_in_scope(
 ) -> Any:
     """`function(*args, **kwargs)` with its operations recorded under a named scope."""
     frame = current()
+    if frame.tracer is not None and kind == "module":
+        frame.tracer.enters(function.__self__)  # type: ignore[attr-defined]
     scope = Scope(name, frame.scope, kind, formula)
     token = enter(Frame(scope, frame.record, frame.tracer, frame.lines))
     try:

@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_ce.engine.frame import composed
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.operands import box, leaf, value_of
+from tinygrad_ce.engine.operands import all_finite, box, leaf, value_of
 from tinygrad_ce.engine.table import (
     amax,
     argsort,
@@ -54,9 +54,8 @@ def fixed(value: Any, like: Any) -> Any:
 def damped(x: Any, factor: Any) -> Any:
     """x·factor, where a factor of 0 wins over an infinite x."""
     v = value_of(x)
-    finite = np.isfinite(v)
-    if not (isinstance(v, np.ndarray) and finite.all()):  # else: one operation less
-        x = masked(x, fixed(finite | (value_of(factor) != 0), x))
+    if not all_finite(v):
+        x = masked(x, fixed(np.isfinite(v) | (value_of(factor) != 0), x))
     return x * factor
 
 

@@ -77,6 +77,7 @@ def boxed(value: float, array: Any) -> Node:
     if array.dtype.kind == "b" and dtype == np.float64:
         dtype = np.dtype(np.float32)  # what a Python float is on its own
     number = np.asarray(value, dtype)
+    number.flags.writeable = False
     scalar = isinstance(array, np.generic)
     node: Node = leaf(number[()] if scalar else number)
     node.scope = None
@@ -186,3 +187,23 @@ def speaks_numpy(forward: Callable[..., Any]) -> Callable[..., Any]:
         return x.__array_function__(call, (type(x),), (x, *args), kwargs)
 
     return call
+
+
+@speaks_numpy
+def all_finite(x: Any) -> bool:
+    """Whether all elements are finite. A tracer takes what it finds for granted."""
+    return bool(np.isfinite(x).all())
+
+
+@speaks_numpy
+def all_within(x: Any, low: float, high: float, also: float | None = None) -> bool:
+    """Whether all elements are in low ... high, or are `also`. A tracer takes it for granted."""
+    if also is None and low == 0 and x.dtype == np.int64 and x.size:
+        return bool(np.maximum.reduce(x.view(np.uint64), axis=None) <= high)  # -1 is very large
+    inside = (x >= low) & (x <= high)
+    return bool((inside if also is None else inside | (x == also)).all())
+
+
+def numbers(x: Any) -> Any:
+    """The array, or the example of a Symbol: what an error message shows."""
+    return getattr(x, "value", x)

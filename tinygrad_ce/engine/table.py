@@ -70,6 +70,7 @@ _erfc = np.frompyfunc(math.erfc, 1, 1)
 
 
 @differentiable(lambda g, x: g * exp(-x * x) * (-2.0 / math.sqrt(math.pi)))
+@speaks_numpy
 def erfc(x: Any) -> Any:
     """2/√π ∫ from x to ∞ of exp(−t²) dt."""
     return np.asarray(_erfc(x), x.dtype)[()] if x.ndim == 0 else _erfc(x).astype(x.dtype)
@@ -203,9 +204,13 @@ def ones(n: int, dtype: Any) -> np.ndarray:
 )
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Σ x over `axis` (an int, a tuple, or None for all)."""
-    if x.ndim == 2 and (axis == 1 or axis == -1) and x.shape[1] <= SHORT and x.dtype.kind == "f":
-        y = np.dot(x, ones(x.shape[1], x.dtype))  # four times faster than a sum over short rows
-        return y.reshape(-1, 1) if keepdims else y
+    if type(axis) is int and x.ndim == 2 and x.dtype.kind == "f":  # products with ones are faster
+        if axis == 0:
+            y = np.dot(ones(x.shape[0], x.dtype), x)
+            return y.reshape(1, -1) if keepdims else y
+        if x.shape[1] <= SHORT and axis in (1, -1):
+            y = np.dot(x, ones(x.shape[1], x.dtype))
+            return y.reshape(-1, 1) if keepdims else y
     return add_up(x, axis, keepdims=keepdims)
 
 

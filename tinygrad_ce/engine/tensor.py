@@ -176,6 +176,8 @@ class Tensor(Node):
         return bool((self.array == protocol.plain(value)).any())
 
     def __repr__(self) -> str:
+        if not isinstance(self.array, (np.ndarray, np.generic)):
+            return f"tensor({self.array!r})"  # while somebody traces there are no numbers
         body = np.array2string(self.array, precision=4, separator=", ", prefix="tensor(")
         parts = [body] if self.array.size else [body, f"shape={self.shape}"]
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.int64), np.dtype(bool)):
@@ -198,11 +200,11 @@ class Tensor(Node):
                 f"item: shape {self.shape} has {self.array.size} elements; wanted 1. "
                 "All of them are t.tolist()"
             )
-        return self.array.item()
+        return operands.value_of(self).item()
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers."""
-        return self.array.tolist()
+        return operands.value_of(self).tolist()
 
     def numpy(self) -> np.ndarray:
         """A read-only view of the array; .copy() it to write."""
@@ -211,7 +213,7 @@ class Tensor(Node):
                 "numpy: this Tensor requires a gradient, and NumPy would lose it. "
                 "Write t.detach().numpy()"
             )
-        view = np.asarray(self.array).view()
+        view = np.asarray(operands.value_of(self)).view()
         view.flags.writeable = False
         return view
 
@@ -249,7 +251,7 @@ class Tensor(Node):
                 f"bool: a Tensor of shape {self.shape} has {self.array.size} truth values; "
                 "write (t > 0).any() or (t > 0).all()"
             )
-        return bool(self.array)
+        return bool(operands.value_of(self))
 
     def _alias(self, cut: str | None) -> Tensor:
         if isinstance(self.array, np.generic):
@@ -721,7 +723,7 @@ class Tensor(Node):
 
     def nonzero(self) -> Tensor:
         """(n, ndim): the indices of the elements that are not 0."""
-        return operands.leaf(np.argwhere(self.array))
+        return operands.leaf(np.argwhere(operands.value_of(self)))
 
     def clone(self) -> Tensor:
         """A copy that is part of the graph."""

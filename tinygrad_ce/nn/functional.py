@@ -15,7 +15,7 @@ from tinygrad_ce.engine import functions, table
 from tinygrad_ce.engine.frame import composed
 from tinygrad_ce.engine.functions import damped, fixed
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.operands import leaf, value_of
+from tinygrad_ce.engine.operands import all_within, leaf, numbers, value_of
 from tinygrad_ce.engine.table import SLOT, where
 from tinygrad_ce.engine.tensor import Tensor, generator_or_default
 from tinygrad_ce.nn.losses import (
@@ -140,13 +140,14 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
             [1., 2.]])
     """
     ids = input if isinstance(input, Node) else Tensor(input)
-    v = ids.array
+    v = value_of(ids)
     if v.dtype.kind not in "iu":
         raise TypeError(f"embedding: ids have dtype {v.dtype}; wanted integers: ids.long()")
     n = weight.shape[0]
     if padding_idx is not None and not -n <= padding_idx < n:
         raise IndexError(f"embedding: padding_idx={padding_idx} is no row of a table of {n} rows")
-    if isinstance(v, np.ndarray) and v.size and not (v.min() >= 0 and v.max() < n):
+    if not all_within(v, 0, n - 1):
+        v = numbers(v)
         bad = v.min() if v.min() < 0 else v.max()
         raise IndexError(f"embedding: id {bad} is outside 0 ... {n - 1}, the rows of the table")
     rows = table.getitem(weight, ids, index=(SLOT,))
@@ -168,7 +169,8 @@ def one_hot(ids: Any, num_classes: int = -1) -> Tensor:
         raise TypeError(f"one_hot: ids have dtype {v.dtype}; wanted integers: ids.long()")
     if num_classes == -1:
         num_classes = int(v.max()) + 1 if v.size else 0
-    if isinstance(v, np.ndarray) and v.size and not (v.min() >= 0 and v.max() < num_classes):
+    if not all_within(v, 0, num_classes - 1):
+        v = numbers(v)
         bad = v.min() if v.min() < 0 else v.max()
         raise ValueError(f"one_hot: id {bad} is outside 0 ... {num_classes - 1}")
     return leaf((v[..., None] == np.arange(num_classes)).astype(np.int64))

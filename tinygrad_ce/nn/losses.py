@@ -12,7 +12,7 @@ from tinygrad_ce.engine import functions, table
 from tinygrad_ce.engine.frame import composed
 from tinygrad_ce.engine.functions import branch, damped, fixed
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.operands import constant, leaf, value_of
+from tinygrad_ce.engine.operands import all_within, constant, leaf, numbers, value_of
 from tinygrad_ce.engine.table import SLOT, where
 from tinygrad_ce.engine.tensor import Tensor
 
@@ -237,25 +237,16 @@ def class_weights(weight: Any, classes: int, name: str) -> Any:
 
 def kept_samples(ids: Any, classes: int, ignore_index: int, name: str) -> Any:
     """Which samples count, or None if all do. Ids outside 0 ... C-1 are refused."""
-    if not isinstance(ids, np.ndarray):  # a tracer's Symbol has no values to look at
-        return ids != ignore_index
-    outside = not 0 <= ignore_index < classes
-    if outside and (not ids.size or _largest(ids) < classes):
+    if not 0 <= ignore_index < classes and all_within(ids, 0, classes - 1):
         return None
-    keep = ids != ignore_index
-    wrong = ids[keep & ((ids < 0) | (ids >= classes))]
-    if wrong.size:
+    if not all_within(ids, 0, classes - 1, ignore_index):
+        v = numbers(ids)
+        wrong = v[(v != ignore_index) & ((v < 0) | (v >= classes))]
         raise ValueError(
             f"{name}: class id {wrong.flat[0]} is outside 0 ... {classes - 1}, "
             f"the ids of logits with {classes} classes (ignore_index is {ignore_index})"
         )
-    return keep
-
-
-def _largest(ids: np.ndarray) -> int:
-    """The largest id, where a negative one counts as very large: one pass finds both."""
-    unsigned = ids.view(np.uint64 if ids.dtype == np.int64 else ids.dtype.str.replace("i", "u"))
-    return int(np.maximum.reduce(unsigned, axis=None))
+    return ids != ignore_index
 
 
 def spread(loss: Any, input: Any, reduction: str) -> Any:
@@ -321,9 +312,10 @@ def binary_cross_entropy(
     """
     target = to_dtype(same_shape(input, target, "binary_cross_entropy"), input)
     p, y = value_of(input), value_of(target)
-    if isinstance(p, np.ndarray) and p.size and not (p.min() >= 0 and p.max() <= 1):
+    if not all_within(p, 0, 1):
+        v = numbers(p)
         raise ValueError(
-            f"binary_cross_entropy: got values from {p.min():.4g} to {p.max():.4g}; wanted "
+            f"binary_cross_entropy: got values from {v.min():.4g} to {v.max():.4g}; wanted "
             "probabilities, 0 to 1. For logits write binary_cross_entropy_with_logits"
         )
     no_one, no_zero = np.equal(y, 0), np.equal(y, 1)

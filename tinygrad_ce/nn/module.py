@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from tinygrad_ce.creation import zeros_like
 from tinygrad_ce.engine import operands
+from tinygrad_ce.engine.backward import forget_grad
 from tinygrad_ce.engine.frame import call_in_scope
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.tensor import Tensor, as_subclass, check_can_require_grad
@@ -201,8 +201,7 @@ class Module:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters; with set_to_none=False make them 0."""
         for parameter in self.parameters():
-            old = parameter.kept
-            parameter.kept = None if set_to_none or old is None else zeros_like(old)
+            forget_grad(parameter, set_to_none)
 
     def to(self: M, dtype: Any) -> M:
         """Change the dtype of all floating parameters and buffers, in place."""

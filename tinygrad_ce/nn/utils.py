@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.operands import leaf
+from tinygrad_ce.engine.frame import current
+from tinygrad_ce.engine.memory import mark_written
+from tinygrad_ce.engine.operands import leaf, value_of
 from tinygrad_ce.engine.tensor import Tensor
 
 
@@ -25,10 +26,14 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> T
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm={max_norm}; wanted a number above 0")
     gradients = gradients_of(parameters)
-    total = math.sqrt(sum(float(np.square(g.array, dtype=np.float64).sum()) for g in gradients))
-    for g in gradients:
-        g.array = g.array * np.asarray(min(1.0, max_norm / (total + 1e-6)), g.array.dtype)
-    return leaf(np.asarray(total, gradients[0].array.dtype if gradients else np.float32))
+    arrays = [value_of(g) for g in gradients]
+    squares = [np.add.reduce(np.square(v.astype(np.float64)), axis=None) for v in arrays]
+    total = np.sqrt(sum(squares, np.float64(0.0)))
+    factor = np.minimum(1.0, max_norm / (total + 1e-6))
+    for g, v in zip(gradients, arrays):
+        v *= factor.astype(v.dtype)
+        mark_written(g, "clip_grad_norm_")
+    return leaf(total.astype(arrays[0].dtype if arrays else np.float32))
 
 
 def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
@@ -41,10 +46,16 @@ def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -
     tensor([1. , 0.5])
     """
     for g in gradients_of(parameters):
-        g.array = np.clip(g.array, -clip_value, clip_value)
+        v = value_of(g)
+        v[...] = np.clip(v, -clip_value, clip_value)
+        mark_written(g, "clip_grad_value_")
 
 
 def gradients_of(parameters: Iterable[Tensor] | Tensor) -> list[Any]:
     """The gradients that are there."""
     many = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    return [p.kept for p in many if p.kept is not None]
+    tracer = current().tracer
+    if tracer is not None:
+        for p in many:
+            tracer.reads_grad(p)
+    return [p.kept for p in many if isinstance(p.kept, Tensor)]

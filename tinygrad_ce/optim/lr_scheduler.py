@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tinygrad_ce.engine.frame import current
 from tinygrad_ce.optim.optimizer import Optimizer
 
 
@@ -27,6 +28,11 @@ class LRScheduler:
 
     def step(self) -> None:
         """One epoch is over."""
+        if current().tracer is not None:
+            raise RuntimeError(
+                f"{type(self).__name__}.step(): a traced function would do this only once; call it "
+                "after the compiled function, which reads the learning rate anew at each call"
+            )
         self.last_epoch += 1
         for group, first in zip(self.optimizer.param_groups, self.base_lrs):
             group["lr"] = self.rate(first, self.last_epoch)

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.creation import zeros_like
+from tinygrad_ce.engine.backward import forget_grad
+from tinygrad_ce.engine.frame import call_in_scope, current
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.operands import array_from, box, leaf, value_of
 from tinygrad_ce.engine.tensor import Tensor
@@ -77,16 +78,30 @@ class Optimizer:
         """Forget the gradients of all parameters; with set_to_none=False make them 0."""
         for group in self.param_groups:
             for p in group["params"]:
-                p.kept = None if set_to_none or p.kept is None else zeros_like(p.kept)
+                forget_grad(p, set_to_none)
 
     def step(self) -> None:
         """Take one step with every parameter that has a gradient."""
-        name = type(self).__name__ + ".step()"
+        kind = type(self).__name__
+        if current().tracer is not None:
+            call_in_scope(kind, "optimizer", "", self.traced_step, (), {})
+            return
+        name = kind + ".step()"
         for group in self.param_groups:
             for p in group["params"]:
                 if p.kept is not None:
-                    self.update(p, value_of(p), value_of(p.kept), group)
+                    self.update(p, p.array, p.kept.array, group)
                     mark_written(p, name)
+
+    def traced_step(self) -> None:
+        """The same step, written down: learning rates are read anew in each run."""
+        tracer: Any = current().tracer
+        for group in self.param_groups:
+            settings = tracer.settings(group)
+            for p in group["params"]:
+                tracer.reads_grad(p)
+                if p.kept is not None:
+                    self.update(p, value_of(p), value_of(p.kept), settings)
 
     def update(self, p: Tensor, w: Any, g: Any, group: dict[str, Any]) -> None:
         """Change the array `w` of the parameter `p` in place, given its gradient `g`."""

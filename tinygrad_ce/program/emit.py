@@ -1,0 +1,737 @@
+"""The fast path: a Program as the text of a Python function whose lines fill buffers.
+
+What does not change from run to run is made once, before the first run: buffers, constants, the
+views of both, the arrays of the state. A run is then one NumPy call after another, each writing
+into memory that is there already (`out=`), in place where nobody looks at the old value any more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engine import table
+from tinygrad_ce.program.ir import Program, Step, Var
+from tinygrad_ce.program.operations import EVALUATE, UFUNCS
+from tinygrad_ce.program.scalars import scalar_text
+
+FOREVER = 1 << 60
+
+
+class Doubt(Exception):  # noqa: N818
+    """An assumption of the program does not hold for these arguments. Nothing was written."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@dataclass(eq=False, slots=True)
+class Storage:
+    """Memory that one or several values live in, one after another or as views."""
+
+    name: str
+    nbytes: int
+    static: bool  # there before the run, and the same in every run
+    mine: bool  # a buffer that later values may overwrite
+    last: int = -1  # the last step that reads it
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """Where a value is found: the expression for it, its storage, whether it is contiguous."""
+
+    text: str
+    storage: Storage | None
+    contiguous: bool
+
+
+@dataclass
+class Emitted:
+    """The text of the function, and what its names stand for."""
+
+    source: str
+    names: dict[str, Any]
+    buffers: int  # bytes
+    state_names: list[tuple[str, Any]] = field(default_factory=list)
+
+
+class Emitter:
+    """Writes the function, line by line."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.steps = assumptions_first(program)
+        self.setup: list[str] = []
+        self.lines: list[str] = []
+        self.names: dict[str, Any] = dict(LIBRARY)
+        self.places: dict[Var, Place] = {}
+        self.scalars: dict[Var, str] = {}
+        self.boxes: dict[tuple[Var, Any], str] = {}
+        self.free: list[Storage] = []
+        self.count = 0
+        self.total = 0
+        self.now = 0
+        self.last = last_reads(program, self.steps)
+        self.state_of: dict[Var, Var] = {}
+        # Values that have memory of their own, because they are looked at after the run.
+        self.dedicated = {k.var for k in program.kept if k.var is not None}
+        self.late: list[tuple[str, str]] = []
+        self.state_names: list[tuple[str, Any]] = []
+
+    # --- names ------------------------------------------------------------------------------
+
+    def fresh(self, var: Var | None = None, prefix: str = "t") -> str:
+        """A new name, like the user's where there is one."""
+        self.count += 1
+        name = var.name if var is not None else ""
+        clean = "".join(c if c.isalnum() else "_" for c in name)
+        return f"{clean if clean[:1].isalpha() else prefix + clean}_{self.count}"
+
+    def define(self, value: Any, prefix: str = "c") -> str:
+        """A name for something that is there before the run."""
+        name = self.fresh(prefix=prefix)
+        self.names[name] = value
+        return name
+
+    def once(self, text: str, prefix: str = "v") -> str:
+        """A name for what is computed once, before the first run."""
+        name = self.fresh(prefix=prefix)
+        self.setup.append(f"{name} = {text}")
+        return name
+
+    def say(self, line: str) -> None:
+        """A line of the function."""
+        self.lines.append(line)
+
+    # --- the whole --------------------------------------------------------------------------
+
+    def emit(self) -> Emitted:
+        """The function for this program."""
+        program = self.program
+        arguments = [self.fresh(var, "x") for var in program.inputs]
+        self.take_given(arguments)
+        doubts = {a.var: i for i, a in enumerate(program.assumptions)}
+        for self.now, step in enumerate(self.steps):
+            self.emit_step(step)
+            if step.out in doubts:
+                self.say(f"if not {self.scalars[step.out]}: raise Doubt({doubts[step.out]})")
+            self.release(step)
+        for target, source in self.late:
+            self.say(f"copyto({target}, {source})")
+        outputs = [self.output(x) for x in program.outputs]
+        kept = self.keep()
+        self.say(f"return ({''.join(x + ', ' for x in outputs)})")
+        body = "\n    ".join(self.lines)
+        source = f"def run({', '.join(arguments)}):\n    {body}\n"
+        self.names["KEPT"] = kept
+        return Emitted(
+            "\n".join(self.setup) + "\n\n" + source, self.names, self.total, self.state_names
+        )
+
+    def take_given(self, arguments: list[str]) -> None:
+        """Inputs, state, settings and constants."""
+        program = self.program
+        for var, name in zip(program.inputs, arguments):
+            if var.scalar:
+                self.scalars[var] = name
+            else:
+                self.places[var] = Place(name, Storage(name, var.nbytes, False, False), False)
+                if not var.shape:
+                    self.scalars[var] = f"{name}.item()"
+        for state in program.states:
+            name = self.fresh(state.before, "s")
+            self.state_names.append((name, state.node))
+            self.places[state.before] = Place(
+                name, Storage(name, state.before.nbytes, True, False), True
+            )
+            if not state.before.shape:
+                self.scalars[state.before] = f"{name}.item()"
+            if state.after is not state.before:
+                self.state_of[state.after] = state.before
+        for i, setting in enumerate(program.settings):
+            group = self.define(setting.group, "group")
+            self.scalars[setting.var] = self.fresh(setting.var, f"lr{i}")
+            self.say(f"{self.scalars[setting.var]} = {group}[{setting.key!r}]")
+        for var, value in program.constants.items():
+            if not var.shape:
+                self.scalars[var] = number_text(value)
+            else:
+                array = np.ascontiguousarray(value)
+                name = self.define(array)
+                self.places[var] = Place(name, Storage(name, 0, True, False), True)
+
+    # --- operands ---------------------------------------------------------------------------
+
+    def text(self, x: Var, dtype: Any = None) -> str:
+        """The expression for an operand of an array operation."""
+        if x.shape or (x in self.places and x not in self.scalars):
+            return self.places[x].text
+        return self.boxed(x, dtype if x.dtype is None else x.dtype)
+
+    def boxed(self, x: Var, dtype: Any) -> str:
+        """A number as a 0-d array, with which NumPy calculates faster than with a number."""
+        key = (x, np.dtype(dtype))
+        if key not in self.boxes:
+            if x in self.program.constants:
+                value = np.asarray(self.program.constants[x], dtype)
+                self.boxes[key] = self.define(value, "c")
+            else:
+                self.boxes[key] = self.define(np.empty((), dtype), "c")
+                self.say(f"{self.boxes[key]}.fill({self.scalars[x]})")
+        return self.boxes[key]
+
+    # --- memory -----------------------------------------------------------------------------
+
+    def buffer(self, var: Var, beside: tuple[Var, ...] = ()) -> Place:
+        """A place for a new value: memory that nobody needs any more, or new memory."""
+        for x in beside:  # in the place of an operand that is read here for the last time
+            place = self.places.get(x)
+            if (
+                place is not None and place.storage is not None and place.storage.mine
+                and place.contiguous and x.shape == var.shape and x.nbytes == var.nbytes
+                and self.dies(place.storage) and place.storage.nbytes <= 2 * var.nbytes
+            ):  # fmt: skip
+                if x.dtype == var.dtype:
+                    return Place(place.text, place.storage, True)
+                return Place(self.view_as(place.storage, var), place.storage, True)
+        fitting = [s for s in self.free if var.nbytes <= s.nbytes <= 2 * var.nbytes + 64]
+        if fitting:
+            storage = min(fitting, key=lambda s: s.nbytes)
+            self.free.remove(storage)
+        else:
+            storage = Storage(self.fresh(prefix="b"), var.nbytes, True, True)
+            self.setup.append(f"{storage.name} = empty({var.nbytes}, uint8)")
+            self.total += var.nbytes
+        return Place(self.view_as(storage, var), storage, True)
+
+    def view_as(self, storage: Storage, var: Var) -> str:
+        """The memory as an array of the shape and dtype of `var`."""
+        dtype = self.names_of_dtype(var.dtype)
+        name = self.fresh(var)
+        self.setup.append(
+            f"{name} = {storage.name}[:{var.nbytes}].view({dtype}).reshape({var.shape})"
+        )
+        return name
+
+    def names_of_dtype(self, dtype: Any) -> str:
+        name = np.dtype(dtype).name
+        self.names[name] = np.dtype(dtype)
+        return name
+
+    def dies(self, storage: Storage) -> bool:
+        """Whether this step is the last to read the storage."""
+        return storage.last <= self.now
+
+    def put(self, var: Var, place: Place) -> None:
+        """Note where a value is, and until when its memory is needed."""
+        self.places[var] = place
+        if place.storage is not None:
+            place.storage.last = max(place.storage.last, self.last.get(var, self.now))
+
+    def release(self, step: Step) -> None:
+        """Memory that was read for the last time is free."""
+        for x in {*step.operands, step.out}:
+            place = self.places.get(x)
+            storage = place.storage if place is not None else None
+            if storage is not None and storage.mine and self.dies(storage):
+                if storage not in self.free:
+                    self.free.append(storage)
+
+    def destination(self, step: Step, beside: tuple[Var, ...] = ()) -> Place:
+        """Where the result of a step goes: into the state that it replaces, if nobody reads the
+        old value later; else into a buffer.
+        """
+        before = self.state_of.get(step.out)
+        if before is not None:
+            place = self.places[before]
+            storage = place.storage
+            assert storage is not None
+            safe = all(x is before or not self.shares(x, storage) for x in step.operands)
+            if self.last_of(before) <= self.now and (safe and bool(beside)):
+                del self.state_of[step.out]
+                return Place(place.text, storage, True)
+        if step.out in self.dedicated:
+            name = self.fresh(step.out)
+            self.setup.append(
+                f"{name} = empty({step.out.shape}, {self.names_of_dtype(step.out.dtype)})"
+            )
+            self.total += step.out.nbytes
+            return Place(name, Storage(name, step.out.nbytes, True, False), True)
+        return self.buffer(step.out, beside)
+
+    def shares(self, x: Var, storage: Storage) -> bool:
+        place = self.places.get(x)
+        return place is not None and place.storage is storage
+
+    def last_of(self, before: Var) -> int:
+        """The last step that reads the value that a state had before the run, or a view of it."""
+        storage = self.places[before].storage
+        assert storage is not None
+        return max(storage.last, self.last.get(before, -1))
+
+    # --- steps ------------------------------------------------------------------------------
+
+    def emit_step(self, step: Step) -> None:
+        """The lines of one step."""
+        out = step.out
+        if not out.shape and all(not x.shape for x in step.operands) and step.op in SCALAR:
+            self.emit_scalar(step)
+        elif step.op in VIEWS and self.emit_view(step):
+            pass
+        elif step.op in WRITERS:
+            WRITERS[step.op](self, step)
+        elif step.op in UFUNCS:
+            self.emit_ufunc(step)
+        else:
+            self.emit_call(step)
+        before = self.state_of.get(out)
+        if before is not None and out in self.state_of:
+            self.write_state_late(out, before)
+
+    def write_state_late(self, out: Var, before: Var) -> None:
+        """The new value of a state is elsewhere: copy it when all has been computed."""
+        target = self.places[before].text
+        if not out.shape:
+            self.late.append((target, self.scalars[out]) if out in self.scalars
+                             else (target, self.places[out].text))  # fmt: skip
+            return
+        place = self.places[out]
+        if place.storage is not None:
+            place.storage.last = FOREVER
+        self.late.append((target, place.text))
+
+    def emit_scalar(self, step: Step) -> None:
+        """A number from numbers, as Python computes it."""
+        name = self.fresh(step.out, "n")
+        texts = [self.scalar(x) for x in step.operands]
+        self.say(f"{name} = {scalar_text(step, texts, self.program.constants)}")
+        self.scalars[step.out] = name
+
+    def scalar(self, x: Var) -> str:
+        """The expression for a number."""
+        if x in self.scalars:
+            return self.scalars[x]
+        return f"{self.places[x].text}.item()"
+
+    def emit_view(self, step: Step) -> bool:
+        """A view costs nothing, if it can be one; made once if its base is always the same."""
+        (x,) = step.operands
+        if not x.shape and step.op != "reshape":
+            return False
+        place = self.places.get(x)
+        if place is None or (step.op == "reshape" and not place.contiguous):
+            return False
+        text = VIEWS[step.op](place.text, step)
+        static = place.storage is not None and place.storage.static
+        name = self.once(text) if static else self.fresh(step.out)
+        if not static:
+            self.say(f"{name} = {text}")
+        contiguous = step.op == "reshape"
+        if not step.out.shape:
+            self.scalars[step.out] = f"{name}.item()"
+        self.put(step.out, Place(name, place.storage, contiguous))
+        return True
+
+    def emit_ufunc(self, step: Step) -> None:
+        """An elementwise operation, into a buffer."""
+        dtype = np.result_type(*[x.dtype for x in step.operands if x.dtype is not None] or [float])
+        texts = [self.text(x, dtype) for x in step.operands]
+        if not step.out.shape:
+            self.scalars[step.out] = self.fresh(step.out, "n")
+            self.say(f"{self.scalars[step.out]} = {step.op}({', '.join(texts)})")
+            return
+        place = self.destination(step, step.operands)
+        keyword = "out=" if step.op in ("maximum", "minimum") else ""
+        self.say(f"{step.op}({', '.join(texts)}, {keyword}{place.text})")
+        self.put(step.out, place)
+
+    def emit_call(self, step: Step) -> None:
+        """Anything else: the function that eager code calls, with a result of its own."""
+        name = self.fresh(step.out)
+        function = self.define(EVALUATE[step.op], step.op)
+        texts = [self.value(x) for x in step.operands]
+        settings = [f"{k}={self.define(v, k)}" for k, v in step.settings.items()]
+        self.say(f"{name} = {function}({', '.join(texts + settings)})")
+        self.hold(step.out, name)
+
+    def hold(self, out: Var, name: str) -> None:
+        """A result that a call has made, not in a buffer of ours."""
+        if out.shape:
+            self.put(out, Place(name, Storage(name, out.nbytes, False, False), False))
+        else:
+            self.scalars[out] = name
+
+    def value(self, x: Var) -> str:
+        """An operand of a call: an array, or a NumPy scalar of the right dtype."""
+        if x.shape:
+            return self.places[x].text
+        if x in self.program.constants:
+            return self.define(self.program.constants[x], "c")
+        if x.dtype is None:
+            return self.scalar(x)
+        return f"{self.names_of_dtype(x.dtype)}.type({self.scalar(x)})"
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def output(self, x: Var) -> str:
+        """A value that is handed out: memory that no later run writes into."""
+        if not x.shape and x in self.scalars:
+            return self.value(x)
+        place = self.places[x]
+        fresh = place.storage is not None and not place.storage.static and not place.storage.mine
+        return place.text if fresh and x not in self.program.inputs else f"{place.text}.copy()"
+
+    def keep(self) -> list[tuple[Any, str]]:
+        """(node, name of the array that is its gradient): always the same array."""
+        kept: list[tuple[Any, str]] = []
+        taken: set[str] = set()
+        for k in self.program.kept:
+            if k.var is None:
+                kept.append((k.node, ""))
+                continue
+            place = self.places.get(k.var)
+            own = place is not None and place.storage is not None and place.storage.static
+            own = own and not place.storage.mine and k.var in self.program.makers()  # type: ignore[union-attr]
+            if own and place is not None and place.text not in taken:
+                kept.append((k.node, place.text))
+                taken.add(place.text)
+                continue
+            dtype = self.names_of_dtype(k.var.dtype)
+            name = self.once(f"empty({k.var.shape}, {dtype})", "g")
+            source = place.text if place is not None else self.scalars[k.var]
+            self.say(f"copyto({name}, {source})")
+            kept.append((k.node, name))
+            taken.add(name)
+        return kept
+
+
+# --- order and liveness -----------------------------------------------------------------------
+
+
+def assumptions_first(program: Program) -> list[Step]:
+    """The steps, those that the assumptions rest on in front: they are checked before any write."""
+    needed = {a.var for a in program.assumptions}
+    if not needed:
+        return list(program.steps)
+    for step in reversed(program.steps):
+        if step.out in needed:
+            needed.update(step.operands)
+    first = [s for s in program.steps if s.out in needed]
+    draws = [i for i, s in enumerate(program.steps) if s.op == "draw" and s.out in needed]
+    if draws:  # draws keep their order among themselves
+        early = {id(s) for s in first}
+        first = [
+            s for i, s in enumerate(program.steps)
+            if id(s) in early or (s.op == "draw" and i < draws[-1])
+        ]  # fmt: skip
+    chosen = {id(s) for s in first}
+    return first + [s for s in program.steps if id(s) not in chosen]
+
+
+def last_reads(program: Program, steps: list[Step]) -> dict[Var, int]:
+    """The number of the last step that reads each value; FOREVER if somebody reads it after."""
+    last: dict[Var, int] = {}
+    for i, step in enumerate(steps):
+        for x in step.operands:
+            last[x] = i
+    for x in [*program.outputs, *(k.var for k in program.kept if k.var is not None)]:
+        last[x] = FOREVER
+    return last
+
+
+def number_text(value: Any) -> str:
+    """A constant number as Python writes it."""
+    number = value.item() if isinstance(value, (np.generic, np.ndarray)) else value
+    if isinstance(number, float) and not math.isfinite(number):
+        return {math.inf: "inf", -math.inf: "(-inf)"}.get(number, "nan")
+    text = repr(number)
+    return f"({text})" if text[0] == "-" else text
+
+
+# --- how each operation is written ------------------------------------------------------------
+
+
+def _dot(e: Emitter, step: Step) -> None:
+    a, b = step.operands
+    if not step.out.shape or len(a.shape) != 2 or len(b.shape) != 2:
+        e.emit_call(step)
+        return
+    left, right = e.places[a].text, e.places[b].text
+    place = e.destination(step)
+    e.say(f"dot({left}, {right}, {place.text})")
+    e.put(step.out, place)
+
+
+def _inner(e: Emitter, step: Step) -> None:
+    a, b = step.operands
+    if len(a.shape) != 2 or len(b.shape) != 2:
+        e.emit_call(step)
+        return
+    base = e.places[b]
+    static = base.storage is not None and base.storage.static
+    turned = e.once(f"{base.text}.T") if static else f"{base.text}.T"
+    place = e.destination(step)
+    e.say(f"dot({e.places[a].text}, {turned}, {place.text})")
+    e.put(step.out, place)
+
+
+def _matmul(e: Emitter, step: Step) -> None:
+    if not step.out.shape:
+        e.emit_call(step)
+        return
+    texts = [e.places[x].text for x in step.operands]
+    place = e.destination(step)
+    e.say(f"matmul({', '.join(texts)}, {place.text})")
+    e.put(step.out, place)
+
+
+def _sum(e: Emitter, step: Step) -> None:
+    (x,), out = step.operands, step.out
+    place = e.places.get(x)
+    axis, keepdims = step.settings["axis"], step.settings["keepdims"]
+    if place is None or x.dtype is None or x.dtype.kind != "f" or not x.size:
+        e.emit_call(step)
+        return
+    if not out.shape:
+        name = e.fresh(out, "n")
+        if place.contiguous and x.size <= table.SHORT * 64 and place.storage.static:  # type: ignore[union-attr]
+            flat = e.once(f"{place.text}.reshape(-1)")
+            ones = e.define(np.ones(x.size, x.dtype), "ones")
+            e.say(f"{name} = float(dot({flat}, {ones}))")
+        else:
+            e.say(f"{name} = float(add.reduce({place.text}, None))")
+        e.scalars[out] = name
+        return
+    target = e.destination(step)
+    axes = {axis} if isinstance(axis, int) else set(axis)
+    axes = {a % len(x.shape) for a in axes}
+    if len(x.shape) == 2 and len(axes) == 1 and (0 in axes or x.shape[1] <= table.SHORT):
+        n = x.shape[0 if 0 in axes else 1]
+        ones = e.define(np.ones(n, x.dtype), "ones")
+        flat = target.text if len(out.shape) == 1 else e.once(f"{target.text}.reshape(-1)")
+        e.say(f"dot({f'{ones}, {place.text}' if 0 in axes else f'{place.text}, {ones}'}, {flat})")
+    else:
+        axis = tuple(sorted(axes))
+        e.say(f"add.reduce({place.text}, {axis}, None, {target.text}, {keepdims})")
+    e.put(out, target)
+
+
+def _extremum(e: Emitter, step: Step) -> None:
+    (x,) = step.operands
+    axis = step.settings["axis"]
+    if not step.out.shape or not isinstance(axis, int):
+        e.emit_call(step)
+        return
+    ufunc = "maximum" if step.op == "max" else "minimum"
+    place = e.destination(step)
+    source = e.places[x].text
+    if len(x.shape) == 2 and axis in (1, -1) and x.shape[0] > x.shape[1] > 1:
+        turned = e.buffer(Var(x.shape[::-1], x.dtype, False))
+        e.say(f"copyto({turned.text}, {source}.T)")
+        flat = e.once(f"{place.text}.reshape(-1)")
+        e.say(f"{ufunc}.reduce({turned.text}, 0, None, {flat})")
+        if turned.storage is not None:
+            e.free.append(turned.storage)
+    else:
+        e.say(f"{ufunc}.reduce({source}, {axis}, None, {place.text}, {step.settings['keepdims']})")
+    e.put(step.out, place)
+
+
+_BITS = {np.dtype(np.float32): "int32", np.dtype(np.float64): "int64"}
+
+
+def _masked(e: Emitter, step: Step) -> None:
+    x, keep = step.operands
+    bits = _BITS.get(x.dtype)
+    if bits is None or not step.out.shape or not x.shape:
+        e.emit_call(step)
+        return
+    base = e.places[x]
+    static = base.storage is not None and base.storage.static
+    if not static and not base.contiguous:
+        e.emit_call(step)
+        return
+    e.names[bits] = np.dtype(bits)
+    source = e.once(f"{base.text}.view({bits})")
+    mask = e.text(keep)
+    place = e.destination(step, (x,) if x.shape == step.out.shape else ())
+    e.say(f"multiply({source}, {mask}, {e.once(f'{place.text}.view({bits})')})")
+    e.put(step.out, place)
+
+
+def _astype(e: Emitter, step: Step) -> None:
+    (x,) = step.operands
+    if not step.out.shape:
+        e.emit_call(step)
+        return
+    place = e.destination(step)
+    e.say(f"copyto({place.text}, {e.text(x)}, 'unsafe')")
+    e.put(step.out, place)
+
+
+def _copying_view(e: Emitter, step: Step) -> None:
+    """A view that has to be a copy: of a number, or of memory that is not in one piece."""
+    (x,) = step.operands
+    if not step.out.shape:
+        e.emit_call(step)
+        return
+    place = e.destination(step)
+    if step.op == "reshape" and x.shape:
+        e.say(f"copyto({e.once(f'{place.text}.reshape({x.shape})')}, {e.text(x)})")
+    else:
+        e.say(f"copyto({place.text}, {e.text(x)})")
+    e.put(step.out, place)
+
+
+def _scatter(e: Emitter, step: Step) -> None:
+    x, *arrays = step.operands
+    place = e.destination(step)
+    index = table.filled(step.settings["index"], tuple(e.text(a) for a in arrays))
+    parts = [p if isinstance(p, str) else e.define(p, "i") for p in index]
+    value = e.text(x, step.out.dtype)
+    e.say(f"{place.text}.fill(0)")
+    unique = len(step.out.shape) == len(arrays) and any(
+        a in e.program.constants and np.array_equal(e.program.constants[a], np.arange(a.size))
+        for a in arrays
+    )
+    if not arrays or unique or all(a.dtype == bool for a in arrays):
+        e.say(f"{place.text}[{', '.join(parts)}] = {value}")
+    else:
+        e.say(f"add.at({place.text}, ({', '.join(parts)},), {value})")
+    e.put(step.out, place)
+
+
+def _take(e: Emitter, step: Step) -> None:
+    x, *arrays = step.operands
+    index = table.filled(step.settings["index"], tuple(e.text(a) for a in arrays))
+    parts = [p if isinstance(p, str) else e.define(p, "i") for p in index]
+    name = e.fresh(step.out)
+    e.say(f"{name} = {e.places[x].text}[{', '.join(parts)}]")
+    e.hold(step.out, name)
+
+
+def _all_finite(e: Emitter, step: Step) -> None:
+    """A sum of squares is finite only if all numbers are: one pass, and no array of truths."""
+    (x,) = step.operands
+    name = e.fresh(step.out, "fine")
+    place = e.places.get(x)
+    if place is None or not place.contiguous or not x.shape:
+        e.emit_call(step)
+        return
+    static = place.storage is not None and place.storage.static
+    flat = f"{place.text}.reshape(-1)"
+    flat = e.once(flat) if static else flat
+    e.say(f"{name} = dot({flat}, {flat}) < inf")
+    e.scalars[step.out] = name
+
+
+def _all_within(e: Emitter, step: Step) -> None:
+    (x,) = step.operands
+    s = step.settings
+    if x.dtype != np.int64 or s["low"] != 0 or s["also"] is not None or not x.size:
+        e.emit_call(step)
+        return
+    e.names["uint64"] = np.dtype(np.uint64)
+    name = e.fresh(step.out, "fine")
+    e.say(f"{name} = maximum.reduce({e.places[x].text}.view(uint64), None) <= {s['high']}")
+    e.scalars[step.out] = name
+
+
+def _joined(e: Emitter, step: Step) -> None:
+    texts = [e.places[x].text for x in step.operands]
+    place = e.destination(step)
+    e.say(f"{step.op}(({', '.join(texts)},), {step.settings['axis']}, {place.text})")
+    e.put(step.out, place)
+
+
+def _einsum(e: Emitter, step: Step) -> None:
+    if not step.out.shape:
+        e.emit_call(step)
+        return
+    texts = [e.places[x].text for x in step.operands]
+    place = e.destination(step)
+    spec = step.settings["spec"]
+    e.say(f"einsum({spec!r}, {', '.join(texts)}, out={place.text}, optimize=True)")
+    e.put(step.out, place)
+
+
+def _draw(e: Emitter, step: Step) -> None:
+    s = step.settings
+    generator = e.define(getattr(s["generator"], s["method"]), "draw")
+    name = e.fresh(step.out)
+    e.say(f"{name} = {generator}(*{e.define(s['args'])}, **{e.define(s['kwargs'])})")
+    e.hold(step.out, name)
+    if step.out.shape:
+        storage = e.places[step.out].storage
+        e.put(step.out, Place(name, storage, True))
+
+
+WRITERS: dict[str, Callable[[Emitter, Step], None]] = {
+    "dot": _dot, "inner": _inner, "matmul": _matmul, "sum": _sum, "max": _extremum,
+    "min": _extremum, "masked": _masked, "astype": _astype, "reshape": _copying_view,
+    "broadcast_to": _copying_view, "scatter": _scatter, "take": _take,
+    "all_finite": _all_finite, "all_within": _all_within, "concatenate": _joined,
+    "stack": _joined, "einsum": _einsum, "draw": _draw,
+}  # fmt: skip
+
+VIEWS: dict[str, Callable[[str, Step], str]] = {
+    "reshape": lambda x, s: f"{x}.reshape({s.settings['shape']})",
+    "transpose": lambda x, s: f"{x}.transpose({s.settings['axes']})",
+    "slice": lambda x, s: f"{x}[{index_text(s.settings['index'])}]",
+    "windows": lambda x, s: (
+        f"sliding_window_view({x}, {s.settings['window']}, {s.settings['axes']})"
+    ),
+}
+
+SCALAR = frozenset(
+    [
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "negative",
+        "sqrt",
+        "power",
+        "exp",
+        "log",
+        "log1p",
+        "absolute",
+        "astype",
+        "greater",
+        "greater_equal",
+        "less",
+        "less_equal",
+        "equal",
+        "not_equal",
+        "reshape",
+        "square",
+        "maximum",
+        "minimum",
+    ]
+)
+
+
+def index_text(index: tuple[Any, ...]) -> str:
+    """An index as one writes it: 1:3, None, ..."""
+    parts = []
+    for part in index:
+        if isinstance(part, slice):
+            ends = ["" if b is None else str(b) for b in (part.start, part.stop)]
+            parts.append(":".join(ends) + (f":{part.step}" if part.step is not None else ""))
+        else:
+            parts.append("..." if part is Ellipsis else repr(part))
+    return ", ".join(parts) + ("," if len(parts) == 1 else "")
+
+
+LIBRARY: dict[str, Any] = {
+    **UFUNCS, "dot": np.dot, "matmul": np.matmul, "copyto": np.copyto, "empty": np.empty,
+    "uint8": np.uint8, "inf": math.inf, "nan": math.nan, "Doubt": Doubt, "einsum": np.einsum,
+    "concatenate": np.concatenate, "stack": np.stack, "broadcast_to": np.broadcast_to,
+    "msqrt": math.sqrt,
+    "sliding_window_view": np.lib.stride_tricks.sliding_window_view,
+}  # fmt: skip

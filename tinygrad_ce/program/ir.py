@@ -1,0 +1,177 @@
+"""A program as plain data: values, and the steps that make one from others.
+
+Every value is written once (static single assignment): a tensor that is written in place is a
+`State`, whose value before the run is one `Var` and whose value after it another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+NUMBERS = (bool, int, float)
+
+
+class Var:
+    """One value: its shape, its dtype (None for a Python number) and a name to print."""
+
+    __slots__ = ("dtype", "name", "scalar", "shape")
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, scalar: bool, name: str = "") -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.scalar = scalar  # a NumPy scalar or a Python number, no array
+        self.name = name
+
+    @staticmethod
+    def like(value: Any, name: str = "") -> Var:
+        """A Var for what has the shape and dtype of `value`."""
+        if type(value) in NUMBERS:
+            return Var((), None, True, name)
+        return Var(value.shape, value.dtype, isinstance(value, np.generic), name)
+
+    @property
+    def size(self) -> int:
+        """How many elements there are."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes they take."""
+        return self.size * (self.dtype.itemsize if self.dtype is not None else 8)
+
+    def __repr__(self) -> str:
+        return f"{self.name or 'value'}: {self.dtype or 'number'} {self.shape}"
+
+
+class Line(NamedTuple):
+    """A line of the user's program."""
+
+    file: str
+    number: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number} in {self.function}"
+
+
+class Step(NamedTuple):
+    """`out = op(*operands, **settings)`, and where in the program that stands."""
+
+    out: Var
+    op: str
+    operands: tuple[Var, ...]
+    settings: dict[str, Any]
+    scope: tuple[str, ...] = ()
+    line: Line | None = None
+
+    def __repr__(self) -> str:
+        settings = "".join(f", {k}={v!r}" for k, v in self.settings.items())
+        operands = ", ".join(x.name or str(x.shape) for x in self.operands)
+        return f"{self.out!r} = {self.op}({operands}{settings})"
+
+
+@dataclass(eq=False, slots=True)
+class State:
+    """A tensor that outlives the run: read at its beginning, replaced at its end if it changes."""
+
+    node: Any
+    before: Var
+    after: Var
+
+
+@dataclass(eq=False, slots=True)
+class Setting:
+    """A number read at each run from a dict of settings: `group["lr"]`."""
+
+    group: dict[str, Any]
+    key: str
+    var: Var
+
+
+@dataclass(eq=False, slots=True)
+class Kept:
+    """The `.grad` of a tensor after the run: a value, or None."""
+
+    node: Any
+    var: Var | None
+
+
+@dataclass(eq=False, slots=True)
+class Assumption:
+    """What the program takes for granted: checked before anything is written."""
+
+    var: Var  # a truth value
+    what: str
+    key: Any  # where the function asked for it, so that a doubt is remembered
+
+
+@dataclass(eq=False, slots=True)
+class Program:
+    """A straight-line program: what goes in, the steps, what comes out and what it replaces."""
+
+    name: str
+    inputs: list[Var] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
+    settings: list[Setting] = field(default_factory=list)
+    constants: dict[Var, Any] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    outputs: list[Var] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    assumptions: list[Assumption] = field(default_factory=list)
+    example: dict[Var, Any] = field(default_factory=dict)
+    """What was given when it was traced: inputs, state and settings."""
+
+    def roots(self) -> Iterator[Var]:
+        """What somebody looks at after the run."""
+        yield from self.outputs
+        yield from (state.after for state in self.states)
+        yield from (kept.var for kept in self.kept if kept.var is not None)
+        yield from (assumption.var for assumption in self.assumptions)
+
+    def given(self) -> Iterator[Var]:
+        """What is there before the first step."""
+        yield from self.inputs
+        yield from (state.before for state in self.states)
+        yield from (setting.var for setting in self.settings)
+        yield from self.constants
+
+    def makers(self) -> dict[Var, Step]:
+        """The step that makes each value."""
+        return {step.out: step for step in self.steps}
+
+    def uses(self) -> dict[Var, int]:
+        """How often each value is read, by steps and after the run."""
+        counts: dict[Var, int] = {}
+        for step in self.steps:
+            for x in step.operands:
+                counts[x] = counts.get(x, 0) + 1
+        for x in self.roots():
+            counts[x] = counts.get(x, 0) + 1
+        return counts
+
+    def with_steps(self, steps: Iterable[Step], renamed: dict[Var, Var] | None = None) -> Program:
+        """The same program with other steps; `renamed` says which value stands for which."""
+        new = renamed or {}
+
+        def now(x: Var) -> Var:
+            while x in new:
+                x = new[x]
+            return x
+
+        steps = [s._replace(operands=tuple(map(now, s.operands))) if new else s for s in steps]
+        read = {x for step in steps for x in step.operands}
+        result = replace(
+            self,
+            steps=steps,
+            states=[State(s.node, s.before, now(s.after)) for s in self.states],
+            outputs=[now(x) for x in self.outputs],
+            kept=[Kept(k.node, k.var and now(k.var)) for k in self.kept],
+            assumptions=[Assumption(now(a.var), a.what, a.key) for a in self.assumptions],
+        )
+        read.update(result.roots())
+        result.constants = {x: v for x, v in self.constants.items() if x in read}
+        return result

@@ -1,0 +1,46 @@
+"""Numbers in the emitted function: computed by Python, which is ten times faster than NumPy there.
+
+Python raises where NumPy gives inf or nan, so only what cannot raise is left to it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_ce.program.ir import Step, Var
+
+OPERATORS = {
+    "add": "+", "subtract": "-", "multiply": "*", "greater": ">", "greater_equal": ">=",
+    "less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!=",
+}  # fmt: skip
+CASTS = {"f": "float", "i": "int", "u": "int", "b": "bool"}
+
+
+def scalar_text(step: Step, texts: list[str], constants: dict[Var, Any]) -> str:
+    """The expression for a number computed from numbers."""
+    op = step.op
+    if op in OPERATORS:
+        return f"{texts[0]} {OPERATORS[op]} {texts[1]}"
+    if op == "negative":
+        return f"-{texts[0]}"
+    if op == "square":
+        return f"{texts[0]} * {texts[0]}"
+    if op == "absolute":
+        return f"abs({texts[0]})"
+    if op == "reshape":
+        return texts[0]
+    if op == "astype":
+        kind = step.settings["dtype"].kind
+        return f"{CASTS[kind]}({texts[0]})"
+    if op == "divide":
+        divisor = constants.get(step.operands[1])
+        if divisor is not None and float(divisor):
+            return f"{texts[0]} / {texts[1]}"
+        return f"divide({texts[0]}, {texts[1]}).item()"
+    if op == "sqrt":
+        return f"msqrt({texts[0]}) if {texts[0]} >= 0.0 else nan"
+    if op == "power":
+        base = constants.get(step.operands[0])
+        if base is not None and 0.0 < float(base) <= 1.0:
+            return f"{texts[0]} ** {texts[1]} if {texts[1]} >= 0 else power({texts[0]}, {texts[1]}).item()"
+    return f"{op}({', '.join(texts)}).item()"

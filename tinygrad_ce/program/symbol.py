@@ -1,0 +1,519 @@
+"""Symbol: stands for an array and writes down what is done to it; Tracer: keeps what is written.
+
+While a function is traced, every operation of the engine is fed Symbols. NumPy's own protocols
+hand them back to us: each operation becomes a `Step`, and is carried out at once on the example,
+so that shapes, dtypes and everything that rests on them are those of a real run.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.lib.stride_tricks import sliding_window_view
+
+from tinygrad_ce.engine import table
+from tinygrad_ce.engine.frame import current, untraced
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.operands import all_finite, all_within
+from tinygrad_ce.program.ir import Assumption, Line, Setting, Step, Var
+from tinygrad_ce.program.operations import UFUNCS, VIEWS, evaluate
+
+
+class TraceError(RuntimeError):
+    """Something that a program cannot hold; the message says where, and what to write instead."""
+
+
+class Symbol(NDArrayOperatorsMixin):
+    """An array that writes down what is done to it.
+
+    It is a place that holds a value: writing into it gives it another one. A view remembers whose
+    place it looks at, so that a view that is read after its place was written is found.
+    """
+
+    __hash__ = object.__hash__
+    __slots__ = ("__weakref__", "now", "place", "seen", "tracer", "value", "writes")
+
+    def __init__(self, tracer: Tracer, var: Var, value: Any, place: Symbol | None = None) -> None:
+        self.tracer = tracer
+        self.now = var  # the value that this place holds
+        self.value = value  # the same in the example
+        self.writes = 0
+        self.place = place
+        self.seen = 0 if place is None else place.writes
+        tracer.alive.append(weakref.ref(self))
+
+    # --- what it looks like -----------------------------------------------------------------
+
+    shape = property(lambda self: self.now.shape)
+    ndim = property(lambda self: len(self.now.shape))
+    size = property(lambda self: self.now.size)
+    itemsize = property(lambda self: self.dtype.itemsize)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype; of a Python number, the one that it has alone."""
+        return self.now.dtype if self.now.dtype is not None else np.asarray(self.value).dtype
+
+    @property
+    def T(self) -> Symbol:  # noqa: N802
+        """The axes in reverse order."""
+        return self.transpose(tuple(range(self.ndim))[::-1])
+
+    @property
+    def mT(self) -> Symbol:  # noqa: N802
+        """The last two axes exchanged."""
+        n = self.ndim
+        return self.transpose((*range(n - 2), n - 1, n - 2))
+
+    def __repr__(self) -> str:
+        return f"<traced {self.dtype} {self.shape}>"
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __iter__(self) -> Iterator[Symbol]:
+        return (self[i] for i in range(len(self)))
+
+    # --- methods of arrays ------------------------------------------------------------------
+
+    def record(self, op: str, *operands: Any, **settings: Any) -> Any:
+        """A step on this and other operands."""
+        return self.tracer.record(op, (self, *operands), settings)
+
+    def reshape(self, *shape: Any) -> Symbol:
+        """The same elements in another shape."""
+        wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
+        return self.record("reshape", shape=self.value.reshape(wanted).shape)
+
+    def transpose(self, axes: tuple[int, ...]) -> Symbol:
+        """Axis i of the result is axis axes[i] of this."""
+        return self.record("transpose", axes=tuple(a % self.ndim for a in axes))
+
+    def astype(self, dtype: Any, copy: bool = True) -> Symbol:
+        """The same values in another dtype."""
+        return self.copy() if dtype == self.dtype else self.record("astype", dtype=np.dtype(dtype))
+
+    def copy(self) -> Symbol:
+        """The same value in a place of its own."""
+        self.tracer.look(self)
+        return Symbol(self.tracer, self.now, self.value)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Symbol:
+        """Σ x over `axis`."""
+        return self.record("sum", axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Symbol:
+        """The largest element."""
+        return self.record("max", axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None) -> Any:
+        """Σ x / n, in the order in which NumPy does it."""
+        total = np.add.reduce(self, axis=axis)
+        return total / np.asarray(self.size / max(total.size, 1), self.dtype)
+
+    def var(self, axis: Any = None, ddof: int = 0) -> Any:
+        """Σ (x - mean)² / (n - ddof)."""
+        total = np.add.reduce(self, axis=axis, keepdims=True)
+        n = self.size / max(total.size, 1)
+        d = self - total / np.asarray(n, self.dtype)
+        return np.add.reduce(d * d, axis=axis) / np.asarray(n - ddof, self.dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        parts = index if isinstance(index, tuple) else (index,)
+        arrays = tuple(p for p in parts if isinstance(p, (Symbol, np.ndarray)))
+        if not arrays:
+            return self.record("slice", index=parts)
+        slots = tuple(table.SLOT if isinstance(p, (Symbol, np.ndarray)) else p for p in parts)
+        return self.record("take", *arrays, index=slots)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        parts = index if isinstance(index, tuple) else (index,)
+        if parts != (Ellipsis,):
+            arrays = tuple(p for p in parts if isinstance(p, (Symbol, np.ndarray)))
+            slots = tuple(table.SLOT if isinstance(p, (Symbol, np.ndarray)) else p for p in parts)
+            self.write(self.record("put", value, *arrays, index=slots))
+        else:
+            self.write(value)
+
+    def write(self, value: Any) -> None:
+        """Let this place hold `value` from here on, in its own shape and dtype."""
+        if self.place is not None:
+            self.tracer.refuse(
+                "a view is written (x[...] of x[...], x.T, x.reshape)",
+                "Write into the tensor itself: x[index] = value, x += value",
+            )
+        if not isinstance(value, Symbol):
+            value = self.tracer.constant(value)
+        if value.dtype != self.dtype or value.now.dtype is None:
+            value = value.tracer.record("astype", (value,), {"dtype": self.dtype})
+        if value.shape != self.shape:
+            value = value.record("broadcast_to", shape=self.shape)
+        self.tracer.look(value)
+        if self.now.scalar is not value.now.scalar and not self.shape:
+            value.value = np.asarray(value.value)
+        self.now, self.value = value.now, value.value
+        self.writes += 1
+
+    # --- what NumPy hands back --------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        out = kwargs.pop("out", None)
+        kwargs = {k: v for k, v in kwargs.items() if v is not None or k == "axis"}
+        if method == "__call__" and ufunc is np.frexp and not kwargs:
+            parts = [self.tracer.record("frexp", inputs, {"part": i}) for i in (0, 1)]
+            return tuple(parts)
+        if method == "__call__" and ufunc is np.matmul and not kwargs:
+            result = self.tracer.record("matmul", inputs, {})
+        elif method == "__call__" and ufunc.__name__ in UFUNCS and not kwargs:
+            result = self.tracer.record(ufunc.__name__, inputs, {})
+        elif method == "reduce" and ufunc in REDUCE and kwargs.keys() <= {"axis", "keepdims"}:
+            settings = {"axis": kwargs.get("axis", 0), "keepdims": kwargs.get("keepdims", False)}
+            result = self.tracer.record(REDUCE[ufunc], inputs, settings)
+        elif method == "accumulate" and ufunc in (np.add, np.multiply):
+            name = "cumsum" if ufunc is np.add else "cumprod"
+            result = self.tracer.record(name, inputs, {"axis": kwargs.get("axis", 0)})
+        else:
+            name = ufunc.__name__ + ("" if method == "__call__" else f".{method}")
+            self.tracer.unknown(name)
+        if out is None:
+            return result
+        if not np.can_cast(result.dtype, out[0].dtype, "same_kind"):
+            raise TypeError(f"cannot write {result.dtype} into a tensor of {out[0].dtype}")
+        out[0].write(result)
+        return out[0]
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        handler = FUNCTIONS.get(function)
+        if handler is None:
+            self.tracer.unknown(getattr(function, "__name__", str(function)))
+        return handler(self.tracer, *args, **kwargs)
+
+    # --- what a program cannot know ---------------------------------------------------------
+
+    def looked_at(self, *_: Any, **__: Any) -> NoReturn:
+        """A value is asked for that is not there yet: it is another one in every run."""
+        self.tracer.refuse(
+            "the program would depend on a value that it has not computed yet (item(), float(), "
+            "bool(), if, while, print, numpy())",
+            "Return the tensor and look at it outside; write where(condition, a, b) for a choice "
+            "between numbers",
+        )
+
+    __bool__ = __float__ = __int__ = __index__ = __complex__ = looked_at
+    item = tolist = __array__ = any = all = min = looked_at
+    __array_interface__ = property(looked_at)
+
+
+REDUCE = {
+    np.add: "sum", np.maximum: "max", np.minimum: "min", np.multiply: "prod",
+    np.logical_and: "all", np.logical_or: "any",
+}  # fmt: skip
+
+
+class Tracer:
+    """Writes a program down: hands out Symbols and keeps the steps."""
+
+    def __init__(self, doubted: frozenset[Any] = frozenset()) -> None:
+        self.steps: list[Step] = []
+        self.constants: dict[Var, Any] = {}
+        self.settings_read: list[Setting] = []
+        self.fixed_settings: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self.assumptions: list[Assumption] = []
+        self.doubted = doubted
+        self.cells: dict[int, Cell] = {}
+        self.inputs: list[Var] = []
+        self.given: list[tuple[Var, Any]] = []  # inputs and settings of the example
+        self.kept: dict[Any, Any] = {}  # node -> what its .grad was when it was first touched
+        self.empty: dict[Any, bool] = {}  # node -> whether its .grad was None when it was read
+        self.modules: dict[Any, bool] = {}  # module -> whether it was training
+        self.generators: dict[Any, Any] = {}  # generator -> its state before the first draw
+        self.gradient_of: list[tuple[Var, Any]] = []
+        self.backward_of: tuple[str, ...] | None = None
+        self.alive: list[weakref.ref[Symbol]] = []
+        self.floor = sys._getframe(1)
+
+    # --- values -----------------------------------------------------------------------------
+
+    def lift(self, node: Any) -> Any:
+        """The Symbol that stands for the array of a Tensor."""
+        array = node.array
+        if type(array) is Symbol:
+            if array.tracer is not self:
+                raise TraceError(
+                    "this tensor was made while another function was traced and has no numbers; "
+                    "return it from that function"
+                )
+            return array
+        cell = self.cells.get(id(array))
+        if cell is None:
+            cell = self.cells[id(array)] = Cell(self, array)
+        cell.nodes.setdefault(id(node), weakref.ref(node))
+        return cell.symbol
+
+    def input(self, array: Any, name: str) -> Symbol:
+        """A Symbol for an argument."""
+        var = Var.like(array, name)
+        self.inputs.append(var)
+        self.given.append((var, array))
+        return Symbol(self, var, array)
+
+    def constant(self, value: Any) -> Symbol:
+        """A Symbol for a number or an array that is the same in every run."""
+        var = Var.like(value)
+        self.constants[var] = value
+        return Symbol(self, var, value)
+
+    def look(self, symbol: Symbol) -> Var:
+        """The value that a Symbol has now, if it may be read."""
+        if symbol.tracer is not self:
+            raise TraceError("a value of another traced function is used; pass it as an argument")
+        place = symbol.place
+        if place is not None and place.writes != symbol.seen:
+            self.refuse(
+                "a view (x.T, x.reshape, x[...]) is read after its tensor was written in place",
+                "Take the view again after the write, or clone() it before",
+            )
+        return symbol.now
+
+    def record(self, op: str, operands: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        """Carry a step out on the example and write it down."""
+        symbols = [x if isinstance(x, Symbol) else self.constant(x) for x in operands]
+        operands_ = tuple(map(self.look, symbols))
+        value = evaluate(op, [s.value for s in symbols], settings)
+        var = Var.like(value)
+        line = self.note_names()
+        self.steps.append(Step(var, op, operands_, settings, self.scope(), line))
+        base = symbols[0]
+        place = None if op not in VIEWS else base if base.place is None else base.place
+        return Symbol(self, var, value, place)
+
+    # --- where ------------------------------------------------------------------------------
+
+    def scope(self) -> tuple[str, ...]:
+        """The names of the scopes around the step, outermost first."""
+        frame = current()
+        own = frame.scope.path() if frame.scope is not None else ()
+        return own if self.backward_of is None else (*self.backward_of, *own)
+
+    def note_names(self) -> Line | None:
+        """The user's line; on the way, the names of the tensors that the user's variables hold."""
+        line = None
+        for frame in user_frames(self.floor):
+            if line is None:
+                code = frame.f_code
+                line = Line(code.co_filename, frame.f_lineno, code.co_name)
+            for name, value in frame.f_locals.items():
+                if isinstance(value, Node) and not name.startswith("_"):
+                    self.name(value, name)
+        return line
+
+    def name(self, node: Any, name: str) -> None:
+        """Call the value that a Tensor has now by the user's name."""
+        if type(node.array) is Symbol:
+            if not node.array.now.name and node.array.now not in self.constants:
+                node.array.now.name = name
+        else:
+            cell = self.cells.get(id(node.array))
+            if cell is not None and not cell.name:
+                cell.name = name
+
+    def going_back(self, node: Any, g: Any) -> None:
+        """The chain rule is at `node`, whose gradient is `g`; at None when it is through."""
+        if node is None:
+            self.backward_of = None
+            return
+        path = node.scope.path() if node.scope is not None else ()
+        self.backward_of = ("backward", *path)
+        if isinstance(g, Symbol):
+            self.gradient_of.append((g.now, weakref.ref(node)))
+
+    # --- what the engine tells --------------------------------------------------------------
+
+    def reads_grad(self, node: Any) -> None:
+        """The `.grad` of a Tensor is asked for."""
+        if node not in self.kept and node not in self.empty:
+            self.empty[node] = node.kept is None
+            if node.kept is not None and not isinstance(node.kept, Node):
+                return
+            if node.kept is not None:
+                cell = self.cells.setdefault(id(node.kept.array), Cell(self, node.kept.array))
+                cell.grad_of = node
+
+    def writes_grad(self, node: Any) -> None:
+        """The `.grad` of a Tensor is about to be replaced."""
+        self.kept.setdefault(node, node.kept)
+
+    def enters(self, module: Any) -> None:
+        """A module is called."""
+        self.modules[module] = module.training
+
+    def settings(self, group: dict[str, Any]) -> dict[str, Any]:
+        """The settings of an optimiser: its learning rate is read at each run, the rest is fixed.
+
+        A program that was traced with other settings is not used.
+        """
+        for setting in self.settings_read:
+            if setting.group is group:
+                return {**group, "lr": Symbol(self, setting.var, group["lr"])}
+        fixed = {k: v for k, v in group.items() if k not in ("lr", "params")}
+        self.fixed_settings.append((group, fixed))
+        lr = float(group["lr"])
+        var = Var.like(lr, "lr")
+        self.settings_read.append(Setting(group, "lr", var))
+        self.given.append((var, lr))
+        return {**group, "lr": Symbol(self, var, lr)}
+
+    def draw(self, generator: Any, method: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Random numbers, drawn anew in each run."""
+        if generator not in self.generators:
+            self.generators[generator] = generator.get_state()
+        with untraced():
+            value = method(generator, *args, **kwargs)
+        var = Var.like(value)
+        settings = {
+            "generator": generator, "method": method.__name__, "args": args, "kwargs": kwargs
+        }  # fmt: skip
+        self.steps.append(Step(var, "draw", (), settings, self.scope(), self.note_names()))
+        return Symbol(self, var, value)
+
+    def assume(self, op: str, x: Any, what: str, **settings: Any) -> bool:
+        """Whether something holds for the example; the program then checks it in each run."""
+        line = self.note_names()
+        key = (op, line, sum(a.key[:2] == (op, line) for a in self.assumptions))
+        if key in self.doubted or not evaluate(op, [x.value], settings):
+            return False
+        var = Var((), None, True)
+        self.steps.append(Step(var, op, (self.look(x),), settings, self.scope(), line))
+        self.assumptions.append(Assumption(var, what, key))
+        return True
+
+    # --- errors -----------------------------------------------------------------------------
+
+    def refuse(self, what: str, instead: str) -> NoReturn:
+        """Stop: this cannot be part of a program."""
+        frame = next(user_frames(self.floor), None)
+        where = ""
+        if frame is not None:
+            code = frame.f_code
+            where = f" ({Line(code.co_filename, frame.f_lineno, code.co_name)})"
+        raise TraceError(f"trace: {what}{where}. {instead}")
+
+    def unknown(self, name: str) -> NoReturn:
+        """Stop at a NumPy function that has no record."""
+        self.refuse(
+            f"np.{name} cannot be written down",
+            "Compose it from operations of Tensor, or compute it outside and pass it in",
+        )
+
+
+class Cell:
+    """An array that was there before the trace, the Symbol for it, and the Tensors that hold it."""
+
+    __slots__ = ("array", "before", "grad_of", "name", "nodes", "symbol")
+
+    def __init__(self, tracer: Tracer, array: Any) -> None:
+        self.array = array
+        self.before = Var.like(array)
+        self.symbol = Symbol(tracer, self.before, array)
+        self.nodes: dict[int, weakref.ref[Any]] = {}
+        self.grad_of: Any = None
+        self.name = ""
+
+
+def user_frames(floor: FrameType) -> Iterator[FrameType]:
+    """The frames of the user's functions, innermost first, down to where the trace began."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame is not floor:
+        module = frame.f_globals.get("__name__", "")
+        if not (module.startswith((_PACKAGE, "numpy.")) or module == "contextlib"):
+            yield frame
+        frame = frame.f_back
+
+
+_PACKAGE = __name__.partition(".")[0] + "."
+
+
+# --- functions of NumPy and of the table ------------------------------------------------------
+
+
+def _dot(tracer: Tracer, a: Any, b: Any) -> Any:
+    """A product with a row of ones is a sum; of more than two dimensions, matmul knows better."""
+    if is_ones(b) and a.ndim == 2:
+        return tracer.record("sum", (a,), {"axis": 1, "keepdims": False})
+    if is_ones(a) and b.ndim == 2:
+        return tracer.record("sum", (b,), {"axis": 0, "keepdims": False})
+    return tracer.record("dot", (a, b), {})
+
+
+def is_ones(x: Any) -> bool:
+    """Whether x is one of the rows of ones that sums are computed with."""
+    return isinstance(x, np.ndarray) and x.ndim == 1 and table.ones(len(x), x.dtype) is x
+
+
+def _windows(tracer: Tracer, x: Any, window_shape: Any, axis: Any = None) -> Any:
+    return tracer.record("windows", (x,), {"window": tuple(window_shape), "axes": tuple(axis)})
+
+
+FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    np.dot: _dot,
+    np.inner: lambda t, a, b: t.record("inner", (a, b), {}),
+    np.where: lambda t, c, a, b: t.record("where", (c, a, b), {}),
+    np.clip: lambda t, x, low=None, high=None: t.record("clip", (x,), {"low": low, "high": high}),
+    np.concatenate: lambda t, xs, axis=0: t.record("concatenate", tuple(xs), {"axis": axis}),
+    np.stack: lambda t, xs, axis=0: t.record("stack", tuple(xs), {"axis": axis}),
+    np.einsum: lambda t, spec, *xs, optimize=True: t.record("einsum", xs, {"spec": spec}),
+    np.pad: lambda t, x, widths, constant_values=0: t.record(
+        "pad", (x,), {"widths": widths, "value": constant_values}
+    ),
+    np.prod: lambda t, x, axis=None, keepdims=False: t.record(
+        "prod", (x,), {"axis": axis, "keepdims": keepdims}
+    ),
+    np.argsort: lambda t, x, axis=-1, kind=None: t.record("argsort", (x,), {"axis": axis}),
+    np.broadcast_to: lambda t, x, shape: t.record("broadcast_to", (x,), {"shape": shape}),
+    np.sum: lambda t, x, axis=None, keepdims=False: t.record(
+        "sum", (x,), {"axis": axis, "keepdims": keepdims}
+    ),
+    np.reshape: lambda t, x, shape: x.reshape(shape),
+    np.transpose: lambda t, x, axes: x.transpose(axes),
+    np.shape: lambda t, x: x.shape,
+    np.ndim: lambda t, x: x.ndim,
+    np.size: lambda t, x: x.size,
+    np.zeros_like: lambda t, x, dtype=None: np.zeros(x.shape, dtype or x.dtype),
+    np.ones_like: lambda t, x, dtype=None: np.ones(x.shape, dtype or x.dtype),
+    np.can_cast: lambda t, x, to, casting="safe": np.can_cast(x.dtype, to, casting),
+    np.result_type: lambda t, *xs: np.result_type(
+        *(x.value if isinstance(x, Symbol) else x for x in xs)
+    ),
+    sliding_window_view: _windows,
+    table.masked.op.forward: lambda t, x, keep: t.record("masked", (x, keep), {}),
+    table.erfc.op.forward: lambda t, x: t.record("erfc", (x,), {}),
+    table.broadcast_to.op.forward: lambda t, x, shape: t.record(
+        "broadcast_to", (x,), {"shape": shape}
+    ),
+    table.put.op.forward: lambda t, x, values, *arrays, index: t.record(
+        "put", (x, values, *arrays), {"index": index}
+    ),
+    table.scatter.op.forward: lambda t, x, *arrays, index, shape: t.record(
+        "scatter", (x, *arrays), {"index": index, "shape": shape}
+    ),
+    table.overlap_add.op.forward: lambda t, x, full, window, axes: t.record(
+        "overlap_add", (x,), {"full": full, "window": window, "axes": axes}
+    ),
+    all_finite: lambda t, x: t.assume("all_finite", x, "all numbers are finite"),
+    all_within: lambda t, x, low, high, also=None: t.assume(
+        "all_within", x, f"all numbers are in {low} ... {high}", low=low, high=high, also=also
+    ),
+}
+for _function, _name in (
+    (np.argmax, "argmax"), (np.argmin, "argmin"), (np.any, "any"), (np.all, "all"),
+    (np.max, "max"), (np.min, "min"),
+):  # fmt: skip
+    FUNCTIONS[_function] = lambda t, x, axis=None, keepdims=False, _name=_name: t.record(
+        _name, (x,), {"axis": axis, "keepdims": keepdims}
+    )
