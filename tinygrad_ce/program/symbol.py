@@ -163,6 +163,8 @@ class Symbol(NDArrayOperatorsMixin):
     # --- what NumPy hands back --------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if any(isinstance(x, Node) for x in inputs):
+            return NotImplemented  # the Tensor knows better
         out = kwargs.pop("out", None)
         if out is not None and isinstance(out[0], Symbol) and out[0].now.scalar:
             out = None  # numbers cannot be written: x += 1 gives x another one
@@ -191,6 +193,8 @@ class Symbol(NDArrayOperatorsMixin):
         return out[0]
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if any(issubclass(t, Node) for t in types):
+            return NotImplemented
         handler = FUNCTIONS.get(function)
         if handler is None:
             self.tracer.unknown(getattr(function, "__name__", str(function)))
