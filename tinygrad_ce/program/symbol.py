@@ -235,6 +235,7 @@ class Tracer:
         self.fixed_settings: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self.assumptions: list[Assumption] = []
         self.doubted = doubted
+        self.asked: dict[Any, int] = {}  # (what, where) -> how often
         self.cells: dict[int, Cell] = {}
         self.inputs: list[Var] = []
         self.given: list[tuple[Var, Any]] = []  # inputs and settings of the example
@@ -425,7 +426,8 @@ class Tracer:
     def assume(self, op: str, x: Any, what: str, **settings: Any) -> bool:
         """Whether something holds for the example; the program then checks it in each run."""
         line = self.note_names()
-        key = (op, line, sum(a.key[:2] == (op, line) for a in self.assumptions))
+        asked = self.asked[op, line] = self.asked.get((op, line), 0) + 1
+        key = (op, line, asked)
         if key in self.doubted or not evaluate(op, [x.value], settings):
             return False
         var = Var((), None, True)
