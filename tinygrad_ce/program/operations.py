@@ -105,6 +105,7 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "draw": lambda generator, method, args, kwargs: getattr(generator, method)(*args, **kwargs),
     "all_finite": lambda x: bool(np.isfinite(x).all()),
     "all_within": lambda x, low, high, also: within(x, low, high, also),
+    "all_equal": lambda x, value: np.array_equal(x, value),
     "is_equal": lambda x, value: bool(x == value),
 }
 

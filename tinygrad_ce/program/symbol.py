@@ -126,6 +126,7 @@ class Symbol(NDArrayOperatorsMixin):
 
     def __getitem__(self, index: Any) -> Any:
         parts = index if isinstance(index, tuple) else (index,)
+        parts = tuple(self.tracer.mask(p) if isinstance(p, Symbol) else p for p in parts)
         arrays = tuple(p for p in parts if isinstance(p, (Symbol, np.ndarray)))
         if not arrays:
             return self.record("slice", index=parts)
@@ -434,6 +435,21 @@ class Tracer:
         self.steps.append(Step(var, op, (self.look(x),), settings, self.scope(), line))
         self.assumptions.append(Assumption(var, what, key))
         return True
+
+    def mask(self, index: Symbol) -> Any:
+        """An index that picks elements: how many a mask picks must be the same in every run."""
+        if index.dtype != bool:
+            return index
+        var = self.look(index)
+        there = var in self.inputs or any(cell.before is var for cell in self.cells.values())
+        if not there or not self.assume(
+            "all_equal", index, "the mask is the same", value=np.array(index.value)
+        ):
+            self.refuse(
+                "how many elements x[mask] has depends on a value that changes",
+                "Write where(mask, x, 0.0), or x[indices] with indices from outside",
+            )
+        return np.array(index.value)
 
     # --- errors -----------------------------------------------------------------------------
 
