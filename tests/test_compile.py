@@ -33,25 +33,25 @@ def numbers_of(x):
     return x
 
 
-def agree(found, wanted, bound=1e-12):
-    """Equal up to `bound` of the largest element."""
+def agree(found, wanted, bound=1e-12, noise=0.0):
+    """Equal up to `bound` of the largest element, or up to `noise`."""
     if isinstance(wanted, dict):
         assert found.keys() == wanted.keys()
         found, wanted = list(found.values()), list(wanted.values())
     if isinstance(wanted, list):
         assert len(found) == len(wanted)
         for a, b in zip(found, wanted):
-            agree(a, b, bound)
+            agree(a, b, bound, noise)
     elif isinstance(wanted, np.ndarray):
         assert found.dtype == wanted.dtype and found.shape == wanted.shape
         bound = bound if wanted.dtype == np.float64 else 1e-5
         top = np.max(np.abs(wanted), initial=0.0, where=np.isfinite(wanted))
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=bound * top)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=bound * top + noise)
     else:
         assert found == wanted
 
 
-def side_by_side(build, calls, between=lambda thing, i: None, bound=1e-12):
+def side_by_side(build, calls, between=lambda thing, i: None, bound=1e-12, noise=0.0):
     """Two equal things, one compiled: results, arguments and state agree in every call.
 
     `build()` gives (function, state): the state is anything that holds tensors, or a function
@@ -75,7 +75,7 @@ def side_by_side(build, calls, between=lambda thing, i: None, bound=1e-12):
             held = own() if callable(own) else own
             given = [[a, a.grad] if isinstance(a, tg.Tensor) else a for a in args]
             seen.append(numbers_of([result, given, held]))
-        agree(seen[1], seen[0], bound)
+        agree(seen[1], seen[0], bound, noise)
     return compiled
 
 

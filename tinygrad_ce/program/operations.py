@@ -44,8 +44,10 @@ def as_eager(function: Any) -> Callable[..., Any]:
     return forward
 
 
-def total(x: Any, axis: Any, keepdims: bool) -> Any:
-    """Σ x over `axis`, computed as eager code does."""
+def total(x: Any, axis: Any, keepdims: bool, pairwise: bool = False) -> Any:
+    """Σ x over `axis`, computed as `table.sum` does or, `pairwise`, as `np.add.reduce`."""
+    if pairwise:
+        return np.add.reduce(x, axis=axis, keepdims=keepdims)
     return as_eager(table.sum)(x, axis, keepdims)
 
 

@@ -147,7 +147,8 @@ class Symbol(NDArrayOperatorsMixin):
         if self.place is not None:
             self.tracer.refuse(
                 "a view is written (x[...] of x[...], x.T, x.reshape)",
-                "Write into the tensor itself: x[index] = value, x += value",
+                "Write into the tensor itself: x[index] = v, and x[index] = x[index] * v for "
+                "x[index] *= v",
             )
         if not isinstance(value, Symbol):
             value = self.tracer.constant(value)
@@ -179,6 +180,8 @@ class Symbol(NDArrayOperatorsMixin):
             result = self.tracer.record(ufunc.__name__, inputs, {})
         elif method == "reduce" and ufunc in REDUCE and kwargs.keys() <= {"axis", "keepdims"}:
             settings = {"axis": kwargs.get("axis", 0), "keepdims": kwargs.get("keepdims", False)}
+            if ufunc is np.add and self.ndim == 2 and type(settings["axis"]) is int:
+                settings["pairwise"] = True  # table.sum adds in another order there
             result = self.tracer.record(REDUCE[ufunc], inputs, settings)
         elif method == "accumulate" and ufunc in (np.add, np.multiply):
             name = "cumsum" if ufunc is np.add else "cumprod"
