@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import test_rules
 from hypothesis import given, settings, strategies as st
-from test_compile import agree, numbers_of, side_by_side, with_gradients
+from test_compile import side_by_side, with_gradients
 from test_nn import MODULES
-
 from test_trace import values_of
 
 import tinygrad_ce as tg
@@ -22,6 +21,9 @@ from tinygrad_ce.nn import functional as F
 from tinygrad_ce.program.passes import simplified
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
+
+import cross_entropy
+import digits
 
 CALLS = 4
 
@@ -33,7 +35,7 @@ def weighed(y, seed=0):
 
 
 def moved(x, k):
-    """The same numbers a little elsewhere, in the order that they had, so that no kink is crossed."""
+    """The same numbers a little elsewhere, in their order: no kink is crossed."""
     return np.asarray(x * (1.0 + 0.001 * k)) if x.dtype.kind == "f" else x
 
 
@@ -94,7 +96,9 @@ def test_every_module_for_twenty_steps(module, inputs, _, double):
     arrays = [x.detach().numpy() for x in inputs]
     arrays = [a.astype(dtype) if a.dtype.kind == "f" else a for a in arrays]
     shrink = 0.999 if isinstance(module, nn.BCELoss) else 1.001
-    calls = [[a * dtype(shrink**k) if a.dtype.kind == "f" else a for a in arrays] for k in range(20)]
+    calls = [
+        [a * dtype(shrink**k) if a.dtype.kind == "f" else a for a in arrays] for k in range(20)
+    ]
     side_by_side(build, calls, bound=1e-10)
 
 
@@ -126,14 +130,16 @@ def test_every_optimiser_for_twenty_steps(name, double):
 UNARY = [
     table.neg, table.exp, table.sin, table.cos, table.tanh, table.abs, table.expm1, table.erfc,
     F.relu, F.softplus, F.sigmoid, F.gelu, F.silu, F.logsigmoid,
-    lambda x: table.log(x * x + 1.0), lambda x: table.sqrt(x * x + 0.5), lambda x: 1.0 / (x * x + 2.0),
+    lambda x: table.log(x * x + 1.0), lambda x: table.sqrt(x * x + 0.5),
+    lambda x: 1.0 / (x * x + 2.0), lambda x: x.clone().mul_(2.0),
     lambda x: x.softmax(-1), lambda x: x.log_softmax(0), lambda x: x**3, lambda x: x.T.flip(0).T,
-    lambda x: x - x.mean(0), lambda x: x / x.std(1, keepdim=True), lambda x: x.cumsum(1),
+    lambda x: x - x.mean(0), lambda x: x / (x.std(1, keepdim=True) + 0.5), lambda x: x.cumsum(1),
     lambda x: x.sum(0).expand(*x.shape), lambda x: x.amax(1, keepdim=True) * x,
-    lambda x: x[:, [4, 1, 4, 0, 2]], lambda x: x.reshape(5, 3).mT, lambda x: table.clip(x, -0.5, 0.5),
+    lambda x: x[:, [4, 1, 4, 0, 2]], lambda x: x.reshape(5, 3).mT,
+    lambda x: table.clip(x, -0.5, 0.5),
     lambda x: x.sort(1).values, lambda x: x.prod(1, keepdim=True) + x, lambda x: x.tril(1),
     lambda x: tg.cat([x[1:], x[:1]]), lambda x: tg.stack([x, -x]).sum(0), lambda x: x @ (x.T @ x),
-    lambda x: x.norm(dim=1, keepdim=True) + x, lambda x: x.detach() * x, lambda x: x.clone().mul_(2.0),
+    lambda x: x.norm(dim=1, keepdim=True) + x, lambda x: x.detach() * x,
 ]  # fmt: skip
 BINARY = [
     table.add, table.sub, table.mul, table.maximum, table.minimum,
@@ -168,7 +174,9 @@ def test_random_programs(steps, double, momentum):
     dtype = np.float64 if double else np.float32
 
     def build():
-        w = tg.tensor(np.random.default_rng(0).uniform(-1, 1, (3, 5)).astype(dtype), requires_grad=True)
+        w = tg.tensor(
+            np.random.default_rng(0).uniform(-1, 1, (3, 5)).astype(dtype), requires_grad=True
+        )
         optimizer = tg.optim.SGD([w], lr=0.01, momentum=0.9 * momentum)
 
         def f(x):
@@ -189,9 +197,11 @@ def test_random_programs(steps, double, momentum):
     side_by_side(build, calls, bound=1e-9, noise=noise)
     step, held = build()
     program = tg.trace(step, tg.tensor(calls[0][0]))
-    both = [(p, dict(zip(p.roots(), values_of(p, calls[0])))) for p in (program, simplified(program))]
+    both = [
+        (p, dict(zip(p.roots(), values_of(p, calls[0])))) for p in (program, simplified(program))
+    ]
     loss, last = step(tg.tensor(calls[0][0]))
-    (w, g), = held()
+    ((w, g),) = held()
     for p, values in both:
         after = next(s.after for s in p.states if s.node is w)
         found = [values[x] for x in (*p.outputs, after, p.kept[0].var)]
@@ -199,27 +209,92 @@ def test_random_programs(steps, double, momentum):
             np.testing.assert_array_equal(a, b.detach().numpy())
 
 
-# --- examples -----------------------------------------------------------------------------------
+# --- whole networks -----------------------------------------------------------------------------
 
 
-def test_the_networks_of_the_examples():
-    from nn_cases import MODELS
+def learning(make, loss, optimise):
+    """What builds a network that learns: `side_by_side` wants two of them."""
 
-    for make, shape in MODELS.values():
+    def build():
+        model = make()
+        optimizer = optimise(model.parameters())
+        schedule = tg.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)
 
-        def build(make=make):
-            model = make(nn).double()
-            optimizer = tg.optim.SGD(model.parameters(), lr=0.01)
+        def step(x, y):
+            value = loss(model(x), y)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            return value
 
-            def step(x):
-                optimizer.zero_grad()
-                loss = weighed(model(x))
-                loss.backward()
-                optimizer.step()
-                return loss
+        held = with_gradients(model.parameters())
+        held.schedule = schedule
+        return step, held
 
-            held = with_gradients(model.parameters())
-            return step, held
+    return build
 
-        stream = np.random.default_rng(0)
-        side_by_side(build, [[stream.standard_normal(shape)] for _ in range(20)], bound=1e-9, noise=1e-13)
+
+def adam(parameters):
+    return tg.optim.Adam(parameters, lr=0.01)
+
+
+def descent(parameters):
+    return tg.optim.SGD(parameters, lr=0.3)
+
+
+NETWORKS = {
+    "digits-softmax": (digits.SoftmaxRegression, F.cross_entropy, adam, 64, 10),
+    "digits-network": (lambda: digits.TwoLayerNetwork(16), F.cross_entropy, adam, 64, 10),
+    "lesson-logistic": (
+        lambda: nn.Sequential(nn.Linear(30, 1)), cross_entropy.binary, descent, 30, 2,
+    ),
+    "lesson-softmax": (lambda: nn.Sequential(nn.Linear(13, 3)), F.cross_entropy, descent, 13, 3),
+    "lesson-network": (
+        lambda: nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10)),
+        F.cross_entropy, descent, 64, 10,
+    ),
+    "lesson-squared-error": (
+        lambda: nn.Sequential(nn.Linear(30, 1)), cross_entropy.half_squared_error, descent, 30, 2,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("double", [False, True], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_networks_of_the_examples(name, double):
+    make, loss, optimise, features, classes = NETWORKS[name]
+    dtype = np.float64 if double else np.float32
+    build = learning(lambda: make().to(dtype), loss, optimise)
+    stream = np.random.default_rng(0)
+    calls = []
+    for _ in range(20):
+        ids = stream.integers(0, classes, 17)
+        targets = ids.astype(dtype) if classes == 2 else ids
+        calls.append([stream.standard_normal((17, features)).astype(dtype), targets])
+    noise = 1e-14 if double else 1e-5
+    side_by_side(build, calls, lambda held, i: held.schedule.step(), bound=1e-9, noise=noise)
+
+
+@pytest.mark.parametrize("name", cases.MODELS)
+def test_networks_with_everything(name):
+    make, shape = cases.MODELS[name]
+    build = learning(
+        lambda: make(nn).double(), lambda y, _: weighed(y), lambda ps: tg.optim.SGD(ps, lr=0.003)
+    )
+    stream = np.random.default_rng(0)
+    calls = [[stream.standard_normal(shape), 0.0] for _ in range(20)]
+    side_by_side(build, calls, bound=1e-8, noise=1e-13)  # a bias before batch normalisation
+
+
+@pytest.mark.parametrize("function", [cross_entropy.naive, cross_entropy.stable])
+def test_the_losses_of_the_lesson(function):
+    def build():
+        def f(z, y):
+            z.requires_grad_()
+            value = function(z, y)
+            value.sum().backward()
+            return value
+
+        return f, []
+
+    side_by_side(build, [[np.linspace(-3.0, 3.0, 5) + k, k % 2] for k in range(6)])

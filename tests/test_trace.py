@@ -114,7 +114,7 @@ def test_a_value_that_outlives_the_trace_is_found():
         seen.append(h)
         return h.sum()
 
-    with pytest.raises(tg.TraceError, match="h, made at .* outlives the function"):
+    with pytest.raises(tg.TraceError, match=r"h, made at .* outlives the function"):
         tg.trace(step, tg.tensor([1.0]))
 
 

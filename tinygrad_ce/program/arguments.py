@@ -158,10 +158,11 @@ class Arguments:
             if kept is argument.kept and not symbol.writes:
                 continue
             if argument.given.inputs:
+                path, maker = argument.place.path, argument.given.op.name
                 raise TraceError(
-                    f"compile: argument {argument.place.path} was made by {argument.given.op.name} and "
-                    "requires a gradient, but the graph ends where the compiled function begins. "
-                    "Pass x.detach(), or compute it inside of the function"
+                    f"compile: argument {path} was made by {maker} and requires a "
+                    "gradient, but the graph ends where the compiled function begins. Pass "
+                    "x.detach(), or compute it inside of the function"
                 )
             yield argument, symbol
 

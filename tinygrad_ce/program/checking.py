@@ -56,9 +56,7 @@ class Before:
         values = dict(program.constants)
         values.update(zip(program.inputs, (copy for _, copy in self.inputs)))
         states = {key_of(s.node): copy for s, _, copy in self.states}
-        values.update(
-            (s.before, states.get(key_of(s.node), s.node.array)) for s in program.states
-        )
+        values.update((s.before, states.get(key_of(s.node), s.node.array)) for s in program.states)
         values.update((s.var, s.group[s.key]) for s in program.settings)
         return values
 
@@ -81,9 +79,7 @@ def compare_traces(first: Trace, again: Trace) -> bool:
     names: dict[Var, Var] = dict(zip(one.inputs, two.inputs))
     names.update((a.var, b.var) for a, b in zip(one.settings, two.settings))
     states = {key_of(s.node): s.before for s in two.states}
-    names.update(
-        (s.before, states[key_of(s.node)]) for s in one.states if key_of(s.node) in states
-    )
+    names.update((s.before, states[key_of(s.node)]) for s in one.states if key_of(s.node) in states)
     known = {*names.values()}
     for a, b in zip(one.steps, two.steps):
         if a.op != b.op or len(a.operands) != len(b.operands) or not alike(a, b):
@@ -109,7 +105,23 @@ def compare_traces(first: Trace, again: Trace) -> bool:
             one, f"{len(two.steps)} steps instead of {len(one.steps)}, first {described(longer)}"
         )
     compare_returned(one.name, first.structure, again.structure)
+    compare_ends(first, again, names)
     return True
+
+
+def compare_ends(first: Trace, again: Trace, names: dict[Var, Var]) -> None:
+    """Stop if the same values are computed, but others are returned, written or kept."""
+    one, two = first.program, again.program
+    after = {key_of(s.node): s.after for s in two.states}
+    kept = {k.node: k.var for k in two.kept}
+    pairs = [*zip(one.outputs, two.outputs), *((k.var, kept.get(k.node)) for k in one.kept)]
+    pairs += [(s.after, after[key_of(s.node)]) for s in one.states if key_of(s.node) in after]
+    given = [[(place.path, n) for place, n in t.written + t.gradients] for t in (first, again)]
+    same_ends = len(one.outputs) == len(two.outputs) and kept.keys() == {k.node for k in one.kept}
+    for x, y in pairs:
+        same_ends = same_ends and (x in one.constants or (x and names.get(x)) is y)
+    if not same_ends or given[0] != given[1]:
+        raise different(one, "another value is returned, written into a tensor or kept as .grad")
 
 
 def compare_constants(one: Program, two: Program, x: Var, y: Var, step: Step) -> None:
@@ -211,8 +223,9 @@ def pairs(runner: Runner, again: Trace) -> Iterator[tuple[str, Var, Any, Any]]:
             yield name, state.after, state.node.array, again.found[other.after]
     kept = {k.node: k.var for k in two.kept}
     for k in one.kept:
-        if k.var is not None and (y := kept.get(k.node)) is not None:
-            yield f"the gradient {k.var.name}", k.var, k.node.kept.array, again.found[y]
+        var = kept.get(k.node)
+        if k.var is not None and var is not None:
+            yield f"the gradient {k.var.name}", k.var, k.node.kept.array, again.found[var]
 
 
 def largest(values: dict[Var, Any]) -> float:

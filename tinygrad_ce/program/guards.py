@@ -121,7 +121,7 @@ def variables_of(
     """
     fn = getattr(fn, "func", fn)  # of a functools.partial
     if not isinstance(fn, (types.FunctionType, types.MethodType)):
-        fn = getattr(fn, "__call__", fn)
+        fn = types.MethodType(type(fn).__call__, fn)
     if isinstance(fn, types.MethodType):
         if not hasattr(fn.__self__, "named_parameters") and hasattr(fn.__self__, "__dict__"):
             own = vars(fn.__self__)
@@ -161,6 +161,8 @@ def held_by(
             yield from variables_of(value, define, seen)
         elif isinstance(getattr(value, "fn", None), types.FunctionType):  # another compiled one
             yield from variables_of(value.fn, define, seen)
+        elif isinstance(value, types.ModuleType):
+            continue
         elif isinstance(value, Node) or any(hasattr(value, a) for a in KNOWN_BY):
             yield place, value
         elif type(value) in (list, tuple) and any(isinstance(v, Node) for v in value):

@@ -47,7 +47,8 @@ def as_eager(function: Any) -> Callable[..., Any]:
 def total(x: Any, axis: Any, keepdims: bool, pairwise: bool = False) -> Any:
     """Σ x over `axis`, computed as `table.sum` does or, `pairwise`, as `np.add.reduce`."""
     if pairwise:
-        return np.add.reduce(x, axis=axis, keepdims=keepdims)
+        reduce: Any = np.add.reduce
+        return reduce(x, axis=axis, keepdims=keepdims)
     return as_eager(table.sum)(x, axis, keepdims)
 
 

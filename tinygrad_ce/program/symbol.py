@@ -22,7 +22,7 @@ from tinygrad_ce.engine.frame import current, untraced
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import all_finite, all_within
 from tinygrad_ce.program.ir import Assumption, Line, Setting, Step, Var
-from tinygrad_ce.program.operations import UFUNCS, VIEWS, evaluate
+from tinygrad_ce.program.operations import UFUNCS, VIEWS, as_eager, evaluate
 
 
 class TraceError(RuntimeError):
@@ -247,6 +247,7 @@ class Tracer:
         self.replaced: set[Any] = set()  # those of them whose .grad was set
         self.empty: dict[Any, bool] = {}  # tensor -> whether its .grad was None when it was read
         self.rebound: list[tuple[Any, dict[str, Any], str]] = []
+        self.ticks: list[tuple[Any, int]] = []  # tensors, and when they were written last
         self.owners: dict[Any, None] = {}  # modules and optimisers that were called, in order
         self.generators: dict[Any, Any] = {}  # generator -> its state before the first draw
         self.gradient_of: list[tuple[Var, Any]] = []
@@ -269,7 +270,10 @@ class Tracer:
         cell = self.cells.get(id(array))
         if cell is None:
             cell = self.cells[id(array)] = Cell(self, array)
-        cell.nodes.setdefault(id(node), weakref.ref(node))
+        if id(node) not in cell.nodes:
+            cell.nodes[id(node)] = weakref.ref(node)
+            memory = node.memory
+            self.ticks.append((weakref.ref(node), memory.written if memory is not None else 0))
         owner = node.memory.owner() if node.memory is not None else None
         if owner is not None and owner.array is array:  # node may be x.detach(), which goes away
             cell.nodes.setdefault(id(owner), weakref.ref(owner))
@@ -555,18 +559,18 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
         *(x.value if isinstance(x, Symbol) else x for x in xs)
     ),
     sliding_window_view: _windows,
-    table.masked.op.forward: lambda t, x, keep: t.record("masked", (x, keep), {}),
-    table.erfc.op.forward: lambda t, x: t.record("erfc", (x,), {}),
-    table.broadcast_to.op.forward: lambda t, x, shape: t.record(
+    as_eager(table.masked): lambda t, x, keep: t.record("masked", (x, keep), {}),
+    as_eager(table.erfc): lambda t, x: t.record("erfc", (x,), {}),
+    as_eager(table.broadcast_to): lambda t, x, shape: t.record(
         "broadcast_to", (x,), {"shape": shape}
     ),
-    table.put.op.forward: lambda t, x, values, *arrays, index: t.record(
+    as_eager(table.put): lambda t, x, values, *arrays, index: t.record(
         "put", (x, values, *arrays), {"index": index}
     ),
-    table.scatter.op.forward: lambda t, x, *arrays, index, shape: t.record(
+    as_eager(table.scatter): lambda t, x, *arrays, index, shape: t.record(
         "scatter", (x, *arrays), {"index": index, "shape": shape}
     ),
-    table.overlap_add.op.forward: lambda t, x, full, window, axes: t.record(
+    as_eager(table.overlap_add): lambda t, x, full, window, axes: t.record(
         "overlap_add", (x,), {"full": full, "window": window, "axes": axes}
     ),
     all_finite: lambda t, x: t.assume("all_finite", x, "all numbers are finite"),

@@ -163,7 +163,11 @@ class Returned:
 
 
 def put_back(tracer: Tracer) -> None:
-    """Give tensors from outside, which became part of the graph, their own past again."""
+    """Give tensors from outside their own past again: nothing was written yet."""
+    for ref, written in reversed(tracer.ticks):
+        node = ref()
+        if node is not None and node.memory is not None:
+            node.memory.written = written
     rebound = [(node, past) for ref, past, _ in tracer.rebound if (node := ref()) is not None]
     for node, past in reversed(rebound):
         for slot, value in past.items():
@@ -198,19 +202,19 @@ def name_gradients(tracer: Tracer) -> None:
 
 def names_around(fn: Callable[..., Any], tracer: Tracer) -> dict[int, str]:
     """The names by which a function knows Tensors, modules' parameters included: id -> name."""
-    fn = inspect.unwrap(fn)
-    code = getattr(fn, "__code__", None)
+    inner: Any = inspect.unwrap(fn)
+    code = getattr(inner, "__code__", None)
     scope: dict[str, Any] = {}
     if code is not None:
-        known = getattr(fn, "__globals__", {})
+        known = getattr(inner, "__globals__", {})
         scope.update((n, known[n]) for n in code.co_names if n in known)
-        for name, cell in zip(code.co_freevars, fn.__closure__ or ()):
+        for name, contents in zip(code.co_freevars, inner.__closure__ or ()):
             try:
-                scope[name] = cell.cell_contents
+                scope[name] = contents.cell_contents
             except ValueError:
                 continue
-    if getattr(fn, "__self__", None) is not None:
-        scope["self"] = fn.__self__
+    if getattr(inner, "__self__", None) is not None:
+        scope["self"] = inner.__self__
     names: dict[int, str] = {}
     for name, value in scope.items():
         for found, tensor in tensors_in(value, name):
