@@ -615,6 +615,16 @@ def test_writes_to_captured_and_computed_tensors():
     side_by_side(build, batches((3,), count=6))
 
 
+def test_the_detached_number_of_a_sum_stays_when_the_sum_is_written():
+    def f(x):
+        total = x.sum()
+        before = total.detach()
+        total += 1.0
+        return total, before
+
+    side_by_side(lambda: (f, []), batches((3,), count=4))
+
+
 def test_a_tensor_made_inside_is_new_in_every_call():
     def build():
         w = tg.ones(3).double().requires_grad_()

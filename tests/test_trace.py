@@ -128,3 +128,17 @@ def test_a_view_that_is_read_after_a_write_is_found():
 
     with pytest.raises(tg.TraceError, match="view"):
         tg.trace(step, tg.ones(4))
+
+
+@pytest.mark.parametrize("of", [lambda x, h: h, lambda x, h: x, lambda x, h: x.grad])
+def test_a_value_that_outlives_the_trace_is_found_though_it_is_returned(of):
+    seen = []
+
+    def step(x):
+        h = (x * x).sum()
+        h.backward()
+        seen.append(of(x, h))
+        return seen[-1]
+
+    with pytest.raises(tg.TraceError, match="outlives the function"):
+        tg.trace(step, tg.ones(2, requires_grad=True))

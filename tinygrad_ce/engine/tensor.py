@@ -262,6 +262,8 @@ class Tensor(Node):
     def _alias(self, cut: str | None) -> Tensor:
         if isinstance(self.array, np.generic):
             y = operands.leaf(np.array(self.array))
+        elif getattr(self.array, "scalar", False):  # the Symbol of such a number
+            y = operands.leaf(self.array.copy())
         else:
             y = operands.leaf(self.array)
             y.memory = memory_of(self)

@@ -35,7 +35,7 @@ class Argument:
     place: Given
     given: Any  # the Tensor or array itself, in the example
     node: Any  # the Tensor that stands for it in the trace, or None
-    symbol: Symbol
+    symbol: Any  # the Symbol for its array
     kept: Any = None  # the `.grad` of `node` when the trace begins
 
 

@@ -48,11 +48,16 @@ class Symbol(NDArrayOperatorsMixin):
         self.seen = 0 if place is None else place.writes
         tracer.alive.append(weakref.ref(self))
 
+    def apart(self) -> Symbol:
+        """The same value in a Symbol that nobody else holds."""
+        return Symbol(self.tracer, self.tracer.look(self), self.value)
+
     # --- what it looks like -----------------------------------------------------------------
 
     shape = property(lambda self: self.now.shape)
     ndim = property(lambda self: len(self.now.shape))
     size = property(lambda self: self.now.size)
+    scalar = property(lambda self: self.now.scalar)
     itemsize = property(lambda self: self.dtype.itemsize)
 
     @property
@@ -101,8 +106,7 @@ class Symbol(NDArrayOperatorsMixin):
 
     def copy(self) -> Symbol:
         """The same value in a place of its own."""
-        self.tracer.look(self)
-        return Symbol(self.tracer, self.now, self.value)
+        return self.apart()
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Symbol:
         """Σ x over `axis`."""
@@ -499,12 +503,12 @@ def user_frames(floor: FrameType) -> Iterator[FrameType]:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame is not floor:
         module = frame.f_globals.get("__name__", "")
-        if not (module.startswith((_PACKAGE, "numpy.")) or module == "contextlib"):
+        if module.partition(".")[0] not in NOT_THE_USERS:
             yield frame
         frame = frame.f_back
 
 
-_PACKAGE = __name__.partition(".")[0] + "."
+NOT_THE_USERS = {__name__.partition(".")[0], "numpy", *sys.stdlib_module_names}
 
 
 # --- functions of NumPy and of the table ------------------------------------------------------

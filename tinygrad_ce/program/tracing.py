@@ -139,9 +139,8 @@ class Returned:
             return self.holes[id(x)]
         is_tensor = isinstance(x, Node)
         symbol = self.tracer.lift(x) if is_tensor else x
-        self.tracer.look(symbol)
         hole = Hole(len(self.outputs), not is_tensor, is_tensor and x.requires_grad)
-        self.outputs.append(symbol)
+        self.outputs.append(symbol.apart())
         if is_tensor and type(x.array) is not Symbol:
             self.known[hole] = weakref.ref(x)
         self.holes[id(x)] = hole
@@ -269,15 +268,13 @@ class Finish:
         self.arguments(arguments, outputs)
         self.gradients()
         refuse_rebound(tracer)
-        given = [argument.symbol for argument in arguments.found.values()]
-        survivors_but(tracer, [*given, *outputs, *self.kept_symbols])
+        survivors_but(tracer, [*outputs, *self.kept_symbols])
         self.trace.structure = returned.without_known(structure)
         program.outputs = [tracer.look(symbol) for symbol in outputs]
         self.trace.found.update((symbol.now, symbol.value) for symbol in outputs)
         cells = list(tracer.cells.values())
         for cell in cells:
             self.cell(cell, names)
-        check_overlaps(cells, arguments)
         self.guard(fn)
 
     def arguments(self, arguments: Arguments, outputs: list[Symbol]) -> None:
@@ -285,17 +282,20 @@ class Finish:
         trace = self.trace
         for argument in arguments.written():
             trace.written.append((argument.place, len(outputs)))
-            outputs.append(argument.symbol)
+            outputs.append(argument.symbol.apart())
         for argument, symbol in arguments.gradients():
             trace.gradients.append((argument.place, None if symbol is None else len(outputs)))
             if symbol is not None:
-                outputs.append(symbol)
+                outputs.append(symbol.apart())
+        check_overlaps(list(self.tracer.cells.values()), arguments)
+        symbol = None
         for argument in arguments.found.values():
             if argument.node is not None:
                 trace.tensors.append(argument.place)
                 if argument.node.requires_grad and not argument.given.requires_grad:
                     trace.live.append(argument.place)
-                argument.node.kept = argument.kept = None
+                argument.node.kept = argument.kept = argument.node = None
+            argument.symbol = None  # if it is still there now, somebody else holds it
 
     def gradients(self) -> None:
         """The `.grad` of tensors from outside."""
@@ -306,9 +306,8 @@ class Finish:
             value = tracer.kept[node]
             if value is node.kept and value is not None:
                 continue
-            symbol = tracer.lift(value) if isinstance(value, Node) else None
+            symbol = tracer.lift(value).apart() if isinstance(value, Node) else None
             if symbol is not None:
-                tracer.look(symbol)
                 self.kept_symbols.append(symbol)
                 self.trace.found[symbol.now] = symbol.value
             kept.append((weakref.ref(node), symbol))
