@@ -339,7 +339,11 @@ class Emitter:
 
     def emit_ufunc(self, step: Step) -> None:
         """An elementwise operation, into a buffer."""
-        dtype = np.result_type(*[x.dtype for x in step.operands if x.dtype is not None] or [float])
+        known: list[Any] = [x.dtype for x in step.operands if x.dtype is not None]
+        numbers = [x for x in step.operands if x.dtype is None]
+        if any(type(self.program.constants.get(x, 0.0)) is float for x in numbers):
+            known.append(0.0)  # a Python float makes floats of integers
+        dtype = np.result_type(*known or [float])
         texts = [self.text(x, dtype) for x in step.operands]
         if not step.out.shape:
             self.scalars[step.out] = self.fresh(step.out, "n")
