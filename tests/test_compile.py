@@ -460,6 +460,33 @@ def test_a_written_argument_is_newer_than_the_graph_that_read_it():
             loss.backward()
 
 
+def test_an_argument_that_cannot_be_written():
+    total = tg.zeros(3)
+
+    def f(x):
+        total.add_(1.0)
+        x += 1.0
+
+    compiled = tg.compile(f)
+    compiled(np.ones(3))
+    for x in (np.broadcast_to(np.ones(1), 3), tg.ones(1).expand(3)):
+        with pytest.raises(TraceError, match="read-only, or repeats.*clone"):
+            compiled(x)
+    assert total.tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("number", [0.1, np.float64(0.1), np.float32(0.1), np.int64(3), 3, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_numbers_take_the_dtype_of_the_tensor_as_in_eager_code(number, dtype):
+    def f(x, s):
+        return x * s, s - x, x / s, x.float() + s
+
+    compiled = tg.compile(f)
+    for _ in range(3):
+        x = tg.tensor([1, 2, 3], dtype=dtype)
+        agree(numbers_of(compiled(x, number)), numbers_of(f(x, number)))
+
+
 def test_a_number_that_is_changed_in_the_function_stays_for_the_caller():
     def f(x, scale):
         first = scale

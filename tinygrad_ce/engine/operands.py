@@ -63,7 +63,10 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
         floats = like.array.dtype.kind == "f" and array.dtype.kind in "fiu"
         return leaf(array.astype(like.array.dtype) if floats else array)
     if hasattr(value, "__array_function__") and current().tracer is not None:
-        return leaf(value)  # a Symbol
+        number = getattr(value, "scalar", False) and value.now.dtype is not None
+        if number and value.dtype.kind in "fiu" and array.dtype.kind == "f":
+            return leaf(value.astype(array.dtype))
+        return leaf(value.copy())  # a Symbol
     where = f"{op}: " if op else ""
     got = f"an array of dtype {value.dtype}" if isinstance(value, np.ndarray) else kind.__name__
     raise TypeError(

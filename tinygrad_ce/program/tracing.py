@@ -281,6 +281,15 @@ class Finish:
         """What the function did to its arguments, as further outputs."""
         trace = self.trace
         for argument in arguments.written():
+            path = argument.place.path + ("" if argument.node is None else ".array")
+            array = argument.given if argument.node is None else argument.given.array
+            if isinstance(array, np.ndarray):
+                self.guards.require(f"{path}.flags.writeable")
+                if not array.flags.writeable:
+                    raise TraceError(
+                        f"trace: argument {path} is written and cannot be: it is read-only, or "
+                        "repeats its elements. Pass x.clone()"
+                    )
             trace.written.append((argument.place, len(outputs)))
             outputs.append(argument.symbol.apart())
         for argument, symbol in arguments.gradients():
