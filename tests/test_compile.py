@@ -470,7 +470,7 @@ def test_an_argument_that_cannot_be_written():
     compiled = tg.compile(f)
     compiled(np.ones(3))
     for x in (np.broadcast_to(np.ones(1), 3), tg.ones(1).expand(3)):
-        with pytest.raises(TraceError, match="read-only, or repeats.*clone"):
+        with pytest.raises(TraceError, match=r"read-only, or repeats.*clone"):
             compiled(x)
     assert total.tolist() == [1.0] * 3
 

@@ -15,7 +15,7 @@ import numpy as np
 from tinygrad_ce.engine import table
 from tinygrad_ce.program.ir import Step, Var
 
-UFUNCS = {
+UFUNCS: dict[str, Any] = {
     u.__name__: u
     for u in (
         np.add, np.subtract, np.multiply, np.divide, np.negative, np.power, np.float_power,
@@ -53,6 +53,7 @@ def total(x: Any, axis: Any, keepdims: bool, pairwise: bool = False) -> Any:
 
 
 def extremum(function: Any) -> Callable[..., Any]:
+    """The largest or smallest element, computed as eager code does."""
     forward = as_eager(function)
     return lambda x, axis, keepdims: forward(x, axis, keepdims)
 
