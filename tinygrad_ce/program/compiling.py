@@ -15,7 +15,7 @@ from tinygrad_ce.engine.memory import memory_of, tick
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.program.emit import Doubt, Emitted, Emitter
 from tinygrad_ce.program.ir import Program, Var
-from tinygrad_ce.program.passes import simplified
+from tinygrad_ce.program.fast import optimised
 from tinygrad_ce.program.symbol import TraceError
 from tinygrad_ce.program.tracing import Hole, Trace, trace_call
 
@@ -130,13 +130,15 @@ class Runner:
         self.doubted: frozenset[Any] = frozenset()
         self.key = kind_of((args, kwargs))
         self.record = current().record
-        program = simplified(trace.program)
+        trace.tracer.cells.clear()
+        program = optimised(trace.program)
         self.optimised = program
         self.emitted: Emitted = Emitter(program).emit()
         self.states: list[tuple[Any, Any]] = []
         self.memories: list[Any] = []
         self.kept: list[tuple[Any, Any]] = []
-        self.written = [s.node for s in program.states if s.after is not s.before]
+        changed = [s.node for s in program.states if s.after is not s.before]
+        self.written = [node for x in changed for node in getattr(x, "nodes", [x])]
         self.run: Callable[..., Any] = self.not_bound
 
     def not_bound(self, *_: Any) -> Any:

@@ -72,6 +72,11 @@ class Emitter:
         self.places: dict[Var, Place] = {}
         self.scalars: dict[Var, str] = {}
         self.boxes: dict[tuple[Var, Any], str] = {}
+        self.known: dict[Any, str] = {}
+        self.packs: dict[Var, Place] = {}
+        self.preplaced: dict[Var, Place] = {}
+        self.filled: set[tuple[Var, Var]] = set()
+        self.own = {s.out for s in self.steps if s.op in INTO and s.out.shape}
         self.free: list[Storage] = []
         self.count = 0
         self.total = 0
@@ -98,6 +103,13 @@ class Emitter:
         self.names[name] = value
         return name
 
+    def shared(self, value: Any) -> str:
+        """A name for a constant array, the same name for the same array."""
+        key = (value.dtype.str, value.shape, value.tobytes() if value.size else b"")
+        if key not in self.known:
+            self.known[key] = self.define(value)
+        return self.known[key]
+
     def once(self, text: str, prefix: str = "v") -> str:
         """A name for what is computed once, before the first run."""
         name = self.fresh(prefix=prefix)
@@ -115,6 +127,7 @@ class Emitter:
         program = self.program
         arguments = [self.fresh(var, "x") for var in program.inputs]
         self.take_given(arguments)
+        self.lay_out_packs()
         doubts = {a.var: i for i, a in enumerate(program.assumptions)}
         for self.now, step in enumerate(self.steps):
             self.emit_step(step)
@@ -140,7 +153,7 @@ class Emitter:
             if var.scalar:
                 self.scalars[var] = name
             else:
-                self.places[var] = Place(name, Storage(name, var.nbytes, False, False), False)
+                self.places[var] = Place(name, Storage(name, var.nbytes, False, False), True)
                 if not var.shape:
                     self.scalars[var] = f"{name}.item()"
         for state in program.states:
@@ -165,6 +178,30 @@ class Emitter:
                 name = self.define(array)
                 self.places[var] = Place(name, Storage(name, 0, True, False), True)
 
+    def lay_out_packs(self) -> None:
+        """Give the pieces of a pack their place in it: what makes them writes there at once."""
+        for step in self.steps:
+            if step.op != "pack":
+                continue
+            out = step.out
+            name = self.fresh(out, "p")
+            dtype = self.names_of_dtype(out.dtype)
+            self.setup.append(f"{name} = zeros({out.shape}, {dtype})")
+            self.total += out.nbytes
+            storage = Storage(name, out.nbytes, True, False)
+            self.packs[out] = Place(name, storage, True)
+            for x, placement in zip(step.operands, step.settings["placements"]):
+                view = self.piece_of(name, placement)
+                if x in self.program.constants:
+                    self.setup.append(f"copyto({view}, {self.places[x].text})")
+                    self.filled.add((out, x))
+                elif x in self.own and x not in self.preplaced and x not in self.state_of:
+                    self.preplaced[x] = Place(view, storage, is_in_order(placement))
+
+    def piece_of(self, name: str, placement: Any) -> str:
+        """A piece of a flat array, made once."""
+        return self.once(f"{self.define(placement, 'at')}.of({name}.reshape(-1))")
+
     # --- operands ---------------------------------------------------------------------------
 
     def text(self, x: Var, dtype: Any = None) -> str:
@@ -184,6 +221,13 @@ class Emitter:
                 self.boxes[key] = self.define(np.empty((), dtype), "c")
                 self.say(f"{self.boxes[key]}.fill({self.scalars[x]})")
         return self.boxes[key]
+
+    def flat(self, x: Var) -> str:
+        """An array as one row."""
+        place = self.places[x]
+        text = f"{place.text}.reshape(-1)"
+        static = place.storage is not None and place.storage.static and place.contiguous
+        return self.once(text) if static else text
 
     # --- memory -----------------------------------------------------------------------------
 
@@ -246,6 +290,8 @@ class Emitter:
         """Where the result of a step goes: into the state that it replaces, if nobody reads the
         old value later; else into a buffer.
         """
+        if step.out in self.preplaced:
+            return self.preplaced[step.out]
         before = self.state_of.get(step.out)
         if before is not None:
             place = self.places[before]
@@ -564,6 +610,102 @@ def _masked(e: Emitter, step: Step) -> None:
     e.put(step.out, place)
 
 
+FULL = 1 << 18  # bytes up to which a constant is spelt out: NumPy is twice as fast on equal shapes
+
+
+def _relu(e: Emitter, step: Step) -> None:
+    (x,) = step.operands
+    if not step.out.shape:
+        e.emit_call(step)
+        return
+    zero = np.zeros(x.shape if x.nbytes <= FULL else (), x.dtype)
+    source = e.text(x)
+    place = e.destination(step, (x,))
+    e.say(f"maximum({source}, {e.shared(zero)}, out={place.text})")
+    e.put(step.out, place)
+
+
+def zeros_are_positive(shape: tuple[int, ...], dtype: Any) -> bool:
+    """Whether max(-0.0, 0.0) is 0.0 here: the bits of a relu's result then tell what it passed."""
+    negative = np.full(shape, -0.0, dtype)
+    return not np.signbit(np.maximum(negative, np.zeros_like(negative))).any()
+
+
+def _passes(e: Emitter, step: Step) -> None:
+    (y,) = step.operands
+    bits = step.out.dtype
+    small = y.nbytes <= FULL
+    base = e.places[y]
+    static = base.storage is not None and base.storage.static
+    if not (small and static and base.contiguous and zeros_are_positive(y.shape, y.dtype)):
+        e.emit_call(step)
+        return
+    view = e.once(f"{base.text}.view({e.names_of_dtype(bits)})")
+    place = e.destination(step)
+    e.say(f"minimum({view}, {e.shared(np.ones(y.shape, bits))}, out={place.text})")
+    e.put(step.out, place)
+
+
+def _let_pass(e: Emitter, step: Step) -> None:
+    g, bits = step.operands
+    base = e.places[g]
+    static = base.storage is not None and base.storage.static
+    if not (static or base.contiguous):
+        e.emit_call(step)
+        return
+    name = e.names_of_dtype(bits.dtype)
+    view = e.once(f"{base.text}.view({name})") if static else f"{base.text}.view({name})"
+    mask = e.places[bits].text
+    place = e.destination(step, (g,))
+    e.say(f"multiply({view}, {mask}, {e.once(f'{place.text}.view({name})')})")
+    e.put(step.out, place)
+
+
+def is_in_order(placement: Any) -> bool:
+    """Whether the elements of a piece follow each other."""
+    expected = 1
+    for n, stride in zip(reversed(placement.shape), reversed(placement.strides)):
+        if n != 1 and stride != expected:
+            return False
+        expected *= n
+    return True
+
+
+def _piece(e: Emitter, step: Step) -> None:
+    (x,) = step.operands
+    base = e.places[x]
+    placement = step.settings["placement"]
+    name = e.piece_of(base.text, placement)
+    e.put(step.out, Place(name, base.storage, is_in_order(placement)))
+    if not step.out.shape:
+        e.scalars[step.out] = f"{name}.item()"
+
+
+def _pack(e: Emitter, step: Step) -> None:
+    place = e.packs[step.out]
+    for x, placement in zip(step.operands, step.settings["placements"]):
+        if (step.out, x) in e.filled:
+            continue
+        own = e.preplaced.get(x)
+        if own is None or own.storage is not place.storage:
+            e.say(f"copyto({e.piece_of(place.text, placement)}, {e.text(x)})")
+    e.put(step.out, place)
+
+
+def _all_equal(e: Emitter, step: Step) -> None:
+    (x,) = step.operands
+    every = e.fresh(prefix="counts")
+    e.say(f"{every} = {e.places[x].text}.tolist()")
+    e.scalars[step.out] = f"{every}.count({every}[0]) == {x.size}"
+
+
+def _vdot(e: Emitter, step: Step) -> None:
+    a, b = (e.flat(x) for x in step.operands)
+    name = e.fresh(step.out, "n")
+    e.say(f"{name} = float(dot({a}, {b}))")
+    e.scalars[step.out] = name
+
+
 def _astype(e: Emitter, step: Step) -> None:
     (x,) = step.operands
     if not step.out.shape:
@@ -675,9 +817,16 @@ WRITERS: dict[str, Callable[[Emitter, Step], None]] = {
     "dot": _dot, "inner": _inner, "matmul": _matmul, "sum": _sum, "max": _extremum,
     "min": _extremum, "masked": _masked, "astype": _astype, "reshape": _copying_view,
     "broadcast_to": _copying_view, "scatter": _scatter, "take": _take,
+    "relu": _relu, "passes": _passes, "let_pass": _let_pass,
+    "copy": _copying_view, "vdot": _vdot, "piece": _piece, "pack": _pack, "all_equal": _all_equal,
     "all_finite": _all_finite, "all_within": _all_within, "concatenate": _joined,
     "stack": _joined, "einsum": _einsum, "draw": _draw,
 }  # fmt: skip
+
+# Operations that write their result into memory they are given.
+INTO = frozenset(UFUNCS) | (
+    WRITERS.keys() - {"vdot", "take", "draw", "piece", "pack", "all_equal", "all_finite", "all_within"}
+)
 
 VIEWS: dict[str, Callable[[str, Step], str]] = {
     "reshape": lambda x, s: f"{x}.reshape({s.settings['shape']})",
@@ -729,7 +878,7 @@ def index_text(index: tuple[Any, ...]) -> str:
 
 
 LIBRARY: dict[str, Any] = {
-    **UFUNCS, "dot": np.dot, "matmul": np.matmul, "copyto": np.copyto, "empty": np.empty,
+    **UFUNCS, "dot": np.dot, "matmul": np.matmul, "copyto": np.copyto, "empty": np.empty, "zeros": np.zeros,
     "uint8": np.uint8, "inf": math.inf, "nan": math.nan, "Doubt": Doubt, "einsum": np.einsum,
     "concatenate": np.concatenate, "stack": np.stack, "broadcast_to": np.broadcast_to,
     "msqrt": math.sqrt,

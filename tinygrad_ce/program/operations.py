@@ -61,7 +61,13 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "erfc": as_eager(table.erfc),
     "clip": lambda x, low, high: np.clip(x, low, high),
     "astype": lambda x, dtype: x.astype(dtype),
+    "relu": lambda x: np.maximum(x, x.dtype.type(0)),
+    "passes": lambda y: np.where(y <= 0, 0, 1).astype(BITS[y.dtype]),
+    "let_pass": lambda g, bits: (g.view(bits.dtype) * bits).view(g.dtype),
 }
+
+# As many bits as the float has: multiplied by 1 they stay, by 0 they are 0.0, inf and nan too.
+BITS = {np.dtype(np.float32): np.dtype(np.uint32), np.dtype(np.float64): np.dtype(np.uint64)}
 
 REDUCTIONS: dict[str, Callable[..., Any]] = {
     "sum": total,
@@ -103,10 +109,23 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "full": lambda x, shape: np.full(shape, x),
     "copy": lambda x: x.copy(),
     "draw": lambda generator, method, args, kwargs: getattr(generator, method)(*args, **kwargs),
+    "vdot": lambda a, b: np.vdot(a, b),
+    "piece": lambda x, placement: placement.of(np.ascontiguousarray(x)),
+    "pack": lambda *xs, placements, shape: pack(xs, placements, shape),
+    "all_equal": lambda x: bool((x == x[0]).all()),
     "all_finite": lambda x: bool(np.isfinite(x).all()),
     "all_within": lambda x, low, high, also: within(x, low, high, also),
     "is_equal": lambda x, value: bool(x == value),
 }
+
+
+def pack(xs: Sequence[Any], placements: Sequence[Any], shape: tuple[int, ...]) -> Any:
+    """Pieces laid into one array."""
+    y = np.zeros(shape, xs[0].dtype)
+    flat = y.reshape(-1)
+    for x, placement in zip(xs, placements):
+        placement.of(flat)[...] = x
+    return y
 
 
 def within(x: Any, low: float, high: float, also: float | None) -> bool:

@@ -281,7 +281,7 @@ def check_overlaps(cells: list[Cell]) -> None:
         if cell.symbol.now is cell.before or not isinstance(cell.array, np.ndarray):
             continue
         for other in arrays:
-            if other is not cell.array and np.may_share_memory(other, cell.array):
+            if other is not cell.array and np.shares_memory(other, cell.array):
                 raise TraceError(
                     f"trace: a tensor of shape {other.shape} looks at the memory of another of "
                     f"shape {cell.array.shape} that is written. Use one of the two in the function"
