@@ -58,7 +58,7 @@ def arguments() -> argparse.Namespace:
         description="Times whole training steps of tinygrad_ce, NumPy by hand, PyTorch and JAX.",
     )
     parser.add_argument(
-        "--threads", type=int, default=1, help="threads of BLAS and PyTorch; JAX: 1 or all (1)"
+        "--threads", type=int, default=1, help="threads of BLAS, PyTorch and JAX (1)"
     )
     parser.add_argument(
         "--only",
@@ -112,14 +112,18 @@ def conditions(frameworks: list[str], threads: int) -> str:
 
 
 def limit_threads(frameworks: list[str], threads: int) -> None:
-    """PyTorch's threads, and JAX's, which are one or as many as there are cores."""
-    if threads == 1:
-        flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
+    """PyTorch's threads and JAX's; JAX has no setting but counts the cores when it starts."""
     if "torch" in frameworks or "torch.compile" in frameworks:
         import torch
 
         torch.set_num_threads(threads)
+    if "jax" in frameworks and hasattr(os, "sched_setaffinity"):
+        import jax
+
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, sorted(cores)[-threads:])
+        jax.devices()
+        os.sched_setaffinity(0, cores)
 
 
 def step_times(

@@ -20,7 +20,7 @@ STYLES = {
 GREY = "#555555"
 
 
-HEAD, FOOT = 0.8, 0.55
+HEAD, FOOT = 0.65, 0.5
 """Inches above and below the bars."""
 
 
@@ -83,9 +83,16 @@ def dress(axes: Axes, times: dict[str, Times]) -> None:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.axvline(0, color="black", linewidth=1)
-    above = dict(xycoords=("data", "axes fraction"), textcoords="offset points", ha="center")
-    text = "← faster      NumPy by hand      slower →"
-    axes.annotate(text, (0, 1), xytext=(0, 5), color=GREY, size=8.5, **above)
+    axes.annotate(
+        "← faster      NumPy by hand      slower →",
+        (0, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, 5),
+        textcoords="offset points",
+        ha="center",
+        size=8.5,
+        color=GREY,
+    )
 
 
 def write_title(axes: Axes, group: int, name: str, times: Times) -> None:

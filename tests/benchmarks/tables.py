@@ -100,11 +100,15 @@ def memory_table(peaks: dict[str, dict[str, Peak]]) -> Table:
     ours = ("numpy", "tinygrad_ce", "compiled")
     rows = []
     for name, own in peaks.items():
-        cells = [[f"{size:,.3f}" for size in own[one]] if one in own else ["–"] * 2 for one in ours]
+        cells = [
+            f"{size:,.3f}" if size is not None else "–"
+            for one in ours
+            for size in own.get(one, (None, None))
+        ]
         saved = None
         if "tinygrad_ce" in own and "compiled" in own:
             saved = own["compiled"].held / own["tinygrad_ce"].held
-        rows.append([f"{name} {WORKLOADS[name].title}", *sum(cells, []), shown(saved)])
+        rows.append([f"{name} {WORKLOADS[name].title}", *cells, shown(saved)])
     headings = [heading for one in ours for heading in (FRAMEWORKS[one].heading, "new")]
     return Table(["MiB at the peak of a step", *headings, "compiled / eager"], rows)
 

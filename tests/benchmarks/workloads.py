@@ -340,14 +340,14 @@ WORKLOADS = {
         # The compiled goal is for one element of an array: NumPy's scalars are eight times faster.
         Workload(
             "W6",
-            "chain of 2,000 operations on a scalar",
+            "chain on a scalar, 2,000 operations",
             chain,
             lambda: chain(200),
             (eager("torch", 0.26),),
         ),
         Workload(
             "W6a",
-            "the same on an array of one element",
+            "chain on an array, the same on one element",
             lambda: chain(shape=(1,)),
             lambda: chain(200, (1,)),
             (eager("torch", 0.26), compiled("numpy", 0.05, 0.03)),
