@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import tinygrad_ce as tg
 from tests.benchmarks.workloads import Array, Build
 
 
@@ -26,7 +25,7 @@ class Framework(NamedTuple):
 FRAMEWORKS = {
     "numpy": Framework("NumPy", "numpy", "in_numpy"),
     "tinygrad_ce": Framework("eager", "tinygrad_ce", "in_tinygrad_ce"),
-    "compiled": Framework("compiled", "tinygrad_ce", "in_compiled", lambda: hasattr(tg, "compile")),
+    "compiled": Framework("compiled", "tinygrad_ce", "in_compiled"),
     "torch": Framework("torch", "torch", "in_torch"),
     "torch.compile": Framework(
         "torch.compile",
