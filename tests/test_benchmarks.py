@@ -50,12 +50,18 @@ def test_goals_are_judged_by_the_ratio_they_name() -> None:
                    "≤ 0.28 NumPy ✗"]  # fmt: skip
 
 
-def test_what_was_not_timed_is_a_dash() -> None:
-    times = {"W4": {"numpy": 1000.0, "tinygrad_ce": 900.0, "torch fused": 800.0}}
-    whole, fused = time_table(times).rows
-    assert whole[1:] == ["1,000", "900", "–", "–", "–", "–"]
-    assert fused[1:] == ["", "", "", "800", "", ""]
-    assert all(len(row) == len(goal_table(times).columns) for row in goal_table(times).rows)
+def test_what_was_not_timed_is_a_dash_or_has_no_column() -> None:
+    times = {
+        "W4": {"numpy": 1000.0, "tinygrad_ce": 900.0, "torch": 700.0, "torch fused": 800.0},
+        "W6": {"numpy": 10.0, "jax": 20.0},
+    }
+    columns, (whole, fused, chain) = time_table(times)
+    assert columns[1:] == ["NumPy", "eager", "torch", "jax"]
+    assert whole[1:] == ["1,000", "900", "700", "–"]
+    assert fused[1:] == ["", "", "800", ""]
+    assert chain[1:] == ["10", "–", "–", "20"]
+    columns, rows = goal_table(times)
+    assert all(len(row) == len(columns) for row in rows)
 
 
 def test_the_peak_of_a_step_counts_what_is_kept_and_what_is_new() -> None:

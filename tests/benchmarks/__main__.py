@@ -112,18 +112,12 @@ def conditions(frameworks: list[str], threads: int) -> str:
 
 
 def limit_threads(frameworks: list[str], threads: int) -> None:
-    """PyTorch's threads and JAX's; JAX has no setting but counts the cores when it starts."""
+    """PyTorch's threads, and JAX's, which reads them where it expects the number of cores."""
+    os.environ["NPROC"] = str(threads)
     if "torch" in frameworks or "torch.compile" in frameworks:
         import torch
 
         torch.set_num_threads(threads)
-    if "jax" in frameworks and hasattr(os, "sched_setaffinity"):
-        import jax
-
-        cores = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, sorted(cores)[-threads:])
-        jax.devices()
-        os.sched_setaffinity(0, cores)
 
 
 def step_times(

@@ -75,7 +75,7 @@ def dress(axes: Axes, times: dict[str, Times]) -> None:
         axes.axhline(i + 0.5, color="#e4e4e4", linewidth=0.8, zorder=0)
     low, high = axes.dataLim.intervalx
     axes.set_xlim(low - 0.2, high + 0.2)
-    steps = (0.01, 0.03, 0.1, 0.25, 0.5, 1, 2, 4, 10, 30, 100)
+    steps = (0.01, 0.03, 0.1, 0.25, 0.5, 1, 2, 4, 10, 30, 100, 300, 1000)
     ticks = [x for x in steps if low - 0.2 <= np.log10(x) <= high + 0.2]
     axes.set_xticks(np.log10(ticks), [f"{x:g} ×" for x in ticks], size=8.5)
     axes.xaxis.grid(True, color="#eeeeee", linewidth=0.8)

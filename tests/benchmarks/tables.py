@@ -23,24 +23,17 @@ class Table(NamedTuple):
 
 
 def time_table(times: dict[str, Times]) -> Table:
-    """Microseconds per step of each workload, in each framework."""
+    """Microseconds per step of each workload, in each framework that was timed."""
+    frameworks = [one for one in FRAMEWORKS if any(one in own for own in times.values())]
     rows = []
     for name, own in times.items():
         workload = WORKLOADS[name]
-        rows.append(
-            [f"{name} {workload.title}"]
-            + [
-                "–" if candidate not in own else f"{own[candidate]:,.0f}"
-                for candidate in FRAMEWORKS
-            ]
-        )
+        cells = [f"{own[one]:,.0f}" if one in own else "–" for one in frameworks]
+        rows.append([f"{name} {workload.title}", *cells])
         if "torch fused" in own:
-            fused = f"{own['torch fused']:,.0f}"
-            rows.append(
-                [f"{name}, {workload.fused}"]
-                + [fused if candidate == "torch" else "" for candidate in FRAMEWORKS]
-            )
-    return Table(["µs per step", *(f.heading for f in FRAMEWORKS.values())], rows)
+            cells = [f"{own['torch fused']:,.0f}" if one == "torch" else "" for one in frameworks]
+            rows.append([f"{name}, {workload.fused}", *cells])
+    return Table(["µs per step", *(FRAMEWORKS[one].heading for one in frameworks)], rows)
 
 
 def goal_table(times: dict[str, Times]) -> Table:
@@ -85,10 +78,11 @@ def quotient(times: Times, mine: str, other: str) -> float | None:
 
 
 def shown(ratio: float | None) -> str:
-    """Three significant digits, not in powers of ten."""
+    """With two decimals, fewer where it is large, one more where it is small."""
     if ratio is None:
         return "–"
-    return f"{ratio:.1f}" if ratio >= 10 else f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.3f}"
+    decimals = 0 if ratio >= 100 else 1 if ratio >= 10 else 2 if ratio >= 0.1 else 3
+    return f"{ratio:,.{decimals}f}"
 
 
 def mark(met: bool) -> str:
