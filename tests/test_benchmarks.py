@@ -1,13 +1,17 @@
 """The benchmarks compute the same by hand and with the engine. No time is measured here."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 import tinygrad_ce as tg
 from tests.benchmarks.agreement import DisagreementError, builds, check_agreement
 from tests.benchmarks.in_numpy import RUNS
 from tests.benchmarks.in_tinygrad_ce import two_moons
 from tests.benchmarks.memory import step_peak
+from tests.benchmarks.picture import save_picture
 from tests.benchmarks.tables import goal_table, time_table
 from tests.benchmarks.workloads import WORKLOADS, Build, Logits, Run
 
@@ -62,6 +66,14 @@ def test_what_was_not_timed_is_a_dash_or_has_no_column() -> None:
     assert chain[1:] == ["10", "–", "–", "20"]
     columns, rows = goal_table(times)
     assert all(len(row) == len(columns) for row in rows)
+
+
+def test_the_picture_is_drawn_with_what_was_timed(tmp_path: Path) -> None:
+    file = tmp_path / "times.png"
+    times = {"W1": {"numpy": 50.0, "tinygrad_ce": 100.0}, "W6": {"numpy": 100.0, "jax": 4.0}}
+    save_picture(times, file, threads=1)
+    height, width, _ = imread(file).shape
+    assert width > height > 100
 
 
 def test_the_peak_of_a_step_counts_what_is_kept_and_what_is_new() -> None:
