@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
+from tinygrad_ce.program.blocks import Loop, LoopWriter, in_blocks
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.operations import EVALUATE, UFUNCS
 from tinygrad_ce.program.scalars import scalar_text
@@ -65,7 +66,9 @@ class Emitter:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.steps = assumptions_first(program)
+        items = in_blocks(assumptions_first(program), program)
+        self.items = items
+        self.steps = [s for x in items for s in (x.steps if isinstance(x, Loop) else [x])]
         self.setup: list[str] = []
         self.lines: list[str] = []
         self.names: dict[str, Any] = dict(LIBRARY)
@@ -81,7 +84,7 @@ class Emitter:
         self.count = 0
         self.total = 0
         self.now = 0
-        self.last = last_reads(program, self.steps)
+        self.last = last_reads(program, items)
         self.state_of: dict[Var, Var] = {}
         # Values that have memory of their own, because they are looked at after the run.
         self.dedicated = {k.var for k in program.kept if k.var is not None}
@@ -129,11 +132,15 @@ class Emitter:
         self.take_given(arguments)
         self.lay_out_packs()
         doubts = {a.var: i for i, a in enumerate(program.assumptions)}
-        for self.now, step in enumerate(self.steps):
-            self.emit_step(step)
-            if step.out in doubts:
-                self.say(f"if not {self.scalars[step.out]}: raise Doubt({doubts[step.out]})")
-            self.release(step)
+        for number, item in enumerate(self.items):
+            self.now = number
+            if isinstance(item, Loop):
+                LoopWriter(self, item, doubts).write()
+            else:
+                self.emit_step(item)
+                if item.out in doubts:
+                    self.say(f"if not {self.scalars[item.out]}: raise Doubt({doubts[item.out]})")
+            self.release(item)
         for target, source in self.late:
             self.say(f"copyto({target}, {source})")
         outputs = [self.output(x) for x in program.outputs]
@@ -222,6 +229,10 @@ class Emitter:
                 self.say(f"{self.boxes[key]}.fill({self.scalars[x]})")
         return self.boxes[key]
 
+    def common(self, dtypes: list[Any]) -> Any:
+        """The dtype in which NumPy computes with these."""
+        return np.result_type(*dtypes or [float])
+
     def flat(self, x: Var) -> str:
         """An array as one row."""
         place = self.places[x]
@@ -277,9 +288,10 @@ class Emitter:
         if place.storage is not None:
             place.storage.last = max(place.storage.last, self.last.get(var, self.now))
 
-    def release(self, step: Step) -> None:
+    def release(self, item: Step | Loop) -> None:
         """Memory that was read for the last time is free."""
-        for x in {*step.operands, step.out}:
+        outs = [s.out for s in item.steps] if isinstance(item, Loop) else [item.out]
+        for x in {*item.operands, *outs}:
             place = self.places.get(x)
             storage = place.storage if place is not None else None
             if storage is not None and storage.mine and self.dies(storage):
@@ -385,7 +397,7 @@ class Emitter:
 
     def emit_ufunc(self, step: Step) -> None:
         """An elementwise operation, into a buffer."""
-        dtype = np.result_type(*[x.dtype for x in step.operands if x.dtype is not None] or [float])
+        dtype = self.common([x.dtype for x in step.operands if x.dtype is not None])
         texts = [self.text(x, dtype) for x in step.operands]
         if not step.out.shape:
             self.scalars[step.out] = self.fresh(step.out, "n")
@@ -479,7 +491,7 @@ def assumptions_first(program: Program) -> list[Step]:
     return first + [s for s in program.steps if id(s) not in chosen]
 
 
-def last_reads(program: Program, steps: list[Step]) -> dict[Var, int]:
+def last_reads(program: Program, steps: list[Step | Loop]) -> dict[Var, int]:
     """The number of the last step that reads each value; FOREVER if somebody reads it after."""
     last: dict[Var, int] = {}
     for i, step in enumerate(steps):
