@@ -43,7 +43,9 @@ def in_blocks(steps: list[Step], program: Program) -> list[Step | Loop]:
     return items
 
 
-def gathered(items: list[Step | Loop], shape: tuple[int, ...], afters: set[Var]) -> list[Step | Loop]:
+def gathered(
+    items: list[Step | Loop], shape: tuple[int, ...], afters: set[Var]
+) -> list[Step | Loop]:
     """The same with one loop for the first run of steps on values of this shape."""
     loop: list[Step] = []
     before: list[Step | Loop] = []

@@ -711,6 +711,18 @@ def _all_equal(e: Emitter, step: Step) -> None:
     e.scalars[step.out] = f"{every}.count({every}[0]) == {x.size}"
 
 
+def _onehot(e: Emitter, step: Step) -> None:
+    (ids,) = step.operands
+    classes = e.shared(np.arange(step.settings["classes"], dtype=ids.dtype))
+    equal = e.buffer(Var(step.out.shape, np.dtype(bool), False))
+    e.say(f"equal({e.flat(ids)}[:, None], {classes}, {equal.text})")
+    place = e.destination(step)
+    e.say(f"copyto({place.text}, {equal.text})")
+    if equal.storage is not None:
+        e.free.append(equal.storage)
+    e.put(step.out, place)
+
+
 def _vdot(e: Emitter, step: Step) -> None:
     a, b = (e.flat(x) for x in step.operands)
     name = e.fresh(step.out, "n")
@@ -830,14 +842,15 @@ WRITERS: dict[str, Callable[[Emitter, Step], None]] = {
     "min": _extremum, "masked": _masked, "astype": _astype, "reshape": _copying_view,
     "broadcast_to": _copying_view, "scatter": _scatter, "take": _take,
     "relu": _relu, "passes": _passes, "let_pass": _let_pass,
-    "copy": _copying_view, "vdot": _vdot, "piece": _piece, "pack": _pack, "all_equal": _all_equal,
+    "copy": _copying_view, "vdot": _vdot, "onehot": _onehot, "piece": _piece, "pack": _pack, "all_equal": _all_equal,
     "all_finite": _all_finite, "all_within": _all_within, "concatenate": _joined,
     "stack": _joined, "einsum": _einsum, "draw": _draw,
 }  # fmt: skip
 
 # Operations that write their result into memory they are given.
 INTO = frozenset(UFUNCS) | (
-    WRITERS.keys() - {"vdot", "take", "draw", "piece", "pack", "all_equal", "all_finite", "all_within"}
+    WRITERS.keys()
+    - {"vdot", "take", "draw", "piece", "pack", "all_equal", "all_finite", "all_within"}
 )
 
 VIEWS: dict[str, Callable[[str, Step], str]] = {

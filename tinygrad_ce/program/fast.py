@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_ce.program.ir import Program
-from tinygrad_ce.program.layout import feature_major, with_relus_recognised
+from tinygrad_ce.program.layout import feature_major, with_flat_batches, with_relus_recognised
 from tinygrad_ce.program.packing import packed
 from tinygrad_ce.program.passes import EXACT, simplified
 from tinygrad_ce.program.reassociate import (
     with_large_operands_untransposed,
     with_picks_first,
     with_products_summed,
+    with_products_turned,
+    with_rows_gathered_by_products,
     with_scalar_chains_folded,
 )
 
@@ -19,9 +21,12 @@ FAST = (
     with_scalar_chains_folded,
     with_relus_recognised,
     with_picks_first,
+    with_rows_gathered_by_products,
+    with_flat_batches,
     feature_major,
     with_products_summed,
     with_large_operands_untransposed,
+    with_products_turned,
 )
 
 

@@ -58,6 +58,84 @@ def _relu_gradient(r: Rewriter, step: Step) -> Step | None:
     return step._replace(op="let_pass", operands=(g, known or bits))
 
 
+# --- batches of batches as one -----------------------------------------------------------------
+
+
+def with_flat_batches(program: Program) -> Program:
+    """(B, T, C) @ (C, D) is one product of (B·T, C): leading axes are one long batch."""
+    return Rewriter(program).run(_flat_product, _flat_elementwise, _flat_reduction)
+
+
+def flattened(r: Rewriter, x: Var) -> Var:
+    """x with all its leading axes as one."""
+    c = x.shape[-1]
+    n = x.size // c if c else 0
+    before = r.maker(x, "reshape")
+    if before is not None and before.operands[0].shape == (n, c):
+        return before.operands[0]
+    return r.make("reshape", (x,), Var((n, c), x.dtype, False), shape=(n, c))
+
+
+def is_flat(r: Rewriter, x: Var) -> bool:
+    """Whether x is a matrix with its rows laid out along several axes."""
+    before = r.maker(x, "reshape")
+    return (
+        before is not None and len(x.shape) > 2 and len(before.operands[0].shape) == 2
+        and before.operands[0].shape[1] == x.shape[-1] > 1
+    )  # fmt: skip
+
+
+def reshaped(r: Rewriter, step: Step, out: Var) -> Step:
+    """The step that gives the flat result `out` the shape of the step's own."""
+    return step._replace(op="reshape", operands=(out,), settings={"shape": step.out.shape})
+
+
+def _flat_product(r: Rewriter, step: Step) -> Step | None:
+    if step.op != "matmul" or len(step.out.shape) < 3:
+        return None
+    a, b = step.operands
+    if len(b.shape) != 2 or len(a.shape) < 3 or not a.size:
+        return None
+    rows = flattened(r, a)
+    out = Var((rows.shape[0], b.shape[1]), step.out.dtype, False, step.out.name)
+    return reshaped(r, step, r.make("dot", (rows, b), out))
+
+
+def _flat_elementwise(r: Rewriter, step: Step) -> Step | None:
+    shape = step.out.shape
+    if step.op not in ELEMENTWISE or len(shape) < 3:
+        return None
+    if not any(is_flat(r, x) for x in step.operands):
+        return None
+    if not all(x.shape in (shape, (), shape[-1:], (*shape[:-1], 1)) for x in step.operands):
+        return None
+    operands = tuple(flattened(r, x) if len(x.shape) == len(shape) else x for x in step.operands)
+    n = step.out.size // shape[-1]
+    out = Var((n, shape[-1]), step.out.dtype, False, step.out.name)
+    r.add(step._replace(out=out, operands=operands))
+    return reshaped(r, step, out)
+
+
+def _flat_reduction(r: Rewriter, step: Step) -> Step | None:
+    """Sums and maxima over the last axis, or over all but it."""
+    if step.op not in ("sum", "max", "min") or not step.out.shape:
+        return None
+    (x,) = step.operands
+    axis, n = step.settings["axis"], len(x.shape)
+    if n < 3 or not x.shape[-1] or not x.size:
+        return None
+    axes = {a % n for a in (axis if isinstance(axis, tuple) else (axis,))}
+    if axes == {n - 1}:
+        flat_axis, count = 1, x.size // x.shape[-1]
+    elif axes == set(range(n - 1)):
+        flat_axis, count = 0, x.shape[-1]
+    else:
+        return None
+    rows = flattened(r, x)
+    flat = r.make(step.op, (rows,), Var((count,), x.dtype, False), axis=flat_axis, keepdims=False)
+    return reshaped(r, step, flat)
+
+
 # --- feature by feature -----------------------------------------------------------------------
 
 LINKED = frozenset(ELEMENTWISE)  # operations whose operands and result want one layout
@@ -90,10 +168,6 @@ def values_to_turn(program: Program) -> set[Var]:
     fixed = {s.before for s in program.states} | {s.after for s in program.states}
     fixed |= {k.var for k in program.kept if k.var is not None}
     refused, wished = set(), set()
-    for x in list(parent):
-        maker = makers.get(x)
-        if x in fixed or (maker is not None and maker.op not in TURNABLE):
-            refused.add(root(x))
     for step in program.steps:
         shape = step.out.shape
         if step.op == "add" and len(shape) == 2 and any(
@@ -104,6 +178,14 @@ def values_to_turn(program: Program) -> set[Var]:
         if step.op in ("max", "sum") and x is not None and len(x.shape) == 2:
             if step.settings["axis"] in (1, -1) and x.shape[0] > x.shape[1]:
                 wished.add(root(x))
+    for step in program.steps:
+        x = step.operands[0] if step.operands else None
+        if step.op == "reshape" and x in parent and len(x.shape) == 2 and 1 not in x.shape:
+            refused.add(root(x))  # of a turned matrix that would be a copy
+    for x in list(parent):
+        maker = makers.get(x)
+        if x in fixed or (maker is not None and maker.op not in TURNABLE):
+            refused.add(root(x))
     chosen = {x for x in parent if root(x) in wished - refused and x in makers}
     return chosen
 
@@ -141,7 +223,9 @@ class Turner:
             self.now[x] = Var(x.shape[::-1], x.dtype, False, x.name)
         return self.now[x]
 
-    def add(self, op: str, operands: tuple[Var, ...], size: tuple[int, ...], **settings: object) -> Var:
+    def add(
+        self, op: str, operands: tuple[Var, ...], size: tuple[int, ...], **settings: object
+    ) -> Var:
         """A new step."""
         out = Var(size, operands[0].dtype, False)
         self.steps.append(self.here._replace(out=out, op=op, operands=operands, settings=settings))
@@ -199,12 +283,16 @@ class Turner:
             return
         now, settings, out = self.now[x], step.settings, step.out
         if step.op == "transpose":
-            self.steps.append(step._replace(op="reshape", operands=(now,), settings={"shape": out.shape}))
+            self.steps.append(
+                step._replace(op="reshape", operands=(now,), settings={"shape": out.shape})
+            )
         elif step.op in ("sum", "max", "min") and settings["axis"] in (0, 1, -1, (0,), (1,)):
             axis = settings["axis"]
             axis = 1 - (axis[0] if isinstance(axis, tuple) else axis) % 2
             flat = self.add(step.op, (now,), (now.shape[1 - axis],), axis=axis, keepdims=False)
-            self.steps.append(step._replace(op="reshape", operands=(flat,), settings={"shape": out.shape}))
+            self.steps.append(
+                step._replace(op="reshape", operands=(flat,), settings={"shape": out.shape})
+            )
         elif step.op == "sum" and settings["axis"] is None:
             self.steps.append(step._replace(operands=(now,)))
         elif step.op == "take" and len(step.operands) == 3 and len(settings["index"]) == 2:
@@ -218,7 +306,9 @@ class Turner:
             self.steps.append(
                 step._replace(out=flat, operands=(now,), settings={"axis": axis, "keepdims": False})
             )
-            self.steps.append(step._replace(op="reshape", operands=(flat,), settings={"shape": out.shape}))
+            self.steps.append(
+                step._replace(op="reshape", operands=(flat,), settings={"shape": out.shape})
+            )
         else:
             self.steps.append(step._replace(operands=tuple(map(self.as_was, step.operands))))
 

@@ -109,6 +109,7 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "full": lambda x, shape: np.full(shape, x),
     "copy": lambda x: x.copy(),
     "draw": lambda generator, method, args, kwargs: getattr(generator, method)(*args, **kwargs),
+    "onehot": lambda ids, classes, dtype: (ids.reshape(-1, 1) == np.arange(classes)).astype(dtype),
     "vdot": lambda a, b: np.vdot(a, b),
     "piece": lambda x, placement: placement.of(np.ascontiguousarray(x)),
     "pack": lambda *xs, placements, shape: pack(xs, placements, shape),

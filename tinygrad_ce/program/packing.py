@@ -55,7 +55,9 @@ class Unpackable(Exception):  # noqa: N818
 class Packed:
     """Tensors whose arrays are pieces of one array."""
 
-    def __init__(self, nodes: list[Any], placements: list[Placement], size: int, dtype: Any) -> None:
+    def __init__(
+        self, nodes: list[Any], placements: list[Placement], size: int, dtype: Any
+    ) -> None:
         self.nodes = nodes
         self.placements = placements
         self.size = size
@@ -199,10 +201,18 @@ def sign(update: Update, program: Program, makers: dict[Var, Step]) -> bool:
                 refs.append(scalar_key(x, program, makers))
             else:
                 return False
-        words.append((step.op, repr(sorted(step.settings.items())), tuple(refs), step.out in afters))
+        words.append(
+            (step.op, repr(sorted(step.settings.items())), tuple(refs), step.out in afters)
+        )
     finals = tuple(number.get(s.after, -1) for s in update.states)
     dtypes = tuple(s.before.dtype for s in update.states)
-    update.signature = (bool(shape), dtypes, tuple(x.dtype for x in update.leaves), tuple(words), finals)
+    update.signature = (
+        bool(shape),
+        dtypes,
+        tuple(x.dtype for x in update.leaves),
+        tuple(words),
+        finals,
+    )
     return -1 not in finals
 
 
@@ -239,7 +249,9 @@ def packed(program: Program, doubted: frozenset[Any] = frozenset()) -> Program:
         for update in updates_of(program):
             groups.setdefault(update.signature, []).append(update)
         counters = [u for group in groups.values() for u in group if not u.states[0].before.shape]
-        if counters and (EQUAL_COUNTS in doubted or not all(packable(u.states[0].node) for u in counters)):
+        if counters and (
+            EQUAL_COUNTS in doubted or not all(packable(u.states[0].node) for u in counters)
+        ):
             return program
         order = sorted(groups.items(), key=lambda item: not item[0][0])  # counters come last
         group = next((g for key, g in order if key not in tried and worth(g)), None)
@@ -323,9 +335,7 @@ class Packer:
         late = {x for s in program.steps[:last] if s.out not in moved for x in s.operands} & moved
         leaves = [u.leaves for u in group]
         made = {s.out: i for i, s in enumerate(program.steps)}
-        if late - self.readable(late) or any(
-            made.get(x, -1) > last for row in leaves for x in row
-        ):
+        if late - self.readable(late) or any(made.get(x, -1) > last for row in leaves for x in row):
             return program
         for j, state in enumerate(states):
             for i, update in enumerate(group):
@@ -374,9 +384,7 @@ class Packer:
         """The update of all parameters at once."""
         first = self.group[0]
         dtype = first.states[0].before.dtype
-        known: dict[Var, Var] = {
-            s.before: flat.before for s, flat in zip(first.states, states)
-        }
+        known: dict[Var, Var] = {s.before: flat.before for s, flat in zip(first.states, states)}
         for j, leaf in enumerate(first.leaves):
             known[leaf] = self.gradients(j, dtype)
         finals = {s.after: flat for s, flat in zip(first.states, states)}
@@ -405,9 +413,7 @@ class Packer:
                 pieces.append(update.leaves[j])
                 placements.append(self.places[i])
         settings = {"placements": tuple(placements), "shape": (self.size,)}
-        self.steps.append(
-            Step(flat, "pack", tuple(pieces), settings, self.group[0].steps[0].scope)
-        )
+        self.steps.append(Step(flat, "pack", tuple(pieces), settings, self.group[0].steps[0].scope))
         for w, b in self.pairs.items():
             for i in (w, b):
                 self.piece(flat, i, self.group[i].leaves[j])
@@ -497,7 +503,9 @@ class Layer:
         if not sample_major:
             right = Var((n, k + 1), dtype, False)
             turn = {"axes": (1, 0)}
-            gradient = [self.dW._replace(out=right, op="transpose", operands=(with_ones,), settings=turn)]
+            gradient = [
+                self.dW._replace(out=right, op="transpose", operands=(with_ones,), settings=turn)
+            ]
         gradient.append(self.dW._replace(out=self.block_gradient, operands=(g, right)))
         return {
             self.product.out: [], self.add.out: steps, self.dW.out: gradient, self.db.out: [],

@@ -105,6 +105,50 @@ def larger(a: Var, b: Var) -> bool:
     return a.size >= LARGE and a.size >= MUCH_LARGER * b.size
 
 
+def with_products_turned(program: Program) -> Program:
+    """(A B)ᵀ is Bᵀ Aᵀ: a weight's gradient is computed as the weight lies."""
+    uses = program.uses()
+    return Rewriter(program).run(lambda r, step: _turned_product(r, step, uses))
+
+
+def _turned_product(r: Rewriter, step: Step, uses: dict[Var, int]) -> Step | None:
+    if step.op != "transpose" or len(step.out.shape) != 2:
+        return None
+    product = r.maker(step.operands[0], "dot")
+    if product is None or uses.get(product.out, 0) != 1:
+        return None
+    a, b = product.operands
+    if a.size >= MUCH_LARGER * b.size or b.size >= MUCH_LARGER * a.size:
+        return None  # see with_large_operands_untransposed
+    return step._replace(op="dot", operands=(turned(r, b), turned(r, a)), settings={})
+
+
+ONEHOT = 1 << 20  # elements that an array of ones and zeros may have
+
+
+def with_rows_gathered_by_products(program: Program) -> Program:
+    """Rows added up by their ids, the gradient of an embedding: onehot(ids)ᵀ @ rows."""
+    checked = {s.operands[0]: s.settings for s in program.steps if s.op == "all_within"}
+    return Rewriter(program).run(lambda r, step: _gathered(r, step, checked))
+
+
+def _gathered(r: Rewriter, step: Step, checked: dict[Var, dict[str, Any]]) -> Step | None:
+    if step.op != "scatter" or len(step.operands) != 2 or len(step.settings["index"]) != 1:
+        return None
+    rows, ids = step.operands
+    settings, shape = checked.get(ids), step.settings["shape"]
+    if settings is None or settings["also"] is not None or len(shape) != 2 or not ids.shape:
+        return None
+    if settings["low"] < 0 or settings["high"] >= shape[0] or ids.size * shape[0] > ONEHOT:
+        return None
+    flat = r.make("reshape", (rows,), Var((ids.size, shape[1]), rows.dtype, False),
+                  shape=(ids.size, shape[1]))  # fmt: skip
+    like = Var((ids.size, shape[0]), rows.dtype, False)
+    onehot = r.make("onehot", (ids,), like, classes=shape[0], dtype=rows.dtype)
+    turn = r.make("transpose", (onehot,), Var(like.shape[::-1], rows.dtype, False), axes=(1, 0))
+    return step._replace(op="dot", operands=(turn, flat), settings={})
+
+
 # --- numbers ----------------------------------------------------------------------------------
 
 SAFE = 1e12  # factors and summands beyond this are left alone
