@@ -79,7 +79,7 @@ class Emitter:
         self.packs: dict[Var, Place] = {}
         self.preplaced: dict[Var, Place] = {}
         self.filled: set[tuple[Var, Var]] = set()
-        self.own = {s.out for s in self.steps if s.op in INTO and s.out.shape}
+        self.own = {s.out: s.op for s in self.steps if s.op in INTO and s.out.shape}
         self.free: list[Storage] = []
         self.count = 0
         self.total = 0
@@ -202,8 +202,15 @@ class Emitter:
                 if x in self.program.constants:
                     self.setup.append(f"copyto({view}, {self.places[x].text})")
                     self.filled.add((out, x))
-                elif x in self.own and x not in self.preplaced and x not in self.state_of:
+                elif self.can_write(x, placement) and x not in self.preplaced:
                     self.preplaced[x] = Place(view, storage, is_in_order(placement))
+
+    def can_write(self, x: Var, placement: Any) -> bool:
+        """Whether the step that makes x can write it into such a place."""
+        op = self.own.get(x)
+        if op is None or x in self.state_of:
+            return False
+        return is_in_order(placement) or op in UFUNCS or op in STRIDED
 
     def piece_of(self, name: str, placement: Any) -> str:
         """A piece of a flat array, made once."""
@@ -698,8 +705,8 @@ def _pack(e: Emitter, step: Step) -> None:
     for x, placement in zip(step.operands, step.settings["placements"]):
         if (step.out, x) in e.filled:
             continue
-        own = e.preplaced.get(x)
-        if own is None or own.storage is not place.storage:
+        own = e.places.get(x)
+        if x not in e.preplaced or own is None or own.storage is not place.storage:
             e.say(f"copyto({e.piece_of(place.text, placement)}, {e.text(x)})")
     e.put(step.out, place)
 
@@ -846,6 +853,9 @@ WRITERS: dict[str, Callable[[Emitter, Step], None]] = {
     "all_finite": _all_finite, "all_within": _all_within, "concatenate": _joined,
     "stack": _joined, "einsum": _einsum, "draw": _draw,
 }  # fmt: skip
+
+# Operations that can write into memory with gaps.
+STRIDED = frozenset({"relu", "astype", "copy", "broadcast_to", "let_pass"})
 
 # Operations that write their result into memory they are given.
 INTO = frozenset(UFUNCS) | (
