@@ -8,9 +8,8 @@ import numpy as np
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.chain import freed, history
-from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.operands import array_from, leaf, value_of
+from tinygrad_ce.engine.operands import array_from, keep, kept_of, leaf, value_of
 
 
 def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
@@ -55,17 +54,14 @@ def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
 def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
     """Add to `.grad` of the leaves, and of the nodes that retain theirs, what arrived there."""
     owned = {id(seed)}  # what others hold: a gradient gets an array of its own
-    tracer = current().tracer
     for node, g in arrived.items():
-        if node.inputs and node.kept is None:
+        old = kept_of(node)
+        if node.inputs and old is None:
             continue
-        if tracer is not None:
-            tracer.reads_grad(node)
-            tracer.writes_grad(node)
-        old = node.kept if isinstance(node.kept, Node) else None
+        old = old if isinstance(old, Node) else None
         if graph:
             alone = table.copy(g) if id(g) in owned else g
-            node.kept = alone if old is None else old + g
+            keep(node, alone if old is None else old + g)
             owned.add(id(g))
         else:
             if old is not None:
@@ -75,7 +71,7 @@ def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
             elif g.base is not None or id(g) in owned:  # a view, or another's too
                 g = g.copy()
             owned.add(id(g))
-            node.kept = leaf(g)
+            keep(node, leaf(g))
 
 
 def free(root: Node) -> None:
@@ -87,12 +83,7 @@ def free(root: Node) -> None:
 
 def forget_grad(node: Node, set_to_none: bool = True) -> None:
     """Let a leaf have no gradient, or one of zeros if it has one and `set_to_none` is False."""
-    tracer = current().tracer
-    if tracer is not None:
-        if not set_to_none:
-            tracer.reads_grad(node)
-        tracer.writes_grad(node)
-    if set_to_none or node.kept is None:
-        node.kept = None
+    if set_to_none or kept_of(node) is None:
+        keep(node, None)
     else:
-        node.kept = leaf(np.zeros(node.array.shape, node.array.dtype))
+        keep(node, leaf(np.zeros(node.array.shape, node.array.dtype)))

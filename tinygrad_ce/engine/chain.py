@@ -95,9 +95,12 @@ def propagate(
         g = arrived.pop(node, None)
         if g is None:
             continue
-        if tracer is not None:
+        if tracer is None:
+            retained = node.kept is not None
+        else:
             tracer.going_back(node, g)
-        if node.kept is not None or node in wanted:
+            retained = tracer.kept_of(node) is not None
+        if retained or node in wanted:
             kept[node] = g
         op, at, inputs = node.op, node.tick, node.inputs
         gradients = op.gradients_for(len(inputs)) if op.star else op.gradients

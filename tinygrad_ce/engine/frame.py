@@ -46,14 +46,20 @@ class Tracer(Protocol):
     def going_back(self, node: Any, g: Any) -> None:
         """The chain rule has come to `node`, whose gradient is `g`; to None when it is through."""
 
-    def reads_grad(self, node: Any) -> None:
-        """The `.grad` of `node` is asked for."""
+    def kept_of(self, node: Any) -> Any:
+        """What `node` keeps as its `.grad` at this point of the program."""
 
-    def writes_grad(self, node: Any) -> None:
-        """The `.grad` of `node` is about to be replaced."""
+    def keep(self, node: Any, kept: Any) -> None:
+        """Let `node` keep this as its `.grad` from here on."""
 
-    def enters(self, module: Any) -> None:
-        """A module is called."""
+    def enters(self, owner: Any) -> None:
+        """A module is called, or an optimiser takes a step."""
+
+    def sets(self, module: Any, name: str, value: Any) -> None:
+        """An attribute of a module is about to be set."""
+
+    def rebinds(self, node: Any) -> None:
+        """A tensor that is written becomes part of the graph."""
 
     def settings(self, group: dict[str, Any]) -> dict[str, Any]:
         """The settings of an optimiser, as it may read them."""
@@ -75,6 +81,18 @@ class Frame:
         self.tracer = tracer
         self.lines = lines
 
+
+class Changes:
+    """Counts how often a module or an optimiser got other parts or settings."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+changes = Changes()
+"""What was traced looks again at modules and optimisers when this count has moved."""
 
 _frame: ContextVar[Frame] = ContextVar("frame", default=Frame(None, True, None, False))  # noqa: B039
 current: Callable[[], Frame] = _frame.get
@@ -155,7 +173,7 @@ def call_in_scope(
 ) -> Any:
     """`function(*args, **kwargs)` with its operations recorded under a named scope."""
     frame = current()
-    if frame.tracer is not None and kind == "module":
+    if frame.tracer is not None and kind in ("module", "optimizer"):
         frame.tracer.enters(function.__self__)  # type: ignore[attr-defined]
     scope = Scope(name, frame.scope, kind, formula)
     token = enter(Frame(scope, frame.record, frame.tracer, frame.lines))

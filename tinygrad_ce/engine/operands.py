@@ -87,12 +87,23 @@ def boxed(value: float, array: Any) -> Node:
     return node
 
 
+def holds_number(node: Node) -> bool:
+    """Whether a node is one of the shared constants, which always hold the same number."""
+    array = node.array
+    if array.ndim:
+        return False
+    place = type(array) if isinstance(array, np.generic) else array.dtype
+    return _constants.get((array.item(), place)) is node
+
+
 def array_from(data: Any, dtype: Any = None) -> np.ndarray:
     """A new array of numbers from nested lists, a number or an array; Python floats are float32."""
     if isinstance(data, Node):
         data = data.array
     if _holds_nodes(data):
         data = _numbers_of(data)
+    if not isinstance(data, np.ndarray) and hasattr(data, "__array_function__"):
+        return data.astype(np.dtype(dtype or data.dtype))  # a Symbol
     try:
         array = np.array(data)
     except ValueError:
@@ -175,6 +186,21 @@ def value_of(x: Any) -> Any:
         return x
     tracer = current().tracer
     return x.array if tracer is None else tracer.lift(x)
+
+
+def kept_of(x: Node) -> Any:
+    """What a node keeps as its `.grad`, at this point of the program if somebody traces."""
+    tracer = current().tracer
+    return x.kept if tracer is None else tracer.kept_of(x)
+
+
+def keep(x: Node, kept: Any) -> None:
+    """Let a node keep `kept` as its `.grad`; while somebody traces, in the program only."""
+    tracer = current().tracer
+    if tracer is None:
+        x.kept = kept
+    else:
+        tracer.keep(x, kept)
 
 
 def speaks_numpy(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_ce.engine import backward, functions, operands, protocol, rule, table, write
 from tinygrad_ce.engine.chain import propagate
-from tinygrad_ce.engine.frame import recording
+from tinygrad_ce.engine.frame import current, recording
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.memory import mark_written, memory_of, tick
 
@@ -82,14 +82,15 @@ class Tensor(Node):
         Only leaves keep one, and tensors that were told to by retain_grad(): asking another
         one gives None and a warning.
         """
-        if self.kept is None and self.inputs:
+        kept = operands.kept_of(self)
+        if kept is None and self.inputs:
             warnings.warn(
                 f"grad: this tensor was made by {self.op.name} and is no leaf, so backward() keeps "
                 "no gradient here; call retain_grad() before, or look at the leaf (after "
                 "w = w - d, w is no leaf: write with no_grad(): w -= d)",
                 stacklevel=2,
             )
-        return None if self.kept is RETAIN else self.kept
+        return None if kept is RETAIN else kept
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -103,7 +104,8 @@ class Tensor(Node):
                     f"grad: got shape {value.shape} and dtype {value.dtype}; this tensor has shape "
                     f"{self.shape} and dtype {self.dtype}"
                 )
-        self.kept = RETAIN if value is None and self.inputs and self.kept is not None else value
+        retained = value is None and self.inputs and operands.kept_of(self) is not None
+        operands.keep(self, RETAIN if retained else value)
 
     @property
     def data(self) -> Tensor:
@@ -117,6 +119,10 @@ class Tensor(Node):
             return
         if array.shape != self.shape:
             raise ValueError(f"data: got shape {array.shape}; this tensor has shape {self.shape}")
+        if current().tracer is not None:  # other numbers in the same place, when the program runs
+            operands.value_of(self)[...] = operands.value_of(value)
+            mark_written(self, "x.data = v")
+            return
         mark_written(self, "x.data = v")
         old = memory_of(self)
         old.owner = lambda: None  # views of the old numbers stay behind
@@ -322,8 +328,8 @@ class Tensor(Node):
         """Keep the gradient of this tensor, though it is not a leaf, in `.grad`."""
         if not self.requires_grad:
             raise RuntimeError("retain_grad: this tensor does not require a gradient")
-        if self.inputs and self.kept is None:
-            self.kept = RETAIN
+        if self.inputs and operands.kept_of(self) is None:
+            operands.keep(self, RETAIN)
 
     # --- operators --------------------------------------------------------------------------
 

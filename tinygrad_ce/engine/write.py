@@ -159,6 +159,9 @@ def follow(x: Node, changed: Node, before: dict[Node, Node]) -> None:
 
 def rebind(x: Node, node: Node, before: Node) -> None:
     """Give x the origin of `node`; its array, already written, stays where it is."""
+    tracer = current().tracer
+    if tracer is not None:
+        tracer.rebinds(x)
     for slot in ("op", "inputs", "settings", "tick", "scope", "requires_grad"):
         setattr(x, slot, getattr(node, slot))
     if not x.requires_grad:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_ce.engine import operands
 from tinygrad_ce.engine.backward import forget_grad
-from tinygrad_ce.engine.frame import call_in_scope
+from tinygrad_ce.engine.frame import call_in_scope, changes, current
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.tensor import Tensor, as_subclass, check_can_require_grad
 
@@ -83,6 +83,10 @@ class Module:
         return call_in_scope(name, "module", self.formula, self.forward, args, kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        changes.count += 1
+        tracer = current().tracer
+        if tracer is not None:
+            tracer.sets(self, name, value)
         if isinstance(value, Module):
             value.__dict__["_name"] = f"{type(value).__name__} {name}" if name.isdigit() else name
         elif isinstance(self.__dict__.get(name), Parameter):
@@ -94,6 +98,10 @@ class Module:
         elif name in self._buffer_names and not (value is None or isinstance(value, Tensor)):
             raise TypeError(f"{name}: is a buffer; got a {type(value).__name__}, wanted a Tensor")
         object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        changes.count += 1
+        object.__delattr__(self, name)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Hold a Tensor that is saved with the module but not trained."""

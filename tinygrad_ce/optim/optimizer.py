@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine.backward import forget_grad
-from tinygrad_ce.engine.frame import call_in_scope, current
+from tinygrad_ce.engine.frame import call_in_scope, changes, current
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.operands import array_from, box, leaf, value_of
 from tinygrad_ce.engine.tensor import Tensor
@@ -64,6 +64,7 @@ class Optimizer:
         settings = {**self.defaults, **group, "params": params}
         self.check(settings)
         self.param_groups.append(settings)
+        changes.count += 1
 
     def check(self, group: dict[str, Any]) -> None:
         """Refuse settings that make no sense."""
@@ -99,9 +100,10 @@ class Optimizer:
         for group in self.param_groups:
             settings = tracer.settings(group)
             for p in group["params"]:
-                tracer.reads_grad(p)
-                if p.kept is not None:
-                    self.update(p, value_of(p), value_of(p.kept), settings)
+                kept = tracer.kept_of(p)
+                if kept is not None:
+                    self.update(p, value_of(p), value_of(kept), settings)
+                    mark_written(p, type(self).__name__ + ".step()")
 
     def update(self, p: Tensor, w: Any, g: Any, group: dict[str, Any]) -> None:
         """Change the array `w` of the parameter `p` in place, given its gradient `g`."""
@@ -164,7 +166,19 @@ class Optimizer:
                     )
         for group, saved in zip(self.param_groups, groups):
             group.update({k: v for k, v in saved.items() if k != "params"})
-        self.state = state
+        self.state = {p: self.taken_over(p, new) for p, new in state.items()}
+        changes.count += 1
+
+    def taken_over(self, p: Tensor, new: dict[str, Tensor]) -> dict[str, Tensor]:
+        """New state in the tensors that hold the old one, so that who knows them sees it too."""
+        old = self.state.get(p, {})
+        for name, tensor in new.items():
+            own = old.get(name)
+            if own is not None and own.shape == tensor.shape and own.dtype == tensor.dtype:
+                own.array[...] = tensor.array
+                mark_written(own, "load_state_dict")
+                new[name] = own
+        return new
 
     def __repr__(self) -> str:
         lines = []

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copyreg
 import functools
+import inspect
+import sys
+import warnings
 from collections.abc import Callable
 from threading import RLock
 from typing import Any, TypeVar
@@ -11,28 +15,32 @@ import numpy as np
 
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.memory import memory_of, tick
+from tinygrad_ce.engine.memory import Memory, memory_of, tick
 from tinygrad_ce.engine.operands import leaf
-from tinygrad_ce.program.emit import Doubt, Emitted, Emitter
-from tinygrad_ce.program.ir import Program, Var
+from tinygrad_ce.program.arguments import Given
+from tinygrad_ce.program.checking import Before, compare_traces, compare_values
+from tinygrad_ce.program.emit import Doubt, Emitted, Emitter, assumptions_first
+from tinygrad_ce.program.ir import Program, State
 from tinygrad_ce.program.fast import optimised
+from tinygrad_ce.program.packing import Packed, Unpackable
 from tinygrad_ce.program.symbol import TraceError
-from tinygrad_ce.program.tracing import Hole, Trace, trace_call
+from tinygrad_ce.program.tracing import GradOf, Hole, Trace, trace_call
 
 F = TypeVar("F", bound=Callable[..., Any])
+MOST = 32  # programs that a compiled function keeps; the one not used for longest goes first
 
 
 class Compiled:
     """A function that was compiled: call it as the function itself.
 
-    `programs` are what it was traced to, one for each combination of shapes, dtypes and modes.
+    Attributes that it does not have are those of the function, or of the module, inside.
     """
 
     def __init__(self, fn: Callable[..., Any], check: bool = False) -> None:
-        functools.update_wrapper(self, fn)
+        functools.update_wrapper(self, fn, updated=())
         self.fn = fn
         self.check = check
-        self.runners: list[Runner] = []
+        self.runners: list[Runner] = []  # the one used last in front
         self.lock = RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -40,42 +48,65 @@ class Compiled:
         if current().tracer is not None:
             return self.fn(*args, **kwargs)
         with self.lock:
-            for runner in self.runners:
-                if runner.fits(args, kwargs):
-                    if runner is not self.runners[0]:
-                        self.runners.remove(runner)
-                        self.runners.insert(0, runner)
-                    if runner.calls == 1 or self.check:
-                        return self.checked(runner, args, kwargs)
-                    try:
-                        return runner.call(args, kwargs)
-                    except Doubt as doubt:
-                        return self.doubted(runner, doubt, args, kwargs)
-            return self.traced(args, kwargs, frozenset()).call(args, kwargs)
+            runner = self.fitting(args, kwargs)
+            if runner is None:
+                return self.traced(args, kwargs, frozenset()).call(args, kwargs)
+            if self.check or runner.calls == 1:
+                return self.checked(runner, args, kwargs)
+            try:
+                return runner.call(args, kwargs)
+            except Doubt as doubt:
+                return self.doubted(runner, doubt, args, kwargs)
+
+    def fitting(self, args: Any, kwargs: Any) -> Runner | None:
+        """The program for such arguments, if there is one."""
+        for i, runner in enumerate(self.runners):
+            if runner.fits(args, kwargs) and runner.bound():
+                if i:
+                    self.runners.insert(0, self.runners.pop(i))
+                return runner
+        return None
 
     def traced(self, args: Any, kwargs: Any, doubted: frozenset[Any]) -> Runner:
-        """A new runner, for arguments of this kind."""
-        runner = Runner(trace_call(self.fn, args, kwargs, doubted), args, kwargs)
-        runner.doubted = doubted
+        """A new program, for arguments of this kind."""
+        return self.remembered(Runner(trace_call(self.fn, args, kwargs, doubted), doubted))
+
+    def remembered(self, runner: Runner) -> Runner:
+        """The runner, in front of the others."""
         self.runners.insert(0, runner)
+        if len(self.runners) > MOST:
+            self.runners.pop()
+            name = runner.trace.program.name
+            warnings.warn(
+                f"compile: {name} was traced for more than {MOST} kinds of arguments; each new "
+                "shape, and each new value of an argument that is an int or a text, is one. Pass "
+                "numbers that change as floats or tensors",
+                stacklevel=4,
+            )
         return runner
 
     def doubted(self, runner: Runner, doubt: Doubt, args: Any, kwargs: Any) -> Any:
         """What the program took for granted does not hold here: trace one that does without."""
-        key = runner.trace.program.assumptions[doubt.number].key
-        new = self.traced(args, kwargs, runner.doubted | {key})
+        key = runner.program.assumptions[doubt.number].key
+        new = self.traced(args, kwargs, runner.without | {key})
         self.runners.remove(runner)
         return new.call(args, kwargs)
 
     def checked(self, runner: Runner, args: Any, kwargs: Any) -> Any:
         """Run both ways: the function, written down once more, and the program."""
-        again = trace_call(self.fn, args, kwargs, runner.doubted)
-        compare_traces(runner.trace, again)
+        again = trace_call(self.fn, args, kwargs, runner.without)
+        if not compare_traces(runner.trace, again):  # it may differ like this: take the new one
+            self.runners.remove(runner)
+            return self.remembered(Runner(again, runner.without)).call(args, kwargs)
+        before = Before(runner.program, runner.arrays(args, kwargs))
         try:
             result = runner.call(args, kwargs)
+            compare_values(runner, again, before)
         except Doubt as doubt:
             return self.doubted(runner, doubt, args, kwargs)
-        runner.compare(again)
+        except BaseException:
+            before.put_back()
+            raise
         return result
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -85,6 +116,21 @@ class Compiled:
         bound = Compiled(self.fn.__get__(instance, owner), self.check)
         vars(instance)[self.fn.__name__] = bound
         return bound
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "fn" not in vars(self):
+            raise AttributeError(name)
+        return getattr(self.fn, name)
+
+    def __reduce__(self) -> Any:
+        owner = getattr(self.fn, "__self__", None)
+        name = getattr(self.fn, "__name__", "")
+        if owner is not None and vars(owner).get(name) is self:
+            return getattr, (owner, name)
+        module = sys.modules.get(getattr(self.fn, "__module__", ""))
+        if getattr(module, name, None) is self:
+            return name
+        return Compiled, (self.fn, self.check)
 
     @property
     def program(self) -> Program:
@@ -98,14 +144,30 @@ class Compiled:
         return f"<compiled {name}, {len(self.runners)} programs>"
 
 
+copyreg.pickle(Compiled, Compiled.__reduce__)
+
+
 def compile(fn: F | None = None, *, check: bool = False) -> Any:
     """A function that does what `fn` does, as a straight line of NumPy calls.
 
     The first call for each combination of shapes, dtypes and modes (train, eval, no_grad) runs
-    `fn` once to write down what it does; later calls run what was written. Tensors, arrays and
-    floats among the arguments are inputs; other arguments, and numbers that `fn` reads from
-    elsewhere, are constants. Parameters, buffers, optimisers and generators are read and written
-    as `fn` would.
+    `fn` once to write down what it does; later calls run what was written. The second call runs
+    both ways and raises TraceError, naming the step, where they differ; `check=True` does so in
+    every call.
+
+    Inputs are Tensors, arrays and floats among the arguments, also in tuples, lists and dicts;
+    another int, bool or text makes another program. State is what `fn` reads from elsewhere and
+    may write: parameters, buffers, optimisers, learning rates, generators; setting
+    `module.weight`, `p.data` or a variable of `fn` to another tensor is seen. **A Python number
+    or NumPy array that `fn` reads from a variable is a constant.** What is printed, appended or
+    counted inside happens when `fn` is traced, not in later calls.
+
+    Results are new tensors without a graph: call backward() inside. The `.grad` of a parameter is
+    the same Tensor after every call, and the next call overwrites it; clone() what you keep.
+
+    An exception before the first write leaves everything as it was. KeyboardInterrupt in the
+    middle of a run leaves each tensor either as it was or as the run leaves it, and `.grad` as it
+    was before.
 
     >>> from tinygrad_ce import tensor
     >>> @compile
@@ -118,189 +180,207 @@ def compile(fn: F | None = None, *, check: bool = False) -> Any:
         return functools.partial(compile, check=check)
     if not callable(fn):
         raise TypeError(f"compile: got a {type(fn).__name__}; wanted a function")
+    for is_kind, kind in KINDS:
+        if is_kind(fn):
+            raise TypeError(
+                f"compile: {getattr(fn, '__name__', fn)} is {kind}, whose body runs in pieces; "
+                "compile the function that does one step, and loop outside of it"
+            )
     return Compiled(fn, check)
+
+
+KINDS = (
+    (inspect.isgeneratorfunction, "a generator"),
+    (inspect.iscoroutinefunction, "a coroutine"),
+    (inspect.isasyncgenfunction, "an asynchronous generator"),
+)
 
 
 class Runner:
     """A program, bound to the memory that it reads and writes."""
 
-    def __init__(self, trace: Trace, args: Any, kwargs: Any) -> None:
+    def __init__(self, trace: Trace, without: frozenset[Any] = frozenset()) -> None:
         self.trace = trace
+        self.without = without  # assumptions that did not hold once
         self.calls = 0
-        self.doubted: frozenset[Any] = frozenset()
-        self.key = kind_of((args, kwargs))
-        self.record = current().record
-        trace.tracer.cells.clear()
-        program = optimised(trace.program)
-        self.optimised = program
-        self.emitted: Emitted = Emitter(program).emit()
-        self.states: list[tuple[Any, Any]] = []
-        self.memories: list[Any] = []
+        self.build(pack=True)
+        self.fits = trace.guards.holds()
+        self.arrays = arrays_function(trace)
+        self.results: tuple[Any, ...] = ()
         self.kept: list[tuple[Any, Any]] = []
-        changed = [s.node for s in program.states if s.after is not s.before]
-        self.written = [node for x in changed for node in getattr(x, "nodes", [x])]
+        self.entering: list[tuple[Any, Any]] = []  # (tensor, array for the gradient it has)
+        self.leaving: list[tuple[Any, Any]] = []  # those of them that are written in place
+
+    def build(self, pack: bool) -> None:
+        """Make the program fast and write its text; with `pack`, parameters may move together."""
+        self.program = program = optimised(self.trace.program, self.without, pack)
+        self.emitted: Emitted = Emitter(program).emit()
+        self.states = [node for s in program.states for node in tensors_of(s)]
+        self.written = [
+            node for s in program.states if s.after is not s.before for node in tensors_of(s)
+        ]
+        self.seen: list[Any] = [None] * len(self.states)  # the arrays of the states
+        self.memories: set[Memory] = {memory_of(node) for node in self.written}
+        self.drawing = [s.settings["generator"] for s in early_draws(program)]
         self.run: Callable[..., Any] = self.not_bound
 
     def not_bound(self, *_: Any) -> Any:
         """Stands for the function until the first call."""
         raise RuntimeError("not bound yet")
 
+    def bound(self) -> bool:
+        """Bind the program to the arrays that its state has now; False if they do not fit."""
+        for node, array in zip(self.states, self.seen):
+            if node.array is not array:
+                break
+        else:
+            if self.calls:
+                return True
+        if not all(s.node.fits() for s in self.program.states if isinstance(s.node, Packed)):
+            return False
+        try:
+            arrays = [state.node.array for state in self.program.states]
+        except Unpackable:
+            self.build(pack=False)
+            return self.bound()
+        for state, array in zip(self.program.states, arrays):
+            if array.shape != state.before.shape or array.dtype != state.before.dtype:
+                return False
+        self.bind()
+        return True
+
     def bind(self) -> None:
         """Give the names of the text their meaning: the arrays of the state, new buffers."""
+        try:
+            self.bind_names()
+        except Unpackable:  # somebody else looks at a parameter: it stays where it is
+            self.build(pack=False)
+            self.bind_names()
+
+    def bind_names(self) -> None:
+        """The same; raises Unpackable if a parameter cannot move."""
         names = dict(self.emitted.names)
-        self.states = []
+        self.entering, self.leaving = [], []
+        after = {id(s.node): s.after is not s.before for s in self.program.states}
         for name, node in self.emitted.state_names:
-            names[name] = node.array
-            self.states.append((node, node.array))
+            if not isinstance(node, GradOf):
+                names[name] = node.array
+                continue
+            names[name] = np.empty(node.array.shape, node.array.dtype)
+            self.entering.append((node.node, names[name]))
+            if after[id(node)]:
+                self.leaving.append((node.node, names[name]))
+        self.seen = [node.array for node in self.states]
         exec(self.emitted.source, names)
         self.run = names["run"]
-        self.kept = []
-        for node, name in names["KEPT"]:
-            self.kept.append((node, leaf(names[name]) if name else None))
-
-    def fits(self, args: Any, kwargs: Any) -> bool:
-        """Whether the program was traced for such arguments, and nothing that it rests on has
-        changed.
-        """
-        tracer = self.trace.tracer
-        if kind_of((args, kwargs)) != self.key or current().record is not self.record:
-            return False
-        for module, training in tracer.modules.items():
-            if module.training is not training:
-                return False
-        for group, fixed in tracer.fixed_settings:
-            for name, value in fixed.items():
-                if group[name] != value:
-                    return False
-        for node, empty in tracer.empty.items():
-            if (node.kept is None) is not empty:
-                return False
-        return True
+        self.kept = [(node, leaf(names[name]) if name else None) for node, name in names["KEPT"]]
+        self.memories = {memory_of(node) for node in self.written}
 
     def call(self, args: Any, kwargs: Any) -> Any:
         """Run the program on these arguments."""
-        for node, array in self.states:
-            if node.array is not array:
-                self.run = self.not_bound
-        if not self.calls or self.run == self.not_bound:
+        if self.run == self.not_bound:
             self.bind()
-        values = self.run(*arrays_in((args, kwargs)))
+        arrays = self.arrays(args, kwargs)
+        self.refuse_shared(args, kwargs)
+        drawn = [(g, g.get_state()) for g in self.drawing]
+        for node, array in self.entering:
+            np.copyto(array, node.kept.array)
+        try:
+            self.results = self.run(*arrays)
+        except Doubt:
+            for generator, state in drawn:
+                generator.set_state(state)
+            raise
+        finally:
+            now = tick()
+            for node in self.written:
+                memory = memory_of(node)
+                memory.written, memory.writer = now, self.program.name + "()"
         self.calls += 1
-        self.results = values
-        now = tick()
-        for node in self.written:
-            memory = memory_of(node)
-            memory.written, memory.writer = now, self.optimised.name + "()"
+        self.write_gradients()
+        if self.trace.written or self.trace.gradients or self.trace.live:
+            self.write_arguments(args, kwargs)
+        return filled(self.trace.structure, self.results, args, kwargs, {})
+
+    def write_gradients(self) -> None:
+        """The gradients that the run has computed, into the `.grad` of their tensors."""
+        for node, array in self.leaving:
+            np.copyto(node.kept.array, array)
         for node, kept in self.kept:
             node.kept = kept
-        return filled(self.trace.structure, values)
+            if kept is not None and kept.memory is not None:
+                kept.memory.written, kept.memory.writer = tick(), self.program.name + "()"
 
-    def compare(self, again: Trace) -> None:
-        """Stop if the run that has just been differs from what the function itself computed."""
-        found = list(self.results)
-        wanted = again.found
-        for i, (a, b) in enumerate(zip(found, wanted)):
-            if not close(a, b):
+    def write_arguments(self, args: Any, kwargs: Any) -> None:
+        """What the function does to its arguments."""
+        trace = self.trace
+        for place, number in trace.written:
+            given, value = place.find(args, kwargs), self.results[number]
+            if not isinstance(given, Node):
+                given[...] = value
+                continue
+            if isinstance(given.array, np.generic):
+                given.array = np.array(given.array)
+            given.array[...] = value
+            memory = memory_of(given)
+            memory.written, memory.writer = tick(), self.program.name + "()"
+        for place in trace.live:
+            place.find(args, kwargs).requires_grad_()
+        for place, gradient in trace.gradients:
+            value = None if gradient is None else leaf(np.array(self.results[gradient]))
+            place.find(args, kwargs).kept = value
+
+    def refuse_shared(self, args: Any, kwargs: Any) -> None:
+        """Stop if an argument lies in memory that the program writes."""
+        if not self.memories:
+            return
+        for place in self.trace.tensors:
+            node = place.find(args, kwargs)
+            if node.memory is not None and node.memory in self.memories:
                 raise TraceError(
-                    f"compile: {self.optimised.name} gave {a} as result {i}, its program {b}"
+                    f"compile: argument {place.path} lies in the memory of a tensor that "
+                    f"{self.program.name} writes; pass x.clone()"
                 )
 
 
-def kind_of(x: Any) -> Any:
-    """What of the arguments the program rests on: shapes and dtypes, and all that is no array."""
-    if isinstance(x, Node):
-        return ("Tensor", x.array.shape, x.array.dtype, x.requires_grad)
-    if isinstance(x, (np.ndarray, np.generic)):
-        return ("array", x.shape, x.dtype)
-    if isinstance(x, (tuple, list)):
-        return (type(x), *map(kind_of, x))
-    if isinstance(x, dict):
-        return ("dict", *((k, kind_of(v)) for k, v in x.items()))
-    return float if type(x) is float else (type(x), x)
+def early_draws(program: Program) -> list[Any]:
+    """The draws that come before the last assumption is checked."""
+    asked = {a.var for a in program.assumptions}
+    steps = assumptions_first(program)
+    last = max((i for i, s in enumerate(steps) if s.out in asked), default=0)
+    return [s for s in steps[:last] if s.op == "draw"]
 
 
-def arrays_in(x: Any) -> list[Any]:
-    """The arrays and floats among the arguments, in the order in which the trace met them."""
-    if isinstance(x, Node):
-        return [x.array]
-    if isinstance(x, (np.ndarray, np.generic)) or type(x) is float:
-        return [x]
-    if isinstance(x, dict):
-        return [a for v in x.values() for a in arrays_in(v)]
-    if isinstance(x, (tuple, list)):
-        return [a for v in x for a in arrays_in(v)]
-    return []
+def arrays_function(trace: Trace) -> Callable[[Any, Any], tuple[Any, ...]]:
+    """`arrays(args, kwargs)`: the inputs of the program among the arguments."""
+    names = dict(trace.guards.names)
+    exec(f"def arrays(args, kwargs): return ({''.join(t + ', ' for t in trace.texts)})", names)
+    result: Callable[[Any, Any], tuple[Any, ...]] = names["arrays"]
+    return result
 
 
-def filled(structure: Any, values: tuple[Any, ...]) -> Any:
+def filled(structure: Any, values: tuple[Any, ...], args: Any, kwargs: Any, made: Any) -> Any:
     """What the function returns, with the values of this run."""
     if isinstance(structure, Hole):
         value = values[structure.number]
         if structure.array:
             return value
-        y = leaf(value)
-        y.cut = "a compiled function" if structure.requires_grad else None
-        return y
+        if structure not in made:
+            y = made[structure] = leaf(value)
+            y.cut = "a compiled function" if structure.requires_grad else None
+        return made[structure]
+    if isinstance(structure, Given):
+        return structure.find(args, kwargs)
     if isinstance(structure, dict):
-        return {k: filled(v, values) for k, v in structure.items()}
+        return {k: filled(v, values, args, kwargs, made) for k, v in structure.items()}
     if isinstance(structure, (tuple, list)):
-        parts = [filled(v, values) for v in structure]
+        parts = [filled(v, values, args, kwargs, made) for v in structure]
         return type(structure)(*parts) if hasattr(structure, "_fields") else type(structure)(parts)
     return structure
 
 
-def close(a: Any, b: Any) -> bool:
-    """Equal up to 1e-12 of the largest element in float64, 1e-5 in float32."""
-    a, b = np.asarray(a), np.asarray(b)
-    if a.dtype.kind != "f":
-        return bool(np.array_equal(a, b))
-    bound = 1e-12 if a.dtype == np.float64 else 1e-5
-    largest = np.max(np.abs(b), initial=0.0, where=np.isfinite(b))
-    return bool(np.allclose(a, b, rtol=0.0, atol=bound * largest, equal_nan=True))
-
-
-def compare_traces(first: Trace, again: Trace) -> None:
-    """Stop at the first step that is another one when the function runs again."""
-    one, two = first.program, again.program
-    names: dict[Var, Var] = dict(zip(one.inputs, two.inputs))
-    names.update((a.var, b.var) for a, b in zip(one.settings, two.settings))
-    states = {id(s.node): s.before for s in two.states}
-    for state in one.states:
-        other = states.get(id(state.node))
-        if other is not None:
-            names[state.before] = other
-    for a, b in zip(one.steps, two.steps):
-        for x, y in zip(a.operands, b.operands):
-            if x in one.constants and y in two.constants:
-                v, w = np.asarray(one.constants[x]), np.asarray(two.constants[y])
-                if v.shape != w.shape or v.tobytes() != w.tobytes():
-                    raise TraceError(
-                        f"compile: {one.name} reads another number in its second call than in the "
-                        f"first: {short(v)} became {short(w)} in {b.op} at {b.line}. A program "
-                        "would repeat the first one: pass it as an argument, or keep it in a "
-                        "Tensor that is written in place"
-                    )
-            elif names.get(x) is not y:
-                raise TraceError(
-                    f"compile: {one.name} reads another tensor in its second call than in the "
-                    f"first, in {b.op} at {b.line}. Pass it as an argument, or write into one "
-                    "tensor in place: t[...] = x"
-                )
-        if a.op != b.op or len(a.operands) != len(b.operands):
-            raise TraceError(
-                f"compile: {one.name} does something else in its second call than in the first: "
-                f"{b.op} at {b.line} instead of {a.op} at {a.line}. What is done may depend on "
-                "shapes, dtypes and modes, not on numbers that change between calls"
-            )
-        names[a.out] = b.out
-    if len(one.steps) != len(two.steps):
-        longer = max(one.steps, two.steps, key=len)[min(len(one.steps), len(two.steps))]
-        raise TraceError(
-            f"compile: {one.name} has {len(two.steps)} steps in its second call and "
-            f"{len(one.steps)} in the first; the first one more is {longer.op} at {longer.line}"
-        )
-
-
-def short(v: Any) -> str:
-    """A constant, as an error shows it."""
-    return repr(v.item()) if v.ndim == 0 else f"an array of shape {v.shape}"
+def tensors_of(state: State) -> list[Any]:
+    """The Tensors that a state stands for; none for a gradient, which may be another each time."""
+    if isinstance(state.node, Packed):
+        return state.node.nodes
+    return [state.node] if isinstance(state.node, Node) else []

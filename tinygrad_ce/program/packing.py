@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.program.ir import Assumption, Program, State, Step, Var
 from tinygrad_ce.program.operations import ELEMENTWISE
 from tinygrad_ce.program.passes import without_dead_steps
@@ -62,6 +63,13 @@ class Packed:
         self.placements = placements
         self.size = size
         self.dtype = dtype
+
+    def fits(self) -> bool:
+        """Whether the tensors still have the shapes and the dtype that they were packed with."""
+        return all(
+            n.array.shape == p.shape and n.array.dtype == self.dtype
+            for n, p in zip(self.nodes, self.placements)
+        )
 
     @property
     def array(self) -> np.ndarray:
@@ -271,7 +279,7 @@ def worth(group: list[Update]) -> bool:
 
 def packable(node: Any) -> bool:
     """Whether the array of a Tensor may move, or has moved already."""
-    if not isinstance(getattr(node, "array", None), np.ndarray):
+    if not isinstance(node, Node) or not isinstance(node.array, np.ndarray):
         return False
     return alone(node) or id(node.array.base) in FLATS
 
@@ -318,11 +326,17 @@ class Packer:
             if w in self.layers or any(b == v.bias_number for v in self.layers.values()):
                 continue
             gradients = self.group[w].leaves, self.group[b].leaves
-            if len(gradients[0]) == len(gradients[1]) == 1:
+            if len(gradients[0]) == len(gradients[1]) == 1 and not self.read_before(gradients):
                 layer.bias_number = b
                 if layer.gradients_fit(self.makers, gradients[0][0], gradients[1][0]):
                     self.layers[w] = layer
                     yield w, b
+
+    def read_before(self, gradients: tuple[list[Var], ...]) -> bool:
+        """Whether anybody but the updates reads these gradients."""
+        moved = {step.out for update in self.group for step in update.steps}
+        wanted = {x for row in gradients for x in row}
+        return any(s.out not in moved and wanted & {*s.operands} for s in self.program.steps)
 
     def run(self) -> Program:
         """The program after packing."""

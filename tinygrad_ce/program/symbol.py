@@ -163,7 +163,11 @@ class Symbol(NDArrayOperatorsMixin):
     # --- what NumPy hands back --------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if any(isinstance(x, Node) for x in inputs):
+            return NotImplemented  # the Tensor knows better
         out = kwargs.pop("out", None)
+        if out is not None and isinstance(out[0], Symbol) and out[0].now.scalar:
+            out = None  # numbers cannot be written: x += 1 gives x another one
         kwargs = {k: v for k, v in kwargs.items() if v is not None or k == "axis"}
         if method == "__call__" and ufunc is np.frexp and not kwargs:
             parts = [self.tracer.record("frexp", inputs, {"part": i}) for i in (0, 1)]
@@ -189,6 +193,8 @@ class Symbol(NDArrayOperatorsMixin):
         return out[0]
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if any(issubclass(t, Node) for t in types):
+            return NotImplemented
         handler = FUNCTIONS.get(function)
         if handler is None:
             self.tracer.unknown(getattr(function, "__name__", str(function)))
@@ -210,6 +216,9 @@ class Symbol(NDArrayOperatorsMixin):
     __array_interface__ = property(looked_at)
 
 
+PAST = ("op", "inputs", "settings", "tick", "scope", "requires_grad", "cut")
+PLAIN = (bool, int, float, str)
+
 REDUCE = {
     np.add: "sum", np.maximum: "max", np.minimum: "min", np.multiply: "prod",
     np.logical_and: "all", np.logical_or: "any",
@@ -226,12 +235,15 @@ class Tracer:
         self.fixed_settings: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self.assumptions: list[Assumption] = []
         self.doubted = doubted
+        self.asked: dict[Any, int] = {}  # (what, where) -> how often
         self.cells: dict[int, Cell] = {}
         self.inputs: list[Var] = []
         self.given: list[tuple[Var, Any]] = []  # inputs and settings of the example
-        self.kept: dict[Any, Any] = {}  # node -> what its .grad was when it was first touched
-        self.empty: dict[Any, bool] = {}  # node -> whether its .grad was None when it was read
-        self.modules: dict[Any, bool] = {}  # module -> whether it was training
+        self.kept: dict[Any, Any] = {}  # tensor from outside -> its .grad at this point
+        self.replaced: set[Any] = set()  # those of them whose .grad was set
+        self.empty: dict[Any, bool] = {}  # tensor -> whether its .grad was None when it was read
+        self.rebound: list[tuple[Any, dict[str, Any], str]] = []
+        self.owners: dict[Any, None] = {}  # modules and optimisers that were called, in order
         self.generators: dict[Any, Any] = {}  # generator -> its state before the first draw
         self.gradient_of: list[tuple[Var, Any]] = []
         self.backward_of: tuple[str, ...] | None = None
@@ -254,6 +266,9 @@ class Tracer:
         if cell is None:
             cell = self.cells[id(array)] = Cell(self, array)
         cell.nodes.setdefault(id(node), weakref.ref(node))
+        owner = node.memory.owner() if node.memory is not None else None
+        if owner is not None and owner.array is array:  # node may be x.detach(), which goes away
+            cell.nodes.setdefault(id(owner), weakref.ref(owner))
         return cell.symbol
 
     def input(self, array: Any, name: str) -> Symbol:
@@ -335,23 +350,49 @@ class Tracer:
 
     # --- what the engine tells --------------------------------------------------------------
 
-    def reads_grad(self, node: Any) -> None:
-        """The `.grad` of a Tensor is asked for."""
-        if node not in self.kept and node not in self.empty:
-            self.empty[node] = node.kept is None
-            if node.kept is not None and not isinstance(node.kept, Node):
-                return
-            if node.kept is not None:
-                cell = self.cells.setdefault(id(node.kept.array), Cell(self, node.kept.array))
-                cell.grad_of = node
+    def kept_of(self, node: Any) -> Any:
+        """The `.grad` of a Tensor at this point of the program; nothing of it is there yet."""
+        if type(node.array) is Symbol:
+            return node.kept
+        if node not in self.kept:
+            kept = self.kept[node] = node.kept
+            self.empty[node] = kept is None
+            if isinstance(kept, Node) and type(kept.array) is not Symbol:
+                self.lift(kept)
+                self.cells[id(kept.array)].grad_of = node
+        return self.kept[node]
 
-    def writes_grad(self, node: Any) -> None:
-        """The `.grad` of a Tensor is about to be replaced."""
-        self.kept.setdefault(node, node.kept)
+    def keep(self, node: Any, kept: Any) -> None:
+        """The `.grad` of a Tensor is replaced, in the program only."""
+        if type(node.array) is Symbol:
+            node.kept = kept
+        else:
+            self.kept[node] = kept
+            self.replaced.add(node)
 
-    def enters(self, module: Any) -> None:
-        """A module is called."""
-        self.modules[module] = module.training
+    def rebinds(self, node: Any) -> None:
+        """A tensor that is written becomes part of the graph: not if it was there before."""
+        if isinstance(node.array, np.ndarray):
+            past = {slot: getattr(node, slot) for slot in PAST}
+            self.rebound.append((weakref.ref(node), past, self.where()))
+
+    def enters(self, owner: Any) -> None:
+        """A module is called, or an optimiser takes a step."""
+        self.owners[owner] = None
+
+    def sets(self, module: Any, name: str, value: Any) -> None:
+        """An attribute of a module is set: that would be done now and in no later run."""
+        old = vars(module).get(name)
+        if name == "training":
+            old = module.training
+        elif old is None or name.startswith("_"):
+            return
+        if old is not value and not (type(old) in PLAIN and type(value) in PLAIN and old == value):
+            self.refuse(
+                f"{type(module).__name__}.{name} is set, which would be done only once",
+                "Set it outside of the function, or write into a tensor: self.register_buffer"
+                "(name, tensor) and then self.name[...] = x",
+            )
 
     def settings(self, group: dict[str, Any]) -> dict[str, Any]:
         """The settings of an optimiser: its learning rate is read at each run, the rest is fixed.
@@ -385,7 +426,8 @@ class Tracer:
     def assume(self, op: str, x: Any, what: str, **settings: Any) -> bool:
         """Whether something holds for the example; the program then checks it in each run."""
         line = self.note_names()
-        key = (op, line, sum(a.key[:2] == (op, line) for a in self.assumptions))
+        asked = self.asked[op, line] = self.asked.get((op, line), 0) + 1
+        key = (op, line, asked)
         if key in self.doubted or not evaluate(op, [x.value], settings):
             return False
         var = Var((), None, True)
@@ -397,12 +439,15 @@ class Tracer:
 
     def refuse(self, what: str, instead: str) -> NoReturn:
         """Stop: this cannot be part of a program."""
+        raise TraceError(f"trace: {what}{self.where()}. {instead}")
+
+    def where(self) -> str:
+        """The user's line, for an error."""
         frame = next(user_frames(self.floor), None)
-        where = ""
-        if frame is not None:
-            code = frame.f_code
-            where = f" ({Line(code.co_filename, frame.f_lineno, code.co_name)})"
-        raise TraceError(f"trace: {what}{where}. {instead}")
+        if frame is None:
+            return ""
+        code = frame.f_code
+        return f" ({Line(code.co_filename, frame.f_lineno, code.co_name)})"
 
     def unknown(self, name: str) -> NoReturn:
         """Stop at a NumPy function that has no record."""

@@ -5,31 +5,38 @@ from __future__ import annotations
 import gc
 import inspect
 import sys
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tinygrad_ce.engine.frame import tracing
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.operands import leaf
+from tinygrad_ce.engine.operands import holds_number
+from tinygrad_ce.program.arguments import Arguments, Given
+from tinygrad_ce.program.guards import Guards
 from tinygrad_ce.program.ir import Kept, Program, State, Var
 from tinygrad_ce.program.symbol import Cell, Symbol, TraceError, Tracer
-
-CONTAINERS = (tuple, list, dict)
 
 
 @dataclass(eq=False, slots=True)
 class Trace:
-    """A program as it was written down, the example that it was written down from, and what it
-    rests on.
-    """
+    """A program as it was written down, and what it rests on and changes."""
 
     program: Program
     structure: Any  # what the function returned, with a Hole for each value
-    tracer: Tracer
-    found: list[Any]  # the values of `program.roots()` in the example
+    guards: Guards
+    texts: list[str]  # for each input of the program, where a call finds it
+    found: dict[Var, Any]  # what the outputs, states and gradients are in the example
+    tensors: list[Given] = field(default_factory=list)  # the Tensors among the arguments
+    written: list[tuple[Given, int]] = field(default_factory=list)
+    """Arguments that are written, and the output with the new value."""
+    gradients: list[tuple[Given, int | None]] = field(default_factory=list)
+    """Arguments whose `.grad` is set, and the output with it, or None to forget it."""
+    live: list[Given] = field(default_factory=list)
+    """Arguments that require a gradient from then on."""
 
 
 class Hole:
@@ -44,7 +51,7 @@ class Hole:
 
 
 class GradOf:
-    """The `.grad` of a Tensor as a place to read from: at each run it is another Tensor."""
+    """The `.grad` of a Tensor as a place to read from: in each run it may be another Tensor."""
 
     __slots__ = ("node",)
 
@@ -66,25 +73,23 @@ def trace_call(
     """Run `fn` on Symbols. Nothing that exists is changed: writes wait for the program to run."""
     tracer = Tracer(doubted)
     tracer.floor = sys._getframe()
-    names = argument_names(fn, len(args))
-    given = [
-        *(symbols(arg, name, tracer) for arg, name in zip(args, names)),
-        *(symbols(arg, name, tracer) for name, arg in kwargs.items()),
-    ]
+    guards = Guards()
+    guards.mode()
+    arguments = Arguments(tracer, guards)
+    given, keywords = arguments.take(fn, args, kwargs)
+    returned = Returned(tracer, arguments)
     try:
         with tracing(tracer):
-            returned = fn(*given[: len(args)], **dict(zip(kwargs, given[len(args) :])))
-        outputs: list[Symbol] = []
-        structure = holes(returned, outputs, tracer)
-        kept = {node: now_kept(node, tracer) for node in tracer.kept}
+            structure = returned.take(fn(*given, **keywords))
     finally:
-        for node, old in tracer.kept.items():
-            node.kept = old
         for generator, state in tracer.generators.items():
             generator.set_state(state)
+        put_back(tracer)
+    del given, keywords
     name_gradients(tracer)
-    del returned, given
-    return finish(fn, tracer, structure, outputs, kept, names_around(fn, tracer))
+    finished = Finish(fn, tracer, guards, arguments, returned, structure).trace
+    tracer.cells.clear()  # they hold the arrays of the state, in a cycle
+    return finished
 
 
 def trace(fn: Callable[..., Any], *examples: Any, **keywords: Any) -> Program:
@@ -102,54 +107,80 @@ def trace(fn: Callable[..., Any], *examples: Any, **keywords: Any) -> Program:
     return trace_call(fn, examples, keywords).program
 
 
-def argument_names(fn: Callable[..., Any], count: int) -> list[str]:
-    """The names of the first `count` parameters."""
-    try:
-        parameters = list(inspect.signature(fn).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [p.name for p in parameters if p.kind in plain]
-    return [*names, *(f"x{i + 1}" for i in range(len(names), count))][:count]
+class Returned:
+    """What a function returned, taken apart: values of the program, arguments, and the rest."""
+
+    def __init__(self, tracer: Tracer, arguments: Arguments) -> None:
+        self.tracer = tracer
+        self.outputs: list[Symbol] = []
+        self.holes: dict[int, Hole] = {}  # id of what was returned -> its hole
+        self.known: dict[Hole, weakref.ref[Any]] = {}  # tensors that may be there for longer
+        self.given: dict[int, Given] = {}
+        for argument in arguments.found.values():
+            stands_for = argument.symbol if argument.node is None else argument.node
+            self.given[id(stands_for)] = argument.place
+
+    def take(self, x: Any) -> Any:
+        """The structure of x, with a Hole in the place of each value."""
+        if id(x) in self.given:
+            return self.given[id(x)]
+        if isinstance(x, (Node, Symbol)):
+            return self.hole(x)
+        if isinstance(x, dict):
+            return {k: self.take(v) for k, v in x.items()}
+        if isinstance(x, (tuple, list)):
+            parts = [self.take(v) for v in x]
+            return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+        if isinstance(x, np.ndarray):
+            return self.hole(self.tracer.constant(x))
+        return x
+
+    def hole(self, x: Any) -> Hole:
+        """The hole for a Tensor or Symbol, the same one if it is returned twice."""
+        if id(x) in self.holes:
+            return self.holes[id(x)]
+        is_tensor = isinstance(x, Node)
+        symbol = self.tracer.lift(x) if is_tensor else x
+        self.tracer.look(symbol)
+        hole = Hole(len(self.outputs), not is_tensor, is_tensor and x.requires_grad)
+        self.outputs.append(symbol)
+        if is_tensor and type(x.array) is not Symbol:
+            self.known[hole] = weakref.ref(x)
+        self.holes[id(x)] = hole
+        return hole
+
+    def without_known(self, structure: Any) -> Any:
+        """The structure, with tensors that were there before the call in their own place."""
+        if isinstance(structure, Hole):
+            ref = self.known.get(structure)
+            node = ref() if ref is not None else None
+            return structure if node is None else node
+        if isinstance(structure, dict):
+            return {k: self.without_known(v) for k, v in structure.items()}
+        if isinstance(structure, (tuple, list)):
+            parts = [self.without_known(v) for v in structure]
+            many = hasattr(structure, "_fields")
+            return type(structure)(*parts) if many else type(structure)(parts)
+        return structure
 
 
-def symbols(arg: Any, name: str, tracer: Tracer) -> Any:
-    """An argument with Symbols in the place of its arrays; numbers other than floats stay."""
-    if isinstance(arg, Node):
-        node = leaf(tracer.input(arg.array, name), arg.requires_grad)
-        return node
-    if isinstance(arg, (np.ndarray, np.generic)) or type(arg) is float:
-        return tracer.input(arg, name)
-    if isinstance(arg, dict):
-        return {k: symbols(v, f"{name}_{k}", tracer) for k, v in arg.items()}
-    if isinstance(arg, (tuple, list)):
-        parts = [symbols(v, f"{name}{i + 1}", tracer) for i, v in enumerate(arg)]
-        return type(arg)(*parts) if hasattr(arg, "_fields") else type(arg)(parts)
-    return arg
+def put_back(tracer: Tracer) -> None:
+    """Give tensors from outside, which became part of the graph, their own past again."""
+    rebound = [(node, past) for ref, past, _ in tracer.rebound if (node := ref()) is not None]
+    for node, past in reversed(rebound):
+        for slot, value in past.items():
+            setattr(node, slot, value)
 
 
-def holes(x: Any, outputs: list[Symbol], tracer: Tracer) -> Any:
-    """What the function returned, with a Hole in the place of each value of the program."""
-    array = x.array if isinstance(x, Node) else x
-    if isinstance(array, Symbol):
-        tracer.look(array)
-        outputs.append(array)
-        return Hole(len(outputs) - 1, not isinstance(x, Node), getattr(x, "requires_grad", False))
-    if isinstance(x, dict):
-        return {k: holes(v, outputs, tracer) for k, v in x.items()}
-    if isinstance(x, (tuple, list)):
-        parts = [holes(v, outputs, tracer) for v in x]
-        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
-    return x
-
-
-def now_kept(node: Any, tracer: Tracer) -> Var | bool | None:
-    """The value that `.grad` has at the end: None, or True if it is what it was before."""
-    if node.kept is tracer.kept[node]:
-        return True if node.kept is not None else None
-    if not isinstance(node.kept, Node):
-        return None
-    return tracer.look(tracer.lift(node.kept))
+def refuse_rebound(tracer: Tracer) -> None:
+    """Stop if a tensor from outside became part of the graph."""
+    for ref, _, where in tracer.rebound:
+        if ref() is not None:
+            raise TraceError(
+                "trace: what is written into a tensor from outside of the function carries a "
+                f"gradient{where}, but the graph ends with the function. Write the numbers alone, "
+                "with v.detach() or under no_grad(), or return the tensor"
+            )
 
 
 def name_gradients(tracer: Tracer) -> None:
@@ -209,36 +240,129 @@ def tensors_in(value: Any, name: str) -> list[tuple[str, Any]]:
     return []
 
 
-def finish(
-    fn: Callable[..., Any],
-    tracer: Tracer,
-    structure: Any,
-    outputs: list[Symbol],
-    kept: dict[Any, Any],
-    names: dict[int, str],
-) -> Trace:
-    """Sort what was read into states and constants, and make the Program."""
-    program = Program(getattr(fn, "__name__", type(fn).__name__))
-    program.inputs = tracer.inputs
-    program.settings = tracer.settings_read
-    program.constants = tracer.constants
-    program.steps = tracer.steps
-    program.outputs = [tracer.look(symbol) for symbol in outputs]
-    program.kept = [Kept(node, var) for node, var in kept.items() if var is not True]
-    program.assumptions = tracer.assumptions
-    found = [symbol.value for symbol in outputs]
-    cells = list(tracer.cells.values())
-    survivors_but(tracer, outputs, cells)
-    program.example.update((var, value) for var, value in tracer.given)
-    for cell in cells:
-        add_cell(program, cell, names)
-    check_overlaps(cells)
-    return Trace(program, structure, tracer, found)
+class Finish:
+    """Sorts what was read into states and constants, and makes the Program."""
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        tracer: Tracer,
+        guards: Guards,
+        arguments: Arguments,
+        returned: Returned,
+        structure: Any,
+    ) -> None:
+        self.tracer = tracer
+        self.guards = guards
+        program = self.program = Program(getattr(fn, "__name__", type(fn).__name__))
+        program.inputs = tracer.inputs
+        program.settings = tracer.settings_read
+        program.constants = tracer.constants
+        program.steps = tracer.steps
+        program.assumptions = tracer.assumptions
+        program.example.update((var, value) for var, value in tracer.given)
+        names = names_around(fn, tracer)
+        self.trace = Trace(program, None, guards, arguments.texts, {})
+        outputs = list(returned.outputs)
+        self.arguments(arguments, outputs)
+        self.gradients()
+        refuse_rebound(tracer)
+        given = [argument.symbol for argument in arguments.found.values()]
+        survivors_but(tracer, [*given, *outputs, *self.kept_symbols])
+        self.trace.structure = returned.without_known(structure)
+        program.outputs = [tracer.look(symbol) for symbol in outputs]
+        self.trace.found.update((symbol.now, symbol.value) for symbol in outputs)
+        cells = list(tracer.cells.values())
+        for cell in cells:
+            self.cell(cell, names)
+        check_overlaps(cells, arguments)
+        self.guard(fn)
+
+    def arguments(self, arguments: Arguments, outputs: list[Symbol]) -> None:
+        """What the function did to its arguments, as further outputs."""
+        trace = self.trace
+        for argument in arguments.written():
+            trace.written.append((argument.place, len(outputs)))
+            outputs.append(argument.symbol)
+        for argument, symbol in arguments.gradients():
+            trace.gradients.append((argument.place, None if symbol is None else len(outputs)))
+            if symbol is not None:
+                outputs.append(symbol)
+        for argument in arguments.found.values():
+            if argument.node is not None:
+                trace.tensors.append(argument.place)
+                if argument.node.requires_grad and not argument.given.requires_grad:
+                    trace.live.append(argument.place)
+                argument.node.kept = argument.kept = None
+
+    def gradients(self) -> None:
+        """The `.grad` of tensors from outside."""
+        tracer = self.tracer
+        self.kept_symbols: list[Symbol] = []
+        kept = []
+        for node in tracer.replaced:
+            value = tracer.kept[node]
+            if value is node.kept and value is not None:
+                continue
+            symbol = tracer.lift(value) if isinstance(value, Node) else None
+            if symbol is not None:
+                tracer.look(symbol)
+                self.kept_symbols.append(symbol)
+                self.trace.found[symbol.now] = symbol.value
+            kept.append((weakref.ref(node), symbol))
+        empty = [(weakref.ref(node), was) for node, was in tracer.empty.items()]
+        for known in (tracer.kept, tracer.replaced, tracer.empty):  # so that what the function
+            known.clear()  # itself has made goes away
+        value = node = None
+        for ref, was in empty:
+            if (node := ref()) is not None:
+                self.guards.gradient(node, was)
+        for ref, symbol in kept:
+            if (node := ref()) is not None:
+                self.program.kept.append(Kept(node, symbol.now if symbol is not None else None))
+
+    def cell(self, cell: Cell, names: dict[int, str]) -> None:
+        """What was read from an array: a constant if nobody can change it, else state."""
+        program = self.program
+        nodes = [node for ref in cell.nodes.values() if (node := ref()) is not None]
+        written = cell.symbol.now is not cell.before
+        if cell.grad_of is not None:
+            nodes = [GradOf(cell.grad_of)]
+        fixed = isinstance(cell.array, np.generic) or not cell.array.flags.writeable
+        if not nodes or (fixed and not written):
+            program.constants[cell.before] = cell.array
+            for node in nodes:
+                if isinstance(node, Node) and not holds_number(node):
+                    self.guards.constant(node)
+            return
+        named = next((names[id(node)] for node in nodes if id(node) in names), "")
+        cell.before.name = named or cell.name
+        if written and not cell.symbol.now.name:
+            cell.symbol.now.name = cell.before.name
+        program.states.append(State(nodes[0], cell.before, cell.symbol.now))
+        program.example[cell.before] = np.array(cell.array)
+        self.trace.found[cell.symbol.now] = cell.symbol.value
+
+    def guard(self, fn: Callable[..., Any]) -> None:
+        """What must be as it is now for the program to be used."""
+        tracer, guards = self.tracer, self.guards
+        for group, fixed in tracer.fixed_settings:
+            guards.settings(group, fixed)
+        own = {t for o in tracer.owners if hasattr(o, "state") for s in o.state.values()
+               for t in s.values()}  # fmt: skip
+        for state in self.program.states:
+            if isinstance(state.node, Node) and state.node not in own:
+                guards.state(state.node)
+        modules = [o for o in tracer.owners if hasattr(o, "modules")]
+        below = {m: None for module in modules for m in module.modules()}
+        guards.owners(iter({**below, **tracer.owners}))
+        guards.variables(fn)
 
 
-def survivors_but(tracer: Tracer, outputs: list[Symbol], cells: list[Cell]) -> None:
+def survivors_but(tracer: Tracer, known: list[Symbol]) -> None:
     """Stop if a Symbol is still held by somebody: what it stands for exists only in the trace."""
-    own = {id(s) for s in outputs} | {id(cell.symbol) for cell in cells}
+    known = [*known, *(cell.symbol for cell in tracer.cells.values())]
+    own = {id(s) for s in known} | {id(s.place) for s in known}
     for attempt in (0, 1):
         left = [s for ref in tracer.alive if (s := ref()) is not None and id(s) not in own]
         if not left:
@@ -256,33 +380,21 @@ def survivors_but(tracer: Tracer, outputs: list[Symbol], cells: list[Cell]) -> N
     )
 
 
-def add_cell(program: Program, cell: Cell, names: dict[int, str]) -> None:
-    """What was read from an array: a constant if nobody can change it, else state."""
-    nodes = [node for ref in cell.nodes.values() if (node := ref()) is not None]
-    written = cell.symbol.now is not cell.before
-    if cell.grad_of is not None:
-        nodes = [GradOf(cell.grad_of)]
-    fixed = isinstance(cell.array, np.generic) or not cell.array.flags.writeable
-    if not nodes or (fixed and not written):
-        program.constants[cell.before] = cell.array
-        return
-    named = next((names[id(node)] for node in nodes if id(node) in names), "")
-    cell.before.name = named or cell.name
-    if written and not cell.symbol.now.name:
-        cell.symbol.now.name = cell.before.name
-    program.states.append(State(nodes[0], cell.before, cell.symbol.now))
-    program.example[cell.before] = np.array(cell.array)
-
-
-def check_overlaps(cells: list[Cell]) -> None:
+def check_overlaps(cells: list[Cell], arguments: Arguments) -> None:
     """Two tensors on one memory, of which one is written, would part in the program."""
-    arrays = [c.array for c in cells if isinstance(c.array, np.ndarray)]
-    for cell in cells:
-        if cell.symbol.now is cell.before or not isinstance(cell.array, np.ndarray):
+    symbols = [(c.array, c.symbol.now is not c.before) for c in cells if c.array is not None]
+    for argument in arguments.found.values():
+        array = argument.given.array if argument.node is not None else argument.given
+        live = argument.node is not None and argument.node.requires_grad
+        symbols.append((array, live or argument.symbol.writes > 0))
+    arrays = [(array, w) for array, w in symbols if isinstance(array, np.ndarray)]
+    for i, (array, written) in enumerate(arrays):
+        if not written:
             continue
-        for other in arrays:
-            if other is not cell.array and np.shares_memory(other, cell.array):
+        for j, (other, _) in enumerate(arrays):
+            if i != j and np.shares_memory(other, array):
                 raise TraceError(
-                    f"trace: a tensor of shape {other.shape} looks at the memory of another of "
-                    f"shape {cell.array.shape} that is written. Use one of the two in the function"
+                    f"trace: two tensors, of shapes {array.shape} and {other.shape}, look at the "
+                    "same memory, and one of them is written or gathers a gradient. Use only one "
+                    "of them in the function, as an argument or from outside, or pass x.clone()"
                 )

@@ -1,0 +1,177 @@
+"""Arguments of a traced function: which of them are inputs, where each is found in a call, and
+what must be the same in another call for the program to serve it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.operands import leaf
+from tinygrad_ce.program.guards import Guards
+from tinygrad_ce.program.symbol import Symbol, TraceError, Tracer
+
+
+class Given:
+    """Where a call finds an argument: the expression for it, and that as a function."""
+
+    __slots__ = ("find", "path")
+
+    def __init__(self, path: str, names: dict[str, Any]) -> None:
+        self.path = path
+        self.find: Callable[[Any, Any], Any] = eval(f"lambda args, kwargs: {path}", names)
+
+
+@dataclass(eq=False, slots=True)
+class Argument:
+    """A Tensor or an array among the arguments."""
+
+    place: Given
+    given: Any  # the Tensor or array itself, in the example
+    node: Any  # the Tensor that stands for it in the trace, or None
+    symbol: Symbol
+    kept: Any = None  # the `.grad` of `node` when the trace begins
+
+
+class Arguments:
+    """Takes the arguments of one call apart."""
+
+    def __init__(self, tracer: Tracer, guards: Guards) -> None:
+        self.tracer = tracer
+        self.guards = guards
+        self.texts: list[str] = []  # for each input of the program, the expression for it
+        self.found: dict[int, Argument] = {}
+
+    def take(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Any], Any]:
+        """The arguments with Symbols in the place of arrays and floats."""
+        self.guards.require(f"len(args) == {len(args)}")
+        keys = self.guards.define(tuple(kwargs))
+        self.guards.require(f"tuple(kwargs) == {keys}" if kwargs else "not kwargs")
+        names = argument_names(fn, len(args))
+        given = [
+            self.one(arg, name, f"args[{i}]") for i, (arg, name) in enumerate(zip(args, names))
+        ]
+        keywords = {k: self.one(arg, k, f"kwargs[{k!r}]") for k, arg in kwargs.items()}
+        self.kept_apart()
+        return given, keywords
+
+    def one(self, arg: Any, name: str, path: str) -> Any:
+        """One argument, or one part of it."""
+        known = self.found.get(id(arg))
+        if known is not None:
+            self.guards.require(f"{path} is {known.place.path}")
+            return known.symbol if known.node is None else known.node
+        if isinstance(arg, Node):
+            return self.tensor(arg, name, path)
+        if isinstance(arg, (np.ndarray, np.generic)):
+            symbol = self.array(arg, name, path, path)
+            if isinstance(arg, np.ndarray):
+                self.found[id(arg)] = Argument(Given(path, self.guards.names), arg, None, symbol)
+            return symbol
+        self.guards.require(f"type({path}) is {self.guards.define(type(arg))}")
+        if type(arg) is float:
+            self.texts.append(path)
+            return self.tracer.input(arg, name)
+        if isinstance(arg, dict):
+            keys = self.guards.define(tuple(arg))
+            self.guards.require(f"tuple({path}) == {keys}")
+            return {
+                k: self.one(v, f"{name}_{k}", f"{path}[{self.guards.define(k)}]")
+                for k, v in arg.items()
+            }
+        if isinstance(arg, (tuple, list)):
+            self.guards.require(f"len({path}) == {len(arg)}")
+            parts = [self.one(v, f"{name}{i + 1}", f"{path}[{i}]") for i, v in enumerate(arg)]
+            return type(arg)(*parts) if hasattr(arg, "_fields") else type(arg)(parts)
+        return self.fixed(arg, name, path)
+
+    def array(self, array: Any, name: str, path: str, text: str) -> Symbol:
+        """An array, or a number of NumPy."""
+        dtype = self.guards.define(array.dtype)
+        self.guards.require(f"type({path}) is {self.guards.define(type(array))}")
+        self.guards.require(f"{path}.shape == {array.shape} and {path}.dtype == {dtype}")
+        self.texts.append(text)
+        return self.tracer.input(array, name)
+
+    def tensor(self, arg: Any, name: str, path: str) -> Any:
+        """A Tensor: a leaf of the traced function, with the gradient that it has."""
+        self.guards.require(f"type({path}) is {self.guards.define(type(arg))}")
+        symbol = self.array(arg.array, name, f"{path}.array", f"{path}.array")
+        node = leaf(symbol, arg.requires_grad)
+        node.cut = arg.cut if not arg.requires_grad else None
+        self.guards.require(f"{path}.requires_grad is {arg.requires_grad}")
+        if arg.requires_grad:
+            self.guards.require(f"bool({path}.inputs) is {bool(arg.inputs)}")
+            self.guards.require(f"({path}.kept is None) is {arg.kept is None}")
+            if isinstance(arg.kept, Node):
+                text = f"{path}.kept.array"
+                node.kept = leaf(self.array(arg.kept.array, "d" + name, text, text))
+        self.found[id(arg)] = Argument(Given(path, self.guards.names), arg, node, symbol, node.kept)
+        return node
+
+    def fixed(self, arg: Any, name: str, path: str) -> Any:
+        """What is no array: another value makes another program."""
+        wrong = isinstance(arg, (Iterator, types.GeneratorType)) or type(arg).__hash__ is None
+        if wrong:
+            raise TypeError(
+                f"compile: argument {name} is a {type(arg).__name__}; wanted Tensors, arrays, "
+                "numbers, strings, or tuples, lists and dicts of them"
+            )
+        value = self.guards.define(arg)
+        self.guards.require(f"({path} is {value} or {path} == {value})")
+        return arg
+
+    def kept_apart(self) -> None:
+        """Tensors that gather gradients are different ones in every call."""
+        live = [a for a in self.found.values() if a.node is not None and a.node.requires_grad]
+        for i, a in enumerate(live):
+            for b in live[:i]:
+                self.guards.require(f"{a.place.path} is not {b.place.path}")
+
+    # --- after the function has run -----------------------------------------------------------
+
+    def written(self) -> Iterator[Argument]:
+        """The arguments that the function wrote into."""
+        inputs = set(self.tracer.inputs)
+        for argument in self.found.values():
+            if argument.symbol.writes and argument.symbol.now not in inputs:
+                yield argument
+
+    def gradients(self) -> Iterator[tuple[Argument, Any]]:
+        """(argument, its new `.grad` or None) for the arguments whose gradient was set."""
+        for argument in self.found.values():
+            node = argument.node
+            if node is None:
+                continue
+            kept = node.kept if isinstance(node.kept, Node) else None
+            if kept is None:
+                if isinstance(argument.given.kept, Node):
+                    yield argument, None
+                continue
+            symbol = self.tracer.lift(kept)
+            if kept is argument.kept and not symbol.writes:
+                continue
+            if argument.given.inputs:
+                raise TraceError(
+                    f"compile: argument {argument.place.path} was made by {argument.given.op.name} and "
+                    "requires a gradient, but the graph ends where the compiled function begins. "
+                    "Pass x.detach(), or compute it inside of the function"
+                )
+            yield argument, symbol
+
+
+def argument_names(fn: Callable[..., Any], count: int) -> list[str]:
+    """The names of the first `count` parameters."""
+    try:
+        parameters = list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in parameters if p.kind in plain]
+    return [*names, *(f"x{i + 1}" for i in range(len(names), count))][:count]

@@ -1,0 +1,290 @@
+"""The second call: is the program that was traced still what the function does?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.program.ir import Program, State, Step, Var
+from tinygrad_ce.program.operations import pack, run
+from tinygrad_ce.program.packing import Packed
+from tinygrad_ce.program.symbol import TraceError
+from tinygrad_ce.program.tracing import GradOf, Hole, Trace
+
+if TYPE_CHECKING:
+    from tinygrad_ce.program.compiling import Runner
+
+NUMBERS = "Pass it as an argument, or keep it in a Tensor that is written in place: t[...] = x"
+
+
+class Before:
+    """What a call may change, as it was before, and how to bring it back."""
+
+    def __init__(self, program: Program, inputs: tuple[Any, ...]) -> None:
+        self.inputs = [(x, np.array(x)) for x in inputs]
+        self.states = [
+            (s, node, node.array, np.array(node.array))
+            for s in program.states for node in parts_of(s)
+        ]  # fmt: skip
+        self.kept = [(k.node, k.node.kept) for k in program.kept]
+        self.gradients = [
+            (kept, np.array(kept.array)) for _, kept in self.kept if isinstance(kept, Node)
+        ]
+        draws = {s.settings["generator"] for s in program.steps if s.op == "draw"}
+        self.generators = [(g, g.get_state()) for g in draws]
+
+    def put_back(self) -> None:
+        """Let everything be as it was."""
+        for x, values in self.inputs:
+            if isinstance(x, np.ndarray) and x.flags.writeable:
+                x[...] = values
+        for state, _, array, values in self.states:
+            if state.after is not state.before:
+                array[...] = values
+        for node, kept in self.kept:
+            node.kept = kept
+        for kept, values in self.gradients:
+            kept.array[...] = values
+        self.set_generators()
+
+    def set_generators(self) -> None:
+        """Let the generators draw once more what they drew."""
+        for generator, state in self.generators:
+            generator.set_state(state)
+
+    def given(self, program: Program) -> dict[Var, Any]:
+        """The values that a program begins with."""
+        values = dict(program.constants)
+        values.update(zip(program.inputs, (copy for _, copy in self.inputs)))
+        states = {key_of(node): copy for _, node, _, copy in self.states}
+        for s in program.states:
+            if isinstance(s.node, Packed):
+                parts = [states[node] for node in s.node.nodes]
+                values[s.before] = pack(parts, s.node.placements, (s.node.size,))
+            else:
+                values[s.before] = states.get(key_of(s.node), s.node.array)
+        values.update((s.var, s.group[s.key]) for s in program.settings)
+        return values
+
+
+def parts_of(state: State) -> list[Any]:
+    """The tensors of a state, or the place where its gradient is found."""
+    return state.node.nodes if isinstance(state.node, Packed) else [state.node]
+
+
+def key_of(node: Any) -> Any:
+    """What a state is known by in another trace."""
+    return ("grad", node.node) if isinstance(node, GradOf) else node
+
+
+# --- the steps ----------------------------------------------------------------------------------
+
+
+def compare_traces(first: Trace, again: Trace) -> bool:
+    """Stop at the first step that is another one when the function runs again.
+
+    False if the difference is none to complain about: what was made in the first call is there in
+    the second.
+    """
+    one, two = first.program, again.program
+    names: dict[Var, Var] = dict(zip(one.inputs, two.inputs))
+    names.update((a.var, b.var) for a, b in zip(one.settings, two.settings))
+    states = {key_of(s.node): s.before for s in two.states}
+    names.update((s.before, states[key_of(s.node)]) for s in one.states if key_of(s.node) in states)
+    known = {*names.values()}
+    for a, b in zip(one.steps, two.steps):
+        if a.op != b.op or len(a.operands) != len(b.operands) or not alike(a, b):
+            raise different(one, f"{described(b)} instead of {described(a)}")
+        for x, y in zip(a.operands, b.operands):
+            if x in one.constants and y in two.constants:
+                compare_constants(one, two, x, y, b)
+            elif x in one.constants or y in two.constants:
+                return False
+            elif names.get(x) is not y:
+                if y not in known:
+                    return False  # read for the first time: it was made in the call before
+                raise TraceError(
+                    f"compile: {one.name} reads another tensor in its second call than in the "
+                    f"first, in {described(b)}. Pass it as an argument, or write into one "
+                    "tensor in place: t[...] = x"
+                )
+        names[a.out] = b.out
+        known.add(b.out)
+    if len(one.steps) != len(two.steps):
+        longer = max(one.steps, two.steps, key=len)[min(len(one.steps), len(two.steps))]
+        raise different(
+            one, f"{len(two.steps)} steps instead of {len(one.steps)}, first {described(longer)}"
+        )
+    compare_returned(one.name, first.structure, again.structure)
+    return True
+
+
+def compare_constants(one: Program, two: Program, x: Var, y: Var, step: Step) -> None:
+    """Stop if a constant is another one now."""
+    v, w = np.asarray(one.constants[x]), np.asarray(two.constants[y])
+    if v.shape != w.shape or v.dtype != w.dtype or v.tobytes() != w.tobytes():
+        raise TraceError(
+            f"compile: {one.name} reads another number in its second call than in the first: "
+            f"{short(v)} became {short(w)} in {described(step)}. The program would repeat the "
+            f"first one. {NUMBERS}"
+        )
+
+
+def compare_returned(name: str, a: Any, b: Any) -> None:
+    """Stop if a number or text that the function returns is another one now."""
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        a, b = list(a.values()), list(b.values())
+    if isinstance(a, (list, tuple)) and type(a) is type(b) and len(a) == len(b):
+        for x, y in zip(a, b):
+            compare_returned(name, x, y)
+        return
+    plain = (bool, int, float, str, type(None))
+    if type(a) is not type(b) or (isinstance(a, plain) and a != b):
+        what = [("a value" if isinstance(x, Hole) else repr(x)) for x in (a, b)]
+        raise TraceError(
+            f"compile: {name} returns {what[1]} in its second call instead of {what[0]}; the "
+            f"program would repeat the first. {NUMBERS}"
+        )
+
+
+def different(program: Program, what: str) -> TraceError:
+    """The error for other steps than in the first call."""
+    return TraceError(
+        f"compile: {program.name} does something else in its second call than in the first: "
+        f"{what}. What is done may depend on shapes, dtypes and modes, not on numbers that change "
+        f"between calls. {NUMBERS}"
+    )
+
+
+def alike(a: Step, b: Step) -> bool:
+    """Whether two steps have the same settings."""
+    return a.settings.keys() == b.settings.keys() and all(
+        same(v, b.settings[k]) for k, v in a.settings.items()
+    )
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two settings are equal; NaN equals itself."""
+    if isinstance(a, (tuple, list)) and type(a) is type(b):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return np.array_equal(a, b)
+    return a is b or bool(a == b) or (a != a and b != b)
+
+
+def described(step: Step) -> str:
+    """A step, as an error names it."""
+    return f"{step.op} at {step.line}" if step.line is not None else step.op
+
+
+def short(v: Any) -> str:
+    """A constant, as an error shows it."""
+    return repr(v.item()) if v.ndim == 0 else f"an array of shape {v.shape}"
+
+
+# --- the values ---------------------------------------------------------------------------------
+
+
+def compare_values(runner: Runner, again: Trace, before: Before) -> None:
+    """Stop if the run that has just been differs from what the function itself computed."""
+    noise = None
+    for what, x, y, found in pairs(runner, again):
+        wanted = again.found[y]
+        if close(found, wanted, 0.0):
+            continue
+        if noise is None:
+            before.set_generators()
+            noise = largest(run(again.program.steps, before.given(again.program)))
+        if close(found, wanted, noise) or rests_on_noise(again, y, noise):
+            continue
+        raise TraceError(
+            f"compile: the program of {runner.program.name} does not compute what the function "
+            f"does: {what} differs{first_difference(runner, before, x)}. Nothing was changed. "
+            "This is a mistake of tinygrad_ce, not yours; call the function without compile"
+        )
+
+
+def pairs(runner: Runner, again: Trace) -> Iterator[tuple[str, Var, Var, Any]]:
+    """(what it is, its Var in the program and in the trace, its value in the run) for all that a
+    call changes.
+    """
+    one, two = runner.program, again.program
+    for i, (x, y, value) in enumerate(zip(one.outputs, two.outputs, runner.results)):
+        yield f"result {i}", x, y, value
+    states = {key_of(s.node): s for s in two.states}
+    for state in one.states:
+        for node in parts_of(state):
+            other = states.get(key_of(node))
+            if other is not None and other.after in again.found and not isinstance(node, GradOf):
+                name = other.before.name or "a tensor"
+                yield name, state.after, other.after, node.array
+    kept = {k.node: k.var for k in two.kept}
+    for k in one.kept:
+        if k.var is not None and (y := kept.get(k.node)) is not None:
+            yield f"the gradient {k.var.name}", k.var, y, k.node.kept.array
+
+
+def rests_on_noise(again: Trace, x: Var, noise: float) -> bool:
+    """Whether x comes from a gradient that is mathematically 0 and numerically mere rounding, as
+    that of a bias before batch normalisation: divided by its own size it may be anything.
+    """
+    gradients = {k.var for k in again.program.kept}
+    makers = again.program.makers()
+    stack, seen = [x], set()
+    while stack:
+        var = stack.pop()
+        if var in seen:
+            continue
+        seen.add(var)
+        if var in gradients and var in again.found:
+            g = np.asarray(again.found[var])
+            rounding = 1e3 * float(np.finfo(g.dtype).eps) * noise
+            if g.size and float(np.max(np.abs(g))) <= rounding:
+                return True
+        elif var in makers:
+            stack.extend(makers[var].operands)
+    return False
+
+
+def largest(values: dict[Var, Any]) -> float:
+    """The largest finite number of a computation."""
+    top = 0.0
+    for value in values.values():
+        array = np.asarray(value)
+        if array.dtype.kind == "f" and array.size:
+            top = max(top, float(np.max(np.abs(array), initial=0.0, where=np.isfinite(array))))
+    return top
+
+
+def close(a: Any, b: Any, noise: float) -> bool:
+    """Equal up to 1e-12 of the largest element in float64, 1e-5 in float32, or the rounding of
+    numbers as large as `noise`.
+    """
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if a.dtype.kind != "f":
+        return bool(np.array_equal(a, b))
+    bound = 1e-12 if a.dtype == np.float64 else 1e-5
+    top = float(np.max(np.abs(b), initial=0.0, where=np.isfinite(b)))
+    atol = bound * top + 16 * float(np.finfo(a.dtype).eps) * noise
+    return bool(np.allclose(a, b, rtol=0.0, atol=atol, equal_nan=True))
+
+
+def first_difference(runner: Runner, before: Before, x: Var) -> str:
+    """Where the program parts from the trace: the first step with another value, or else the step
+    that makes x.
+    """
+    before.set_generators()
+    plain = run(runner.trace.program.steps, before.given(runner.trace.program))
+    before.set_generators()
+    values = run(runner.program.steps, before.given(runner.program))
+    noise = largest(plain)
+    for step in runner.program.steps:
+        if step.out in plain and not close(values[step.out], plain[step.out], noise):
+            return f", first in {described(step)}"
+    maker = runner.program.makers().get(x)
+    return f", which comes from {described(maker)}" if maker is not None else ""

@@ -1,0 +1,178 @@
+"""What a traced program rests on besides its arguments, as conditions that each call looks at.
+
+Conditions are collected as Python text, joined by `and` and compiled once: a call of a compiled
+function pays a few attribute reads, not a loop over objects.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tinygrad_ce.engine.frame import changes, current
+from tinygrad_ce.engine.graph import Node
+
+PLAIN = (bool, int, float, str, tuple, type(None))
+_PACKAGE = __name__.partition(".")[0]
+
+
+class Guards:
+    """Conditions over `args` and `kwargs`, and the names that they use."""
+
+    def __init__(self) -> None:
+        self.conditions: list[str] = []
+        self.names: dict[str, Any] = {"current": current, "changes": changes}
+
+    def define(self, value: Any) -> str:
+        """A name for a value that a condition looks at."""
+        name = f"v{len(self.names)}"
+        self.names[name] = value
+        return name
+
+    def require(self, condition: str) -> None:
+        """One more condition."""
+        self.conditions.append(condition)
+
+    def holds(self) -> Callable[[Any, Any], bool]:
+        """`holds(args, kwargs)`: whether all conditions hold."""
+        names = dict(self.names)
+        exec(f"def holds(args, kwargs): return {' and '.join(self.conditions) or 'True'}", names)
+        result: Callable[[Any, Any], bool] = names["holds"]
+        return result
+
+    # --- what is looked at ------------------------------------------------------------------
+
+    def mode(self) -> None:
+        """Whether the graph is recorded."""
+        self.require(f"current().record is {current().record}")
+
+    def settings(self, group: dict[str, Any], fixed: dict[str, Any]) -> None:
+        """The settings of an optimiser that are constants of the program."""
+        name = self.define(group)
+        for key, value in fixed.items():
+            self.require(f"{name}.get({key!r}) == {self.define(value)}")
+
+    def gradient(self, node: Node, empty: bool) -> None:
+        """Whether a tensor has a gradient before the call."""
+        self.require(f"({self.define(node)}.kept is None) is {empty}")
+
+    def state(self, node: Node) -> None:
+        """Whether a tensor requires a gradient."""
+        self.require(f"{self.define(node)}.requires_grad is {node.requires_grad}")
+
+    def constant(self, node: Node) -> None:
+        """That a tensor that cannot be written still has the same numbers."""
+        self.require(f"{self.define(node)}.array is {self.define(node.array)}")
+
+    def owners(self, owners: Iterator[Any]) -> None:
+        """The parts and settings of modules and optimisers; looked at when some have changed."""
+        parts = Parts(list(owners))
+        if parts.before:
+            name = self.define(parts)
+            self.require(f"({name}.count == changes.count or {name}.unchanged())")
+
+    def variables(self, fn: Callable[..., Any]) -> None:
+        """That the variables which `fn` reads still are the same tensors and modules."""
+        for text, value in variables_of(fn, self.define, set()):
+            self.require(f"{text} is {self.define(value)}")
+
+
+class Parts:
+    """Modules and optimisers, and what they consisted of when they were traced."""
+
+    def __init__(self, owners: list[Any]) -> None:
+        self.before = {owner: parts_of(owner) for owner in owners}
+        self.count = changes.count
+
+    def unchanged(self) -> bool:
+        """Whether they consist of the same now."""
+        for owner, before in self.before.items():
+            now = parts_of(owner)
+            if now.keys() != before.keys() or not all(map(same, now.values(), before.values())):
+                return False
+        self.count = changes.count
+        return True
+
+
+def parts_of(owner: Any) -> dict[Any, Any]:
+    """The attributes of a module; groups, parameters and state of an optimiser."""
+    if not hasattr(owner, "param_groups"):
+        return {**vars(owner), "training": owner.training}
+    parts: dict[Any, Any] = dict(enumerate(owner.param_groups))
+    for i, group in enumerate(owner.param_groups):
+        parts.update(((i, j), p) for j, p in enumerate(group["params"]))
+    for p, state in owner.state.items():
+        parts.update(((p, name), tensor) for name, tensor in state.items())
+    return parts
+
+
+def same(a: Any, b: Any) -> bool:
+    """The same object, or an equal number or text."""
+    return a is b or (type(a) is type(b) and type(a) in PLAIN and a == b)
+
+
+def variables_of(
+    fn: Any, define: Callable[[Any], str], seen: set[int]
+) -> Iterator[tuple[str, Any]]:
+    """(expression, value) for the tensors, modules, ... that a function reads from outside, and
+    for those of the user's functions that it calls.
+    """
+    fn = getattr(fn, "func", fn)  # of a functools.partial
+    if isinstance(fn, types.MethodType):
+        if not hasattr(fn.__self__, "named_parameters") and hasattr(fn.__self__, "__dict__"):
+            own = vars(fn.__self__)
+            yield from held_by(define(own) + ".get({!r})", own, define, seen)
+        fn = fn.__func__
+    code = getattr(fn, "__code__", None)
+    if code is None or id(fn) in seen or fn.__module__.partition(".")[0] == _PACKAGE:
+        return
+    seen.add(id(fn))
+    known = fn.__globals__
+    read = {name: known[name] for name in sorted(names_in(code)) if name in known}
+    yield from held_by(define(known) + ".get({!r})", read, define, seen)
+    for cell in fn.__closure__ or ():
+        try:
+            contents = {"": cell.cell_contents}
+        except ValueError:  # not bound yet
+            continue
+        yield from held_by(define(cell) + ".cell_contents", contents, define, seen)
+
+
+def names_in(code: types.CodeType) -> set[str]:
+    """The names that a function reads, in its inner functions too."""
+    names = set(code.co_names)
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            names |= names_in(inner)
+    return names
+
+
+def held_by(
+    text: str, values: dict[str, Any], define: Callable[[Any], str], seen: set[int]
+) -> Iterator[tuple[str, Any]]:
+    """(expression, value) for each value that is a tensor, a module or a list of tensors."""
+    for name, value in values.items():
+        place = text.format(name)
+        if isinstance(value, (types.FunctionType, types.MethodType)):
+            yield from variables_of(value, define, seen)
+        elif isinstance(getattr(value, "fn", None), types.FunctionType):  # another compiled one
+            yield from variables_of(value.fn, define, seen)
+        elif isinstance(value, Node) or any(hasattr(value, a) for a in KNOWN_BY):
+            yield place, value
+        elif type(value) in (list, tuple) and any(isinstance(v, Node) for v in value):
+            yield place, value
+            for i, part in enumerate(value):
+                if isinstance(part, Node):
+                    yield f"len({place}) == {len(value)} and {place}[{i}]", part
+        elif type(value) is dict and any(isinstance(v, Node) for v in value.values()):
+            yield place, value
+            yield from held_by(
+                define(value) + ".get({!r})",
+                {k: v for k, v in value.items() if isinstance(k, str)},
+                define,
+                seen,
+            )
+
+
+KNOWN_BY = ("named_parameters", "param_groups", "manual_seed")  # modules, optimisers, generators
