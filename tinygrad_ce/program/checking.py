@@ -190,19 +190,20 @@ def short(v: Any) -> str:
 
 def compare_values(runner: Runner, again: Trace, before: Before) -> None:
     """Stop if the run that has just been differs from what the function itself computed."""
-    noise = None
+    noise, coarse = None, coarsest(again.program)
     for what, x, y, found in pairs(runner, again):
         wanted = again.found[y]
-        if close(found, wanted, 0.0):
+        if close(found, wanted, 0.0, coarse):
             continue
         if noise is None:
             before.set_generators()
             noise = largest(run(again.program.steps, before.given(again.program)))
-        if close(found, wanted, noise) or rests_on_noise(again, y, noise):
+        if close(found, wanted, noise, coarse) or rests_on_noise(again, y, noise):
             continue
         raise TraceError(
             f"compile: the program of {runner.program.name} does not compute what the function "
-            f"does: {what} differs{first_difference(runner, before, x)}. Nothing was changed. "
+            f"does: {what} differs{by_how_much(found, wanted)}{first_difference(runner, before, x)}. "
+            "Nothing was changed. "
             "This is a mistake of tinygrad_ce, not yours; call the function without compile"
         )
 
@@ -259,19 +260,37 @@ def largest(values: dict[Var, Any]) -> float:
     return top
 
 
-def close(a: Any, b: Any, noise: float) -> bool:
+def close(a: Any, b: Any, noise: float, coarse: Any) -> bool:
     """Equal up to 1e-12 of the largest element in float64, 1e-5 in float32, or the rounding of
-    numbers as large as `noise`.
+    numbers as large as `noise`. Where `coarse` floats took part, their rounding counts.
     """
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     if a.dtype.kind != "f":
         return bool(np.array_equal(a, b))
-    bound = 1e-12 if a.dtype == np.float64 else 1e-5
+    bound = 1e-12 if coarse == np.float64 else 1e-5
     top = float(np.max(np.abs(b), initial=0.0, where=np.isfinite(b)))
-    atol = bound * top + 16 * float(np.finfo(a.dtype).eps) * noise
+    atol = bound * top + 16 * float(np.finfo(coarse).eps) * noise
     return bool(np.allclose(a, b, rtol=0.0, atol=atol, equal_nan=True))
+
+
+def coarsest(program: Program) -> Any:
+    """The float dtype of least precision among the values of a program."""
+    vars_ = [*program.given(), *(s.out for s in program.steps)]
+    floats = [x.dtype for x in vars_ if x.dtype is not None and x.dtype.kind == "f" and x.shape]
+    return max(floats, key=lambda dtype: np.finfo(dtype).eps, default=np.dtype(np.float64))
+
+
+def by_how_much(found: Any, wanted: Any) -> str:
+    """The largest difference of two arrays, in words."""
+    a, b = np.asarray(found), np.asarray(wanted)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return f" (shape {a.shape} and dtype {a.dtype} instead of {b.shape} and {b.dtype})"
+    if a.dtype.kind != "f" or not a.size:
+        return ""
+    difference = np.max(np.abs(a - b))
+    return f" by up to {difference:.3g}, where the largest element is {np.max(np.abs(b)):.3g}"
 
 
 def first_difference(runner: Runner, before: Before, x: Var) -> str:
@@ -282,9 +301,9 @@ def first_difference(runner: Runner, before: Before, x: Var) -> str:
     plain = run(runner.trace.program.steps, before.given(runner.trace.program))
     before.set_generators()
     values = run(runner.program.steps, before.given(runner.program))
-    noise = largest(plain)
+    noise, coarse = largest(plain), coarsest(runner.trace.program)
     for step in runner.program.steps:
-        if step.out in plain and not close(values[step.out], plain[step.out], noise):
+        if step.out in plain and not close(values[step.out], plain[step.out], noise, coarse):
             return f", first in {described(step)}"
     maker = runner.program.makers().get(x)
     return f", which comes from {described(maker)}" if maker is not None else ""
