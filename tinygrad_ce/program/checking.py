@@ -278,7 +278,7 @@ def close(a: Any, b: Any, noise: float, coarse: Any) -> bool:
 def coarsest(program: Program) -> Any:
     """The float dtype of least precision among the values of a program."""
     vars_ = [*program.given(), *(s.out for s in program.steps)]
-    floats = [x.dtype for x in vars_ if x.dtype is not None and x.dtype.kind == "f" and x.shape]
+    floats = [x.dtype for x in vars_ if x.dtype is not None and x.dtype.kind == "f"]
     return max(floats, key=lambda dtype: np.finfo(dtype).eps, default=np.dtype(np.float64))
 
 

@@ -18,6 +18,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import Memory, memory_of, tick
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.program.arguments import Given
+from tinygrad_ce.program.calling import MISS, usual_call
 from tinygrad_ce.program.checking import Before, compare_traces, compare_values
 from tinygrad_ce.program.emit import Doubt, Emitted, Emitter, assumptions_first
 from tinygrad_ce.program.ir import Program, State
@@ -41,22 +42,37 @@ class Compiled:
         self.fn = fn
         self.check = check
         self.runners: list[Runner] = []  # the one used last in front
+        self.usual: Callable[[Any, Any], Any] = missed  # the call that was the right one last
         self.lock = RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program that was traced for such arguments; trace one if there is none."""
-        if current().tracer is not None:
-            return self.fn(*args, **kwargs)
         with self.lock:
-            runner = self.fitting(args, kwargs)
-            if runner is None:
-                return self.traced(args, kwargs, frozenset()).call(args, kwargs)
-            if self.check or runner.calls == 1:
-                return self.checked(runner, args, kwargs)
             try:
-                return runner.call(args, kwargs)
+                result = self.usual(args, kwargs)
+                if result is not MISS:
+                    return result
             except Doubt as doubt:
-                return self.doubted(runner, doubt, args, kwargs)
+                return self.doubted(self.runners[0], doubt, args, kwargs)
+            if current().tracer is not None:
+                return self.fn(*args, **kwargs)
+            return self.unusual(args, kwargs)
+
+    def unusual(self, args: Any, kwargs: Any) -> Any:
+        """Find the program for such arguments and run it, trace one if there is none."""
+        self.usual = missed
+        runner = self.fitting(args, kwargs)
+        if runner is None:
+            return self.traced(args, kwargs, frozenset()).call(args, kwargs)
+        if self.check or runner.calls == 1:
+            return self.checked(runner, args, kwargs)
+        try:
+            result = runner.call(args, kwargs)
+        except Doubt as doubt:
+            return self.doubted(runner, doubt, args, kwargs)
+        self.usual = runner.usual or usual_call(runner) or missed
+        runner.usual = self.usual
+        return result
 
     def fitting(self, args: Any, kwargs: Any) -> Runner | None:
         """The program for such arguments, if there is one."""
@@ -73,6 +89,7 @@ class Compiled:
 
     def remembered(self, runner: Runner) -> Runner:
         """The runner, in front of the others."""
+        self.usual = missed
         self.runners.insert(0, runner)
         if len(self.runners) > MOST:
             self.runners.pop()
@@ -196,6 +213,11 @@ KINDS = (
 )
 
 
+def missed(args: Any, kwargs: Any) -> Any:
+    """Stands for the usual call where there is none."""
+    return MISS
+
+
 class Runner:
     """A program, bound to the memory that it reads and writes."""
 
@@ -203,6 +225,7 @@ class Runner:
         self.trace = trace
         self.without = without  # assumptions that did not hold once
         self.calls = 0
+        self.usual: Callable[[Any, Any], Any] | None = None
         self.build(pack=True)
         self.fits = trace.guards.holds()
         self.arrays = arrays_function(trace)
@@ -259,6 +282,7 @@ class Runner:
 
     def bind_names(self) -> None:
         """The same; raises Unpackable if a parameter cannot move."""
+        self.usual = None
         names = dict(self.emitted.names)
         self.entering, self.leaving = [], []
         after = {id(s.node): s.after is not s.before for s in self.program.states}
@@ -300,7 +324,11 @@ class Runner:
         self.write_gradients()
         if self.trace.written or self.trace.gradients or self.trace.live:
             self.write_arguments(args, kwargs)
-        return filled(self.trace.structure, self.results, args, kwargs, {})
+        return self.filled(self.results, args, kwargs)
+
+    def filled(self, values: tuple[Any, ...], args: Any, kwargs: Any) -> Any:
+        """What the function returns, with the values of a run."""
+        return filled(self.trace.structure, values, args, kwargs, {})
 
     def write_gradients(self) -> None:
         """The gradients that the run has computed, into the `.grad` of their tensors."""
