@@ -573,7 +573,7 @@ def _sum(e: Emitter, step: Step) -> None:
         e.scalars[out] = name
         return
     target = e.destination(step)
-    axes = {axis} if isinstance(axis, int) else set(axis)
+    axes = range(len(x.shape)) if axis is None else {axis} if isinstance(axis, int) else axis
     axes = {a % len(x.shape) for a in axes}
     if len(x.shape) == 2 and len(axes) == 1 and (0 in axes or x.shape[1] <= table.SHORT):
         n = x.shape[0 if 0 in axes else 1]

@@ -22,6 +22,7 @@ class Guards:
 
     def __init__(self) -> None:
         self.conditions: list[str] = []
+        self.read: set[int] = set()  # functions whose variables are looked at
         self.names: dict[str, Any] = {"current": current, "changes": changes}
 
     def define(self, value: Any) -> str:
@@ -74,7 +75,7 @@ class Guards:
 
     def variables(self, fn: Callable[..., Any]) -> None:
         """That the variables which `fn` reads still are the same tensors and modules."""
-        for text, value in variables_of(fn, self.define, set()):
+        for text, value in variables_of(fn, self.define, self.read):
             self.require(f"{text} is {self.define(value)}")
 
 
@@ -119,6 +120,8 @@ def variables_of(
     for those of the user's functions that it calls.
     """
     fn = getattr(fn, "func", fn)  # of a functools.partial
+    if not isinstance(fn, (types.FunctionType, types.MethodType)):
+        fn = getattr(fn, "__call__", fn)
     if isinstance(fn, types.MethodType):
         if not hasattr(fn.__self__, "named_parameters") and hasattr(fn.__self__, "__dict__"):
             own = vars(fn.__self__)

@@ -44,8 +44,10 @@ def as_eager(function: Any) -> Callable[..., Any]:
     return forward
 
 
-def total(x: Any, axis: Any, keepdims: bool) -> Any:
-    """Σ x over `axis`, computed as eager code does."""
+def total(x: Any, axis: Any, keepdims: bool, pairwise: bool = False) -> Any:
+    """Σ x over `axis`, computed as `table.sum` does or, `pairwise`, as `np.add.reduce`."""
+    if pairwise:
+        return np.add.reduce(x, axis=axis, keepdims=keepdims)
     return as_eager(table.sum)(x, axis, keepdims)
 
 
@@ -116,6 +118,7 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "all_equal": lambda x: bool((x == x[0]).all()),
     "all_finite": lambda x: bool(np.isfinite(x).all()),
     "all_within": lambda x, low, high, also: within(x, low, high, also),
+    "all_equal": lambda x, value: np.array_equal(x, value),
     "is_equal": lambda x, value: bool(x == value),
 }
 

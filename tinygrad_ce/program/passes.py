@@ -221,7 +221,7 @@ def _keepdims(r: Rewriter, step: Step) -> Step | None:
     for shape, keep in ((with_ones, True), (without, False)):
         if step.settings["shape"] == shape and total.settings["keepdims"] is not keep:
             return step._replace(
-                op=total.op, operands=(x,), settings={"axis": axis, "keepdims": keep}
+                op=total.op, operands=(x,), settings={**total.settings, "keepdims": keep}
             )
     return None
 

@@ -126,6 +126,7 @@ class Symbol(NDArrayOperatorsMixin):
 
     def __getitem__(self, index: Any) -> Any:
         parts = index if isinstance(index, tuple) else (index,)
+        parts = tuple(self.tracer.mask(p) if isinstance(p, Symbol) else p for p in parts)
         arrays = tuple(p for p in parts if isinstance(p, (Symbol, np.ndarray)))
         if not arrays:
             return self.record("slice", index=parts)
@@ -146,7 +147,8 @@ class Symbol(NDArrayOperatorsMixin):
         if self.place is not None:
             self.tracer.refuse(
                 "a view is written (x[...] of x[...], x.T, x.reshape)",
-                "Write into the tensor itself: x[index] = value, x += value",
+                "Write into the tensor itself: x[index] = v, and x[index] = x[index] * v for "
+                "x[index] *= v",
             )
         if not isinstance(value, Symbol):
             value = self.tracer.constant(value)
@@ -178,6 +180,8 @@ class Symbol(NDArrayOperatorsMixin):
             result = self.tracer.record(ufunc.__name__, inputs, {})
         elif method == "reduce" and ufunc in REDUCE and kwargs.keys() <= {"axis", "keepdims"}:
             settings = {"axis": kwargs.get("axis", 0), "keepdims": kwargs.get("keepdims", False)}
+            if ufunc is np.add and self.ndim == 2 and type(settings["axis"]) is int:
+                settings["pairwise"] = True  # table.sum adds in another order there
             result = self.tracer.record(REDUCE[ufunc], inputs, settings)
         elif method == "accumulate" and ufunc in (np.add, np.multiply):
             name = "cumsum" if ufunc is np.add else "cumprod"
@@ -434,6 +438,21 @@ class Tracer:
         self.steps.append(Step(var, op, (self.look(x),), settings, self.scope(), line))
         self.assumptions.append(Assumption(var, what, key))
         return True
+
+    def mask(self, index: Symbol) -> Any:
+        """An index that picks elements: how many a mask picks must be the same in every run."""
+        if index.dtype != bool:
+            return index
+        var = self.look(index)
+        there = var in self.inputs or any(cell.before is var for cell in self.cells.values())
+        if not there or not self.assume(
+            "all_equal", index, "the mask is the same", value=np.array(index.value)
+        ):
+            self.refuse(
+                "how many elements x[mask] has depends on a value that changes",
+                "Write where(mask, x, 0.0), or x[indices] with indices from outside",
+            )
+        return np.array(index.value)
 
     # --- errors -----------------------------------------------------------------------------
 

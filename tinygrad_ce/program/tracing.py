@@ -356,7 +356,8 @@ class Finish:
         modules = [o for o in tracer.owners if hasattr(o, "modules")]
         below = {m: None for module in modules for m in module.modules()}
         guards.owners(iter({**below, **tracer.owners}))
-        guards.variables(fn)
+        for function in (fn, *(m.forward for m in modules)):
+            guards.variables(function)
 
 
 def survivors_but(tracer: Tracer, known: list[Symbol]) -> None:
