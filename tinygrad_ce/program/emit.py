@@ -622,7 +622,8 @@ def _masked(e: Emitter, step: Step) -> None:
         e.emit_call(step)
         return
     e.names[bits] = np.dtype(bits)
-    source = e.once(f"{base.text}.view({bits})")
+    source = f"{base.text}.view({bits})"
+    source = e.once(source) if static else source
     mask = e.text(keep)
     place = e.destination(step, (x,) if x.shape == step.out.shape else ())
     e.say(f"multiply({source}, {mask}, {e.once(f'{place.text}.view({bits})')})")
@@ -711,7 +712,7 @@ def _pack(e: Emitter, step: Step) -> None:
     e.put(step.out, place)
 
 
-def _all_equal(e: Emitter, step: Step) -> None:
+def _counts_agree(e: Emitter, step: Step) -> None:
     (x,) = step.operands
     every = e.fresh(prefix="counts")
     e.say(f"{every} = {e.places[x].text}.tolist()")
@@ -849,7 +850,7 @@ WRITERS: dict[str, Callable[[Emitter, Step], None]] = {
     "min": _extremum, "masked": _masked, "astype": _astype, "reshape": _copying_view,
     "broadcast_to": _copying_view, "scatter": _scatter, "take": _take,
     "relu": _relu, "passes": _passes, "let_pass": _let_pass,
-    "copy": _copying_view, "vdot": _vdot, "onehot": _onehot, "piece": _piece, "pack": _pack, "all_equal": _all_equal,
+    "copy": _copying_view, "vdot": _vdot, "onehot": _onehot, "piece": _piece, "pack": _pack, "counts_agree": _counts_agree,
     "all_finite": _all_finite, "all_within": _all_within, "concatenate": _joined,
     "stack": _joined, "einsum": _einsum, "draw": _draw,
 }  # fmt: skip
@@ -860,7 +861,7 @@ STRIDED = frozenset({"relu", "astype", "copy", "broadcast_to", "let_pass"})
 # Operations that write their result into memory they are given.
 INTO = frozenset(UFUNCS) | (
     WRITERS.keys()
-    - {"vdot", "take", "draw", "piece", "pack", "all_equal", "all_finite", "all_within"}
+    - {"vdot", "take", "draw", "piece", "pack", "counts_agree", "all_finite", "all_within"}
 )
 
 VIEWS: dict[str, Callable[[str, Step], str]] = {

@@ -122,7 +122,7 @@ def _flat_reduction(r: Rewriter, step: Step) -> Step | None:
         return None
     (x,) = step.operands
     axis, n = step.settings["axis"], len(x.shape)
-    if n < 3 or not x.shape[-1] or not x.size:
+    if axis is None or n < 3 or not x.size:
         return None
     axes = {a % n for a in (axis if isinstance(axis, tuple) else (axis,))}
     if axes == {n - 1}:

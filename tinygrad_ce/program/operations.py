@@ -115,7 +115,7 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "vdot": lambda a, b: np.vdot(a, b),
     "piece": lambda x, placement: placement.of(np.ascontiguousarray(x)),
     "pack": lambda *xs, placements, shape: pack(xs, placements, shape),
-    "all_equal": lambda x: bool((x == x[0]).all()),
+    "counts_agree": lambda x: bool((x == x[0]).all()),
     "all_finite": lambda x: bool(np.isfinite(x).all()),
     "all_within": lambda x, low, high, also: within(x, low, high, also),
     "all_equal": lambda x, value: np.array_equal(x, value),

@@ -269,7 +269,7 @@ def packed(program: Program, doubted: frozenset[Any] = frozenset()) -> Program:
         program = without_dead_steps(Packer(program, group).run())
 
 
-EQUAL_COUNTS = "all_equal"
+EQUAL_COUNTS = "counts_agree"
 
 
 def worth(group: list[Update]) -> bool:
@@ -370,7 +370,7 @@ class Packer:
     def assume_equal(self, program: Program, flat: Var) -> None:
         """All counters stand at the same number, so that one correction fits all."""
         var = Var((), None, True)
-        program.steps.insert(0, Step(var, "all_equal", (flat,), {}))
+        program.steps.insert(0, Step(var, "counts_agree", (flat,), {}))
         program.assumptions.append(Assumption(var, "all step counts are equal", EQUAL_COUNTS))
 
     def piece(self, flat: Var, i: int, out: Var) -> None:
