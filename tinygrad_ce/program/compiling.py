@@ -28,6 +28,7 @@ from tinygrad_ce.program.symbol import TraceError
 from tinygrad_ce.program.tracing import GradOf, Hole, Trace, trace_call
 
 F = TypeVar("F", bound=Callable[..., Any])
+SMALL_EXAMPLE = 1 << 14  # bytes of an input that is kept from the example
 MOST = 32  # programs that a compiled function keeps; the one not used for longest goes first
 
 
@@ -154,7 +155,7 @@ class Compiled:
         """The program that ran last, as it was traced."""
         if not self.runners:
             raise RuntimeError("compile: nothing is traced yet; call the function once")
-        return self.runners[0].trace.program
+        return with_example(self.runners[0].trace.program)
 
     def __repr__(self) -> str:
         name = getattr(self.fn, "__name__", type(self.fn).__name__)
@@ -213,6 +214,21 @@ KINDS = (
 )
 
 
+def with_example(program: Program) -> Program:
+    """The program with an example to compute: the state as it is now, and some numbers for the
+    inputs that were too large to keep.
+    """
+    stream = np.random.default_rng(0)
+    for x in program.inputs:
+        if x not in program.example:
+            normal = x.dtype is not None and x.dtype.kind == "f"
+            value = stream.standard_normal(x.shape) if normal else np.zeros(x.shape)
+            program.example[x] = value.astype(x.dtype)
+    program.example.update((s.before, np.array(s.node.array)) for s in program.states)
+    program.example.update((s.var, float(s.group[s.key])) for s in program.settings)
+    return program
+
+
 def missed(args: Any, kwargs: Any) -> Any:
     """Stands for the usual call where there is none."""
     return MISS
@@ -222,6 +238,10 @@ class Runner:
     """A program, bound to the memory that it reads and writes."""
 
     def __init__(self, trace: Trace, without: frozenset[Any] = frozenset()) -> None:
+        trace.found.clear()  # the memory of an example is not kept
+        trace.program.example = {
+            x: v for x, v in trace.program.example.items() if x.nbytes <= SMALL_EXAMPLE
+        }
         self.trace = trace
         self.without = without  # assumptions that did not hold once
         self.calls = 0

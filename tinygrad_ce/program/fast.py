@@ -14,6 +14,7 @@ from tinygrad_ce.program.reassociate import (
     with_products_summed,
     with_products_turned,
     with_rows_gathered_by_products,
+    with_running_means_moved,
     with_scalar_chains_folded,
 )
 
@@ -27,6 +28,7 @@ FAST = (
     with_products_summed,
     with_large_operands_untransposed,
     with_products_turned,
+    with_running_means_moved,
 )
 
 

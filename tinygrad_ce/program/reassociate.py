@@ -149,6 +149,43 @@ def _gathered(r: Rewriter, step: Step, checked: dict[Var, dict[str, Any]]) -> St
     return step._replace(op="dot", operands=(turn, flat), settings={})
 
 
+def with_running_means_moved(program: Program) -> Program:
+    """x·β + y·(1 − β), the running mean of a state x, is x + (y − x)·(1 − β): one temporary less."""
+    uses = program.uses()
+    befores = {s.before for s in program.states}
+    return Rewriter(program).run(lambda r, step: _moved_mean(r, step, uses, befores))
+
+
+def _moved_mean(
+    r: Rewriter, step: Step, uses: dict[Var, int], befores: set[Var]
+) -> Step | None:
+    if step.op != "add" or not step.out.shape:
+        return None
+    old, new = (r.maker(x, "multiply") for x in step.operands)
+    if old is None or new is None or uses.get(old.out) != 1 or uses.get(new.out) != 1:
+        return None
+    for first, second in ((old, new), (new, old)):
+        x, beta = scaled(r, first)
+        y, rest = scaled(r, second)
+        if x not in befores or x is None or y is None or x.shape != y.shape:
+            continue
+        if not 0.0 < beta < 1.0 or abs(beta + rest - 1.0) > 2e-7:
+            continue
+        distance = r.make("subtract", (y, x), step.out)
+        part = r.make("multiply", (distance, r.constant(step.out.dtype.type(rest))), step.out)
+        return step._replace(operands=(x, part))
+    return None
+
+
+def scaled(r: Rewriter, step: Step) -> tuple[Var | None, float]:
+    """(x, a) if the step computes x·a with a number a."""
+    for x, number in (step.operands, step.operands[::-1]):
+        value = r.number(number)
+        if value is not None:
+            return x, value
+    return None, 0.0
+
+
 # --- numbers ----------------------------------------------------------------------------------
 
 SAFE = 1e12  # factors and summands beyond this are left alone
