@@ -850,7 +850,7 @@ WRITERS: dict[str, Callable[[Emitter, Step], None]] = {
     "min": _extremum, "masked": _masked, "astype": _astype, "reshape": _copying_view,
     "broadcast_to": _copying_view, "scatter": _scatter, "take": _take,
     "relu": _relu, "passes": _passes, "let_pass": _let_pass,
-    "copy": _copying_view, "vdot": _vdot, "onehot": _onehot, "piece": _piece, "pack": _pack, "counts_agree": _counts_agree,
+    "copy": _copying_view, "contiguous": _copying_view, "vdot": _vdot, "onehot": _onehot, "piece": _piece, "pack": _pack, "counts_agree": _counts_agree,
     "all_finite": _all_finite, "all_within": _all_within, "concatenate": _joined,
     "stack": _joined, "einsum": _einsum, "draw": _draw,
 }  # fmt: skip

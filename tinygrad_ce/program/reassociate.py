@@ -89,7 +89,7 @@ def _turn_product(r: Rewriter, step: Step) -> Step | None:
         new = (turned(r, b), turned(r, a))
     product = r.make(step.op, new, Var(step.out.shape[::-1], step.out.dtype, False))
     other = r.make("transpose", (product,), step.out, axes=(1, 0))
-    return step._replace(op="copy", operands=(other,), settings={})
+    return step._replace(op="contiguous", operands=(other,), settings={})
 
 
 def turned(r: Rewriter, x: Var) -> Var:
