@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import test_rules
 from hypothesis import given, settings, strategies as st
-from test_compile import agree, numbers_of, side_by_side, with_gradients
+from test_compile import side_by_side, with_gradients
 from test_nn import MODULES
-
 from test_trace import values_of
 
 import tinygrad_ce as tg
@@ -94,7 +93,9 @@ def test_every_module_for_twenty_steps(module, inputs, _, double):
     arrays = [x.detach().numpy() for x in inputs]
     arrays = [a.astype(dtype) if a.dtype.kind == "f" else a for a in arrays]
     shrink = 0.999 if isinstance(module, nn.BCELoss) else 1.001
-    calls = [[a * dtype(shrink**k) if a.dtype.kind == "f" else a for a in arrays] for k in range(20)]
+    calls = [
+        [a * dtype(shrink**k) if a.dtype.kind == "f" else a for a in arrays] for k in range(20)
+    ]
     side_by_side(build, calls, bound=1e-10)
 
 
@@ -168,7 +169,9 @@ def test_random_programs(steps, double, momentum):
     dtype = np.float64 if double else np.float32
 
     def build():
-        w = tg.tensor(np.random.default_rng(0).uniform(-1, 1, (3, 5)).astype(dtype), requires_grad=True)
+        w = tg.tensor(
+            np.random.default_rng(0).uniform(-1, 1, (3, 5)).astype(dtype), requires_grad=True
+        )
         optimizer = tg.optim.SGD([w], lr=0.01, momentum=0.9 * momentum)
 
         def f(x):
@@ -189,9 +192,11 @@ def test_random_programs(steps, double, momentum):
     side_by_side(build, calls, bound=1e-9, noise=noise)
     step, held = build()
     program = tg.trace(step, tg.tensor(calls[0][0]))
-    both = [(p, dict(zip(p.roots(), values_of(p, calls[0])))) for p in (program, simplified(program))]
+    both = [
+        (p, dict(zip(p.roots(), values_of(p, calls[0])))) for p in (program, simplified(program))
+    ]
     loss, last = step(tg.tensor(calls[0][0]))
-    (w, g), = held()
+    ((w, g),) = held()
     for p, values in both:
         after = next(s.after for s in p.states if s.node is w)
         found = [values[x] for x in (*p.outputs, after, p.kept[0].var)]
@@ -222,4 +227,6 @@ def test_the_networks_of_the_examples():
             return step, held
 
         stream = np.random.default_rng(0)
-        side_by_side(build, [[stream.standard_normal(shape)] for _ in range(20)], bound=1e-9, noise=1e-13)
+        side_by_side(
+            build, [[stream.standard_normal(shape)] for _ in range(20)], bound=1e-9, noise=1e-13
+        )

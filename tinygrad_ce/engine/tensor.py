@@ -184,7 +184,9 @@ class Tensor(Node):
     def __repr__(self) -> str:
         if not isinstance(self.array, (np.ndarray, np.generic)):
             return f"tensor({self.array!r})"  # while somebody traces there are no numbers
-        body = np.array2string(self.array, precision=4, separator=", ", prefix="tensor(")
+        body = np.array2string(
+            np.asarray(self.array), precision=4, separator=", ", prefix="tensor("
+        )
         parts = [body] if self.array.size else [body, f"shape={self.shape}"]
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.int64), np.dtype(bool)):
             parts.append(f"dtype={self.dtype}")

@@ -202,8 +202,8 @@ def compare_values(runner: Runner, again: Trace, before: Before) -> None:
             continue
         raise TraceError(
             f"compile: the program of {runner.program.name} does not compute what the function "
-            f"does: {what} differs{by_how_much(found, wanted)}{first_difference(runner, before, x)}. "
-            "Nothing was changed. "
+            f"does: {what} differs{by_how_much(found, wanted)}"
+            f"{first_difference(runner, before, x)}. Nothing was changed. "
             "This is a mistake of tinygrad_ce, not yours; call the function without compile"
         )
 
@@ -224,8 +224,9 @@ def pairs(runner: Runner, again: Trace) -> Iterator[tuple[str, Var, Var, Any]]:
                 yield name, state.after, other.after, node.array
     kept = {k.node: k.var for k in two.kept}
     for k in one.kept:
-        if k.var is not None and (y := kept.get(k.node)) is not None:
-            yield f"the gradient {k.var.name}", k.var, y, k.node.kept.array
+        var, same = k.var, kept.get(k.node)
+        if var is not None and same is not None:
+            yield f"the gradient {var.name}", var, same, k.node.kept.array
 
 
 def rests_on_noise(again: Trace, x: Var, noise: float) -> bool:

@@ -21,8 +21,8 @@ from tinygrad_ce.program.arguments import Given
 from tinygrad_ce.program.calling import MISS, usual_call
 from tinygrad_ce.program.checking import Before, compare_traces, compare_values
 from tinygrad_ce.program.emit import Doubt, Emitted, Emitter, assumptions_first
-from tinygrad_ce.program.ir import Program, State
 from tinygrad_ce.program.fast import optimised
+from tinygrad_ce.program.ir import Program, State
 from tinygrad_ce.program.packing import Packed, Unpackable
 from tinygrad_ce.program.symbol import TraceError
 from tinygrad_ce.program.tracing import GradOf, Hole, Trace, trace_call

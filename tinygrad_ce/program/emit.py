@@ -281,6 +281,7 @@ class Emitter:
         return name
 
     def names_of_dtype(self, dtype: Any) -> str:
+        """The name of a dtype in the text."""
         name = np.dtype(dtype).name
         self.names[name] = np.dtype(dtype)
         return name
@@ -330,6 +331,7 @@ class Emitter:
         return self.buffer(step.out, beside)
 
     def shares(self, x: Var, storage: Storage) -> bool:
+        """Whether a value lives in this storage."""
         place = self.places.get(x)
         return place is not None and place.storage is storage
 

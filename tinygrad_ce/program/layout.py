@@ -7,8 +7,6 @@ below the features lets the bias ride in the matrix product.
 
 from __future__ import annotations
 
-import numpy as np
-
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.operations import BITS, ELEMENTWISE
 from tinygrad_ce.program.passes import Rewriter, without_dead_steps
@@ -169,25 +167,36 @@ def values_to_turn(program: Program) -> set[Var]:
     fixed |= {k.var for k in program.kept if k.var is not None}
     refused, wished = set(), set()
     for step in program.steps:
-        shape = step.out.shape
-        if step.op == "add" and len(shape) == 2 and any(
-            makers.get(x) is not None and makers[x].op in ("dot", "inner") for x in step.operands
-        ) and any(x.shape in ((shape[1],), (1, shape[1])) for x in step.operands):  # fmt: skip
+        first = step.operands[0] if step.operands else step.out
+        if adds_bias(step, makers):
             wished.add(root(step.out))
-        x = step.operands[0] if step.operands else None
-        if step.op in ("max", "sum") and x is not None and len(x.shape) == 2:
-            if step.settings["axis"] in (1, -1) and x.shape[0] > x.shape[1]:
-                wished.add(root(x))
+        elif step.op in ("max", "sum") and reduces_features(step):
+            wished.add(root(first))
     for step in program.steps:
-        x = step.operands[0] if step.operands else None
-        if step.op == "reshape" and x in parent and len(x.shape) == 2 and 1 not in x.shape:
-            refused.add(root(x))  # of a turned matrix that would be a copy
+        first = step.operands[0] if step.operands else step.out
+        matrix = len(first.shape) == 2 and 1 not in first.shape
+        if step.op == "reshape" and first in parent and matrix:
+            refused.add(root(first))  # of a turned matrix that would be a copy
     for x in list(parent):
         maker = makers.get(x)
         if x in fixed or (maker is not None and maker.op not in TURNABLE):
             refused.add(root(x))
-    chosen = {x for x in parent if root(x) in wished - refused and x in makers}
-    return chosen
+    return {x for x in parent if root(x) in wished - refused and x in makers}
+
+
+def adds_bias(step: Step, makers: dict[Var, Step]) -> bool:
+    """Whether a step adds one number for each feature to a product."""
+    shape = step.out.shape
+    if step.op != "add" or len(shape) != 2:
+        return False
+    products = [x for x in step.operands if x in makers and makers[x].op in ("dot", "inner")]
+    return bool(products) and any(x.shape in (shape[1:], (1, shape[1])) for x in step.operands)
+
+
+def reduces_features(step: Step) -> bool:
+    """Whether a step takes the maximum or the sum over the features of each of many samples."""
+    x = step.operands[0]
+    return len(x.shape) == 2 and step.settings["axis"] in (1, -1) and x.shape[0] > x.shape[1]
 
 
 class Turner:
@@ -203,8 +212,8 @@ class Turner:
 
     def run(self) -> Program:
         """The program with turned values."""
-        for self.here in self.program.steps:
-            step = self.here
+        for step in self.program.steps:
+            self.here = step
             out = self.now_of(step.out) if step.out in self.turned else step.out
             if step.out in self.turned:
                 self.steps.append(self.turn(step)._replace(out=out))
@@ -219,6 +228,7 @@ class Turner:
         return without_dead_steps(program)
 
     def now_of(self, x: Var) -> Var:
+        """What is computed in the place of a value."""
         if x not in self.now:
             self.now[x] = Var(x.shape[::-1], x.dtype, False, x.name)
         return self.now[x]
@@ -244,6 +254,7 @@ class Turner:
         return self.now[x] if x in self.turned else self.exchanged(x)
 
     def exchanged(self, x: Var) -> Var:
+        """A step that exchanges the axes of a matrix."""
         shape = x.shape[::-1]
         if 1 in shape:
             return self.add("reshape", (x,), shape, shape=shape)
@@ -311,11 +322,3 @@ class Turner:
             )
         else:
             self.steps.append(step._replace(operands=tuple(map(self.as_was, step.operands))))
-
-
-def one_row(x: Var) -> bool:
-    """Whether a matrix is a single row or column."""
-    return len(x.shape) == 2 and 1 in x.shape
-
-
-__all__ = ["feature_major", "with_relus_recognised", "np"]

@@ -15,7 +15,7 @@ import numpy as np
 from tinygrad_ce.engine import table
 from tinygrad_ce.program.ir import Step, Var
 
-UFUNCS = {
+UFUNCS: dict[str, Any] = {
     u.__name__: u
     for u in (
         np.add, np.subtract, np.multiply, np.divide, np.negative, np.power, np.float_power,
@@ -47,14 +47,22 @@ def as_eager(function: Any) -> Callable[..., Any]:
 def total(x: Any, axis: Any, keepdims: bool, pairwise: bool = False) -> Any:
     """Σ x over `axis`, computed as `table.sum` does or, `pairwise`, as `np.add.reduce`."""
     if pairwise:
-        return np.add.reduce(x, axis=axis, keepdims=keepdims)
+        add_up: Any = np.add.reduce
+        return add_up(x, axis=axis, keepdims=keepdims)
     return as_eager(table.sum)(x, axis, keepdims)
 
 
 def extremum(function: Any) -> Callable[..., Any]:
+    """The largest or smallest element over an axis, computed as eager code does."""
     forward = as_eager(function)
     return lambda x, axis, keepdims: forward(x, axis, keepdims)
 
+
+# As many bits as the float has: multiplied by 1 they stay, by 0 they are 0.0, inf and nan too.
+BITS: dict[Any, Any] = {
+    np.dtype(np.float32): np.dtype(np.uint32),
+    np.dtype(np.float64): np.dtype(np.uint64),
+}
 
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
     **UFUNCS,
@@ -68,8 +76,6 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "let_pass": lambda g, bits: (g.view(bits.dtype) * bits).view(g.dtype),
 }
 
-# As many bits as the float has: multiplied by 1 they stay, by 0 they are 0.0, inf and nan too.
-BITS = {np.dtype(np.float32): np.dtype(np.uint32), np.dtype(np.float64): np.dtype(np.uint64)}
 
 REDUCTIONS: dict[str, Callable[..., Any]] = {
     "sum": total,

@@ -129,7 +129,7 @@ class Update:
 def updates_of(program: Program) -> list[Update]:
     """The update of each parameter, if it is elementwise from gradient, state and numbers."""
     makers = program.makers()
-    stop = {k.var for k in program.kept if k.var is not None}
+    stop: set[Var | None] = {k.var for k in program.kept}
     owner: dict[Var, Update] = {}
     updates: list[Update] = []
     for state in program.states:
@@ -168,7 +168,7 @@ def chain_of(
     befores = {s.before for s in program.states}
     while stack:
         x = stack.pop()
-        if x in seen or x in stop or not x.shape and shape:
+        if x in seen or x in stop or (not x.shape and shape):
             continue
         seen.add(x)
         maker = makers.get(x)
@@ -311,7 +311,7 @@ class Packer:
                 offset += rows * (k + 1)
             else:
                 self.places[i] = in_order(offset, shape)
-                offset += self.places[i].shape and int(np.prod(shape)) or 1
+                offset += (self.places[i].shape and int(np.prod(shape))) or 1
         return offset
 
     def biased_layers(self) -> Iterator[tuple[int, int]]:

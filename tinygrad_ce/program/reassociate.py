@@ -150,15 +150,13 @@ def _gathered(r: Rewriter, step: Step, checked: dict[Var, dict[str, Any]]) -> St
 
 
 def with_running_means_moved(program: Program) -> Program:
-    """x·β + y·(1 − β), the running mean of a state x, is x + (y − x)·(1 − β): one temporary less."""
+    """x·β + y·(1 − β), a running mean, is x + (y − x)·(1 − β): one temporary less."""
     uses = program.uses()
     befores = {s.before for s in program.states}
     return Rewriter(program).run(lambda r, step: _moved_mean(r, step, uses, befores))
 
 
-def _moved_mean(
-    r: Rewriter, step: Step, uses: dict[Var, int], befores: set[Var]
-) -> Step | None:
+def _moved_mean(r: Rewriter, step: Step, uses: dict[Var, int], befores: set[Var]) -> Step | None:
     if step.op != "add" or not step.out.shape:
         return None
     old, new = (r.maker(x, "multiply") for x in step.operands)
@@ -194,7 +192,7 @@ SAFE = 1e12  # factors and summands beyond this are left alone
 def with_scalar_chains_folded(program: Program) -> Program:
     """((x·a + b)·c + d) is x·(a·c) + (b·c + d) for constant numbers, unless the sum cancels."""
     uses = program.uses()
-    chains = {}
+    chains: dict[Var, tuple[Var, float, float, int]] = {}
     rewriter = Rewriter(program)
 
     def fold(r: Rewriter, step: Step) -> Step | None:
@@ -210,7 +208,7 @@ def with_scalar_chains_folded(program: Program) -> Program:
             if abs(total) >= 0.5 * max(abs(b0 * a), abs(b)) and moderate(a0 * a, total):
                 x, a, b, length = source, a0 * a, total, n + 1
         chains[step.out] = (x, a, b, length)
-        if length < 3 or uses.get(step.out, 0) == 1 and feeds_chain(program, step.out):
+        if length < 3 or (uses.get(step.out, 0) == 1 and feeds_chain(program, step.out)):
             return None
         return written(r, step, x, a, b)
 
@@ -222,7 +220,7 @@ def feeds_chain(program: Program, x: Var) -> bool:
     reader = next((s for s in program.steps if x in s.operands), None)
     if reader is None or reader.op not in ("multiply", "add", "subtract", "negative"):
         return False
-    return all(o is x or o in program.constants and not o.shape for o in reader.operands)
+    return all(o is x or (o in program.constants and not o.shape) for o in reader.operands)
 
 
 def affine(r: Rewriter, step: Step) -> tuple[Var, float, float] | None:

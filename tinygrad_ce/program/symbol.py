@@ -22,7 +22,7 @@ from tinygrad_ce.engine.frame import current, untraced
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import all_finite, all_within
 from tinygrad_ce.program.ir import Assumption, Line, Setting, Step, Var
-from tinygrad_ce.program.operations import UFUNCS, VIEWS, evaluate
+from tinygrad_ce.program.operations import UFUNCS, VIEWS, as_eager, evaluate
 
 
 class TraceError(RuntimeError):
@@ -555,18 +555,18 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
         *(x.value if isinstance(x, Symbol) else x for x in xs)
     ),
     sliding_window_view: _windows,
-    table.masked.op.forward: lambda t, x, keep: t.record("masked", (x, keep), {}),
-    table.erfc.op.forward: lambda t, x: t.record("erfc", (x,), {}),
-    table.broadcast_to.op.forward: lambda t, x, shape: t.record(
+    as_eager(table.masked): lambda t, x, keep: t.record("masked", (x, keep), {}),
+    as_eager(table.erfc): lambda t, x: t.record("erfc", (x,), {}),
+    as_eager(table.broadcast_to): lambda t, x, shape: t.record(
         "broadcast_to", (x,), {"shape": shape}
     ),
-    table.put.op.forward: lambda t, x, values, *arrays, index: t.record(
+    as_eager(table.put): lambda t, x, values, *arrays, index: t.record(
         "put", (x, values, *arrays), {"index": index}
     ),
-    table.scatter.op.forward: lambda t, x, *arrays, index, shape: t.record(
+    as_eager(table.scatter): lambda t, x, *arrays, index, shape: t.record(
         "scatter", (x, *arrays), {"index": index, "shape": shape}
     ),
-    table.overlap_add.op.forward: lambda t, x, full, window, axes: t.record(
+    as_eager(table.overlap_add): lambda t, x, full, window, axes: t.record(
         "overlap_add", (x,), {"full": full, "window": window, "axes": axes}
     ),
     all_finite: lambda t, x: t.assume("all_finite", x, "all numbers are finite"),

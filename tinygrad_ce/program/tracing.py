@@ -211,16 +211,17 @@ def names_around(fn: Callable[..., Any], tracer: Tracer) -> dict[int, str]:
                 scope[name] = cell.cell_contents
             except ValueError:
                 continue
-    if getattr(fn, "__self__", None) is not None:
-        scope["self"] = fn.__self__
+    owner = getattr(fn, "__self__", None)
+    if owner is not None:
+        scope["self"] = owner
     names: dict[int, str] = {}
     for name, value in scope.items():
         for found, tensor in tensors_in(value, name):
             names.setdefault(id(tensor), found)
     for optimizer in (v for v in scope.values() if hasattr(v, "param_groups")):
         for p, state in getattr(optimizer, "state", {}).items():
-            cell = tracer.cells.get(id(p.array))
-            known_as = names.get(id(p)) or (cell.name if cell is not None else "")
+            lifted = tracer.cells.get(id(p.array))
+            known_as = names.get(id(p)) or (lifted.name if lifted is not None else "")
             if known_as:
                 names.update((id(tensor), f"{known_as}_{key}") for key, tensor in state.items())
     return names
