@@ -139,7 +139,7 @@ class Emitter:
             else:
                 self.emit_step(item)
                 if item.out in doubts:
-                    self.say(f"if not {self.scalars[item.out]}: raise Doubt({doubts[item.out]})")
+                    self.say(f"if not ({self.scalars[item.out]}): raise Doubt({doubts[item.out]})")
             self.release(item)
         for target, source in self.late:
             self.say(f"copyto({target}, {source})")
@@ -566,8 +566,8 @@ def _sum(e: Emitter, step: Step) -> None:
         return
     if not out.shape:
         name = e.fresh(out, "n")
-        if place.contiguous and x.size <= table.SHORT * 64 and place.storage.static:  # type: ignore[union-attr]
-            flat = e.once(f"{place.text}.reshape(-1)")
+        if place.contiguous and x.size <= table.SHORT * 64:
+            flat = e.flat(x)
             ones = e.define(np.ones(x.size, x.dtype), "ones")
             e.say(f"{name} = float(dot({flat}, {ones}))")
         else:
@@ -789,12 +789,17 @@ def _take(e: Emitter, step: Step) -> None:
     name = e.fresh(step.out)
     e.say(f"{name} = {e.places[x].text}[{', '.join(parts)}]")
     e.hold(step.out, name)
+    if step.out.shape and len(arrays) == len(parts):
+        e.places[step.out].contiguous = True
 
 
 def _all_finite(e: Emitter, step: Step) -> None:
     """A sum of squares is finite only if all numbers are: one pass, and no array of truths."""
     (x,) = step.operands
     name = e.fresh(step.out, "fine")
+    if not x.shape:
+        e.scalars[step.out] = f"-inf < {e.scalar(x)} < inf"
+        return
     place = e.places.get(x)
     if place is None or not place.contiguous or not x.shape:
         e.emit_call(step)
@@ -812,8 +817,12 @@ def _all_within(e: Emitter, step: Step) -> None:
     if x.dtype != np.int64 or s["low"] != 0 or s["also"] is not None or not x.size:
         e.emit_call(step)
         return
-    e.names["uint64"] = np.dtype(np.uint64)
     name = e.fresh(step.out, "fine")
+    if x.size <= 64 and len(x.shape) == 1:  # so few are looked at faster by Python
+        e.say(f"{name} = {e.places[x].text}.tolist()")
+        e.scalars[step.out] = f"0 <= min({name}) and max({name}) <= {s['high']}"
+        return
+    e.names["uint64"] = np.dtype(np.uint64)
     e.say(f"{name} = maximum.reduce({e.places[x].text}.view(uint64), None) <= {s['high']}")
     e.scalars[step.out] = name
 

@@ -9,6 +9,8 @@ from tinygrad_ce.program.layout import feature_major, with_flat_batches, with_re
 from tinygrad_ce.program.packing import packed
 from tinygrad_ce.program.passes import EXACT, simplified
 from tinygrad_ce.program.reassociate import (
+    with_factors_moved_out,
+    with_finite_sums_checked,
     with_large_operands_untransposed,
     with_picks_first,
     with_products_summed,
@@ -20,6 +22,8 @@ from tinygrad_ce.program.reassociate import (
 
 FAST = (
     with_scalar_chains_folded,
+    with_factors_moved_out,
+    with_finite_sums_checked,
     with_relus_recognised,
     with_picks_first,
     with_rows_gathered_by_products,

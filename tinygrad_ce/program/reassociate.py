@@ -184,6 +184,84 @@ def scaled(r: Rewriter, step: Step) -> tuple[Var | None, float]:
     return None, 0.0
 
 
+def with_factors_moved_out(program: Program) -> Program:
+    """A number that scales a factor scales the result: (k/u)·x is k·(x/u), k·a + k·b is k·(a + b)."""
+    uses = program.uses()
+
+    def rule(r: Rewriter, step: Step) -> Step | None:
+        if step.op == "multiply":
+            return _factor_of_product(r, step, uses)
+        return _factor_of_sum(r, step, uses) if step.op in ("add", "subtract") else None
+
+    return Rewriter(program).run(rule)
+
+
+def factored(r: Rewriter, x: Var, uses: dict[Var, int]) -> tuple[Var, Var, Var | None] | None:
+    """(k, a, None) if x is k·a, (k, one, u) if x is k/u, with a number k and no other reader."""
+    maker = r.makers.get(x)
+    if maker is None or uses.get(x, 0) > 1 or maker.op not in ("multiply", "divide"):
+        return None
+    a, b = maker.operands
+    if r.number(a) is not None and b.shape == x.shape:
+        return (a, b, None) if maker.op == "multiply" else (a, a, b)
+    if maker.op == "multiply" and r.number(b) is not None and a.shape == x.shape:
+        return b, a, None
+    return None
+
+
+def _factor_of_product(r: Rewriter, step: Step, uses: dict[Var, int]) -> Step | None:
+    for x, y in (step.operands, step.operands[::-1]):
+        found = factored(r, x, uses)
+        if found is None or not y.shape or x.shape != step.out.shape:
+            continue
+        number, a, divisor = found
+        if divisor is None:
+            inner = r.make("multiply", (a, y), step.out)
+        else:
+            inner = r.make("divide", (y, divisor), step.out)
+        return step._replace(operands=(number, inner))
+    return None
+
+
+def _factor_of_sum(r: Rewriter, step: Step, uses: dict[Var, int]) -> Step | None:
+    found = [factored(r, x, uses) for x in step.operands]
+    if found[0] is None or found[1] is None or found[0][0] is not found[1][0]:
+        return None
+    if found[0][2] is not None or found[1][2] is not None:
+        return None
+    inner = r.make(step.op, (found[0][1], found[1][1]), step.out)
+    return step._replace(op="multiply", operands=(found[0][0], inner))
+
+
+def with_finite_sums_checked(program: Program) -> Program:
+    """All numbers of x are finite if Σ (x·a + b) is: the sum is looked at instead of all of x."""
+    checks = {s.operands[0]: s for s in program.steps if s.op == "all_finite"}
+    found = {x: total for x in checks if (total := total_over(program, x)) is not None}
+    if not found:
+        return program
+    replaced = {checks[x].out: total for x, total in found.items()}
+    steps = [s for s in program.steps if s.out not in replaced]
+    for out, total in replaced.items():
+        place = next(i for i, s in enumerate(steps) if s.out is total) + 1
+        steps.insert(place, Step(out, "all_finite", (total,), {}))
+    return program.with_steps(steps)
+
+
+def total_over(program: Program, x: Var) -> Var | None:
+    """A sum over all elements that is finite only if x is: of x·a, or of that plus something."""
+    spreading = {s.out for s in program.steps if s.op == "multiply" and x in s.operands}
+    for step in program.steps:
+        if step.op == "vdot" and x in step.operands:
+            return step.out
+        if not spreading & {*step.operands}:
+            continue
+        if step.op in ("add", "subtract"):
+            spreading.add(step.out)
+        elif step.op == "sum" and not step.out.shape:
+            return step.out
+    return None
+
+
 # --- numbers ----------------------------------------------------------------------------------
 
 SAFE = 1e12  # factors and summands beyond this are left alone
