@@ -7,7 +7,7 @@ from typing import Any
 from tinygrad_ce.program.ir import Program
 from tinygrad_ce.program.layout import feature_major, with_flat_batches, with_relus_recognised
 from tinygrad_ce.program.packing import packed
-from tinygrad_ce.program.passes import EXACT, simplified
+from tinygrad_ce.program.passes import EXACT, simplified, with_constants_folded
 from tinygrad_ce.program.reassociate import (
     with_factors_moved_out,
     with_finite_sums_checked,
@@ -43,4 +43,5 @@ def optimised(
     program = simplified(program)
     for change in FAST:
         program = simplified(change(program), EXACT)
-    return packed(program, doubted) if pack else program
+    program = packed(program, doubted) if pack else program
+    return with_constants_folded(program, repeats=True)

@@ -29,12 +29,13 @@ def without_dead_steps(program: Program) -> Program:
     return program.with_steps(reversed(kept))
 
 
-def with_constants_folded(program: Program) -> Program:
-    """Compute now what rests on constants alone."""
+def with_constants_folded(program: Program, repeats: bool = False) -> Program:
+    """Compute now what rests on constants alone; repeated numbers only if `repeats` says so."""
     constants = dict(program.constants)
     steps = []
     for step in program.steps:
         known = all(x in constants for x in step.operands)
+        known = known and (repeats or step.op != "broadcast_to" or not step.out.shape)
         if known and step.op not in RANDOM and step.out.size <= LARGEST_CONSTANT:
             constants[step.out] = evaluate(
                 step.op, [constants[x] for x in step.operands], step.settings
