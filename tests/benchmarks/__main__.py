@@ -1,13 +1,14 @@
 """The command line of the benchmarks; see `python -m tests.benchmarks --help`."""
 
 import argparse
+import os
 import platform
 import sys
 from collections.abc import Collection
 from importlib.metadata import version
+from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tests.benchmarks.agreement import (
@@ -18,45 +19,47 @@ from tests.benchmarks.agreement import (
     installed_frameworks,
 )
 from tests.benchmarks.imports import import_costs
+from tests.benchmarks.memory import Peak, step_peak
+from tests.benchmarks.tables import (
+    Table,
+    Times,
+    as_markdown,
+    as_rich,
+    goal_table,
+    import_table,
+    memory_table,
+    time_table,
+)
 from tests.benchmarks.timing import interleaved_medians
-from tests.benchmarks.workloads import WORKLOADS, Goal, Workload
-
-Rows = list[list[str]]
-
-STEP_COLUMNS = [
-    "workload", "NumPy µs", "tinygrad_ce µs", "torch µs",
-    "of NumPy", "of torch", "goal", "met",
-]  # fmt: skip
-IMPORT_COLUMNS = ["import", "ms", "peak MiB", "more ms", "more MiB", "goal", "met"]
-IMPORT_GOAL_MS = 15
-IMPORT_GOAL_MIB = 5
+from tests.benchmarks.workloads import WORKLOADS
 
 
 def main() -> int:
     options = arguments()
     console = Console(stderr=options.markdown)
     try:
-        if options.imports:
-            columns, rows = IMPORT_COLUMNS, import_rows(options.rounds or 15)
-        else:
-            columns, rows = STEP_COLUMNS, step_rows(options, console)
+        tables = measure(options, console)
     except DisagreementError as error:
-        print(f"stopped before timing: {error}", file=sys.stderr)
+        print(f"stopped before measuring: {error}", file=sys.stderr)
         return 1
     if options.markdown:
-        print(as_markdown(columns, rows))
+        print("\n\n".join(as_markdown(table) for table in tables))
     else:
-        # Away from a terminal rich would squeeze the table into 80 columns.
-        Console(width=None if console.is_terminal else 140).print(as_table(columns, rows))
+        # Away from a terminal rich would squeeze the tables into 80 columns.
+        output = Console(width=None if console.is_terminal else 140)
+        for table in tables:
+            output.print(as_rich(table))
     return 0
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
-        description="Times whole training steps of tinygrad_ce, NumPy by hand and PyTorch.",
+        description="Times whole training steps of tinygrad_ce, NumPy by hand, PyTorch and JAX.",
     )
-    parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and PyTorch (1)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of BLAS, PyTorch and JAX (1)"
+    )
     parser.add_argument(
         "--only",
         type=lambda text: names_among(WORKLOADS, text),
@@ -66,11 +69,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--frameworks",
         type=lambda text: names_among(FRAMEWORKS, text),
-        help="numpy,tinygrad_ce,torch (those installed)",
+        help=f"{','.join(FRAMEWORKS)} (those installed)",
     )
     parser.add_argument("--seconds-per-workload", type=float, default=5.0, metavar="S")
     parser.add_argument("--rounds", type=int, help="this many rounds instead of a time")
-    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the times as well")
+    parser.add_argument("--memory", action="store_true", help="peaks of memory instead of times")
     parser.add_argument("--imports", action="store_true", help="time imports instead")
     return parser.parse_args()
 
@@ -83,92 +88,67 @@ def names_among(known: Collection[str], text: str) -> list[str]:
     return names
 
 
-def step_rows(options: argparse.Namespace, console: Console) -> Rows:
+def measure(options: argparse.Namespace, console: Console) -> list[Table]:
+    if options.imports:
+        return [import_table(import_costs(("numpy", "tinygrad_ce"), options.rounds or 15))]
     frameworks = options.frameworks or installed_frameworks()
-    console.print(
-        ", ".join(
-            [f"Python {platform.python_version()}"]
-            + [f"{name} {version(name)}" for name in frameworks]
-            + [f"{options.threads} thread(s)"]
-        )
-    )
-    if "torch" in frameworks:
+    console.print(conditions(frameworks, options.threads))
+    with threadpool_limits(options.threads):
+        if options.memory:
+            return [memory_table(step_peaks(options, frameworks, console))]
+        limit_threads(frameworks, options.threads)
+        times = step_times(options, frameworks, console)
+    if options.picture:
+        from tests.benchmarks.picture import save_picture
+
+        save_picture(times, options.picture, options.threads)
+    return [time_table(times), goal_table(times)]
+
+
+def conditions(frameworks: list[str], threads: int) -> str:
+    packages = dict.fromkeys(FRAMEWORKS[name].package for name in frameworks)
+    versions = [f"{package} {version(package)}" for package in packages]
+    return ", ".join([f"Python {platform.python_version()}", *versions, f"{threads} thread(s)"])
+
+
+def limit_threads(frameworks: list[str], threads: int) -> None:
+    """PyTorch's threads, and JAX's, which reads them where it expects the number of cores."""
+    os.environ["NPROC"] = str(threads)
+    if "torch" in frameworks or "torch.compile" in frameworks:
         import torch
 
-        torch.set_num_threads(options.threads)
-    rows = []
-    with threadpool_limits(options.threads):
-        for name in options.only:
-            workload = WORKLOADS[name]
-            console.print(f"{name}: {workload.title}")
-            data = workload.data()
-            candidates = builds(name, frameworks)
-            check_agreement(name, data, candidates)
-            times = interleaved_medians(
-                candidates, data, options.seconds_per_workload, options.rounds
-            )
-            rows += [step_row(workload, goal, times) for goal in workload.goals]
-    return rows
+        torch.set_num_threads(threads)
 
 
-def step_row(workload: Workload, goal: Goal, times: dict[str, float]) -> list[str]:
-    torch = goal.against if goal.against.startswith("torch") else "torch"
-    mine = times.get(goal.candidate)
-    columns = [times.get("numpy"), mine, times.get(torch)]
-    ratio = quotient(mine, times.get(goal.against))
-    against = "NumPy" if goal.against == "numpy" else goal.against
-    return [
-        f"{workload.name} {workload.title}" + (f"; {goal.note}" if goal.note else ""),
-        *("–" if time is None else f"{time:,.0f}" for time in columns),
-        *(shown(quotient(mine, times.get(other))) for other in ("numpy", torch)),
-        "" if goal.at_most is None else f"≤ {goal.at_most:.2f} {against}",
-        "" if goal.at_most is None or ratio is None else mark(ratio <= goal.at_most),
-    ]
+def step_times(
+    options: argparse.Namespace, frameworks: list[str], console: Console
+) -> dict[str, Times]:
+    """Microseconds per step, by workload and candidate, of candidates that agree."""
+    times = {}
+    for name in options.only:
+        console.print(f"{name}: {WORKLOADS[name].title}")
+        data = WORKLOADS[name].data()
+        candidates = builds(name, frameworks)
+        check_agreement(name, data, candidates)
+        times[name] = interleaved_medians(
+            candidates, data, options.seconds_per_workload, options.rounds
+        )
+    return times
 
 
-def import_rows(rounds: int) -> Rows:
-    costs = import_costs(("numpy", "tinygrad_ce"), rounds)
-    numpy, mine = costs["numpy"], costs["tinygrad_ce"]
-    more_ms = mine.milliseconds - numpy.milliseconds
-    more_mib = mine.peak_mebibytes - numpy.peak_mebibytes
-    return [
-        ["numpy", f"{numpy.milliseconds:.1f}", f"{numpy.peak_mebibytes:.1f}", "", "", "", ""],
-        [
-            "tinygrad_ce",
-            f"{mine.milliseconds:.1f}",
-            f"{mine.peak_mebibytes:.1f}",
-            f"{more_ms:+.1f}",
-            f"{more_mib:+.1f}",
-            f"≤ {IMPORT_GOAL_MS} ms, {IMPORT_GOAL_MIB} MiB more",
-            mark(more_ms <= IMPORT_GOAL_MS and more_mib <= IMPORT_GOAL_MIB),
-        ],
-    ]
-
-
-def quotient(time: float | None, other: float | None) -> float | None:
-    return None if time is None or other is None else time / other
-
-
-def shown(ratio: float | None) -> str:
-    return "–" if ratio is None else f"{ratio:.2f}"
-
-
-def mark(met: bool) -> str:
-    return "✓" if met else "✗"
-
-
-def as_table(columns: list[str], rows: Rows) -> Table:
-    table = Table()
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", no_wrap=i > 0)
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def as_markdown(columns: list[str], rows: Rows) -> str:
-    lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def step_peaks(
+    options: argparse.Namespace, frameworks: list[str], console: Console
+) -> dict[str, dict[str, Peak]]:
+    """The memory that a step needs, by workload and candidate that reports it."""
+    reporting = [name for name in ("numpy", "tinygrad_ce", "compiled") if name in frameworks]
+    peaks = {}
+    for name in options.only:
+        console.print(f"{name}: {WORKLOADS[name].title}")
+        data = WORKLOADS[name].data()
+        candidates = builds(name, reporting)
+        check_agreement(name, data, candidates)
+        peaks[name] = {candidate: step_peak(build, data) for candidate, build in candidates.items()}
+    return peaks
 
 
 if __name__ == "__main__":

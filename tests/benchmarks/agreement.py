@@ -1,20 +1,40 @@
 """Which frameworks can run a workload, and whether they compute the same."""
 
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tests.benchmarks.workloads import Array, Build
 
+
+class Framework(NamedTuple):
+    """A way to run the workloads: what it is called in a table, and what it needs."""
+
+    heading: str
+    package: str
+    module: str
+    """Under tests.benchmarks, where the workloads are written down in it."""
+    ready: Callable[[], bool] = lambda: True
+    """Whether it can run, where the package is installed."""
+
+
 FRAMEWORKS = {
-    "numpy": "tests.benchmarks.in_numpy",
-    "tinygrad_ce": "tests.benchmarks.in_tinygrad_ce",
-    "torch": "tests.benchmarks.in_torch",
+    "numpy": Framework("NumPy", "numpy", "in_numpy"),
+    "tinygrad_ce": Framework("eager", "tinygrad_ce", "in_tinygrad_ce"),
+    "compiled": Framework("compiled", "tinygrad_ce", "in_compiled"),
+    "torch": Framework("torch", "torch", "in_torch"),
+    "torch.compile": Framework(
+        "torch.compile",
+        "torch",
+        "in_torch_compile",
+        lambda: any(map(shutil.which, ("c++", "g++", "clang++"))),
+    ),
+    "jax": Framework("jax", "jax", "in_jax"),
 }
-"""The package to look for, and the module that writes the workloads down in it."""
 
 LOSS_RTOL = 1e-4
 RESULT_RTOL = 1e-3
@@ -25,19 +45,25 @@ class DisagreementError(Exception):
 
 
 def installed_frameworks() -> list[str]:
-    return [name for name in FRAMEWORKS if find_spec(name) is not None]
+    return [
+        name
+        for name, framework in FRAMEWORKS.items()
+        if find_spec(framework.package) is not None and framework.ready()
+    ]
 
 
 def builds(workload: str, frameworks: Iterable[str]) -> dict[str, Build]:
     """Every way to run a workload in these frameworks, by name, "numpy" or "torch fused"."""
-    return {
-        name: build
+    modules = [
+        import_module(f"tests.benchmarks.{FRAMEWORKS[framework].module}")
         for framework in frameworks
-        for name, build in import_module(FRAMEWORKS[framework]).RUNS.get(workload, {}).items()
+    ]
+    return {
+        name: build for module in modules for name, build in module.RUNS.get(workload, {}).items()
     }
 
 
-def check_agreement(workload: str, data: Any, candidates: dict[str, Build], steps: int = 3) -> None:
+def check_agreement(workload: str, data: Any, candidates: dict[str, Build], steps: int = 4) -> None:
     """Compares the losses of the first steps and what was learnt, with the first candidate's.
 
     Losses agree to a relative 1e-4. Results agree when each array is within a thousandth of its

@@ -8,8 +8,8 @@ from tests.benchmarks.workloads import Build, Run
 
 BATCH_SECONDS = 0.03
 """How long the slowest candidate is timed in one go."""
-WARM_UP_STEPS = 2
-"""The first step of an optimiser makes its state, and the first of any run its memory."""
+WARM_UP_STEPS = 3
+"""An optimiser makes its state in the first, and a compiler may compile until the third."""
 LEAST_ROUNDS = 5
 
 

@@ -18,14 +18,17 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import Memory, memory_of, tick
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.program.arguments import Given
+from tinygrad_ce.program.calling import MISS, usual_call
 from tinygrad_ce.program.checking import Before, compare_traces, compare_values
 from tinygrad_ce.program.emit import Doubt, Emitted, Emitter, assumptions_first
-from tinygrad_ce.program.ir import Program
-from tinygrad_ce.program.passes import simplified
+from tinygrad_ce.program.fast import optimised
+from tinygrad_ce.program.ir import Program, State
+from tinygrad_ce.program.packing import Packed, Unpackable
 from tinygrad_ce.program.symbol import TraceError
 from tinygrad_ce.program.tracing import GradOf, Hole, Trace, trace_call
 
 F = TypeVar("F", bound=Callable[..., Any])
+SMALL_EXAMPLE = 1 << 14  # bytes of an input that is kept from the example
 MOST = 32  # programs that a compiled function keeps; the one not used for longest goes first
 
 
@@ -40,22 +43,37 @@ class Compiled:
         self.fn = fn
         self.check = check
         self.runners: list[Runner] = []  # the one used last in front
+        self.usual: Callable[[Any, Any], Any] = missed  # the call that was the right one last
         self.lock = RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program that was traced for such arguments; trace one if there is none."""
-        if current().tracer is not None:
-            return self.fn(*args, **kwargs)
         with self.lock:
-            runner = self.fitting(args, kwargs)
-            if runner is None:
-                return self.traced(args, kwargs, frozenset()).call(args, kwargs)
-            if self.check or runner.calls == 1:
-                return self.checked(runner, args, kwargs)
             try:
-                return runner.call(args, kwargs)
+                result = self.usual(args, kwargs)
+                if result is not MISS:
+                    return result
             except Doubt as doubt:
-                return self.doubted(runner, doubt, args, kwargs)
+                return self.doubted(self.runners[0], doubt, args, kwargs)
+            if current().tracer is not None:
+                return self.fn(*args, **kwargs)
+            return self.unusual(args, kwargs)
+
+    def unusual(self, args: Any, kwargs: Any) -> Any:
+        """Find the program for such arguments and run it, trace one if there is none."""
+        self.usual = missed
+        runner = self.fitting(args, kwargs)
+        if runner is None:
+            return self.traced(args, kwargs, frozenset()).call(args, kwargs)
+        if self.check or runner.calls == 1:
+            return self.checked(runner, args, kwargs)
+        try:
+            result = runner.call(args, kwargs)
+        except Doubt as doubt:
+            return self.doubted(runner, doubt, args, kwargs)
+        self.usual = runner.usual or usual_call(runner) or missed
+        runner.usual = self.usual
+        return result
 
     def fitting(self, args: Any, kwargs: Any) -> Runner | None:
         """The program for such arguments, if there is one."""
@@ -72,6 +90,7 @@ class Compiled:
 
     def remembered(self, runner: Runner) -> Runner:
         """The runner, in front of the others."""
+        self.usual = missed
         self.runners.insert(0, runner)
         if len(self.runners) > MOST:
             self.runners.pop()
@@ -86,7 +105,7 @@ class Compiled:
 
     def doubted(self, runner: Runner, doubt: Doubt, args: Any, kwargs: Any) -> Any:
         """What the program took for granted does not hold here: trace one that does without."""
-        key = runner.trace.program.assumptions[doubt.number].key
+        key = runner.program.assumptions[doubt.number].key
         new = self.traced(args, kwargs, runner.without | {key})
         self.runners.remove(runner)
         return new.call(args, kwargs)
@@ -136,7 +155,7 @@ class Compiled:
         """The program that ran last, as it was traced."""
         if not self.runners:
             raise RuntimeError("compile: nothing is traced yet; call the function once")
-        return self.runners[0].trace.program
+        return with_example(self.runners[0].trace.program)
 
     def __repr__(self) -> str:
         name = getattr(self.fn, "__name__", type(self.fn).__name__)
@@ -195,28 +214,58 @@ KINDS = (
 )
 
 
+def with_example(program: Program) -> Program:
+    """The program with an example to compute: the state as it is now, and some numbers for the
+    inputs that were too large to keep.
+    """
+    stream = np.random.default_rng(0)
+    for x in program.inputs:
+        if x not in program.example:
+            normal = x.dtype is not None and x.dtype.kind == "f"
+            value = stream.standard_normal(x.shape) if normal else np.zeros(x.shape)
+            program.example[x] = value.astype(x.dtype)
+    program.example.update((s.before, np.array(s.node.array)) for s in program.states)
+    program.example.update((s.var, float(s.group[s.key])) for s in program.settings)
+    return program
+
+
+def missed(args: Any, kwargs: Any) -> Any:
+    """Stands for the usual call where there is none."""
+    return MISS
+
+
 class Runner:
     """A program, bound to the memory that it reads and writes."""
 
     def __init__(self, trace: Trace, without: frozenset[Any] = frozenset()) -> None:
+        trace.found.clear()  # the memory of an example is not kept
+        trace.program.example = {
+            x: v for x, v in trace.program.example.items() if x.nbytes <= SMALL_EXAMPLE
+        }
         self.trace = trace
         self.without = without  # assumptions that did not hold once
         self.calls = 0
-        self.program = program = simplified(trace.program)
-        self.emitted: Emitted = Emitter(program).emit()
+        self.usual: Callable[[Any, Any], Any] | None = None
+        self.build(pack=True)
         self.fits = trace.guards.holds()
         self.arrays = arrays_function(trace)
         self.results: tuple[Any, ...] = ()
-        self.states = [s.node for s in program.states if isinstance(s.node, Node)]
-        self.written = [s.node for s in program.states
-                        if isinstance(s.node, Node) and s.after is not s.before]  # fmt: skip
+        self.kept: list[tuple[Any, Any]] = []
+        self.entering: list[tuple[Any, Any]] = []  # (tensor, array for the gradient it has)
+        self.leaving: list[tuple[Any, Any]] = []  # those of them that are written in place
+
+    def build(self, pack: bool) -> None:
+        """Make the program fast and write its text; with `pack`, parameters may move together."""
+        self.program = program = optimised(self.trace.program, self.without, pack)
+        self.emitted: Emitted = Emitter(program).emit()
+        self.states = [node for s in program.states for node in tensors_of(s)]
+        self.written = [
+            node for s in program.states if s.after is not s.before for node in tensors_of(s)
+        ]
         self.seen: list[Any] = [None] * len(self.states)  # the arrays of the states
         self.memories: set[Memory] = {memory_of(node) for node in self.written}
         self.drawing = [s.settings["generator"] for s in early_draws(program)]
         self.run: Callable[..., Any] = self.not_bound
-        self.kept: list[tuple[Any, Any]] = []
-        self.entering: list[tuple[Any, Any]] = []  # (tensor, array for the gradient it has)
-        self.leaving: list[tuple[Any, Any]] = []  # those of them that are written in place
 
     def not_bound(self, *_: Any) -> Any:
         """Stands for the function until the first call."""
@@ -230,8 +279,14 @@ class Runner:
         else:
             if self.calls:
                 return True
-        for state in self.program.states:
-            array = state.node.array
+        if not all(s.node.fits() for s in self.program.states if isinstance(s.node, Packed)):
+            return False
+        try:
+            arrays = [state.node.array for state in self.program.states]
+        except Unpackable:
+            self.build(pack=False)
+            return self.bound()
+        for state, array in zip(self.program.states, arrays):
             if array.shape != state.before.shape or array.dtype != state.before.dtype:
                 return False
         self.bind()
@@ -239,6 +294,15 @@ class Runner:
 
     def bind(self) -> None:
         """Give the names of the text their meaning: the arrays of the state, new buffers."""
+        try:
+            self.bind_names()
+        except Unpackable:  # somebody else looks at a parameter: it stays where it is
+            self.build(pack=False)
+            self.bind_names()
+
+    def bind_names(self) -> None:
+        """The same; raises Unpackable if a parameter cannot move."""
+        self.usual = None
         names = dict(self.emitted.names)
         self.entering, self.leaving = [], []
         after = {id(s.node): s.after is not s.before for s in self.program.states}
@@ -280,7 +344,11 @@ class Runner:
         self.write_gradients()
         if self.trace.written or self.trace.gradients or self.trace.live:
             self.write_arguments(args, kwargs)
-        return filled(self.trace.structure, self.results, args, kwargs, {})
+        return self.filled(self.results, args, kwargs)
+
+    def filled(self, values: tuple[Any, ...], args: Any, kwargs: Any) -> Any:
+        """What the function returns, with the values of a run."""
+        return filled(self.trace.structure, values, args, kwargs, {})
 
     def write_gradients(self) -> None:
         """The gradients that the run has computed, into the `.grad` of their tensors."""
@@ -357,3 +425,10 @@ def filled(structure: Any, values: tuple[Any, ...], args: Any, kwargs: Any, made
         parts = [filled(v, values, args, kwargs, made) for v in structure]
         return type(structure)(*parts) if hasattr(structure, "_fields") else type(structure)(parts)
     return structure
+
+
+def tensors_of(state: State) -> list[Any]:
+    """The Tensors that a state stands for; none for a gradient, which may be another each time."""
+    if isinstance(state.node, Packed):
+        return state.node.nodes
+    return [state.node] if isinstance(state.node, Node) else []

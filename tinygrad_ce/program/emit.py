@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
+from tinygrad_ce.program.blocks import Loop, LoopWriter, in_blocks
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.operations import EVALUATE, UFUNCS
 from tinygrad_ce.program.scalars import scalar_text
@@ -65,18 +66,25 @@ class Emitter:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.steps = assumptions_first(program)
+        items = in_blocks(assumptions_first(program), program)
+        self.items = items
+        self.steps = [s for x in items for s in (x.steps if isinstance(x, Loop) else [x])]
         self.setup: list[str] = []
         self.lines: list[str] = []
         self.names: dict[str, Any] = dict(LIBRARY)
         self.places: dict[Var, Place] = {}
         self.scalars: dict[Var, str] = {}
         self.boxes: dict[tuple[Var, Any], str] = {}
+        self.known: dict[Any, str] = {}
+        self.packs: dict[Var, Place] = {}
+        self.preplaced: dict[Var, Place] = {}
+        self.filled: set[tuple[Var, Var]] = set()
+        self.own = {s.out: s.op for s in self.steps if s.op in INTO and s.out.shape}
         self.free: list[Storage] = []
         self.count = 0
         self.total = 0
         self.now = 0
-        self.last = last_reads(program, self.steps)
+        self.last = last_reads(program, items)
         self.state_of: dict[Var, Var] = {}
         # Values that have memory of their own, because they are looked at after the run.
         self.dedicated = {k.var for k in program.kept if k.var is not None}
@@ -98,6 +106,13 @@ class Emitter:
         self.names[name] = value
         return name
 
+    def shared(self, value: Any) -> str:
+        """A name for a constant array, the same name for the same array."""
+        key = (value.dtype.str, value.shape, value.tobytes() if value.size else b"")
+        if key not in self.known:
+            self.known[key] = self.define(value)
+        return self.known[key]
+
     def once(self, text: str, prefix: str = "v") -> str:
         """A name for what is computed once, before the first run."""
         name = self.fresh(prefix=prefix)
@@ -115,12 +130,17 @@ class Emitter:
         program = self.program
         arguments = [self.fresh(var, "x") for var in program.inputs]
         self.take_given(arguments)
+        self.lay_out_packs()
         doubts = {a.var: i for i, a in enumerate(program.assumptions)}
-        for self.now, step in enumerate(self.steps):
-            self.emit_step(step)
-            if step.out in doubts:
-                self.say(f"if not {self.scalars[step.out]}: raise Doubt({doubts[step.out]})")
-            self.release(step)
+        for number, item in enumerate(self.items):
+            self.now = number
+            if isinstance(item, Loop):
+                LoopWriter(self, item, doubts).write()
+            else:
+                self.emit_step(item)
+                if item.out in doubts:
+                    self.say(f"if not ({self.scalars[item.out]}): raise Doubt({doubts[item.out]})")
+            self.release(item)
         for target, source in self.late:
             self.say(f"copyto({target}, {source})")
         outputs = [self.output(x) for x in program.outputs]
@@ -140,7 +160,7 @@ class Emitter:
             if var.scalar:
                 self.scalars[var] = name
             else:
-                self.places[var] = Place(name, Storage(name, var.nbytes, False, False), False)
+                self.places[var] = Place(name, Storage(name, var.nbytes, False, False), True)
                 if not var.shape:
                     self.scalars[var] = f"{name}.item()"
         for state in program.states:
@@ -165,6 +185,37 @@ class Emitter:
                 name = self.define(array)
                 self.places[var] = Place(name, Storage(name, 0, True, False), True)
 
+    def lay_out_packs(self) -> None:
+        """Give the pieces of a pack their place in it: what makes them writes there at once."""
+        for step in self.steps:
+            if step.op != "pack":
+                continue
+            out = step.out
+            name = self.fresh(out, "p")
+            dtype = self.names_of_dtype(out.dtype)
+            self.setup.append(f"{name} = zeros({out.shape}, {dtype})")
+            self.total += out.nbytes
+            storage = Storage(name, out.nbytes, True, False)
+            self.packs[out] = Place(name, storage, True)
+            for x, placement in zip(step.operands, step.settings["placements"]):
+                view = self.piece_of(name, placement)
+                if x in self.program.constants:
+                    self.setup.append(f"copyto({view}, {self.places[x].text})")
+                    self.filled.add((out, x))
+                elif self.can_write(x, placement) and x not in self.preplaced:
+                    self.preplaced[x] = Place(view, storage, is_in_order(placement))
+
+    def can_write(self, x: Var, placement: Any) -> bool:
+        """Whether the step that makes x can write it into such a place."""
+        op = self.own.get(x)
+        if op is None or x in self.state_of:
+            return False
+        return is_in_order(placement) or op in UFUNCS or op in STRIDED
+
+    def piece_of(self, name: str, placement: Any) -> str:
+        """A piece of a flat array, made once."""
+        return self.once(f"{self.define(placement, 'at')}.of({name}.reshape(-1))")
+
     # --- operands ---------------------------------------------------------------------------
 
     def text(self, x: Var, dtype: Any = None) -> str:
@@ -184,6 +235,17 @@ class Emitter:
                 self.boxes[key] = self.define(np.empty((), dtype), "c")
                 self.say(f"{self.boxes[key]}.fill({self.scalars[x]})")
         return self.boxes[key]
+
+    def common(self, dtypes: list[Any]) -> Any:
+        """The dtype in which NumPy computes with these."""
+        return np.result_type(*dtypes or [float])
+
+    def flat(self, x: Var) -> str:
+        """An array as one row."""
+        place = self.places[x]
+        text = f"{place.text}.reshape(-1)"
+        static = place.storage is not None and place.storage.static and place.contiguous
+        return self.once(text) if static else text
 
     # --- memory -----------------------------------------------------------------------------
 
@@ -219,6 +281,7 @@ class Emitter:
         return name
 
     def names_of_dtype(self, dtype: Any) -> str:
+        """The name of a dtype in the text."""
         name = np.dtype(dtype).name
         self.names[name] = np.dtype(dtype)
         return name
@@ -233,9 +296,10 @@ class Emitter:
         if place.storage is not None:
             place.storage.last = max(place.storage.last, self.last.get(var, self.now))
 
-    def release(self, step: Step) -> None:
+    def release(self, item: Step | Loop) -> None:
         """Memory that was read for the last time is free."""
-        for x in {*step.operands, step.out}:
+        outs = [s.out for s in item.steps] if isinstance(item, Loop) else [item.out]
+        for x in {*item.operands, *outs}:
             place = self.places.get(x)
             storage = place.storage if place is not None else None
             if storage is not None and storage.mine and self.dies(storage):
@@ -246,6 +310,8 @@ class Emitter:
         """Where the result of a step goes: into the state that it replaces, if nobody reads the
         old value later; else into a buffer.
         """
+        if step.out in self.preplaced:
+            return self.preplaced[step.out]
         before = self.state_of.get(step.out)
         if before is not None:
             place = self.places[before]
@@ -265,6 +331,7 @@ class Emitter:
         return self.buffer(step.out, beside)
 
     def shares(self, x: Var, storage: Storage) -> bool:
+        """Whether a value lives in this storage."""
         place = self.places.get(x)
         return place is not None and place.storage is storage
 
@@ -343,7 +410,7 @@ class Emitter:
         numbers = [x for x in step.operands if x.dtype is None]
         if any(type(self.program.constants.get(x, 0.0)) is float for x in numbers):
             known.append(0.0)  # a Python float makes floats of integers
-        dtype = np.result_type(*known or [float])
+        dtype = self.common(known)
         texts = [self.text(x, dtype) for x in step.operands]
         if not step.out.shape:
             self.scalars[step.out] = self.fresh(step.out, "n")
@@ -437,7 +504,7 @@ def assumptions_first(program: Program) -> list[Step]:
     return first + [s for s in program.steps if id(s) not in chosen]
 
 
-def last_reads(program: Program, steps: list[Step]) -> dict[Var, int]:
+def last_reads(program: Program, steps: list[Step | Loop]) -> dict[Var, int]:
     """The number of the last step that reads each value; FOREVER if somebody reads it after."""
     last: dict[Var, int] = {}
     for i, step in enumerate(steps):
@@ -503,8 +570,8 @@ def _sum(e: Emitter, step: Step) -> None:
         return
     if not out.shape:
         name = e.fresh(out, "n")
-        if place.contiguous and x.size <= table.SHORT * 64 and place.storage.static:  # type: ignore[union-attr]
-            flat = e.once(f"{place.text}.reshape(-1)")
+        if place.contiguous and x.size <= table.SHORT * 64:
+            flat = e.flat(x)
             ones = e.define(np.ones(x.size, x.dtype), "ones")
             e.say(f"{name} = float(dot({flat}, {ones}))")
         else:
@@ -561,11 +628,120 @@ def _masked(e: Emitter, step: Step) -> None:
         e.emit_call(step)
         return
     e.names[bits] = np.dtype(bits)
-    source = e.once(f"{base.text}.view({bits})")
+    source = f"{base.text}.view({bits})"
+    source = e.once(source) if static else source
     mask = e.text(keep)
     place = e.destination(step, (x,) if x.shape == step.out.shape else ())
     e.say(f"multiply({source}, {mask}, {e.once(f'{place.text}.view({bits})')})")
     e.put(step.out, place)
+
+
+FULL = 1 << 18  # bytes up to which a constant is spelt out: NumPy is twice as fast on equal shapes
+
+
+def _relu(e: Emitter, step: Step) -> None:
+    (x,) = step.operands
+    if not step.out.shape:
+        e.emit_call(step)
+        return
+    zero = np.zeros(x.shape if x.nbytes <= FULL else (), x.dtype)
+    source = e.text(x)
+    place = e.destination(step, (x,))
+    e.say(f"maximum({source}, {e.shared(zero)}, out={place.text})")
+    e.put(step.out, place)
+
+
+def zeros_are_positive(shape: tuple[int, ...], dtype: Any) -> bool:
+    """Whether max(-0.0, 0.0) is 0.0 here: the bits of a relu's result then tell what it passed."""
+    negative = np.full(shape, -0.0, dtype)
+    return not np.signbit(np.maximum(negative, np.zeros_like(negative))).any()
+
+
+def _passes(e: Emitter, step: Step) -> None:
+    (y,) = step.operands
+    bits = step.out.dtype
+    small = y.nbytes <= FULL
+    base = e.places[y]
+    static = base.storage is not None and base.storage.static
+    if not (small and static and base.contiguous and zeros_are_positive(y.shape, y.dtype)):
+        e.emit_call(step)
+        return
+    view = e.once(f"{base.text}.view({e.names_of_dtype(bits)})")
+    place = e.destination(step)
+    e.say(f"minimum({view}, {e.shared(np.ones(y.shape, bits))}, out={place.text})")
+    e.put(step.out, place)
+
+
+def _let_pass(e: Emitter, step: Step) -> None:
+    g, bits = step.operands
+    base = e.places[g]
+    static = base.storage is not None and base.storage.static
+    if not (static or base.contiguous):
+        e.emit_call(step)
+        return
+    name = e.names_of_dtype(bits.dtype)
+    view = e.once(f"{base.text}.view({name})") if static else f"{base.text}.view({name})"
+    mask = e.places[bits].text
+    place = e.destination(step, (g,))
+    e.say(f"multiply({view}, {mask}, {e.once(f'{place.text}.view({name})')})")
+    e.put(step.out, place)
+
+
+def is_in_order(placement: Any) -> bool:
+    """Whether the elements of a piece follow each other."""
+    expected = 1
+    for n, stride in zip(reversed(placement.shape), reversed(placement.strides)):
+        if n != 1 and stride != expected:
+            return False
+        expected *= n
+    return True
+
+
+def _piece(e: Emitter, step: Step) -> None:
+    (x,) = step.operands
+    base = e.places[x]
+    placement = step.settings["placement"]
+    name = e.piece_of(base.text, placement)
+    e.put(step.out, Place(name, base.storage, is_in_order(placement)))
+    if not step.out.shape:
+        e.scalars[step.out] = f"{name}.item()"
+
+
+def _pack(e: Emitter, step: Step) -> None:
+    place = e.packs[step.out]
+    for x, placement in zip(step.operands, step.settings["placements"]):
+        if (step.out, x) in e.filled:
+            continue
+        own = e.places.get(x)
+        if x not in e.preplaced or own is None or own.storage is not place.storage:
+            e.say(f"copyto({e.piece_of(place.text, placement)}, {e.text(x)})")
+    e.put(step.out, place)
+
+
+def _counts_agree(e: Emitter, step: Step) -> None:
+    (x,) = step.operands
+    every = e.fresh(prefix="counts")
+    e.say(f"{every} = {e.places[x].text}.tolist()")
+    e.scalars[step.out] = f"{every}.count({every}[0]) == {x.size}"
+
+
+def _onehot(e: Emitter, step: Step) -> None:
+    (ids,) = step.operands
+    classes = e.shared(np.arange(step.settings["classes"], dtype=ids.dtype))
+    equal = e.buffer(Var(step.out.shape, np.dtype(bool), False))
+    e.say(f"equal({e.flat(ids)}[:, None], {classes}, {equal.text})")
+    place = e.destination(step)
+    e.say(f"copyto({place.text}, {equal.text})")
+    if equal.storage is not None:
+        e.free.append(equal.storage)
+    e.put(step.out, place)
+
+
+def _vdot(e: Emitter, step: Step) -> None:
+    a, b = (e.flat(x) for x in step.operands)
+    name = e.fresh(step.out, "n")
+    e.say(f"{name} = float(dot({a}, {b}))")
+    e.scalars[step.out] = name
 
 
 def _astype(e: Emitter, step: Step) -> None:
@@ -617,12 +793,17 @@ def _take(e: Emitter, step: Step) -> None:
     name = e.fresh(step.out)
     e.say(f"{name} = {e.places[x].text}[{', '.join(parts)}]")
     e.hold(step.out, name)
+    if step.out.shape and len(arrays) == len(parts):
+        e.places[step.out].contiguous = True
 
 
 def _all_finite(e: Emitter, step: Step) -> None:
     """A sum of squares is finite only if all numbers are: one pass, and no array of truths."""
     (x,) = step.operands
     name = e.fresh(step.out, "fine")
+    if not x.shape:
+        e.scalars[step.out] = f"-inf < {e.scalar(x)} < inf"
+        return
     place = e.places.get(x)
     if place is None or not place.contiguous or not x.shape:
         e.emit_call(step)
@@ -640,8 +821,12 @@ def _all_within(e: Emitter, step: Step) -> None:
     if x.dtype != np.int64 or s["low"] != 0 or s["also"] is not None or not x.size:
         e.emit_call(step)
         return
-    e.names["uint64"] = np.dtype(np.uint64)
     name = e.fresh(step.out, "fine")
+    if x.size <= 64 and len(x.shape) == 1:  # so few are looked at faster by Python
+        e.say(f"{name} = {e.places[x].text}.tolist()")
+        e.scalars[step.out] = f"0 <= min({name}) and max({name}) <= {s['high']}"
+        return
+    e.names["uint64"] = np.dtype(np.uint64)
     e.say(f"{name} = maximum.reduce({e.places[x].text}.view(uint64), None) <= {s['high']}")
     e.scalars[step.out] = name
 
@@ -679,9 +864,20 @@ WRITERS: dict[str, Callable[[Emitter, Step], None]] = {
     "dot": _dot, "inner": _inner, "matmul": _matmul, "sum": _sum, "max": _extremum,
     "min": _extremum, "masked": _masked, "astype": _astype, "reshape": _copying_view,
     "broadcast_to": _copying_view, "scatter": _scatter, "take": _take,
+    "relu": _relu, "passes": _passes, "let_pass": _let_pass,
+    "copy": _copying_view, "contiguous": _copying_view, "vdot": _vdot, "onehot": _onehot, "piece": _piece, "pack": _pack, "counts_agree": _counts_agree,
     "all_finite": _all_finite, "all_within": _all_within, "concatenate": _joined,
     "stack": _joined, "einsum": _einsum, "draw": _draw,
 }  # fmt: skip
+
+# Operations that can write into memory with gaps.
+STRIDED = frozenset({"relu", "astype", "copy", "broadcast_to", "let_pass"})
+
+# Operations that write their result into memory they are given.
+INTO = frozenset(UFUNCS) | (
+    WRITERS.keys()
+    - {"vdot", "take", "draw", "piece", "pack", "counts_agree", "all_finite", "all_within"}
+)
 
 VIEWS: dict[str, Callable[[str, Step], str]] = {
     "reshape": lambda x, s: f"{x}.reshape({s.settings['shape']})",
@@ -733,7 +929,7 @@ def index_text(index: tuple[Any, ...]) -> str:
 
 
 LIBRARY: dict[str, Any] = {
-    **UFUNCS, "dot": np.dot, "matmul": np.matmul, "copyto": np.copyto, "empty": np.empty,
+    **UFUNCS, "dot": np.dot, "matmul": np.matmul, "copyto": np.copyto, "empty": np.empty, "zeros": np.zeros,
     "uint8": np.uint8, "inf": math.inf, "nan": math.nan, "Doubt": Doubt, "einsum": np.einsum,
     "concatenate": np.concatenate, "stack": np.stack, "broadcast_to": np.broadcast_to,
     "msqrt": math.sqrt,

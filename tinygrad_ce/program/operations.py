@@ -47,16 +47,22 @@ def as_eager(function: Any) -> Callable[..., Any]:
 def total(x: Any, axis: Any, keepdims: bool, pairwise: bool = False) -> Any:
     """Σ x over `axis`, computed as `table.sum` does or, `pairwise`, as `np.add.reduce`."""
     if pairwise:
-        reduce: Any = np.add.reduce
-        return reduce(x, axis=axis, keepdims=keepdims)
+        add_up: Any = np.add.reduce
+        return add_up(x, axis=axis, keepdims=keepdims)
     return as_eager(table.sum)(x, axis, keepdims)
 
 
 def extremum(function: Any) -> Callable[..., Any]:
-    """The largest or smallest element, computed as eager code does."""
+    """The largest or smallest element over an axis, computed as eager code does."""
     forward = as_eager(function)
     return lambda x, axis, keepdims: forward(x, axis, keepdims)
 
+
+# As many bits as the float has: multiplied by 1 they stay, by 0 they are 0.0, inf and nan too.
+BITS: dict[Any, Any] = {
+    np.dtype(np.float32): np.dtype(np.uint32),
+    np.dtype(np.float64): np.dtype(np.uint64),
+}
 
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
     **UFUNCS,
@@ -65,7 +71,11 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "erfc": as_eager(table.erfc),
     "clip": lambda x, low, high: np.clip(x, low, high),
     "astype": lambda x, dtype: x.astype(dtype),
+    "relu": lambda x: np.maximum(x, x.dtype.type(0)),
+    "passes": lambda y: np.where(y <= 0, 0, 1).astype(BITS[y.dtype]),
+    "let_pass": lambda g, bits: (g.view(bits.dtype) * bits).view(g.dtype),
 }
+
 
 REDUCTIONS: dict[str, Callable[..., Any]] = {
     "sum": total,
@@ -106,12 +116,27 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "frexp": lambda x, part: np.frexp(x)[part],
     "full": lambda x, shape: np.full(shape, x),
     "copy": lambda x: x.copy(),
+    "contiguous": lambda x: x.copy(),
     "draw": lambda generator, method, args, kwargs: getattr(generator, method)(*args, **kwargs),
+    "onehot": lambda ids, classes, dtype: (ids.reshape(-1, 1) == np.arange(classes)).astype(dtype),
+    "vdot": lambda a, b: np.vdot(a, b),
+    "piece": lambda x, placement: placement.of(np.ascontiguousarray(x)),
+    "pack": lambda *xs, placements, shape: pack(xs, placements, shape),
+    "counts_agree": lambda x: bool((x == x[0]).all()),
     "all_finite": lambda x: bool(np.isfinite(x).all()),
     "all_within": lambda x, low, high, also: within(x, low, high, also),
     "all_equal": lambda x, value: np.array_equal(x, value),
     "is_equal": lambda x, value: bool(x == value),
 }
+
+
+def pack(xs: Sequence[Any], placements: Sequence[Any], shape: tuple[int, ...]) -> Any:
+    """Pieces laid into one array."""
+    y = np.zeros(shape, xs[0].dtype)
+    flat = y.reshape(-1)
+    for x, placement in zip(xs, placements):
+        placement.of(flat)[...] = x
+    return y
 
 
 def within(x: Any, low: float, high: float, also: float | None) -> bool:

@@ -29,12 +29,13 @@ def without_dead_steps(program: Program) -> Program:
     return program.with_steps(reversed(kept))
 
 
-def with_constants_folded(program: Program) -> Program:
-    """Compute now what rests on constants alone."""
+def with_constants_folded(program: Program, repeats: bool = False) -> Program:
+    """Compute now what rests on constants alone; repeated numbers only if `repeats` says so."""
     constants = dict(program.constants)
     steps = []
     for step in program.steps:
         known = all(x in constants for x in step.operands)
+        known = known and (repeats or step.op != "broadcast_to" or not step.out.shape)
         if known and step.op not in RANDOM and step.out.size <= LARGEST_CONSTANT:
             constants[step.out] = evaluate(
                 step.op, [constants[x] for x in step.operands], step.settings
@@ -192,17 +193,18 @@ def _negations(r: Rewriter, step: Step) -> Var | Step | None:
     if step.op == "negative":
         before = r.maker(step.operands[0], "negative")
         return before.operands[0] if before else None
-    if step.op in ("add", "subtract"):
-        a, b = step.operands
-        if before := r.maker(b, "negative"):
-            other = "subtract" if step.op == "add" else "add"
-            return step._replace(op=other, operands=(a, before.operands[0]))
-        if step.op == "add" and (before := r.maker(a, "negative")):
-            return step._replace(op="subtract", operands=(b, before.operands[0]))
+    if step.op not in ("add", "subtract", "multiply", "divide"):
+        return None
+    a, b = step.operands
+    left, right = r.maker(a, "negative"), r.maker(b, "negative")
     if step.op in ("multiply", "divide"):
-        a, b = (r.maker(x, "negative") for x in step.operands)
-        if a and b:
-            return step._replace(operands=(a.operands[0], b.operands[0]))
+        if left and right:
+            return step._replace(operands=(left.operands[0], right.operands[0]))
+    elif right:
+        other = "subtract" if step.op == "add" else "add"
+        return step._replace(op=other, operands=(a, right.operands[0]))
+    elif left and step.op == "add":
+        return step._replace(op="subtract", operands=(b, left.operands[0]))
     return None
 
 
@@ -262,13 +264,12 @@ def _broadcast_result(r: Rewriter, step: Step) -> Step | Var | None:
         return step._replace(
             op="broadcast_to", operands=(small,), settings={"shape": step.out.shape}
         )
-    x = step.operands[0] if step.operands else None
-    before = r.maker(x, "broadcast_to") if x is not None else None
-    if before is None or before.operands[0].shape:
+    repeats = r.maker(step.operands[0], "broadcast_to") if step.operands else None
+    if repeats is None or repeats.operands[0].shape:
         return None
     if step.op in ("reshape", "transpose", "slice", "broadcast_to"):
         return step._replace(
-            op="broadcast_to", operands=before.operands, settings={"shape": step.out.shape}
+            op="broadcast_to", operands=repeats.operands, settings={"shape": step.out.shape}
         )
     return None
 

@@ -42,5 +42,6 @@ def scalar_text(step: Step, texts: list[str], constants: dict[Var, Any]) -> str:
     if op == "power":
         base = constants.get(step.operands[0])
         if base is not None and 0.0 < float(base) <= 1.0:
-            return f"{texts[0]} ** {texts[1]} if {texts[1]} >= 0 else power({texts[0]}, {texts[1]}).item()"
+            otherwise = f"power({texts[0]}, {texts[1]}).item()"
+            return f"{texts[0]} ** {texts[1]} if {texts[1]} >= 0 else {otherwise}"
     return f"{op}({', '.join(texts)}).item()"

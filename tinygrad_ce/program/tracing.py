@@ -87,7 +87,9 @@ def trace_call(
         put_back(tracer)
     del given, keywords
     name_gradients(tracer)
-    return Finish(fn, tracer, guards, arguments, returned, structure).trace
+    finished = Finish(fn, tracer, guards, arguments, returned, structure).trace
+    tracer.cells.clear()  # they hold the arrays of the state, in a cycle
+    return finished
 
 
 def trace(fn: Callable[..., Any], *examples: Any, **keywords: Any) -> Program:
@@ -220,8 +222,8 @@ def names_around(fn: Callable[..., Any], tracer: Tracer) -> dict[int, str]:
             names.setdefault(id(tensor), found)
     for optimizer in (v for v in scope.values() if hasattr(v, "param_groups")):
         for p, state in getattr(optimizer, "state", {}).items():
-            cell = tracer.cells.get(id(p.array))
-            known_as = names.get(id(p)) or (cell.name if cell is not None else "")
+            lifted = tracer.cells.get(id(p.array))
+            known_as = names.get(id(p)) or (lifted.name if lifted is not None else "")
             if known_as:
                 names.update((id(tensor), f"{known_as}_{key}") for key, tensor in state.items())
     return names
@@ -403,7 +405,7 @@ def check_overlaps(cells: list[Cell], arguments: Arguments) -> None:
         if not written:
             continue
         for j, (other, _) in enumerate(arrays):
-            if i != j and np.may_share_memory(other, array):
+            if i != j and np.shares_memory(other, array):
                 raise TraceError(
                     f"trace: two tensors, of shapes {array.shape} and {other.shape}, look at the "
                     "same memory, and one of them is written or gathers a gradient. Use only one "

@@ -1,0 +1,187 @@
+"""Every pass keeps what a program computes: the exact ones every bit, the others to rounding."""
+
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tinygrad_ce import nn
+from tinygrad_ce.nn import functional as F
+from tinygrad_ce.program.emit import Emitter
+from tinygrad_ce.program.fast import FAST, optimised
+from tinygrad_ce.program.ir import Program
+from tinygrad_ce.program.operations import run
+from tinygrad_ce.program.packing import Packed, packed
+from tinygrad_ce.program.passes import EXACT, simplified
+from tinygrad_ce.program.tracing import trace_call
+
+N, T, C = 6, 5, 4
+
+
+class Net:
+    """A model, its optimiser, and a step function on one batch."""
+
+    def __init__(self, model, optimizer, loss, *batch):
+        self.model, self.batch = model, batch
+        self.optimizer = optimizer(list(model.parameters()))
+        self.loss = loss
+
+    def step(self, x, y):
+        loss = self.loss(self.model(x), y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+
+class Block(nn.Module):
+    """Embedding, one attention head, layer norm and a feed-forward layer."""
+
+    def __init__(self):
+        self.tokens = nn.Embedding(7, C)
+        self.norm = nn.LayerNorm(C)
+        self.qkv = nn.Linear(C, 3 * C)
+        self.up = nn.Linear(C, 8)
+        self.out = nn.Linear(8, 7)
+
+    def forward(self, ids):
+        x = self.tokens(ids)
+        q, k, v = self.qkv(self.norm(x)).chunk(3, 2)
+        weights = F.softmax(q @ k.transpose(1, 2) / 2.0, 2)
+        return self.out(F.relu(self.up(x + weights @ v))).flatten(0, 1)
+
+
+def sgd(parameters):
+    return tg.optim.SGD(parameters, lr=0.1, momentum=0.9)
+
+
+def classifier(dtype):
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 2))
+    return Net(model.to(dtype), tg.optim.Adam, F.cross_entropy,
+               tg.randn(N, 3, dtype=dtype), tg.randint(0, 2, (N,)))  # fmt: skip
+
+
+def moons(dtype):
+    model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1)).to(dtype)
+    y = tg.randint(0, 2, (N, 1)).astype(dtype)
+    return Net(model, sgd, F.binary_cross_entropy_with_logits, tg.randn(N, 2, dtype=dtype), y)
+
+
+def normalised(dtype):
+    model = nn.Sequential(nn.Linear(3, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3),
+                          nn.Linear(8, 2)).to(dtype)  # fmt: skip
+    return Net(model, tg.optim.AdamW, F.cross_entropy,
+               tg.randn(N, 3, dtype=dtype), tg.randint(0, 2, (N,)))  # fmt: skip
+
+
+def transformer(dtype):
+    y = tg.randint(0, 7, (N * T,))
+    return Net(Block().to(dtype), sgd, F.cross_entropy, tg.randint(0, 7, (N, T)), y)
+
+
+def images(dtype):
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+                          nn.Linear(12, 2)).to(dtype)  # fmt: skip
+    return Net(model, sgd, F.cross_entropy,
+               tg.randn(N, 2, 6, 6, dtype=dtype), tg.randint(0, 2, (N,)))  # fmt: skip
+
+
+def regression(dtype):
+    model = nn.Sequential(nn.Linear(3, 1), nn.Tanh()).to(dtype)
+    return Net(model, sgd, F.mse_loss, tg.randn(N, 3, dtype=dtype), tg.randn(N, 1, dtype=dtype))
+
+
+NETS = [classifier, moons, normalised, transformer, images, regression]
+
+
+def traced(net, dtype):
+    tg.manual_seed(0)
+    made = net(dtype)
+    trace = trace_call(made.step, made.batch, {})
+    return trace.program, made
+
+
+def state_of(state):
+    """The array that a state has, without moving it."""
+    if not isinstance(state.node, Packed):
+        return np.array(state.node.array)
+    flat = np.zeros(state.node.size, state.node.dtype)
+    for node, placement in zip(state.node.nodes, state.node.placements):
+        placement.of(flat)[...] = node.array
+    return flat
+
+
+def computed(program: Program, batch):
+    """Outputs, gradients and new states, in the order of their tensors."""
+    values = {**program.constants, **{x: t.array for x, t in zip(program.inputs, batch)}}
+    values.update((s.before, state_of(s)) for s in program.states)
+    values.update((s.var, s.group[s.key]) for s in program.settings)
+    numbers = tg.get_rng_state()
+    run(program.steps, values)
+    tg.set_rng_state(numbers)
+    results = {"output": values[program.outputs[0]]}
+    results.update((("grad", id(k.node)), values[k.var]) for k in program.kept)
+    for s in program.states:
+        nodes = s.node.nodes if isinstance(s.node, Packed) else [s.node]
+        places = s.node.placements if isinstance(s.node, Packed) else [None]
+        for node, place in zip(nodes, places):
+            value = values[s.after]
+            results["state", id(node)] = value if place is None else np.array(place.of(value))
+    return results
+
+
+def assert_close(found, wanted, dtype, exact=False):
+    assert found.keys() == wanted.keys()
+    bound = 1e-12 if dtype == np.float64 else 1e-5
+    largest = max(np.abs(w).max() for k, w in wanted.items() if k[0] == "grad")
+    for key, value in wanted.items():
+        if exact:
+            np.testing.assert_array_equal(found[key], value)
+        else:  # gradients that are mathematically 0 are noise of the size of the others' eps
+            scale = max(np.abs(value).max(), 1e-2 * largest)
+            np.testing.assert_allclose(found[key], value, rtol=0, atol=bound * scale)
+
+
+@pytest.mark.parametrize("net", NETS, ids=lambda net: net.__name__)
+@pytest.mark.parametrize("change", EXACT, ids=lambda change: change.__name__)
+def test_an_exact_pass_keeps_every_bit(change, net):
+    program, made = traced(net, np.float32)
+    assert_close(computed(change(program), made.batch), computed(program, made.batch),
+                 np.float32, exact=True)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("net", NETS, ids=lambda net: net.__name__)
+def test_a_fast_pass_keeps_values_to_rounding(net, dtype):
+    program, made = traced(net, dtype)
+    wanted = computed(program, made.batch)
+    program = simplified(program)
+    for change in FAST:
+        program = simplified(change(program))
+        assert_close(computed(program, made.batch), wanted, dtype)
+    together = packed(program)
+    assert_close(computed(together, made.batch), wanted, dtype)
+    assert any(isinstance(s.node, Packed) for s in together.states)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("net", NETS, ids=lambda net: net.__name__)
+def test_the_emitted_function_computes_what_the_steps_say(net, dtype):
+    program, made = traced(net, dtype)
+    wanted = computed(program, made.batch)
+    program = optimised(program)
+    emitted = Emitter(program).emit()
+    names = dict(emitted.names)
+    names.update((name, node.array) for name, node in emitted.state_names)
+    exec(emitted.source, names)
+    for _ in range(2):  # what the first run leaves in the buffers must not matter
+        before = {name: names[name].copy() for name, _ in emitted.state_names}
+        numbers = tg.get_rng_state()
+        outputs = names["run"](*[t.array for t in made.batch])
+        tg.set_rng_state(numbers)
+        found = {"output": outputs[0]}
+        found.update((("grad", id(n)), np.array(names[name])) for n, name in names["KEPT"])
+        for name, node in emitted.state_names:
+            for single in getattr(node, "nodes", [node]):
+                found["state", id(single)] = np.array(single.array)
+            names[name][...] = before[name]
+        assert_close(found, wanted, dtype)

@@ -1,0 +1,70 @@
+"""The usual call of a compiled function, as the text of one function: look, run, hand out.
+
+What `Runner.call` does step by step for every program is here spelt out for one: the conditions
+that it rests on, the arrays of its state, the gradients that it leaves. A call that is not usual
+gives MISS, before anything has happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tinygrad_ce.engine.memory import memory_of, tick
+from tinygrad_ce.engine.operands import leaf
+from tinygrad_ce.program.tracing import Hole
+
+if TYPE_CHECKING:
+    from tinygrad_ce.program.compiling import Runner
+
+MISS = object()
+
+
+def usual_call(runner: Runner) -> Callable[[Any, Any], Any] | None:
+    """`call(args, kwargs)` for a program that is bound; None if its calls need more than this."""
+    trace = runner.trace
+    if runner.drawing or runner.entering or trace.written or trace.gradients or trace.live:
+        return None
+    names = dict(trace.guards.names)
+    names.update(MISS=MISS, tick=tick, leaf=leaf, run=runner.run, writer=runner.program.name + "()")
+
+    def name(value: Any) -> str:
+        names[f"n{len(names)}"] = value
+        return f"n{len(names) - 1}"
+
+    conditions = ["current().tracer is None", *trace.guards.conditions]
+    conditions += [f"{name(n)}.array is {name(a)}" for n, a in zip(runner.states, runner.seen)]
+    if runner.memories:
+        shared = name(runner.memories)
+        conditions += [
+            f"({p.path}.memory is None or {p.path}.memory not in {shared})" for p in trace.tensors
+        ]
+    lines = [f"if not ({' and '.join(conditions)}): return MISS"]
+    run = f"values = run({', '.join(trace.texts)})"
+    marks = []
+    for node in runner.written:
+        memory = name(memory_of(node))
+        marks += [f"{memory}.written = now", f"{memory}.writer = writer"]
+    if marks:
+        mark = "; ".join(["now = tick()", *marks])
+        lines += ["try:", f"    {run}", "finally:", f"    {mark}"]
+    else:
+        lines.append(run)
+    for node, kept in runner.kept:
+        gradient = name(kept) if kept is not None else "None"
+        lines.append(f"{name(node)}.kept = {gradient}")
+        if kept is not None:
+            lines.append(f"if {gradient}.memory is not None: {gradient}.memory.written = tick()")
+    lines.append(f"return {returned(runner, name)}")
+    exec("def call(args, kwargs):\n    " + "\n    ".join(lines), names)
+    call: Callable[[Any, Any], Any] = names["call"]
+    return call
+
+
+def returned(runner: Runner, name: Callable[[Any], str]) -> str:
+    """The expression for what the function returns."""
+    structure = runner.trace.structure
+    if isinstance(structure, Hole) and not structure.array and not structure.requires_grad:
+        return f"leaf(values[{structure.number}])"
+    filled = name(runner.filled)
+    return f"{filled}(values, args, kwargs)"

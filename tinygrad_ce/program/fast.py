@@ -1,0 +1,47 @@
+"""Which passes make a program fast, in their order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_ce.program.ir import Program
+from tinygrad_ce.program.layout import feature_major, with_flat_batches, with_relus_recognised
+from tinygrad_ce.program.packing import packed
+from tinygrad_ce.program.passes import EXACT, simplified, with_constants_folded
+from tinygrad_ce.program.reassociate import (
+    with_factors_moved_out,
+    with_finite_sums_checked,
+    with_large_operands_untransposed,
+    with_picks_first,
+    with_products_summed,
+    with_products_turned,
+    with_rows_gathered_by_products,
+    with_running_means_moved,
+    with_scalar_chains_folded,
+)
+
+FAST = (
+    with_scalar_chains_folded,
+    with_factors_moved_out,
+    with_finite_sums_checked,
+    with_relus_recognised,
+    with_picks_first,
+    with_rows_gathered_by_products,
+    with_flat_batches,
+    feature_major,
+    with_products_summed,
+    with_large_operands_untransposed,
+    with_products_turned,
+    with_running_means_moved,
+)
+
+
+def optimised(
+    program: Program, doubted: frozenset[Any] = frozenset(), pack: bool = True
+) -> Program:
+    """The program as compile() runs it."""
+    program = simplified(program)
+    for change in FAST:
+        program = simplified(change(program), EXACT)
+    program = packed(program, doubted) if pack else program
+    return with_constants_folded(program, repeats=True)
