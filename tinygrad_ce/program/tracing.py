@@ -82,9 +82,11 @@ def trace_call(
             node.kept = old
         for generator, state in tracer.generators.items():
             generator.set_state(state)
-    name_gradients(tracer)
+    gradients = name_gradients(tracer)
     del returned, given
-    return finish(fn, tracer, structure, outputs, kept, names_around(fn, tracer))
+    result = finish(fn, tracer, structure, outputs, kept, names_around(fn, tracer))
+    result.program.gradients = gradients
+    return result
 
 
 def trace(fn: Callable[..., Any], *examples: Any, **keywords: Any) -> Program:
@@ -152,19 +154,27 @@ def now_kept(node: Any, tracer: Tracer) -> Var | bool | None:
     return tracer.look(tracer.lift(node.kept))
 
 
-def name_gradients(tracer: Tracer) -> None:
-    """A gradient is called after the value that it is the gradient of: dlogits, dW1."""
+def name_gradients(tracer: Tracer) -> dict[Var, Var]:
+    """A gradient is called after the value that it is the gradient of: dlogits, dW1.
+
+    Returns which value is the gradient of which.
+    """
+    gradients = {}
     for var, ref in tracer.gradient_of:
         node = ref()
-        if node is None or var.name or var in tracer.constants:
+        if node is None or var in tracer.constants:
             continue
         if type(node.array) is Symbol:
-            name = node.array.now.name
+            of, name = node.array.now, node.array.now.name
         else:
             cell = tracer.cells.get(id(node.array))
-            name = cell.name if cell is not None else ""
-        if name:
+            if cell is None:
+                continue
+            of, name = cell.before, cell.name
+        gradients.setdefault(var, of)
+        if name and not var.name:
             var.name = "d" + name
+    return gradients
 
 
 def names_around(fn: Callable[..., Any], tracer: Tracer) -> dict[int, str]:

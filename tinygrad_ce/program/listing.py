@@ -1,0 +1,220 @@
+"""A Program as the text of a NumPy function, which is run and compared before it is handed out."""
+
+from __future__ import annotations
+
+import ast
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.program.formulas import FORMULAS
+from tinygrad_ce.program.ir import Program, Var
+from tinygrad_ce.program.operations import run
+from tinygrad_ce.program.passes import simplified, without_dead_steps
+from tinygrad_ce.program.writing import Statement, Writer
+
+WIDTH = 88
+COLUMN = 56  # where the shapes stand
+TOLERANCE = {"f2": 1e-2, "f4": 1e-5, "f8": 1e-12}
+
+
+class ListingError(RuntimeError):
+    """The text does not compute what the program computes."""
+
+
+def source(program: Program, level: str = "formula") -> str:
+    """The program as a NumPy function: see Program.source."""
+    if level not in ("formula", "primitive"):
+        raise ValueError(f"source: level is {level!r}; wanted 'formula' or 'primitive'")
+    shown = shown_program(program, level)
+    listing = Listing(shown, level == "primitive")
+    listing.check(program)
+    return listing.text()
+
+
+def shown_program(program: Program, level: str) -> Program:
+    """What is shown at a level: exact passes alone, or the formulas as well."""
+    shown = simplified(program)
+    if level == "formula":
+        shown = simplified(shown, FORMULAS)
+    return without_dead_steps(replace(shown, assumptions=[]))
+
+
+class Listing:
+    """The text of a program."""
+
+    def __init__(self, program: Program, exact: bool) -> None:
+        self.program = program
+        self.exact = exact
+        self.writer = Writer(program, exact)
+
+    def parameters(self) -> list[Var]:
+        """What the function is called with."""
+        program = self.program
+        states = [s.before for s in program.states]
+        used = {x for step in program.steps for x in step.operands} | set(program.roots())
+        changed = {s.before for s in program.states if s.after is not s.before}
+        given = [*program.inputs, *(x for x in states if x in used or x in changed)]
+        given += [s.var for s in program.settings if s.var in used]
+        return [*given, *self.writer.arguments]
+
+    def text(self, everything: bool = False) -> str:
+        """The function; with `everything`, one that returns all that can be compared."""
+        names = self.writer.names.of
+        body = [*self.documentation(), *self.lines(), self.last_line(everything)]
+        head = signature(function_name(self.program.name), [names[x] for x in self.parameters()])
+        imports = ["import math"] * any("math." in line for line in body) + ["import numpy as np"]
+        return "\n".join([*imports, "", "", *head, *("    " + line if line else "" for line in body)]) + "\n"
+
+    def documentation(self) -> list[str]:
+        """A docstring for what the names do not say."""
+        notes = [f"{self.writer.names.of[x]}: {what}." for x, what in self.writer.arguments.items()]
+        if not notes:
+            return []
+        return [f'"""{notes[0]}"""'] if len(notes) == 1 else ['"""' + notes[0], *notes[1:], '"""']
+
+    def lines(self) -> list[str]:
+        """The statements under the comments of their scopes."""
+        lines: list[str] = []
+        last = ""
+        for statement in self.writer.statements:
+            comment = joined(statement.labels)
+            if comment != last and comment:
+                lines.append(f"# {comment}")
+            last = comment or last
+            lines.extend(self.annotated(statement))
+        return lines
+
+    def annotated(self, statement: Statement) -> list[str]:
+        """The lines of a statement, with the shape at the end of the first."""
+        first, *rest = statement.lines
+        if statement.shape is not None:
+            first = f"{first.ljust(COLUMN - 6)}  # {statement.shape}"
+        return [first, *rest]
+
+    def last_line(self, everything: bool) -> str:
+        """The return statement."""
+        returned = [ast.unparse(tree) for tree in self.writer.returned]
+        unread = self.writer.gradients
+        if not everything:
+            read = {x for step in self.program.steps for x in step.operands}
+            unread = {x: tree for x, tree in unread.items() if x not in read}
+        gradients = [ast.unparse(unread[k.var]) for k in self.program.kept if k.var in unread]
+        if everything:
+            return f"return [{', '.join(returned)}], [{', '.join(gradients)}]"
+        both = [*returned, *(g for g in gradients if g not in returned)]
+        return f"return {', '.join(both)}" if both else "return None"
+
+    # --- the check --------------------------------------------------------------------------
+
+    def check(self, program: Program) -> None:
+        """Run the text on the example and compare with the steps as they were traced."""
+        values = oracle(program, program.example)
+        names: dict[str, Any] = {}
+        exec(compile(self.text(everything=True), "<listing>", "exec"), names)
+        call = names[function_name(self.program.name)]
+        arguments = {x: np.array(v) if isinstance(v := self.given(x, values), np.ndarray) else v for x in self.parameters()}
+        outputs, gradients = call(*arguments.values())
+        kept = [k.var for k in program.kept if k.var is not None]
+        wanted = [*program.outputs, *kept]
+        found = [*outputs, *gradients]
+        what = [*(f"result {i + 1}" for i in range(len(outputs))), *(["a gradient"] * len(gradients))]
+        for shown, state in zip(self.program.states, program.states):
+            if state.after is not state.before:
+                wanted.append(state.after)
+                found.append(arguments[shown.before])
+                what.append(self.writer.names.of[shown.before])
+        for i, (x, b) in enumerate(zip(wanted, found)):
+            if agrees(values[x], b, self.exact) or (not self.exact and within_noise(program, x, b)):
+                continue
+            raise ListingError(
+                f"source: {what[i]} of the text differs from the program by "
+                f"{difference(values[x], b):.1e} of its largest element; the text is not handed "
+                "out. level='primitive' shows the steps without formulas"
+            )
+
+    def given(self, x: Var, values: dict[Var, Any]) -> Any:
+        """What stands for a parameter of the function in the example."""
+        return values[x] if x in values else self.program.constants[x]
+
+
+def oracle(program: Program, example: dict[Var, Any]) -> dict[Var, Any]:
+    """Every value of the program, as eager code computes it. Generators stay where they are."""
+    drawn = {s.settings["generator"] for s in program.steps if s.op == "draw"}
+    states = {generator: generator.get_state() for generator in drawn}
+    try:
+        return run(program.steps, {**program.constants, **example})
+    finally:
+        for generator, state in states.items():
+            generator.set_state(state)
+
+
+def within_noise(program: Program, x: Var, found: Any) -> bool:
+    """Whether a value is as near as the program itself gets when what is given is rounded otherwise.
+
+    The gradient of a bias in front of a normalisation is 0 but for rounding: no two orders of
+    addition agree on it, and Adam divides it by its own size.
+    """
+    stream = np.random.default_rng(0)
+    shaken = {
+        var: v * (1 + 4 * np.finfo(v.dtype).eps * stream.choice([-1, 1], v.shape).astype(v.dtype))
+        if isinstance(v, np.ndarray) and v.dtype.kind == "f"
+        else v
+        for var, v in program.example.items()
+    }
+    exact, other = oracle(program, program.example)[x], oracle(program, shaken)[x]
+    return difference(exact, found) <= 10 * difference(exact, other)
+
+
+def agrees(a: Any, b: Any, exact: bool) -> bool:
+    """Whether b is a: to the last bit, or to the tolerance of its dtype."""
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape or a.dtype.kind != b.dtype.kind:
+        return False
+    if exact or a.dtype.kind != "f":
+        return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+    return difference(a, b) <= TOLERANCE[f"f{a.dtype.itemsize}"]
+
+
+def difference(a: Any, b: Any) -> float:
+    """The largest |a − b| as a part of the largest |a|."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape:
+        return math.inf
+    finite = np.isfinite(a) & np.isfinite(b)
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return math.inf
+    if not finite.any():
+        return 0.0
+    gap = np.abs(a[finite] - b[finite]).max()
+    return float(gap / np.abs(a[finite]).max()) if gap else 0.0
+
+
+def joined(labels: list[str]) -> str:
+    """The comment for statements that several scopes have a part in."""
+    back = [x for x in labels if x.startswith("backward")]
+    if labels and labels[-1].startswith("backward"):
+        inner = [x.removeprefix("backward of ") for x in back if x != "backward"]
+        return f"backward of {', '.join(inner)}" if inner else "backward"
+    return ", ".join(x for x in labels if x and x not in back)
+
+
+def function_name(name: str) -> str:
+    """The name of the function; `<lambda>` has none."""
+    return name if name.isidentifier() else "function"
+
+
+def signature(name: str, parameters: list[str]) -> list[str]:
+    """The def line, broken where it is too long."""
+    one = f"def {name}({', '.join(parameters)}):"
+    if len(one) <= WIDTH:
+        return [one]
+    lines, line = [f"def {name}("], "   "
+    for parameter in parameters:
+        if len(line) + len(parameter) + 2 > WIDTH:
+            lines.append(line)
+            line = "   "
+        line += f" {parameter},"
+    return [*lines, line, "):"]

@@ -1,0 +1,103 @@
+"""What values are called in a listing: the user's names first, then what they are."""
+
+from __future__ import annotations
+
+import keyword
+import re
+
+from tinygrad_ce.program.ir import Program, Step, Var
+
+RESERVED = {"np", "math", "float", "bool", "range", "zip"}
+CALLED = {
+    "exp": "e", "log": "log", "sum": "total", "max": "top", "min": "bottom", "sqrt": "root",
+    "dot": "z", "inner": "z", "matmul": "z", "einsum": "z", "maximum": "h", "masked": "h",
+    "tanh": "h", "windows": "windows", "take": "picked", "draw": "noise", "argmax": "best",
+    "greater": "keep", "greater_equal": "keep", "less": "keep", "less_equal": "keep",
+    "invert": "keep", "concatenate": "joined", "stack": "joined", "pad": "padded", "copy": "copy",
+    "square": "squares", "absolute": "size", "where": "chosen",
+}  # fmt: skip
+OPTIMIZERS = {
+    "exp_avg": "m", "exp_avg_sq": "v", "step": "t", "momentum_buffer": "velocity",
+    "square_avg": "v", "grad_avg": "g_avg", "max_exp_avg_sq": "v_max", "sum": "total",
+}  # fmt: skip
+
+
+class Names:
+    """Gives each value a name that no other has."""
+
+    def __init__(self, program: Program) -> None:
+        self.of: dict[Var, str] = {}
+        self.taken = set(RESERVED)
+        self.gradients = program.gradients
+        for var in program.inputs:
+            self.give(var, var.name or "x")
+        shapes = {s.before.name: len(s.before.shape) for s in program.states}
+        for state in program.states:
+            self.give(state.before, state_name(state.before.name or "state", shapes))
+        for setting in program.settings:
+            self.give(setting.var, setting.var.name)
+        self.users = {identifier(s.out.name) for s in program.steps if s.out.name}
+        known = {id(state.node): self.of[state.before] for state in program.states}
+        known.update((id(k.node), "") for k in program.kept if id(k.node) not in known)
+        self.kept = {
+            k.var: "d" + known[id(k.node)] for k in program.kept if k.var and known[id(k.node)]
+        }
+
+    def give(self, var: Var, wanted: str) -> str:
+        """Call a value so; with a number if something else is called so."""
+        name = wanted = identifier(wanted)
+        n = 1
+        while name in self.taken:
+            n += 1
+            name = f"{wanted}_{n}" if wanted[-1].isdigit() else f"{wanted}{n}"
+        self.taken.add(name)
+        self.of[var] = name
+        return name
+
+    def name(self, step: Step) -> str:
+        """The name of what a step makes."""
+        var = step.out
+        if var in self.of:
+            return self.of[var]
+        if var in self.kept:
+            return self.give(var, self.kept[var])
+        if var.name:
+            return self.give(var, var.name)
+        return self.give(var, self.derived(step))
+
+    def derived(self, step: Step) -> str:
+        """A name for a value that the user has not named."""
+        of = self.gradients.get(step.out)
+        if of is not None:
+            if of not in self.of:
+                self.give(of, of.name or "z")
+            return "d" + self.of[of]
+        if step.scope[:1] == ("backward",):
+            return "g"
+        called = CALLED.get(step.op, "t")
+        if called == "t" and step.scope and re.match("linear|conv", step.scope[-1]):
+            called = "z"
+        return called if called not in self.users else called + "_"
+
+
+def identifier(name: str) -> str:
+    """A name of any origin as one that Python takes."""
+    name = re.sub(r"\W", "_", name) or "value"
+    if name[0].isdigit():
+        name = "x" + name
+    return name + "_" if keyword.iskeyword(name) or name in RESERVED else name
+
+
+def state_name(path: str, known: dict[str, int]) -> str:
+    """`0_weight` is W0, `1_weight` of a normalisation gamma1, `0_weight_exp_avg` m_W0."""
+    for suffix, short in sorted(OPTIMIZERS.items(), key=lambda item: -len(item[0])):
+        owner = path.removesuffix("_" + suffix)
+        if owner != path and owner in known:
+            return f"{short}_{state_name(owner, known)}"
+    found = re.fullmatch(r"(?:(.*)_)?(\d+)_(\w+)", path)
+    if found is None:
+        return path
+    before, number, what = found.groups()
+    flat = known.get(f"{path[: -len(what)]}weight") == 1
+    short = {"weight": "gamma" if flat else "W", "bias": "beta" if flat else "b"}.get(what, what)
+    return "_".join(filter(None, (before, short))) + number
