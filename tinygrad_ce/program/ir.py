@@ -124,8 +124,8 @@ class Program:
     assumptions: list[Assumption] = field(default_factory=list)
     example: dict[Var, Any] = field(default_factory=dict)
     """What was given when it was traced: inputs, state and settings."""
-    gradients: dict[Var, Var] = field(default_factory=dict)
-    """Which value is the gradient of which, where the chain rule met it."""
+    gradients: dict[Var, tuple[Var, ...]] = field(default_factory=dict)
+    """Which values a value is the gradient of: several where it was handed on unchanged."""
     microseconds: dict[Var, float] = field(default_factory=dict)
     """How long each step took in a profiled run."""
 
@@ -204,7 +204,7 @@ class Program:
             outputs=[now(x) for x in self.outputs],
             kept=[Kept(k.node, k.var and now(k.var)) for k in self.kept],
             assumptions=[Assumption(now(a.var), a.what, a.key) for a in self.assumptions],
-            gradients={now(g): now(x) for g, x in self.gradients.items()},
+            gradients={now(g): tuple(map(now, xs)) for g, xs in self.gradients.items()},
         )
         read.update(result.roots())
         result.constants = {x: v for x, v in self.constants.items() if x in read}

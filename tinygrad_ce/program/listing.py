@@ -11,6 +11,8 @@ import numpy as np
 
 from tinygrad_ce.program.formulas import FORMULAS
 from tinygrad_ce.program.ir import Program, Var
+from tinygrad_ce.program.loops import looped
+from tinygrad_ce.program.naming import OPTIMIZERS
 from tinygrad_ce.program.operations import run
 from tinygrad_ce.program.passes import simplified, without_dead_steps
 from tinygrad_ce.program.writing import Statement, Writer
@@ -79,13 +81,37 @@ class Listing:
         """The statements under the comments of their scopes."""
         lines: list[str] = []
         last = ""
-        for statement in self.writer.statements:
-            comment = joined(statement.labels)
-            if comment != last and comment:
+        for comment, group in self.groups():
+            if comment and comment != last:
                 lines.append(f"# {comment}")
             last = comment or last
-            lines.extend(self.annotated(statement))
+            loop = None if self.exact else self.loop(group)
+            lines.extend(loop or (line for s in group for line in self.annotated(s)))
         return lines
+
+    def groups(self) -> list[tuple[str, list[Statement]]]:
+        """The statements that stand under one comment."""
+        groups: list[tuple[str, list[Statement]]] = []
+        for statement in self.writer.statements:
+            comment = joined(statement.labels)
+            if groups and groups[-1][0] == comment:
+                groups[-1][1].append(statement)
+            else:
+                groups.append((comment, [statement]))
+        return groups
+
+    def loop(self, group: list[Statement]) -> list[str] | None:
+        """The statements as a loop over parameters, if they are the same for each."""
+        if not any(s.shape is None for s in group):
+            return None
+        names = self.writer.names
+        roles = {}
+        for state in self.program.states:
+            name = names.of[state.before]
+            short = name.partition("_")[0]
+            roles[name] = short if short in OPTIMIZERS.values() else "w"
+        roles.update((names.of[x], "g") for x in self.writer.kept if x in names.of)
+        return looped(group, roles, names.taken)
 
     def annotated(self, statement: Statement) -> list[str]:
         """The lines of a statement, with the shape at the end of the first."""

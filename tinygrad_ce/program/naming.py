@@ -28,7 +28,9 @@ class Names:
     def __init__(self, program: Program) -> None:
         self.of: dict[Var, str] = {}
         self.taken = set(RESERVED)
-        self.gradients = program.gradients
+        self.program = program
+        self.makers = program.makers()
+        self.draws = {s.out for s in program.steps if s.op == "draw"}
         for var in program.inputs:
             self.give(var, var.name or "x")
         shapes = {s.before.name: len(s.before.shape) for s in program.states}
@@ -63,21 +65,57 @@ class Names:
             return self.give(var, self.kept[var])
         if var.name:
             return self.give(var, var.name)
+        if step.op == "draw" and step.settings["method"] == "bernoulli":
+            return self.give(var, "keep")
         return self.give(var, self.derived(step))
 
     def derived(self, step: Step) -> str:
         """A name for a value that the user has not named."""
-        of = self.gradients.get(step.out)
-        if of is not None:
-            if of not in self.of:
-                self.give(of, of.name or "z")
-            return "d" + self.of[of]
+        own = self.recognised(step)
+        if own:
+            return own
+        of = self.program.gradients.get(step.out, ())
+        if of:
+            seen = [x for x in of if x in self.of]
+            if not seen:
+                maker = self.makers.get(of[0])
+                self.give(of[0], of[0].name or (self.derived(maker) if maker else "z"))
+            return "d" + self.of[seen[-1] if seen else of[0]]
         if step.scope[:1] == ("backward",):
             return "g"
         called = CALLED.get(step.op, "t")
-        if called == "t" and step.scope and re.match("linear|conv", step.scope[-1]):
+        if called == "t" and step.op in ("add", "multiply") and step.out.shape:
             called = "z"
         return called if called not in self.users else called + "_"
+
+    def recognised(self, step: Step) -> str:
+        """The name that books give to a value, or nothing: p, onehot, xhat."""
+        made = [self.makers.get(x) for x in step.operands]
+        ops = [m.op if m else "" for m in made]
+        divisor = made[-1]
+        if step.op == "divide" and divisor is not None:
+            if ops == ["exp", "sum"] and divisor.operands[0] is step.operands[0]:
+                return "p"
+            if ops == ["where", "add"] and made[0] and set(made[0].operands) & set(divisor.operands):
+                return "p"
+            if ops[1] == "sqrt" and len(step.out.shape) > 1 and step.scope[:1] != ("backward",):
+                return "xhat"
+        if step.op == "equal" and len(step.out.shape) == 2 and ops[0] == "reshape":
+            return "onehot"
+        if step.op == "subtract" and len(step.out.shape) > 1 and step.scope[:1] != ("backward",):
+            last = made[1] and (made[1].op if made[1].op != "reshape" else ops_of(made[1], self))
+            return {"max": "shifted", "divide": "centered", "log": "logp"}.get(last or "", "")
+        if step.op == "divide" and ops[0] == "sum" and step.scope[:1] != ("backward",):
+            return "mean" if step.out.shape else ""
+        if step.op == "divide" and ops[0] == "" and step.operands[0] in self.draws:
+            return "mask"
+        return "n" if step.op == "float" else "root" if step.op == "power" else ""
+
+
+def ops_of(step: Step, names: Names) -> str:
+    """The operation under a view."""
+    maker = names.makers.get(step.operands[0])
+    return maker.op if maker else ""
 
 
 def identifier(name: str) -> str:

@@ -102,6 +102,7 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "frexp": lambda x, part: np.frexp(x)[part],
     "full": lambda x, shape: np.full(shape, x),
     "copy": lambda x: x.copy(),
+    "float": float,
     "draw": lambda generator, method, args, kwargs: getattr(generator, method)(*args, **kwargs),
     "all_finite": lambda x: bool(np.isfinite(x).all()),
     "all_within": lambda x, low, high, also: within(x, low, high, also),

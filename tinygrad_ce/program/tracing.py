@@ -154,12 +154,12 @@ def now_kept(node: Any, tracer: Tracer) -> Var | bool | None:
     return tracer.look(tracer.lift(node.kept))
 
 
-def name_gradients(tracer: Tracer) -> dict[Var, Var]:
+def name_gradients(tracer: Tracer) -> dict[Var, tuple[Var, ...]]:
     """A gradient is called after the value that it is the gradient of: dlogits, dW1.
 
-    Returns which value is the gradient of which.
+    Returns which values each is the gradient of.
     """
-    gradients = {}
+    gradients: dict[Var, tuple[Var, ...]] = {}
     for var, ref in tracer.gradient_of:
         node = ref()
         if node is None or var in tracer.constants:
@@ -171,7 +171,7 @@ def name_gradients(tracer: Tracer) -> dict[Var, Var]:
             if cell is None:
                 continue
             of, name = cell.before, cell.name
-        gradients.setdefault(var, of)
+        gradients[var] = (*gradients.get(var, ()), of)
         if name and not var.name:
             var.name = "d" + name
     return gradients

@@ -27,6 +27,7 @@ from tinygrad_ce.program.naming import Names
 from tinygrad_ce.program.operations import ELEMENTWISE, VIEWS
 
 SHORT, LONG = 52, 76  # characters: what may move into another expression, what makes a line
+OWN_LINE = ("p", "onehot", "xhat")
 SMALL = 12  # elements of a constant that is written out
 
 
@@ -98,6 +99,8 @@ class Writer:
         """Whether a value has no line of its own."""
         var = step.out
         if self.exact or step.op in BLOCKS or var in self.asked or var.name:
+            return False
+        if self.names.recognised(step) in OWN_LINE:
             return False
         if step.op in VIEWS and isinstance(self.trees.get(step.operands[0]), ast.Name):
             return len(ast.unparse(tree)) <= 24
