@@ -156,6 +156,15 @@ class Program:
 
         return source(self, level)
 
+    def backward_source(self, level: str = "formula") -> str:
+        """The backward pass alone: the gradients from what the forward pass has computed.
+
+        Checked as `source` is. Raises ValueError if the function calls no backward().
+        """
+        from tinygrad_ce.program.listing import backward_source
+
+        return backward_source(self, level)
+
     # --- to work with -----------------------------------------------------------------------
 
     def roots(self) -> Iterator[Var]:

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.program.formulas import FORMULAS
-from tinygrad_ce.program.ir import Program, Var
+from tinygrad_ce.program.ir import Program, State, Var
 from tinygrad_ce.program.loops import looped
 from tinygrad_ce.program.naming import OPTIMIZERS
 from tinygrad_ce.program.operations import run
 from tinygrad_ce.program.passes import simplified, without_dead_steps
-from tinygrad_ce.program.writing import Statement, Writer
+from tinygrad_ce.program.writing import Statement, Writer, label
 
 WIDTH = 88
-COLUMN = 56  # where the shapes stand
+COLUMN = 62  # shapes stand behind the longest line that is not longer
 TOLERANCE = {"f2": 1e-2, "f4": 1e-5, "f8": 1e-12}
 
 
@@ -30,10 +30,61 @@ def source(program: Program, level: str = "formula") -> str:
     """The program as a NumPy function: see Program.source."""
     if level not in ("formula", "primitive"):
         raise ValueError(f"source: level is {level!r}; wanted 'formula' or 'primitive'")
-    shown = shown_program(program, level)
-    listing = Listing(shown, level == "primitive")
-    listing.check(program)
+    listing = Listing(shown_program(program, level), level == "primitive")
+    listing.check(program, values_of(listing.program, program))
     return listing.text()
+
+
+def backward_source(program: Program, level: str = "formula") -> str:
+    """The backward pass alone, as a NumPy function: see Program.backward_source."""
+    whole = Listing(shown_program(program, level), level == "primitive")
+    part = backward_part(whole.program)
+    listing = Listing(part, whole.exact, whole.writer.names.of)
+    traced = replace(program, outputs=[k.var for k in program.kept if k.var is not None])
+    listing.check(traced, values_of(whole.program, program))
+    return listing.text()
+
+
+def values_of(shown: Program, program: Program) -> dict[Var, Any]:
+    """What a listing of `shown` may be called with: all values in the example."""
+    return {**oracle(shown, program.example), **oracle(program, program.example)}
+
+
+def backward_part(program: Program) -> Program:
+    """The steps of the backward pass, on what the forward pass has computed.
+
+    What one scope hands to another, and what the user has named, is an argument; what a function
+    computes for itself on the way (the exp in a softmax) is computed again.
+    """
+    gradients = [k.var for k in program.kept if k.var is not None]
+    if not gradients:
+        raise ValueError("backward_source: the function calls no backward(), or keeps no .grad")
+    makers = program.makers()
+    handed = {
+        x
+        for step in program.steps
+        for x in step.operands
+        if x in makers and label(makers[x].scope) != label(step.scope).removeprefix("backward of ")
+    }
+    needed, arguments = set(gradients), set()
+    for step in reversed(program.steps):
+        if step.out not in needed:
+            continue
+        if step.scope[:1] != ("backward",) and (step.out.name or step.out in handed):
+            arguments.add(step.out)
+        else:
+            needed.update(step.operands)
+    steps = [s for s in program.steps if s.out in needed and s.out not in arguments]
+    read = {x for step in steps for x in step.operands}
+    inputs = [x for x in program.inputs if x in read]
+    return replace(
+        program,
+        name="backward",
+        inputs=[*inputs, *(s.out for s in program.steps if s.out in arguments)],
+        states=[State(s.node, s.before, s.before) for s in program.states if s.before in read],
+        steps=steps,
+        outputs=gradients,
+    )
 
 
 def shown_program(program: Program, level: str) -> Program:
@@ -47,10 +98,10 @@ def shown_program(program: Program, level: str) -> Program:
 class Listing:
     """The text of a program."""
 
-    def __init__(self, program: Program, exact: bool) -> None:
+    def __init__(self, program: Program, exact: bool, known: dict[Var, str] | None = None) -> None:
         self.program = program
         self.exact = exact
-        self.writer = Writer(program, exact)
+        self.writer = Writer(program, exact, known)
 
     def parameters(self) -> list[Var]:
         """What the function is called with."""
@@ -81,6 +132,8 @@ class Listing:
         """The statements under the comments of their scopes."""
         lines: list[str] = []
         last = ""
+        lengths = [len(s.lines[0]) for s in self.writer.statements if s.shape is not None]
+        self.column = max([n for n in lengths if n <= COLUMN], default=0)
         for comment, group in self.groups():
             if comment and comment != last:
                 lines.append(f"# {comment}")
@@ -117,7 +170,7 @@ class Listing:
         """The lines of a statement, with the shape at the end of the first."""
         first, *rest = statement.lines
         if statement.shape is not None:
-            first = f"{first.ljust(COLUMN - 6)}  # {statement.shape}"
+            first = f"{first.ljust(self.column)}  # {statement.shape}"
         return [first, *rest]
 
     def last_line(self, everything: bool) -> str:
@@ -135,35 +188,35 @@ class Listing:
 
     # --- the check --------------------------------------------------------------------------
 
-    def check(self, program: Program) -> None:
-        """Run the text on the example and compare with the steps as they were traced."""
-        values = oracle(program, program.example)
+    def check(self, program: Program, values: dict[Var, Any]) -> None:
+        """Run the text on `values` and compare with the program's steps, as they were traced."""
         names: dict[str, Any] = {}
         exec(compile(self.text(everything=True), "<listing>", "exec"), names)
-        call = names[function_name(self.program.name)]
-        arguments = {x: np.array(v) if isinstance(v := self.given(x, values), np.ndarray) else v for x in self.parameters()}
-        outputs, gradients = call(*arguments.values())
-        kept = [k.var for k in program.kept if k.var is not None]
-        wanted = [*program.outputs, *kept]
+        arguments = {x: own(values[x]) for x in self.parameters()}
+        outputs, gradients = names[function_name(self.program.name)](*arguments.values())
+        wanted = [*program.outputs, *(k.var for k in program.kept if k.var is not None)]
         found = [*outputs, *gradients]
-        what = [*(f"result {i + 1}" for i in range(len(outputs))), *(["a gradient"] * len(gradients))]
+        what = [ast.unparse(t) for t in self.writer.returned] + ["a gradient"] * len(gradients)
         for shown, state in zip(self.program.states, program.states):
-            if state.after is not state.before:
+            if shown.after is not shown.before:
                 wanted.append(state.after)
                 found.append(arguments[shown.before])
                 what.append(self.writer.names.of[shown.before])
-        for i, (x, b) in enumerate(zip(wanted, found)):
-            if agrees(values[x], b, self.exact) or (not self.exact and within_noise(program, x, b)):
+        exactly = oracle(program, program.example)
+        for name, x, b in zip(what, wanted, found):
+            if agrees(exactly[x], b, self.exact):
                 continue
-            raise ListingError(
-                f"source: {what[i]} of the text differs from the program by "
-                f"{difference(values[x], b):.1e} of its largest element; the text is not handed "
-                "out. level='primitive' shows the steps without formulas"
-            )
+            if self.exact or not within_noise(program, x, b):
+                raise ListingError(
+                    f"source: {name} of the text differs from the program by "
+                    f"{difference(exactly[x], b):.1e} of its largest element; the text is not "
+                    "handed out. level='primitive' shows the steps without formulas"
+                )
 
-    def given(self, x: Var, values: dict[Var, Any]) -> Any:
-        """What stands for a parameter of the function in the example."""
-        return values[x] if x in values else self.program.constants[x]
+
+def own(value: Any) -> Any:
+    """A copy, if it is an array."""
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 def oracle(program: Program, example: dict[Var, Any]) -> dict[Var, Any]:

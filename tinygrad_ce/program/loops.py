@@ -9,6 +9,7 @@ from typing import Any
 WORD = re.compile(r"[A-Za-z_]\w*|[^\sA-Za-z_]|\s+")
 NAME = re.compile(r"[A-Za-z_]\w*")
 WIDTH = 82
+ORDER = {"w": 0, "g": 1}
 
 
 def looped(blocks_of: Sequence[Any], roles: dict[str, str], taken: set[str]) -> list[str] | None:
@@ -69,13 +70,15 @@ def written(
         if len(role) != 1 or None in role:
             return None
         name = next(iter(role)) or ""
-        while name in variables.values() or name in taken:
-            name += "_"
+        if name in variables.values():
+            return None
         variables[column[0]] = name
-    order = sorted(over, key=lambda c: ("wg".find(variables[c[0]][0]) < 0, "gw".find(variables[c[0]][0])))
-    order = [*[c for c in order if variables[c[0]][0] == "w"], *[c for c in order if variables[c[0]][0] != "w"]]
+    if len(over) < 2:
+        return None
+    variables = {first: name + "_" * (name in taken) for first, name in variables.items()}
+    order = sorted(over, key=lambda column: ORDER.get(variables[column[0]], 2))
     rows = [f"    ({', '.join(row)})," for row in zip(*order)]
-    if not over or len(over) < 2 or any(len(row) > WIDTH for row in rows):
+    if any(len(row) > WIDTH for row in rows):
         return None
     body = NAME.sub(lambda m: variables.get(m.group(), m.group()), text).split("\n")
     head = f"for {', '.join(variables[c[0]] for c in order)} in ("

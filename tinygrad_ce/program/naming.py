@@ -20,17 +20,17 @@ OPTIMIZERS = {
     "exp_avg": "m", "exp_avg_sq": "v", "step": "t", "momentum_buffer": "velocity",
     "square_avg": "v", "grad_avg": "g_avg", "max_exp_avg_sq": "v_max", "sum": "total",
 }  # fmt: skip
+OPTIMIZER_SCOPES = [(name,) for name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad")]
 
 
 class Names:
-    """Gives each value a name that no other has."""
+    """Gives each value a name that no other has; `known` are names from another listing."""
 
-    def __init__(self, program: Program) -> None:
-        self.of: dict[Var, str] = {}
-        self.taken = set(RESERVED)
+    def __init__(self, program: Program, known: dict[Var, str] | None = None) -> None:
+        self.of: dict[Var, str] = dict(known or {})
+        self.taken = {*RESERVED, *self.of.values()}
         self.program = program
         self.makers = program.makers()
-        self.draws = {s.out for s in program.steps if s.op == "draw"}
         for var in program.inputs:
             self.give(var, var.name or "x")
         shapes = {s.before.name: len(s.before.shape) for s in program.states}
@@ -39,14 +39,17 @@ class Names:
         for setting in program.settings:
             self.give(setting.var, setting.var.name)
         self.users = {identifier(s.out.name) for s in program.steps if s.out.name}
-        known = {id(state.node): self.of[state.before] for state in program.states}
-        known.update((id(k.node), "") for k in program.kept if id(k.node) not in known)
+        known_as = {id(state.node): self.of[state.before] for state in program.states}
         self.kept = {
-            k.var: "d" + known[id(k.node)] for k in program.kept if k.var and known[id(k.node)]
+            k.var: "d" + known_as[id(k.node)]
+            for k in program.kept
+            if k.var is not None and id(k.node) in known_as
         }
 
     def give(self, var: Var, wanted: str) -> str:
         """Call a value so; with a number if something else is called so."""
+        if var in self.of:
+            return self.of[var]
         name = wanted = identifier(wanted)
         n = 1
         while name in self.taken:
@@ -83,7 +86,7 @@ class Names:
             return "d" + self.of[seen[-1] if seen else of[0]]
         if step.scope[:1] == ("backward",):
             return "g"
-        called = CALLED.get(step.op, "t")
+        called = CALLED.get(step.op, "update" if step.scope[:1] in OPTIMIZER_SCOPES else "t")
         if called == "t" and step.op in ("add", "multiply") and step.out.shape:
             called = "z"
         return called if called not in self.users else called + "_"
@@ -107,9 +110,11 @@ class Names:
             return {"max": "shifted", "divide": "centered", "log": "logp"}.get(last or "", "")
         if step.op == "divide" and ops[0] == "sum" and step.scope[:1] != ("backward",):
             return "mean" if step.out.shape else ""
-        if step.op == "divide" and ops[0] == "" and step.operands[0] in self.draws:
+        if step.op == "divide" and ops[0] == "draw":
             return "mask"
-        return "n" if step.op == "float" else "root" if step.op == "power" else ""
+        if step.op == "power" and step.out.dtype is None:
+            return "correction"
+        return "n" if step.op == "float" else ""
 
 
 def ops_of(step: Step, names: Names) -> str:

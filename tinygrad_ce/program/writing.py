@@ -27,7 +27,7 @@ from tinygrad_ce.program.naming import Names
 from tinygrad_ce.program.operations import ELEMENTWISE, VIEWS
 
 SHORT, LONG = 52, 76  # characters: what may move into another expression, what makes a line
-OWN_LINE = ("p", "onehot", "xhat")
+OWN_LINE = ("p", "onehot", "xhat", "logp")
 SMALL = 12  # elements of a constant that is written out
 
 
@@ -47,10 +47,10 @@ class Statement:
 class Writer:
     """Writes the statements of a program."""
 
-    def __init__(self, program: Program, exact: bool) -> None:
+    def __init__(self, program: Program, exact: bool, known: dict[Var, str] | None = None) -> None:
         self.program = program
         self.exact = exact
-        self.names = Names(program)
+        self.names = Names(program, known)
         self.uses = program.uses()
         self.makers = program.makers()
         self.trees: dict[Var, ast.expr] = {
