@@ -74,7 +74,8 @@ def literal(value: Any) -> ast.expr:
     if isinstance(value, tuple):
         return ast.Tuple([literal(v) for v in value], ast.Load())
     if isinstance(value, slice):
-        parts = [None if v is None else literal(v) for v in (value.start, value.stop, value.step)]
+        step = None if value.step == 1 else value.step
+        parts = [None if v is None else literal(v) for v in (value.start, value.stop, step)]
         return ast.Slice(*parts)
     if isinstance(value, np.dtype):
         return parsed("bool" if value == bool else f"np.{value.name}")
@@ -156,6 +157,8 @@ def _transpose(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.exp
 def index_of(parts: tuple[Any, ...], arrays: Sequence[ast.expr]) -> ast.expr:
     """An index with its arrays."""
     rest = iter(arrays)
+    while len(parts) > 1 and parts[-1] in (slice(None), slice(None, None, 1)) and ... not in parts:
+        parts = parts[:-1]
     trees = [next(rest) if part is table.SLOT else literal(part) for part in parts]
     return trees[0] if len(trees) == 1 else ast.Tuple(trees, ast.Load())
 

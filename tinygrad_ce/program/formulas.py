@@ -244,6 +244,44 @@ def _sigmoid_minus_y(r: Algebra, step: Step) -> Step | None:
     return None
 
 
+def with_sigmoid(program: Program) -> Program:
+    """e/(1 + e) or 1 − e/(1 + e), by the side of 0, is the sigmoid p; its slope is p·(1 − p)."""
+    return Algebra(program).run(_sigmoid_forward, _sigmoid_slope)
+
+
+def _sigmoid_forward(r: Algebra, step: Step) -> Step | None:
+    if step.op != "add":
+        return None
+    sided = r.maker(step.operands[0], "multiply")
+    found = positive_of(r, sided.operands[0]) if sided else None
+    quotient = r.maker(sided.operands[1], "divide") if sided else None
+    if found is None or quotient is None or found[0] is not step.operands[1]:
+        return None
+    p = _sigmoid(r, found[1], *quotient.operands)
+    made = r.makers.pop(p)
+    r.steps.remove(made)
+    return made._replace(out=step.out)
+
+
+def _sigmoid_slope(r: Algebra, step: Step) -> Step | None:
+    """q·(d − d·q)·side with d = g·side and q = e/(1 + e): g·p·(1 − p)."""
+    x = r.maker(step.operands[0], "multiply") if step.op == "multiply" else None
+    if x is None or positive_of(r, side := step.operands[1]) is None:
+        return None
+    q, bracket = r.maker(x.operands[0], "divide"), r.maker(x.operands[1], "subtract")
+    d = r.maker(bracket.operands[0], "multiply") if bracket else None
+    dq = r.maker(bracket.operands[1], "multiply") if bracket else None
+    if q is None or d is None or dq is None or dq.operands != (d.out, q.out):
+        return None
+    p = next((s.out for s in r.steps if s.op == "divide" and s.operands[1] is q.operands[1]
+              and r.maker(s.operands[0], "where")), None)  # fmt: skip
+    if p is None or d.operands[1] is not side:
+        return None
+    rest = r.make("subtract", (r.typed(1.0, p), p), p)
+    first = r.make("multiply", (d.operands[0], p), step.out)
+    return step._replace(operands=(first, rest))
+
+
 def _sigmoid(r: Algebra, z: Var, e: Var, below: Var) -> Var:
     """where(z ≥ 0, 1, e) / (1 + e) with e = exp(−|z|)."""
     test = r.make("greater_equal", (z, r.typed(0.0, z)), Var(z.shape, np.dtype(bool), False))
@@ -376,6 +414,8 @@ def _like_terms(r: Algebra, step: Step) -> Step | None:
 
 
 def _twice(r: Algebra, step: Step) -> Step | None:
+    if step.op == "add" and floats(step.out) and step.operands[0] is step.operands[1]:
+        return r.times(2.0, step.operands[0], step)
     before = r.free(step.operands[0], "add") if step.op == "add" else None
     if before is None or before.operands[1] is not step.operands[1] or not floats(step.out):
         return None
@@ -399,12 +439,13 @@ def with_common_divisors(program: Program) -> Program:
 
 def _sum_of_quotients(r: Algebra, step: Step) -> Step | None:
     made = r.free(step.operands[0], "divide") if step.op == "sum" else None
-    if made is None or step.settings["keepdims"] or made.operands[0].shape != made.out.shape:
+    if made is None or made.operands[0].shape != made.out.shape:
         return None
     x, s = made.operands
     axis = step.settings["axis"]
     axes = axis if isinstance(axis, tuple) else (axis,)
-    if None in axes or sorted(axes) != list(range(len(axes))) or len(s.shape) > len(step.out.shape):
+    in_front = None not in axes and sorted(axes) == list(range(len(axes)))
+    if not (s.shape == step.out.shape and (step.settings["keepdims"] or in_front)):
         return None
     total = r.make("sum", (x,), step.out, **step.settings)
     return step._replace(op="divide", operands=(total, s), settings={})
@@ -586,11 +627,12 @@ FORMULAS = (
     with_sigmoid_minus_y,
     with_sides_as_absolutes,
     with_relu,
-    with_truth_as_numbers,
     with_scalars_as_python_floats,
     with_common_divisors,
     with_factors_outside,
     with_common_divisors,
+    with_sigmoid,
+    with_truth_as_numbers,
     with_means,
     with_divisions,
     with_numbers_first,

@@ -40,9 +40,16 @@ def backward_source(program: Program, level: str = "formula") -> str:
     whole = Listing(shown_program(program, level), level == "primitive")
     part = backward_part(whole.program)
     listing = Listing(part, whole.exact, whole.writer.names.of)
-    traced = replace(program, outputs=[k.var for k in program.kept if k.var is not None])
+    traced = replace(program, outputs=gradients_of(program))
     listing.check(traced, values_of(whole.program, program))
     return listing.text()
+
+
+def gradients_of(program: Program) -> list[Var]:
+    """What is kept as `.grad`, in the order of the parameters."""
+    order = {id(state.node): i for i, state in enumerate(program.states)}
+    kept = sorted(program.kept, key=lambda k: order.get(id(k.node), len(order)))
+    return [k.var for k in kept if k.var is not None]
 
 
 def values_of(shown: Program, program: Program) -> dict[Var, Any]:
@@ -56,7 +63,7 @@ def backward_part(program: Program) -> Program:
     What one scope hands to another, and what the user has named, is an argument; what a function
     computes for itself on the way (the exp in a softmax) is computed again.
     """
-    gradients = [k.var for k in program.kept if k.var is not None]
+    gradients = gradients_of(program)
     if not gradients:
         raise ValueError("backward_source: the function calls no backward(), or keeps no .grad")
     makers = program.makers()
@@ -81,7 +88,7 @@ def backward_part(program: Program) -> Program:
         program,
         name="backward",
         inputs=[*inputs, *(s.out for s in program.steps if s.out in arguments)],
-        states=[State(s.node, s.before, s.before) for s in program.states if s.before in read],
+        states=[State(s.node, s.before, s.before) for s in program.states],
         steps=steps,
         outputs=gradients,
     )
@@ -164,7 +171,11 @@ class Listing:
             short = name.partition("_")[0]
             roles[name] = short if short in OPTIMIZERS.values() else "w"
         roles.update((names.of[x], "g") for x in self.writer.kept if x in names.of)
-        return looped(group, roles, names.taken)
+        for first in range(min(len(group), 3)):
+            lines = looped(group[first:], roles, names.taken)
+            if lines:
+                return [line for s in group[:first] for line in self.annotated(s)] + lines
+        return None
 
     def annotated(self, statement: Statement) -> list[str]:
         """The lines of a statement, with the shape at the end of the first."""
@@ -180,7 +191,7 @@ class Listing:
         if not everything:
             read = {x for step in self.program.steps for x in step.operands}
             unread = {x: tree for x, tree in unread.items() if x not in read}
-        gradients = [ast.unparse(unread[k.var]) for k in self.program.kept if k.var in unread]
+        gradients = [ast.unparse(unread[x]) for x in gradients_of(self.program) if x in unread]
         if everything:
             return f"return [{', '.join(returned)}], [{', '.join(gradients)}]"
         both = [*returned, *(g for g in gradients if g not in returned)]
@@ -194,7 +205,7 @@ class Listing:
         exec(compile(self.text(everything=True), "<listing>", "exec"), names)
         arguments = {x: own(values[x]) for x in self.parameters()}
         outputs, gradients = names[function_name(self.program.name)](*arguments.values())
-        wanted = [*program.outputs, *(k.var for k in program.kept if k.var is not None)]
+        wanted = [*program.outputs, *gradients_of(program)]
         found = [*outputs, *gradients]
         what = [ast.unparse(t) for t in self.writer.returned] + ["a gradient"] * len(gradients)
         for shown, state in zip(self.program.states, program.states):

@@ -9,7 +9,7 @@ from typing import Any
 WORD = re.compile(r"[A-Za-z_]\w*|[^\sA-Za-z_]|\s+")
 NAME = re.compile(r"[A-Za-z_]\w*")
 WIDTH = 82
-ORDER = {"w": 0, "g": 1}
+ORDER = {"w": 0, "g": 1, "m": 2, "velocity": 2, "v": 3, "t": 4}
 
 
 def looped(blocks_of: Sequence[Any], roles: dict[str, str], taken: set[str]) -> list[str] | None:
@@ -76,7 +76,7 @@ def written(
     if len(over) < 2:
         return None
     variables = {first: name + "_" * (name in taken) for first, name in variables.items()}
-    order = sorted(over, key=lambda column: ORDER.get(variables[column[0]], 2))
+    order = sorted(over, key=lambda column: ORDER.get(variables[column[0]].rstrip("_"), 5))
     rows = [f"    ({', '.join(row)})," for row in zip(*order)]
     if any(len(row) > WIDTH for row in rows):
         return None

@@ -35,7 +35,8 @@ class Names:
             self.give(var, var.name or "x")
         shapes = {s.before.name: len(s.before.shape) for s in program.states}
         for state in program.states:
-            self.give(state.before, state_name(state.before.name or "state", shapes))
+            wanted = state_name(state.before.name, shapes) if state.before.name else ""
+            self.give(state.before, wanted or self.weight_or_bias(state.before))
         for setting in program.settings:
             self.give(setting.var, setting.var.name)
         self.users = {identifier(s.out.name) for s in program.steps if s.out.name}
@@ -58,6 +59,11 @@ class Names:
         self.taken.add(name)
         self.of[var] = name
         return name
+
+    def weight_or_bias(self, var: Var) -> str:
+        """W1, b1, W2, b2 for state that has no name that anybody could find."""
+        weights = sum(name[0] == "W" for name in self.of.values())
+        return f"W{weights + 1}" if len(var.shape) > 1 else f"b{max(weights, 1)}"
 
     def name(self, step: Step) -> str:
         """The name of what a step makes."""
@@ -85,9 +91,9 @@ class Names:
                 self.give(of[0], of[0].name or (self.derived(maker) if maker else "z"))
             return "d" + self.of[seen[-1] if seen else of[0]]
         if step.scope[:1] == ("backward",):
-            return "g"
-        called = CALLED.get(step.op, "update" if step.scope[:1] in OPTIMIZER_SCOPES else "t")
-        if called == "t" and step.op in ("add", "multiply") and step.out.shape:
+            return "du"
+        called = CALLED.get(step.op, "update" if step.scope[:1] in OPTIMIZER_SCOPES else "u")
+        if called == "u" and step.op in ("add", "multiply") and step.out.shape:
             called = "z"
         return called if called not in self.users else called + "_"
 

@@ -200,7 +200,7 @@ class Writer:
         copies, writes = [], []
         shared: dict[Var, str] = {}
         for x in {s.after for s in late} | set(self.program.outputs) | self.kept:
-            if self.reads.get(x, set()) & late_befores and x not in {s.after for s in written}:
+            if self.reads.get(x, set()) & late_befores:
                 shared[x] = self.names.give(Var((), None, True), f"old_{ast.unparse(self.trees[x])}")
                 copies.append(f"{shared[x]} = {ast.unparse(self.trees[x])}.copy()")
         for state in late:
