@@ -126,8 +126,8 @@ class Program:
     """What was given when it was traced: inputs, state and settings."""
     gradients: dict[Var, tuple[Var, ...]] = field(default_factory=dict)
     """Which values a value is the gradient of: several where it was handed on unchanged."""
-    microseconds: dict[Var, float] = field(default_factory=dict)
-    """How long each step took in a profiled run."""
+    microseconds: list[float] = field(default_factory=list)
+    """How long each step of the formulas took in a profiled run."""
 
     def __repr__(self) -> str:
         given = len(self.inputs) + len(self.states) + len(self.settings)
@@ -164,6 +164,28 @@ class Program:
         from tinygrad_ce.program.listing import backward_source
 
         return backward_source(self, level)
+
+    def table(self) -> str:
+        """What each line of the listing costs: scope, line, shape, operations, bytes moved.
+
+        FLOPs counts each addition, product and function as one; bytes are what a step reads and
+        writes, none for a view. After `profile()` there are microseconds too.
+        """
+        from tinygrad_ce.program.costs import table
+
+        return table(self)
+
+    def profile(self, repeats: int = 100) -> None:
+        """Run each step `repeats` times on the example and keep its median time for `table`."""
+        from tinygrad_ce.program.costs import profile
+
+        profile(self, repeats)
+
+    def to_dot(self, level: str = "formula") -> str:
+        """The program as a picture in the language of Graphviz: `dot -Tsvg`."""
+        from tinygrad_ce.program.picture import to_dot
+
+        return to_dot(self, level)
 
     # --- to work with -----------------------------------------------------------------------
 

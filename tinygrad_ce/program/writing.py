@@ -7,7 +7,7 @@ long as that stays short. State is written in place as soon as nobody reads its 
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class Statement:
     step: Step | None = None
     tree: ast.expr | None = None
     shape: tuple[int, ...] | None = None
+    steps: list[Step] = field(default_factory=list)
 
 
 class Writer:
@@ -58,6 +59,7 @@ class Writer:
         }
         self.reads: dict[Var, set[Var]] = {x: {x} for x in self.trees}
         self.labels: dict[Var, list[str]] = {}
+        self.inside: dict[Var, list[Step]] = {}
         self.pending: dict[Var, Step] = {}
         self.arguments: dict[Var, str] = {}  # draws and large constants: what they are
         self.statements: list[Statement] = []
@@ -86,6 +88,8 @@ class Writer:
         self.trees[step.out] = tree
         self.reads[step.out] = set().union(*(self.reads.get(x, {x}) for x in step.operands))
         self.labels[step.out] = self.labels_of(step)
+        inside = [s for x in step.operands if x in self.pending for s in self.inside[x]]
+        self.inside[step.out] = [*{s.out: s for s in inside}.values(), step]
         self.pending[step.out] = step
         if not self.moves(step, tree):
             self.put_down(self.pending.pop(step.out))
@@ -182,7 +186,9 @@ class Writer:
         else:
             lines = [f"{name} = {ast.unparse(tree)}"]
         self.statements.append(
-            Statement(out, lines, self.reads[out], self.labels[out], step, tree, out.shape)
+            Statement(
+                out, lines, self.reads[out], self.labels[out], step, tree, out.shape, self.inside[out]
+            )
         )
         self.trees[out] = parsed(name)
         self.reads[out] = {out, *(self.reads[out] if step.op in VIEWS else ())}
