@@ -133,7 +133,7 @@ def sigmoid_network():
 def convolution():
     tg.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.GELU(), nn.MaxPool2d(2),
+        nn.Conv2d(1, 2, 3, padding=1, bias=False), nn.BatchNorm2d(2), nn.GELU(), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(8, 3),
     )  # fmt: skip
     optimizer = tg.optim.AdamW(model.parameters())
@@ -175,6 +175,7 @@ def written_by_hand():
     W, b = parameter(3, 4, dtype=np.float64), parameter(3, dtype=np.float64)
 
     def step(x, y):
+        W.grad = b.grad = None
         p = F.softmax(x @ W.T + b, 1)
         loss = -p[tg.arange(8), y].log().mean()
         loss.backward()
@@ -218,8 +219,9 @@ def attention():
 
 def shapes():
     def views(x):
-        pair = tg.cat([x, x.flip(0)], 0)
-        return pair, tg.stack([x, x], 0).mean((0, 1)), x.reshape(2, 3, 2).permute(2, 0, 1), x[1:, ::2]
+        pair = tg.cat([x, x.flip(0) * 2.0], 0)
+        turned = x.reshape(2, 3, 2).permute(2, 0, 1) * 2.0
+        return pair, tg.stack([x, x], 0).mean((0, 1)), turned, x[1:, ::2] + 1.0
 
     return views, numbers(3, 4)
 

@@ -87,9 +87,9 @@ def test_the_text_on_arrays_is_the_step_of_eager_code(case, level):
 def test_dropout_takes_its_draw_as_an_argument_and_leaves_the_generator_alone():
     step, x, y = dropout_batch_norm_adam()
     program = tg.trace(step, x, y)
-    before = tg.get_rng_state().numpy().copy()
+    before = tg.get_rng_state().copy()
     text = program.source()
-    np.testing.assert_array_equal(tg.get_rng_state().numpy(), before)
+    np.testing.assert_array_equal(tg.get_rng_state(), before)
     assert parameters_of(text)[-1] == "keep" and "1 with probability 0.5" in text
 
 
@@ -127,7 +127,7 @@ def wrong_by(change):
     [
         lambda s: s._replace(op="subtract") if s.op == "add" else s,
         lambda s: s._replace(op="log1p") if s.op == "log" else s,
-        lambda s: s._replace(op="absolute") if s.op == "negative" else s,
+        lambda s: s._replace(op="exp") if s.op == "negative" else s,
     ],
     ids=["sign", "function", "loss"],
 )
@@ -144,7 +144,7 @@ def test_an_error_of_one_part_in_ten_thousand_is_found(monkeypatch):
     def slightly(shown):
         for x, value in shown.constants.items():
             if np.ndim(value) == 0 and float(value) == 32.0:
-                shown.constants[x] = type(value)(32.003)
+                shown.constants[x] = np.asarray(32.003, np.asarray(value).dtype)
         return shown
 
     monkeypatch.setattr(listing, "FORMULAS", (*FORMULAS, slightly))
@@ -187,24 +187,19 @@ def test_a_formula_keeps_every_value_but_for_rounding(change, case):
         assert difference(x, found[b]) <= tolerance
 
 
-def traced(f, *arrays):
-    return simplified(tg.trace(f, *map(tg.tensor, arrays)))
-
-
 def ops(program):
     return [step.op for step in program.steps]
 
 
-def gradient_of(f):
-    """A function that returns the gradient of f at its argument, through `backward`."""
+def gradient_of(f, *shape):
+    """The program for the gradient of f at a parameter."""
+    x = tg.ones(*shape, requires_grad=True)
 
-    def step(x):
-        leaf = x * 1.5
-        leaf.retain_grad()
-        f(leaf).backward()
-        return leaf.grad
+    def step():
+        f(x).backward()
+        return x.grad
 
-    return step
+    return tg.trace(step)
 
 
 def test_softmax_minus_onehot_is_recognised():
@@ -219,31 +214,28 @@ def test_softmax_minus_onehot_is_recognised():
 
 
 def test_onehot_is_only_for_classes_that_are_checked():
-    def f(x, y):
-        rows = tg.arange(4)
-        x.retain_grad()
-        picked = (x * 2.0)[rows, y].sum()
-        picked.backward()
-        return picked
-
-    x = tg.ones(4, 3, requires_grad=True)
-    program = simplified(tg.trace(f, x, tg.tensor([0, -1, 2, 0])))
-    assert ops(formulas.with_onehot(program)) == ops(program)
+    classes = tg.tensor([0, -1, 2, 0])
+    program = gradient_of(lambda x: (x * 2.0)[tg.arange(4), classes].sum(), 4, 3)
+    assert "onehot" not in program.source()
+    before = formulas.with_numbers_for_uniform_arrays(simplified(program))
+    assert "scatter" in ops(before) and ops(formulas.with_onehot(before)) == ops(before)
 
 
 def test_scalar_factors_meet():
-    program = traced(gradient_of(lambda x: ((x * 3.0) * 2.0).mean()), np.ones((4, 5), np.float32))
-    plain = formulas.with_factors_outside(formulas.with_numbers_for_uniform_arrays(program))
-    assert len(plain.steps) <= len(program.steps)
+    program = gradient_of(lambda x: ((x.exp() * 3.0) * 2.0).mean(), 4, 5)
+    before = formulas.with_numbers_for_uniform_arrays(simplified(program))
+    after = formulas.with_factors_outside(before)
+    assert ops(after).count("multiply") <= ops(before).count("multiply")
+    assert "0.3 * np.exp(x)" in program.source()
 
 
 def test_the_gradient_of_a_square_is_two_x_over_n():
-    text = tg.trace(gradient_of(lambda x: (x * x).mean()), tg.ones(8)).source()
+    text = gradient_of(lambda x: (x * x).mean(), 8).source()
     assert re.search(r"/ 4", text) and "+ " not in text
 
 
 def test_relu_and_its_slope_are_recognised():
-    text = tg.trace(gradient_of(lambda x: F.relu(x).sum()), tg.tensor([-1.0, 2.0])).source()
+    text = gradient_of(lambda x: F.relu(x * x).sum(), 2).source()
     assert "np.where" not in text and "> 0" in text
 
 
@@ -331,10 +323,10 @@ def test_two_values_of_one_name_get_two():
 
 
 def test_the_table_counts_operations_and_bytes():
-    program = tg.trace(lambda a, b: (a @ b).exp().T, tg.ones(3, 4), tg.ones(4, 5))
+    program = tg.trace(lambda a, b: (a @ b).exp(), tg.ones(3, 4), tg.ones(4, 5))
     text = program.table()
     assert "µs" not in text
-    assert re.search(r"total +3 steps +135 +348", text)  # 2·3·4·5 + 15; 4·(12+20+15) + 4·(15+15) + 0
+    assert re.search(r"total +2 steps +135 +308", text)  # 2·3·4·5 + 15; 4·(12 + 20 + 15) + 4·(15 + 15)
 
 
 def test_the_table_has_microseconds_after_a_profile():

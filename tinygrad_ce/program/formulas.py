@@ -161,6 +161,22 @@ def _row_operands(r: Algebra, step: Step) -> Step | None:
     return step._replace(op="reshape", operands=(small,), settings={"shape": step.out.shape})
 
 
+def with_turned_products(program: Program) -> Program:
+    """(aᵀ b)ᵀ is bᵀ a."""
+    return with_plain_steps_left_out(Algebra(program).run(_turned_product))
+
+
+def _turned_product(r: Algebra, step: Step) -> Step | None:
+    made = r.free(step.operands[0], "dot") if step.op == "transpose" else None
+    if made is None or len(step.out.shape) != 2:
+        return None
+    a, b = (
+        r.make("transpose", (x,), Var(x.shape[::-1], x.dtype, False), axes=(1, 0))
+        for x in made.operands
+    )
+    return step._replace(op="dot", operands=(b, a), settings={})
+
+
 # --- recognised: softmax, sigmoid, relu -------------------------------------------------------
 
 
@@ -550,7 +566,7 @@ def _division(r: Algebra, step: Step) -> Step | None:
         if c is None or not 0 < abs(c) < 1 or b in r.constants:
             continue
         n = round(1 / c)
-        if math.isclose(c * n, 1.0, rel_tol=1e-7) and abs(n) % 10 and abs(n) > 1:
+        if math.isclose(c * n, 1.0, rel_tol=1e-6) and abs(n) > 1:
             divided = step._replace(op="divide", operands=(b, r.typed(float(abs(n)), step.out)))
             if n > 0:
                 return divided
@@ -621,6 +637,7 @@ FORMULAS = (
     with_reductions_along_rows,
     with_numbers_for_uniform_arrays,
     with_plain_rows,
+    with_turned_products,
     with_common_steps_shared,
     with_onehot,
     with_factors_outside,

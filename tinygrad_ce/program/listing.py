@@ -114,7 +114,8 @@ class Listing:
         """What the function is called with."""
         program = self.program
         states = [s.before for s in program.states]
-        used = {x for step in program.steps for x in step.operands} | set(program.roots())
+        used = {x for step in program.steps for x in step.operands}
+        used.update(program.outputs, gradients_of(program))
         changed = {s.before for s in program.states if s.after is not s.before}
         given = [*program.inputs, *(x for x in states if x in used or x in changed)]
         given += [s.var for s in program.settings if s.var in used]
@@ -226,8 +227,8 @@ class Listing:
 
 
 def own(value: Any) -> Any:
-    """A copy, if it is an array."""
-    return value.copy() if isinstance(value, np.ndarray) else value
+    """A copy of the same layout in memory, if it is an array."""
+    return value.copy(order="K") if isinstance(value, np.ndarray) else value
 
 
 def oracle(program: Program, example: dict[Var, Any]) -> dict[Var, Any]:

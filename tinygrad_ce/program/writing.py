@@ -106,6 +106,8 @@ class Writer:
             return False
         if self.names.recognised(step) in OWN_LINE:
             return False
+        if any(x in self.names.of for x in self.program.gradients.get(var, ())):
+            return False  # dh, where h has a line
         if step.op in VIEWS and isinstance(self.trees.get(step.operands[0]), ast.Name):
             return len(ast.unparse(tree)) <= 24
         return self.uses.get(var) == 1 and len(ast.unparse(tree)) <= SHORT
