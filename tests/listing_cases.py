@@ -1,4 +1,4 @@
-"""Functions whose listings are tested: each makes its tensors, and gives a step and its arguments."""
+"""Functions whose listings are tested: each makes its tensors and gives a step with arguments."""
 
 import numpy as np
 

@@ -97,7 +97,15 @@ def test_the_text_runs_in_an_interpreter_that_knows_numpy_only(tmp_path):
     path = tmp_path / "text.py"
     text = tg.trace(*two_layer_network()).source()
     path.write_text(text + "\nimport sys\nassert not any('grad' in m for m in sys.modules)\n")
-    subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}\n" + path.read_text()], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            f"import sys; sys.path[:0] = {sys.path!r}\n" + path.read_text(),
+        ],
+        check=True,
+    )
 
 
 @by_name
@@ -264,6 +272,14 @@ def golden(case):
     return program.source() + "\n\n" + program.backward_source().partition("\n\n\n")[2]
 
 
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case.__name__)
+def test_the_documentation_shows_what_is_printed(case):
+    page = (DATA.parent.parent / "docs" / "programs.md").read_text(encoding="utf-8")
+    assert tg.trace(*case()).source().partition("\n\n\n")[2].rstrip() in page
+    if case is two_layer_network:
+        assert tg.trace(*case()).table().rstrip() in page
+
+
 def test_state_that_changes_places_is_copied_in_time():
     text = tg.trace(*exchange()).source()
     assert "old_A = A.copy()" in text or ".copy()" in text
@@ -326,7 +342,9 @@ def test_the_table_counts_operations_and_bytes():
     program = tg.trace(lambda a, b: (a @ b).exp(), tg.ones(3, 4), tg.ones(4, 5))
     text = program.table()
     assert "µs" not in text
-    assert re.search(r"total +2 steps +135 +308", text)  # 2·3·4·5 + 15; 4·(12 + 20 + 15) + 4·(15 + 15)
+    assert re.search(
+        r"total +2 steps +135 +308", text
+    )  # 2·3·4·5 + 15; 4·(12 + 20 + 15) + 4·(15 + 15)
 
 
 def test_the_table_has_microseconds_after_a_profile():

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.program.ir import Program, Step
+from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.listing import joined, shown_program, values_of
 from tinygrad_ce.program.operations import ELEMENTWISE, VIEWS, evaluate
 from tinygrad_ce.program.writing import Writer
@@ -73,7 +73,8 @@ def table(program: Program) -> str:
     shown = shown_program(program, "formula")
     timed = dict(zip((s.out for s in shown.steps), program.microseconds))
     rows = [list(COLUMNS if timed else COLUMNS[:-1])]
-    last, counted, totals = "", set(), (0, 0, 0.0)
+    last, totals = "", (0, 0, 0.0)
+    counted: set[Var] = set()
     for scope, line, shape, steps in lines_of(shown):
         new = [s for s in steps if s.out not in counted]
         counted.update(s.out for s in new)

@@ -58,7 +58,7 @@ class Filling(ast.NodeTransformer):
     def __init__(self, trees: dict[str, ast.expr]) -> None:
         self.trees = trees
 
-    def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> ast.expr:
         """The tree for a name, or the name."""
         return self.trees.get(node.id, node)
 
@@ -78,7 +78,7 @@ def literal(value: Any) -> ast.expr:
         parts = [None if v is None else literal(v) for v in (value.start, value.stop, step)]
         return ast.Slice(*parts)
     if isinstance(value, np.dtype):
-        return parsed("bool" if value == bool else f"np.{value.name}")
+        return parsed("bool" if value.kind == "b" else f"np.{value.name}")
     if isinstance(value, (np.integer, np.bool_)):
         value = value.item()
     if isinstance(value, (float, np.floating)):
@@ -110,7 +110,9 @@ def expression(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.exp
 
 def call(function: ast.expr, *args: ast.expr, **keywords: Any) -> ast.expr:
     """function(*args, **keywords), with settings as keywords; None and False are left out."""
-    given = [ast.keyword(k, literal(v)) for k, v in keywords.items() if v is not None and v is not False]
+    given = [
+        ast.keyword(k, literal(v)) for k, v in keywords.items() if v is not None and v is not False
+    ]
     return ast.Call(function, list(args), given)
 
 
@@ -144,7 +146,9 @@ def _reshape(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
         return fill("a[:, 0]", a=operands[0])
     if step.operands[0].scalar:
         return fill("np.reshape(a, shape)", a=operands[0], shape=literal(after))
-    return ast.Call(ast.Attribute(operands[0], "reshape", ast.Load()), [*map(literal, after or ((),))], [])
+    return ast.Call(
+        ast.Attribute(operands[0], "reshape", ast.Load()), [*map(literal, after or ((),))], []
+    )
 
 
 def _transpose(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
@@ -219,7 +223,10 @@ def block(step: Step, name: str, operands: Sequence[ast.expr]) -> list[str]:
         index_tree = index_of(settings["index"], operands[1:])
         if any(x.dtype != bool for x in step.operands[1:]):
             return [zeros, f"np.add.at({name}, {ast.unparse(index_tree)}, {texts[0]})"]
-        return [zeros, f"{ast.unparse(ast.Subscript(parsed(name), index_tree, ast.Load()))} = {texts[0]}"]
+        return [
+            zeros,
+            f"{ast.unparse(ast.Subscript(parsed(name), index_tree, ast.Load()))} = {texts[0]}",
+        ]
     axes, window = settings["axes"], settings["window"]
     places = [f"k{i + 1}" for i in range(len(axes))]
     part = [":"] * len(step.out.shape)

@@ -127,7 +127,10 @@ class Listing:
         body = [*self.documentation(), *self.lines(), self.last_line(everything)]
         head = signature(function_name(self.program.name), [names[x] for x in self.parameters()])
         imports = ["import math"] * any("math." in line for line in body) + ["import numpy as np"]
-        return "\n".join([*imports, "", "", *head, *("    " + line if line else "" for line in body)]) + "\n"
+        return (
+            "\n".join([*imports, "", "", *head, *("    " + line if line else "" for line in body)])
+            + "\n"
+        )
 
     def documentation(self) -> list[str]:
         """A docstring for what the names do not say."""
@@ -243,7 +246,7 @@ def oracle(program: Program, example: dict[Var, Any]) -> dict[Var, Any]:
 
 
 def within_noise(program: Program, x: Var, found: Any) -> bool:
-    """Whether a value is as near as the program itself gets when what is given is rounded otherwise.
+    """Whether a value is as near as the program gets when what is given is rounded otherwise.
 
     The gradient of a bias in front of a normalisation is 0 but for rounding: no two orders of
     addition agree on it, and Adam divides it by its own size.

@@ -35,9 +35,7 @@ def looped(blocks_of: Sequence[Any], roles: dict[str, str], taken: set[str]) -> 
 
 def own_names(blocks: Sequence[Sequence[Any]]) -> list[set[str]]:
     """For each block, the names that it gives."""
-    return [
-        {s.lines[0].split(" ")[0] for s in block if s.shape is not None} for block in blocks
-    ]
+    return [{s.lines[0].split(" ")[0] for s in block if s.shape is not None} for block in blocks]
 
 
 def matched(texts: list[str]) -> list[tuple[str, ...]] | None:

@@ -105,7 +105,11 @@ class Names:
         if step.op == "divide" and divisor is not None:
             if ops == ["exp", "sum"] and divisor.operands[0] is step.operands[0]:
                 return "p"
-            if ops == ["where", "add"] and made[0] and set(made[0].operands) & set(divisor.operands):
+            if (
+                ops == ["where", "add"]
+                and made[0]
+                and set(made[0].operands) & set(divisor.operands)
+            ):
                 return "p"
             if ops[1] == "sqrt" and len(step.out.shape) > 1 and step.scope[:1] != ("backward",):
                 return "xhat"

@@ -24,7 +24,8 @@ def to_dot(program: Program, level: str = "formula") -> str:
     lines = [
         "digraph program {",
         '  rankdir=TB; bgcolor="white"; ranksep=0.35; nodesep=0.2; compound=true;',
-        '  node [shape=box style="rounded,filled" fontname="Helvetica" fontsize=11 margin="0.12,0.06"];',
+        '  node [shape=box style="rounded,filled" fontname="Helvetica" fontsize=11];',
+        '  node [margin="0.12,0.06"];',
         '  edge [color="#64748b" arrowsize=0.6];',
     ]
     for x, node in nodes.items():

@@ -1,4 +1,4 @@
-"""From a Program to the lines of a NumPy function: what gets a line, in which order, in place or not.
+"""From a Program to lines of NumPy: what gets a line, in which order, in place or not.
 
 A value that is read once and has no name of its own moves into the expression that reads it, as
 long as that stays short. State is written in place as soon as nobody reads its old value any more.
@@ -7,6 +7,7 @@ long as that stays short. State is written in place as soon as nobody reads its 
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,10 +125,16 @@ class Writer:
         """Σ x / n with n the number of what is added: x.mean()."""
         total = self.makers.get(step.operands[0]) if step.op == "divide" else None
         n = self.program.constants.get(step.operands[-1]) if total else None
-        if total is None or total.op != "sum" or total.out not in self.pending or np.ndim(n):
+        if (
+            total is None
+            or total.op != "sum"
+            or total.out not in self.pending
+            or n is None
+            or np.ndim(n)
+        ):
             return None
         x = total.operands[0]
-        if n is None or float(n) != x.size / max(total.out.size, 1) or x.dtype.kind != "f":
+        if float(n) != x.size / max(total.out.size, 1) or x.dtype.kind != "f":
             return None
         return mean(total, self.operand(x, total))
 
@@ -140,7 +147,7 @@ class Writer:
             return self.number(x, value, step)
         tree = written_out(np.asarray(value))
         if tree is None:
-            self.argument(x, f"a constant, {shape_of(x)}", x.name or "table")
+            self.argument(x, f"a constant, {x.shape}", x.name or "table")
             return self.trees[x]
         return tree
 
@@ -148,10 +155,8 @@ class Writer:
         """A constant number: a bare one takes the dtype of what it meets."""
         others = [o for o in step.operands if o not in self.program.constants] if step else []
         met = {o.dtype for o in others if o.dtype is not None and o.dtype != bool}
-        item = value if type(value) in (bool, int, float) else np.asarray(value)[()]
-        bare = x.dtype is None or (
-            step is not None and step.op in ELEMENTWISE and met == {x.dtype}
-        )
+        item: Any = value if type(value) in (bool, int, float) else np.asarray(value)[()]
+        bare = x.dtype is None or (step is not None and step.op in ELEMENTWISE and met == {x.dtype})
         floats = {np.dtype(d).kind for d in met} == {"f"}
         if bare and not self.exact and floats and np.isfinite(item) and whole(item):
             item = int(item)
@@ -174,7 +179,9 @@ class Writer:
 
     def aliases_state(self, x: Var) -> bool:
         """Whether a pending result reads state that will have been written when it is returned."""
-        return any(s.after is not s.before and s.before in self.reads[x] for s in self.program.states)
+        return any(
+            s.after is not s.before and s.before in self.reads[x] for s in self.program.states
+        )
 
     # --- lines ------------------------------------------------------------------------------
 
@@ -189,7 +196,14 @@ class Writer:
             lines = [f"{name} = {ast.unparse(tree)}"]
         self.statements.append(
             Statement(
-                out, lines, self.reads[out], self.labels[out], step, tree, out.shape, self.inside[out]
+                out,
+                lines,
+                self.reads[out],
+                self.labels[out],
+                step,
+                tree,
+                out.shape,
+                self.inside[out],
             )
         )
         self.trees[out] = parsed(name)
@@ -199,17 +213,16 @@ class Writer:
 
     def write_states(self) -> None:
         """Put new values into the arrays of the state."""
-        late: list[State] = []
         written = [s for s in self.program.states if s.after is not s.before]
-        for state in written:
-            if not self.written_in_place(state):
-                late.append(state)
+        late = [state for state in written if not self.written_in_place(state)]
         late_befores = {s.before for s in written}
         copies, writes = [], []
         shared: dict[Var, str] = {}
         for x in {s.after for s in late} | set(self.program.outputs) | self.kept:
             if self.reads.get(x, set()) & late_befores:
-                shared[x] = self.names.give(Var((), None, True), f"old_{ast.unparse(self.trees[x])}")
+                shared[x] = self.names.give(
+                    Var((), None, True), f"old_{ast.unparse(self.trees[x])}"
+                )
                 copies.append(f"{shared[x]} = {ast.unparse(self.trees[x])}.copy()")
         for state in late:
             source = shared.get(state.after) or ast.unparse(self.operand(state.after, None))
@@ -267,8 +280,6 @@ class Writer:
 
 def replaced(line: str, old: str, new: str) -> str:
     """A line with one name in the place of another."""
-    import re
-
     return re.sub(rf"\b{old}\b", new, line)
 
 
@@ -289,11 +300,6 @@ def update(name: str, tree: ast.expr) -> str:
     return f"{name}[...] = {ast.unparse(tree)}"
 
 
-def shape_of(x: Var) -> str:
-    """(32, 10)."""
-    return str(x.shape)
-
-
 def drawn(step: Step) -> str:
     """What a random draw is, in words."""
     method, args = step.settings["method"], step.settings["args"]
@@ -310,11 +316,15 @@ def written_out(value: np.ndarray) -> ast.expr | None:
     if value.size and (value == value.flat[0]).all():
         first = value.flat[0]
         if first == 0 or first == 1:
-            return fill(f"np.{'ones' if first else 'zeros'}(shape, dtype)", shape=shape, dtype=dtype)
+            return fill(
+                f"np.{'ones' if first else 'zeros'}(shape, dtype)", shape=shape, dtype=dtype
+            )
         number = literal(first)
         return fill("np.full(shape, a, dtype)", shape=shape, a=number, dtype=dtype)
     if value.ndim == 2 and np.array_equal(value, np.eye(*value.shape)):
-        return fill("np.eye(a, b, dtype=c)", a=literal(value.shape[0]), b=literal(value.shape[1]), c=dtype)
+        return fill(
+            "np.eye(a, b, dtype=c)", a=literal(value.shape[0]), b=literal(value.shape[1]), c=dtype
+        )
     if value.size > SMALL:
         return None
     nested: list[Any] = value.tolist()
