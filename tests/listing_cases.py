@@ -209,6 +209,65 @@ def exchange():
     return swap, numbers(3)
 
 
+def recurrent():
+    U, V, b = parameter(4, 4), parameter(4, 3), parameter(4)
+
+    def step(x):
+        h = tg.zeros(2, 4)
+        for t in range(3):
+            h = tg.tanh(h @ U.T + x[t] @ V.T + b)
+        loss = (h * h).sum()
+        loss.backward()
+        return loss
+
+    return step, numbers(3, 2, 3)
+
+
+def gradient_that_grows():
+    W = parameter(3)
+    W.grad = tg.ones(3)
+
+    def step(x):
+        loss = (W * x).sum()
+        loss.backward()
+        return loss
+
+    return step, numbers(3)
+
+
+def transformer():
+    tg.manual_seed(0)
+    q, k, v, o = (nn.Linear(4, 4) for _ in range(4))
+    norm = nn.LayerNorm(4)
+    optimizer = tg.optim.Adam([p for m in (q, k, v, o, norm) for p in m.parameters()])
+
+    def step(x, y):
+        a = F.softmax(q(x) @ k(x).mT / 2.0, -1) @ v(x)
+        out = norm(x + o(a))
+        loss = F.mse_loss(out, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step, numbers(2, 3, 4), numbers(3, 3, 4)[:2].clone()
+
+
+def noise():
+    return lambda x: x + tg.randn(3) * 0.1 + tg.rand(3), numbers(3)
+
+
+def ignored_class():
+    W = parameter(3, 4)
+
+    def step(x, y):
+        loss = F.cross_entropy(x @ W.T, y, ignore_index=-100)
+        loss.backward()
+        return loss
+
+    return step, numbers(4, 4), tg.tensor([0, -100, 2, 1])
+
+
 def attention():
     def attend(q, k, v):
         a = F.softmax(q @ k.mT / 2.0, -1)
@@ -230,5 +289,5 @@ GOLDEN = [softmax_regression, two_layer_network, dropout_batch_norm_adam]
 CASES = [
     *GOLDEN, bias_before_batch_norm, two_moons, sigmoid_network, convolution, layer_norm,
     embedding, weighted_classes, mean_squares, written_by_hand, predict, scalars, exchange,
-    attention, shapes,
+    attention, shapes, recurrent, gradient_that_grows, transformer, noise, ignored_class,
 ]  # fmt: skip

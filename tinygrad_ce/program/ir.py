@@ -149,7 +149,7 @@ class Program:
         <BLANKLINE>
         <BLANKLINE>
         def function(x):
-            return (x * 2).sum()
+            return (2 * x).sum()
         <BLANKLINE>
         """
         from tinygrad_ce.program.listing import source

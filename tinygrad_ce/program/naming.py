@@ -6,6 +6,7 @@ import keyword
 import re
 
 from tinygrad_ce.program.ir import Program, Step, Var
+from tinygrad_ce.program.tracing import GradOf
 
 RESERVED = {"np", "math", "float", "bool", "range", "zip"}
 CALLED = {
@@ -34,13 +35,20 @@ class Names:
         for var in program.inputs:
             self.give(var, var.name or "x")
         shapes = {s.before.name: len(s.before.shape) for s in program.states}
+        known_as: dict[int, str] = {}
         for state in program.states:
+            if isinstance(state.node, GradOf):
+                continue
             wanted = state_name(state.before.name, shapes) if state.before.name else ""
-            self.give(state.before, wanted or self.weight_or_bias(state.before))
+            name = self.give(state.before, wanted or self.weight_or_bias(state.before))
+            known_as[id(state.node)] = name
+        for state in program.states:
+            if isinstance(state.node, GradOf):
+                owner = known_as.get(id(state.node.node), "")
+                self.give(state.before, f"old_d{owner}" if owner else "old_grad")
         for setting in program.settings:
             self.give(setting.var, setting.var.name)
         self.users = {identifier(s.out.name) for s in program.steps if s.out.name}
-        known_as = {id(state.node): self.of[state.before] for state in program.states}
         self.kept = {
             k.var: "d" + known_as[id(k.node)]
             for k in program.kept
@@ -72,6 +80,9 @@ class Names:
             return self.of[var]
         if var in self.kept:
             return self.give(var, self.kept[var])
+        for x in self.program.gradients.get(var, ()):
+            if x in self.of and var.name == "d" + x.name:
+                return self.give(var, "d" + self.of[x])  # dh3 is the gradient of h3
         if var.name:
             return self.give(var, var.name)
         if step.op == "draw" and step.settings["method"] == "bernoulli":
@@ -101,7 +112,7 @@ class Names:
         """The name that books give to a value, or nothing: p, onehot, xhat."""
         made = [self.makers.get(x) for x in step.operands]
         ops = [m.op if m else "" for m in made]
-        divisor = made[-1]
+        divisor = made[-1] if made else None
         if step.op == "divide" and divisor is not None:
             if ops == ["exp", "sum"] and divisor.operands[0] is step.operands[0]:
                 return "p"
@@ -117,6 +128,8 @@ class Names:
             return "onehot"
         if step.op == "subtract" and len(step.out.shape) > 1 and step.scope[:1] != ("backward",):
             last = made[1] and (made[1].op if made[1].op != "reshape" else ops_of(made[1], self))
+            if last == "divide" and made[1] and ops_of(made[1], self) != "sum":
+                return ""
             return {"max": "shifted", "divide": "centered", "log": "logp"}.get(last or "", "")
         if step.op == "divide" and ops[0] == "sum" and step.scope[:1] != ("backward",):
             return "mean" if step.out.shape else ""

@@ -193,8 +193,9 @@ def names_around(fn: Callable[..., Any], tracer: Tracer) -> dict[int, str]:
     if getattr(fn, "__self__", None) is not None:
         scope["self"] = fn.__self__
     names: dict[int, str] = {}
+    modules = sum(hasattr(value, "named_parameters") for value in scope.values())
     for name, value in scope.items():
-        for found, tensor in tensors_in(value, name):
+        for found, tensor in tensors_in(value, name, alone=modules == 1):
             names.setdefault(id(tensor), found)
     for optimizer in (v for v in scope.values() if hasattr(v, "param_groups")):
         for p, state in getattr(optimizer, "state", {}).items():
@@ -205,13 +206,17 @@ def names_around(fn: Callable[..., Any], tracer: Tracer) -> dict[int, str]:
     return names
 
 
-def tensors_in(value: Any, name: str) -> list[tuple[str, Any]]:
-    """(name, Tensor) for the Tensors that a variable holds, directly or in a list or module."""
+def tensors_in(value: Any, name: str, alone: bool = True) -> list[tuple[str, Any]]:
+    """(name, Tensor) for the Tensors that a variable holds, directly or in a list or module.
+
+    The name of a module's variable stands in front where the function knows several modules.
+    """
     if isinstance(value, Node):
         return [(name, value)]
     if hasattr(value, "named_parameters") and hasattr(value, "named_buffers"):
         both = [*value.named_parameters(), *value.named_buffers()]
-        return [(path.replace(".", "_"), tensor) for path, tensor in both]
+        front = "" if alone else name + "_"
+        return [(front + path.replace(".", "_"), tensor) for path, tensor in both]
     if isinstance(value, dict):
         return [(str(k), v) for k, v in value.items() if isinstance(v, Node)]
     if isinstance(value, (list, tuple)):
