@@ -392,6 +392,11 @@ def test_the_picture_frames_scopes_and_shows_the_lines():
         assert part in dot
 
 
+def test_the_picture_folds_the_same_update_of_every_parameter():
+    dot = tg.trace(*dropout_batch_norm_adam()).to_dot()
+    assert dot.count("for w, g, m, v, t in (") == 1 and "m_W0 " not in dot
+
+
 def test_a_program_says_how_long_it_is():
     program = tg.trace(lambda x: x * 2.0, tg.ones(2))
     assert repr(program) == "<Program <lambda>: 1 steps on 1 given values>"

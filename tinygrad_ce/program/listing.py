@@ -109,6 +109,8 @@ class Listing:
         self.program = program
         self.exact = exact
         self.writer = Writer(program, exact, known)
+        lengths = [len(s.lines[0]) for s in self.writer.statements if s.shape is not None]
+        self.column = max([n for n in lengths if n <= COLUMN], default=0)
 
     def parameters(self) -> list[Var]:
         """What the function is called with."""
@@ -143,8 +145,6 @@ class Listing:
         """The statements under the comments of their scopes."""
         lines: list[str] = []
         last = ""
-        lengths = [len(s.lines[0]) for s in self.writer.statements if s.shape is not None]
-        self.column = max([n for n in lengths if n <= COLUMN], default=0)
         for comment, group in self.groups():
             if comment and comment != last:
                 lines.append(f"# {comment}")

@@ -19,8 +19,15 @@ def to_dot(program: Program, level: str = "formula") -> str:
     """The program in the language of Graphviz: see Program.to_dot."""
     listing = Listing(shown_program(program, level), level == "primitive")
     names = listing.writer.names.of
-    nodes = {x: f"v{i}" for i, x in enumerate(listing.parameters())}
-    changed = {s.before: s for s in listing.program.states}
+    changed = {s.before for s in listing.program.states}
+    groups = [(comment, group, listing.loop(group)) for comment, group in listing.groups()]
+    elsewhere = {x for _, group, loop in groups if not loop for s in group for x in s.reads}
+    inputs = {*listing.program.inputs, *(s.var for s in listing.program.settings)}
+    made = {
+        x: f"v{i}"
+        for i, x in enumerate(listing.parameters())
+        if x in elsewhere or x in inputs or not any(loop for _, _, loop in groups)
+    }
     lines = [
         "digraph program {",
         '  rankdir=TB; bgcolor="white"; ranksep=0.35; nodesep=0.2; compound=true;',
@@ -28,15 +35,18 @@ def to_dot(program: Program, level: str = "formula") -> str:
         '  node [margin="0.12,0.06"];',
         '  edge [color="#64748b" arrowsize=0.6];',
     ]
-    for x, node in nodes.items():
+    for x, node in made.items():
         colors = PARAMETER if x in changed else INPUT
-        lines.append(f"  {node} [{box(f'{names[x]}', str(x.shape), colors)}];")
-    made = dict(nodes)
+        lines.append(f"  {node} [{box(names[x], str(x.shape), colors)}];")
     edges: list[str] = []
     returned = {ast.unparse(tree) for tree in listing.writer.returned}
-    for i, (comment, group) in enumerate(listing.groups()):
+    for i, (comment, group, loop) in enumerate(groups):
         lines += [f"  subgraph cluster_{i} {{", f"    {frame(comment)}"]
-        for j, statement in enumerate(group):
+        if loop:
+            lines.append(f"    s{i} [{box(left(loop), '', UPDATE)}];")
+            reads = {made[x] for s in group for x in s.reads if x in made and x not in changed}
+            edges += [f"  {source} -> s{i};" for source in sorted(reads)]
+        for j, statement in enumerate(() if loop else group):
             node = f"s{i}_{j}"
             name = statement.lines[0].split(" ")[0]
             colors = RESULT if name in returned else kind(statement, comment)
@@ -49,6 +59,11 @@ def to_dot(program: Program, level: str = "formula") -> str:
                 made[statement.out] = node
         lines.append("  }")
     return "\n".join([*lines, *edges, "}"]) + "\n"
+
+
+def left(lines: list[str]) -> str:
+    """Lines from the left margin; DOT eats blanks, so they are hard ones."""
+    return "".join(line.replace("    ", "\u00a0" * 4) + "\\l" for line in lines)
 
 
 def kind(statement: Statement, comment: str) -> tuple[str, str]:
