@@ -289,6 +289,29 @@ def test_state_that_changes_places_is_copied_in_time():
     assert "old_A = A.copy()" in text or ".copy()" in text
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_state_is_read_before_it_is_written(level):
+    A = tg.tensor([1.0, 2.0])
+
+    def f(x):
+        old = A.clone()
+        A.copy_(x * 3.0)
+        return (old * x).sum()
+
+    text = tg.trace(f, tg.tensor([5.0, 7.0])).source(level)
+    array = np.array([1.0, 2.0], np.float32)
+    assert function_of(text)(np.array([5.0, 7.0], np.float32), array) == 19.0
+    np.testing.assert_array_equal(array, [15.0, 21.0])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_constant_keeps_its_precision_where_it_meets_another_dtype(level):
+    tenth = np.float32(0.1)
+    text = tg.trace(lambda x: x * tg.tensor(tenth), tg.tensor(np.arange(4.0))).source(level)
+    found = function_of(text)(np.arange(4.0))
+    np.testing.assert_array_equal(found, np.arange(4.0) * np.array(tenth))
+
+
 def test_values_without_a_backward_pass():
     text = tg.trace(*predict()).source()
     assert text.rstrip().endswith(".argmax(axis=1)") and "backward" not in text
