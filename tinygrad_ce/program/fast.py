@@ -7,7 +7,12 @@ from typing import Any
 from tinygrad_ce.program.ir import Program
 from tinygrad_ce.program.layout import feature_major, with_flat_batches, with_relus_recognised
 from tinygrad_ce.program.packing import packed
-from tinygrad_ce.program.passes import EXACT, simplified, with_constants_folded
+from tinygrad_ce.program.passes import (
+    EXACT,
+    simplified,
+    with_constants_folded,
+    with_numbers_folded,
+)
 from tinygrad_ce.program.reassociate import (
     with_factors_moved_out,
     with_finite_sums_checked,
@@ -35,13 +40,15 @@ FAST = (
     with_running_means_moved,
 )
 
+TIDY = tuple(with_numbers_folded if p is with_constants_folded else p for p in EXACT)
+
 
 def optimised(
     program: Program, doubted: frozenset[Any] = frozenset(), pack: bool = True
 ) -> Program:
     """The program as compile() runs it."""
-    program = simplified(program)
+    program = simplified(program, TIDY)
     for change in FAST:
-        program = simplified(change(program), EXACT)
+        program = simplified(change(program), TIDY)
     program = packed(program, doubted) if pack else program
-    return with_constants_folded(program, repeats=True)
+    return with_constants_folded(program)

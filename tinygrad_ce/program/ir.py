@@ -124,6 +124,70 @@ class Program:
     assumptions: list[Assumption] = field(default_factory=list)
     example: dict[Var, Any] = field(default_factory=dict)
     """What was given when it was traced: inputs, state and settings."""
+    gradients: dict[Var, tuple[Var, ...]] = field(default_factory=dict)
+    """Which values a value is the gradient of: several where it was handed on unchanged."""
+    microseconds: list[float] = field(default_factory=list)
+    """How long each step of the formulas took in a profiled run."""
+
+    def __repr__(self) -> str:
+        given = len(self.inputs) + len(self.states) + len(self.settings)
+        return f"<Program {self.name}: {len(self.steps)} steps on {given} given values>"
+
+    # --- to read ----------------------------------------------------------------------------
+
+    def source(self, level: str = "formula") -> str:
+        """The program as a NumPy function that a person could have written.
+
+        level="formula" reads as in a book: `dlogits = (p - onehot) / 32`; level="primitive" has
+        one line for each step. The text needs `import numpy as np` only. It is run on the example
+        and compared before it is handed out: to the last bit for "primitive", to 1e-12 (float64) or
+        1e-5 (float32) of each tensor's largest element for "formula". Raises ListingError.
+
+        >>> import tinygrad_ce as tg
+        >>> print(tg.trace(lambda x: (x * 2.0).sum(), tg.ones(3)).source())
+        import numpy as np
+        <BLANKLINE>
+        <BLANKLINE>
+        def function(x):
+            return (2 * x).sum()
+        <BLANKLINE>
+        """
+        from tinygrad_ce.program.listing import source
+
+        return source(self, level)
+
+    def backward_source(self, level: str = "formula") -> str:
+        """The backward pass alone: the gradients from what the forward pass has computed.
+
+        Checked as `source` is. Raises ValueError if the function calls no backward().
+        """
+        from tinygrad_ce.program.listing import backward_source
+
+        return backward_source(self, level)
+
+    def table(self) -> str:
+        """What each line of the listing costs: scope, line, shape, operations, bytes moved.
+
+        FLOPs counts each addition, product and function as one; bytes are what a step reads and
+        writes, none for a view. After `profile()` there are microseconds too.
+        """
+        from tinygrad_ce.program.costs import table
+
+        return table(self)
+
+    def profile(self, repeats: int = 100) -> None:
+        """Run each step `repeats` times on the example and keep its median time for `table`."""
+        from tinygrad_ce.program.costs import profile
+
+        profile(self, repeats)
+
+    def to_dot(self, level: str = "formula") -> str:
+        """The program as a picture in the language of Graphviz: `dot -Tsvg`."""
+        from tinygrad_ce.program.picture import to_dot
+
+        return to_dot(self, level)
+
+    # --- to work with -----------------------------------------------------------------------
 
     def roots(self) -> Iterator[Var]:
         """What somebody looks at after the run."""
@@ -171,6 +235,7 @@ class Program:
             outputs=[now(x) for x in self.outputs],
             kept=[Kept(k.node, k.var and now(k.var)) for k in self.kept],
             assumptions=[Assumption(now(a.var), a.what, a.key) for a in self.assumptions],
+            gradients={now(g): tuple(map(now, xs)) for g, xs in self.gradients.items()},
         )
         read.update(result.roots())
         result.constants = {x: v for x, v in self.constants.items() if x in read}

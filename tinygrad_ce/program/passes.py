@@ -29,8 +29,8 @@ def without_dead_steps(program: Program) -> Program:
     return program.with_steps(reversed(kept))
 
 
-def with_constants_folded(program: Program, repeats: bool = False) -> Program:
-    """Compute now what rests on constants alone; repeated numbers only if `repeats` says so."""
+def with_constants_folded(program: Program, repeats: bool = True) -> Program:
+    """Compute now what rests on constants alone; with repeats=False, repeat no number."""
     constants = dict(program.constants)
     steps = []
     for step in program.steps:
@@ -318,6 +318,11 @@ def _scatter_of_repeats(r: Rewriter, step: Step) -> Step | None:
     if repeats is None or repeats.operands[0].shape:
         return None
     return step._replace(operands=(repeats.operands[0], *step.operands[1:]))
+
+
+def with_numbers_folded(program: Program) -> Program:
+    """The same, but a number that is repeated stays one number."""
+    return with_constants_folded(program, repeats=False)
 
 
 EXACT: tuple[Pass, ...] = (

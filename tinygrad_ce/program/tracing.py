@@ -80,14 +80,17 @@ def trace_call(
     returned = Returned(tracer, arguments)
     try:
         with tracing(tracer):
-            structure = returned.take(fn(*given, **keywords))
+            result = fn(*given, **keywords)
+            structure = returned.take(result)
+        gradients = name_gradients(tracer)  # while the graph is there
+        del result
     finally:
         for generator, state in tracer.generators.items():
             generator.set_state(state)
         put_back(tracer)
     del given, keywords
-    name_gradients(tracer)
     finished = Finish(fn, tracer, guards, arguments, returned, structure).trace
+    finished.program.gradients = gradients
     tracer.cells.clear()  # they hold the arrays of the state, in a cycle
     return finished
 
@@ -186,19 +189,27 @@ def refuse_rebound(tracer: Tracer) -> None:
             )
 
 
-def name_gradients(tracer: Tracer) -> None:
-    """A gradient is called after the value that it is the gradient of: dlogits, dW1."""
+def name_gradients(tracer: Tracer) -> dict[Var, tuple[Var, ...]]:
+    """A gradient is called after the value that it is the gradient of: dlogits, dW1.
+
+    Returns which values each is the gradient of.
+    """
+    gradients: dict[Var, tuple[Var, ...]] = {}
     for var, ref in tracer.gradient_of:
         node = ref()
-        if node is None or var.name or var in tracer.constants:
+        if node is None or var in tracer.constants:
             continue
         if type(node.array) is Symbol:
-            name = node.array.now.name
+            of, name = node.array.now, node.array.now.name
         else:
             cell = tracer.cells.get(id(node.array))
-            name = cell.name if cell is not None else ""
-        if name:
+            if cell is None:
+                continue
+            of, name = cell.before, cell.name
+        gradients[var] = (*gradients.get(var, ()), of)
+        if name and not var.name:
             var.name = "d" + name
+    return gradients
 
 
 def names_around(fn: Callable[..., Any], tracer: Tracer) -> dict[int, str]:
@@ -217,8 +228,9 @@ def names_around(fn: Callable[..., Any], tracer: Tracer) -> dict[int, str]:
     if getattr(inner, "__self__", None) is not None:
         scope["self"] = inner.__self__
     names: dict[int, str] = {}
+    modules = sum(hasattr(value, "named_parameters") for value in scope.values())
     for name, value in scope.items():
-        for found, tensor in tensors_in(value, name):
+        for found, tensor in tensors_in(value, name, alone=modules == 1):
             names.setdefault(id(tensor), found)
     for optimizer in (v for v in scope.values() if hasattr(v, "param_groups")):
         for p, state in getattr(optimizer, "state", {}).items():
@@ -229,13 +241,17 @@ def names_around(fn: Callable[..., Any], tracer: Tracer) -> dict[int, str]:
     return names
 
 
-def tensors_in(value: Any, name: str) -> list[tuple[str, Any]]:
-    """(name, Tensor) for the Tensors that a variable holds, directly or in a list or module."""
+def tensors_in(value: Any, name: str, alone: bool = True) -> list[tuple[str, Any]]:
+    """(name, Tensor) for the Tensors that a variable holds, directly or in a list or module.
+
+    The name of a module's variable stands in front where the function knows several modules.
+    """
     if isinstance(value, Node):
         return [(name, value)]
     if hasattr(value, "named_parameters") and hasattr(value, "named_buffers"):
         both = [*value.named_parameters(), *value.named_buffers()]
-        return [(path.replace(".", "_"), tensor) for path, tensor in both]
+        front = "" if alone else name + "_"
+        return [(front + path.replace(".", "_"), tensor) for path, tensor in both]
     if isinstance(value, dict):
         return [(str(k), v) for k, v in value.items() if isinstance(v, Node)]
     if isinstance(value, (list, tuple)):

@@ -1,0 +1,430 @@
+"""Listings: the text computes what the program computes, and reads as a person would write it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tests.listing_cases import (
+    CASES,
+    GOLDEN,
+    bias_before_batch_norm,
+    convolution,
+    dropout_batch_norm_adam,
+    exchange,
+    gradient_that_grows,
+    predict,
+    recurrent,
+    scalars,
+    sigmoid_network,
+    softmax_regression,
+    transformer,
+    two_layer_network,
+    two_moons,
+    written_by_hand,
+)
+from tinygrad_ce.nn import functional as F
+from tinygrad_ce.program import formulas, listing
+from tinygrad_ce.program.formulas import FORMULAS
+from tinygrad_ce.program.listing import (
+    ListingError,
+    difference,
+    gradients_of,
+    oracle,
+    shown_program,
+)
+from tinygrad_ce.program.naming import identifier, state_name
+from tinygrad_ce.program.passes import simplified
+
+DATA = Path(__file__).parent / "data"
+LEVELS = ["formula", "primitive"]
+UPDATED = [softmax_regression, two_layer_network, two_moons, written_by_hand]
+NOISY = [bias_before_batch_norm, transformer]  # with gradients that are 0 but for rounding
+by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+
+
+def function_of(text):
+    names = {}
+    exec(text, names)
+    return next(v for k, v in names.items() if callable(v) and k != "np")
+
+
+def parameters_of(text):
+    return re.search(r"def \w+\((.*?)\):", text, re.DOTALL).group(1).replace(",", " ").split()
+
+
+# --- the text computes what the program computes ----------------------------------------------
+
+
+@by_name
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_text_is_checked_and_needs_numpy_only(case, level):
+    text = tg.trace(*case()).source(level)
+    assert set(re.findall(r"^import (.*)$", text, re.MULTILINE)) <= {"numpy as np", "math"}
+    assert "tinygrad" not in text and max(map(len, text.split("\n"))) <= 110
+    compile(text, "text", "exec")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("case", UPDATED, ids=lambda case: case.__name__)
+def test_the_text_on_arrays_is_the_step_of_eager_code(case, level):
+    step, x, y = case()
+    program = tg.trace(step, x, y)
+    text = program.source(level)
+    arrays = [np.array(state.node.array) for state in program.states]
+    names = parameters_of(text)
+    lr = [setting.group["lr"] for setting in program.settings]
+    run = function_of(text)
+    for _ in range(3):
+        loss = step(x, y)
+        found = run(*[np.array(x.numpy()), np.array(y.numpy()), *arrays, *lr][: len(names)])
+        tolerance = 1e-12 if loss.dtype == np.float64 else 1e-5
+        np.testing.assert_allclose(found, loss.item(), rtol=tolerance * 10)
+        for state, array in zip(program.states, arrays):
+            assert difference(state.node.array, array) <= tolerance * 10
+
+
+def test_dropout_takes_its_draw_as_an_argument_and_leaves_the_generator_alone():
+    step, x, y = dropout_batch_norm_adam()
+    program = tg.trace(step, x, y)
+    before = tg.get_rng_state().copy()
+    text = program.source()
+    np.testing.assert_array_equal(tg.get_rng_state(), before)
+    assert parameters_of(text)[-1] == "keep" and "1 with probability 0.5" in text
+
+
+def test_the_text_runs_in_an_interpreter_that_knows_numpy_only(tmp_path):
+    path = tmp_path / "text.py"
+    text = tg.trace(*two_layer_network()).source()
+    path.write_text(text + "\nimport sys\nassert not any('grad' in m for m in sys.modules)\n")
+    subprocess.run(
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            f"import sys; sys.path[:0] = {sys.path!r}\n" + path.read_text(),
+        ],
+        check=True,
+    )
+
+
+@by_name
+def test_the_backward_pass_alone_gives_the_gradients(case):
+    program = tg.trace(*case())
+    if not gradients_of(program):
+        with pytest.raises(ValueError, match="backward"):
+            program.backward_source()
+        return
+    for level in LEVELS:
+        text = program.backward_source(level)
+        assert text.split("\n")[3 if "import math" not in text else 4].startswith("def backward(")
+
+
+# --- what is wrong is not handed out ----------------------------------------------------------
+
+
+def wrong_by(change):
+    def wrong(program):
+        return program.with_steps(change(step) for step in program.steps)
+
+    return wrong
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s._replace(op="subtract") if s.op == "add" else s,
+        lambda s: s._replace(op="log1p") if s.op == "log" else s,
+        lambda s: s._replace(op="exp") if s.op == "negative" else s,
+    ],
+    ids=["sign", "function", "loss"],
+)
+def test_a_wrong_pass_is_found(change, monkeypatch):
+    program = tg.trace(*softmax_regression())
+    monkeypatch.setattr(listing, "FORMULAS", (*FORMULAS, wrong_by(change)))
+    with pytest.raises(ListingError, match="differs from the program"):
+        program.source()
+
+
+def test_an_error_of_one_part_in_ten_thousand_is_found(monkeypatch):
+    program = tg.trace(*two_layer_network())
+
+    def slightly(shown):
+        for x, value in shown.constants.items():
+            if np.ndim(value) == 0 and float(value) == 32.0:
+                shown.constants[x] = np.asarray(32.003, np.asarray(value).dtype)
+        return shown
+
+    monkeypatch.setattr(listing, "FORMULAS", (*FORMULAS, slightly))
+    with pytest.raises(ListingError, match="differs"):
+        program.source()
+
+
+def test_a_level_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="'formula' or 'primitive'"):
+        tg.trace(*scalars()).source("exact")
+
+
+def test_noise_that_an_optimiser_amplifies_is_told_from_an_error(monkeypatch):
+    step, x, y = bias_before_batch_norm()
+    program = tg.trace(step, x, y)
+    assert "b0" in program.source()
+    change = wrong_by(lambda s: s._replace(op="log1p") if s.op == "log" else s)
+    monkeypatch.setattr(listing, "FORMULAS", (*FORMULAS, change))
+    with pytest.raises(ListingError):
+        program.source()
+
+
+# --- each pass alone --------------------------------------------------------------------------
+
+
+@by_name
+@pytest.mark.parametrize("change", list(dict.fromkeys(FORMULAS)), ids=lambda f: f.__name__)
+def test_a_formula_keeps_every_value_but_for_rounding(change, case):
+    program = tg.trace(*case())
+    start = simplified(program)
+    for earlier in FORMULAS[: FORMULAS.index(change)]:
+        start = earlier(start)
+    exact, found = oracle(program, program.example), oracle(change(start), program.example)
+    for a, b in zip(program.roots(), change(start).roots()):
+        x = np.asarray(exact[a])
+        tolerance = 1e-12 if x.dtype == np.float64 else 1e-5
+        if case in NOISY and difference(x, found[b]) > tolerance:
+            assert listing.within_noise(program, a, found[b])
+            continue
+        assert difference(x, found[b]) <= tolerance
+
+
+def ops(program):
+    return [step.op for step in program.steps]
+
+
+def gradient_of(f, *shape):
+    """The program for the gradient of f at a parameter."""
+    x = tg.ones(*shape, requires_grad=True)
+
+    def step():
+        f(x).backward()
+        return x.grad
+
+    return tg.trace(step)
+
+
+def test_softmax_minus_onehot_is_recognised():
+    program = shown_program(tg.trace(*softmax_regression()), "formula")
+    dlogits = next(s for s in program.steps if s.out.name == "dlogits")
+    makers = program.makers()
+    assert dlogits.op == "divide"
+    minus = makers[dlogits.operands[0]]
+    assert minus.op == "subtract"
+    assert [makers[x].op for x in minus.operands] == ["divide", "equal"]
+    assert not {"scatter", "broadcast_to"} & set(ops(program))
+
+
+def test_onehot_is_only_for_classes_that_are_checked():
+    classes = tg.tensor([0, -1, 2, 0])
+    program = gradient_of(lambda x: (x * 2.0)[tg.arange(4), classes].sum(), 4, 3)
+    assert "onehot" not in program.source()
+    before = formulas.with_numbers_for_uniform_arrays(simplified(program))
+    assert "scatter" in ops(before) and ops(formulas.with_onehot(before)) == ops(before)
+
+
+def test_scalar_factors_meet():
+    program = gradient_of(lambda x: ((x.exp() * 3.0) * 2.0).mean(), 4, 5)
+    before = formulas.with_numbers_for_uniform_arrays(simplified(program))
+    after = formulas.with_factors_outside(before)
+    assert ops(after).count("multiply") <= ops(before).count("multiply")
+    assert "0.3 * np.exp(x)" in program.source()
+
+
+def test_the_gradient_of_a_square_is_two_x_over_n():
+    text = gradient_of(lambda x: (x * x).mean(), 8).source()
+    assert re.search(r"/ 4", text) and "+ " not in text
+
+
+def test_relu_and_its_slope_are_recognised():
+    text = gradient_of(lambda x: F.relu(x * x).sum(), 2).source()
+    assert "np.where" not in text and "> 0" in text
+
+
+def test_sigmoid_and_its_slope_are_recognised():
+    text = tg.trace(*sigmoid_network()).source()
+    assert "h = np.where(z >= 0, 1, e) / (1 + e)" in text
+    assert "dz = dh * h * (1 - h)" in text
+
+
+def test_binary_cross_entropy_reads_p_minus_y():
+    text = tg.trace(*two_moons()).source()
+    assert "p = np.where(logits >= 0, 1, e) / (1 + e)" in text
+    assert "dlogits = (p - y) / 20" in text
+
+
+# --- it reads as a person would write it ------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case.__name__)
+def test_golden_listing(case):
+    assert golden(case) == (DATA / f"listing_{case.__name__}.txt").read_text(encoding="utf-8")
+
+
+def golden(case):
+    program = tg.trace(*case())
+    return program.source() + "\n\n" + program.backward_source().partition("\n\n\n")[2]
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case.__name__)
+def test_the_documentation_shows_what_is_printed(case):
+    page = (DATA.parent.parent / "docs" / "programs.md").read_text(encoding="utf-8")
+    assert tg.trace(*case()).source().partition("\n\n\n")[2].rstrip() in page
+    if case is two_layer_network:
+        assert tg.trace(*case()).table().rstrip() in page
+
+
+def test_state_that_changes_places_is_copied_in_time():
+    text = tg.trace(*exchange()).source()
+    assert "old_A = A.copy()" in text or ".copy()" in text
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_state_is_read_before_it_is_written(level):
+    A = tg.tensor([1.0, 2.0])
+
+    def f(x):
+        old = A.clone()
+        A.copy_(x * 3.0)
+        return (old * x).sum()
+
+    text = tg.trace(f, tg.tensor([5.0, 7.0])).source(level)
+    array = np.array([1.0, 2.0], np.float32)
+    assert function_of(text)(np.array([5.0, 7.0], np.float32), array) == 19.0
+    np.testing.assert_array_equal(array, [15.0, 21.0])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_constant_keeps_its_precision_where_it_meets_another_dtype(level):
+    tenth = np.float32(0.1)
+    text = tg.trace(lambda x: x * tg.tensor(tenth), tg.tensor(np.arange(4.0))).source(level)
+    found = function_of(text)(np.arange(4.0))
+    np.testing.assert_array_equal(found, np.arange(4.0) * np.array(tenth))
+
+
+def test_values_without_a_backward_pass():
+    text = tg.trace(*predict()).source()
+    assert text.rstrip().endswith(".argmax(axis=1)") and "backward" not in text
+
+
+def test_constants_are_short():
+    text = tg.trace(lambda x: x * 0.1 + 1.0, tg.ones(2)).source()
+    assert "0.1 * x" in text and "0.10" not in text
+
+
+def test_the_same_program_gives_the_same_text():
+    assert tg.trace(*convolution()).source() == tg.trace(*convolution()).source()
+    program = tg.trace(*convolution())
+    assert program.source() == program.source()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("0_weight", "W0"),
+        ("0_bias", "b0"),
+        ("fc1_weight", "fc1_weight"),
+        ("0_weight_exp_avg", "m_W0"),
+        ("1_weight", "gamma1"),
+        ("1_running_mean", "running_mean1"),
+        ("body_2_weight", "body_W2"),
+    ],
+)
+def test_names_of_state(path, name):
+    known = {"0_weight": 2, "0_bias": 1, "1_weight": 1, "1_bias": 1, "body_2_weight": 2}
+    assert state_name(path, known) == name
+
+
+@pytest.mark.parametrize("name", ["lambda", "0_x", "a.b", "np", "float", ""])
+def test_every_name_is_an_identifier_that_hides_nothing(name):
+    found = identifier(name)
+    assert found.isidentifier() and found not in ("lambda", "np", "float")
+
+
+def test_a_gradient_has_the_name_of_its_value():
+    text = tg.trace(*recurrent()).source()
+    assert "dh3 = 2 * h3" in text and "dh2 =" in text
+
+
+def test_a_gradient_that_was_there_before_is_the_old_one():
+    assert "dW = old_dW + x" in tg.trace(*gradient_that_grows()).source()
+
+
+def test_the_modules_of_a_function_have_names_of_their_own():
+    assert {"q_weight", "k_weight", "m_norm_bias"} <= set(
+        parameters_of(tg.trace(*transformer()).source())
+    )
+
+
+def test_two_values_of_one_name_get_two():
+    def f(x):
+        h = x * 2.0
+        h = h.exp() * h
+        h = h.sin() + h
+        return h
+
+    text = tg.trace(f, tg.ones(3)).source()
+    assert {"h = 2 * x", "h2 ="} <= {line for line in ("h = 2 * x", "h2 =") if line in text}
+
+
+# --- tables and pictures ----------------------------------------------------------------------
+
+
+def test_the_table_counts_operations_and_bytes():
+    program = tg.trace(lambda a, b: (a @ b).exp(), tg.ones(3, 4), tg.ones(4, 5))
+    text = program.table()
+    assert "µs" not in text
+    assert re.search(
+        r"total +2 steps +135 +308", text
+    )  # 2·3·4·5 + 15; 4·(12 + 20 + 15) + 4·(15 + 15)
+
+
+def test_the_table_has_microseconds_after_a_profile():
+    program = tg.trace(*two_layer_network())
+    program.profile(repeats=3)
+    lines = program.table().split("\n")
+    assert lines[0].split()[-1] == "µs"
+    assert float(lines[-2].split()[-1].replace(",", "")) > 0
+    assert len({line.find("(") for line in lines if " (" in line}) >= 1
+    with pytest.raises(ValueError, match="at least 1"):
+        program.profile(0)
+
+
+@by_name
+def test_every_program_has_a_table_and_a_picture(case):
+    program = tg.trace(*case())
+    assert "total" in program.table()
+    for level in LEVELS:
+        dot = program.to_dot(level)
+        assert dot.startswith("digraph program {") and dot.count("{") == dot.count("}")
+
+
+def test_the_picture_frames_scopes_and_shows_the_lines():
+    dot = tg.trace(*two_layer_network()).to_dot()
+    for part in ('label="backward of cross_entropy"', "dlogits = (p - onehot) / 32", "(10, 32)"):
+        assert part in dot
+
+
+def test_the_picture_folds_the_same_update_of_every_parameter():
+    dot = tg.trace(*dropout_batch_norm_adam()).to_dot()
+    assert dot.count("for w, g, m, v, t in (") == 1 and "m_W0 " not in dot
+
+
+def test_a_program_says_how_long_it_is():
+    program = tg.trace(lambda x: x * 2.0, tg.ones(2))
+    assert repr(program) == "<Program <lambda>: 1 steps on 1 given values>"
+
+
+if __name__ == "__main__":
+    for case in GOLDEN:
+        (DATA / f"listing_{case.__name__}.txt").write_text(golden(case), encoding="utf-8")

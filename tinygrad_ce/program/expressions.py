@@ -1,0 +1,239 @@
+"""How a step is written in NumPy: for each operation an expression, as Python's own syntax tree.
+
+A tree, not text, so that parentheses stand exactly where they must (`ast.unparse` knows). There are
+two dialects: the exact one calls what eager code calls, to the last bit; the other writes what a
+person writes, `x @ W.T` and `x.sum(axis=0)`.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engine import table
+from tinygrad_ce.program.ir import Step
+
+WRITTEN = {
+    "add": "a + b", "subtract": "a - b", "multiply": "a * b", "divide": "a / b",
+    "negative": "-a", "power": "a ** b", "float_power": "np.float_power(a, b)",
+    "remainder": "a % b", "floor_divide": "a // b", "square": "a ** 2", "float": "float(a)",
+    "greater": "a > b", "greater_equal": "a >= b", "less": "a < b", "less_equal": "a <= b",
+    "equal": "a == b", "not_equal": "a != b", "invert": "~a", "absolute": "np.abs(a)",
+    "bitwise_and": "a & b", "bitwise_or": "a | b", "bitwise_xor": "a ^ b", "rint": "np.round(a)",
+    "where": "np.where(a, b, c)", "masked": "np.where(b, a, 0)", "clip": "np.clip(a, low, high)",
+    "erfc": "np.vectorize(math.erfc, otypes=[dtype])(a)", "astype": "a.astype(dtype)",
+    "dot": "a @ b", "inner": "a @ b.T", "matmul": "a @ b", "copy": "a.copy()",
+    "cumsum": "np.cumsum(a, axis=axis)", "cumprod": "np.cumprod(a, axis=axis)",
+    "argsort": "np.argsort(a, axis=axis, kind='stable')", "frexp": "np.frexp(a)[part]",
+    "windows": "np.lib.stride_tricks.sliding_window_view(a, window, axis=axes)",
+    "broadcast_to": "np.broadcast_to(a, shape)", "full": "np.full(shape, a)",
+}  # fmt: skip
+EXACTLY = {
+    "power": "np.power(a, b)", "square": "np.square(a)", "absolute": "np.absolute(a)",
+    "dot": "np.dot(a, b)", "inner": "np.inner(a, b)", "matmul": "np.matmul(a, b)",
+}  # fmt: skip
+REDUCTIONS = ("sum", "max", "min", "prod", "all", "any", "argmax", "argmin")
+BLOCKS = ("put", "scatter", "overlap_add")  # these take several lines
+
+
+def parsed(text: str) -> ast.expr:
+    """The tree of an expression."""
+    return ast.parse(text, mode="eval").body
+
+
+@cache
+def template(text: str) -> ast.expr:
+    """The tree of an expression that is filled in many times."""
+    return parsed(text)
+
+
+class Filling(ast.NodeTransformer):
+    """Puts trees in the place of names."""
+
+    def __init__(self, trees: dict[str, ast.expr]) -> None:
+        self.trees = trees
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """The tree for a name, or the name."""
+        return self.trees.get(node.id, node)
+
+
+def fill(text: str, **trees: ast.expr) -> ast.expr:
+    """An expression with trees in the place of its names."""
+    filled: ast.expr = Filling(trees).visit(copy.deepcopy(template(text)))
+    return filled
+
+
+def literal(value: Any) -> ast.expr:
+    """A setting as Python writes it: numbers, None, tuples, slices, dtypes."""
+    if isinstance(value, tuple):
+        return ast.Tuple([literal(v) for v in value], ast.Load())
+    if isinstance(value, slice):
+        step = None if value.step == 1 else value.step
+        parts = [None if v is None else literal(v) for v in (value.start, value.stop, step)]
+        return ast.Slice(*parts)
+    if isinstance(value, np.dtype):
+        return parsed("bool" if value.kind == "b" else f"np.{value.name}")
+    if isinstance(value, (np.integer, np.bool_)):
+        value = value.item()
+    if isinstance(value, (float, np.floating)):
+        text = repr(value) if type(value) is float else str(value)
+        return parsed(text.replace("inf", "np.inf").replace("nan", "np.nan"))
+    return parsed(repr(value))
+
+
+def whole(number: float) -> bool:
+    """Whether a number may be written without its point."""
+    return abs(number) < 1e6 and number == int(number)
+
+
+def expression(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
+    """What computes the step from the expressions of its operands."""
+    if step.op in SPECIAL:
+        return SPECIAL[step.op](step, operands, exact)
+    if step.op in REDUCTIONS:
+        return reduction(step, operands[0], exact)
+    names = dict(zip("abcdefgh", operands))
+    names.update((k, literal(v)) for k, v in step.settings.items())
+    text = (EXACTLY.get(step.op) if exact else None) or WRITTEN.get(step.op)
+    if text is None:
+        text = f"np.{step.op}({', '.join('abcdefgh'[: len(operands)])})"
+    if step.op == "erfc":
+        names["dtype"] = literal(step.out.dtype)
+    return fill(text, **names)
+
+
+def call(function: ast.expr, *args: ast.expr, **keywords: Any) -> ast.expr:
+    """function(*args, **keywords), with settings as keywords; None and False are left out."""
+    given = [
+        ast.keyword(k, literal(v)) for k, v in keywords.items() if v is not None and v is not False
+    ]
+    return ast.Call(function, list(args), given)
+
+
+def reduction(step: Step, x: ast.expr, exact: bool) -> ast.expr:
+    """x.sum(axis=..., keepdims=...); exactly, the product with ones that eager code computes."""
+    axis, keepdims = step.settings["axis"], step.settings["keepdims"]
+    source = step.operands[0]
+    if exact and step.op == "sum" and type(axis) is int and len(source.shape) == 2:
+        n = source.shape[axis]
+        if source.dtype.kind == "f" and (axis == 0 or n <= table.SHORT):
+            ones = fill("np.ones(n, dtype)", n=literal(n), dtype=literal(source.dtype))
+            a, b = (ones, x) if axis == 0 else (x, ones)
+            row = fill("np.dot(a, b)", a=a, b=b)
+            shape = "a.reshape(1, -1)" if axis == 0 else "a.reshape(-1, 1)"
+            return fill(shape, a=row) if keepdims else row
+    if not exact and isinstance(axis, tuple) and len(axis) == 1:
+        axis = axis[0]
+    return call(ast.Attribute(x, step.op, ast.Load()), axis=axis, keepdims=keepdims)
+
+
+def mean(step: Step, x: ast.expr) -> ast.expr:
+    """The mean for a sum that is divided by the number of what it adds."""
+    return reduction(step._replace(op="mean"), x, False)
+
+
+def _reshape(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
+    before, after = step.operands[0].shape, step.settings["shape"]
+    if not exact and after == (*before, 1) and len(before) == 1:
+        return fill("a[:, None]", a=operands[0])
+    if not exact and before == (*after, 1) and len(after) == 1:
+        return fill("a[:, 0]", a=operands[0])
+    if step.operands[0].scalar:
+        return fill("np.reshape(a, shape)", a=operands[0], shape=literal(after))
+    return ast.Call(
+        ast.Attribute(operands[0], "reshape", ast.Load()), [*map(literal, after or ((),))], []
+    )
+
+
+def _transpose(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
+    axes = step.settings["axes"]
+    if axes == tuple(range(len(axes)))[::-1]:
+        return fill("a.T", a=operands[0])
+    return ast.Call(ast.Attribute(operands[0], "transpose", ast.Load()), [*map(literal, axes)], [])
+
+
+def index_of(parts: tuple[Any, ...], arrays: Sequence[ast.expr]) -> ast.expr:
+    """An index with its arrays."""
+    rest = iter(arrays)
+    while len(parts) > 1 and parts[-1] in (slice(None), slice(None, None, 1)) and ... not in parts:
+        parts = parts[:-1]
+    trees = [next(rest) if part is table.SLOT else literal(part) for part in parts]
+    return trees[0] if len(trees) == 1 else ast.Tuple(trees, ast.Load())
+
+
+def _take(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
+    index = index_of(step.settings["index"], operands[1:])
+    return ast.Subscript(operands[0], index, ast.Load())
+
+
+def _broadcast_to(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
+    shape = literal(step.out.shape)
+    if step.operands[0].shape:
+        return fill("np.broadcast_to(a, shape)", a=operands[0], shape=shape)
+    dtype = literal(np.dtype(step.out.dtype))
+    return fill("np.full(shape, a, dtype)", a=operands[0], shape=shape, dtype=dtype)
+
+
+def _pad(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
+    value = step.settings["value"]
+    return call(
+        parsed("np.pad"), operands[0], literal(step.settings["widths"]),
+        **({"constant_values": value} if value else {}),
+    )  # fmt: skip
+
+
+def _join(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
+    parts = ast.List(list(operands), ast.Load())
+    return call(parsed(f"np.{step.op}"), parts, axis=step.settings["axis"])
+
+
+def _einsum(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
+    return call(parsed("np.einsum"), literal(step.settings["spec"]), *operands, optimize=True)
+
+
+def _astype(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
+    dtype = literal(step.settings["dtype"])
+    if step.operands[0].shape:
+        return fill("a.astype(dtype)", a=operands[0], dtype=dtype)
+    return ast.Call(dtype, [operands[0]], [])
+
+
+SPECIAL: dict[str, Callable[[Step, Sequence[ast.expr], bool], ast.expr]] = {
+    "reshape": _reshape, "transpose": _transpose, "take": _take, "slice": _take,
+    "broadcast_to": _broadcast_to, "full": _broadcast_to, "pad": _pad, "concatenate": _join,
+    "stack": _join, "einsum": _einsum, "astype": _astype,
+}  # fmt: skip
+
+
+def block(step: Step, name: str, operands: Sequence[ast.expr]) -> list[str]:
+    """The lines of an operation that fills an array that it has made."""
+    texts = [ast.unparse(x) for x in operands]
+    settings = step.settings
+    if step.op == "put":
+        index = ast.unparse(index_of(settings["index"], operands[2:]))
+        return [f"{name} = {texts[0]}.copy()", f"{name}[{index.strip('()')}] = {texts[1]}"]
+    zeros = f"{name} = np.zeros({step.out.shape}, {ast.unparse(literal(step.out.dtype))})"
+    if step.op == "scatter":
+        index_tree = index_of(settings["index"], operands[1:])
+        if any(x.dtype != bool for x in step.operands[1:]):
+            return [zeros, f"np.add.at({name}, {ast.unparse(index_tree)}, {texts[0]})"]
+        return [
+            zeros,
+            f"{ast.unparse(ast.Subscript(parsed(name), index_tree, ast.Load()))} = {texts[0]}",
+        ]
+    axes, window = settings["axes"], settings["window"]
+    places = [f"k{i + 1}" for i in range(len(axes))]
+    part = [":"] * len(step.out.shape)
+    for axis, place in zip(axes, places):
+        part[axis] = f"{place} : {place} + {step.operands[0].shape[axis]}"
+    return [
+        zeros,
+        f"for {', '.join(places)} in np.ndindex{window if len(window) > 1 else f'({window[0]})'}:",
+        f"    {name}[{', '.join(part)}] += {texts[0]}[..., {', '.join(places)}]",
+    ]

@@ -1,0 +1,351 @@
+"""From a Program to lines of NumPy: what gets a line, in which order, in place or not.
+
+A value that is read once and has no name of its own moves into the expression that reads it, as
+long as that stays short. State is written in place as soon as nobody reads its old value any more.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.program.expressions import (
+    BLOCKS,
+    block,
+    expression,
+    fill,
+    literal,
+    mean,
+    parsed,
+    whole,
+)
+from tinygrad_ce.program.ir import Program, State, Step, Var
+from tinygrad_ce.program.naming import Names
+from tinygrad_ce.program.operations import ELEMENTWISE, VIEWS
+
+SHORT, LONG = 52, 76  # characters: what may move into another expression, what makes a line
+OWN_LINE = ("p", "onehot", "xhat", "logp")
+SMALL = 12  # elements of a constant that is written out
+
+
+@dataclass(eq=False)
+class Statement:
+    """Some lines that make one value."""
+
+    out: Var | None
+    lines: list[str]
+    reads: set[Var]
+    labels: list[str]
+    step: Step | None = None
+    tree: ast.expr | None = None
+    shape: tuple[int, ...] | None = None
+    steps: list[Step] = field(default_factory=list)
+
+
+class Writer:
+    """Writes the statements of a program."""
+
+    def __init__(self, program: Program, exact: bool, known: dict[Var, str] | None = None) -> None:
+        self.program = program
+        self.exact = exact
+        self.names = Names(program, known)
+        self.uses = program.uses()
+        self.makers = program.makers()
+        self.trees: dict[Var, ast.expr] = {
+            x: parsed(self.names.of[x]) for x in program.given() if x in self.names.of
+        }
+        self.reads: dict[Var, set[Var]] = {x: {x} for x in self.trees}
+        self.labels: dict[Var, list[str]] = {}
+        self.inside: dict[Var, list[Step]] = {}
+        self.pending: dict[Var, Step] = {}
+        self.arguments: dict[Var, str] = {}  # draws and large constants: what they are
+        self.statements: list[Statement] = []
+        self.kept = {k.var for k in program.kept if k.var is not None}
+        self.asked = self.kept | {s.after for s in program.states if s.after is not s.before}
+        for step in program.steps:
+            self.take(step)
+        self.returned = [self.result(x) for x in program.outputs]
+        self.gradients = {x: self.result(x) for x in self.kept}
+        self.write_states()
+
+    # --- expressions ------------------------------------------------------------------------
+
+    def take(self, step: Step) -> None:
+        """Write a step down, as a line or for the expression that will read it."""
+        if step.op == "draw":
+            self.argument(step.out, drawn(step), self.names.name(step))
+            return
+        tree = self.tree(step)
+        waiting = [x for x in step.operands if x in self.pending]
+        while waiting and len(ast.unparse(tree)) > LONG:
+            longest = max(waiting, key=lambda x: len(ast.unparse(self.trees[x])))
+            self.put_down(self.pending.pop(longest))
+            tree = self.tree(step)
+            waiting.remove(longest)
+        self.trees[step.out] = tree
+        self.reads[step.out] = set().union(*(self.reads.get(x, {x}) for x in step.operands))
+        self.labels[step.out] = self.labels_of(step)
+        inside = [s for x in step.operands if x in self.pending for s in self.inside[x]]
+        self.inside[step.out] = [*{s.out: s for s in inside}.values(), step]
+        self.pending[step.out] = step
+        if not self.moves(step, tree):
+            self.put_down(self.pending.pop(step.out))
+
+    def labels_of(self, step: Step) -> list[str]:
+        """The scopes of a step and of what moved into it."""
+        inside = [lab for x in step.operands if x in self.pending for lab in self.labels[x]]
+        return list(dict.fromkeys([*inside, label(step.scope)]))
+
+    def moves(self, step: Step, tree: ast.expr) -> bool:
+        """Whether a value has no line of its own."""
+        var = step.out
+        if self.exact or step.op in BLOCKS or var in self.asked or var.name:
+            return False
+        if self.names.recognised(step) in OWN_LINE:
+            return False
+        if any(x in self.names.of for x in self.program.gradients.get(var, ())):
+            return False  # dh, where h has a line
+        if step.op in VIEWS and isinstance(self.trees.get(step.operands[0]), ast.Name):
+            return len(ast.unparse(tree)) <= 24
+        return self.uses.get(var) == 1 and len(ast.unparse(tree)) <= SHORT
+
+    def tree(self, step: Step) -> ast.expr:
+        """The expression of a step."""
+        if not self.exact and (average := self.mean(step)) is not None:
+            return average
+        if step.op in BLOCKS:
+            return ast.Constant(None)
+        return expression(step, [self.operand(x, step) for x in step.operands], self.exact)
+
+    def mean(self, step: Step) -> ast.expr | None:
+        """Σ x / n with n the number of what is added: x.mean()."""
+        total = self.makers.get(step.operands[0]) if step.op == "divide" else None
+        n = self.program.constants.get(step.operands[-1]) if total else None
+        if (
+            total is None
+            or total.op != "sum"
+            or total.out not in self.pending
+            or n is None
+            or np.ndim(n)
+        ):
+            return None
+        x = total.operands[0]
+        if float(n) != x.size / max(total.out.size, 1) or x.dtype.kind != "f":
+            return None
+        return mean(total, self.operand(x, total))
+
+    def operand(self, x: Var, step: Step | None) -> ast.expr:
+        """The expression for what a step reads."""
+        if x in self.trees:
+            return self.trees[x]
+        value = self.program.constants[x]
+        if np.ndim(value) == 0:
+            return self.number(x, value, step)
+        tree = written_out(np.asarray(value))
+        if tree is None:
+            self.argument(x, f"a constant, {x.shape}", x.name or "table")
+            return self.trees[x]
+        return tree
+
+    def number(self, x: Var, value: Any, step: Step | None) -> ast.expr:
+        """A constant number: a bare one takes the dtype of what it meets."""
+        others = [o for o in step.operands if o not in self.program.constants] if step else []
+        met = {o.dtype for o in others if o.dtype is not None and o.dtype != bool}
+        item: Any = value if type(value) in (bool, int, float) else np.asarray(value)[()]
+        bare = x.dtype is None or (step is not None and step.op in ELEMENTWISE and met == {x.dtype})
+        floats = {np.dtype(d).kind for d in met} == {"f"}
+        if bare and not self.exact and floats and np.isfinite(item) and whole(item):
+            item = int(item)
+        tree = literal(item)
+        return tree if bare else fill("a(b)", a=literal(np.dtype(x.dtype)), b=tree)
+
+    def argument(self, var: Var, what: str, name: str) -> None:
+        """A value that the caller gives."""
+        if var not in self.names.of:
+            self.names.give(var, name)
+        self.trees[var] = parsed(self.names.of[var])
+        self.reads[var] = {var}
+        self.arguments[var] = what
+
+    def result(self, x: Var) -> ast.expr:
+        """The expression for what is looked at after the run."""
+        if x in self.pending and (self.uses.get(x) != 1 or self.aliases_state(x)):
+            self.put_down(self.pending.pop(x))
+        return self.operand(x, None)
+
+    def aliases_state(self, x: Var) -> bool:
+        """Whether a pending result reads state that will have been written when it is returned."""
+        return any(
+            s.after is not s.before and s.before in self.reads[x] for s in self.program.states
+        )
+
+    # --- lines ------------------------------------------------------------------------------
+
+    def put_down(self, step: Step) -> None:
+        """A line for a step."""
+        out = step.out
+        name = self.names.name(step)
+        tree = None if step.op in BLOCKS else self.trees[out]
+        if tree is None:
+            lines = block(step, name, [self.operand(x, step) for x in step.operands])
+        else:
+            lines = [f"{name} = {ast.unparse(tree)}"]
+        self.statements.append(
+            Statement(
+                out,
+                lines,
+                self.reads[out],
+                self.labels[out],
+                step,
+                tree,
+                out.shape,
+                self.inside[out],
+            )
+        )
+        self.trees[out] = parsed(name)
+        self.reads[out] = {out, *(self.reads[out] if step.op in VIEWS else ())}
+
+    # --- state ------------------------------------------------------------------------------
+
+    def write_states(self) -> None:
+        """Put new values into the arrays of the state."""
+        written = [s for s in self.program.states if s.after is not s.before]
+        late = [state for state in written if not self.written_in_place(state)]
+        late_befores = {s.before for s in written}
+        copies, writes = [], []
+        shared: dict[Var, str] = {}
+        for x in {s.after for s in late} | set(self.program.outputs) | self.kept:
+            if self.reads.get(x, set()) & late_befores:
+                shared[x] = self.names.give(
+                    Var((), None, True), f"old_{ast.unparse(self.trees[x])}"
+                )
+                copies.append(f"{shared[x]} = {ast.unparse(self.trees[x])}.copy()")
+        for state in late:
+            source = shared.get(state.after) or ast.unparse(self.operand(state.after, None))
+            writes.append(f"{self.names.of[state.before]}[...] = {source}")
+        if copies:
+            first = min((i for i, s in enumerate(self.statements) if s.shape is None), default=None)
+            at = len(self.statements) if first is None else first
+            self.statements.insert(at, Statement(None, copies, set(), []))
+            self.returned = [
+                parsed(shared[x]) if x in shared else tree
+                for x, tree in zip(self.program.outputs, self.returned)
+            ]
+        self.statements.extend(Statement(None, [line], set(), []) for line in writes)
+
+    def written_in_place(self, state: State) -> bool:
+        """Write the new value where it is made, if nobody reads the old one after that."""
+        after, before = state.after, state.before
+        at = next((i for i, s in enumerate(self.statements) if s.out is after), None)
+        if at is None or after in self.kept:
+            return False
+        here = self.statements[at]
+        if here.tree is None or [s.after for s in self.program.states].count(after) != 1:
+            return False
+        if any(before in s.reads for s in self.statements[at + 1 :]):
+            return False
+        if any(before in self.reads.get(x, ()) for x in (*self.program.outputs, *self.kept)):
+            return False
+        name = self.names.of[before]
+        old = self.names.of[after]
+        if old != name:
+            self.rename(old, name)
+        here.lines, here.shape = [update(name, here.tree)], None
+        return True
+
+    def rename(self, old: str, new: str) -> None:
+        """Call a value by another name in every line."""
+        filling = {old: parsed(new)}
+        for s in self.statements:
+            if s.tree is not None and s.step is not None and s.out is not None:
+                if f"{old}" not in ast.unparse(s.tree):
+                    continue
+                s.tree = renamed(s.tree, filling)
+                target, _, _ = s.lines[0].partition(" ")
+                s.lines = (
+                    [f"{target} = {ast.unparse(s.tree)}"]
+                    if s.shape is not None
+                    else [update(target.removesuffix("[...]"), s.tree)]
+                )
+            else:
+                s.lines = [replaced(line, old, new) for line in s.lines]
+        self.returned = [renamed(t, filling) for t in self.returned]
+        self.gradients = {x: renamed(t, filling) for x, t in self.gradients.items()}
+        self.trees = {x: renamed(t, filling) for x, t in self.trees.items()}
+
+
+def replaced(line: str, old: str, new: str) -> str:
+    """A line with one name in the place of another."""
+    return re.sub(rf"\b{old}\b", new, line)
+
+
+def renamed(tree: ast.expr, filling: dict[str, ast.expr]) -> ast.expr:
+    """A tree with names replaced."""
+    return fill(ast.unparse(tree), **filling)
+
+
+def update(name: str, tree: ast.expr) -> str:
+    """`name -= ...` if the new value is made from the old one so, else `name[...] = ...`."""
+    signs = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+    if isinstance(tree, ast.BinOp) and type(tree.op) in signs:
+        left, right = tree.left, tree.right
+        if isinstance(tree.op, (ast.Add, ast.Mult)) and ast.unparse(right) == name:
+            left, right = right, left
+        if ast.unparse(left) == name:
+            return f"{name} {signs[type(tree.op)]}= {ast.unparse(right)}"
+    return f"{name}[...] = {ast.unparse(tree)}"
+
+
+def drawn(step: Step) -> str:
+    """What a random draw is, in words."""
+    method, args = step.settings["method"], step.settings["args"]
+    if method == "bernoulli":
+        return f"drawn anew for each run: 1 with probability {args[0]:g}, else 0; {step.out.shape}"
+    return f"drawn anew for each run: {method}, {step.out.shape}"
+
+
+def written_out(value: np.ndarray) -> ast.expr | None:
+    """An array as an expression, if that is short."""
+    dtype, shape = literal(value.dtype), literal(value.shape)
+    if value.ndim == 1 and value.dtype == np.int64 and np.array_equal(value, np.arange(len(value))):
+        return fill("np.arange(n)", n=literal(len(value)))
+    if value.size and (value == value.flat[0]).all():
+        first = value.flat[0]
+        if first == 0 or first == 1:
+            return fill(
+                f"np.{'ones' if first else 'zeros'}(shape, dtype)", shape=shape, dtype=dtype
+            )
+        number = literal(first)
+        return fill("np.full(shape, a, dtype)", shape=shape, a=number, dtype=dtype)
+    if value.ndim == 2 and np.array_equal(value, np.eye(*value.shape)):
+        return fill(
+            "np.eye(a, b, dtype=c)", a=literal(value.shape[0]), b=literal(value.shape[1]), c=dtype
+        )
+    if value.size > SMALL:
+        return None
+    nested: list[Any] = value.tolist()
+    if value.dtype == np.float32:
+        nested = np.vectorize(lambda x: float(str(np.float32(x))), otypes=[float])(value).tolist()
+    text = repr(nested).replace("inf", "np.inf").replace("nan", "np.nan")
+    return fill("np.array(a, dtype)", a=parsed(text), dtype=dtype)
+
+
+def label(scope: tuple[str, ...]) -> str:
+    """The comment for a scope: `fc1`, `Linear 0`, `backward of cross_entropy`."""
+    back = scope[:1] == ("backward",)
+    path = list(scope[1:] if back else scope)
+    modules = [name.partition(" ") for name in path if " " in name]
+    if modules:
+        where = ".".join(name for _, _, name in modules)
+        what = f"{modules[-1][0]} {where}" if modules[-1][2].isdigit() else where
+    else:
+        while len(path) > 1 and path[0][:1].isupper():
+            path.pop(0)
+        what = path[0] if path else ""
+    if not back:
+        return what
+    return f"backward of {what}" if what else "backward"
