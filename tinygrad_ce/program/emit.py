@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
+from tinygrad_ce.program import windows
 from tinygrad_ce.program.blocks import Loop, LoopWriter, in_blocks
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.operations import EVALUATE, UFUNCS
@@ -639,22 +640,22 @@ def _relu(e: Emitter, step: Step) -> None:
 
 def zeros_are_positive(shape: tuple[int, ...], dtype: Any) -> bool:
     """Whether max(-0.0, 0.0) is 0.0 here: the bits of a relu's result then tell what it passed."""
-    negative = np.full(shape, -0.0, dtype)
-    return not np.signbit(np.maximum(negative, np.zeros_like(negative))).any()
+    negative = np.full(shape or 1000, -0.0, dtype)
+    return not np.signbit(np.maximum(negative, np.zeros(shape, dtype))).any()
 
 
 def _passes(e: Emitter, step: Step) -> None:
     (y,) = step.operands
     bits = step.out.dtype
-    small = y.nbytes <= FULL
+    shape = y.shape if y.nbytes <= FULL else ()
     base = e.places[y]
     static = base.storage is not None and base.storage.static
-    if not (small and static and base.contiguous and zeros_are_positive(y.shape, y.dtype)):
+    if not (static and base.contiguous and zeros_are_positive(shape, y.dtype)):
         e.emit_call(step)
         return
     view = e.once(f"{base.text}.view({e.names_of_dtype(bits)})")
     place = e.destination(step)
-    e.say(f"minimum({view}, {e.shared(np.ones(y.shape, bits))}, out={place.text})")
+    e.say(f"minimum({view}, {e.shared(np.ones(shape, bits))}, out={place.text})")
     e.put(step.out, place)
 
 
@@ -699,7 +700,7 @@ def _pack(e: Emitter, step: Step) -> None:
         if (step.out, x) in e.filled:
             continue
         own = e.preplaced.get(x)
-        if own is None or own.storage is not place.storage:
+        if own is None or e.places.get(x) is not own:
             e.say(f"copyto({e.piece_of(place.text, placement)}, {e.text(x)})")
     e.put(step.out, place)
 
@@ -832,7 +833,7 @@ WRITERS: dict[str, Callable[[Emitter, Step], None]] = {
     "relu": _relu, "passes": _passes, "let_pass": _let_pass,
     "copy": _copying_view, "vdot": _vdot, "piece": _piece, "pack": _pack, "all_equal": _all_equal,
     "all_finite": _all_finite, "all_within": _all_within, "concatenate": _joined,
-    "stack": _joined, "einsum": _einsum, "draw": _draw,
+    "stack": _joined, "einsum": _einsum, "draw": _draw, **windows.WRITERS,
 }  # fmt: skip
 
 # Operations that write their result into memory they are given.
