@@ -311,8 +311,8 @@ class BatchLast:
 
     def run(self) -> Program:
         """The program with the batch last."""
-        for self.here in self.program.steps:
-            step = self.here
+        for step in self.program.steps:
+            self.here = step
             rule = RULES.get(step.op, elementwise if step.op in ELEMENTWISE else None)
             if rule is None or not rule(self, step):
                 for x in step.operands:
@@ -333,9 +333,11 @@ class BatchLast:
         return out
 
     def reshape(self, x: Var, shape: tuple[int, ...]) -> Var:
+        """x in another shape."""
         return x if x.shape == shape else self.add("reshape", (x,), shape, shape=shape)
 
     def transpose(self, x: Var, axes: tuple[int, ...] = (1, 0), out: Var | None = None) -> Var:
+        """x with its axes in another order."""
         shape = tuple(x.shape[a] for a in axes)
         return self.add("transpose", (x,), shape, out, axes=axes)
 
@@ -348,7 +350,7 @@ class BatchLast:
         self.natural.add(x)
         if x in self.images:
             return self.transpose(self.images[x], FIRST, x)
-        columns, (n, h, w) = (self.rows.get(x) or self.turned[x])
+        columns, (n, h, w) = self.rows.get(x) or self.turned[x]
         k = columns.shape[0]
         split = self.reshape(columns, (k, h, w, n))
         if x in self.turned:
@@ -511,34 +513,27 @@ def _transposed(b: BatchLast, step: Step) -> bool:
 def _reduction(b: BatchLast, step: Step) -> bool:
     """Over some axes of images, or over all rows."""
     (x,), axis = step.operands, step.settings["axis"]
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    if not (x in b.images or x in b.rows) or x in b.natural:
+    source = b.images[x] if x in b.images else b.rows[x].columns if x in b.rows else None
+    if source is None or x in b.natural or (axis is not None and not step.out.shape):
         return False
-    if axis is None and not step.out.shape:
-        source = b.images[x] if x in b.images else b.rows[x].columns
+    b.natural.add(step.out)
+    if axis is None:
         b.steps.append(step._replace(operands=(source,)))
-        b.natural.add(step.out)
         return True
-    if axis is None or not step.out.shape:
-        return False
-    axes = {a % len(x.shape) for a in axes}
-    if x in b.rows:
-        if axes != {0}:
-            return False
-        source, over, rest = b.rows[x].columns, (1,), [1]
-    else:
-        image, rest = b.images[x], [a for a in (1, 2, 3, 0) if a not in axes]
-        over = tuple(i for i, a in enumerate(LAST) if a in axes)
-        source = image
+    order = LAST if x in b.images else (1, 0)
+    given = axis if isinstance(axis, tuple) else (axis,)
+    axes = {a % len(x.shape) for a in given}
+    over = tuple(i for i, a in enumerate(order) if a in axes)
+    rest = [a for a in order if a not in axes]
     if over == (1, 2, 3):
         source, over = b.reshape(source, (source.shape[0], math.prod(source.shape[1:]))), (1,)
     shape = tuple(n for i, n in enumerate(source.shape) if i not in over)
-    axis = over[0] if len(over) == 1 else over
-    total = b.add(step.op, (source,), shape, axis=axis, keepdims=False)
+    total = b.add(
+        step.op, (source,), shape, axis=over[0] if len(over) == 1 else over, keepdims=False
+    )
     if rest != sorted(rest):
         total = b.transpose(total, (len(rest) - 1, *range(len(rest) - 1)))
     b.add("reshape", (total,), step.out.shape, step.out, shape=step.out.shape)
-    b.natural.add(step.out)
     return True
 
 

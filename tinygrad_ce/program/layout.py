@@ -105,7 +105,7 @@ def values_to_turn(program: Program) -> set[Var]:
             if step.settings["axis"] in (1, -1) and x.shape[0] > x.shape[1]:
                 wished.add(root(x))
     chosen = {x for x in parent if root(x) in wished - refused and x in makers}
-    return chosen
+    return {x for x in chosen if makers[x].op in TURNABLE}
 
 
 class Turner:
