@@ -253,6 +253,10 @@ def images(*shape, seed=7):
     return tg.tensor(np.random.default_rng(seed).standard_normal(shape))
 
 
+def rows(y):
+    return y.permute(0, 2, 3, 1).reshape(-1, y.shape[1])
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -262,7 +266,11 @@ def images(*shape, seed=7):
         lambda y: y[..., None] * y[:, :, :, :, None],
         lambda y: F.softmax(y, 1),
         lambda y: F.softmax(y.flatten(1), 1),
-        lambda y: y.permute(0, 2, 3, 1).reshape(-1, y.shape[1]) @ images(y.shape[1], 5),
+        lambda y: rows(y) @ images(y.shape[1], 5),
+        lambda y: rows(y).sum(1) * rows(y).amax(1),
+        lambda y: F.softmax(rows(y), 1) * rows(y).mean(0),
+        lambda y: rows(y).T @ rows(y * 2.0),
+        lambda y: rows(y) * rows(y).T.reshape(-1, y.shape[1]) + rows(y)[0],
         lambda y: (y.mean((0, 2, 3), keepdim=True) * y).amax(0),
         lambda y: y * images(y.shape[0], 1, 1, 1) + images(y.shape[1], 1, 1) - images(y.shape[3]),
         lambda y: y.reshape(y.shape[0], -1, 2).sum(2),

@@ -516,13 +516,15 @@ def _reduction(b: BatchLast, step: Step) -> bool:
     source = b.images[x] if x in b.images else b.rows[x].columns if x in b.rows else None
     if source is None or x in b.natural or (axis is not None and not step.out.shape):
         return False
+    given = axis if isinstance(axis, tuple) else (axis or 0,)
+    axes = {a % len(x.shape) for a in given}
+    if x in b.rows and axes != {0}:
+        return False  # one result for each pixel, in the order of the columns
     b.natural.add(step.out)
     if axis is None:
         b.steps.append(step._replace(operands=(source,)))
         return True
     order = LAST if x in b.images else (1, 0)
-    given = axis if isinstance(axis, tuple) else (axis,)
-    axes = {a % len(x.shape) for a in given}
     over = tuple(i for i, a in enumerate(order) if a in axes)
     rest = [a for a in order if a not in axes]
     if over == (1, 2, 3):
