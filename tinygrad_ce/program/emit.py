@@ -19,6 +19,7 @@ from tinygrad_ce.program import windows
 from tinygrad_ce.program.blocks import Loop, LoopWriter, in_blocks
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.operations import EVALUATE, UFUNCS
+from tinygrad_ce.program.products import written_in_pieces
 from tinygrad_ce.program.scalars import scalar_text
 
 FOREVER = 1 << 60
@@ -70,6 +71,7 @@ class Emitter:
         items = in_blocks(assumptions_first(program), program)
         self.items = items
         self.steps = [s for x in items for s in (x.steps if isinstance(x, Loop) else [x])]
+        self.makers = program.makers()
         self.setup: list[str] = []
         self.lines: list[str] = []
         self.names: dict[str, Any] = dict(LIBRARY)
@@ -519,6 +521,8 @@ def _dot(e: Emitter, step: Step) -> None:
     a, b = step.operands
     if not step.out.shape or len(a.shape) != 2 or len(b.shape) != 2:
         e.emit_call(step)
+        return
+    if written_in_pieces(e, step):
         return
     left, right = e.places[a].text, e.places[b].text
     place = e.destination(step)
