@@ -6,12 +6,13 @@ import pytest
 import tinygrad_ce as tg
 from tinygrad_ce import nn
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.program import windows
+from tinygrad_ce.program import products, windows
 from tinygrad_ce.program.emit import Emitter
 from tinygrad_ce.program.fast import optimised
 from tinygrad_ce.program.images import (
     with_batch_last,
     with_images_recognised,
+    with_pooled_gradients_summed,
     with_relus_after_pools,
 )
 from tinygrad_ce.program.layout import with_relus_recognised
@@ -194,6 +195,16 @@ def test_relus_go_after_pools_and_change_no_bit(name):
         np.testing.assert_array_equal(a, b)
 
 
+def test_the_gradient_of_a_bias_is_summed_before_it_is_spread():
+    before, inputs = program_of("lenet")
+    before = simplified(with_relus_after_pools(simplified(with_images_recognised(before))))
+    after = with_pooled_gradients_summed(before)
+    summed = [[s.operands[0].size for s in p.steps if s.op == "sum"] for p in (after, before)]
+    assert sum(a < b for a, b in zip(*summed)) == 2
+    for a, b in zip(values_of(after, inputs), values_of(before, inputs)):
+        assert_close(a, b)
+
+
 @pytest.mark.parametrize("name", CONV)
 def test_with_the_batch_last_the_values_are_close(name):
     before, inputs = program_of(name)
@@ -291,6 +302,30 @@ def test_the_result_of_a_layer_is_in_its_own_order():
     y = tg.compile(lambda x, w: F.conv2d(x, w) * 1.0)(x, w)
     np.testing.assert_allclose(y.numpy(), F.conv2d(x, w).numpy(), atol=1e-12)
     assert y.shape == (3, 4, 4, 3)
+
+
+# --- long products -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [40_000, 2 * 19_997, 19_997])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_long_products_are_written_in_pieces(length, dtype):
+    assert (products.piece_of(length, 10, 12) is None) is (length != 40_000)
+    stream = np.random.default_rng(5)
+    w, x = (tg.tensor(stream.standard_normal(s).astype(dtype)) for s in ((10, 12), (12, length)))
+
+    @tg.compile
+    def step(w, x):
+        y = w @ (x * 2.0)
+        return y * 1.0, (y * y) @ (x * 3.0).T
+
+    for _ in range(3):
+        y, z = step(w, x)
+        wanted = w.numpy() @ (x.numpy() * 2)
+        assert_close(y, wanted)
+        assert_close(z, (wanted * wanted) @ (x.numpy() * 3).T)
+    source = step.runners[0].emitted.source
+    assert source.count("matmul(") == (2 if length == 40_000 else 0)
 
 
 # --- pooling ------------------------------------------------------------------------------------

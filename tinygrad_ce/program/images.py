@@ -274,6 +274,24 @@ def _gradient_of_relu_and_pool(r: Rewriter, step: Step) -> Step | None:
     return gradient._replace(out=step.out, operands=(g, before.operands[0], largest.out))
 
 
+def with_pooled_gradients_summed(program: Program) -> Program:
+    """The gradient of a maximum over windows, added up over all pixels, is that of the windows:
+    each window gives its own to one pixel.
+    """
+
+    def rule(r: Rewriter, step: Step) -> Step | None:
+        pixels = r.maker(step.operands[0], "rows_of") if step.op == "sum" else None
+        gradient = r.maker(pixels.operands[0], "max_pool_gradient") if pixels else None
+        if gradient is None or step.settings["axis"] not in (0, (0,)):
+            return None
+        g = gradient.operands[0]
+        n, c, h, w = g.shape
+        rows = r.make("rows_of", (g,), Var((n * h * w, c), g.dtype, False))
+        return step._replace(operands=(rows,))
+
+    return Rewriter(program).run(rule)
+
+
 # --- batch last ---------------------------------------------------------------------------------
 
 LAST = (1, 2, 3, 0)  # (N, C, H, W) -> (C, H, W, N)
@@ -602,4 +620,9 @@ def with_products_of_transposed(program: Program) -> Program:
     return Rewriter(program).run(rule)
 
 
-IMAGES = (with_images_recognised, with_relus_after_pools, with_batch_last)
+IMAGES = (
+    with_images_recognised,
+    with_relus_after_pools,
+    with_pooled_gradients_summed,
+    with_batch_last,
+)

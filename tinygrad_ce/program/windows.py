@@ -251,48 +251,46 @@ def tiles(shape: tuple[int, ...], axes: Pair, size: Pair, stride: Pair) -> bool:
 
 
 def _max_pool_gradient(e: Emitter, step: Step) -> None:
+    """For each place in a window: what of g belongs there is written there and taken from g."""
     g, x, y = step.operands
-    way = step.settings
-    bits = BITS.get(g.dtype)
-    apart = all(n <= s for n, s in zip(way["size"], way["stride"]))
+    way, bits = step.settings, BITS.get(g.dtype)
     if bits is None or g.dtype != x.dtype or not fixed(e, g, x, y):
         e.emit_call(step)
         return
     whole = tiles(x.shape, **way)
     place = e.destination(step, (x,) if whole else ())
     rest = e.buffer(g, (g,))
-    mask = scratch(e, g.shape, bool)
-    own = rest.text != e.places[g].text
-    if own:
+    mask, part = scratch(e, g.shape, bool), scratch(e, g.shape, g.dtype)
+    taken = [mask, part]
+    if rest.text != e.places[g].text:
         e.say(f"copyto({rest.text}, {e.places[g].text})")
-    dtype = e.names_of_dtype(bits)
-    left = e.once(f"{rest.text}.view({dtype})")
-    targets = prepared(e, views, f"{place.text}.view({dtype})" if apart else place.text, **way)
-    sources = prepared(e, views, e.places[x].text, **way)
-    largest, squares = e.places[y].text, e.fresh(prefix="squares")
-    e.names["equal_or_nan"] = equal_or_nan
-    e.say(f"{squares} = dot({e.flat(y)}, {e.flat(y)})")
-    e.say(f"compare = equal if {squares} == {squares} else equal_or_nan")
+        taken.append(rest)
+    compare = comparison(e, y)
     if not whole:
         e.say(f"{place.text}.fill(0)")
-    last = e.once(f"{targets}[-1]")
-    pairs = e.once(f"list(zip({sources}, {targets}))[:-1]")
+    sources = prepared(e, views, e.places[x].text, **way)
+    targets = prepared(e, views, place.text, **way)
+    pairs, last = e.once(f"list(zip({sources}, {targets}))[:-1]"), e.once(f"{targets}[-1]")
+    dtype = e.names_of_dtype(bits)
+    left, own = (e.once(f"{p.text}.view({dtype})") for p in (rest, part))
+    put = "copyto({0}, {1})" if whole else "add({0}, {1}, {0})"
     e.say(f"for a, d in {pairs}:")
-    e.say(f"    compare(a, {largest}, {mask.text})")
-    if apart:  # what the first takes is taken away, bit by bit
-        e.say(f"    multiply({left}, {mask.text}, d)")
-        e.say(f"    bitwise_xor({left}, d, {left})")
-        e.say(f"copyto({last}, {left})")
-    else:
-        part = scratch(e, g.shape, bits)
-        as_float = e.once(f"{part.text}.view({e.names_of_dtype(g.dtype)})")
-        e.say(f"    multiply({left}, {mask.text}, {part.text})")
-        e.say(f"    bitwise_xor({left}, {part.text}, {left})")
-        e.say(f"    add(d, {as_float}, d)")
-        e.say(f"add({last}, {rest.text}, {last})")
-        given_back(e, part)
-    given_back(e, mask, *([rest] if own else []))
+    e.say(f"    {compare}(a, {e.places[y].text}, {mask.text})")
+    e.say(f"    multiply({left}, {mask.text}, {own})")  # times 0 or 1, bit by bit
+    e.say(f"    {put.format('d', part.text)}")
+    e.say(f"    bitwise_xor({left}, {own}, {left})")
+    e.say(put.format(last, rest.text))
+    given_back(e, *taken)
     e.put(step.out, place)
+
+
+def comparison(e: Emitter, y: Var) -> str:
+    """The name of the function that finds y in x: a slower one, if there is a nan in y."""
+    squares, compare = e.fresh(prefix="squares"), e.fresh(prefix="compare")
+    e.names["equal_or_nan"] = equal_or_nan
+    e.say(f"{squares} = dot({e.flat(y)}, {e.flat(y)})")
+    e.say(f"{compare} = equal if {squares} == {squares} else equal_or_nan")
+    return compare
 
 
 def _sum_pool_gradient(e: Emitter, step: Step) -> None:
