@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.program import windows
+from tinygrad_ce.program import products, windows
 from tinygrad_ce.program.blocks import Loop, LoopWriter, in_blocks
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.operations import EVALUATE, UFUNCS
-from tinygrad_ce.program.products import written_in_pieces
 from tinygrad_ce.program.scalars import scalar_text
 
 FOREVER = 1 << 60
@@ -522,11 +521,12 @@ def _dot(e: Emitter, step: Step) -> None:
     if not step.out.shape or len(a.shape) != 2 or len(b.shape) != 2:
         e.emit_call(step)
         return
-    if written_in_pieces(e, step):
+    if products.written_in_pieces(e, step):
         return
     left, right = e.places[a].text, e.places[b].text
-    place = e.destination(step)
-    e.say(f"dot({left}, {right}, {place.text})")
+    place = products.destination(e, step)
+    word = "dot" if place.contiguous else "matmul"  # dot writes into arrays in one piece only
+    e.say(f"{word}({left}, {right}, {place.text})")
     e.put(step.out, place)
 
 

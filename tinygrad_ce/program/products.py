@@ -1,12 +1,16 @@
-"""Products of small matrices with long ones, block by block.
+"""Products of small matrices with long ones: in pieces, and with rows that do not collide.
 
 OpenBLAS copies the operands of a large product into panels first, and that takes longer than the
 product itself where one side has only some ten rows. Products of at most a million multiplications
 it does at once, so a long axis is cut into pieces of that size, and all pieces go into one matmul.
+
+Rows that start a multiple of 4096 bytes apart share a few lines of the cache. The rows of a matrix
+that only products read are therefore laid a little further apart.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +18,14 @@ import numpy as np
 from tinygrad_ce.program.ir import Step, Var
 
 if TYPE_CHECKING:
-    from tinygrad_ce.program.emit import Emitter
+    from tinygrad_ce.program.emit import Emitter, Place
 
 Array = np.ndarray
 AT_ONCE = 1_000_000  # multiplications of a product that OpenBLAS does without copying
 LEAST = 256  # elements of a piece
+SUMS = 1500  # elements of a sum of products up to which it is made of pieces
+PAGE = 4096  # bytes
+APART = 128  # bytes between rows
 
 
 def piece_of(length: int, rows: int, columns: int) -> int | None:
@@ -40,11 +47,30 @@ def pieces_turned(x: Array, n: int) -> Array:
 
 
 def lies_still(e: Emitter, x: Var) -> bool:
-    """Whether a value is in one piece, and where it was in the last run."""
+    """Whether the rows of a matrix are in one piece each, and where they were in the last run."""
     place = e.places.get(x)
-    if place is None or place.storage is None:
+    if place is None or place.storage is None or not place.storage.static:
         return False
-    return place.contiguous and place.storage.static
+    maker = e.makers.get(x)
+    return place.contiguous or (maker is not None and maker.op in ("columns", "dot"))
+
+
+def destination(e: Emitter, step: Step) -> Place:
+    """Where a matrix goes: with its rows apart, if they would collide and only products and sums
+    of windows read them.
+    """
+    out = step.out
+    readers = [s for s in e.steps if out in s.operands]
+    free = not any(out in known for known in (e.preplaced, e.dedicated, e.state_of))
+    free = free and out not in e.program.outputs and len(readers) > 0
+    if not free or out.shape[1] * out.dtype.itemsize % PAGE or out.shape[0] < 8:
+        return e.destination(step)
+    if any(s.op not in ("dot", "transpose", "add_columns") for s in readers):
+        return e.destination(step)
+    wide = out.shape[1] + APART // out.dtype.itemsize
+    place = e.buffer(Var((out.shape[0], wide), out.dtype, False))
+    view = e.once(f"{place.text}[:, :{out.shape[1]}]")
+    return replace(place, text=view, contiguous=False)
 
 
 def written_in_pieces(e: Emitter, step: Step) -> bool:
@@ -66,7 +92,7 @@ def long_result(e: Emitter, step: Step) -> bool:
     own = e.preplaced.get(step.out)
     if n is None or (own is not None and not own.contiguous):
         return False
-    place = e.destination(step)
+    place = destination(e, step)
     x = e.once(f"pieces({e.places[b].text}, {n})")
     y = e.once(f"pieces({place.text}, {n})")
     e.say(f"matmul({e.places[a].text}, {x}, {y})")
@@ -78,7 +104,7 @@ def long_sums(e: Emitter, step: Step, x: Var) -> bool:
     """g (m, length) @ xᵀ with x (k, length): the sum of the products of all pieces."""
     g = step.operands[0]
     n = piece_of(g.shape[1], g.shape[0], x.shape[0])
-    if n is None:
+    if n is None or step.out.size > SUMS:
         return False
     left = e.once(f"pieces({e.places[g].text}, {n})")
     right = e.once(f"pieces_turned({e.places[x].text}, {n})")

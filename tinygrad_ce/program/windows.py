@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_ce.program import products
 from tinygrad_ce.program.ir import Step, Var
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def _columns(e: Emitter, step: Step) -> None:
     if not fixed(e, x):
         e.emit_call(step)
         return
-    place = e.destination(step)
+    place = products.destination(e, step)
     pairs = prepared(e, into_columns, place.text, e.places[x].text, **step.settings)
     e.say(f"for a, b in {pairs}: copyto(a, b)")
     e.put(step.out, place)
@@ -219,7 +220,7 @@ def _columns(e: Emitter, step: Step) -> None:
 
 def _add_columns(e: Emitter, step: Step) -> None:
     (y,) = step.operands
-    if not fixed(e, y) or not e.places[y].contiguous:
+    if not products.lies_still(e, y):
         e.emit_call(step)
         return
     way = {k: v for k, v in step.settings.items() if k != "shape"}
@@ -273,7 +274,8 @@ def _max_pool_gradient(e: Emitter, step: Step) -> None:
     pairs, last = e.once(f"list(zip({sources}, {targets}))[:-1]"), e.once(f"{targets}[-1]")
     dtype = e.names_of_dtype(bits)
     left, own = (e.once(f"{p.text}.view({dtype})") for p in (rest, part))
-    put = "copyto({0}, {1})" if whole else "add({0}, {1}, {0})"
+    apart = all(n <= s for n, s in zip(way["size"], way["stride"]))
+    put = "copyto({0}, {1})" if apart else "add({0}, {1}, {0})"
     e.say(f"for a, d in {pairs}:")
     e.say(f"    {compare}(a, {e.places[y].text}, {mask.text})")
     e.say(f"    multiply({left}, {mask.text}, {own})")  # times 0 or 1, bit by bit
