@@ -1,5 +1,7 @@
 """Convolution and pooling compiled: every pass against the program before it, and against eager."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -326,6 +328,27 @@ def test_long_products_are_written_in_pieces(length, dtype):
         assert_close(z, (wanted * wanted) @ (x.numpy() * 3).T)
     source = step.runners[0].emitted.source
     assert source.count("matmul(") == (2 if length == 40_000 else 0)
+
+
+def test_rows_that_would_collide_lie_apart():
+    tg.manual_seed(3)
+    layers = [nn.Conv2d(3, 16, 3, padding=1), nn.Tanh(), nn.Conv2d(16, 16, 3, padding=1)]
+    nets = [
+        nn.Sequential(*copy.deepcopy(layers), nn.Flatten(), nn.Linear(4096, 3)).double()
+        for _ in range(2)
+    ]
+    nets[1].load_state_dict(nets[0].state_dict())
+    compiled = tg.compile(training(nets[0], np.float64))
+    eager = training(nets[1], np.float64)
+    stream = np.random.default_rng(6)
+    for _ in range(3):
+        x = tg.tensor(stream.standard_normal((16, 3, 16, 16)))
+        ids = tg.tensor(stream.integers(0, 3, 16))
+        assert_close(compiled(x, ids), eager(x, ids))
+    for a, b in zip(arrays(nets[0]), arrays(nets[1])):
+        assert_close(a, b)
+    source = compiled.runners[0].emitted.source
+    assert source.count("[:, :4096]") == 3  # both matrices of columns, and a gradient
 
 
 # --- pooling ------------------------------------------------------------------------------------

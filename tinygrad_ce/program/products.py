@@ -104,8 +104,10 @@ def long_sums(e: Emitter, step: Step, x: Var) -> bool:
     """g (m, length) @ xᵀ with x (k, length): the sum of the products of all pieces."""
     g = step.operands[0]
     n = piece_of(g.shape[1], g.shape[0], x.shape[0])
-    if n is None or step.out.size > SUMS:
+    if n is None:
         return False
+    if step.out.size > SUMS:
+        return turned_sums(e, step, x)
     left = e.once(f"pieces({e.places[g].text}, {n})")
     right = e.once(f"pieces_turned({e.places[x].text}, {n})")
     place = e.destination(step)
@@ -114,5 +116,20 @@ def long_sums(e: Emitter, step: Step, x: Var) -> bool:
     e.say(f"add.reduce({parts.text}, 0, None, {place.text})")
     if parts.storage is not None:
         e.free.append(parts.storage)
+    e.put(step.out, place)
+    return True
+
+
+def turned_sums(e: Emitter, step: Step, x: Var) -> bool:
+    """g @ xᵀ as (x @ gᵀ)ᵀ: OpenBLAS reads the matrix with more rows as it lies."""
+    g = step.operands[0]
+    if len(step.out.shape) != 2 or x.shape[0] < 2 * g.shape[0]:
+        return False
+    place = e.destination(step)
+    turned = e.buffer(Var(step.out.shape[::-1], step.out.dtype, False))
+    e.say(f"dot({e.places[x].text}, {e.once(f'{e.places[g].text}.T')}, {turned.text})")
+    e.say(f"copyto({place.text}, {e.once(f'{turned.text}.T')})")
+    if turned.storage is not None:
+        e.free.append(turned.storage)
     e.put(step.out, place)
     return True
