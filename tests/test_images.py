@@ -292,6 +292,8 @@ def rows(y):
         lambda y: y.sum((2, 3), keepdim=True) * y.sum(1, keepdim=True),
         lambda y: tg.where(y > 0.0, y, y * 0.1),
         lambda y: tg.stack([y, y * 2.0]),
+        lambda y: tg.cat([y.flatten(1), y.sum((2, 3))], 1),
+        lambda y: tg.cat([y, images(*y.shape)], 0)[1:, ::2],
     ],
 )  # fmt: skip
 def test_any_use_of_an_image_is_right(function):
