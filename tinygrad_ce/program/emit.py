@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
+from tinygrad_ce.program import products, windows
 from tinygrad_ce.program.blocks import Loop, LoopWriter, in_blocks
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.operations import EVALUATE, UFUNCS
@@ -69,6 +70,7 @@ class Emitter:
         items = in_blocks(assumptions_first(program), program)
         self.items = items
         self.steps = [s for x in items for s in (x.steps if isinstance(x, Loop) else [x])]
+        self.makers = program.makers()
         self.setup: list[str] = []
         self.lines: list[str] = []
         self.names: dict[str, Any] = dict(LIBRARY)
@@ -532,9 +534,12 @@ def _dot(e: Emitter, step: Step) -> None:
     if not step.out.shape or len(a.shape) != 2 or len(b.shape) != 2:
         e.emit_call(step)
         return
+    if products.written_in_pieces(e, step):
+        return
     left, right = e.places[a].text, e.places[b].text
-    place = e.destination(step)
-    e.say(f"dot({left}, {right}, {place.text})")
+    place = products.destination(e, step)
+    word = "dot" if place.contiguous else "matmul"  # dot writes into arrays in one piece only
+    e.say(f"{word}({left}, {right}, {place.text})")
     e.put(step.out, place)
 
 
@@ -653,22 +658,22 @@ def _relu(e: Emitter, step: Step) -> None:
 
 def zeros_are_positive(shape: tuple[int, ...], dtype: Any) -> bool:
     """Whether max(-0.0, 0.0) is 0.0 here: the bits of a relu's result then tell what it passed."""
-    negative = np.full(shape, -0.0, dtype)
-    return not np.signbit(np.maximum(negative, np.zeros_like(negative))).any()
+    negative = np.full(shape or 1000, -0.0, dtype)
+    return not np.signbit(np.maximum(negative, np.zeros(shape, dtype))).any()
 
 
 def _passes(e: Emitter, step: Step) -> None:
     (y,) = step.operands
     bits = step.out.dtype
-    small = y.nbytes <= FULL
+    shape = y.shape if y.nbytes <= FULL else ()
     base = e.places[y]
     static = base.storage is not None and base.storage.static
-    if not (small and static and base.contiguous and zeros_are_positive(y.shape, y.dtype)):
+    if not (static and base.contiguous and zeros_are_positive(shape, y.dtype)):
         e.emit_call(step)
         return
     view = e.once(f"{base.text}.view({e.names_of_dtype(bits)})")
     place = e.destination(step)
-    e.say(f"minimum({view}, {e.shared(np.ones(y.shape, bits))}, out={place.text})")
+    e.say(f"minimum({view}, {e.shared(np.ones(shape, bits))}, out={place.text})")
     e.put(step.out, place)
 
 
@@ -712,8 +717,8 @@ def _pack(e: Emitter, step: Step) -> None:
     for x, placement in zip(step.operands, step.settings["placements"]):
         if (step.out, x) in e.filled:
             continue
-        own = e.places.get(x)
-        if x not in e.preplaced or own is None or own.storage is not place.storage:
+        own = e.preplaced.get(x)
+        if own is None or e.places.get(x) is not own:
             e.say(f"copyto({e.piece_of(place.text, placement)}, {e.text(x)})")
     e.put(step.out, place)
 
@@ -865,9 +870,10 @@ WRITERS: dict[str, Callable[[Emitter, Step], None]] = {
     "min": _extremum, "masked": _masked, "astype": _astype, "reshape": _copying_view,
     "broadcast_to": _copying_view, "scatter": _scatter, "take": _take,
     "relu": _relu, "passes": _passes, "let_pass": _let_pass,
-    "copy": _copying_view, "contiguous": _copying_view, "vdot": _vdot, "onehot": _onehot, "piece": _piece, "pack": _pack, "counts_agree": _counts_agree,
+    "copy": _copying_view, "contiguous": _copying_view, "vdot": _vdot, "onehot": _onehot,
+    "piece": _piece, "pack": _pack, "counts_agree": _counts_agree,
     "all_finite": _all_finite, "all_within": _all_within, "concatenate": _joined,
-    "stack": _joined, "einsum": _einsum, "draw": _draw,
+    "stack": _joined, "einsum": _einsum, "draw": _draw, **windows.WRITERS,
 }  # fmt: skip
 
 # Operations that can write into memory with gaps.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinygrad_ce.program.images import IMAGES, with_products_of_transposed
 from tinygrad_ce.program.ir import Program
 from tinygrad_ce.program.layout import feature_major, with_flat_batches, with_relus_recognised
 from tinygrad_ce.program.packing import packed
@@ -31,9 +32,11 @@ FAST = (
     with_finite_sums_checked,
     with_relus_recognised,
     with_picks_first,
+    *IMAGES,
     with_rows_gathered_by_products,
     with_flat_batches,
     feature_major,
+    with_products_of_transposed,
     with_products_summed,
     with_large_operands_untransposed,
     with_products_turned,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
+from tinygrad_ce.program import windows
 from tinygrad_ce.program.ir import Step, Var
 
 UFUNCS: dict[str, Any] = {
@@ -146,7 +147,7 @@ def within(x: Any, low: float, high: float, also: float | None) -> bool:
     return bool((inside if also is None else inside | (x == also)).all())
 
 
-EVALUATE = {**ELEMENTWISE, **REDUCTIONS, **VIEWS, **OTHERS}
+EVALUATE = {**ELEMENTWISE, **REDUCTIONS, **VIEWS, **OTHERS, **windows.EVALUATE}
 
 
 def evaluate(op: str, values: Sequence[Any], settings: dict[str, Any]) -> Any:
