@@ -67,8 +67,8 @@ def moons(dtype):
 
 
 def normalised(dtype):
-    model = nn.Sequential(nn.Linear(3, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3),
-                          nn.Linear(8, 2)).to(dtype)  # fmt: skip
+    layers = nn.Linear(3, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3)
+    model = nn.Sequential(*layers, nn.Linear(8, 2)).to(dtype)
     return Net(model, tg.optim.AdamW, F.cross_entropy,
                tg.randn(N, 3, dtype=dtype), tg.randint(0, 2, (N,)))  # fmt: skip
 

@@ -18,7 +18,8 @@ import numpy as np
 from tinygrad_ce.program.ir import Step, Var
 
 if TYPE_CHECKING:
-    from tinygrad_ce.program.emit import Emitter, Place
+    from tinygrad_ce.program.emit import Emitter
+    from tinygrad_ce.program.places import Place
 
 Array = np.ndarray
 AT_ONCE = 1_000_000  # multiplications of a product that OpenBLAS does without copying

@@ -185,7 +185,7 @@ def scaled(r: Rewriter, step: Step) -> tuple[Var | None, float]:
 
 
 def with_factors_moved_out(program: Program) -> Program:
-    """A number that scales a factor scales the result: (k/u)·x is k·(x/u), k·a + k·b is k·(a + b)."""
+    """What scales a factor scales the result: (k/u)·x is k·(x/u), k·a + k·b is k·(a + b)."""
     uses = program.uses()
 
     def rule(r: Rewriter, step: Step) -> Step | None:

@@ -18,7 +18,8 @@ from tinygrad_ce.program import products
 from tinygrad_ce.program.ir import Step, Var
 
 if TYPE_CHECKING:
-    from tinygrad_ce.program.emit import Emitter, Place
+    from tinygrad_ce.program.emit import Emitter
+    from tinygrad_ce.program.places import Place
 
 Pair = tuple[int, int]
 Array = np.ndarray
