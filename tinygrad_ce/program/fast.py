@@ -13,6 +13,7 @@ from tinygrad_ce.program.passes import (
     simplified,
     with_constants_folded,
     with_numbers_folded,
+    without_dead_steps,
 )
 from tinygrad_ce.program.reassociate import (
     with_factors_moved_out,
@@ -25,6 +26,9 @@ from tinygrad_ce.program.reassociate import (
     with_running_means_moved,
     with_scalar_chains_folded,
 )
+
+# First what makes long programs short: a loop of numbers need not go through all other passes.
+SHORTER = (without_dead_steps, with_numbers_folded, with_scalar_chains_folded)
 
 FAST = (
     with_scalar_chains_folded,
@@ -50,8 +54,21 @@ def optimised(
     program: Program, doubted: frozenset[Any] = frozenset(), pack: bool = True
 ) -> Program:
     """The program as compile() runs it."""
+    program = simplified(program, SHORTER)
     program = simplified(program, TIDY)
     for change in FAST:
-        program = simplified(change(program), TIDY)
+        changed = change(program)
+        if not same_steps(program, changed):
+            program = simplified(changed, TIDY)
     program = packed(program, doubted) if pack else program
     return with_constants_folded(program)
+
+
+def same_steps(a: Program, b: Program) -> bool:
+    """Whether a pass has found nothing to do."""
+    if len(a.steps) != len(b.steps):
+        return False
+    return all(
+        x.out is y.out and x.op == y.op and x.operands == y.operands
+        for x, y in zip(a.steps, b.steps)
+    )

@@ -327,6 +327,7 @@ def with_numbers_folded(program: Program) -> Program:
 
 EXACT: tuple[Pass, ...] = (
     without_dead_steps,
+    with_equal_constants_shared,
     with_constants_folded,
     with_equal_constants_shared,
     with_common_steps_shared,

@@ -270,6 +270,7 @@ SAFE = 1e12  # factors and summands beyond this are left alone
 def with_scalar_chains_folded(program: Program) -> Program:
     """((x·a + b)·c + d) is x·(a·c) + (b·c + d) for constant numbers, unless the sum cancels."""
     uses = program.uses()
+    reader = {x: step for step in program.steps for x in step.operands}
     chains: dict[Var, tuple[Var, float, float, int]] = {}
     rewriter = Rewriter(program)
 
@@ -286,19 +287,19 @@ def with_scalar_chains_folded(program: Program) -> Program:
             if abs(total) >= 0.5 * max(abs(b0 * a), abs(b)) and moderate(a0 * a, total):
                 x, a, b, length = source, a0 * a, total, n + 1
         chains[step.out] = (x, a, b, length)
-        if length < 3 or (uses.get(step.out, 0) == 1 and feeds_chain(program, step.out)):
+        if length < 3 or (uses.get(step.out, 0) == 1 and feeds_chain(program, step.out, reader)):
             return None
         return written(r, step, x, a, b)
 
     return without_dead_steps(rewriter.run(fold))
 
 
-def feeds_chain(program: Program, x: Var) -> bool:
+def feeds_chain(program: Program, x: Var, reader: dict[Var, Step]) -> bool:
     """Whether the only reader of x goes on with the chain."""
-    reader = next((s for s in program.steps if x in s.operands), None)
-    if reader is None or reader.op not in ("multiply", "add", "subtract", "negative"):
+    step = reader.get(x)
+    if step is None or step.op not in ("multiply", "add", "subtract", "negative"):
         return False
-    return all(o is x or (o in program.constants and not o.shape) for o in reader.operands)
+    return all(o is x or (o in program.constants and not o.shape) for o in step.operands)
 
 
 def affine(r: Rewriter, step: Step) -> tuple[Var, float, float] | None:
