@@ -99,7 +99,7 @@ def test_every_module_for_twenty_steps(module, inputs, _, double):
     calls = [
         [a * dtype(shrink**k) if a.dtype.kind == "f" else a for a in arrays] for k in range(20)
     ]
-    side_by_side(build, calls, bound=1e-10)
+    side_by_side(build, calls, noise=0.0 if double else 1e-6)  # of twenty steps of Adam
 
 
 @pytest.mark.parametrize("double", [False, True], ids=["float32", "float64"])
@@ -122,7 +122,7 @@ def test_every_optimiser_for_twenty_steps(name, double):
     stream = np.random.default_rng(1)
     dtype = np.float64 if double else np.float32
     calls = [[stream.standard_normal(s).astype(dtype) for s in ((7, 3), (7,))] for _ in range(20)]
-    side_by_side(build, calls, bound=1e-10)
+    side_by_side(build, calls)
 
 
 # --- random programs ----------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def test_random_programs(steps, double, momentum):
     stream = np.random.default_rng(7)
     calls = [[stream.uniform(-1, 1, (3, 5)).astype(dtype)] for _ in range(3)]
     noise = 1e-12 if double else 1e-4  # of sums that nearly cancel
-    side_by_side(build, calls, bound=1e-9, noise=noise)
+    side_by_side(build, calls, noise=noise)
     step, held = build()
     program = tg.trace(step, tg.tensor(calls[0][0]))
     both = [
@@ -272,7 +272,7 @@ def test_the_networks_of_the_examples(name, double):
         targets = ids.astype(dtype) if classes == 2 else ids
         calls.append([stream.standard_normal((17, features)).astype(dtype), targets])
     noise = 1e-14 if double else 1e-5
-    side_by_side(build, calls, lambda held, i: held.schedule.step(), bound=1e-9, noise=noise)
+    side_by_side(build, calls, lambda held, i: held.schedule.step(), noise=noise)
 
 
 @pytest.mark.parametrize("name", cases.MODELS)
@@ -283,7 +283,7 @@ def test_networks_with_everything(name):
     )
     stream = np.random.default_rng(0)
     calls = [[stream.standard_normal(shape), 0.0] for _ in range(20)]
-    side_by_side(build, calls, bound=1e-8, noise=1e-13)  # a bias before batch normalisation
+    side_by_side(build, calls, noise=1e-13)  # a bias before batch normalisation
 
 
 @pytest.mark.parametrize("function", [cross_entropy.naive, cross_entropy.stable])
