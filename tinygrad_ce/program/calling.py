@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_ce.engine.memory import memory_of, tick
 from tinygrad_ce.engine.operands import leaf
-from tinygrad_ce.program.tracing import Hole
+from tinygrad_ce.program.tracing import CUT, Hole
 
 if TYPE_CHECKING:
     from tinygrad_ce.program.compiling import Runner
@@ -55,16 +55,18 @@ def usual_call(runner: Runner) -> Callable[[Any, Any], Any] | None:
         lines.append(f"{name(node)}.kept = {gradient}")
         if kept is not None:
             lines.append(f"if {gradient}.memory is not None: {gradient}.memory.written = tick()")
-    lines.append(f"return {returned(runner, name)}")
+    lines += returned(runner, name)
     exec("def call(args, kwargs):\n    " + "\n    ".join(lines), names)
     call: Callable[[Any, Any], Any] = names["call"]
     return call
 
 
-def returned(runner: Runner, name: Callable[[Any], str]) -> str:
-    """The expression for what the function returns."""
+def returned(runner: Runner, name: Callable[[Any], str]) -> list[str]:
+    """The lines that give back what the function returns."""
     structure = runner.trace.structure
-    if isinstance(structure, Hole) and not structure.array and not structure.requires_grad:
-        return f"leaf(values[{structure.number}])"
-    filled = name(runner.filled)
-    return f"{filled}(values, args, kwargs)"
+    if not isinstance(structure, Hole) or structure.array:
+        return [f"return {name(runner.filled)}(values, args, kwargs)"]
+    lines = [f"y = leaf(values[{structure.number}])"]
+    if structure.requires_grad:
+        lines.append(f"y.cut = {CUT!r}")
+    return [*lines, "return y"]

@@ -21,6 +21,9 @@ from tinygrad_ce.program.ir import Kept, Program, State, Var
 from tinygrad_ce.program.symbol import Cell, Symbol, TraceError, Tracer
 
 
+CUT = "a compiled function"  # why the result of one has no graph
+
+
 @dataclass(eq=False, slots=True)
 class Trace:
     """A program as it was written down, and what it rests on and changes."""
