@@ -1281,3 +1281,12 @@ def test_an_interrupt_in_the_middle_of_a_run_leaves_whole_tensors():
     compiled(x)
     assert first.tolist() == [n + 1.0] * 3 and second.tolist() == [4.0] * 3
     assert w.grad.tolist() == first.tolist()
+
+
+def test_a_function_of_no_module_is_compiled():
+    names = {"tg": tg}
+    exec("def double(x): return x * 2.0", names)  # as a notebook or a template makes them
+    names["double"].__module__ = None
+    compiled = tg.compile(names["double"])
+    for _ in range(3):
+        np.testing.assert_array_equal(compiled(tg.tensor([1.0])).numpy(), [2.0])

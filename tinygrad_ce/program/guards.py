@@ -128,7 +128,7 @@ def variables_of(
             yield from held_by(define(own) + ".get({!r})", own, define, seen)
         fn = fn.__func__
     code = getattr(fn, "__code__", None)
-    if code is None or id(fn) in seen or fn.__module__.partition(".")[0] == _PACKAGE:
+    if code is None or id(fn) in seen or (fn.__module__ or "").partition(".")[0] == _PACKAGE:
         return
     seen.add(id(fn))
     known = fn.__globals__

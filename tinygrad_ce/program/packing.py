@@ -311,7 +311,7 @@ class Packer:
                 offset += rows * (k + 1)
             else:
                 self.places[i] = in_order(offset, shape)
-                offset += (self.places[i].shape and int(np.prod(shape))) or 1
+                offset += int(np.prod(shape, dtype=np.int64))
         return offset
 
     def biased_layers(self) -> Iterator[tuple[int, int]]:
