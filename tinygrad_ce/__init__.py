@@ -136,7 +136,14 @@ from tinygrad_ce.functions import (
 
 if TYPE_CHECKING:
     from tinygrad_ce import autograd, nn, optim, random, utils
-    from tinygrad_ce.program import Compiled, Program, TraceError, compile, trace
+    from tinygrad_ce.program import (
+        Compiled,
+        ListingError,
+        Program,
+        TraceError,
+        compile,
+        trace,
+    )
     from tinygrad_ce.random import (
         Generator,
         get_rng_state,
@@ -150,6 +157,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Compiled",
     "Generator",
+    "ListingError",
     "LoadError",
     "Program",
     "Tensor",
@@ -292,6 +300,7 @@ __version__ = "0.1.0"
 LATER = {
     "Compiled": "program",
     "Generator": "random",
+    "ListingError": "program",
     "LoadError": "serialization",
     "Program": "program",
     "TraceError": "program",
