@@ -25,9 +25,11 @@ def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
                 if root.cut
                 else "tensors without requires_grad"
             )
+        instead = "Create the parameters with requires_grad=True and compute the loss from them"
+        if root.cut == "a compiled function":
+            instead = "Call backward() inside of the compiled function,"
         raise RuntimeError(
-            f"backward: this tensor needs no gradient: {why}. Create the parameters with "
-            "requires_grad=True and compute the loss from them without leaving the graph"
+            f"backward: this tensor needs no gradient: {why}. {instead} without leaving the graph"
         )
     if root.op is not None and not root.inputs:
         raise freed(root)

@@ -32,7 +32,7 @@ def usual_call(runner: Runner) -> Callable[[Any, Any], Any] | None:
         names[f"n{len(names)}"] = value
         return f"n{len(names) - 1}"
 
-    conditions = ["current().tracer is None", *trace.guards.conditions]
+    conditions = ["current().tracer is None", *trace.guards.conditions, *trace.guards.numbers]
     conditions += [f"{name(n)}.array is {name(a)}" for n, a in zip(runner.states, runner.seen)]
     if runner.memories:
         shared = name(runner.memories)

@@ -198,7 +198,7 @@ def described(step: Step) -> str:
 
 def short(v: Any) -> str:
     """A constant, as an error shows it."""
-    return repr(v.item()) if v.ndim == 0 else f"an array of shape {v.shape}"
+    return repr(v.item()) if v.ndim == 0 else f"an array of shape {v.shape}, {v.flat[0]!s} ...,"
 
 
 # --- the values ---------------------------------------------------------------------------------
@@ -214,7 +214,8 @@ def compare_values(runner: Runner, again: Trace, before: Before) -> None:
         if noise is None:
             before.set_generators()
             noise = largest(run(again.program.steps, before.given(again.program)))
-        if close(found, wanted, noise, coarse) or rests_on_noise(again, y, noise):
+        sure = where_sure(again, y, noise)
+        if close(found, wanted, noise, coarse) or close_where(sure, found, wanted, noise, coarse):
             continue
         raise TraceError(
             f"compile: the program of {runner.program.name} does not compute what the function "
@@ -245,13 +246,15 @@ def pairs(runner: Runner, again: Trace) -> Iterator[tuple[str, Var, Var, Any]]:
             yield f"the gradient {var.name}", var, same, k.node.kept.array
 
 
-def rests_on_noise(again: Trace, x: Var, noise: float) -> bool:
-    """Whether x comes from a gradient that is mathematically 0 and numerically mere rounding, as
-    that of a bias before batch normalisation: divided by its own size it may be anything.
+def where_sure(again: Trace, x: Var, noise: float) -> Any:
+    """Where x can be compared: not where it comes from a gradient that is mathematically 0 and
+    numerically mere rounding, as that of a bias before batch normalisation. Divided by its own
+    size it may be anything.
     """
     gradients = {k.var for k in again.program.kept}
     makers = again.program.makers()
     stack, seen = [x], set()
+    sure: Any = True
     while stack:
         var = stack.pop()
         if var in seen:
@@ -259,12 +262,20 @@ def rests_on_noise(again: Trace, x: Var, noise: float) -> bool:
         seen.add(var)
         if var in gradients and var in again.found:
             g = np.asarray(again.found[var])
-            rounding = 1e3 * float(np.finfo(g.dtype).eps) * noise
-            if g.size and float(np.max(np.abs(g))) <= rounding:
-                return True
+            large = np.abs(g) > 1e3 * float(np.finfo(g.dtype).eps) * noise
+            sure = sure & (large if g.shape == x.shape else large.any())
         elif var in makers:
             stack.extend(makers[var].operands)
-    return False
+    return sure
+
+
+def close_where(sure: Any, a: Any, b: Any, noise: float, coarse: Any) -> bool:
+    """Whether a and b are close where one can be sure of them."""
+    a, b = np.asarray(a), np.asarray(b)
+    if sure is True or a.shape != b.shape:
+        return False
+    where = np.broadcast_to(sure, a.shape)
+    return close(a[where], b[where], noise, coarse)
 
 
 def largest(values: dict[Var, Any]) -> float:

@@ -77,10 +77,13 @@ class Compiled:
 
     def fitting(self, args: Any, kwargs: Any) -> Runner | None:
         """The program for such arguments, if there is one."""
-        for i, runner in enumerate(self.runners):
-            if runner.fits(args, kwargs) and runner.bound():
-                if i:
-                    self.runners.insert(0, self.runners.pop(i))
+        same = [r for r in self.runners if r.fits_numbers(args, kwargs)]
+        if not same:  # in the second call, numbers that differ are an error
+            same = [r for r in self.runners if r.calls == 1 and r.fits(args, kwargs)]
+        for runner in same:
+            if runner.bound():
+                self.runners.remove(runner)
+                self.runners.insert(0, runner)
                 return runner
         return None
 
@@ -177,7 +180,8 @@ def compile(fn: F | None = None, *, check: bool = False) -> Any:
     another int, bool or text makes another program. State is what `fn` reads from elsewhere and
     may write: parameters, buffers, optimisers, learning rates, generators; setting
     `module.weight`, `p.data` or a variable of `fn` to another tensor is seen. **A Python number
-    or NumPy array that `fn` reads from a variable is a constant.** What is printed, appended or
+    or NumPy array that `fn` reads from a variable is a constant**; another number or text there
+    makes another program, but no call looks into a NumPy array. What is printed, appended or
     counted inside happens when `fn` is traced, not in later calls.
 
     Results are new tensors without a graph: call backward() inside. The `.grad` of a parameter is
@@ -248,6 +252,7 @@ class Runner:
         self.usual: Callable[[Any, Any], Any] | None = None
         self.build(pack=True)
         self.fits = trace.guards.holds()
+        self.fits_numbers = trace.guards.holds(numbers=True)
         self.arrays = arrays_function(trace)
         self.results: tuple[Any, ...] = ()
         self.kept: list[tuple[Any, Any]] = []

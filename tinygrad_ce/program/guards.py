@@ -22,8 +22,9 @@ class Guards:
 
     def __init__(self) -> None:
         self.conditions: list[str] = []
+        self.numbers: list[str] = []  # numbers and texts that the function reads from variables
         self.read: set[int] = set()  # functions whose variables are looked at
-        self.names: dict[str, Any] = {"current": current, "changes": changes}
+        self.names: dict[str, Any] = {"current": current, "changes": changes, "item": item}
 
     def define(self, value: Any) -> str:
         """A name for a value that a condition looks at."""
@@ -35,10 +36,11 @@ class Guards:
         """One more condition."""
         self.conditions.append(condition)
 
-    def holds(self) -> Callable[[Any, Any], bool]:
-        """`holds(args, kwargs)`: whether all conditions hold."""
+    def holds(self, numbers: bool = False) -> Callable[[Any, Any], bool]:
+        """`holds(args, kwargs)`: whether all conditions hold, with those on numbers or without."""
         names = dict(self.names)
-        exec(f"def holds(args, kwargs): return {' and '.join(self.conditions) or 'True'}", names)
+        conditions = self.conditions + self.numbers * numbers
+        exec(f"def holds(args, kwargs): return {' and '.join(conditions) or 'True'}", names)
         result: Callable[[Any, Any], bool] = names["holds"]
         return result
 
@@ -76,7 +78,10 @@ class Guards:
     def variables(self, fn: Callable[..., Any]) -> None:
         """That the variables which `fn` reads still are the same tensors and modules."""
         for text, value in variables_of(fn, self.define, self.read):
-            self.require(f"{text} is {self.define(value)}")
+            if isinstance(value, SIMPLE):
+                self.numbers.append(f"{text} == {self.define(value)}")
+            else:
+                self.require(f"{text} is {self.define(value)}")
 
 
 class Parts:
@@ -123,23 +128,27 @@ def variables_of(
     if not isinstance(fn, (types.FunctionType, types.MethodType)):
         fn = types.MethodType(type(fn).__call__, fn)
     if isinstance(fn, types.MethodType):
-        if not hasattr(fn.__self__, "named_parameters") and hasattr(fn.__self__, "__dict__"):
-            own = vars(fn.__self__)
-            yield from held_by(define(own) + ".get({!r})", own, define, seen)
+        owner = fn.__self__
+        known_already = id(owner) in seen or hasattr(owner, "named_parameters")
+        if not known_already and hasattr(owner, "__dict__"):
+            seen.add(id(owner))
+            own, names = vars(fn.__self__), names_in(fn.__func__.__code__)
+            read = {k: v for k, v in own.items() if k in names or not isinstance(v, SIMPLE)}
+            yield from held_by(define(own) + ".get({!r})", read, define, seen, names)
         fn = fn.__func__
     code = getattr(fn, "__code__", None)
     if code is None or id(fn) in seen or (fn.__module__ or "").partition(".")[0] == _PACKAGE:
         return
     seen.add(id(fn))
-    known = fn.__globals__
-    read = {name: known[name] for name in sorted(names_in(code)) if name in known}
-    yield from held_by(define(known) + ".get({!r})", read, define, seen)
+    known, names = fn.__globals__, names_in(code)
+    read = {name: known[name] for name in sorted(names) if name in known}
+    yield from held_by(define(known) + ".get({!r})", read, define, seen, names)
     for cell in fn.__closure__ or ():
         try:
             contents = {"": cell.cell_contents}
         except ValueError:  # not bound yet
             continue
-        yield from held_by(define(cell) + ".cell_contents", contents, define, seen)
+        yield from held_by(define(cell) + ".cell_contents", contents, define, seen, names)
 
 
 def names_in(code: types.CodeType) -> set[str]:
@@ -152,32 +161,50 @@ def names_in(code: types.CodeType) -> set[str]:
 
 
 def held_by(
-    text: str, values: dict[str, Any], define: Callable[[Any], str], seen: set[int]
+    text: str,
+    values: dict[str, Any],
+    define: Callable[[Any], str],
+    seen: set[int],
+    names: set[str],
+    depth: int = 3,
 ) -> Iterator[tuple[str, Any]]:
-    """(expression, value) for each value that is a tensor, a module or a list of tensors."""
+    """(expression, value) for each value that is a tensor, a module, a number or a text, and for
+    those that lists, dicts and objects hold. Numbers of an object only if they are in `names`.
+    """
     for name, value in values.items():
         place = text.format(name)
         if isinstance(value, (types.FunctionType, types.MethodType)):
             yield from variables_of(value, define, seen)
-        elif isinstance(getattr(value, "fn", None), types.FunctionType):  # another compiled one
-            yield from variables_of(value.fn, define, seen)
-        elif isinstance(value, types.ModuleType):
+        elif isinstance(getattr(value, "fn", None), (types.FunctionType, types.MethodType)):
+            yield from variables_of(value.fn, define, seen)  # of another compiled one
+        elif isinstance(value, (Node, *SIMPLE)) or any(hasattr(value, a) for a in KNOWN_BY):
+            yield place, value
+        elif not depth or (id(value) in seen and not isinstance(value, (list, tuple, dict))):
             continue
-        elif isinstance(value, Node) or any(hasattr(value, a) for a in KNOWN_BY):
+        elif type(value) in (list, tuple) and len(value) <= FEW:
             yield place, value
-        elif type(value) in (list, tuple) and any(isinstance(v, Node) for v in value):
+            inside = {str(i): v for i, v in enumerate(value)}
+            part = f"item({place}, {{}})"
+            yield from held_by(part, inside, define, seen, names, depth - 1)
+        elif type(value) is dict and len(value) <= FEW:
             yield place, value
-            for i, part in enumerate(value):
-                if isinstance(part, Node):
-                    yield f"len({place}) == {len(value)} and {place}[{i}]", part
-        elif type(value) is dict and any(isinstance(v, Node) for v in value.values()):
+            inside = {k: v for k, v in value.items() if isinstance(k, str)}
+            yield from held_by(define(value) + ".get({!r})", inside, define, seen, names, depth - 1)
+        elif isinstance(getattr(value, "__dict__", None), dict):
+            if isinstance(value, (types.ModuleType, type)):
+                continue
+            seen.add(id(value))
             yield place, value
-            yield from held_by(
-                define(value) + ".get({!r})",
-                {k: v for k, v in value.items() if isinstance(k, str)},
-                define,
-                seen,
-            )
+            own = vars(value)
+            inside = {k: v for k, v in own.items() if k in names or not isinstance(v, SIMPLE)}
+            yield from held_by(define(own) + ".get({!r})", inside, define, seen, names, depth - 1)
 
 
+def item(x: Any, i: int) -> Any:
+    """x[i], or None if there is none any more."""
+    return x[i] if i < len(x) else None
+
+
+FEW = 64  # parts of a list or dict that are looked at
+SIMPLE = (bool, int, float, str)
 KNOWN_BY = ("named_parameters", "param_groups", "manual_seed")  # modules, optimisers, generators

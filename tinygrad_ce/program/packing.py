@@ -472,7 +472,7 @@ class Layer:
             if product.op == "inner" and x.nbytes > INPUT:
                 continue
             readers = sum(a in s.operands for s in program.steps)
-            if readers == 1 and len(weight.shape) == 2:
+            if readers == 1 and len(weight.shape) == 2 and x.size:
                 return Layer(weight, turned.operands[0], x, product, step)
         return None
 

@@ -19,7 +19,7 @@ from tinygrad_ce.program.arguments import Arguments, Given
 from tinygrad_ce.program.guards import Guards
 from tinygrad_ce.program.ir import Kept, Program, State, Var
 from tinygrad_ce.program.symbol import Cell, Symbol, TraceError, Tracer
-
+from tinygrad_ce.program.variables import Variables
 
 CUT = "a compiled function"  # why the result of one has no graph
 
@@ -74,6 +74,18 @@ def trace_call(
     doubted: frozenset[Any] = frozenset(),
 ) -> Trace:
     """Run `fn` on Symbols. Nothing that exists is changed: writes wait for the program to run."""
+    variables = Variables(fn)
+    try:
+        return traced(fn, args, kwargs, doubted)
+    except BaseException:
+        variables.put_back()
+        raise
+
+
+def traced(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], doubted: frozenset[Any]
+) -> Trace:
+    """The same; after an error, variables of the user may hold tensors without numbers."""
     tracer = Tracer(doubted)
     tracer.floor = sys._getframe()
     guards = Guards()
@@ -402,7 +414,8 @@ def survivors_but(tracer: Tracer, known: list[Symbol]) -> None:
         if not attempt:
             del left
             gc.collect()
-    symbol = left[0]
+    number = {step.out: i for i, step in enumerate(tracer.steps)}
+    symbol = max(left, key=lambda s: number.get(s.now, -1))  # it holds the others
     maker = next((s for s in tracer.steps if s.out is symbol.now), None)
     where = f", made at {maker.line}," if maker is not None and maker.line else ""
     name = symbol.now.name or f"a tensor of shape {symbol.shape}"

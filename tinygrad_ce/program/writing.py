@@ -56,7 +56,9 @@ class Writer:
         self.uses = program.uses()
         self.makers = program.makers()
         self.trees: dict[Var, ast.expr] = {
-            x: parsed(self.names.of[x]) for x in program.given() if x in self.names.of
+            x: parsed(self.names.of[x])
+            for x in program.given()
+            if x in self.names.of and x not in program.constants
         }
         self.reads: dict[Var, set[Var]] = {x: {x} for x in self.trees}
         self.labels: dict[Var, list[str]] = {}
@@ -254,7 +256,7 @@ class Writer:
         old = self.names.of[after]
         if old != name:
             self.rename(old, name)
-        here.lines, here.shape = [update(name, here.tree)], None
+        here.lines, here.shape = [update(name, here.tree, not before.shape)], None
         return True
 
     def rename(self, old: str, new: str) -> None:
@@ -269,7 +271,7 @@ class Writer:
                 s.lines = (
                     [f"{target} = {ast.unparse(s.tree)}"]
                     if s.shape is not None
-                    else [update(target.removesuffix("[...]"), s.tree)]
+                    else [update(target.removesuffix("[...]"), s.tree, not s.out.shape)]
                 )
             else:
                 s.lines = [replaced(line, old, new) for line in s.lines]
@@ -288,15 +290,20 @@ def renamed(tree: ast.expr, filling: dict[str, ast.expr]) -> ast.expr:
     return fill(ast.unparse(tree), **filling)
 
 
-def update(name: str, tree: ast.expr) -> str:
-    """`name -= ...` if the new value is made from the old one so, else `name[...] = ...`."""
+def update(name: str, tree: ast.expr, number: bool) -> str:
+    """`name -= ...` if the new value is made from the old one so, else `name[...] = ...`.
+
+    A number is an array of no axes: `t[...] += 1` fails on a Python number, `t += 1` would count
+    for itself.
+    """
     signs = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
     if isinstance(tree, ast.BinOp) and type(tree.op) in signs:
         left, right = tree.left, tree.right
         if isinstance(tree.op, (ast.Add, ast.Mult)) and ast.unparse(right) == name:
             left, right = right, left
         if ast.unparse(left) == name:
-            return f"{name} {signs[type(tree.op)]}= {ast.unparse(right)}"
+            place = f"{name}[...]" if number else name
+            return f"{place} {signs[type(tree.op)]}= {ast.unparse(right)}"
     return f"{name}[...] = {ast.unparse(tree)}"
 
 
