@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import pickle
 import threading
 from types import SimpleNamespace
@@ -488,6 +489,31 @@ def test_numbers_take_the_dtype_of_the_tensor_as_in_eager_code(number, dtype):
         agree(numbers_of(compiled(x, number)), numbers_of(f(x, number)))
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32])
+def test_numbers_that_python_does_not_know(dtype):
+    def build():
+        count = tg.tensor(np.array(np.iinfo(dtype).max - 50, dtype))
+
+        def f(x):
+            count.add_(20)
+            return count + count, count * 2, -count, x * count
+
+        return f, [count]
+
+    with np.errstate(over="ignore"):
+        side_by_side(build, [[np.ones(2, np.float32)]] * 6)
+
+
+def test_truths_are_not_added_as_numbers():
+    def f(a, b):
+        more = a > b
+        return more + more, more * more, more.astype(np.int64) + 1, a.bool(), a.long()
+
+    calls = [[tg.tensor(a), tg.tensor(1.5)] for a in (0.0, 2.0, 3.0, np.nan, 1.0)]
+    with np.errstate(invalid="ignore"):
+        side_by_side(lambda: (f, []), calls)
+
+
 def test_a_number_that_is_changed_in_the_function_stays_for_the_caller():
     def f(x, scale):
         first = scale
@@ -546,6 +572,29 @@ def test_results_of_all_kinds():
         agree(numbers_of({**found, "list": 0}), {**numbers, "list": 0})
     w.data.fill_(9.0)
     assert before[0][0]["view"].tolist() == [[1.0], [1.0], [1.0]]
+
+
+def test_one_number_of_a_row_is_read_when_the_row_is_computed():
+    def f(x):
+        y = F.tanh(x)
+        row = y.sum(0)
+        return row[1] * 2.0, F.exp(row[-1]), y[1, 2] + 1.0, row[0]
+
+    side_by_side(lambda: (f, []), batches((2, 3)))
+
+
+def test_results_share_no_memory():
+    @tg.compile
+    def f(x):
+        y = x.clamp(-1.0, 1.0)
+        return y * 1.0, y.clone(), y.T.clone(), y, x.T.clone(), x.flatten() * 1.0
+
+    for _ in range(3):
+        x = tg.ones(2, 3)
+        held = [x, *f(x)]
+        for i, a in enumerate(held):
+            for b in held[:i]:
+                assert not np.shares_memory(a.numpy(), b.numpy())
 
 
 def test_results_have_no_graph():
@@ -643,6 +692,113 @@ def test_writes_to_captured_and_computed_tensors():
     side_by_side(build, batches((3,), count=6))
 
 
+def swapped():
+    a, b = tg.ones(2, 3).double(), tg.zeros(2, 3).double()
+
+    def f(x):
+        old = a.clone()
+        a.copy_(b)
+        b.copy_(old + x)
+        return old
+
+    return f, [a, b]
+
+
+def swapped_numbers():
+    a, b = tg.tensor(1.0), tg.tensor(2.0)
+
+    def f(x):
+        old = a.clone()
+        a.copy_(b)
+        b.copy_(old)
+        return x * old, a + 1.0
+
+    return f, [a, b]
+
+
+def shifted():
+    cells = [tg.zeros(2, 3).double() for _ in range(3)]
+
+    def f(x):
+        for a, b in itertools.pairwise(cells):
+            a.copy_(b)
+        cells[-1].copy_(x)
+        return cells[0] * 1.0
+
+    return f, cells
+
+
+def turned_before_it_is_written():
+    a, b = tg.ones(2, 3).double(), tg.zeros(3, 2).double()
+
+    def f(x):
+        old = a.T.clone()
+        a.add_(x)
+        b.copy_(old)
+        return old
+
+    return f, [a, b]
+
+
+def fixed_numbers():
+    a, b = tg.ones(2, 3).double(), tg.ones(2, 3).double()
+
+    def f(x):
+        a.zero_()
+        b.zero_()
+        return a + x
+
+    return f, [a, b]
+
+
+@pytest.mark.parametrize(
+    "build", [swapped, swapped_numbers, shifted, turned_before_it_is_written, fixed_numbers]
+)
+def test_a_tensor_becomes_what_another_was(build):
+    side_by_side(build, batches((2, 3)))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_parameters_are_copied_before_or_after_their_update(first):
+    def build():
+        model = nn.Linear(3, 2).double()
+        copies = [tg.zeros(2, 3).double(), tg.zeros(2).double(), tg.zeros(2, 3).double()]
+        optimizer = tg.optim.Adam(model.parameters(), lr=0.1)
+
+        def keep():
+            for c, p in zip(copies, model.parameters()):
+                c.copy_(p.detach())
+
+        def f(x):
+            optimizer.zero_grad()
+            model(x).square().sum().backward()
+            if first:
+                keep()
+            optimizer.step()
+            if not first:
+                keep()
+            copies[2].copy_(model.weight.grad)
+
+        return f, lambda: [copies, with_gradients(model.parameters())()]
+
+    side_by_side(build, batches((4, 3)))
+
+
+def test_a_gradient_and_its_copy_do_not_share_memory():
+    w, seen = tg.ones(3).requires_grad_(), tg.zeros(3)
+
+    @tg.compile
+    def f(x):
+        w.grad = None
+        (w * x).sum().backward()
+        seen.copy_(w.grad)
+
+    for _ in range(3):
+        f(tg.ones(3))
+    w.grad.zero_()
+    assert seen.tolist() == [1.0, 1.0, 1.0]
+
+
 def test_the_detached_number_of_a_sum_stays_when_the_sum_is_written():
     def f(x):
         total = x.sum()
@@ -684,6 +840,25 @@ def test_a_gradient_written_into_a_tensor_from_outside_is_refused():
     with pytest.raises(TraceError, match=r"carries a gradient.*test_compile\.py.*detach"):
         tg.compile(f)(tg.ones(2))
     assert store.tolist() == [0.0, 0.0] and store.is_leaf and not store.requires_grad
+
+
+def test_integer_counters_that_differ():
+    def build():
+        weights = [tg.ones(3).double().requires_grad_(), tg.ones(2, 3).double().requires_grad_()]
+        counters = [tg.tensor(5), tg.tensor(0)]
+
+        def f(x):
+            for w in weights:
+                w.grad = None
+            sum((w * x).square().sum() for w in weights).backward()
+            with tg.no_grad():
+                for w, t in zip(weights, counters):
+                    t.add_(1)
+                    w.sub_(w.grad * 0.1 / (1.0 - 0.5**t))
+
+        return f, lambda: [counters, with_gradients(weights)()]
+
+    side_by_side(build, batches((3,)))
 
 
 def test_a_view_that_is_written_is_refused():
@@ -796,6 +971,48 @@ def test_infinite_logits_later(function):
     calls[3][0][1], calls[5][0][2] = np.inf, -np.inf
     with np.errstate(invalid="ignore"):
         side_by_side(build, calls)
+
+
+def evaluated_after_its_update():
+    model = nn.Linear(3, 4).double()
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    total = tg.ones(6).double()
+
+    def f(x, y):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        total.mul_(1.5)
+        after = F.cross_entropy(model(x * x), y, label_smoothing=0.1)
+        return after, F.dropout(total, 0.5)
+
+    return f, lambda: [total, with_gradients(model.parameters())()]
+
+
+def in_one_long_row():
+    w, total = tg.ones(4).double().requires_grad_(), tg.ones(6).double()
+
+    def f(x, y):
+        w.grad = None
+        z = (x.repeat(1 << 16, 1) * w).flatten()
+        z = F.tanh(z * 2.0 + 1.0) * z
+        loss = F.binary_cross_entropy_with_logits(z, tg.ones(z.shape[0]).double())
+        loss.backward()
+        total.mul_(1.5)
+        return loss, F.dropout(total, 0.5)
+
+    return f, lambda: [total, with_gradients([w])()]
+
+
+@pytest.mark.parametrize(
+    ("build", "width"), [(evaluated_after_its_update, 3), (in_one_long_row, 4)]
+)
+def test_nothing_is_written_or_drawn_before_a_doubt(build, width):
+    calls = [[tg.tensor(x), tg.tensor([0, 3])] for (x,) in batches((2, width), count=6)]
+    with np.errstate(all="ignore"), tg.no_grad():
+        calls[3][0][0, 1] = 1e200 if width == 3 else np.inf
+    with np.errstate(all="ignore"):
+        side_by_side(build, calls, bound=1e-9)
 
 
 # --- the second call ----------------------------------------------------------------------------

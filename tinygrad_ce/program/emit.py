@@ -17,7 +17,7 @@ from tinygrad_ce.program.blocks import Loop, LoopWriter, in_blocks
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.operations import EVALUATE, UFUNCS
 from tinygrad_ce.program.places import Place, Storage
-from tinygrad_ce.program.scalars import scalar_text
+from tinygrad_ce.program.scalars import by_python, scalar_text
 from tinygrad_ce.program.writers import INTO, SCALAR, STRIDED, VIEWS, WRITERS, is_in_order
 
 FOREVER = 1 << 60
@@ -46,7 +46,12 @@ class Emitter:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        items = in_blocks(assumptions_first(program), program)
+        steps = assumptions_first(program)
+        asked = {a.var for a in program.assumptions}
+        sure = max((i + 1 for i, s in enumerate(steps) if s.out in asked), default=0)
+        items = in_blocks(steps[:sure], program)
+        self.sure = len(items)  # the first item after all assumptions were looked at
+        items += in_blocks(steps[sure:], program)
         self.items = items
         self.steps = [s for x in items for s in (x.steps if isinstance(x, Loop) else [x])]
         self.makers = program.makers()
@@ -67,6 +72,8 @@ class Emitter:
         self.now = 0
         self.last = last_reads(program, items)
         self.state_of: dict[Var, Var] = {}
+        self.in_states: set[Storage] = set()
+        self.handed_out: set[Storage] = set()  # memory that belongs to the caller
         # Values that have memory of their own, because they are looked at after the run.
         self.dedicated = {k.var for k in program.kept if k.var is not None}
         self.late: list[tuple[str, str]] = []
@@ -122,11 +129,15 @@ class Emitter:
                 if item.out in doubts:
                     self.say(f"if not ({self.scalars[item.out]}): raise Doubt({doubts[item.out]})")
             self.release(item)
+        results = f"({''.join(self.output(x) + ', ' for x in program.outputs)})"
+        kept = self.keep()
+        self.write_other_states()
+        if self.late:  # what is returned may be the value that a state had before
+            self.say(f"results = {results}")
+            results = "results"
         for target, source in self.late:
             self.say(f"copyto({target}, {source})")
-        outputs = [self.output(x) for x in program.outputs]
-        kept = self.keep()
-        self.say(f"return ({''.join(x + ', ' for x in outputs)})")
+        self.say(f"return {results}")
         body = "\n    ".join(self.lines)
         source = f"def run({', '.join(arguments)}):\n    {body}\n"
         self.names["KEPT"] = kept
@@ -141,18 +152,20 @@ class Emitter:
             if var.scalar:
                 self.scalars[var] = name
             else:
-                self.places[var] = Place(name, Storage(name, var.nbytes, False, False), True)
+                storage = Storage(name, var.nbytes, False, False)
+                self.handed_out.add(storage)
+                self.places[var] = Place(name, storage, True)
                 if not var.shape:
                     self.scalars[var] = f"{name}.item()"
         for state in program.states:
             name = self.fresh(state.before, "s")
             self.state_names.append((name, state.node))
-            self.places[state.before] = Place(
-                name, Storage(name, state.before.nbytes, True, False), True
-            )
+            storage = Storage(name, state.before.nbytes, True, False)
+            self.in_states.add(storage)
+            self.places[state.before] = Place(name, storage, True)
             if not state.before.shape:
                 self.scalars[state.before] = f"{name}.item()"
-            if state.after is not state.before:
+            if state.after in self.makers and state.after not in self.state_of:
                 self.state_of[state.after] = state.before
         for i, setting in enumerate(program.settings):
             group = self.define(setting.group, "group")
@@ -300,7 +313,8 @@ class Emitter:
             storage = place.storage
             assert storage is not None
             safe = all(x is before or not self.shares(x, storage) for x in step.operands)
-            if self.last_of(before) <= self.now and (safe and bool(beside)):
+            safe = safe and bool(beside) and self.now >= self.sure
+            if safe and self.last_of(before) <= self.now:
                 del self.state_of[step.out]
                 return Place(place.text, storage, True)
         if step.out in self.dedicated:
@@ -328,7 +342,8 @@ class Emitter:
     def emit_step(self, step: Step) -> None:
         """The lines of one step."""
         out = step.out
-        if not out.shape and all(not x.shape for x in step.operands) and step.op in SCALAR:
+        numbers = not out.shape and all(not x.shape for x in step.operands)
+        if numbers and step.op in SCALAR and by_python(step):
             self.emit_scalar(step)
         elif step.op in VIEWS and self.emit_view(step):
             pass
@@ -344,15 +359,28 @@ class Emitter:
 
     def write_state_late(self, out: Var, before: Var) -> None:
         """The new value of a state is elsewhere: copy it when all has been computed."""
-        target = self.places[before].text
+        place = self.places.get(out)
         if not out.shape:
-            self.late.append((target, self.scalars[out]) if out in self.scalars
-                             else (target, self.places[out].text))  # fmt: skip
+            text = self.scalars[out] if out in self.scalars else f"{self.places[out].text}.item()"
+        elif place is not None and place.storage in self.in_states:  # it may be replaced too
+            text = f"{place.text}.copy()"
+        else:
+            self.late.append((self.places[before].text, self.places[out].text))
             return
-        place = self.places[out]
-        if place.storage is not None:
-            place.storage.last = FOREVER
-        self.late.append((target, place.text))
+        name = self.fresh(out, "n")
+        self.say(f"{name} = {text}")
+        self.late.append((self.places[before].text, name))
+
+    def write_other_states(self) -> None:
+        """The states whose new value no step has made for them alone: an input, a constant, what
+        another state was before or has become.
+        """
+        taken: set[Var] = set()
+        for state in self.program.states:
+            made = state.after in self.makers and state.after not in taken
+            taken.add(state.after)
+            if state.after is not state.before and not made:
+                self.write_state_late(state.after, state.before)
 
     def emit_scalar(self, step: Step) -> None:
         """A number from numbers, as Python computes it."""
@@ -436,8 +464,11 @@ class Emitter:
         if not x.shape and x in self.scalars:
             return self.value(x)
         place = self.places[x]
-        fresh = place.storage is not None and not place.storage.static and not place.storage.mine
-        return place.text if fresh and x not in self.program.inputs else f"{place.text}.copy()"
+        storage = place.storage
+        if storage is None or storage.static or storage.mine or storage in self.handed_out:
+            return f"{place.text}.copy()"
+        self.handed_out.add(storage)
+        return place.text
 
     def keep(self) -> list[tuple[Any, str]]:
         """(node, name of the array that is its gradient): always the same array."""
@@ -448,8 +479,9 @@ class Emitter:
                 kept.append((k.node, ""))
                 continue
             place = self.places.get(k.var)
-            own = place is not None and place.storage is not None and place.storage.static
-            own = own and not place.storage.mine and k.var in self.program.makers()  # type: ignore[union-attr]
+            storage = place.storage if place is not None else None
+            own = storage is not None and storage.static and k.var in self.makers
+            own = own and not (storage.mine or storage in self.in_states)  # type: ignore[union-attr]
             if own and place is not None and place.text not in taken:
                 kept.append((k.node, place.text))
                 taken.add(place.text)
@@ -492,7 +524,8 @@ def last_reads(program: Program, steps: list[Step | Loop]) -> dict[Var, int]:
     for i, step in enumerate(steps):
         for x in step.operands:
             last[x] = i
-    for x in [*program.outputs, *(k.var for k in program.kept if k.var is not None)]:
+    after = [s.after for s in program.states if s.after is not s.before]
+    for x in [*program.outputs, *after, *(k.var for k in program.kept if k.var is not None)]:
         last[x] = FOREVER
     return last
 

@@ -221,7 +221,7 @@ def sign(update: Update, program: Program, makers: dict[Var, Step]) -> bool:
         tuple(words),
         finals,
     )
-    return -1 not in finals
+    return -1 not in finals and len({*finals}) == len(finals)
 
 
 def scalar_key(x: Var, program: Program, makers: dict[Var, Step]) -> Any:
@@ -229,7 +229,7 @@ def scalar_key(x: Var, program: Program, makers: dict[Var, Step]) -> Any:
     if x in program.constants:
         return ("number", str(x.dtype), repr(np.asarray(program.constants[x]).item()))
     if any(s.before is x for s in program.states):
-        return ("counter",) if counts(x, program) else ("state", id(x))
+        return counter_key(x, program) or ("state", id(x))
     maker = makers.get(x)
     if maker is None or any(o.shape for o in maker.operands) or maker.op == "draw":
         return ("value", id(x))
@@ -237,13 +237,16 @@ def scalar_key(x: Var, program: Program, makers: dict[Var, Step]) -> Any:
     return (maker.op, repr(sorted(maker.settings.items())), operands)
 
 
-def counts(x: Var, program: Program) -> bool:
-    """Whether a 0-d state is a counter: one more after each run."""
+def counter_key(x: Var, program: Program) -> Any:
+    """Words for a 0-d state that counts: so much more after each run. None if it does not, or is
+    no float: the pass then has no way to see that it stands where the others stand.
+    """
     state = next(s for s in program.states if s.before is x)
     step = program.makers().get(state.after)
-    return step is not None and step.op == "add" and step.operands[0] is x and (
-        step.operands[1] in program.constants
-    )  # fmt: skip
+    if step is None or step.op != "add" or step.operands[0] is not x or x.dtype.kind != "f":
+        return None
+    value = program.constants.get(step.operands[1])
+    return None if value is None else ("counter", str(x.dtype), repr(np.asarray(value).item()))
 
 
 # --- the pass -----------------------------------------------------------------------------------

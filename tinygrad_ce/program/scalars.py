@@ -7,13 +7,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tinygrad_ce.program.ir import Step, Var
 
 OPERATORS = {
     "add": "+", "subtract": "-", "multiply": "*", "greater": ">", "greater_equal": ">=",
     "less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!=",
 }  # fmt: skip
-CASTS = {"f": "float", "i": "int", "u": "int", "b": "bool"}
+BOTH_KNOW = (None, np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64))
+TRUTHS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
+
+
+def by_python(step: Step) -> bool:
+    """Whether Python computes as NumPy does: it knows no int32, whose sums wrap around, no
+    float16, and adds truths to numbers.
+    """
+    out = step.out.dtype
+    if any(x.dtype not in BOTH_KNOW for x in step.operands):
+        return step.op == "reshape"
+    if step.op == "astype":  # Python raises for int(nan)
+        return out is not None and out.kind == "f" and out in BOTH_KNOW
+    return out in BOTH_KNOW or step.op in TRUTHS
 
 
 def scalar_text(step: Step, texts: list[str], constants: dict[Var, Any]) -> str:
@@ -30,8 +45,7 @@ def scalar_text(step: Step, texts: list[str], constants: dict[Var, Any]) -> str:
     if op == "reshape":
         return texts[0]
     if op == "astype":
-        kind = step.settings["dtype"].kind
-        return f"{CASTS[kind]}({texts[0]})"
+        return f"float({texts[0]})"
     if op == "divide":
         divisor = constants.get(step.operands[1])
         if divisor is not None and float(divisor):
