@@ -1637,3 +1637,15 @@ def test_an_empty_batch_gives_what_eager_code_gives():
         return step, with_gradients(model.parameters())
 
     side_by_side(build, [[np.zeros((n, 3))] for n in (4, 0, 4, 0, 0)])
+
+
+def test_a_compiled_function_shows_what_runs():
+    @tg.compile
+    def double(x):
+        return x * 2.0
+
+    with pytest.raises(RuntimeError, match="call the function once"):
+        double.emitted()
+    double(tg.ones(2))
+    assert "return 2 * x" in double.source() or "return x * 2" in double.source()
+    assert "multiply(" in double.emitted()

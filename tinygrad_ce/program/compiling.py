@@ -162,6 +162,16 @@ class Compiled:
             raise RuntimeError("compile: nothing is traced yet; call the function once")
         return with_example(self.runners[0].trace.program)
 
+    def source(self, level: str = "formula") -> str:
+        """The program that ran last, as a person would have written it: see Program.source."""
+        return self.program.source(level)
+
+    def emitted(self) -> str:
+        """The text that really runs: buffers made beforehand, then the function that fills them."""
+        if not self.runners:
+            raise RuntimeError("compile: nothing is traced yet; call the function once")
+        return self.runners[0].emitted.source
+
     def __repr__(self) -> str:
         name = getattr(self.fn, "__name__", type(self.fn).__name__)
         return f"<compiled {name}, {len(self.runners)} programs>"

@@ -214,7 +214,7 @@ class Symbol(NDArrayOperatorsMixin):
         """A value is asked for that is not there yet: it is another one in every run."""
         self.tracer.refuse(
             "the program would depend on a value that it has not computed yet (item(), float(), "
-            "bool(), if, while, print, numpy())",
+            "bool(), if, while, assert, numpy())",
             "Return the tensor and look at it outside; write where(condition, a, b) for a choice "
             "between numbers",
         )
