@@ -574,6 +574,29 @@ def test_results_of_all_kinds():
     assert before[0][0]["view"].tolist() == [[1.0], [1.0], [1.0]]
 
 
+def test_one_number_of_a_row_is_read_when_the_row_is_computed():
+    def f(x):
+        y = F.tanh(x)
+        row = y.sum(0)
+        return row[1] * 2.0, tg.exp(row[-1]), y[1, 2] + 1.0, row[0]
+
+    side_by_side(lambda: (f, []), batches((2, 3)))
+
+
+def test_results_share_no_memory():
+    @tg.compile
+    def f(x):
+        y = x.clamp(-1.0, 1.0)
+        return y * 1.0, y.clone(), y.T.clone(), y, x.T.clone(), x.flatten() * 1.0
+
+    for _ in range(3):
+        x = tg.ones(2, 3)
+        held = [x, *f(x)]
+        for i, a in enumerate(held):
+            for b in held[:i]:
+                assert not np.shares_memory(a.numpy(), b.numpy())
+
+
 def test_results_have_no_graph():
     w = tg.ones(2, requires_grad=True)
     compiled = tg.compile(lambda x: (w * x).sum())

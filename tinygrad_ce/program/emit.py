@@ -73,6 +73,7 @@ class Emitter:
         self.last = last_reads(program, items)
         self.state_of: dict[Var, Var] = {}
         self.in_states: set[Storage] = set()
+        self.handed_out: set[Storage] = set()  # memory that belongs to the caller
         # Values that have memory of their own, because they are looked at after the run.
         self.dedicated = {k.var for k in program.kept if k.var is not None}
         self.late: list[tuple[str, str]] = []
@@ -151,7 +152,9 @@ class Emitter:
             if var.scalar:
                 self.scalars[var] = name
             else:
-                self.places[var] = Place(name, Storage(name, var.nbytes, False, False), True)
+                storage = Storage(name, var.nbytes, False, False)
+                self.handed_out.add(storage)
+                self.places[var] = Place(name, storage, True)
                 if not var.shape:
                     self.scalars[var] = f"{name}.item()"
         for state in program.states:
@@ -461,8 +464,11 @@ class Emitter:
         if not x.shape and x in self.scalars:
             return self.value(x)
         place = self.places[x]
-        fresh = place.storage is not None and not place.storage.static and not place.storage.mine
-        return place.text if fresh and x not in self.program.inputs else f"{place.text}.copy()"
+        storage = place.storage
+        if storage is None or storage.static or storage.mine or storage in self.handed_out:
+            return f"{place.text}.copy()"
+        self.handed_out.add(storage)
+        return place.text
 
     def keep(self) -> list[tuple[Any, str]]:
         """(node, name of the array that is its gradient): always the same array."""

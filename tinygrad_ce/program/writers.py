@@ -376,11 +376,18 @@ INTO = frozenset(UFUNCS) | (
 VIEWS: dict[str, Callable[[str, Step], str]] = {
     "reshape": lambda x, s: f"{x}.reshape({s.settings['shape']})",
     "transpose": lambda x, s: f"{x}.transpose({s.settings['axes']})",
-    "slice": lambda x, s: f"{x}[{index_text(s.settings['index'])}]",
+    "slice": lambda x, s: f"{x}[{index_text((*s.settings['index'], *rest(s)))}]",
     "windows": lambda x, s: (
         f"sliding_window_view({x}, {s.settings['window']}, {s.settings['axes']})"
     ),
 }
+
+
+def rest(step: Step) -> tuple[Any, ...]:
+    """x[0] of a row is a copy, x[0, ...] a view that sees what is written later."""
+    full = step.out.shape or any(part is Ellipsis for part in step.settings["index"])
+    return () if full else (Ellipsis,)
+
 
 SCALAR = frozenset(
     [
