@@ -489,7 +489,7 @@ def test_numbers_take_the_dtype_of_the_tensor_as_in_eager_code(number, dtype):
         agree(numbers_of(compiled(x, number)), numbers_of(f(x, number)))
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32, np.int64])
 def test_numbers_that_python_does_not_know(dtype):
     def build():
         count = tg.tensor(np.array(np.iinfo(dtype).max - 50, dtype))

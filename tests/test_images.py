@@ -412,3 +412,22 @@ def test_rows_and_columns_are_the_same_windows():
     last = evaluate("add_columns", [columns], {"shape": (3, 7, 6, 2), **way})
     np.testing.assert_array_equal(back, last.transpose(3, 0, 1, 2))
     assert (rows * rows).sum() == pytest.approx((back * x).sum())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_one_number_is_the_gradient_of_all_pixels(bias):
+    conv = nn.Conv2d(2, 3, 3, padding=1, bias=bias).double()
+
+    def step(x):
+        conv.zero_grad()
+        y = F.max_pool2d(conv(x).relu(), 2)
+        y.sum().backward()
+        return y.detach() * 1.0
+
+    compiled = tg.compile(step)
+    for i in range(3):
+        x = images(2, 2, 6, 6, seed=i)
+        wanted = [step(x), *(p.grad.clone() for p in conv.parameters())]
+        found = [compiled(x), *(p.grad for p in conv.parameters())]
+        for a, b in zip(found, wanted):
+            assert_close(a, b)

@@ -15,20 +15,17 @@ OPERATORS = {
     "add": "+", "subtract": "-", "multiply": "*", "greater": ">", "greater_equal": ">=",
     "less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!=",
 }  # fmt: skip
-BOTH_KNOW = (None, np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64))
+FLOATS = (None, np.dtype(np.float64), np.dtype(np.float32))
 TRUTHS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
 
 
 def by_python(step: Step) -> bool:
-    """Whether Python computes as NumPy does: it knows no int32, whose sums wrap around, no
-    float16, and adds truths to numbers.
+    """Whether Python computes as NumPy does: its integers never wrap around, it knows no float16,
+    and it adds truths as if they were numbers.
     """
-    out = step.out.dtype
-    if any(x.dtype not in BOTH_KNOW for x in step.operands):
+    if any(x.dtype not in FLOATS for x in step.operands):
         return step.op == "reshape"
-    if step.op == "astype":  # Python raises for int(nan)
-        return out is not None and out.kind == "f" and out in BOTH_KNOW
-    return out in BOTH_KNOW or step.op in TRUTHS
+    return step.op in TRUTHS or step.out.dtype in FLOATS
 
 
 def scalar_text(step: Step, texts: list[str], constants: dict[Var, Any]) -> str:

@@ -167,9 +167,9 @@ def _passes(e: Emitter, step: Step) -> None:
 
 def _let_pass(e: Emitter, step: Step) -> None:
     g, bits = step.operands
-    base = e.places[g]
-    static = base.storage is not None and base.storage.static
-    if not (static or base.contiguous):
+    base = e.places.get(g)  # none for one number, the gradient of a sum
+    static = base is not None and base.storage is not None and base.storage.static
+    if base is None or not g.shape or not (static or base.contiguous):
         e.emit_call(step)
         return
     name = e.names_of_dtype(bits.dtype)
