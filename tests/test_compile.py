@@ -124,7 +124,7 @@ def test_twenty_steps_of_training(zero, dropout):
         held = with_gradients(model.parameters())
         return step, lambda: [held(), list(model.buffers()), optimizer.state_dict()["state"]]
 
-    side_by_side(build, PAIRS, bound=1e-9)
+    side_by_side(build, PAIRS)
 
 
 def test_schedules_and_settings_are_read_anew():
@@ -152,7 +152,7 @@ def test_schedules_and_settings_are_read_anew():
         held.parts = state.parts
         return step, held
 
-    side_by_side(build_held, PAIRS, between, bound=1e-10)
+    side_by_side(build_held, PAIRS, between)
 
 
 def test_modes_and_frozen_parameters_make_programs_of_their_own():
@@ -182,7 +182,7 @@ def test_modes_and_frozen_parameters_make_programs_of_their_own():
         if i == 14:
             held.model[3].p = 0.1
 
-    compiled = side_by_side(build, PAIRS, between, bound=1e-9)
+    compiled = side_by_side(build, PAIRS, between)
     assert len(compiled.runners) > 3
 
 
@@ -242,7 +242,7 @@ def test_what_is_changed_between_calls_is_seen(change):
         if change == "append":
             model.append(nn.Tanh())
 
-    rounding = 1e-5 if change == "double" else 1e-9  # it begins in float32
+    rounding = 1e-5 if change == "double" else 1e-12  # it begins in float32
     side_by_side(build, PAIRS[:10], between, bound=rounding)
 
 
@@ -578,7 +578,7 @@ def test_one_number_of_a_row_is_read_when_the_row_is_computed():
     def f(x):
         y = F.tanh(x)
         row = y.sum(0)
-        return row[1] * 2.0, tg.exp(row[-1]), y[1, 2] + 1.0, row[0]
+        return row[1] * 2.0, row[-1].exp(), y[1, 2] + 1.0, row[0]
 
     side_by_side(lambda: (f, []), batches((2, 3)))
 
@@ -1098,17 +1098,17 @@ def test_what_differs_in_the_second_call_is_named(make, message):
 
 
 def test_check_looks_at_every_call():
-    factor = SimpleNamespace(value=2.0)
+    factor = np.ones(2, np.float32)
     for check in (False, True):
-        factor.value = 2.0
-        compiled = tg.compile(lambda x: x * factor.value, check=check)
+        factor[:] = 2.0
+        compiled = tg.compile(lambda x: x * factor, check=check)
         for _ in range(3):
             compiled(tg.ones(2))
-        factor.value = 3.0
+        factor[:] = 3.0
         if not check:
-            assert compiled(tg.ones(2)).tolist() == [2.0, 2.0]  # a number is a constant
+            assert compiled(tg.ones(2)).tolist() == [2.0, 2.0]  # a NumPy array is a constant
             continue
-        with pytest.raises(TraceError, match=r"2.0 became 3.0 in multiply"):
+        with pytest.raises(TraceError, match=r"became an array .* in multiply"):
             compiled(tg.ones(2))
 
 
@@ -1498,3 +1498,154 @@ def test_an_interrupt_in_the_middle_of_a_run_leaves_whole_tensors():
     compiled(x)
     assert first.tolist() == [n + 1.0] * 3 and second.tolist() == [4.0] * 3
     assert w.grad.tolist() == first.tolist()
+
+
+def test_a_function_of_no_module_is_compiled():
+    names = {"tg": tg}
+    exec("def double(x): return x * 2.0", names)  # as a notebook or a template makes them
+    names["double"].__module__ = None
+    compiled = tg.compile(names["double"])
+    for _ in range(3):
+        np.testing.assert_array_equal(compiled(tg.tensor([1.0])).numpy(), [2.0])
+
+
+class Holder:
+    """Any object of the user's that holds a model, an optimiser and a number."""
+
+
+def fresh_model(seed):
+    tg.manual_seed(seed)
+    model = nn.Linear(3, 2)
+    return model, tg.optim.SGD(model.parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize("kind", ["object", "dict", "list"])
+def test_another_model_in_an_object_dict_or_list_is_seen(kind):
+    results = []
+    for compile in (lambda fn: fn, tg.compile):
+        place = {"object": Holder(), "dict": {}, "list": [None, None]}[kind]
+
+        def put(model, optimizer, place=place):
+            if kind == "object":
+                place.model, place.optimizer = model, optimizer
+            elif kind == "dict":
+                place.update(model=model, optimizer=optimizer)
+            else:
+                place[:] = [model, optimizer]
+
+        def step(x, y, place=place):
+            if kind == "object":
+                model, optimizer = place.model, place.optimizer
+            else:
+                model, optimizer = place.values() if kind == "dict" else place
+            loss = F.mse_loss(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        def through(x, y, step=step, place=place):
+            return step(x, y)
+
+        names = {"step": step, "place": place}
+        exec("def run(x, y): return step(x, y, place)", names)
+        run = compile(names["run"])
+        put(*fresh_model(0))
+        x, y = tg.ones(4, 3), tg.ones(4, 2)
+        losses = [run(x, y).item() for _ in range(4)]
+        put(*fresh_model(7))
+        results.append(losses + [run(x, y).item() for _ in range(4)])
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-6)
+
+
+def test_a_number_that_changes_after_the_second_call_makes_another_program():
+    names = {"rate": 2.0, "holder": Holder()}
+    names["holder"].shift = 1.0
+    exec("def f(x): return x * rate + holder.shift", names)
+    compiled = tg.compile(names["f"])
+    x = tg.tensor([1.0])
+    found = []
+    for rate, shift in [(2.0, 1.0)] * 3 + [(3.0, 1.0)] * 3 + [(3.0, 5.0)] * 2 + [(2.0, 1.0)]:
+        names["rate"], names["holder"].shift = rate, shift
+        found.append(compiled(x).item())
+    assert found == [3.0] * 3 + [4.0] * 3 + [8.0] * 2 + [3.0]
+
+
+def test_what_a_failed_trace_has_bound_is_put_back():
+    names = {"W": tg.ones(2, requires_grad=True), "kept": [1.0], "at": {"h": 2.0}, "tg": tg}
+    exec(
+        "def step(x):\n"
+        "    global W\n"
+        "    loss = (x * W).sum()\n"
+        "    kept.append(loss)\n"
+        "    at['h'] = at['new'] = loss * 1.0\n"
+        "    W = W * 2.0\n"
+        "    return loss",
+        names,
+    )
+    before = names["W"]
+    for run in (lambda x: tg.trace(names["step"], x), tg.compile(names["step"])):
+        with pytest.raises(tg.TraceError, match="outlives the function"):
+            run(tg.ones(2))
+        assert names["W"] is before and names["kept"] == [1.0] and names["at"] == {"h": 2.0}
+
+
+def test_single_elements_whose_gradient_is_zero_do_not_alarm():
+    tg.manual_seed(1)
+    layers = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3)]
+    layers += [nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(96, 5)]
+    model = nn.Sequential(*layers)
+    optimizer = tg.optim.Adam(model.parameters(), lr=0.01)
+    x, y = tg.randn(8, 1, 12, 12), tg.randint(0, 5, (8,))
+
+    @tg.compile(check=True)
+    def step(x, y):
+        loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    losses = [step(x, y).item() for _ in range(4)]
+    assert losses[-1] < losses[0]
+
+
+def test_a_compiled_function_can_be_traced_after_many_calls():
+    w = tg.ones(3, requires_grad=True)
+
+    @tg.compile
+    def step(x):
+        return (x * w).sum()
+
+    for _ in range(4):
+        step(tg.ones(3))
+    assert [s.op for s in tg.trace(step, tg.ones(3)).steps] == ["multiply", "sum"]
+
+
+def test_an_empty_batch_gives_what_eager_code_gives():
+    def build():
+        model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).double()
+        optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+
+        def step(x):
+            optimizer.zero_grad()
+            loss = model(x).sum()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step, with_gradients(model.parameters())
+
+    side_by_side(build, [[np.zeros((n, 3))] for n in (4, 0, 4, 0, 0)])
+
+
+def test_a_compiled_function_shows_what_runs():
+    @tg.compile
+    def double(x):
+        return x * 2.0
+
+    with pytest.raises(RuntimeError, match="call the function once"):
+        double.emitted()
+    double(tg.ones(2))
+    assert "return 2 * x" in double.source() or "return x * 2" in double.source()
+    assert "multiply(" in double.emitted()
