@@ -1535,3 +1535,17 @@ def test_a_relu_of_float32_under_a_gradient_of_float64():
         return f, with_gradients([w, v])
 
     side_by_side(build, batches((3,), dtype=np.float32), bound=1e-5)
+
+
+def test_a_constant_that_is_returned_may_be_written():
+    count = tg.tensor(7.0)
+
+    @tg.compile
+    def f(x):
+        count.fill_(1.0)
+        return count.clone(), x * 2.0
+
+    for _ in range(4):
+        result, _ = f(tg.ones(2))
+        assert result.item() == 1.0
+        result.add_(5.0)

@@ -466,7 +466,8 @@ class Emitter:
     def output(self, x: Var) -> str:
         """A value that is handed out: memory that no later run writes into."""
         if not x.shape and x in self.scalars:
-            return self.value(x)
+            constant = isinstance(self.program.constants.get(x), np.ndarray)
+            return f"{self.value(x)}.copy()" if constant else self.value(x)
         place = self.places[x]
         storage = place.storage
         if storage is None or storage.static or storage.mine or storage in self.handed_out:
