@@ -1649,3 +1649,54 @@ def test_a_compiled_function_shows_what_runs():
     double(tg.ones(2))
     assert "return 2 * x" in double.source() or "return x * 2" in double.source()
     assert "multiply(" in double.emitted()
+
+
+@pytest.mark.parametrize(
+    "part", [lambda y: y[:1], lambda y: y[1], lambda y: y[:, :1], lambda y: y[::-1],
+             lambda y: y[tg.tensor([3, 1, 0, 2])]]
+)  # fmt: skip
+@pytest.mark.parametrize("classes", [4, 2])
+def test_a_part_of_a_layer_is_added_to_it(part, classes):
+    def build():
+        model = nn.Linear(3, classes).double()
+
+        def f(x):
+            model.zero_grad()
+            y = model(x).relu()
+            loss = (part(y) + y).relu().square().mean()
+            loss.backward()
+            return loss
+
+        return f, with_gradients(model.parameters())
+
+    side_by_side(build, batches((4, 3)))
+
+
+def test_a_relu_of_float32_under_a_gradient_of_float64():
+    def build():
+        w, v = tg.ones(3).requires_grad_(), tg.ones(3).double().requires_grad_()
+
+        def f(x):
+            w.grad = v.grad = None
+            y = (w * x).relu()
+            loss = (tg.where(y > 0.0, v, v * 2.0) * y).sum()
+            loss.backward()
+            return loss
+
+        return f, with_gradients([w, v])
+
+    side_by_side(build, batches((3,), dtype=np.float32), bound=1e-5)
+
+
+def test_a_constant_that_is_returned_may_be_written():
+    count = tg.tensor(7.0)
+
+    @tg.compile
+    def f(x):
+        count.fill_(1.0)
+        return count.clone(), x * 2.0
+
+    for _ in range(4):
+        result, _ = f(tg.ones(2))
+        assert result.item() == 1.0
+        result.add_(5.0)

@@ -431,3 +431,13 @@ def test_one_number_is_the_gradient_of_all_pixels(bias):
         found = [compiled(x), *(p.grad for p in conv.parameters())]
         for a, b in zip(found, wanted):
             assert_close(a, b)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 5), (3, 1, 8, 7), (2, 3, 4, 5)])
+def test_rows_of_pixels_stay_when_the_image_is_written_over(shape):
+    def function(x, w):
+        y = F.leaky_relu(rows((w * 0.3 + x) * w - 1.0))
+        z = F.softmax(y, 0)
+        return (z * y).sum() + y.amax(0, keepdim=True) - y.relu()
+
+    check(function, images(*shape), images(*shape[1:], seed=8))

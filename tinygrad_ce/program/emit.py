@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_ce.program.blocks import Loop, LoopWriter, in_blocks
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.operations import EVALUATE, UFUNCS
+from tinygrad_ce.program.operations import ELEMENTWISE, EVALUATE, REDUCTIONS, UFUNCS
 from tinygrad_ce.program.places import Place, Storage
 from tinygrad_ce.program.scalars import by_python, scalar_text
 from tinygrad_ce.program.writers import INTO, SCALAR, STRIDED, VIEWS, WRITERS, is_in_order
@@ -437,7 +437,11 @@ class Emitter:
         function = self.define(EVALUATE[step.op], step.op)
         texts = [self.value(x) for x in step.operands]
         settings = [f"{k}={self.define(v, k)}" for k, v in step.settings.items()]
-        self.say(f"{name} = {function}({', '.join(texts + settings)})")
+        call = f"{function}({', '.join(texts + settings)})"
+        arrays = [self.places[x].text for x in step.operands if x.shape]
+        if step.op not in ELEMENTWISE and step.op not in REDUCTIONS and step.out.shape and arrays:
+            call = f"apart({', '.join([call, *arrays])})"
+        self.say(f"{name} = {call}")
         self.hold(step.out, name)
 
     def hold(self, out: Var, name: str) -> None:
@@ -462,7 +466,8 @@ class Emitter:
     def output(self, x: Var) -> str:
         """A value that is handed out: memory that no later run writes into."""
         if not x.shape and x in self.scalars:
-            return self.value(x)
+            constant = isinstance(self.program.constants.get(x), np.ndarray)
+            return f"{self.value(x)}.copy()" if constant else self.value(x)
         place = self.places[x]
         storage = place.storage
         if storage is None or storage.static or storage.mine or storage in self.handed_out:
@@ -493,6 +498,11 @@ class Emitter:
             kept.append((k.node, name))
             taken.add(name)
         return kept
+
+
+def apart(y: Any, *operands: Any) -> Any:
+    """y, or a copy if it is a view of an operand: that memory is soon written again."""
+    return y.copy() if any(np.may_share_memory(y, x) for x in operands) else y
 
 
 # --- order and liveness -----------------------------------------------------------------------
@@ -541,7 +551,7 @@ def number_text(value: Any) -> str:
 
 LIBRARY: dict[str, Any] = {
     **UFUNCS, "dot": np.dot, "matmul": np.matmul, "copyto": np.copyto, "empty": np.empty,
-    "zeros": np.zeros,
+    "zeros": np.zeros, "apart": apart,
     "uint8": np.uint8, "inf": math.inf, "nan": math.nan, "Doubt": Doubt, "einsum": np.einsum,
     "concatenate": np.concatenate, "stack": np.stack, "broadcast_to": np.broadcast_to,
     "msqrt": math.sqrt,

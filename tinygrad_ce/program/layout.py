@@ -47,7 +47,7 @@ def _relu_gradient(r: Rewriter, step: Step) -> Step | None:
     g, keep = step.operands
     x = _relu_mask(r, keep)
     y = next((s.out for s in r.steps if x and s.op == "relu" and s.operands[0] is x), None)
-    if y is None or g.shape != y.shape:
+    if y is None or (g.shape, g.dtype) != (y.shape, y.dtype):
         return None
     bits = Var(y.shape, BITS[y.dtype], False)
     known = next((s.out for s in r.steps if s.op == "passes" and s.operands[0] is y), None)
@@ -179,9 +179,16 @@ def values_to_turn(program: Program) -> set[Var]:
             refused.add(root(first))  # of a turned matrix that would be a copy
     for x in list(parent):
         maker = makers.get(x)
-        if x in fixed or (maker is not None and maker.op not in TURNABLE):
+        if x in fixed or (maker is not None and not turnable(maker)):
             refused.add(root(x))
     return {x for x in parent if root(x) in wished - refused and x in makers}
+
+
+def turnable(step: Step) -> bool:
+    """Whether a step can make its result with the axes exchanged."""
+    if step.op == "scatter":  # x[rows, columns] is xᵀ[columns, rows]; x[rows] is no such thing
+        return len(step.operands) == 3 and len(step.settings["index"]) == 2
+    return step.op in TURNABLE
 
 
 def adds_bias(step: Step, makers: dict[Var, Step]) -> bool:
@@ -273,8 +280,7 @@ class Turner:
         if step.op == "scatter":
             value, *arrays = step.operands
             settings = {**step.settings, "shape": step.settings["shape"][::-1]}
-            if len(arrays) == 2 and len(step.settings["index"]) == 2:
-                return step._replace(operands=(value, *arrays[::-1]), settings=settings)
+            return step._replace(operands=(value, *arrays[::-1]), settings=settings)
         operands = tuple(self.beside(x, step.out) for x in step.operands)
         return step._replace(operands=operands)
 

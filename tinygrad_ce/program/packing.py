@@ -12,6 +12,7 @@ import sys
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,12 +105,21 @@ def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
     )  # fmt: skip
 
 
+def references(node: Any) -> int:
+    """How many hold the array of a Tensor, with those that come from asking."""
+    array = node.array
+    return sys.getrefcount(array)
+
+
+ONE = references(SimpleNamespace(array=np.empty(0)))  # 3, and 2 from Python 3.14 on
+
+
 def alone(node: Any) -> bool:
     """Whether nobody but the Tensor itself (and its Memory) holds its array."""
-    array = node.array
-    known = 3 + (node.memory is not None and node.memory.array is array)
-    if not isinstance(array, np.ndarray) or sys.getrefcount(array) > known:
+    known = ONE + (node.memory is not None and node.memory.array is node.array)
+    if not isinstance(node.array, np.ndarray) or references(node) > known:
         return False
+    array = node.array
     return array.base is None or sys.getrefcount(array.base) <= 2
 
 
