@@ -185,3 +185,21 @@ def test_the_emitted_function_computes_what_the_steps_say(net, dtype):
                 found["state", id(single)] = np.array(single.array)
             names[name][...] = before[name]
         assert_close(found, wanted, dtype)
+
+
+def test_a_long_row_goes_through_forward_and_backward_in_one_loop():
+    z = tg.randn(1 << 18, requires_grad=True)
+    y = tg.ones(1 << 18)
+
+    def step(y):
+        z.grad = None
+        loss = F.binary_cross_entropy_with_logits(z, y)
+        loss.backward()
+        return loss
+
+    compiled = tg.compile(step)
+    losses = [compiled(y).item() for _ in range(3)]
+    gradient = z.grad.clone()
+    assert compiled.emitted().count("for i, j") == 1
+    assert losses == pytest.approx([step(y).item()] * 3, rel=1e-5)
+    np.testing.assert_allclose(gradient.numpy(), z.grad.numpy(), rtol=0, atol=1e-5 / (1 << 18))

@@ -33,20 +33,27 @@ class Loop(NamedTuple):
         return tuple(dict.fromkeys(x for s in self.steps for x in s.operands if x not in made))
 
 
-def in_blocks(steps: list[Step], program: Program) -> list[Step | Loop]:
-    """The steps in an order in which runs of elementwise steps on long rows stand together."""
+def in_blocks(steps: list[Step], program: Program, sure: int) -> list[Step | Loop]:
+    """The steps in an order in which runs of elementwise steps on long rows stand together.
+
+    From number `sure` on steps may write state or draw: none of them comes earlier, except those
+    of a loop, which only fill buffers.
+    """
     afters = {s.after for s in program.states if s.after is not s.before}
     shapes = {s.out.shape for s in steps if s.out.size >= LONG}
+    stay = {id(step) for step in steps[sure:]}
     items: list[Step | Loop] = list(steps)
     for shape in shapes:
-        items = gathered(items, shape, afters)
+        items = gathered(items, shape, afters, stay)
     return items
 
 
 def gathered(
-    items: list[Step | Loop], shape: tuple[int, ...], afters: set[Var]
+    items: list[Step | Loop], shape: tuple[int, ...], afters: set[Var], stay: set[int]
 ) -> list[Step | Loop]:
-    """The same with one loop for the first run of steps on values of this shape."""
+    """The same with one loop for the first run of steps on values of this shape; steps that
+    `stay` do not come before it.
+    """
     loop: list[Step] = []
     before: list[Step | Loop] = []
     after: list[Step | Loop] = []
@@ -58,7 +65,7 @@ def gathered(
         if not reads & late and isinstance(item, Step) and fits(item, shape, afters):
             loop.append(item)
             in_loop |= outs
-        elif reads & (in_loop | late):
+        elif reads & (in_loop | late) or id(item) in stay:
             after.append(item)
             late |= outs
         else:

@@ -49,10 +49,9 @@ class Emitter:
         steps = assumptions_first(program)
         asked = {a.var for a in program.assumptions}
         sure = max((i + 1 for i, s in enumerate(steps) if s.out in asked), default=0)
-        items = in_blocks(steps[:sure], program)
-        self.sure = len(items)  # the first item after all assumptions were looked at
-        items += in_blocks(steps[sure:], program)
-        self.items = items
+        self.items = items = in_blocks(steps, program, sure)
+        # The first item after all assumptions were looked at.
+        self.sure = max((i + 1 for i, x in enumerate(items) if asked & made_by(x)), default=0)
         self.steps = [s for x in items for s in (x.steps if isinstance(x, Loop) else [x])]
         self.makers = program.makers()
         self.setup: list[str] = []
@@ -526,6 +525,11 @@ def assumptions_first(program: Program) -> list[Step]:
         ]  # fmt: skip
     chosen = {id(s) for s in first}
     return first + [s for s in program.steps if id(s) not in chosen]
+
+
+def made_by(item: Step | Loop) -> set[Var]:
+    """The values that a step or the steps of a loop make."""
+    return {s.out for s in item.steps} if isinstance(item, Loop) else {item.out}
 
 
 def last_reads(program: Program, steps: list[Step | Loop]) -> dict[Var, int]:
