@@ -1,4 +1,5 @@
-"""Passes: small functions from Program to Program that keep every value to the last bit.
+"""Passes: small functions from Program to Program that keep every value to the last bit (-0.0
+may become 0.0, where x + 0.0 is x).
 
 What changes the order of additions stands in `reassociate.py`.
 """
@@ -152,7 +153,7 @@ def with_plain_steps_left_out(program: Program) -> Program:
     return Rewriter(program).run(_identity, _chain_of_views, _negations, _keepdims)
 
 
-def same(a: Var, b: Var) -> bool:
+def same_form(a: Var, b: Var) -> bool:
     """Whether two values have the same shape and dtype."""
     return a.shape == b.shape and a.dtype == b.dtype
 
@@ -161,7 +162,7 @@ def _identity(r: Rewriter, step: Step) -> Var | None:
     x, out = (step.operands[0] if step.operands else None), step.out
     if x is None or step.op == "draw":
         return None
-    if step.op in ("reshape", "broadcast_to", "astype", "copy") and same(x, out):
+    if step.op in ("reshape", "broadcast_to", "astype", "copy") and same_form(x, out):
         return x
     if step.op == "transpose" and step.settings["axes"] == tuple(range(len(x.shape))):
         return x
@@ -169,9 +170,9 @@ def _identity(r: Rewriter, step: Step) -> Var | None:
         return x
     if step.op in ("multiply", "add") and len(step.operands) == 2:
         for a, b in (step.operands, step.operands[::-1]):
-            if r.number(b) == (1.0 if step.op == "multiply" else 0.0) and same(a, out):
+            if r.number(b) == (1.0 if step.op == "multiply" else 0.0) and same_form(a, out):
                 return a
-    if step.op in ("divide", "subtract") and same(x, out):
+    if step.op in ("divide", "subtract") and same_form(x, out):
         neutral = 1.0 if step.op == "divide" else 0.0
         return x if r.number(step.operands[1]) == neutral else None
     return None
