@@ -16,7 +16,7 @@ from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.operations import ELEMENTWISE
 from tinygrad_ce.program.passes import (
     Rewriter,
-    same,
+    same_form,
     with_common_steps_shared,
     with_plain_steps_left_out,
 )
@@ -229,7 +229,7 @@ def _sum(r: Algebra, step: Step) -> Step | None:
     if step.op != "sum" or not floats(step.out):
         return None
     c, x = r.factor(step.operands[0])
-    if c == 1.0 or not same(x, step.operands[0]):
+    if c == 1.0 or not same_form(x, step.operands[0]):
         return None
     return r.times(c, r.make("sum", (x,), step.out, **step.settings), step)
 
