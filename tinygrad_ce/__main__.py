@@ -301,7 +301,7 @@ def parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"{name}[{k!r}]", v) for k, v in value.items() if type(k) in (int, str))
     elif isinstance(value, (list, tuple)):
         yield from ((f"{name}[{i}]", v) for i, v in enumerate(value[:VISITS]))
-    elif hasattr(type(value), "__dict__") and not isinstance(value, (ModuleType, type)):
+    elif not isinstance(value, (ModuleType, type)):
         for attribute, v in public(getattr(value, "__dict__", {})):
             if attribute.isdigit():  # of a Sequential
                 yield f"{name}[{attribute}]", v
