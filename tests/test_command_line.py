@@ -119,8 +119,9 @@ BAD = {
     # the script and the name
     "draw nowhere.py:loss": (2, "there is no file nowhere.py"),
     "draw folder:loss": (2, "folder is a folder; wanted a Python script"),
-    "draw none.py": (2, "'none.py' names nothing in the script; write none.py:loss"),
-    "draw none.py:": (2, "'none.py:' names nothing in the script; write none.py:loss"),
+    "draw none.py": (2, "'none.py' is no script and name; write none.py:loss"),
+    "draw none.py:": (2, "'none.py:' is no script and name; write none.py:loss"),
+    "draw :loss": (2, "':loss' is no script and name; write script.py:loss"),
     "draw 'none.py:loss + 1'": (2, "cannot look up 'loss + 1'; wanted a name, such as loss, "
         'model.fc1.weight, losses[-1] or state["loss"]'),
     "draw 'none.py:exit()'": (2, "cannot look up 'exit()'; wanted a name, such as loss, "

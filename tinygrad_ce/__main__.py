@@ -124,8 +124,9 @@ def script_and_name(target: str) -> tuple[str, str]:
     """The two sides of the colon; the colon of a drive letter or of a subscript is another."""
     parts = re.fullmatch(r"(.+?\.pyw?|[^:]+):(.*)", target, re.DOTALL)
     if parts is None or not parts[2].strip():
-        name = target.rstrip(":") or "script.py"
-        raise RefusedError(f"{target!r} names nothing in the script; write {name}:loss")
+        script = target.strip().rstrip(":")
+        script = "script.py" if not script or ":" in script else script
+        raise RefusedError(f"{target!r} is no script and name; write {script}:loss")
     script, name = parts[1], parts[2].strip()
     if not os.path.exists(script):
         raise RefusedError(f"there is no file {script}")
