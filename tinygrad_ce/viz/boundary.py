@@ -10,7 +10,15 @@ import numpy as np
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.viz.canvas import COLOURS, INK, axes_for, dress, given_back, legend_above, new_figure
+from tinygrad_ce.viz.canvas import (
+    COLOURS,
+    INK,
+    axes_for,
+    dress,
+    given_back,
+    legend_above,
+    new_figure,
+)
 from tinygrad_ce.viz.looking import evaluating
 
 NAME = "plot_decision_boundary"

@@ -14,7 +14,7 @@ import numpy as np
 INK, SOFT, GRID = "#1e293b", "#64748b", "#e2e8f0"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#785ef0")
 """Okabe and Ito's palette, its yellow replaced by a violet that is seen on white."""
-TIME = ("#c3dcf2", "#5b9bd5", "#1f5fa8", "#0b2545")
+TIME = ("#a9cdea", "#5b9bd5", "#1f5fa8", "#0b2545")
 """From first to last."""
 
 

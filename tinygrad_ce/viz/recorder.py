@@ -17,7 +17,7 @@ from tinygrad_ce.nn.module import Module
 from tinygrad_ce.optim.optimizer import Optimizer
 from tinygrad_ce.viz.looking import evaluating, watched
 
-BINS = 64
+BINS = 100
 LOOKS = 256  # histograms of one array that are kept
 RATE = "learning rate"
 
@@ -53,7 +53,7 @@ class Histogram(NamedTuple):
 
     @classmethod
     def of(cls, step: int, array: Any) -> Histogram:
-        """The histogram of the elements of an array, `np.histogram(elements, 64)`.
+        """The histogram of the elements of an array, `np.histogram(elements, 100)`.
 
         >>> h = Histogram.of(1, [0.0, 0.0, 1.0, 2.0])
         >>> int(h.counts.sum()), float(h.edges[0]), float(h.edges[-1]), h.zeros
@@ -184,7 +184,6 @@ class Recorder:
             self._before = {n: p.array.copy() for n, p in self.model.named_parameters()}
 
     def _look_at_parameters(self, model: Module) -> None:
-        assert_model: Any = self.model
         for name, p in model.named_parameters():
             self.values.setdefault(name, []).append(Histogram.of(self.steps, p.array))
             if p.kept is not None:

@@ -46,9 +46,9 @@ def plot_history(
     """Loss, accuracy and whatever else was recorded, against the step: one Axes for each.
 
     What ends alike is drawn together: "loss", "val_loss" and "test_loss". Each series has its own
-    steps. Long ones are drawn twice, thin as recorded and bold smoothed: means weighted by a bell
-    curve, exp(-(i - j)²/2σ²). A learning rate that changes has an axis of its own on the right of
-    the first plot.
+    steps. Long ones are drawn twice, thin as recorded and bold smoothed, by lines fitted to their
+    neighbours with the weights exp(-(i - j)²/2σ²). A learning rate that changes has an axis of its
+    own on the right of the first plot.
 
     names: the quantities to plot, such as ["loss"]; all by default.
     smooth: σ, in recorded numbers; 0 draws them as they are. By default a 50th of their count.
@@ -118,7 +118,7 @@ def draw_series(ax: Any, series: Series, label: str, colour: str, smooth: float 
     if smooth is None and len(values) < 40:
         width = 0
     if width <= 0:
-        marker = "o" if len(values) <= 60 else None
+        marker = "o" if len(values) <= 30 else None
         ax.plot(steps, values, color=colour, lw=1.8, marker=marker, ms=3, label=label)
         return
     ax.plot(steps, values, color=colour, lw=0.7, alpha=0.35)
@@ -126,20 +126,28 @@ def draw_series(ax: Any, series: Series, label: str, colour: str, smooth: float 
 
 
 def smoothed(values: np.ndarray, width: float) -> np.ndarray:
-    """yᵢ = Σⱼ wᵢⱼ xⱼ / Σⱼ wᵢⱼ with wᵢⱼ = exp(-(i - j)²/2σ²), over the finite xⱼ; σ is `width`.
+    """a + b·i, the line that fits best at i: least Σⱼ wᵢⱼ (a + b·j - xⱼ)², over the finite xⱼ.
 
-    A nan stays a gap.
+    wᵢⱼ = exp(-(i - j)²/2σ²), σ is `width`. A line, where a mean would lag at both ends. A nan stays
+    a gap (local linear regression; Cleveland, 1979).
 
-    >>> smoothed(np.array([1.0, 1.0, np.nan, 1.0]), 2.0)
-    array([ 1.,  1., nan,  1.])
+    >>> smoothed(np.array([1.0, 2.0, np.nan, 4.0]), 2.0)
+    array([ 1.,  2., nan,  4.])
     """
     reach = min(int(np.ceil(3 * width)), len(values) - 1)
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
+    away = np.arange(-reach, reach + 1)  # i - j
+    weights = np.exp(-0.5 * (away / width) ** 2)
     there = np.isfinite(values)
-    middle = slice(reach, reach + len(values))
-    total = np.convolve(np.where(there, values, 0.0), weights)[middle]
-    share = np.convolve(there.astype(np.float64), weights)[middle]
-    return np.where(there, total / np.where(there, share, 1.0), np.nan)
+
+    def total(of: np.ndarray, power: int) -> np.ndarray:
+        return np.convolve(of, weights * away**power)[reach : reach + len(values)]
+
+    x = np.where(there, values, 0.0)
+    n = there.astype(np.float64)
+    top = total(n, 2) * total(x, 0) - total(n, 1) * total(x, 1)
+    bottom = total(n, 2) * total(n, 0) - total(n, 1) ** 2
+    fits = there & (bottom > 1e-12 * total(n, 0) ** 2)  # two finite numbers at least
+    return np.where(fits, top / np.where(fits, bottom, 1.0), values)
 
 
 def finish_quantity(ax: Any, quantity: str, series: dict[str, Series], unit: str | None) -> None:
@@ -167,10 +175,7 @@ def draw_rates(ax: Any, rates: list[Series]) -> None:
     for series, style in zip(rates, ["--", ":", "-."] * len(rates)):
         right.plot(series.steps, series.values, color=SOFT, lw=1.3, ls=style)
     values = [v for series in rates for v in series.values]
-    if min(values) > 0 and max(values) > 50 * min(values):
-        right.set_yscale("log")
-    else:
-        right.set_ylim(0, 1.08 * max(values))
+    right.set_ylim(0, 1.08 * max(values))
     right.set_ylabel("learning rate (dashed)", color=SOFT)
     right.tick_params(colors=SOFT, labelsize=9)
     right.spines[["top", "left", "bottom"]].set_visible(False)
@@ -186,8 +191,9 @@ def plot_activations(
     """What each layer gives, as histograms through time: one Axes for each layer.
 
     The first look is the top row, light; the last one the bottom row, dark. Each row is scaled to
-    its highest bin. Zeros are left out of the rows and told above them, with the standard
-    deviation σ: many zeros are dead ReLUs, σ that shrinks from layer to layer is a signal lost.
+    its highest bin, and tails beyond the outermost hundredths are cut off. Zeros are left out of
+    the rows and told above them, with the standard deviation σ: many zeros are dead ReLUs, σ that
+    shrinks from layer to layer is a signal lost.
 
     names: the layers to plot; all by default.
 
@@ -240,21 +246,29 @@ def plot_gradients(
 
 
 def grid_of_axes(count: int) -> list[Any]:
-    """Up to four plots in a row."""
-    columns = min(count, 4)
-    rows = -(-count // columns)
-    figure = new_figure(max(4.2, 3.0 * columns), 3.6 * rows)
+    """Rows of up to five plots, as even as may be."""
+    rows, columns = rows_and_columns(count)
+    figure = new_figure(max(4.2, 2.8 * columns), 3.6 * rows)
     return [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
 
 
 def grid_with_a_row_below(count: int) -> list[Any]:
     """All but the last plot as in `grid_of_axes`, the last one as wide as the figure."""
-    columns = min(count - 1, 4)
-    rows = -(-(count - 1) // columns)
-    figure = new_figure(max(6.4, 3.0 * columns), 3.4 * rows + 3.0)
+    rows, columns = rows_and_columns(count - 1)
+    figure = new_figure(max(6.4, 2.8 * columns), 3.4 * rows + 3.0)
     grid = figure.add_gridspec(rows + 1, columns, height_ratios=[*([3.4] * rows), 3.0])
     above = [figure.add_subplot(grid[i // columns, i % columns]) for i in range(count - 1)]
     return [*above, figure.add_subplot(grid[rows, :])]
+
+
+def rows_and_columns(count: int) -> tuple[int, int]:
+    """A grid for so many plots, at most five wide.
+
+    >>> rows_and_columns(5), rows_and_columns(6), rows_and_columns(7)
+    ((1, 5), (2, 3), (2, 4))
+    """
+    rows = -(-count // 5)
+    return rows, -(-count // rows)
 
 
 def draw_ridges(ax: Any, histograms: list[Histogram], name: str, what: str) -> None:
@@ -264,8 +278,9 @@ def draw_ridges(ax: Any, histograms: list[Histogram], name: str, what: str) -> N
     shown = spread(histograms, ROWS)
     for row, (h, colour) in enumerate(zip(shown, through_time(len(shown)))):
         heights = HEIGHT * h.counts / max(h.counts.max(), 1)
-        ax.stairs(heights - row, h.edges, baseline=-row, fill=True, facecolor=colour,
-                  edgecolor="white", lw=0.5, zorder=2 + row / ROWS)  # fmt: skip
+        place = {"baseline": -row, "zorder": 2 + row / ROWS}
+        ax.stairs(heights - row, h.edges, color="white", lw=1.6, **place)  # a halo
+        ax.stairs(heights - row, h.edges, color=colour, fill=True, **place)
     dress(ax, grid="x")
     ax.spines["left"].set_visible(False)
     ax.set_yticks([-row for row in range(len(shown))], [str(h.step) for h in shown])
@@ -289,11 +304,11 @@ def spread(histograms: list[Histogram], count: int) -> list[Histogram]:
 
 
 def limits(histograms: list[Histogram]) -> tuple[float, float]:
-    """Where all but a few elements in a thousand lie, at each look."""
+    """Where all but one element in a hundred lie on either side, at each look; and 0."""
     full = [h for h in histograms if h.counts.any()]
     if not full:
         return -1.0, 1.0
-    low, high = (min(h.quantile(0.002) for h in full), max(h.quantile(0.998) for h in full))
+    low, high = (min(h.quantile(0.01) for h in full), max(h.quantile(0.99) for h in full))
     low, high = min(low, 0.0), max(high, 0.0)
     room = 0.03 * (high - low)
     return low - room, high + room
@@ -325,6 +340,7 @@ def draw_updates(ax: Any, updates: Mapping[str, Series]) -> None:
     dress(ax)
     steps_below(ax)
     ax.set_yscale("log")
+    ax.minorticks_off()
     low, high = ax.get_ylim()
     ax.set_ylim(min(low, 1e-4), max(high, 1e-2))
     ax.set_ylabel("‖Δw‖ / ‖w‖ of one update", color=INK)
