@@ -291,6 +291,7 @@ __all__ = [
     "unsqueeze",
     "utils",
     "var",
+    "viz",
     "where",
     "zeros",
     "zeros_like",
@@ -319,6 +320,7 @@ LATER = {
     "set_rng_state": "random",
     "trace": "program",
     "utils": "",
+    "viz": "",
 }  # names that are imported when they are first used, and the rooms they are in
 
 

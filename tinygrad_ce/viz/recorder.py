@@ -17,7 +17,7 @@ from tinygrad_ce.nn.module import Module
 from tinygrad_ce.optim.optimizer import Optimizer
 from tinygrad_ce.viz.looking import evaluating, watched
 
-BINS = 100
+BINS = 64
 LOOKS = 256  # histograms of one array that are kept
 RATE = "learning rate"
 
@@ -53,7 +53,7 @@ class Histogram(NamedTuple):
 
     @classmethod
     def of(cls, step: int, array: Any) -> Histogram:
-        """The histogram of the elements of an array, `np.histogram(elements, 100)`.
+        """The histogram of the elements of an array, `np.histogram(elements, 64)`.
 
         >>> h = Histogram.of(1, [0.0, 0.0, 1.0, 2.0])
         >>> int(h.counts.sum()), float(h.edges[0]), float(h.edges[-1]), h.zeros

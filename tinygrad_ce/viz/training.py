@@ -332,7 +332,7 @@ def arrow(first: str, last: str) -> str:
 
 def draw_updates(ax: Any, updates: Mapping[str, Series]) -> None:
     """‖Δw‖/‖w‖ of each parameter against the step, in powers of ten."""
-    ax.axhspan(*HEALTHY, color="#009e73", alpha=0.10, lw=0)
+    ax.axhspan(*HEALTHY, color="#009e73", alpha=0.12, lw=0, label="healthy, about 10⁻³")
     ax.axhline(1e-3, color="#009e73", lw=1, ls="--")
     for i, (name, series) in enumerate(updates.items()):
         moved = Series(series.steps, [v if v > 0 else float("nan") for v in series.values])
@@ -344,10 +344,7 @@ def draw_updates(ax: Any, updates: Mapping[str, Series]) -> None:
     low, high = ax.get_ylim()
     ax.set_ylim(min(low, 1e-4), max(high, 1e-2))
     ax.set_ylabel("‖Δw‖ / ‖w‖ of one update", color=INK)
-    ax.annotate("healthy", (1, 1e-3), (5, 0), xycoords=ax.get_yaxis_transform(), va="center",
-                textcoords="offset points", color="#00795a", fontsize=9)  # fmt: skip
-    if updates:
-        legend_above(ax)
+    legend_above(ax)
 
 
 # --- what was asked for ---------------------------------------------------------------------
