@@ -135,7 +135,7 @@ from tinygrad_ce.functions import (
 )
 
 if TYPE_CHECKING:
-    from tinygrad_ce import autograd, nn, optim, random, utils
+    from tinygrad_ce import autograd, nn, optim, random, utils, viz
     from tinygrad_ce.program import (
         Compiled,
         ListingError,
