@@ -135,7 +135,7 @@ from tinygrad_ce.functions import (
 )
 
 if TYPE_CHECKING:
-    from tinygrad_ce import autograd, nn, optim, random, utils
+    from tinygrad_ce import autograd, nn, optim, random, utils, viz
     from tinygrad_ce.program import (
         Compiled,
         ListingError,
@@ -291,6 +291,7 @@ __all__ = [
     "unsqueeze",
     "utils",
     "var",
+    "viz",
     "where",
     "zeros",
     "zeros_like",
@@ -319,6 +320,7 @@ LATER = {
     "set_rng_state": "random",
     "trace": "program",
     "utils": "",
+    "viz": "",
 }  # names that are imported when they are first used, and the rooms they are in
 
 

@@ -1,7 +1,8 @@
-"""Pictures of computation graphs: `draw(loss)`.
+"""Pictures: of computation graphs, `draw(loss)`, and of training, `plot_history(recorder)`.
 
-The graph is read into cards (cards.py), cards become DOT text (dot.py), and an engine, if one is
-installed, lays the text out (engines.py). Nothing here is imported before it is used.
+A graph is read into cards (cards.py), cards become DOT text (dot.py), and an engine, if one is
+installed, lays the text out (engines.py). A training loop tells a Recorder (recorder.py) what goes
+on, and matplotlib plots it (training.py, boundary.py). Nothing here is imported before it is used.
 """
 
 from __future__ import annotations
@@ -10,15 +11,37 @@ import os
 import warnings
 from contextlib import suppress
 from html import escape
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.cards import Card, Picture, read
 from tinygrad_ce.viz.dot import darkened, to_dot
 from tinygrad_ce.viz.engines import INSTALL, EngineMissingError, render
 
-__all__ = ["Drawing", "draw"]
+if TYPE_CHECKING:
+    from tinygrad_ce.viz.boundary import plot_decision_boundary
+    from tinygrad_ce.viz.recorder import Recorder
+    from tinygrad_ce.viz.training import plot_activations, plot_gradients, plot_history
+
+__all__ = [
+    "Drawing",
+    "Recorder",
+    "draw",
+    "plot_activations",
+    "plot_decision_boundary",
+    "plot_gradients",
+    "plot_history",
+]
+
+LATER = {
+    "Recorder": "recorder",
+    "plot_activations": "training",
+    "plot_decision_boundary": "boundary",
+    "plot_gradients": "training",
+    "plot_history": "training",
+}  # names that are imported when they are first used, and the files they are in
 
 LINES = 40  # of a listing in the interactive interpreter
 
@@ -139,3 +162,15 @@ def write_whole(path: Path, content: bytes) -> Path:
         with suppress(FileNotFoundError):
             part.unlink()
     return path
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module 'tinygrad_ce.viz' has no attribute {name!r}")
+    value = getattr(import_module(f"tinygrad_ce.viz.{LATER[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LATER})
