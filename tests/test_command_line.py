@@ -131,7 +131,7 @@ BAD = {
     "draw none.py:loss": (2, "none.py has no loss; no global variable holds Tensors"),
     # --out
     "draw none.py:loss --out graph.jpg": (2,
-        "--out graph.jpg ends in '.jpg'; wanted .svg, .png, .pdf or .dot"),
+        "--out graph.jpg ends in '.jpg'; wanted .svg, .png, .pdf, .dot or .txt"),
     "draw none.py:loss --out no/graph.svg": (2,
         "--out no/graph.svg: there is no folder no; make it first"),
     "draw none.py:loss --out folder.svg": (2, "--out folder.svg is a folder; wanted a file"),

@@ -542,6 +542,7 @@ def test_each_engine_draws_everything(engine, fold, monkeypatch, tmp_path):
     html = drawing._repr_html_()
     assert html.startswith('<div style="overflow:auto"><svg ')
     ElementTree.fromstring(html)
+    assert ElementTree.fromstring(drawing._repr_svg_()).tag.endswith("svg")
 
 
 @pytest.fixture
@@ -570,11 +571,14 @@ def test_without_an_engine_or_its_package_a_notebook_shows_text(monkeypatch):
     assert html.startswith("<pre>")
     assert "install" in html
     assert "parameter  a" in html
+    assert draw(*example())._repr_svg_() is None
 
 
 def test_dot_needs_no_engine(no_engine, tmp_path):
     drawing = draw(*example())
     assert drawing.save(tmp_path / "graph.dot").read_text(encoding="utf-8") == drawing.source
+    text = drawing.save(tmp_path / "graph.txt").read_text(encoding="utf-8")
+    assert text == f"{drawing.text}\n" and drawing.text == str(drawing)
 
 
 def test_an_engine_that_gives_half_a_picture_is_found_out(monkeypatch, tmp_path):
@@ -605,7 +609,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize("name", ["graph.jpeg", "graph", "graph.svg.gz"])
 def test_an_unknown_suffix_is_explained(name, tmp_path):
-    with pytest.raises(ValueError, match=r"wanted \.svg, \.png, \.pdf or \.dot"):
+    with pytest.raises(ValueError, match=r"wanted \.svg, \.png, \.pdf, \.dot or \.txt"):
         draw(*example()).save(tmp_path / name)
 
 

@@ -28,7 +28,7 @@ from typing import Any
 
 import tinygrad_ce as tg
 
-SUFFIXES = {"draw": (".svg", ".png", ".pdf", ".dot"), "play": (".html",)}
+SUFFIXES = {"draw": (".svg", ".png", ".pdf", ".dot", ".txt"), "play": (".html",)}
 ROWS = 20  # of a list of what is there
 DEPTH = 4  # how far below a variable Tensors are listed
 VISITS = 10_000  # of objects, until no more Tensors are looked for
@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
         "--out",
         metavar="FILE",
         default="-",
-        help="a .svg, .png, .pdf or .dot file; - (the default) prints the graph as text",
+        help="a .svg, .png, .pdf, .dot or .txt file; - (the default) prints the graph as text",
     )
     draw.add_argument(
         "--fold",

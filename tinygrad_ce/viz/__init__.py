@@ -80,7 +80,9 @@ class Drawing:
         self.source = to_dot(picture)
 
     def save(self, path: str | os.PathLike[str], *, dark: bool = False) -> Path:
-        """Write the picture as .svg, .png, .pdf or .dot, by the suffix of `path`; gives the path.
+        """Write the picture as .svg, .png, .pdf, .dot or .txt, by the suffix of `path`.
+
+        Gives the path.
 
         An SVG turns dark where its reader prefers that; `dark` makes any picture dark. A file is
         written whole or not at all. Without an engine that draws, the DOT text is written next to
@@ -88,11 +90,13 @@ class Drawing:
         """
         path = Path(path)
         suffix = path.suffix.lower()
-        if suffix not in (".svg", ".png", ".pdf", ".dot"):
+        if suffix not in (".svg", ".png", ".pdf", ".dot", ".txt"):
             raise ValueError(
-                f"save: {path.name!r} ends in {path.suffix!r}; wanted .svg, .png, .pdf or .dot, "
-                'as in save("graph.svg")'
+                f"save: {path.name!r} ends in {path.suffix!r}; wanted .svg, .png, .pdf, .dot or "
+                '.txt, as in save("graph.svg")'
             )
+        if suffix == ".txt":
+            return write_whole(path, f"{self.text}\n".encode())
         source = darkened(self.source) if dark else self.source
         if suffix == ".dot":
             return write_whole(path, source.encode())
@@ -107,14 +111,25 @@ class Drawing:
             return instead
         return write_whole(path, drawn)
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """Every card on a line: operation, name, shape, value and gradient."""
         return listing(self.picture)
+
+    def __str__(self) -> str:
+        return self.text
 
     def __repr__(self) -> str:
         lines = str(self).splitlines()
         if len(lines) > LINES:
             lines[LINES:] = [f"... and {len(lines) - LINES} more; print(drawing) shows them all"]
         return "\n".join(lines)
+
+    def _repr_svg_(self) -> str | None:
+        try:
+            return render(self.source, "svg").decode()
+        except Exception:  # a display hook must not fail; _repr_html_ says what is wrong
+            return None
 
     def _repr_html_(self) -> str:
         try:
