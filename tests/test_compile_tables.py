@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import test_rules
 from hypothesis import given, settings, strategies as st
-from test_compile import side_by_side, with_gradients
+from side_by_side import side_by_side, with_gradients
 from test_nn import MODULES
 from test_trace import values_of
 

@@ -11,6 +11,8 @@ from tinygrad_ce.engine.chain import freed, history
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import array_from, keep, kept_of, leaf, value_of
 
+COMPILED = "a compiled function"  # what cut the graph behind the result of one
+
 
 def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
     """∂L/∂root to start from: what was given, or 1 for a scalar."""
@@ -26,7 +28,7 @@ def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
                 else "tensors without requires_grad"
             )
         instead = "Create the parameters with requires_grad=True and compute the loss from them"
-        if root.cut == "a compiled function":
+        if root.cut == COMPILED:
             instead = "Call backward() inside of the compiled function,"
         raise RuntimeError(
             f"backward: this tensor needs no gradient: {why}. {instead} without leaving the graph"

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_ce.engine.backward import COMPILED
 from tinygrad_ce.engine.memory import memory_of, tick
 from tinygrad_ce.engine.operands import leaf
-from tinygrad_ce.program.tracing import CUT, Hole
+from tinygrad_ce.program.tracing import Hole
 
 if TYPE_CHECKING:
     from tinygrad_ce.program.compiling import Runner
@@ -68,5 +69,5 @@ def returned(runner: Runner, name: Callable[[Any], str]) -> list[str]:
         return [f"return {name(runner.filled)}(values, args, kwargs)"]
     lines = [f"y = leaf(values[{structure.number}])"]
     if structure.requires_grad:
-        lines.append(f"y.cut = {CUT!r}")
+        lines.append(f"y.cut = {COMPILED!r}")
     return [*lines, "return y"]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from tinygrad_ce.engine.backward import COMPILED
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import Memory, memory_of, tick
@@ -25,7 +26,7 @@ from tinygrad_ce.program.fast import optimised
 from tinygrad_ce.program.ir import Program, State
 from tinygrad_ce.program.packing import Packed, Unpackable
 from tinygrad_ce.program.symbol import TraceError
-from tinygrad_ce.program.tracing import CUT, GradOf, Hole, Trace, trace_call
+from tinygrad_ce.program.tracing import GradOf, Hole, Trace, trace_call
 
 F = TypeVar("F", bound=Callable[..., Any])
 SMALL_EXAMPLE = 1 << 14  # bytes of an input that is kept from the example
@@ -432,7 +433,7 @@ def filled(structure: Any, values: tuple[Any, ...], args: Any, kwargs: Any, made
             return value
         if structure not in made:
             y = made[structure] = leaf(value)
-            y.cut = CUT if structure.requires_grad else None
+            y.cut = COMPILED if structure.requires_grad else None
         return made[structure]
     if isinstance(structure, Given):
         return structure.find(args, kwargs)

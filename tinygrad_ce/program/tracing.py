@@ -21,8 +21,6 @@ from tinygrad_ce.program.ir import Kept, Program, State, Var
 from tinygrad_ce.program.symbol import Cell, Symbol, TraceError, Tracer
 from tinygrad_ce.program.variables import Variables
 
-CUT = "a compiled function"  # why the result of one has no graph
-
 
 @dataclass(eq=False, slots=True)
 class Trace:

@@ -44,14 +44,19 @@ def _inner(e: Emitter, step: Step) -> None:
     e.put(step.out, place)
 
 
-def _matmul(e: Emitter, step: Step) -> None:
+def _into(e: Emitter, step: Step, form: str) -> None:
+    """A call of `form`, with the operands in the place of {0} and the result in that of {1}."""
     if not step.out.shape:
         e.emit_call(step)
         return
-    texts = [e.places[x].text for x in step.operands]
+    operands = ", ".join(e.places[x].text for x in step.operands)
     place = e.destination(step)
-    e.say(f"matmul({', '.join(texts)}, {place.text})")
+    e.say(form.format(operands, place.text))
     e.put(step.out, place)
+
+
+def _matmul(e: Emitter, step: Step) -> None:
+    _into(e, step, "matmul({0}, {1})")
 
 
 def _sum(e: Emitter, step: Step) -> None:
@@ -325,21 +330,11 @@ def _all_within(e: Emitter, step: Step) -> None:
 
 
 def _joined(e: Emitter, step: Step) -> None:
-    texts = [e.places[x].text for x in step.operands]
-    place = e.destination(step)
-    e.say(f"{step.op}(({', '.join(texts)},), {step.settings['axis']}, {place.text})")
-    e.put(step.out, place)
+    _into(e, step, f"{step.op}(({{0}},), {step.settings['axis']}, {{1}})")
 
 
 def _einsum(e: Emitter, step: Step) -> None:
-    if not step.out.shape:
-        e.emit_call(step)
-        return
-    texts = [e.places[x].text for x in step.operands]
-    place = e.destination(step)
-    spec = step.settings["spec"]
-    e.say(f"einsum({spec!r}, {', '.join(texts)}, out={place.text}, optimize=True)")
-    e.put(step.out, place)
+    _into(e, step, f"einsum({step.settings['spec']!r}, {{0}}, out={{1}}, optimize=True)")
 
 
 def _draw(e: Emitter, step: Step) -> None:

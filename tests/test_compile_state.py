@@ -1,0 +1,358 @@
+"""compile(): writes, random draws, assumptions: what a call replaces and takes for granted."""
+
+import itertools
+
+import numpy as np
+import pytest
+from side_by_side import agree, batches, numbers_of, side_by_side, with_gradients
+
+import tinygrad_ce as tg
+from tinygrad_ce import TraceError, nn
+from tinygrad_ce.nn import functional as F
+
+# --- writes -------------------------------------------------------------------------------------
+
+
+def test_writes_to_captured_and_computed_tensors():
+    def build():
+        total, count, table = tg.zeros(3).double(), tg.tensor(0), tg.zeros(4, 3).double()
+
+        def f(x):
+            total.add_(x)
+            count.add_(1)
+            table[1:3] = x
+            table[0] = table[1] + total
+            alias = total.detach()
+            alias *= 0.5
+            seen = total * 2.0
+            total.data = total + count
+            y = x * 2.0
+            y[0] = total.sum()
+            return seen, y, count.float()
+
+        return f, [total, count, table]
+
+    side_by_side(build, batches((3,), count=6))
+
+
+def swapped():
+    a, b = tg.ones(2, 3).double(), tg.zeros(2, 3).double()
+
+    def f(x):
+        old = a.clone()
+        a.copy_(b)
+        b.copy_(old + x)
+        return old
+
+    return f, [a, b]
+
+
+def swapped_numbers():
+    a, b = tg.tensor(1.0), tg.tensor(2.0)
+
+    def f(x):
+        old = a.clone()
+        a.copy_(b)
+        b.copy_(old)
+        return x * old, a + 1.0
+
+    return f, [a, b]
+
+
+def shifted():
+    cells = [tg.zeros(2, 3).double() for _ in range(3)]
+
+    def f(x):
+        for a, b in itertools.pairwise(cells):
+            a.copy_(b)
+        cells[-1].copy_(x)
+        return cells[0] * 1.0
+
+    return f, cells
+
+
+def turned_before_it_is_written():
+    a, b = tg.ones(2, 3).double(), tg.zeros(3, 2).double()
+
+    def f(x):
+        old = a.T.clone()
+        a.add_(x)
+        b.copy_(old)
+        return old
+
+    return f, [a, b]
+
+
+def fixed_numbers():
+    a, b = tg.ones(2, 3).double(), tg.ones(2, 3).double()
+
+    def f(x):
+        a.zero_()
+        b.zero_()
+        return a + x
+
+    return f, [a, b]
+
+
+@pytest.mark.parametrize(
+    "build", [swapped, swapped_numbers, shifted, turned_before_it_is_written, fixed_numbers]
+)
+def test_a_tensor_becomes_what_another_was(build):
+    side_by_side(build, batches((2, 3)))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_parameters_are_copied_before_or_after_their_update(first):
+    def build():
+        model = nn.Linear(3, 2).double()
+        copies = [tg.zeros(2, 3).double(), tg.zeros(2).double(), tg.zeros(2, 3).double()]
+        optimizer = tg.optim.Adam(model.parameters(), lr=0.1)
+
+        def keep():
+            for c, p in zip(copies, model.parameters()):
+                c.copy_(p.detach())
+
+        def f(x):
+            optimizer.zero_grad()
+            model(x).square().sum().backward()
+            if first:
+                keep()
+            optimizer.step()
+            if not first:
+                keep()
+            copies[2].copy_(model.weight.grad)
+
+        return f, lambda: [copies, with_gradients(model.parameters())()]
+
+    side_by_side(build, batches((4, 3)))
+
+
+def test_a_gradient_and_its_copy_do_not_share_memory():
+    w, seen = tg.ones(3).requires_grad_(), tg.zeros(3)
+
+    @tg.compile
+    def f(x):
+        w.grad = None
+        (w * x).sum().backward()
+        seen.copy_(w.grad)
+
+    for _ in range(3):
+        f(tg.ones(3))
+    w.grad.zero_()
+    assert seen.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_the_detached_number_of_a_sum_stays_when_the_sum_is_written():
+    def f(x):
+        total = x.sum()
+        before = total.detach()
+        total += 1.0
+        return total, before
+
+    side_by_side(lambda: (f, []), batches((3,), count=4))
+
+
+def test_a_tensor_made_inside_is_new_in_every_call():
+    def build():
+        w = tg.ones(3).double().requires_grad_()
+
+        def f(x):
+            out = tg.zeros(3).double()
+            out[1:] = (w * x)[1:]
+            out[0] = x.sum()
+            v = tg.zeros(3).double().requires_grad_()
+            for _ in range(3):
+                v.grad = None
+                ((v - x) ** 2).sum().backward()
+                with tg.no_grad():
+                    v -= 0.25 * v.grad
+            (out * out).sum().backward()
+            return out, v.detach()
+
+        return f, with_gradients([w])
+
+    side_by_side(build, batches((3,), count=5))
+
+
+def test_a_gradient_written_into_a_tensor_from_outside_is_refused():
+    w, store = tg.ones(2, requires_grad=True), tg.zeros(2)
+
+    def f(x):
+        store.copy_(w * x)
+
+    with pytest.raises(TraceError, match=r"carries a gradient.*test_compile_state\.py.*detach"):
+        tg.compile(f)(tg.ones(2))
+    assert store.tolist() == [0.0, 0.0] and store.is_leaf and not store.requires_grad
+
+
+def test_integer_counters_that_differ():
+    def build():
+        weights = [tg.ones(3).double().requires_grad_(), tg.ones(2, 3).double().requires_grad_()]
+        counters = [tg.tensor(5), tg.tensor(0)]
+
+        def f(x):
+            for w in weights:
+                w.grad = None
+            sum((w * x).square().sum() for w in weights).backward()
+            with tg.no_grad():
+                for w, t in zip(weights, counters):
+                    t.add_(1)
+                    w.sub_(w.grad * 0.1 / (1.0 - 0.5**t))
+
+        return f, lambda: [counters, with_gradients(weights)()]
+
+    side_by_side(build, batches((3,)))
+
+
+def test_a_view_that_is_written_is_refused():
+    store = tg.zeros(4)
+
+    def f(x):
+        store.reshape(2, 2)[0] = x
+
+    with pytest.raises(TraceError, match=r"view is written.*test_compile_state\.py"):
+        tg.compile(f)(tg.ones(2))
+
+
+# --- random draws -------------------------------------------------------------------------------
+
+
+def test_draws_go_on_as_eager_ones_do():
+    def build():
+        own = tg.random.Generator().manual_seed(5)
+
+        def f(x):
+            y = F.dropout(x, 0.5) + tg.randn(3) + tg.rand(3, generator=own)
+            return y, tg.randperm(5), tg.bernoulli(tg.full((3,), 0.3)), tg.empty(3).normal_()
+
+        return f, []
+
+    side_by_side(build, batches((3,), count=20, dtype=np.float32))
+
+
+def test_a_doubt_does_not_draw_twice():
+    def build():
+        own = tg.random.Generator().manual_seed(5)
+
+        def f(x):
+            z = F.dropout(x, 0.5, generator=own)
+            return F.silu(z * tg.rand(3, generator=own))
+
+        return f, []
+
+    calls = batches((3,), count=6, dtype=np.float32)
+    calls[3][0][1] = np.inf
+    with np.errstate(invalid="ignore"):
+        side_by_side(build, calls)
+
+
+def test_draws_of_numpy_are_found():
+    compiled = tg.compile(lambda x: x * np.random.random())
+    compiled(tg.ones(2))
+    with pytest.raises(TraceError, match=r"another number.*multiply at .*test_compile_state\.py"):
+        compiled(tg.ones(2))
+
+
+# --- assumptions --------------------------------------------------------------------------------
+
+
+def classifier():
+    model = nn.Linear(3, 4).double()
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    def step(x, targets):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), targets)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    held = with_gradients(model.parameters())
+    return step, lambda: [held(), optimizer.state_dict()["state"]]
+
+
+def test_class_ids_that_are_ignored_later():
+    calls = [[x, np.arange(7) % 4] for (x,) in batches((7, 3), count=10)]
+    calls[4][1][2:4] = -100
+    calls[7][1][0] = -100
+    side_by_side(classifier, calls)
+
+
+@pytest.mark.parametrize("after", [1, 2, 4])
+def test_class_ids_out_of_range_raise_as_in_eager_code(after):
+    tg.manual_seed(0)
+    step, held = classifier()
+    compiled = tg.compile(step)
+    calls = [[tg.tensor(x), tg.tensor(np.arange(7) % 4)] for (x,) in batches((7, 3), count=6)]
+    for call in calls[:after]:
+        compiled(*call)
+    before = numbers_of(held())
+    wrong = tg.tensor(np.array([0, 1, 2, 4, 0, 0, 0]))
+    with pytest.raises(ValueError, match="class id 4 is outside"):
+        compiled(calls[0][0], wrong)
+    agree(numbers_of(held()), before)
+    programs = len(compiled.runners)
+    for call in calls[after:]:
+        compiled(*call)
+    assert len(compiled.runners) == programs
+
+
+@pytest.mark.parametrize("function", [F.gelu, F.silu, F.logsigmoid, F.softplus])
+def test_infinite_logits_later(function):
+    def build():
+        w = tg.ones(3).double().requires_grad_()
+
+        def f(x):
+            w.grad = None
+            y = function(x * w)
+            y.backward(tg.ones(3).double())
+            return y
+
+        return f, with_gradients([w])
+
+    calls = batches((3,), count=6)
+    calls[3][0][1], calls[5][0][2] = np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        side_by_side(build, calls)
+
+
+def evaluated_after_its_update():
+    model = nn.Linear(3, 4).double()
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    total = tg.ones(6).double()
+
+    def f(x, y):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        total.mul_(1.5)
+        after = F.cross_entropy(model(x * x), y, label_smoothing=0.1)
+        return after, F.dropout(total, 0.5)
+
+    return f, lambda: [total, with_gradients(model.parameters())()]
+
+
+def in_one_long_row():
+    w, total = tg.ones(4).double().requires_grad_(), tg.ones(6).double()
+
+    def f(x, y):
+        w.grad = None
+        z = (x.repeat(1 << 16, 1) * w).flatten()
+        z = F.tanh(z * 2.0 + 1.0) * z
+        loss = F.binary_cross_entropy_with_logits(z, tg.ones(z.shape[0]).double())
+        loss.backward()
+        total.mul_(1.5)
+        return loss, F.dropout(total, 0.5)
+
+    return f, lambda: [total, with_gradients([w])()]
+
+
+@pytest.mark.parametrize(
+    ("build", "width"), [(evaluated_after_its_update, 3), (in_one_long_row, 4)]
+)
+def test_nothing_is_written_or_drawn_before_a_doubt(build, width):
+    calls = [[tg.tensor(x), tg.tensor([0, 3])] for (x,) in batches((2, width), count=6)]
+    with np.errstate(all="ignore"), tg.no_grad():
+        calls[3][0][0, 1] = 1e200 if width == 3 else np.inf
+    with np.errstate(all="ignore"):
+        side_by_side(build, calls, bound=1e-9)
