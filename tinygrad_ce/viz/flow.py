@@ -1,0 +1,131 @@
+"""The backward pass, one use of one tensor at a time: what a page shows and checks.
+
+`arrivals` goes the way of the chain rule, newest operation first, and keeps everything that a
+reader may ask for: the gradient that came, the slope, the product before and after copies are
+summed, what was there already and what is there now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engine.chain import array_of, handed, unbroadcast
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.viz.cards import Use
+
+ELEMENTWISE = {
+    "add", "sub", "mul", "truediv", "floordiv", "mod", "neg", "pow", "power", "exp", "log",
+    "log1p", "expm1", "sqrt", "sin", "cos", "tanh", "erfc", "absolute", "sign", "maximum",
+    "minimum", "clip", "masked", "where", "floor", "ceil", "rint", "copy", "astype",
+}  # fmt: skip
+REDUCTIONS = {"sum", "amax", "amin", "norm"}
+MOVES = {"mT", "transpose", "reshape", "broadcast_to", "getitem", "flip", "concatenate", "stack",
+         "put", "sliding_windows"}  # fmt: skip
+TRACKED = 600  # elements whose way through an operation that moves them is written down
+
+
+@dataclass
+class Arrival:
+    """What one operation sends to one of its operands."""
+
+    use: int  # its place in the list of uses
+    upstream: np.ndarray  # ∂L/∂output
+    local: np.ndarray | None  # ∂output/∂operand, where it is a number for each element
+    product: np.ndarray  # before copies are summed
+    new: np.ndarray  # what arrives, in the shape of the operand
+    before: np.ndarray | None  # what had arrived, None for the first
+    after: np.ndarray
+
+
+def arrivals(root: Node, operations: Sequence[Node], uses: Sequence[Use]) -> Iterator[Arrival]:
+    """All that arrives anywhere, in the order of the chain rule.
+
+    `operations` are oldest first. Raises RuntimeError where a value was written over that a rule
+    reads.
+    """
+    of: dict[Node, list[int]] = {}
+    for i, use in enumerate(uses):
+        of.setdefault(use.target, []).append(i)
+    arrived: dict[Node, Any] = {root: np.ones(root.array.shape, root.array.dtype)}
+    for node in reversed(operations):
+        upstream = arrived.get(node)
+        if upstream is None:
+            continue
+        for i in of[node]:
+            if not uses[i].flows:
+                continue
+            source = uses[i].source
+            product, local = sent(node, uses[i].position, upstream)
+            new = summed(product, source.array.shape) if node.op.stretches else product
+            before = arrived.get(source)
+            arrived[source] = new if before is None else before + new
+            yield Arrival(i, upstream, local, product, new, before, arrived[source])
+
+
+def sent(node: Node, position: int, upstream: Any) -> tuple[Any, Any]:
+    """The gradient for one operand before copies are summed, and the slope of each element."""
+    gradient = node.op.gradients_for(len(node.inputs))[position]
+    values = [handed(node, position, what, array_of) for what in gradient.reads]
+    product = np.asarray(gradient.function(upstream, *values))
+    if node.op.name not in ELEMENTWISE:
+        return product, None
+    ones = np.ones(upstream.shape, upstream.dtype)
+    return product, np.asarray(gradient.function(ones, *values))
+
+
+def summed(product: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The product in the shape of the operand."""
+    return product if product.shape == shape else np.asarray(unbroadcast(product, shape))
+
+
+# --- which element comes from which ---------------------------------------------------------
+
+
+def relation(node: Node, position: int) -> Any:
+    """How the elements of an operand and of the output belong together, for a page to light up.
+
+    "e": those at the same place; ["mm", i] and ["in", i]: operand i of a b and of a bᵀ;
+    ["sum", axes]: all along the axes; ["ix", places]: for each element of the output, in order,
+    the place in the operand that it came from or −1; None: not known.
+    """
+    name, settings = node.op.name, node.settings
+    shape = node.inputs[position].array.shape
+    if name in ELEMENTWISE:
+        return "e"
+    if name in ("matmul", "inner"):
+        return ["mm" if name == "matmul" else "in", position]
+    if name in REDUCTIONS:
+        axis = settings[0] if settings else None
+        axes = range(len(shape)) if axis is None else np.atleast_1d(axis).tolist()
+        return ["sum", [a % len(shape) for a in axes]]
+    if name == "prod":
+        return ["sum", [len(shape) - 1]]
+    indices = position >= {"getitem": 1, "put": 2}.get(name, len(node.inputs))
+    if name in MOVES and not indices and node.array.size <= TRACKED and node.inputs[position].array.size:
+        return ["ix", moved(node, position)]
+    return None
+
+
+def moved(node: Node, position: int) -> list[int]:
+    """Where each element of the output of an operation that only moves elements came from."""
+    operands = [
+        np.arange(1, x.array.size + 1).reshape(x.array.shape)
+        if i == position
+        else x.array
+        if x.array.dtype.kind in "iub"
+        else np.zeros(x.array.shape, int)
+        for i, x in enumerate(node.inputs)
+    ]
+    return [int(place) - 1 for place in np.ravel(run(node, operands))]
+
+
+def run(node: Node, arrays: Sequence[Any]) -> Any:
+    """The operation of a node on other arrays."""
+    op = node.op
+    if op.star:
+        return op.forward(*arrays, **dict(zip(op.names[op.fixed + 1 :], node.settings)))
+    return op.forward(*arrays, *node.settings)

@@ -1,0 +1,401 @@
+// The graph: what is known so far, folding, zooming and moving about.
+
+const SVG = "http://www.w3.org/2000/svg";
+const svg = document.getElementById("graph");
+const view = svg && document.getElementById("view");
+const HEAD = 9; // of an arrow: the room next to a card that is never squeezed
+
+/** An SVG element with attributes and children. */
+function shape(tag, attributes, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** The numbers of a box: left, top, right, bottom. */
+function boxOf(group) {
+  const rect = group.querySelector("rect");
+  const [x, y, w, h] = ["x", "y", "width", "height"].map((name) => Number(rect.getAttribute(name)));
+  return { left: x, top: y, right: x + w, bottom: y + h };
+}
+
+const cards = new Map();
+const clusters = new Map();
+const edges = [];
+const folded = new Set();
+let whole = { width: 1, height: 1 };
+
+function readGraph() {
+  for (const g of svg.querySelectorAll("#clusters > .cluster"))
+    clusters.set(g.id, { g, box: boxOf(g), outer: g.dataset.c === undefined ? null : `c${g.dataset.c}` });
+  for (const g of svg.querySelectorAll("#cards > .card"))
+    cards.set(g.id, { g, box: boxOf(g), outer: g.dataset.c === undefined ? null : `c${g.dataset.c}` });
+  for (const g of svg.querySelectorAll("#edges > .edge")) {
+    for (const path of g.querySelectorAll("path")) path.classList.add("path");
+    for (const part of g.querySelectorAll('[stroke="#f87171"], [fill="#f87171"], text')) part.classList.add("red");
+    const texts = [...g.querySelectorAll("text")].map((t) => ({ t, y: Number(t.getAttribute("y")) }));
+    const lines = [...g.querySelectorAll("path, polygon")].map((line) => {
+      const name = line.tagName === "path" ? "d" : "points";
+      return { line, name, text: line.getAttribute(name) };
+    });
+    edges.push({ g, from: g.dataset.a, to: g.dataset.b, texts, lines });
+  }
+  for (const [id, card] of cards)
+    for (let c = card.outer; c; c = clusters.get(c).outer) {
+      const cluster = clusters.get(c);
+      cluster.last = id;
+      cluster.count = (cluster.count || 0) + (story.tensors[id].op ? 1 : 0);
+    }
+  const box = svg.viewBox.baseVal;
+  whole = { width: box.width, height: box.height };
+  svg.removeAttribute("viewBox");
+}
+
+/** The outermost folded cluster around something, or null. */
+function foldedAround(outer) {
+  let found = null;
+  for (let c = outer; c; c = clusters.get(c).outer) if (folded.has(c)) found = c;
+  return found;
+}
+
+/** What stands for a card: itself, or the folded cluster that it is in. */
+const standIn = (id) => foldedAround(cards.get(id).outer) || id;
+
+// --- folding ---------------------------------------------------------------------------------
+
+/** The card of a folded cluster, made when it is first needed. */
+function foldedCard(id) {
+  const cluster = clusters.get(id);
+  if (cluster.card) return cluster.card;
+  const last = cards.get(cluster.last).g;
+  const kind = cluster.g.classList.contains("module") ? "module" : "function";
+  const g = shape("g", { class: `card call ${kind}`, id: `f${id}`, role: "button", tabindex: 0, "aria-expanded": "false" });
+  const rect = cluster.g.querySelector("rect").cloneNode();
+  rect.setAttribute("stroke-width", 2);
+  const name = shape("text", { class: "t14 b", fill: "#0f172a" }, `⊞ ${cluster.g.dataset.name}`);
+  const size = shape("text", { class: "t9", fill: "#64748b" }, `${cluster.count} operation${cluster.count === 1 ? "" : "s"}`);
+  const words = [[name, size]];
+  if (cluster.g.dataset.formula)
+    words.push([shape("text", { class: "t10 i", fill: "#0f172a" }, cluster.g.dataset.formula)]);
+  for (const text of last.querySelectorAll("text.t11")) words.push([text.cloneNode(true)]);
+  g.append(rect, ...words.flat());
+  g.setAttribute("aria-label", `${cluster.g.dataset.name}, folded: ${cluster.count} operations`);
+  svg.querySelector("#cards").append(g);
+  cluster.card = { g, words };
+  return cluster.card;
+}
+
+/** Give a folded card its size: its words are measured where they are shown. */
+function measure(id) {
+  const cluster = clusters.get(id);
+  const card = foldedCard(id);
+  card.g.style.display = "";
+  const width = (row) => row.reduce((sum, text) => sum + text.getComputedTextLength() + 14, 10);
+  const w = Math.max(...card.words.map(width));
+  const h = 14 + 18 * card.words.length;
+  const spine = cards.get(cluster.last).box;
+  const left = (spine.left + spine.right - w) / 2;
+  const top = below(id, cluster.box, h);
+  card.box = { left, top, right: left + w, bottom: top + h };
+}
+
+/** The top of a folded card: below what it is computed from, as far as its cluster reaches. */
+function below(id, box, h) {
+  const inside = (card) => { for (let c = cards.get(card).outer; c; c = clusters.get(c).outer) if (c === id) return true; return false; };
+  const above = edges
+    .filter((edge) => inside(edge.to) && !inside(edge.from))
+    .map((edge) => cards.get(edge.from).box.bottom + 30)
+    .filter((bottom) => bottom + h <= box.bottom);
+  return Math.max(box.top, ...above);
+}
+
+/** Where each height goes once what is folded needs less room: a list of [old, new]. */
+function heights() {
+  const taken = [];
+  for (const card of cards.values())
+    if (!foldedAround(card.outer)) taken.push([card.box.top - HEAD, card.box.bottom + HEAD]);
+  for (const [id, cluster] of clusters) {
+    const { top, bottom } = cluster.box;
+    if (foldedAround(cluster.outer)) continue;
+    if (folded.has(id)) taken.push([cluster.card.box.top, cluster.card.box.bottom]);
+    else taken.push([top, top + 34], [bottom - 12, bottom]);
+  }
+  for (const edge of edges)
+    if (standIn(edge.from) === edge.from && standIn(edge.to) === edge.to)
+      for (const { y } of edge.texts) taken.push([y - 11, y + 4]);
+  taken.sort((a, b) => a[0] - b[0]);
+  const points = [[0, 0]];
+  let end = 0;
+  for (const [top, bottom] of taken) {
+    if (top > end) {
+      const gap = folded.size ? Math.min(top - end, 24) : top - end;
+      points.push([top, points[points.length - 1][1] + gap]);
+      end = top;
+    }
+    if (bottom > end) {
+      points.push([bottom, points[points.length - 1][1] + bottom - end]);
+      end = bottom;
+    }
+  }
+  points.push([end + 16, points[points.length - 1][1] + 16]);
+  return points;
+}
+
+/** A height on the way between two of the points. */
+function bend(points) {
+  return (y) => {
+    let k = 1;
+    while (k < points.length - 1 && points[k][0] < y) k++;
+    const [a, fa] = points[k - 1];
+    const [b, fb] = points[k];
+    return b === a ? fa : fa + ((y - a) / (b - a)) * (fb - fa);
+  };
+}
+
+/** Show the graph with its clusters folded as they are now. */
+function layout() {
+  for (const [id, cluster] of clusters) {
+    if (folded.has(id) && !foldedAround(cluster.outer)) measure(id);
+    else if (cluster.card) cluster.card.g.style.display = "none";
+  }
+  const points = heights();
+  const f = bend(points);
+  const shift = (box) => `translate(0 ${(f(box.top) - box.top).toFixed(1)})`;
+  for (const card of cards.values()) {
+    card.g.style.display = foldedAround(card.outer) ? "none" : "";
+    card.g.setAttribute("transform", shift(card.box));
+    card.at = { ...card.box, top: f(card.box.top), bottom: f(card.box.top) + card.box.bottom - card.box.top };
+  }
+  for (const [id, cluster] of clusters) place(id, cluster, f, shift);
+  const seen = new Set();
+  for (const edge of edges) join(edge, f, seen);
+  whole.height = points[points.length - 1][1];
+}
+
+/** One cluster: its frame where it is open, its card where it is folded. */
+function place(id, cluster, f, shift) {
+  const hidden = foldedAround(cluster.outer);
+  cluster.g.style.display = hidden || folded.has(id) ? "none" : "";
+  cluster.g.querySelector(".title").setAttribute("transform", shift(cluster.box));
+  const rect = cluster.g.querySelector("rect");
+  rect.setAttribute("y", f(cluster.box.top).toFixed(1));
+  rect.setAttribute("height", (f(cluster.box.bottom) - f(cluster.box.top)).toFixed(1));
+  if (hidden || !folded.has(id)) return;
+  const { card } = cluster;
+  const top = f(card.box.top);
+  card.at = { ...card.box, top, bottom: top + card.box.bottom - card.box.top };
+  const box = card.g.querySelector("rect");
+  for (const [name, value] of [["x", card.at.left], ["y", top], ["width", card.at.right - card.at.left], ["height", card.at.bottom - top]])
+    box.setAttribute(name, value.toFixed(1));
+  card.words.forEach((row, k) => {
+    row[0].setAttribute("x", card.at.left + 10);
+    if (row[1]) {
+      row[1].setAttribute("x", card.at.right - 10);
+      row[1].setAttribute("text-anchor", "end");
+    }
+    for (const text of row) text.setAttribute("y", top + 20 + 18 * k);
+  });
+}
+
+/** One edge: bent with the rest, or drawn anew to a folded card. */
+function join(edge, f, seen) {
+  const from = standIn(edge.from);
+  const to = standIn(edge.to);
+  if (edge.straight) edge.straight.remove();
+  edge.straight = null;
+  const own = from === edge.from && to === edge.to;
+  edge.g.style.display = own ? "" : "none";
+  if (own) {
+    for (const { line, name, text } of edge.lines) line.setAttribute(name, bent(text, f));
+    for (const { t, y } of edge.texts) t.setAttribute("y", f(y).toFixed(1));
+  } else if (from !== to && !seen.has(`${from} ${to}`)) {
+    seen.add(`${from} ${to}`);
+    edge.straight = straight(spot(from), spot(to), edge.g.classList.contains("flow"));
+    edge.straight.dataset.a = edge.from;
+    edge.straight.dataset.b = edge.to;
+    svg.querySelector("#edges").append(edge.straight);
+  }
+}
+
+/** Where a card or the card of a folded cluster stands. */
+const spot = (id) => (cards.get(id) || clusters.get(id).card).at;
+
+/** Coordinates, x and y in turn, with each y sent through f. */
+function bent(text, f) {
+  let turn = 0;
+  return text.replace(/-?\d+(\.\d+)?/g, (x) => (turn++ % 2 ? f(Number(x)).toFixed(1) : x));
+}
+
+/** A curve from the bottom of one card to the top of another, or between their sides. */
+function straight(a, b, flows) {
+  const middle = (box) => (box.left + box.right) / 2;
+  const down = b.top >= a.bottom;
+  const [x1, y1, x2, y2] = down
+    ? [middle(a), a.bottom, middle(b), b.top]
+    : middle(a) < middle(b)
+      ? [a.right, (a.top + a.bottom) / 2, b.left, (b.top + b.bottom) / 2]
+      : [a.left, (a.top + a.bottom) / 2, b.right, (b.top + b.bottom) / 2];
+  const [dx, dy] = down ? [0, (y2 - y1) / 2] : [(x2 - x1) / 2, 0];
+  const curve = (o) => `M${x1 + o},${y1}C${x1 + o + dx},${y1 + dy} ${x2 + o - dx},${y2 - dy} ${x2 + o},${y2}`;
+  const g = shape("g", { class: `edge${flows ? " flow" : ""}` });
+  const line = (color, offset, extra) => shape("path", { d: curve(offset), fill: "none", stroke: color, class: `path ${extra}` });
+  g.append(line("#475569", flows ? -1 : 0, ""), head(x2, y2, dx, dy, 1, "#475569", ""));
+  if (flows) g.append(line("#f87171", 1, "red"), head(x1, y1, dx, dy, -1, "#f87171", "red"));
+  if (!flows) g.querySelector("path").setAttribute("stroke-dasharray", "5,2");
+  return g;
+}
+
+/** An arrow head at the end (1) or the start (−1) of a curve. */
+function head(x, y, dx, dy, sign, color, extra) {
+  const n = Math.hypot(dx, dy) || 1;
+  const [ux, uy] = [(sign * dx) / n, (sign * dy) / n];
+  const back = [x - 7 * ux, y - 7 * uy];
+  const side = [-uy * 2.6, ux * 2.6];
+  const points = [[x, y], [back[0] + side[0], back[1] + side[1]], [back[0] - side[0], back[1] - side[1]]];
+  return shape("polygon", { points: points.map((p) => p.map((v) => v.toFixed(1)).join()).join(" "), fill: color, class: extra });
+}
+
+/** Fold or unfold one cluster, and keep it where the reader looks. */
+function fold(id, on) {
+  if (on) folded.add(id);
+  else folded.delete(id);
+  layout();
+  const target = on ? clusters.get(id).card.g : clusters.get(id).g.querySelector(".title");
+  target.focus({ preventScroll: true });
+  redraw();
+}
+
+function foldAll(on) {
+  for (const id of clusters.keys()) if (on) folded.add(id);
+  if (!on) folded.clear();
+  layout();
+  redraw();
+  fit();
+}
+
+// --- zooming and moving ----------------------------------------------------------------------
+
+const camera = { x: 0, y: 0, k: 1, moved: false };
+
+function aim() {
+  view.style.transform = `translate(${camera.x}px,${camera.y}px) scale(${camera.k})`;
+}
+
+/** As large as the width allows, so that words can be read; the top first. */
+function fitWidth() {
+  const { width } = svg.getBoundingClientRect();
+  camera.k = Math.min(1.15, Math.max(0.62, (width - 8) / whole.width));
+  camera.x = Math.max(0, (width - whole.width * camera.k) / 2);
+  camera.y = 0;
+  camera.moved = false;
+  aim();
+}
+
+/** The whole graph. */
+function fit() {
+  const { width, height } = svg.getBoundingClientRect();
+  camera.k = Math.min(1.6, width / whole.width, height / whole.height);
+  camera.x = (width - whole.width * camera.k) / 2;
+  camera.y = Math.max(0, (height - whole.height * camera.k) / 2);
+  camera.moved = false;
+  aim();
+}
+
+function zoom(factor, px, py) {
+  const { width, height } = svg.getBoundingClientRect();
+  const [cx, cy] = px === undefined ? [width / 2, height / 2] : [px, py];
+  const k = Math.min(4, Math.max(0.05, camera.k * factor));
+  camera.x = cx - ((cx - camera.x) * k) / camera.k;
+  camera.y = cy - ((cy - camera.y) * k) / camera.k;
+  camera.k = k;
+  aim();
+}
+
+/** Bring cards into the middle, if they are not in view already. */
+const follow = (ids) => bring(ids.map((id) => spot(standIn(id))));
+
+function bring(boxes) {
+  const { width, height } = svg.getBoundingClientRect();
+  if (!boxes.length || !width) return;
+  const left = Math.min(...boxes.map((b) => b.left)) * camera.k + camera.x;
+  const right = Math.max(...boxes.map((b) => b.right)) * camera.k + camera.x;
+  const top = Math.min(...boxes.map((b) => b.top)) * camera.k + camera.y;
+  const bottom = Math.max(...boxes.map((b) => b.bottom)) * camera.k + camera.y;
+  if (top < 12 || bottom > height - 48) camera.y += height / 2 - (top + bottom) / 2;
+  if (left < 4 || right > width - 4) camera.x += width / 2 - (left + right) / 2;
+  aim();
+}
+
+function steer() {
+  const touches = new Map();
+  let gap = 0;
+  let far = 0;
+  svg.addEventListener("pointerdown", (event) => {
+    touches.set(event.pointerId, event);
+    far = 0;
+    gap = 0;
+  });
+  svg.addEventListener("pointermove", (event) => {
+    const before = touches.get(event.pointerId);
+    if (!before) return;
+    const rect = svg.getBoundingClientRect();
+    touches.set(event.pointerId, event);
+    const [a, b] = [...touches.values()];
+    if (b) {
+      const now = Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);
+      if (gap) zoom(now / gap, (a.clientX + b.clientX) / 2 - rect.left, (a.clientY + b.clientY) / 2 - rect.top);
+      gap = now;
+    }
+    const share = b ? 2 : 1;
+    const [dx, dy] = [event.clientX - before.clientX, event.clientY - before.clientY];
+    far += Math.hypot(dx, dy);
+    if (far < 4) return;
+    if (!svg.classList.contains("held")) svg.setPointerCapture(event.pointerId);
+    svg.classList.add("held");
+    camera.x += dx / share;
+    camera.y += dy / share;
+    aim();
+  });
+  const release = (event) => {
+    touches.delete(event.pointerId);
+    gap = 0;
+    if (!touches.size) setTimeout(() => svg.classList.remove("held"));
+  };
+  svg.addEventListener("pointerup", release);
+  svg.addEventListener("pointercancel", release);
+  svg.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    svg.classList.add("still");
+    const rect = svg.getBoundingClientRect();
+    if (event.ctrlKey || event.metaKey) zoom(Math.exp(-event.deltaY / 200), event.clientX - rect.left, event.clientY - rect.top);
+    else {
+      camera.x -= event.shiftKey ? event.deltaY : event.deltaX;
+      camera.y -= event.shiftKey ? 0 : event.deltaY;
+      aim();
+    }
+    clearTimeout(steer.timer);
+    steer.timer = setTimeout(() => svg.classList.remove("still"), 150);
+  }, { passive: false });
+}
+
+/** What has the keyboard's attention must be seen. */
+function bringFocus(target) {
+  const title = target.closest(".title");
+  const card = target.closest(".card");
+  if (title) {
+    const rect = title.parentNode.querySelector("rect");
+    const [left, top] = [Number(rect.getAttribute("x")), Number(rect.getAttribute("y"))];
+    bring([{ left, top, right: left + 120, bottom: top + 34 }]);
+  } else if (card) bring([spot(card.id.replace(/^f/, ""))]);
+}
+
+/** What a click, Enter or Space on a card or a title does. */
+function press(target) {
+  if (svg.classList.contains("held")) return;
+  const title = target.closest(".title");
+  const card = target.closest(".card");
+  if (title) fold(title.parentNode.id, true);
+  else if (card && card.classList.contains("call")) fold(card.id.slice(1), false);
+  else if (card) visit(card.id);
+}

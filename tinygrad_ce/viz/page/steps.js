@@ -1,0 +1,564 @@
+// The steps: what is shown at each, the controls, and the quiz.
+
+const steps = story.steps;
+const at = (id) => document.getElementById(id);
+const state = { step: 0, timer: 0, quiz: false, solved: new Set(), shaped: new Set(), asked: 0, right: 0 };
+
+// --- what is known when ----------------------------------------------------------------------
+
+const madeAt = new Map(); // card -> the step that computes it
+const arrivals = new Map(); // card -> the steps at which a gradient arrives
+steps.forEach((step, k) => {
+  if (step.k === "f") madeAt.set(step.y, k);
+  if (step.k === "seed") arrivals.set(step.y, [k]);
+  if (step.k === "b") arrivals.set(step.x, [...(arrivals.get(step.x) || []), k]);
+});
+const known = (id) => (madeAt.get(id) || 0) <= state.step;
+
+/** Whether the quiz hides what arrives at a step. */
+const hides = (k) => state.quiz && steps[k].k === "b" && !state.solved.has(k);
+
+/** Whether all of a card's gradient has arrived. */
+function complete(id) {
+  const came = arrivals.get(id);
+  const last = came && came[came.length - 1];
+  return Boolean(came) && last <= state.step && !(last === state.step && hides(last));
+}
+
+/** What a tensor is called: its name, or its operation. */
+function nameOf(id) {
+  const t = story.tensors[id];
+  return t.name || t.op || id;
+}
+
+const fullName = (id) => {
+  const t = story.tensors[id];
+  return [t.op, t.name].filter(Boolean).join(" ") || id;
+};
+
+// --- the graph at this step ------------------------------------------------------------------
+
+/** The cards that a step is about: the one that changes, and those that it reads. */
+function about(step) {
+  if (step.k === "f") return [step.y, step.x.map((x) => x.id).filter(Boolean)];
+  if (step.k === "b") return [step.x, [step.y]];
+  if (step.k === "seed") return [step.y, []];
+  return [null, []];
+}
+
+function redraw() {
+  if (!svg) return;
+  const [now, from] = about(steps[state.step]);
+  const nowCard = now && standIn(now);
+  const fromCards = from.map(standIn);
+  const mark = (g, id, last) => {
+    g.classList.toggle("todo", !known(last) && id !== nowCard);
+    g.classList.toggle("blank", Boolean(arrivals.get(last)) && !complete(last));
+    g.classList.toggle("now", id === nowCard);
+    g.classList.toggle("from", fromCards.includes(id) && id !== nowCard);
+  };
+  for (const [id, card] of cards) mark(card.g, id, id);
+  for (const [id, cluster] of clusters) if (cluster.card) mark(cluster.card.g, id, cluster.last);
+  for (const edge of edges) {
+    const g = edge.straight || edge.g;
+    const came = sentAt.get(`${edge.from} ${edge.to}`) ?? Infinity;
+    g.classList.toggle("todo", !known(edge.to));
+    g.classList.toggle("quiet", came > state.step);
+    g.classList.toggle("now", isNow(steps[state.step], edge));
+  }
+}
+
+const sentAt = new Map(); // "from to" -> the first step that sends a gradient back on that edge
+steps.forEach((step, k) => {
+  const key = `${step.x} ${step.y}`;
+  if (step.k === "b" && !sentAt.has(key)) sentAt.set(key, k);
+});
+
+function isNow(step, edge) {
+  if (step.k === "f") return edge.to === step.y;
+  return step.k === "b" && edge.from === step.x && edge.to === step.y;
+}
+
+/** Go to the step of a card: where it is computed, or from there to where its gradient arrives. */
+function visit(id) {
+  const came = arrivals.get(id);
+  const made = madeAt.get(id) || 0;
+  go(made !== state.step && (made || !came) ? made : came ? came[0] : made);
+}
+
+// --- parts of a step -------------------------------------------------------------------------
+
+const sign = (text) => make("span", { class: "sign", "aria-hidden": "true" }, text);
+
+/** Tables and the signs between them; a sign stays with the table after it. */
+function row(...parts) {
+  const flow = make("div", { class: "flow" });
+  let pair = [];
+  for (const part of parts.filter(Boolean)) {
+    pair.push(part);
+    if (!part.classList.contains("sign")) flow.append(pair.length > 1 ? make("div", { class: "pair" }, ...pair.splice(0)) : pair.pop());
+  }
+  flow.append(...pair);
+  return flow;
+}
+
+function mathOf(step) {
+  const box = make("div", { class: "math" });
+  box.innerHTML = step.m || "";
+  return box;
+}
+
+/** ∂L/∂name as words. */
+const slope = (name) => `∂${story.loss}/∂${name}`;
+
+/** The caption of a table: the letter in the formula, and what it is in the program. */
+function caption(letter, id) {
+  const name = fullName(id);
+  return letter && letter !== name ? [make("i", {}, letter), `\u2002${name}`] : [make("i", {}, name)];
+}
+
+function valueTable(id, space, letter, note) {
+  const t = story.tensors[id];
+  const whole = !t.t.startsWith("float");
+  return heat(t.v, space, { caption: caption(letter, id), whole, note, label: `value of ${fullName(id)}` });
+}
+
+function gradientTable(win, space, letter, hidden, before = "") {
+  if (hidden && !state.shaped.has(state.step)) return unknown(before, slope(letter));
+  return heat(win, space, { caption: [before, make("i", {}, slope(letter))], hidden, label: `gradient ${slope(letter)}` });
+}
+
+/** What the quiz asks for, before its shape is known. */
+function unknown(...caption) {
+  return make("figure", { class: "unknown" }, make("figcaption", {}, ...caption), make("div", {}, "?"));
+}
+
+function sourceOf(step) {
+  if (step.src === undefined) return story.why ? make("p", { class: "source" }, story.why) : "";
+  const [file, line, text, start, end] = story.files[step.src];
+  const code = make("code", {}, text.slice(0, start), make("mark", {}, text.slice(start, end)), text.slice(end));
+  return make("div", { class: "source" }, `${file}, line ${line}`, code);
+}
+
+/** A copy of an operand that is broadcast, as large as the output; null if it is too large. */
+function copies(x, step, space) {
+  const own = x.v || story.tensors[x.id].v;
+  const out = story.tensors[step.y].v;
+  if (!x.c || own.w || !own.s.length || sizeOf(own.s) < 2) return null;
+  const d = places(out).map((j) => own.d[project(unravel(j, out.s), own.s)]);
+  return heat({ s: out.s, d, w: out.w, of: out.of }, "y", { copy: true, caption: [`copied along ${x.c}`], label: "the copies" });
+}
+
+// --- the steps -------------------------------------------------------------------------------
+
+function startStep() {
+  const given = Object.keys(story.tensors).filter((id) => !story.tensors[id].op);
+  const list = make("table", { class: "list" });
+  for (const id of given) {
+    const t = story.tensors[id];
+    list.append(make("tr", {}, make("td", {}, make("b", {}, nameOf(id))), make("td", {}, t.role), make("td", {}, shapeText(t.v.s))));
+  }
+  return [
+    make("h2", {}, "What is given"),
+    make("p", { class: "why" }, `${given.length} tensors are there before anything is computed. The values flow down the grey arrows, one operation at a time; then the gradients flow up the red ones.`),
+    list,
+  ];
+}
+
+function endStep() {
+  const list = make("table", { class: "list" });
+  for (const [id, t] of Object.entries(story.tensors))
+    if (!t.op && t.g) list.append(make("tr", {}, make("td", {}, make("b", {}, slope(nameOf(id)))), make("td", {}, shapeText(t.v.s)), make("td", {}, t.norm)));
+  const none = !list.children.length;
+  return [
+    make("h2", {}, none ? "The end" : "Every gradient has arrived"),
+    make("p", { class: "why" }, none ? story.none : "These are the slopes of the loss: an optimiser takes a small step against each."),
+    list,
+  ];
+}
+
+function seedStep(step) {
+  const t = story.tensors[step.y];
+  return [
+    heading(step.y, "Backward", `starts at ${nameOf(step.y)}`),
+    make("p", { class: "why" }, "How much does the loss change when the loss changes by one? By one: this is where the gradients start."),
+    row(gradientTable({ s: t.v.s, d: [1] }, "y", nameOf(step.y), false)),
+  ];
+}
+
+function forwardStep(step) {
+  const { op } = story.tensors[step.y];
+  const tables = [];
+  step.x.forEach((x, k) => {
+    if (!x.id) return;
+    const copied = copies(x, step);
+    const own = valueTable(x.id, `x${k}`, step.as[k]);
+    tables.push(copied ? [own, sign("→"), copied] : [own]);
+  });
+  const infix = tables.length === 2 && op.length < 3;
+  const parts = tables.flatMap((table, k) => (k ? [sign(infix ? op : ","), ...table] : table));
+  parts.push(sign(infix ? "=" : `${op} →`), valueTable(step.y, "y", step.out));
+  return [heading(step.y, "Forward", fullName(step.y)), mathOf(step), row(...parts), sourceOf(step)];
+}
+
+/** The heading of a step, and the calls around its card. */
+function heading(id, way, words) {
+  const around = [];
+  for (let c = svg && cards.get(id).outer; c; c = clusters.get(c).outer) around.unshift(clusters.get(c).g.dataset.name);
+  return make("h2", {}, make("b", {}, way), ` ${words}`, around.length ? make("small", {}, ` in ${around.join(" › ")}`) : "");
+}
+
+function backwardStep(step, k) {
+  const [letter, output] = step.as;
+  const x = story.tensors[step.x];
+  const y = story.tensors[step.y];
+  const hidden = hides(k);
+  const final = step.new || x.g;
+  const parts = [gradientTable(y.g, "y", output, false, "upstream ")];
+  if (step.loc) {
+    parts.push(sign("⊙"), heat(step.loc, "y", { caption: ["slope ", make("i", {}, `∂${output}/∂${letter}`)], label: `slope ∂${output}/∂${letter}` }));
+  } else if (step.o) {
+    parts.push(sign("with"), valueTable(step.o[0], "o", step.o[1]));
+  } else parts.push(sign(step.lab));
+  if (step.full) {
+    parts.push(sign("="), hidden ? unknown("for each copy") : heat(step.full, "y", { caption: ["for each copy"], label: "product" }));
+    parts.push(sign(`Σ ${step.sum} =`));
+  } else parts.push(sign("="));
+  parts.push(gradientTable(final, "x", letter, hidden, step.old || step.new ? "to " : ""));
+  const told = [
+    heading(step.y, "Backward", `through ${fullName(step.y)}, to ${fullName(step.x)}`),
+    mathOf(step),
+    step.why && make("p", { class: "why" }, step.why),
+    row(...parts),
+  ];
+  if (step.old) told.push(accumulation(step, letter, hidden));
+  else if (step.new) told.push(make("p", { class: "note" }, `The first of ${x.n} gradients that are added up at ${fullName(step.x)} (⊕${x.n}).`));
+  if (hidden) told.push(question(step, k, final));
+  else told.push(...proofs(step, letter));
+  return [...told.filter(Boolean), sourceOf(step)];
+}
+
+/** Already there + new = accumulated. */
+function accumulation(step, letter, hidden) {
+  const after = step.now || story.tensors[step.x].g;
+  return make("div", {}, make("p", { class: "note" }, `${fullName(step.x)} was used more than once: gradients are added.`), row(
+    heat(step.old, "x", { caption: ["already there"], label: "already there" }), sign("+"),
+    hidden ? unknown("new") : heat(step.new, "x", { caption: ["new"], label: "new" }), sign("="),
+    hidden ? unknown("accumulated") : heat(after, "x", { caption: ["accumulated ", make("i", {}, slope(letter))], label: "accumulated" }),
+  ));
+}
+
+/** What the program checked: (p − y)/N, and the central difference. */
+function proofs(step, letter) {
+  const told = [];
+  if (step.is) {
+    const p = step.is.of === "softmax" ? `p = softmax(${letter})` : `p = σ(${letter})`;
+    told.push(make("p", { class: "said" }, `${slope(letter)} = (p − y)/${step.is.N} with ${p}: checked, the largest difference is ${shown(step.is.d)}.`));
+  }
+  const c = step.ok;
+  if (!c) return told;
+  const kind = c.kink ? "kink" : c.ok ? "" : "off";
+  const mark = c.kink ? "⚠" : c.ok ? "✓" : "✗";
+  told.push(make("p", { class: `check ${kind}` }, make("b", {}, mark), ` ${c.text}`));
+  return told;
+}
+
+// --- quiz ------------------------------------------------------------------------------------
+
+/** A shape as somebody writes it: "4 × 5", "(4, 5)", "scalar". */
+function readShape(text) {
+  if (/^\s*(scalar|\(\s*\)|\[\s*\])\s*$/i.test(text)) return [];
+  const numbers = text.match(/\d+/g);
+  return numbers && /^[\s\d,x×*()[\]]+$/i.test(text) ? numbers.map(Number) : null;
+}
+
+/** The quiz at a step: its shape first, then one element. */
+function question(step, k, win) {
+  const box = make("div", { class: "quiz" });
+  if (!state.shaped.has(k)) askShape(box, step, k, win);
+  else askElement(box, step, k, win);
+  return box;
+}
+
+/** A question with a field; `check` gives words about a wrong answer, or nothing. */
+function ask(box, k, words, label, check) {
+  const input = make("input", { "aria-label": label, autocomplete: "off", autocapitalize: "off", spellcheck: "false" });
+  const form = make("form", {}, input, make("button", {}, "Check"), giveUp(k));
+  const answer = make("p", { class: "no", role: "status" });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (input.value.trim()) answer.textContent = check(input.value) || "";
+  });
+  box.append(make("p", {}, words), form, answer);
+}
+
+function askShape(box, step, k, win) {
+  ask(box, k, `Which shape has ${slope(step.as[0])}?`, "shape", (text) => {
+    const given = readShape(text);
+    if (!given) return "Write a shape such as 4 × 5, or scalar.";
+    if (given.join() !== win.s.join()) return `Not ${shapeText(given)}. A gradient has the shape of its tensor.`;
+    state.shaped.add(k);
+    show();
+    at("step").querySelector(".quiz input")?.focus();
+    say(`Yes, ${shapeText(win.s)}.`);
+    return "";
+  });
+}
+
+/** Ask for one element: one that is not 0, if there is one. */
+function askElement(box, step, k, win) {
+  const finite = win.d.map((x, i) => [x, i]).filter(([x]) => typeof x === "number");
+  const telling = finite.filter(([x]) => x !== 0);
+  const from = telling.length ? telling : finite;
+  if (!from.length) {
+    box.append(make("p", {}, `Yes, ${shapeText(win.s)}. It has no finite element to ask for.`), giveUp(k));
+    return;
+  }
+  const [value, i] = from[(k * 7) % from.length];
+  const index = unravel(places(win)[i], win.s);
+  const element = slope(step.as[0]) + (index.length ? `[${index.join(", ")}]` : "");
+  ask(box, k, `Yes, ${shapeText(win.s)}. What is ${element}, to two digits?`, "element", (text) => {
+    const given = Number(text.trim().replace("−", "-").replace(",", "."));
+    if (!Number.isFinite(given)) return "Write a number such as -0.25.";
+    if (Math.abs(given - value) > 0.02 * Math.abs(value) + 1e-9) return `Not ${shown(given)}.`;
+    solve(k, true);
+    return "";
+  });
+  state.asks = places(win)[i];
+}
+
+function giveUp(k) {
+  const button = make("button", { type: "button" }, "Show it");
+  button.addEventListener("click", () => solve(k, false));
+  return button;
+}
+
+const quizScore = () => `Quiz: ${state.right} right of ${state.asked}. Go to a backward step to be asked.`;
+
+function markAsked(box) {
+  for (const td of box.querySelectorAll('.hidden td')) td.classList.toggle("ask", Number(td.dataset.i) === state.asks);
+}
+
+function solve(k, right) {
+  state.solved.add(k);
+  state.asked += 1;
+  state.right += right ? 1 : 0;
+  show();
+  at("next").focus();
+  say(`${right ? "Right." : "Shown."} ${state.right} of ${state.asked}.`);
+}
+
+// --- showing ---------------------------------------------------------------------------------
+
+const say = (words) => { at("say").textContent = words; };
+
+function words(step) {
+  if (step.k === "f") return `forward, ${fullName(step.y)} from ${step.x.map((x) => (x.id ? fullName(x.id) : "a number")).join(" and ")}`;
+  if (step.k === "b") return `backward through ${fullName(step.y)} to ${fullName(step.x)}`;
+  return { start: "what is given", seed: "backward starts", end: "the end" }[step.k];
+}
+
+function show() {
+  const step = steps[state.step];
+  const told = { start: startStep, end: endStep, seed: seedStep, f: forwardStep, b: backwardStep }[step.k](step, state.step);
+  const box = at("step");
+  box.className = step.k === "b" || step.k === "seed" ? "g" : step.k;
+  box.replaceChildren(...told.filter(Boolean));
+  if (state.quiz) box.append(make("p", { class: "note" }, quizScore()));
+  if (hides(state.step) && state.shaped.has(state.step)) markAsked(box);
+  at("slider").value = state.step;
+  at("slider").setAttribute("aria-valuetext", `${state.step} of ${steps.length - 1}: ${words(step)}`);
+  at("link").textContent = `${state.step} / ${steps.length - 1}`;
+  at("link").href = `#step=${state.step}`;
+  at("link").setAttribute("aria-label", `Link to step ${state.step}`);
+  for (const id of ["first", "back"]) at(id).disabled = state.step === 0;
+  for (const id of ["next", "last"]) at(id).disabled = state.step === steps.length - 1;
+  redraw();
+}
+
+function go(k) {
+  state.step = Math.min(steps.length - 1, Math.max(0, k));
+  show();
+  const [now, from] = about(steps[state.step]);
+  if (svg) follow([now, ...from].filter(Boolean));
+  at("pane").scrollTop = 0;
+  say(`Step ${state.step} of ${steps.length - 1}: ${words(steps[state.step])}`);
+  try {
+    history.replaceState(null, "", `#step=${state.step}`);
+  } catch { /* a page inside of a notebook has no address of its own */ }
+}
+
+function play(on) {
+  clearInterval(state.timer);
+  state.timer = on ? setInterval(() => (state.step === steps.length - 1 ? play(false) : go(state.step + 1)), 1200) : 0;
+  at("run").classList.toggle("on", on);
+  at("run").setAttribute("aria-label", on ? "Pause" : "Play");
+}
+
+const playOrPause = () => {
+  if (!state.timer && state.step === steps.length - 1) go(0);
+  play(!state.timer);
+};
+
+// --- themes ----------------------------------------------------------------------------------
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const themes = ["Auto", "Light", "Dark"];
+
+function paint() {
+  const wanted = at("theme").textContent;
+  const isDark = wanted === "Dark" || (wanted === "Auto" && dark.matches);
+  document.documentElement.dataset.theme = isDark ? "dark" : "light";
+}
+
+// --- which elements light up -----------------------------------------------------------------
+
+/** Whether two cells of the tables of this step belong together. */
+function related(from, i, to, j) {
+  if (from === to) return i === j;
+  const step = steps[state.step];
+  const y = story.tensors[step.y].v.s;
+  if (step.k === "f") {
+    if (to === "y") return into(step, from, i, j, y);
+    if (from === "y") return into(step, to, j, i, y);
+    return factors(step, from, i, to, j);
+  }
+  const x = story.tensors[step.x].v.s;
+  if (from === "o" || to === "o") return other(step, from, i, to, j, x, y);
+  if (!step.map) return false;
+  return from === "x" ? feeds(step.map, x, y, i, j) : feeds(step.map, x, y, j, i);
+}
+
+function into(step, space, i, j, y) {
+  const x = step.x[Number(space.slice(1))];
+  return Boolean(x && x.m) && feeds(x.m, (x.v || story.tensors[x.id].v).s, y, i, j);
+}
+
+/** The two factors of a matrix product, from one operand's cell to the other's. */
+function factors(step, from, i, to, j) {
+  const kind = step.x[0].m && step.x[0].m[0];
+  if (kind !== "mm" && kind !== "in") return false;
+  const [left, right] = step.x.map((x) => story.tensors[x.id].v.s);
+  return from === "x0" ? meet(kind, left, right, i, j) : meet(kind, left, right, j, i);
+}
+
+function other(step, from, i, to, j, x, y) {
+  const o = story.tensors[step.o[0]].v.s;
+  const [kind, position] = step.map;
+  const [a, b] = from === "o" ? [j, i] : [i, j]; // b is the place in the other factor
+  const peer = from === "o" ? to : from;
+  if (peer === "x") return position === 0 ? meet(kind, x, o, a, b) : meet(kind, o, x, b, a);
+  return feeds([kind, 1 - position], o, y, b, a);
+}
+
+// --- controls --------------------------------------------------------------------------------
+
+const keys = {
+  ArrowRight: () => go(state.step + 1),
+  ArrowLeft: () => go(state.step - 1),
+  Home: () => go(0),
+  End: () => go(steps.length - 1),
+  " ": playOrPause,
+  "+": () => zoom(1.25),
+  "=": () => zoom(1.25),
+  "-": () => zoom(0.8),
+  0: fitWidth,
+};
+
+function keyDown(event) {
+  const { target, key } = event;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (target.closest("table[data-space]") && key.startsWith("Arrow")) return walk(event);
+  const pressed = target.closest('[role="button"]');
+  if (pressed && (key === "Enter" || key === " ")) {
+    event.preventDefault();
+    return press(pressed);
+  }
+  if (target.closest(".card") && (key === "ArrowUp" || key === "ArrowDown")) return nextCard(event);
+  if (target.matches("input, select, textarea")) return;
+  if (key === " " && target.matches("button, a, summary")) return;
+  if (!keys[key]) return;
+  event.preventDefault();
+  keys[key]();
+}
+
+/** From cell to cell of a table with the arrow keys. */
+function walk(event) {
+  event.preventDefault();
+  const table = event.target.closest("table");
+  const columns = table.rows[0].cells.length;
+  const cells = [...table.querySelectorAll("td")];
+  const here = cells.indexOf(event.target);
+  const move = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
+  const next = cells[here < 0 ? 0 : here + move];
+  if (next) next.focus();
+}
+
+/** From card to card with the arrow keys. */
+function nextCard(event) {
+  event.preventDefault();
+  const all = [...svg.querySelectorAll(".card")].filter((g) => g.style.display !== "none");
+  const next = all[all.indexOf(event.target) + (event.key === "ArrowDown" ? 1 : -1)];
+  if (!next) return;
+  event.target.setAttribute("tabindex", -1);
+  next.setAttribute("tabindex", 0);
+  next.focus({ preventScroll: true });
+}
+
+function fromAddress() {
+  const found = /step=(\d+)/.exec(location.hash);
+  return found ? Number(found[1]) : 0;
+}
+
+function listen() {
+  const click = (id, action) => at(id).addEventListener("click", action);
+  click("first", () => go(0));
+  click("back", () => go(state.step - 1));
+  click("next", () => go(state.step + 1));
+  click("last", () => go(steps.length - 1));
+  click("run", playOrPause);
+  click("quiz", () => {
+    state.quiz = !state.quiz;
+    at("quiz").setAttribute("aria-pressed", state.quiz);
+    show();
+  });
+  click("theme", () => {
+    at("theme").textContent = themes[(themes.indexOf(at("theme").textContent) + 1) % 3];
+    paint();
+  });
+  at("slider").max = steps.length - 1;
+  at("slider").addEventListener("input", (event) => go(Number(event.target.value)));
+  addEventListener("keydown", keyDown);
+  addEventListener("hashchange", () => go(fromAddress()));
+  dark.addEventListener("change", paint);
+  const box = at("step");
+  const hit = (event) => light(box, event.target.closest("table[data-space] td"), related);
+  box.addEventListener("pointerover", hit);
+  box.addEventListener("focusin", hit);
+  box.addEventListener("pointerleave", () => light(box, null, related));
+  box.addEventListener("focusout", () => light(box, null, related));
+}
+
+function listenToGraph() {
+  const click = (id, action) => at(id).addEventListener("click", action);
+  click("fold", () => foldAll(true));
+  click("unfold", () => foldAll(false));
+  click("closer", () => zoom(1.25));
+  click("farther", () => zoom(0.8));
+  click("fit", fit);
+  svg.addEventListener("click", (event) => press(event.target));
+  svg.addEventListener("focusin", (event) => bringFocus(event.target));
+  svg.querySelector(".card").setAttribute("tabindex", 0);
+  steer();
+  addEventListener("resize", fitWidth);
+}
+
+paint();
+listen();
+if (svg) {
+  readGraph();
+  listenToGraph();
+  layout();
+  fitWidth();
+}
+go(fromAddress());

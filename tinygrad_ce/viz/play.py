@@ -1,0 +1,91 @@
+"""`play(loss)`: a page that plays a graph back, forward and backward, step by step.
+
+The page is one file: the picture that Graphviz laid out (geometry.py), the steps as JSON
+(story.py), and a page of plain HTML, CSS and JavaScript that needs no network (page/).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from tinygrad_ce.viz.cards import Reader, names_of
+from tinygrad_ce.viz.dot import DARK, to_dot
+from tinygrad_ce.viz.engines import INSTALL, EngineMissingError, render
+from tinygrad_ce.viz.geometry import slim
+from tinygrad_ce.viz.story import story
+
+MARK = re.compile("<!--([A-Z]+)-->")
+SCRIPTS = ("tables.js", "graph.js", "steps.js")
+HEIGHT = 720  # of the page in a notebook, in CSS pixels
+
+
+class Page:
+    """A page as one text: `html`. Notebooks show it, `save` writes it."""
+
+    def __init__(self, title: str, html: str, steps: int) -> None:
+        self.title, self.html, self.steps = title, html, steps
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page as one .html file that needs nothing else. Gives the path."""
+        from tinygrad_ce.viz import write_whole
+
+        path = Path(path)
+        if path.suffix.lower() not in (".html", ".htm"):
+            raise ValueError(
+                f'save: {path.name!r} ends in {path.suffix!r}; a page is saved as "page.html"'
+            )
+        return write_whole(path, self.html.encode())
+
+    def __repr__(self) -> str:
+        kilobytes = len(self.html.encode()) / 1000
+        return f'<Page {self.title}: {self.steps} steps, {kilobytes:.0f} kB; save("page.html")>'
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<iframe title="{escape(self.title)}" srcdoc="{escape(self.html)}" '
+            f'style="width:100%;height:{HEIGHT}px;border:0"></iframe>'
+        )
+
+
+def play(what: Any, *examples: Any, names: Any = None) -> Page:
+    """The page."""
+    root = what
+    reader = Reader(root, names_of(names if not examples else examples[0]), False)
+    picture = reader.read()
+    ids = {node: f"n{i}" for i, node in enumerate(reader.shown())}
+    svg = slim(render(to_dot(picture), "svg").decode(), picture)
+    told = story(reader, picture, ids, {}, "")
+    return Page(picture.title, page(picture.title, svg, told), len(told["steps"]))
+
+
+def page(title: str, graph: str, told: dict[str, Any]) -> str:
+    """The HTML text."""
+    here = files("tinygrad_ce.viz") / "page"
+    text = (here / "index.html").read_text("utf-8")
+    data = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    parts = {
+        "TITLE": escape(title),
+        "STYLE": (here / "style.css").read_text("utf-8") + dark_rules(),
+        "GRAPH": graph,
+        "STORY": data.replace("<", "\\u003c"),
+        "SCRIPT": "\n".join((here / name).read_text("utf-8") for name in SCRIPTS),
+    }
+    return MARK.sub(lambda mark: parts[mark[1]], text)
+
+
+def dark_rules() -> str:
+    """CSS that turns the picture's colours dark when the page is."""
+    return "".join(
+        f':root[data-theme=dark] #graph [{what}="{light}"]{{{what}:{dark}}}'
+        for light, dark in DARK.items()
+        for what in ("fill", "stroke")
+    )
+
+
+__all__ = ["INSTALL", "EngineMissingError", "Page", "play"]
