@@ -302,4 +302,4 @@ def run_of(nodes: list[Node], made: Fold) -> Group:
     more = ["…"] * (len(titles) > COUNTED)
     total = sum(group.operations if group else 1 for group in groups)
     title = f"{total:,} operations"
-    return Group(title, "operations", ", ".join([*counts, *more]), total, call=title)
+    return Group(title, "operations", ", ".join([*counts, *more]), total)

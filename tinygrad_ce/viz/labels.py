@@ -78,7 +78,7 @@ DERIVATIVES: dict[str, tuple[str, ...]] = {
 }
 STRETCHES = {"add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "maximum", "minimum",
              "where", "broadcast_to"}  # fmt: skip
-# (composed function, operation, operand): what the constant there is
+# (composed function or "" for any, operation, operand): what the constant there is
 CONSTANTS: dict[tuple[str, str, int], str] = {
     ("sigmoid", "mul", 0): "x ≥ 0 ? −1 : 1",
     ("sigmoid", "add", 1): "x ≥ 0",
@@ -99,6 +99,8 @@ CONSTANTS: dict[tuple[str, str, int], str] = {
     ("huber_loss", "where", 0): "|d| ≤ δ",
     ("huber_loss", "mul", 1): "sign d",
     ("dropout", "mul", 1): "mask / (1 − p)",
+    ("", "where", 0): "condition",
+    ("", "masked", 1): "kept",
 }
 SUPERSCRIPTS = str.maketrans("0123456789−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 

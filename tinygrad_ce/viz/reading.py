@@ -7,6 +7,7 @@ the graph, so the same program gives the same picture.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -136,24 +137,41 @@ class Reader:
         """The calls around a card that have a cluster, outermost first."""
         return [call for call in chain_of(scope) if call not in self.graph.sole]
 
-    def stand_beside(self) -> set[Node]:
-        """Nodes that stand next to their only consumer, to keep the way of the data straight.
+    def stand_beside(self) -> dict[Node, Node]:
+        """Nodes that stand next to what reads them first, to keep the way of the data straight.
 
-        A consumer has one at most, a leaf or a leaf's view (the transposed weight of a layer), and
-        something else above it. Inputs never do.
+        Above it they would pull its cluster up, beside the one before. A consumer has one such
+        neighbour, a leaf or a leaf's view (the transposed weight of a layer), and something else
+        above it. Inputs never stand so, nor what is read in several calls. Where one call has
+        several views, they stand above, each with its leaf next to it.
         """
-        graph, beside = self.graph, set()
+        graph = self.graph
+        beside: dict[Node, Node] = {}
+        views = Counter(x.scope for x in graph.operations if self.is_view(x))
         for node, uses in graph.operands.items():
             sources = [use.source for use in uses if not graph.is_number(use.source)]
-            if node in self.fold.front:
+            if node in self.fold.front or len(set(sources)) < 2:
                 continue
-            for x in reversed(sources if len(sources) > 1 else []):
-                leaf = graph.operands[x][0].source if x.inputs and x.op.name in VIEWS else x
-                single = len(graph.used[x]) == len(graph.used[leaf]) == 1
-                if single and not leaf.inputs and graph.role(leaf) != "input":
-                    beside |= {x, leaf} if x.scope is node.scope or x is leaf else set()
-                    break
+            for x in reversed(sources):
+                view = self.is_view(x)
+                leaf = graph.operands[x][0].source if view else x
+                here = {use.target.scope for use in [*graph.used[x], *graph.used[leaf]]}
+                if leaf.inputs or leaf in beside or here != {node.scope}:
+                    continue
+                if graph.role(leaf) != "input":
+                    if view:
+                        beside[leaf] = x
+                    if not view or views[x.scope] == 1:
+                        beside[x] = node
+                        break
         return beside
+
+    def is_view(self, x: Node) -> bool:
+        """Whether a node only shows a leaf in another shape, for one reader."""
+        if not x.inputs or x.op.name not in VIEWS or len(self.graph.used.get(x, ())) != 1:
+            return False
+        leaf = self.graph.operands[x][0].source
+        return not leaf.inputs and len(self.graph.used[leaf]) == 1
 
     # --- what stands on them ----------------------------------------------------------------
 
@@ -174,7 +192,7 @@ class Reader:
             added=flowing if self.both else 0,
             tooltip=self.tooltip(f"{name or op}: {shape} {array.dtype}", array, g),
             cluster=cluster, line=line_of(node),
-            spine=bool(node.inputs) and node not in self.beside,
+            spine=bool(node.inputs) and node not in self.beside and not self.is_view(node),
         )  # fmt: skip
         if group:
             card.formula, card.operations = group.formula, group.operations
@@ -203,9 +221,10 @@ class Reader:
         if node.op is None:
             for use in self.graph.used.get(node, ()):
                 scope = use.target.scope
-                key = (scope.name if scope else "", use.target.op.name, use.position)
-                if key in CONSTANTS and not node.requires_grad:
-                    return CONSTANTS[key]
+                place = use.target.op.name, use.position
+                for function in (scope.name if scope else "", ""):
+                    if (function, *place) in CONSTANTS and not node.requires_grad:
+                        return CONSTANTS[(function, *place)]
             ones = self.graph.only_read_back(node) and bool((np.asarray(node.array) == 1).all())
             return node.cut or ("ones" if ones else "")
         under = " under no_grad()" if node.cut == f"{node.op.name} under no_grad()" else ""
@@ -236,8 +255,8 @@ class Reader:
             flowing = [use for use in uses if use.flows]
             label = self.label(flowing[0], target) if flowing and self.both else ""
             edges.append(
-                Edge(ids[source], ids[target], label, bool(flowing), bool(source.inputs),
-                     source in self.beside, self.kind(target, bool(flowing)))
+                Edge(ids[source], ids[target], label, bool(flowing), bool(source.inputs) and not self.is_view(source),
+                     self.beside.get(source) is target, self.kind(target, bool(flowing)))
             )  # fmt: skip
         return edges
 
@@ -250,7 +269,8 @@ class Reader:
     def label(self, use: Use, target: Node) -> str:
         """The local derivative that an edge's gradient is multiplied by."""
         if target in self.fold.groups:
-            return f"∂{self.fold.groups[target].call}"
+            call = self.fold.groups[target].call
+            return f"∂{call}" if call else "×∂y/∂x"
         node = use.target
         operands: Sequence[str | None] = [
             text or self.graph.names.get(x, "").rpartition(".")[2][:16] or None

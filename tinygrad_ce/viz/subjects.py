@@ -19,7 +19,6 @@ from tinygrad_ce.engine.chain import history
 from tinygrad_ce.engine.frame import current, recording, source_lines
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import mark_written
-from tinygrad_ce.random import Generator, default_generator
 from tinygrad_ce.viz.names import names_of
 
 Subject = tuple[Node, dict[Node, str]]
@@ -127,6 +126,8 @@ def nodes_of(arrays: dict[str, np.ndarray], root: Node, known: dict[Node, str]) 
 @contextmanager
 def left_as_it_was(what: Any) -> Iterator[None]:
     """Put buffers and random streams back when the block is through, also after an error."""
+    from tinygrad_ce.random import Generator, default_generator  # not before something is drawn
+
     modules = list(what.modules()) if hasattr(type(what), "named_parameters") else []
     buffers = [(b, np.array(b.array)) for module in modules for b in module.buffers()]
     held = [(m, n, v) for m in modules for n in m._buffer_names for v in [getattr(m, n)]]
