@@ -97,13 +97,13 @@ GOOD = """
 --help
 draw --help
 draw folder/net.py:loss --out graph.svg
-draw folder/net.py:loss --fold --out folded.svg -- --epochs 3
-draw folder/net.py:loss --no-fold --dark --out dark.dot
+draw folder/net.py:loss --depth 0 --out folded.svg -- --epochs 3
+draw folder/net.py:loss --depth 9 --theme dark --out dark.dot
 draw folder/net.py:loss --out light.dot
 draw folder/net.py:loss --out graph.PNG
 draw folder/net.py:loss --out graph.pdf
 draw folder/net.py:loss
-draw folder/net.py:loss --fold --out -
+draw folder/net.py:loss --depth 0 --out -
 draw 'folder/net.py:found["a:b"][-1]'
 draw folder/net.py:model.rest[1].weight
 draw leaves.py:loss
@@ -135,7 +135,7 @@ BAD = {
     "draw none.py:loss --out no/graph.svg": (2,
         "--out no/graph.svg: there is no folder no; make it first"),
     "draw none.py:loss --out folder.svg": (2, "--out folder.svg is a folder; wanted a file"),
-    "draw none.py:loss --dark": (2, "--dark is for pictures; add --out graph.svg"),
+    "draw none.py:loss --theme dark": (2, "--theme is for pictures; add --out graph.svg"),
     "play none.py:loss --out page.svg": (2, None),
     # what does not draw or trace
     "draw deep.py:loss --out deep.svg": (1, None),
@@ -164,7 +164,7 @@ draw syntax.py:loss
 draw leaves.py:loss -- 3
 trace folder/net.py:wrong x
 draw none.py:loss --nonsense
-draw folder/net.py:loss --fold --no-fold more
+draw folder/net.py:loss --depth 0 more
 trace folder/net.py:step x y --backward --table
 """
 
@@ -229,7 +229,7 @@ def test_version_and_help(done):
     assert done["--version"].out == f"tinygrad_ce {tg.__version__}\n"
     assert "python -m tinygrad_ce draw script.py:loss --out graph.svg" in done["--help"].out
     assert "draw      the graph of a Tensor" in done["--help"].out
-    assert "--fold, --no-fold" in done["draw --help"].out
+    assert "--depth DEPTH" in done["draw --help"].out
 
 
 def test_the_picture_is_written_and_its_path_is_the_last_line(folder, done):
@@ -246,7 +246,7 @@ def test_nothing_heavy_is_imported_before_the_script_runs(done):
 
 
 def test_folded_and_with_arguments_for_the_script(folder, done):
-    result = done["draw folder/net.py:loss --fold --out folded.svg -- --epochs 3"]
+    result = done["draw folder/net.py:loss --depth 0 --out folded.svg -- --epochs 3"]
     assert result.out.splitlines()[-2:] == ["ran __main__ --epochs 3", "folded.svg"]
     ids, text = drawn(folder / "folded.svg")
     assert "Linear 1" in text
@@ -267,10 +267,10 @@ def test_without_a_file_the_graph_is_printed(done):
     assert re.fullmatch(r"loss = \S+ · 10 operations", lines[2])
     assert lines[3].split()[:3] == ["n0", "input", "x"]
     assert lines[-1].split()[1:] == [
-        "loss", "×", "2", "loss", "scalar", lines[2].split()[2], "∇", "1",
+        "loss", "×", "2", "loss", "←", "n15", "scalar", lines[2].split()[2], "∇", "1",
     ]  # fmt: skip
-    folded = done["draw folder/net.py:loss --fold --out -"].out.splitlines()
-    assert [line.split()[1:3] for line in folded[4:7]] == [
+    folded = done["draw folder/net.py:loss --depth 0 --out -"].out.splitlines()
+    assert [line.split()[1:3] for line in folded if "module" in line] == [
         ["module", "fc1"], ["module", "ReLU"], ["module", "Linear"],
     ]  # fmt: skip
 

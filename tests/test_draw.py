@@ -117,7 +117,9 @@ def test_roles():
     assert card(drawing, "fc1.weight").role == card(drawing, "fc2.bias").role == "parameter"
     assert card(drawing, "loss").role == "loss"
     assert card(drawing, "logits").role == "step"
-    assert [c.role for c in cards(drawing) if c.name == "constant"] == ["constant"] * 4
+    assert [c.name for c in cards(drawing) if c.role == "constant"] == [
+        "x ≥ 0 ? −1 : 1", "x ≥ 0", "max z", "rows",
+    ]  # fmt: skip
     assert draw(parameter([1.0]) * 2).picture.cards[0].role == "parameter"
 
 
@@ -385,7 +387,7 @@ def test_a_leaf_stands_beside_its_only_consumer():
 
 def test_folded_calls_are_one_card_each():
     loss, names = network()
-    drawing = draw(loss, names, fold=True)
+    drawing = draw(loss, names, depth=0)
     assert [(c.role, c.op, c.name) for c in cards(drawing)] == [
         ("input", "", "x"), ("module", "fc1", ""), ("module", "act", ""),
         ("module", "fc2", "logits"), ("input", "", "y"), ("loss", "cross_entropy", "loss"),
@@ -413,19 +415,32 @@ def test_ten_thousand_operations_fold_and_do_not_recurse():
     assert card(drawing, "x").gradient == "∇ 2"
 
 
-def test_ten_thousand_operations_without_calls_are_refused_with_advice():
+def test_ten_thousand_operations_without_calls_fold_too():
     x = y = parameter(1.0)
-    for _ in range(10_000):
-        y = y + x
-    with pytest.raises(ValueError, match=r"10001 cards.*modules, which fold"):
-        draw(y)
+    for _ in range(5_000):
+        y = y * x + x
+    drawing = draw(y, {"x": x})
+    assert [c.op or c.name for c in cards(drawing)] == ["x", "9,999 operations", "+"]
+    assert card(drawing, "9,999 operations").formula == "× 5,000, + 4,999"
+    assert card(drawing, "9,999 operations").gradient == "∇ 1"
+    note = "folded by itself: 10,000 operations, depth=0 and runs of operations"
+    assert note in drawing.picture.notes
+    assert note in drawing.source
+    assert note in drawing.text
 
 
-def test_fold_false_keeps_every_card_open():
+def test_too_many_cards_are_refused_with_advice():
+    xs = {f"x{i}": parameter(1.0) for i in range(1600)}
+    y = sum(list(xs.values())[1:], xs["x0"])
+    with pytest.raises(ValueError, match=r"1,60\d cards.*modules, which fold"):
+        draw(y, xs)
+
+
+def test_three_hundred_cards_are_not_folded():
     x = parameter(1.0)
-    assert len(cards(draw(many(x, 400), fold=False))) == 401
     assert len(cards(draw(many(x, 400)))) == 2
-    assert len(cards(draw(many(x, 100)))) == 101
+    assert len(cards(draw(many(x, 299)))) == 300
+    assert len(cards(draw(many(x, 300)))) == 2
 
 
 def test_deep_calls():
@@ -465,8 +480,8 @@ def test_hostile_scope_names_and_formulas():
 
     x = parameter([1.0, 2.0])
     y = call_in_scope("<&>\"'", 'mod"ule', "a < b && c\n\x07", lambda: x.exp() * 2, (), {})
-    for fold in (True, False):
-        drawing = draw(y.sum(), fold=fold)
+    for depth in (0, None):
+        drawing = draw(y.sum(), depth=depth)
         for engine in AVAILABLE:
             engines.check(engine(drawing.source, "svg"), "svg", drawing.source)
 
@@ -521,10 +536,10 @@ def test_colors_have_six_digits_and_a_dark_twin():
 
 
 @pytest.mark.parametrize("engine", AVAILABLE, ids=lambda engine: engine.__name__)
-@pytest.mark.parametrize("fold", [False, True])
-def test_each_engine_draws_everything(engine, fold, monkeypatch, tmp_path):
+@pytest.mark.parametrize("depth", [None, 0])
+def test_each_engine_draws_everything(engine, depth, monkeypatch, tmp_path):
     monkeypatch.setattr(engines, "ENGINES", (engine,))
-    drawing = draw(*network(), fold=fold)
+    drawing = draw(*network(), depth=depth)
     svg = drawing.save(tmp_path / "graph.svg").read_bytes()
     root = ElementTree.fromstring(svg)
     ids = {element.get("id") for element in root.iter()}
@@ -534,7 +549,8 @@ def test_each_engine_draws_everything(engine, fold, monkeypatch, tmp_path):
     assert "fc1" in "".join(root.itertext())
     png = drawing.save(str(tmp_path / "graph.PNG")).read_bytes()
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    assert drawing.save(tmp_path / "dark.png", dark=True).read_bytes() != png
+    dark = draw(*network(), depth=depth, theme="dark")
+    assert dark.save(tmp_path / "dark.png").read_bytes() != png
     assert drawing.save(tmp_path / "graph.pdf").read_bytes().startswith(b"%PDF-")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "dark.png", "graph.PNG", "graph.pdf", "graph.svg",
@@ -609,7 +625,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize("name", ["graph.jpeg", "graph", "graph.svg.gz"])
 def test_an_unknown_suffix_is_explained(name, tmp_path):
-    with pytest.raises(ValueError, match=r"wanted \.svg, \.png, \.pdf, \.dot or \.txt"):
+    with pytest.raises(ValueError, match=r"wanted \.svg, \.png, \.pdf, \.dot, \.html or \.txt"):
         draw(*example()).save(tmp_path / name)
 
 

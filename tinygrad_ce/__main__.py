@@ -36,7 +36,7 @@ VISITS = 10_000  # of objects, until no more Tensors are looked for
 EXAMPLE = """\
 example:
   python -m tinygrad_ce draw script.py:loss --out graph.svg
-  python -m tinygrad_ce draw script.py:loss --fold
+  python -m tinygrad_ce draw script.py:loss --depth 0
   python -m tinygrad_ce trace script.py:step x y
 
 The script is run as `python script.py` would run it; what stands after -- is handed to it.
@@ -74,11 +74,11 @@ def parser() -> argparse.ArgumentParser:
         help="a .svg, .png, .pdf, .dot or .txt file; - (the default) prints the graph as text",
     )
     draw.add_argument(
-        "--fold",
-        action=argparse.BooleanOptionalAction,
-        help="each module and function as one card, or none; large graphs are folded by themselves",
+        "--depth",
+        help="how far calls are opened: 0 is a card for each layer and function; or names of calls "
+        "to fold, fc1,fc2; large graphs fold by themselves",
     )
-    draw.add_argument("--dark", action="store_true", help="a dark picture")
+    draw.add_argument("--theme", choices=("light", "dark", "auto"), help="colours of a picture")
     play = commands.add_parser("play", **help_of_play())
     play.add_argument("target", metavar="script.py:name", help="the script and its Tensor")
     play.add_argument("--out", metavar="FILE", required=True, help="an .html file")
@@ -138,8 +138,8 @@ def script_and_name(target: str) -> tuple[str, str]:
 def checked_out(asked: argparse.Namespace) -> Path | None:
     """Where to write, found wrong before the script runs; None for text."""
     if asked.command == "draw" and asked.out == "-":
-        if asked.dark:
-            raise RefusedError("--dark is for pictures; add --out graph.svg")
+        if asked.theme:
+            raise RefusedError("--theme is for pictures; add --out graph.svg")
         return None
     path, suffixes = Path(asked.out), SUFFIXES[asked.command]
     if path.suffix.lower() not in suffixes:
@@ -352,19 +352,18 @@ def draw_or_play(asked: argparse.Namespace, variables: Variables, path: Path | N
     from tinygrad_ce import viz
 
     tensor = variables.tensor(asked.name)
-    how: dict[str, Any] = {}
     if asked.command == "play":
         drawing = player()(tensor, variables.all)  # type: ignore[misc]  # main has looked
     else:
-        drawing = viz.draw(tensor, variables.all, fold=asked.fold)
-        how = {"dark": asked.dark}
+        depth, theme = depth_of(asked.depth), asked.theme or "auto"
+        drawing = viz.draw(tensor, names=variables.all, depth=depth, theme=theme)
     if path is None:
         say(str(drawing))
         return 0
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            drawing.save(path, **how)
+            drawing.save(path)
         except OSError as error:
             raise ValueError(f"cannot write {asked.out}: {error.strerror or error}") from None
     for warning in said:  # that something else was written
@@ -373,6 +372,13 @@ def draw_or_play(asked: argparse.Namespace, variables: Variables, path: Path | N
         return 1
     say(asked.out)
     return 0
+
+
+def depth_of(word: str | None) -> int | list[str] | None:
+    """A number, or names between commas."""
+    if word is None:
+        return None
+    return int(word) if word.isdecimal() else word.split(",")
 
 
 def trace(asked: argparse.Namespace, variables: Variables) -> int:

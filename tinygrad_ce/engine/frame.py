@@ -19,13 +19,16 @@ from typing import Any, Protocol, TypeVar
 class Scope:
     """A named stretch of the program: one call of a module or of a composed function."""
 
-    __slots__ = ("formula", "kind", "name", "outer")
+    __slots__ = ("formula", "kind", "name", "outer", "owner")
 
-    def __init__(self, name: str, outer: Scope | None, kind: str, formula: str = "") -> None:
+    def __init__(
+        self, name: str, outer: Scope | None, kind: str, formula: str = "", owner: str = ""
+    ) -> None:
         self.name = name
         self.outer = outer
         self.kind = kind
         self.formula = formula
+        self.owner = owner  # the class of the module that is called
 
     def path(self) -> tuple[str, ...]:
         """Names from the outermost scope to this one."""
@@ -169,13 +172,19 @@ def source_lines() -> Any:
 
 
 def call_in_scope(
-    name: str, kind: str, formula: str, function: Callable[..., Any], args: Any, kwargs: Any
+    name: str,
+    kind: str,
+    formula: str,
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+    owner: str = "",
 ) -> Any:
     """`function(*args, **kwargs)` with its operations recorded under a named scope."""
     frame = current()
     if frame.tracer is not None and kind in ("module", "optimizer"):
         frame.tracer.enters(function.__self__)  # type: ignore[attr-defined]
-    scope = Scope(name, frame.scope, kind, formula)
+    scope = Scope(name, frame.scope, kind, formula, owner)
     token = enter(Frame(scope, frame.record, frame.tracer, frame.lines))
     try:
         return function(*args, **kwargs)

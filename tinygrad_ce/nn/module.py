@@ -79,8 +79,9 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What `forward` gives, recorded under this module's name."""
-        name = self._name or type(self).__name__
-        return call_in_scope(name, "module", self.formula, self.forward, args, kwargs)
+        kind = type(self).__name__
+        name = self._name or kind
+        return call_in_scope(name, "module", self.formula, self.forward, args, kwargs, kind)
 
     def __setattr__(self, name: str, value: Any) -> None:
         changes.count += 1

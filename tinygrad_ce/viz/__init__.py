@@ -1,24 +1,29 @@
 """Pictures: of computation graphs, `draw(loss)`, and of training, `plot_history(recorder)`.
 
-A graph is read into cards (cards.py), cards become DOT text (dot.py), and an engine, if one is
-installed, lays the text out (engines.py). A training loop tells a Recorder (recorder.py) what goes
-on, and matplotlib plots it (training.py, boundary.py). Nothing here is imported before it is used.
+What is asked for (subjects.py) has a graph (walking.py) of which parts are folded (folding.py). It
+is read (reading.py) into cards (cards.py), which become text (text.py) or DOT (dot.py), and an
+engine, if one is installed, lays that out (engines.py). A training loop tells a Recorder
+(recorder.py) what goes on, and matplotlib plots it (training.py, boundary.py). Nothing here is
+imported before it is used.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.viz.cards import Card, Picture, read
-from tinygrad_ce.viz.dot import darkened, to_dot
+from tinygrad_ce.viz.cards import Options, Picture
+from tinygrad_ce.viz.dot import to_dot
 from tinygrad_ce.viz.engines import INSTALL, EngineMissingError, render
+from tinygrad_ce.viz.reading import read
+from tinygrad_ce.viz.subjects import again, resolve
+from tinygrad_ce.viz.text import listing
 
 if TYPE_CHECKING:
     from tinygrad_ce.viz.boundary import plot_decision_boundary
@@ -43,73 +48,101 @@ LATER = {
     "plot_history": "training",
 }  # names that are imported when they are first used, and the files they are in
 
+SUFFIXES = (".svg", ".png", ".pdf", ".dot", ".html", ".txt")
 LINES = 40  # of a listing in the interactive interpreter
 
 
-def draw(tensor: Node, names: Any = None, *, fold: bool | None = None) -> Drawing:
-    """The picture of how `tensor` was computed, with ∂tensor/∂node at every node.
+def draw(
+    what: Any,
+    *examples: Any,
+    names: Any = None,
+    depth: int | str | Collection[str] | None = None,
+    direction: str | None = None,
+    theme: str = "auto",
+    values: bool = True,
+    gradients: bool = True,
+    backward: bool = False,
+) -> Drawing:
+    """The picture of how a tensor was computed, with ∂tensor/∂node at every node.
 
+    `draw(loss)` or `draw(loss, locals())`; `draw(model, x)` runs a module or function on examples
+    first and puts its buffers and the random streams back; `draw(program)` draws what was traced.
     Each tensor is a card: operation, name, shape, value and, in red, the gradient. Gradients are
-    computed for the picture; no `.grad` changes, and `backward()` need not have been called. A
-    tensor that is not a scalar, or needs no gradient, is drawn with `∇ —`.
+    computed for the picture; no `.grad` changes, and `backward()` need not have been called. Where
+    none can be computed there is `∇ —`. The drawing keeps nothing of the graph alive.
 
     names: what tensors are called: a dict such as `locals()` or `{"x": x}`, or a module, whose
         parameters have names already.
-    fold: True draws every call of a module or of a composed function as one card, False none;
-        None folds a graph of more than 300 cards.
+    depth: how far calls are opened: 0 draws each layer and each composed function as one card, 1
+        opens one level inside of them, None all. Blocks that repeat become one card, `Block × 6`.
+        A name, or several, folds the calls of that name or class. Above 300 cards None folds.
+    direction: "TB" from top to bottom, "LR" from left to right, None what fits.
+    theme: "light", "dark", or "auto", in which an SVG follows its reader.
+    values: False leaves values out. gradients: False computes none; all rows are `∇ —`.
+    backward: True draws the graph of the gradient itself, `∂loss/∂parameter` being its results.
 
-    Raises ValueError for more than 1500 cards.
+    Raises TypeError or ValueError for what cannot be drawn so, or for more than 1500 cards.
 
     >>> from tinygrad_ce.engine.tensor import Tensor
     >>> a, b = Tensor(2.0, requires_grad=True), Tensor(-3.0, requires_grad=True)
     >>> draw(a * b + 1, names={"a": a, "b": b})
     loss = −5 · 2 operations
-    n0  parameter  a    scalar  2   ∇ −3
-    n1  parameter  b    scalar  −3  ∇ 2
-    n2  step       ×    scalar  −6  ∇ 1
-    n3  loss       + 1  scalar  −5  ∇ 1
+    n0  parameter  a             scalar  2   ∇ −3
+    n1  parameter  b             scalar  −3  ∇ 2
+    n2  step       ×    ← n0 n1  scalar  −6  ∇ 1
+    n3  loss       + 1  ← n2     scalar  −5  ∇ 1
     """
-    return Drawing(read(tensor, names, fold))
+    options = Options(depth, direction, theme, values, gradients, backward)
+    root, found = resolve(what, examples, names)
+    return Drawing(read(root, found, options), again(what, examples, found))
 
 
 class Drawing:
     """A picture of a graph: shown by notebooks, written by `save`, and `source` as DOT text."""
 
-    def __init__(self, picture: Picture) -> None:
+    def __init__(self, picture: Picture, again: Callable[[], Any] | None = None) -> None:
         self.picture = picture
         self.source = to_dot(picture)
+        self._again = again
 
-    def save(self, path: str | os.PathLike[str], *, dark: bool = False) -> Path:
-        """Write the picture as .svg, .png, .pdf, .dot or .txt, by the suffix of `path`.
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the picture as .svg, .png, .pdf, .dot, .html or .txt, by the suffix of `path`.
 
-        Gives the path.
+        Gives the path. An .html file is the page of `play`, for which the tensor has still to be
+        there. A file is written whole or not at all. Without an engine that draws, the DOT text is
+        written next to where the picture was wanted, and a warning says what to install.
 
-        An SVG turns dark where its reader prefers that; `dark` makes any picture dark. A file is
-        written whole or not at all. Without an engine that draws, the DOT text is written next to
-        where the picture was wanted, and a warning says what to install.
+        Raises ValueError for another suffix, FileNotFoundError without the folder, RuntimeError if
+        no page can be made.
         """
         path = Path(path)
         suffix = path.suffix.lower()
-        if suffix not in (".svg", ".png", ".pdf", ".dot", ".txt"):
+        if suffix not in SUFFIXES:
             raise ValueError(
-                f"save: {path.name!r} ends in {path.suffix!r}; wanted .svg, .png, .pdf, .dot or "
-                '.txt, as in save("graph.svg")'
+                f"save: {path.name!r} ends in {path.suffix!r}; wanted {', '.join(SUFFIXES[:-1])} "
+                f'or {SUFFIXES[-1]}, as in save("graph.svg")'
             )
+        if suffix == ".html":
+            return Path(page_of(self).save(path))
         if suffix == ".txt":
             return write_whole(path, f"{self.text}\n".encode())
-        source = darkened(self.source) if dark else self.source
         if suffix == ".dot":
-            return write_whole(path, source.encode())
+            return write_whole(path, self.source.encode())
         try:
-            drawn = render(source, suffix[1:])
+            drawn = self._drawn(suffix[1:])
         except EngineMissingError:
-            instead = write_whole(path.with_suffix(".dot"), source.encode())
+            instead = write_whole(path.with_suffix(".dot"), self.source.encode())
             warnings.warn(
                 f"draw: nothing here draws {path.name}, so {instead.name} was written; {INSTALL}",
                 stacklevel=2,
             )
             return instead
         return write_whole(path, drawn)
+
+    def _drawn(self, format: str) -> bytes:
+        picture = self.picture
+        title = f"Computation graph: {', '.join([picture.title, *picture.notes])}"
+        return render(self.source, format, picture.options.theme, title)
 
     @property
     def text(self) -> str:
@@ -127,13 +160,13 @@ class Drawing:
 
     def _repr_svg_(self) -> str | None:
         try:
-            return render(self.source, "svg").decode()
+            return self._drawn("svg").decode()
         except Exception:  # a display hook must not fail; _repr_html_ says what is wrong
             return None
 
     def _repr_html_(self) -> str:
         try:
-            svg = render(self.source, "svg").decode()
+            svg = self._drawn("svg").decode()
             return f'<div style="overflow:auto">{svg[svg.index("<svg") :]}</div>'
         except EngineMissingError:
             advice = f"To see it drawn: {INSTALL}"
@@ -142,25 +175,14 @@ class Drawing:
         return f"<pre>{escape(str(self))}\n\n{escape(advice)}</pre>"
 
 
-def listing(picture: Picture) -> str:
-    """The cards as text, one a line, in the order of the computation."""
-    rows = [
-        (card.id, card.role, title(card), card.shape, card.value, gradient(card))
-        for card in picture.cards
-    ]
-    widths = [max(len(row[i]) for row in rows) for i in range(6)]
-    lines = ["  ".join(cell.ljust(n) for cell, n in zip(row, widths)).rstrip() for row in rows]
-    return "\n".join([" · ".join([picture.title, *picture.notes]), *lines])
+def page_of(drawing: Drawing) -> Any:
+    """The page that plays the drawing's graph back.
 
-
-def title(card: Card) -> str:
-    """Operation and name, on one line."""
-    return " ".join(f"{card.op} {card.name}".split())
-
-
-def gradient(card: Card) -> str:
-    """The gradient, and how many were added for it."""
-    return f"{card.gradient} ⊕{card.added}" if card.gradient and card.added > 1 else card.gradient
+    Raises RuntimeError where the graph is gone, or where there are no pages.
+    """
+    if drawing._again is not None:
+        drawing._again()  # raises if what was drawn is gone
+    raise RuntimeError("save: this version makes no pages; wanted a picture: save('graph.svg')")
 
 
 def write_whole(path: Path, content: bytes) -> Path:

@@ -24,6 +24,9 @@ ROLES = {
     "constant": ("#cbd5e1", 1, "#f8fafc"),
     "module": ("#86efac", 2, "#f0fdf4"),
     "function": ("#c4b5fd", 2, "#faf5ff"),
+    "operations": ("#94a3b8", 2, "#f8fafc"),
+    "backward": ("#fca5a5", 1, "#fee2e2"),
+    "gradient": ("#dc2626", 2, "#fecaca"),
 }
 # kind: (text, then fill and border for each depth)
 KINDS = {
@@ -37,12 +40,19 @@ DARK = {
     "#f1f5f9": "#1f2937", "#cbd5e1": "#374151", "#f8fafc": "#1a2230", "#86efac": "#15803d",
     "#f0fdf4": "#0f2a1c", "#4ade80": "#16a34a", "#c4b5fd": "#6d28d9", "#faf5ff": "#1d1633",
     "#166534": "#86efac", "#6d28d9": "#c4b5fd", "#f3e8ff": "#2a1f4a", "#a78bfa": "#7c3aed",
+    "#fca5a5": "#991b1b", "#fee2e2": "#3f1518",
 }  # fmt: skip
 WIDE = 8  # folded to so many cards, a picture runs from left to right
+ROLES_LINE = "blue: input · green: parameter · grey: constant · red: loss"
 LEGEND = (
-    "blue: input · green: parameter · grey: constant · red: loss",
+    ROLES_LINE,
     "grey arrow: the value · red arrow: the gradient × its label",
     "G: gradient that arrives · x: input · y: output · ⊕: gradients added",
+)
+LEGEND_OF_VALUES = (ROLES_LINE, "arrow: the value · dashed: no gradient can flow")
+LEGEND_BACKWARD = (
+    "blue: input · green: parameter · grey: forward pass",
+    "light red: backward pass · red: the gradients",
 )
 NOT_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -106,9 +116,11 @@ def card_line(card: Card) -> str:
         f'<TD ALIGN="RIGHT">{side}</TD></TR></TABLE></TD></TR>'
     ]
     if folded:
-        count = font(f"{card.operations} operation{'s' * (card.operations != 1)}", 9, FAINT)
+        total = f"{card.operations:,} operation{'s' * (card.operations != 1)}"
+        count = font(total, 9, FAINT) if total != card.op else ""
         rows.append(row(" ".join(filter(None, (font(card.formula or "", 10, INK, "I"), count)))))
-    rows.append(row(font(card.value, 11)))
+    if card.value:
+        rows.append(row(font(card.value, 11)))
     if card.gradient:
         added = f" {font(f'⊕{card.added}', 11, RED, 'B')}" if card.added > 1 else ""
         rows.append(row(font(card.gradient, 11, RED) + added))
@@ -132,8 +144,9 @@ def edge_line(edge: Edge, number: int) -> str:
     """One edge for both directions: grey forward, red backward; dashed where none comes back."""
     weight = 8 if edge.spine and not edge.beside else 1
     start = f'{edge.source} -> {edge.target} [id="e{number}" weight={weight} '
-    if not edge.flows:
-        return start + 'class="data" style=dashed]'
+    if edge.kind != "flow":
+        look = {"data": "style=dashed", "backward": f'color="{BACK}"', "forward": f'color="{LINE}"'}
+        return f'{start}class="{edge.kind}" {look[edge.kind]}]'
     derivative = label(f"&#160;{font(edge.label, 10, RED)}&#160;")
     return f'{start}class="flow" dir=both color="{LINE}:{BACK}" {derivative}]'
 
@@ -169,9 +182,10 @@ def spacer(picture: Picture, number: int, first: Card) -> list[str]:
 def to_dot(picture: Picture) -> str:
     """The DOT text of a picture."""
     wide = picture.folded and len(picture.cards) <= WIDE
+    direction = picture.options.direction or ("LR" if wide else "TB")
     lines = [
         "digraph tinygrad_ce {",
-        f'graph [rankdir={"LR" if wide else "TB"} bgcolor="{PAPER}" fontname="Arial" '
+        f'graph [rankdir={direction} bgcolor="{PAPER}" fontname="Arial" '
         f'fontcolor="{INK}" nodesep=0.28 ranksep=0.4 pad=0.25 labelloc=t labeljust=l fontsize=13 '
         f'tooltip=" " {label(caption(picture))}];',
         f'node [shape=plain fontname="Arial" fontcolor="{INK}"];',
@@ -180,18 +194,24 @@ def to_dot(picture: Picture) -> str:
         *(edge_line(edge, i) for i, edge in enumerate(picture.edges)),
         "}",
     ]
-    return "\n".join(lines) + "\n"
+    source = "\n".join(lines) + "\n"
+    return darkened(source) if picture.options.theme == "dark" else source
 
 
 def caption(picture: Picture) -> str:
     """The title, what is to be said about the graph, and the legend."""
-    title = (
-        font(picture.title, 13, INK, "B")
-        + " &#160; "
-        + font(" · ".join(picture.notes), 10, FAINT, limit=160)
-    )
-    legend = [font(line, 10, FAINT) for line in LEGEND]
-    return "".join(line + '<BR ALIGN="LEFT"/>' for line in [title, *legend])
+    first, *others = picture.notes
+    title = f"{font(picture.title, 13, INK, 'B')} &#160; {font(first, 10, FAINT)}"
+    notes = [font(note, 10, FAINT, limit=160) for note in others]
+    legend = [font(line, 10, FAINT) for line in legend_of(picture)]
+    return "".join(line + '<BR ALIGN="LEFT"/>' for line in [title, *notes, *legend])
+
+
+def legend_of(picture: Picture) -> tuple[str, ...]:
+    """What colours and arrows mean in this picture."""
+    if picture.options.backward:
+        return LEGEND_BACKWARD
+    return LEGEND if picture.options.gradients else LEGEND_OF_VALUES
 
 
 def body(picture: Picture, inside: int | None) -> list[str]:

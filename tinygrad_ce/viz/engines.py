@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from html import escape
 from xml.etree import ElementTree
 
-from tinygrad_ce.viz.dot import dark_style
+from tinygrad_ce.viz.dot import NOT_XML, dark_style
 
 INSTALL = (
     "pip install pygraphviz (or the Graphviz program: apt install graphviz, brew install graphviz)"
@@ -56,8 +57,12 @@ def with_pygraphviz(source: str, format: str) -> bytes:
 ENGINES: tuple[Callable[[str, str], bytes], ...] = (with_dot, with_pygraphviz)
 
 
-def render(source: str, format: str) -> bytes:
-    """The picture as svg, png or pdf, from the first engine that gives a whole one."""
+def render(source: str, format: str, theme: str = "auto", title: str = "") -> bytes:
+    """The picture as svg, png or pdf, from the first engine that gives a whole one.
+
+    An SVG says by `title` what it is, and with the theme "auto" it turns dark where its reader
+    prefers that.
+    """
     if format == "png":
         source = source.replace("graph [", f"graph [dpi={DPI} ", 1)
     failures = []
@@ -70,7 +75,7 @@ def render(source: str, format: str) -> bytes:
         except EngineFailedError as error:
             failures.append(str(error))
         else:
-            return styled(drawn) if format == "svg" else drawn
+            return styled(drawn, theme, title) if format == "svg" else drawn
     if failures:
         raise EngineFailedError(
             f"draw: no {format} came out of the drawing engines: {'; '.join(failures)}. "
@@ -96,8 +101,11 @@ def check(drawn: bytes, format: str, source: str) -> None:
         raise EngineFailedError(f"the {format} is not complete ({len(drawn)} bytes)")
 
 
-def styled(svg: bytes) -> bytes:
-    """The SVG with rules for dark screens."""
+def styled(svg: bytes, theme: str, title: str) -> bytes:
+    """The SVG as one image with a title, and with rules for dark screens."""
     head, opening, rest = svg.decode().partition("<svg ")
     attributes, _, inner = rest.partition(">")
-    return f'{head}{opening}class="tinygrad_ce" {attributes}>\n{dark_style()}{inner}'.encode()
+    said = escape(NOT_XML.sub("\ufffd", title) or "Computation graph")
+    attributes = f'class="tinygrad_ce" role="img" aria-label="{said}" {attributes}'
+    style = dark_style() if theme == "auto" else ""
+    return f"{head}{opening}{attributes}>\n<title>{said}</title>\n{style}{inner}".encode()

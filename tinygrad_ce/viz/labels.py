@@ -78,6 +78,30 @@ DERIVATIVES: dict[str, tuple[str, ...]] = {
 }
 STRETCHES = {"add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "maximum", "minimum",
              "where", "broadcast_to"}  # fmt: skip
+# (composed function or "" for any, operation, operand): what the constant there is
+CONSTANTS: dict[tuple[str, str, int], str] = {
+    ("sigmoid", "mul", 0): "x ≥ 0 ? −1 : 1",
+    ("sigmoid", "add", 1): "x ≥ 0",
+    ("softplus", "mul", 0): "x ≥ 0 ? −1 : 1",
+    ("softplus", "masked", 1): "x ≥ 0",
+    ("log_sigmoid", "mul", 0): "x ≥ 0 ? −1 : 1",
+    ("log_sigmoid", "masked", 1): "x < 0",
+    ("relu", "masked", 1): "x > 0",
+    ("softmax", "sub", 1): "max z",
+    ("log_softmax", "sub", 1): "max z",
+    ("logsumexp", "sub", 1): "max z",
+    ("logsumexp", "add", 1): "max z",
+    ("logsumexp", "where", 0): "Σ = 0",
+    ("cross_entropy", "getitem", 1): "rows",
+    ("nll_loss", "getitem", 1): "rows",
+    ("binary_cross_entropy_with_logits", "mul", 0): "z ≥ 0 ? −1 : 1",
+    ("binary_cross_entropy_with_logits", "mul", 1): "[z ≥ 0] − y",
+    ("huber_loss", "where", 0): "|d| ≤ δ",
+    ("huber_loss", "mul", 1): "sign d",
+    ("dropout", "mul", 1): "mask / (1 − p)",
+    ("", "where", 0): "condition",
+    ("", "masked", 1): "kept",
+}
 SUPERSCRIPTS = str.maketrans("0123456789−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 

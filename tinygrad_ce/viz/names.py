@@ -1,0 +1,45 @@
+"""What tensors are called: from a dict such as `locals()`, from a module, or from both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tinygrad_ce.engine.graph import Node
+
+
+def names_of(names: Any) -> dict[Node, str]:
+    """The name of each tensor, from a dict such as `locals()`, from a module, or from both.
+
+    A dict's modules name their parameters and buffers, after the module if there are several.
+    Names that start with an underscore are passed over, as are values that are no tensors.
+
+    Raises TypeError for anything else.
+
+    >>> from tinygrad_ce.engine.tensor import Tensor
+    >>> list(names_of({"x": Tensor(1.0), "_": Tensor(2.0), "n": 3}).values())
+    ['x']
+    """
+    found: dict[Node, str] = {}
+    if names is None:
+        return found
+    if hasattr(type(names), "named_parameters"):
+        names = {"": names}
+    if not isinstance(names, Mapping):
+        raise TypeError(
+            f"draw: names is a {type(names).__name__}; wanted a dict of tensors by name, such as "
+            'locals() or {"x": x}, or a module'
+        )
+    for name, value in list(names.items()):
+        if isinstance(value, Node) and not str(name).startswith("_"):
+            found.setdefault(value, str(name))
+    held = {
+        str(name): [*value.named_parameters(), *value.named_buffers()]
+        for name, value in list(names.items())
+        if hasattr(type(value), "named_parameters")
+    }
+    several = sum(map(bool, held.values())) > 1
+    for owner, tensors in held.items():
+        for name, tensor in tensors:
+            found.setdefault(tensor, f"{owner}.{name}" if several else name)
+    return found

@@ -1,0 +1,280 @@
+"""From a graph to the cards of a picture: texts, gradients, and which cluster a card stands in.
+
+Gradients are computed for the picture; no `.grad` is touched. Cards are numbered by their place in
+the graph, so the same program gives the same picture.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+import numpy as np
+
+from tinygrad_ce.engine.backward import seed_for
+from tinygrad_ce.engine.chain import propagate
+from tinygrad_ce.engine.frame import Scope
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.viz.cards import Card, Cluster, Edge, Options, Picture
+from tinygrad_ce.viz.folding import fold
+from tinygrad_ce.viz.labels import CONSTANTS, SYMBOLS, derivative_label, op_label
+from tinygrad_ce.viz.values import gradient_text, listed, number, shape_text, value_text
+from tinygrad_ce.viz.walking import Graph, Use, chain_of, common
+
+VIEWS = {"mT", "transpose", "reshape", "broadcast_to", "astype"}
+
+
+def read(
+    root: Node, names: dict[Node, str] | None = None, options: Options | None = None
+) -> Picture:
+    """The cards, edges and clusters of the graph behind `root`, or of its gradients' graph.
+
+    >>> from tinygrad_ce.engine.tensor import Tensor
+    >>> [card.op for card in read(Tensor(2.0, requires_grad=True) * 3).cards]
+    ['', '× 3']
+    """
+    options = options or Options()
+    if not options.backward:
+        return Reader(Graph([root], names or {}), options).read()
+    from tinygrad_ce.viz.gradients import gradient_graph
+
+    return Reader(gradient_graph(root, names or {}), options).read()
+
+
+def gradients_of(root: Node, nodes: Iterable[Node]) -> tuple[dict[Node, np.ndarray], str]:
+    """∂root/∂node for all nodes that get one, and why there is none if there is none."""
+    if not root.requires_grad:
+        why = f": {root.cut} cut the graph" if root.cut else ""
+        return {}, f"no gradient{why}"
+    if root.array.size != 1:
+        return {}, "no gradients: the last tensor is not a scalar"
+    try:
+        with np.errstate(all="ignore"):
+            arrived = propagate({root: seed_for(root, None, False)}, wanted=set(nodes))
+    except RuntimeError as error:
+        return {}, f"no gradients: {str(error).partition('. ')[0]}"
+    return {node: np.asarray(g) for node, g in arrived.items()}, ""
+
+
+def line_of(node: Node) -> str:
+    """Where in the program a node was made, if it remembers: `train.py:12`."""
+    code, instruction = getattr(node, "line", (None, 0))
+    if code is None:
+        return ""
+    place = next(islice(code.co_positions(), instruction // 2, None), (None,))
+    return f"{os.path.basename(code.co_filename)}:{place[0]}"
+
+
+class Reader:
+    """Reads one graph: what stands on each card, and what goes from one to the other."""
+
+    def __init__(self, graph: Graph, options: Options) -> None:
+        self.graph, self.options = graph, options
+        self.fold, self.note = fold(graph, options.depth)
+        self.shown = self.fold.shown(graph)
+        self.beside = self.stand_beside()
+        self.root = graph.roots[-1]
+        self.both = options.gradients and not options.backward  # whether the way back is drawn
+
+    def read(self) -> Picture:
+        """The picture of the graph."""
+        graph, why = self.graph, ""
+        arrived: dict[Node, np.ndarray] = {}
+        if self.both:
+            arrived, why = gradients_of(self.root, self.shown)
+        count = len(graph.operations)
+        notes = [f"{count:,} operation{'s' * (count != 1)}", self.note, why]
+        picture = Picture(self.title(), [note for note in notes if note], options=self.options)
+        picture.folded = bool(self.fold.groups)
+        clusters = self.clusters(picture)
+        ids = {node: f"n{i}" for i, node in enumerate(self.shown)}
+        for node in self.shown:
+            around = self.open_calls(self.place(node))
+            cluster = clusters[around[-1]] if around else None
+            picture.cards.append(self.card(node, ids[node], cluster, arrived.get(node)))
+        picture.edges = self.edges(ids)
+        return picture
+
+    def title(self) -> str:
+        """What is drawn: `loss = 1.79`."""
+        loss = self.graph.role(self.root) == "loss"
+        name = self.graph.names.get(self.root, "loss" if loss else "")
+        if self.options.backward:
+            return f"the gradient of {self.graph.title}"
+        value = value_text(np.asarray(self.root.array)) if self.options.values else ""
+        return " = ".join(filter(None, [name, value])) or "a graph"
+
+    # --- where cards stand ------------------------------------------------------------------
+
+    def place(self, node: Node) -> Scope | None:
+        """The scope that a card stands in: a leaf stands with those who use it."""
+        if node in self.fold.groups:
+            return self.fold.groups[node].outer
+        if node.inputs:
+            return node.scope
+        uses = self.graph.used.get(node, [])
+        forward = [use for use in uses if not self.graph.is_back(use.target)]
+        if self.graph.role(node) == "input" or not forward:
+            return None
+        return common([self.place(self.fold.of(use.target)) for use in forward])
+
+    def clusters(self, picture: Picture) -> dict[Scope, int]:
+        """Number the scopes in which cards stand, outer ones before inner ones."""
+        numbers: dict[Scope, int] = {}
+        for node in self.shown:
+            outer = None
+            for depth, scope in enumerate(self.open_calls(self.place(node))):
+                if scope not in numbers:
+                    numbers[scope] = len(numbers)
+                    formula = self.graph.formula(scope)
+                    picture.clusters.append(Cluster(scope.name, scope.kind, formula, outer, depth))
+                outer = numbers[scope]
+        return numbers
+
+    def open_calls(self, scope: Scope | None) -> list[Scope]:
+        """The calls around a card that have a cluster, outermost first."""
+        return [call for call in chain_of(scope) if call not in self.graph.sole]
+
+    def stand_beside(self) -> dict[Node, Node]:
+        """Nodes that stand next to what reads them first, to keep the way of the data straight.
+
+        Above it they would pull its cluster up, beside the one before. A consumer has one such
+        neighbour, a leaf or a leaf's view (the transposed weight of a layer), and something else
+        above it. Inputs never stand so, nor what is read in several calls. Where one call has
+        several views, they stand above, each with its leaf next to it.
+        """
+        graph = self.graph
+        beside: dict[Node, Node] = {}
+        views = Counter(x.scope for x in graph.operations if self.is_view(x))
+        for node, uses in graph.operands.items():
+            sources = [use.source for use in uses if not graph.is_number(use.source)]
+            if node in self.fold.front or len(set(sources)) < 2:
+                continue
+            for x in reversed(sources):
+                view = self.is_view(x)
+                leaf = graph.operands[x][0].source if view else x
+                here = {use.target.scope for use in [*graph.used[x], *graph.used[leaf]]}
+                if leaf.inputs or leaf in beside or here != {node.scope}:
+                    continue
+                if graph.role(leaf) != "input":
+                    if view:
+                        beside[leaf] = x
+                    if not view or views[x.scope] == 1:
+                        beside[x] = node
+                        break
+        return beside
+
+    def is_view(self, x: Node) -> bool:
+        """Whether a node only shows a leaf in another shape, for one reader."""
+        if not x.inputs or x.op.name not in VIEWS or len(self.graph.used.get(x, ())) != 1:
+            return False
+        leaf = self.graph.operands[x][0].source
+        return not leaf.inputs and len(self.graph.used[leaf]) == 1
+
+    # --- what stands on them ----------------------------------------------------------------
+
+    def card(self, node: Node, id: str, cluster: int | None, g: np.ndarray | None) -> Card:
+        """The texts on the card of one node."""
+        array, group, options = np.asarray(node.array), self.fold.groups.get(node), self.options
+        op = group.title if group else self.header(node)
+        name = self.graph.names.get(node, "")
+        role = self.role(node)
+        if not op and not name:
+            name = self.origin(node) or role
+        shape = shape_text(array)
+        flowing = sum(use.flows for use in self.graph.used.get(node, []))
+        card = Card(
+            id, role, op, name, shape,
+            value=value_text(array) if options.values else "",
+            gradient=self.gradient(node, g),
+            added=flowing if self.both else 0,
+            tooltip=self.tooltip(f"{name or op}: {shape} {array.dtype}", array, g),
+            cluster=cluster, line=line_of(node),
+            spine=bool(node.inputs) and node not in self.beside and not self.is_view(node),
+        )  # fmt: skip
+        if group:
+            card.formula, card.operations = group.formula, group.operations
+        return card
+
+    def role(self, node: Node) -> str:
+        """What a card is tinted by."""
+        role = self.graph.role(node)
+        if node in self.fold.groups and role == "step":
+            return self.fold.groups[node].kind
+        return role
+
+    def gradient(self, node: Node, g: np.ndarray | None) -> str:
+        """The gradient's row: `∇ —` where there is none, and "" where none can be."""
+        if self.options.backward or not (node.requires_grad or node is self.root):
+            return ""
+        return gradient_text(g)
+
+    def tooltip(self, head: str, array: np.ndarray, g: np.ndarray | None) -> str:
+        """Shape, dtype and numbers, more of them than on the card."""
+        lines = [head] + ([listed(array)] if self.options.values else [])
+        return "\n".join(lines if g is None else [*lines, "gradient", listed(g)])
+
+    def origin(self, node: Node) -> str:
+        """Where the numbers of a nameless leaf come from, if that is known."""
+        if node.op is None:
+            for use in self.graph.used.get(node, ()):
+                scope = use.target.scope
+                place = use.target.op.name, use.position
+                for function in (scope.name if scope else "", ""):
+                    if (function, *place) in CONSTANTS and not node.requires_grad:
+                        return CONSTANTS[(function, *place)]
+            ones = self.graph.only_read_back(node) and bool((np.asarray(node.array) == 1).all())
+            return node.cut or ("ones" if ones else "")
+        under = " under no_grad()" if node.cut == f"{node.op.name} under no_grad()" else ""
+        return SYMBOLS.get(node.op.name, node.op.name) + under
+
+    def header(self, node: Node) -> str:
+        """The operation of a node with its constants, "" for a leaf."""
+        if not node.inputs:
+            return ""
+        return op_label(node.op.name, node.settings, self.numbers(node))
+
+    def numbers(self, node: Node) -> list[str | None]:
+        """The text of each operand that is folded into the operation, None for the others."""
+        return [number(x.array[()]) if self.graph.is_number(x) else None for x in node.inputs]
+
+    # --- what goes between them -------------------------------------------------------------
+
+    def edges(self, ids: dict[Node, str]) -> list[Edge]:
+        """The uses between different cards; to or from a folded card all of them as one."""
+        groups: dict[tuple[Node, Node, int], list[Use]] = {}
+        for use in self.graph.uses:
+            source, target = self.fold.of(use.source), self.fold.of(use.target)
+            if source is not target and source in ids:
+                single = source not in self.fold.groups and target not in self.fold.groups
+                groups.setdefault((source, target, use.position * single), []).append(use)
+        edges = []
+        for (source, target, _), uses in groups.items():
+            flowing = [use for use in uses if use.flows]
+            label = self.label(flowing[0], target) if flowing and self.both else ""
+            edges.append(
+                Edge(ids[source], ids[target], label, bool(flowing), bool(source.inputs) and not self.is_view(source),
+                     self.beside.get(source) is target, self.kind(target, bool(flowing)))
+            )  # fmt: skip
+        return edges
+
+    def kind(self, target: Node, flows: bool) -> str:
+        """How an edge is drawn: forth and back, without a gradient, or one way only."""
+        if self.options.backward:
+            return "backward" if self.graph.is_back(target) else "forward"
+        return "data" if not flows else "flow" if self.both else "forward"
+
+    def label(self, use: Use, target: Node) -> str:
+        """The local derivative that an edge's gradient is multiplied by."""
+        if target in self.fold.groups:
+            call = self.fold.groups[target].call
+            return f"∂{call}" if call else "×∂y/∂x"
+        node = use.target
+        operands: Sequence[str | None] = [
+            text or self.graph.names.get(x, "").rpartition(".")[2][:16] or None
+            for text, x in zip(self.numbers(node), node.inputs)
+        ]
+        shape, output = use.source.array.shape, node.array.shape
+        return derivative_label(node.op.name, use.position, node.settings, operands, shape, output)

@@ -1,0 +1,85 @@
+"""The text form of a picture: every step, for terminals, screen readers and where no engine is."""
+
+from __future__ import annotations
+
+from tinygrad_ce.viz.cards import Card, Picture
+
+INDENT = "  "
+
+
+def listing(picture: Picture) -> str:
+    """Every card on a line, in the order of the computation, under the calls that it stands in.
+
+    Role, operation and name, the operands' ids, shape, value, gradient with `⊕n` where n are
+    added, and the line of the program if it is known.
+    """
+    operands: dict[str, list[str]] = {}
+    for edge in picture.edges:
+        operands.setdefault(edge.target, []).append(edge.source)
+    paths = [path_of(picture, card) for card in picture.cards]
+    rows = [
+        [
+            INDENT * len(path) + card.id,
+            card.role,
+            title(card),
+            " ".join(["←", *dict.fromkeys(operands[card.id])]) if card.id in operands else "",
+            card.shape,
+            card.value,
+            gradient(card),
+            card.line,
+        ]
+        for card, path in zip(picture.cards, paths)
+    ]
+    used = [i for i in range(len(rows[0])) if any(row[i] for row in rows)]
+    widths = {i: max(len(row[i]) for row in rows) for i in used}
+    lines = [" · ".join([picture.title, *picture.notes])]
+    before: list[int] = []
+    opened: set[int] = set()
+    for row, path in zip(rows, paths):
+        lines += headings(picture, path, before, opened)
+        lines.append("  ".join(row[i].ljust(widths[i]) for i in used).rstrip())
+        before = path
+    return "\n".join(lines)
+
+
+def path_of(picture: Picture, card: Card) -> list[int]:
+    """The clusters around a card, outermost first."""
+    path = []
+    at = card.cluster
+    while at is not None:
+        path.append(at)
+        at = picture.clusters[at].outer
+    return path[::-1]
+
+
+def headings(picture: Picture, path: list[int], before: list[int], opened: set[int]) -> list[str]:
+    """A line for each cluster that the last card did not stand in."""
+    lines = []
+    for depth, number in enumerate(path):
+        if path[: depth + 1] != before[: depth + 1]:
+            cluster = picture.clusters[number]
+            again = " (continued)" if number in opened else ""
+            formula = f": {one_line(cluster.formula)}" if cluster.formula and not again else ""
+            lines.append(f"{INDENT * depth}{one_line(cluster.name)}{formula}{again}")
+            opened.add(number)
+    return lines
+
+
+def title(card: Card) -> str:
+    """Operation and name on one line, and of what is folded the formula and the number."""
+    head = one_line(f"{card.op} {card.name}")
+    if card.formula is None:
+        return head
+    count = f"{card.operations:,} operation{'s' * (card.operations != 1)}"
+    parts = [part for part in (card.formula, count) if part and part not in head]
+    return one_line(f"{head} ({', '.join(parts)})" if parts else head)
+
+
+def gradient(card: Card) -> str:
+    """The gradient, and how many were added for it."""
+    return f"{card.gradient} ⊕{card.added}" if card.gradient and card.added > 1 else card.gradient
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks, and without what would steer a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

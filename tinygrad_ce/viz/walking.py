@@ -1,0 +1,158 @@
+"""The graph behind a tensor, walked with loops: its operations, every use of a value, its calls.
+
+Nothing here computes or changes anything. The order is that of the clock, so operands come before
+what is computed from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tinygrad_ce.engine.chain import history
+from tinygrad_ce.engine.frame import Scope
+from tinygrad_ce.engine.graph import Node
+
+
+@dataclass
+class Use:
+    """One operand of one operation: which node, where, and whether a gradient flows to it."""
+
+    source: Node
+    target: Node
+    position: int
+    flows: bool
+
+
+class Graph:
+    """All that the roots were computed from.
+
+    `since` is the clock's time from which on operations belong to the backward pass, if any do.
+    """
+
+    def __init__(
+        self, roots: Sequence[Node], names: dict[Node, str], since: int | None = None
+    ) -> None:
+        self.roots, self.names, self.since = list(roots), names, since
+        self.ends = frozenset(roots)
+        self.title = ""  # of the loss whose gradients these are
+        self.operations = history(roots)[::-1]
+        self.uses = uses_of(self.operations)
+        self.used: dict[Node, list[Use]] = {}
+        self.operands: dict[Node, list[Use]] = {}
+        for use in self.uses:
+            self.used.setdefault(use.source, []).append(use)
+            self.operands.setdefault(use.target, []).append(use)
+        scopes = dict.fromkeys(node.scope for node in self.operations)
+        self.chains = {scope: chain_of(scope) for scope in scopes}
+        self.sole = sole_calls(self.chains.values())
+        self.formulas = {outer: inner.formula for inner, outer in self.sole.items()}
+        self.containers = {
+            outer
+            for chain in self.chains.values()
+            for i, scope in enumerate(chain)
+            if scope.kind == "module"
+            for outer in chain[:i]
+        }  # calls that call modules
+
+    def levels(self, chain: list[Scope]) -> list[Scope]:
+        """The calls of a chain that count as a level: no containers, none that are all of one."""
+        return [s for s in chain if s not in self.containers and s not in self.sole]
+
+    def formula(self, scope: Scope) -> str:
+        """The formula of a call, or of the only function that it calls."""
+        return scope.formula or self.formulas.get(scope, "")
+
+    def is_number(self, node: Node) -> bool:
+        """Whether a number belongs into the operation's header instead of on a card of its own."""
+        plain = not node.requires_grad and not node.cut and node not in self.names
+        return plain and node.array.ndim == 0
+
+    def is_back(self, node: Node) -> bool:
+        """Whether it was made by the backward pass."""
+        return self.since is not None and node.tick > self.since
+
+    def role(self, node: Node) -> str:
+        """What a card is tinted by."""
+        if self.is_back(node):
+            return "gradient" if node in self.ends else "backward"
+        if node is self.roots[-1] and node.inputs and node.array.size == 1:
+            return "loss"
+        if node.inputs:
+            return "step"
+        if node.requires_grad:
+            return "parameter"
+        made_inside = node.scope is not None or node.cut or self.only_read_back(node)
+        return "constant" if made_inside and node not in self.names else "input"
+
+    def only_read_back(self, leaf: Node) -> bool:
+        """Whether nothing but the backward pass reads it."""
+        return self.since is not None and all(
+            self.is_back(use.target) for use in self.used.get(leaf, ())
+        )
+
+    def nodes(self) -> list[Node]:
+        """All nodes that could have a card, operands before what is computed from them."""
+        order: dict[Node, None] = {}
+        for node in self.operations:
+            for use in self.operands[node]:
+                if not use.source.inputs and not self.is_number(use.source):
+                    order.setdefault(use.source)
+            order.setdefault(node)
+        order.update(dict.fromkeys(self.roots))
+        return list(order)
+
+
+def uses_of(operations: Iterable[Node]) -> list[Use]:
+    """Every operand of every operation, as it was when the operation read it."""
+    uses = []
+    for node in operations:
+        gradients = node.op.gradients_for(len(node.inputs))
+        for position, x in enumerate(node.inputs):
+            while x.tick > node.tick and hasattr(x, "was"):
+                x = x.was
+            flows = x.requires_grad and x.tick <= node.tick
+            flows = flows and gradients[position] is not None
+            uses.append(Use(x, node, position, flows))
+    return uses
+
+
+# --- calls ----------------------------------------------------------------------------------
+
+
+def chain_of(scope: Scope | None) -> list[Scope]:
+    """The scope and those around it, outermost first."""
+    chain = []
+    while scope is not None:
+        chain.append(scope)
+        scope = scope.outer
+    return chain[::-1]
+
+
+def common(scopes: list[Scope | None]) -> Scope | None:
+    """The innermost scope that is around all of `scopes`."""
+    first, *others = [chain_of(scope) for scope in dict.fromkeys(scopes)]
+    for chain in others:
+        same = [a is b for a, b in zip(first, chain)]
+        first = first[: same.index(False) if False in same else len(same)]
+    return first[-1] if first else None
+
+
+def sole_calls(chains: Iterable[list[Scope]]) -> dict[Scope, Scope]:
+    """Function calls that are all that a module call does, each with that module call.
+
+    A Linear that only calls `linear` is drawn as one cluster, not as two around the same cards.
+    """
+    inside: dict[Scope, set[Scope | None]] = {}
+    for calls in chains:
+        chain: list[Scope | None] = [*calls, None]
+        for outer, inner in pairwise(chain):
+            if outer is not None:
+                inside.setdefault(outer, set()).add(inner)
+    sole: dict[Scope, Scope] = {}
+    for outer, contents in inside.items():
+        inner = next(iter(contents))
+        if outer.kind == "module" and len(contents) == 1 and inner and inner.kind == "function":
+            sole[inner] = outer
+    return sole
