@@ -1,4 +1,4 @@
-"""Makes the README's pictures: `python docs/pictures.py`; `--check` says whether they are up to date.
+"""Makes the README's pictures: `python docs/pictures.py`; `--check` asks whether they are current.
 
 Graphs are SVG, which turns dark where its reader prefers that. Programs that lay out graphs differ
 in where they put things, so what is compared is the text that they are given, of which each SVG
@@ -32,20 +32,20 @@ TRAINING = "training.png"
 # --- graphs ---------------------------------------------------------------------------------
 
 
-def graph(file):
+def graph(file: str) -> viz.Drawing:
     """The drawing that a file holds."""
     program, opened = GRAPHS[file]
     return tg.draw(*PROGRAMS[program](), **OPENED[opened])
 
 
-def digest(source):
+def digest(source: str) -> str:
     """The SHA-256 of DOT text but for numbers, which processors round differently."""
     source = re.sub('tooltip="[^"]*"', "", source)
     source = re.sub("(?<!-)>[^<>]+</", lambda text: re.sub("[−0-9.e]", "", text[0]), source)
     return hashlib.sha256(source.encode()).hexdigest()
 
 
-def write_graph(file):
+def write_graph(file: str) -> None:
     """Draw one graph, with the digest of its source in a comment at the end."""
     drawing = graph(file)
     path = drawing.save(HERE / file)
@@ -53,7 +53,7 @@ def write_graph(file):
     path.write_text(path.read_text(encoding="utf-8").rstrip() + "\n" + mark, encoding="utf-8")
 
 
-def is_current(file):
+def is_current(file: str) -> bool:
     """Whether a picture is what the code draws now."""
     path = HERE / file
     kept = path.read_text(encoding="utf-8").splitlines()[-1] if path.exists() else ""
@@ -71,11 +71,12 @@ class Network(nn.Module):
         self.fc2, self.tanh2 = nn.Linear(64, 64), nn.Tanh()
         self.out = nn.Linear(64, 2)
 
-    def forward(self, x):
+    def forward(self, x: tg.Tensor) -> tg.Tensor:
+        """Logits (N, 2) of points (N, 2)."""
         return self.out(self.tanh2(self.fc2(self.tanh1(self.fc1(x)))))
 
 
-def two_moons(n, seed):
+def two_moons(n: int, seed: int) -> tuple[tg.Tensor, tg.Tensor]:
     """Points on two half circles that reach into each other, and which of the two they are on."""
     rng = np.random.default_rng(seed)
     turn, y = rng.uniform(0, np.pi, n), np.arange(n) % 2
@@ -84,7 +85,7 @@ def two_moons(n, seed):
     return tg.tensor(X.astype(np.float32)), tg.tensor(y)
 
 
-def train(steps=400):
+def train(steps: int = 400) -> tuple[Network, tg.Tensor, tg.Tensor, viz.Recorder]:
     """A network that learnt the two moons, and the recorder that saw it learn."""
     X, y = two_moons(300, seed=0)
     X_new, y_new = two_moons(300, seed=1)
@@ -106,7 +107,7 @@ def train(steps=400):
     return model, X, y, recorder
 
 
-def write_training(path):
+def write_training(path: Path) -> None:
     """One figure of a training run: boundary and curves above, activations and gradients below."""
     from matplotlib.figure import Figure
 
@@ -123,9 +124,10 @@ def write_training(path):
     figure.savefig(path)
 
 
-def main():
+def main() -> None:
+    """Make the pictures, or only check them."""
     parser = argparse.ArgumentParser(description="Make the README's pictures.")
-    parser.add_argument("--check", action="store_true", help="only say whether they are up to date")
+    parser.add_argument("--check", action="store_true", help="only ask whether they are current")
     if parser.parse_args().check:
         stale = [file for file in GRAPHS if not is_current(file)]
         stale += [TRAINING] * (not (HERE / TRAINING).exists())

@@ -4,14 +4,16 @@ Texts are measured by Chromium in a font as wide as Arial, and compared with the
 made for them, in the pictures of the `dot` program and of pygraphviz.
 """
 
+import importlib.util
 import itertools
 import shutil
+from functools import cache
 
 import pytest
 
 import tinygrad_ce as tg
 from tests import browser as helpers
-from tests.browser import contrast, inside, measured, overlap
+from tests.browser import contrast, inside, overlap
 from tests.drawn_programs import NAMES, OPENED, PROGRAMS
 from tinygrad_ce.viz import engines
 
@@ -19,17 +21,34 @@ LEADING = 2.0  # a line's box has so much room above its capitals, at 10 points
 LEGIBLE = 3.0  # contrast; 4.5 is wanted of body text, 3 of what is large or explains something
 
 
-def svg_of(program, opened, engine):
-    """The drawing of a program, and its SVG by one engine."""
-    drawing = tg.draw(*PROGRAMS[program](), **OPENED[opened])
+@cache
+def drawn(program, opened):
+    """The drawing of a program."""
+    return tg.draw(*PROGRAMS[program](), **OPENED[opened])
+
+
+def need(engine):
+    """End the test if this engine is not installed."""
     if engine is engines.with_dot and not shutil.which("dot"):
         helpers.unavailable("no dot program is installed: apt install graphviz")
-    if engine is engines.with_pygraphviz:
-        try:
-            import pygraphviz  # noqa: F401
-        except ImportError:
-            helpers.unavailable("pygraphviz is not installed: pip install pygraphviz")
-    return drawing, engines.styled(engine(drawing.source, "svg")).decode()
+    if engine is engines.with_pygraphviz and not importlib.util.find_spec("pygraphviz"):
+        helpers.unavailable("pygraphviz is not installed: pip install pygraphviz")
+
+
+@pytest.fixture(scope="module")
+def look(browser):
+    """`look(program, opened, engine, theme)` is what a browser measures in that picture."""
+    pages = helpers.Opened(browser)
+    page_of = cache(lambda theme: pages(theme))
+
+    @cache
+    def look(program, opened, engine, theme="light"):
+        need(engine)
+        svg = engines.styled(engine(drawn(program, opened).source, "svg")).decode()
+        return helpers.measured(page_of(theme), svg)
+
+    yield look
+    pages.close()
 
 
 def words(text):
@@ -37,10 +56,10 @@ def words(text):
     return " ".join(text.split())
 
 
-def written(parts):
+def written(seen):
     """Group -> its texts, joined."""
     texts = {}
-    for part in parts:
+    for part in seen["parts"]:
         texts.setdefault(part["group"], []).append(part["text"])
     return {group: words(" ".join(line)) for group, line in texts.items()}
 
@@ -56,9 +75,8 @@ def opened(request):
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_texts_fit_and_do_not_overlap(open_page, arial, program, opened, engine):
-    _, svg = svg_of(program, opened, engine)
-    seen = measured(open_page(), svg)
+def test_texts_fit_and_do_not_overlap(look, arial, program, opened, engine):
+    seen = look(program, opened, engine)
     frames, parts = seen["frames"], seen["parts"]
     cards = {group: box for group, box in frames.items() if group.startswith("n")}
     wrong = [
@@ -82,31 +100,28 @@ def test_texts_fit_and_do_not_overlap(open_page, arial, program, opened, engine)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_every_operation_name_and_shape_is_there(open_page, program, opened, engine):
-    drawing, svg = svg_of(program, opened, engine)
-    texts = written(measured(open_page(), svg)["parts"])
-    for card in drawing.picture.cards:
+def test_every_operation_name_and_shape_is_there(look, program, opened, engine):
+    texts = written(look(program, opened, engine))
+    for card in drawn(program, opened).picture.cards:
         assert words(card.op) in texts[card.id]
         assert card.shape in texts[card.id]
         assert words(card.value) in texts[card.id]
 
 
 @pytest.mark.parametrize("program", [name for name in PROGRAMS if name != "hostile"])
-def test_every_tensor_that_the_program_names_is_there(open_page, program, engine):
+def test_every_tensor_that_the_program_names_is_there(look, program, engine):
     _, names = PROGRAMS[program]()
-    _, svg = svg_of(program, "expanded", engine)
-    texts = written(measured(open_page(), svg)["parts"]).values()
+    texts = written(look(program, "expanded", engine)).values()
     for name, value in names.items():
         if isinstance(value, tg.Tensor):
             shape = " × ".join(map(str, value.shape))
             assert any(name in text.split() and shape in text for text in texts), name
 
 
-def test_strange_names_are_shown_as_they_are(open_page, engine):
-    drawing, svg = svg_of("hostile", "expanded", engine)
-    texts = written(measured(open_page(), svg)["parts"])
+def test_strange_names_are_shown_as_they_are(look, engine):
+    texts = written(look("hostile", "expanded", engine))
     tag, lines, entities, emoji, right_to_left, long = NAMES
-    by_name = {card.name: texts[card.id] for card in drawing.picture.cards}
+    by_name = {card.name: texts[card.id] for card in drawn("hostile", "expanded").picture.cards}
     for name in (tag, entities, emoji, right_to_left):
         assert name in by_name[name]
     assert by_name[lines].startswith("two lines and")
@@ -114,10 +129,9 @@ def test_strange_names_are_shown_as_they_are(open_page, engine):
     assert by_name[long].startswith("long long") and "…" in by_name[long]
 
 
-def test_what_is_unusual_is_said(open_page, engine):
-    drawing, svg = svg_of("hostile", "expanded", engine)
-    texts = written(measured(open_page(), svg)["parts"])
-    by_name = {card.name: texts[card.id] for card in drawing.picture.cards}
+def test_what_is_unusual_is_said(look, engine):
+    texts = written(look("hostile", "expanded", engine))
+    by_name = {card.name: texts[card.id] for card in drawn("hostile", "expanded").picture.cards}
     assert "scalar" in by_name["zero_d"] and "∇ 2" in by_name["zero_d"]
     assert "0 × 3" in by_name["empty"] and "∇ empty" in by_name["empty"]
     assert "nan" in by_name["strange"] and "∞" in by_name["strange"]
@@ -127,14 +141,20 @@ def test_what_is_unusual_is_said(open_page, engine):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_texts_are_legible_in_both_themes(open_page, program, theme, opened):
-    _, svg = svg_of(program, opened, engines.with_pygraphviz)
-    parts = measured(open_page(theme), svg)["parts"]
+def test_texts_are_legible_in_both_themes(look, program, theme, opened):
+    parts = look(program, opened, engines.with_pygraphviz, theme)["parts"]
     for part in parts:
         assert contrast(part["ink"], part["paper"]) >= LEGIBLE, part
     paper = {tuple(part["paper"]) for part in parts}
     bright = {colour for colour in paper if helpers.luminance(colour) > 0.5}
     assert bright == (paper if theme == "light" else set())
+
+
+def test_a_page_is_as_it_was_asked_for(open_page):
+    page = open_page(theme="dark", size=(640, 480), motion="reduce")
+    asked = """() => [innerWidth, innerHeight, matchMedia("(prefers-color-scheme: dark)").matches,
+                      matchMedia("(prefers-reduced-motion: reduce)").matches]"""
+    assert page.evaluate(asked) == [640, 480, True, True]
 
 
 def test_a_page_that_does_wrong_is_noticed(browser):
