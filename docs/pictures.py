@@ -35,7 +35,8 @@ TRAINING = "training.png"
 def graph(file: str) -> viz.Drawing:
     """The drawing that a file holds."""
     program, opened = GRAPHS[file]
-    return tg.draw(*PROGRAMS[program](), **OPENED[opened])
+    loss, names = PROGRAMS[program]()
+    return tg.draw(loss, names=names, **OPENED[opened])
 
 
 def digest(source: str) -> str:

@@ -24,7 +24,8 @@ LEGIBLE = 3.0  # contrast; 4.5 is wanted of body text, 3 of what is large or exp
 @cache
 def drawn(program, opened):
     """The drawing of a program."""
-    return tg.draw(*PROGRAMS[program](), **OPENED[opened])
+    loss, names = PROGRAMS[program]()
+    return tg.draw(loss, names=names, **OPENED[opened])
 
 
 def need(engine):
@@ -36,16 +37,19 @@ def need(engine):
 
 
 @pytest.fixture(scope="module")
-def look(browser):
+def look(browser, tmp_path_factory):
     """`look(program, opened, engine, theme)` is what a browser measures in that picture."""
     pages = helpers.Opened(browser)
     page_of = cache(lambda theme: pages(theme))
+    file = tmp_path_factory.mktemp("pictures") / "graph.svg"
 
     @cache
     def look(program, opened, engine, theme="light"):
         need(engine)
-        svg = engines.styled(engine(drawn(program, opened).source, "svg")).decode()
-        return helpers.measured(page_of(theme), svg)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engines, "ENGINES", (engine,))
+            drawn(program, opened).save(file)
+        return helpers.measured(page_of(theme), file.read_text(encoding="utf-8"))
 
     yield look
     pages.close()
