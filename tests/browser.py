@@ -1,0 +1,161 @@
+"""A real browser for tests: where Chromium is, what a page may not do, and how text is measured.
+
+The fixtures that hand these out stand in conftest.py. Without Playwright or Chromium the tests that
+ask for them are skipped; where the environment variable CI is set they fail instead.
+"""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+ARIAL = {"Arial", "Liberation Sans", "Arimo"}
+"""Fonts in which a text is as wide as in Arial."""
+HERE = ("file:", "data:", "about:")
+
+
+def unavailable(reason):
+    """End the test: skipped on somebody's machine, failed where nothing may be left out."""
+    if os.environ.get("CI", "").lower() in ("", "0", "false"):
+        pytest.skip(reason)
+    pytest.fail(f"{reason}, and CI is set: install it", pytrace=False)
+
+
+def chromium():
+    """The path of the Chromium that is installed, or None."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def arial():
+    """The font that this machine takes for Arial, or None if nothing tells."""
+    if not shutil.which("fc-match"):
+        return None
+    asked = ["fc-match", "--format=%{family[0]}", "Arial"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+
+
+def launch(playwright):
+    """Start Chromium without a window."""
+    path = chromium()
+    if path is None:
+        unavailable("no Chromium is installed: apt install chromium")
+    sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    return playwright.chromium.launch(executable_path=path, args=sandbox)
+
+
+class Opened:
+    """Opens pages, and writes down in `complaints` what they did wrong.
+
+    A page may not log an error, raise one, or ask for anything that is not on this machine.
+    """
+
+    def __init__(self, browser):
+        self.browser = browser
+        self.complaints = []
+        self.contexts = []
+
+    def __call__(self, theme="light", size=(1280, 800), motion="no-preference"):
+        """A new page. theme: light or dark; motion: no-preference or reduce."""
+        context = self.browser.new_context(
+            color_scheme=theme,
+            viewport={"width": size[0], "height": size[1]},
+            reduced_motion=motion,
+            offline=True,
+        )
+        context.set_default_timeout(10_000)
+        self.contexts.append(context)
+        page = context.new_page()
+        page.on("console", self.heard)
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        page.on("request", self.requested)
+        return page
+
+    def heard(self, message):
+        """The page wrote to its console."""
+        if message.type == "error":
+            self.complaints.append(f"console: {message.text}")
+
+    def requested(self, request):
+        """The page asked for something."""
+        if not request.url.startswith(HERE):
+            self.complaints.append(f"request: {request.url}")
+
+    def close(self):
+        """Close all pages, and fail if there were complaints."""
+        for context in self.contexts:
+            context.close()
+        if self.complaints:
+            pytest.fail("the page did wrong:\n" + "\n".join(self.complaints), pytrace=False)
+
+
+# --- an SVG of a graph, measured ------------------------------------------------------------
+
+MEASURE = r"""
+() => {
+  const box = element => {
+    const {x, y, width, height} = element.getBBox();
+    return [x, y, x + width, y + height];
+  };
+  const area = ([x0, y0, x1, y1]) => (x1 - x0) * (y1 - y0);
+  const channels = colour => colour.match(/[\d.]+/g).map(Number);
+  const painted = [], parts = [];
+  for (const element of document.querySelectorAll("svg :is(path, polygon, text)")) {
+    const group = element.closest("g.node, g.cluster, g.edge, g.graph");
+    const fill = getComputedStyle(element).fill;
+    if (element.tagName === "text" && element.textContent.trim()) {
+      const [x0, y0, x1, y1] = box(element);
+      const x = (x0 + x1) / 2, y = (y0 + y1) / 2;
+      const under = painted.filter(([, [a, b, c, d]]) => a <= x && x <= c && b <= y && y <= d);
+      parts.push({group: group.id, kind: group.classList[0], text: element.textContent,
+                  box: box(element), ink: channels(fill), paper: channels(under.at(-1)[0])});
+    } else if (element.tagName !== "text" && fill !== "none" && !group.matches("g.edge")) {
+      painted.push([fill, box(element)]);
+    }
+  }
+  const frames = {};
+  for (const group of document.querySelectorAll("svg g:is(.node, .cluster, .graph)")) {
+    const direct = group.matches(".graph") ? "#a_graph0 polygon" : "path, polygon";
+    const shapes = [...group.querySelectorAll(direct)].map(box);
+    if (shapes.length) frames[group.id] = shapes.sort((a, b) => area(b) - area(a))[0];
+  }
+  return {parts, frames};
+}
+"""
+"""Every text with its box, its group, its colour and that of what it stands on; every group's box.
+
+Boxes are (left, top, right, bottom) in the units of the drawing, as the browser lays it out.
+"""
+
+
+def measured(page, svg):
+    """What MEASURE tells of an SVG that stands in the page."""
+    page.set_content(f"<!doctype html><meta charset=utf-8><body>{svg[svg.index('<svg') :]}")
+    return page.evaluate(MEASURE)
+
+
+def inside(inner, outer):
+    """Whether a box is all inside another one."""
+    left, top, right, bottom = outer
+    return left <= inner[0] and top <= inner[1] and inner[2] <= right and inner[3] <= bottom
+
+
+def overlap(a, b):
+    """How far two boxes reach into each other: the smaller of width and height, or 0."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return max(0.0, min(width, height))
+
+
+def luminance(colour):
+    """How bright an sRGB colour of 0 ... 255 is, from 0 to 1 (WCAG 2.2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in
+              (channel / 255 for channel in colour[:3])]  # fmt: skip
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(ink, paper):
+    """(L₁ + 0.05) / (L₂ + 0.05) of the brighter and the darker colour, from 1 to 21."""
+    dark, bright = sorted(map(luminance, (ink, paper)))
+    return (bright + 0.05) / (dark + 0.05)

@@ -1,0 +1,34 @@
+"""Fixtures that more than one file of tests asks for: a real browser and its pages."""
+
+import pytest
+
+from tests import browser as helpers
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One headless Chromium for all tests."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        helpers.unavailable("Playwright is not installed: pip install playwright")
+    with sync_playwright() as playwright:
+        chromium = helpers.launch(playwright)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """`open_page(theme="dark")` gives a page; the test fails if a page did wrong."""
+    opened = helpers.Opened(browser)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def arial():
+    """Nothing, where texts are as wide as in Arial."""
+    found = helpers.arial()
+    if found not in helpers.ARIAL:
+        helpers.unavailable(f"Arial is {found} here: apt install fonts-liberation fontconfig")
