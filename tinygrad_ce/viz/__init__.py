@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Drawing",
+    "Page",
     "Recorder",
     "draw",
+    "play",
     "plot_activations",
     "plot_decision_boundary",
     "plot_gradients",
@@ -41,6 +43,8 @@ __all__ = [
 ]
 
 LATER = {
+    "Page": "play",
+    "play": "play",
     "Recorder": "recorder",
     "plot_activations": "training",
     "plot_decision_boundary": "boundary",
@@ -178,11 +182,20 @@ class Drawing:
 def page_of(drawing: Drawing) -> Any:
     """The page that plays the drawing's graph back.
 
-    Raises RuntimeError where the graph is gone, or where there are no pages.
+    Raises RuntimeError where the graph is gone, ValueError for the graph of a gradient.
     """
-    if drawing._again is not None:
-        drawing._again()  # raises if what was drawn is gone
-    raise RuntimeError("save: this version makes no pages; wanted a picture: save('graph.svg')")
+    from tinygrad_ce.viz.play import play
+
+    options = drawing.picture.options
+    if options.backward:
+        raise ValueError(
+            "save: a page plays a loss and its gradients back, not the graph of a gradient; "
+            "leave backward=True out, or save a picture: save('graph.svg')"
+        )
+    if drawing._again is None:
+        raise RuntimeError("save: this picture knows no graph; write play(loss).save('page.html')")
+    what, examples, names = drawing._again()
+    return play(what, *examples, names=names, depth=options.depth, theme=options.theme)
 
 
 def write_whole(path: Path, content: bytes) -> Path:

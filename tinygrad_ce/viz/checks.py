@@ -24,9 +24,9 @@ import numpy as np
 from tinygrad_ce.engine.chain import handed, history, unbroadcast
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.table import kept
-from tinygrad_ce.viz.cards import Use, is_folded_constant, uses_of
 from tinygrad_ce.viz.labels import op_label
 from tinygrad_ce.viz.values import number
+from tinygrad_ce.viz.walking import Use, is_number, uses_of
 
 EPS = float(np.finfo(np.float64).eps)
 STEP = EPS ** (1 / 3)  # h of an element of size 1: rounding and the error O(h²) balance
@@ -283,7 +283,7 @@ def kink_text(replay: Replay, kinks: Mapping[Node, Any]) -> str:
             name = node.scope.name
         else:
             numbers = [
-                number(x.array[()]) if is_folded_constant(x, {}) else None
+                number(x.array[()]) if is_number(x) else None
                 for x in replay.operands[node]
             ]
             name = op_label(node.op.name, node.settings, numbers)

@@ -9,19 +9,24 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Collection
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tinygrad_ce.viz.cards import Reader, names_of
+from tinygrad_ce.viz.cards import Options
 from tinygrad_ce.viz.dot import DARK, to_dot
 from tinygrad_ce.viz.engines import INSTALL, EngineMissingError, render
-from tinygrad_ce.viz.geometry import slim
+from tinygrad_ce.viz.geometry import column, slim
+from tinygrad_ce.viz.reading import Reader
 from tinygrad_ce.viz.story import story
+from tinygrad_ce.viz.subjects import resolve
+from tinygrad_ce.viz.walking import Graph
 
 MARK = re.compile("<!--([A-Z]+)-->")
 SCRIPTS = ("tables.js", "graph.js", "steps.js")
+NO_LINES = "To see the line behind each step, compute it under tinygrad_ce.source_lines()."
 HEIGHT = 720  # of the page in a notebook, in CSS pixels
 
 
@@ -53,15 +58,43 @@ class Page:
         )
 
 
-def play(what: Any, *examples: Any, names: Any = None) -> Page:
-    """The page."""
-    root = what
-    reader = Reader(root, names_of(names if not examples else examples[0]), False)
+def play(
+    what: Any,
+    *examples: Any,
+    names: Any = None,
+    depth: int | str | Collection[str] | None = None,
+    theme: str = "auto",
+) -> Page:
+    """A page that plays the graph of a tensor back: its values forward, its gradients backward.
+
+    `play(loss)`, `play(loss, locals())`, `play(model, x)` and `play(program)` take what `draw`
+    takes. Each step has the numbers, the rule as mathematics, the line of the program that it comes
+    from and a comparison with central differences, which is made now. For the lines of a tensor
+    that is there already, compute it under `with tinygrad_ce.source_lines():`.
+
+    The page keeps nothing of the graph alive. depth and theme are those of `draw`.
+
+    Raises TypeError or ValueError for what cannot be drawn.
+
+    >>> from tinygrad_ce.engine.tensor import Tensor
+    >>> a, b = Tensor(2.0, requires_grad=True), Tensor(-3.0, requires_grad=True)
+    >>> page = play(a * b + 1, names={"a": a, "b": b})
+    >>> page.title, page.steps
+    ('loss = −5', 8)
+    """
+    options = Options(depth=depth, theme=theme)
+    root, found = resolve(what, examples, names)
+    reader = Reader(Graph([root], found), options)
     picture = reader.read()
-    ids = {node: f"n{i}" for i, node in enumerate(reader.shown())}
-    svg = slim(render(to_dot(picture), "svg").decode(), picture)
-    told = story(reader, picture, ids, {}, "")
-    return Page(picture.title, page(picture.title, svg, told), len(told["steps"]))
+    told = story(reader, picture)
+    lines = any("src" in step for step in told["steps"])
+    told["why"] = "" if lines else NO_LINES
+    try:
+        graph = slim(render(to_dot(picture), "svg", "light").decode(), picture)
+    except EngineMissingError:
+        graph, told["note"] = column(picture), f"To see the graph laid out: {INSTALL}"
+    told["theme"] = theme
+    return Page(picture.title, page(picture.title, graph, told), len(told["steps"]))
 
 
 def page(title: str, graph: str, told: dict[str, Any]) -> str:
@@ -86,6 +119,3 @@ def dark_rules() -> str:
         for light, dark in DARK.items()
         for what in ("fill", "stroke")
     )
-
-
-__all__ = ["INSTALL", "EngineMissingError", "Page", "play"]

@@ -7,16 +7,19 @@ four digits, which is what is shown.
 from __future__ import annotations
 
 import linecache
+import os
 from collections.abc import Mapping
+from itertools import islice
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.viz.cards import Picture, Reader
+from tinygrad_ce.viz.cards import Picture
+from tinygrad_ce.viz.checks import Check, check_uses
 from tinygrad_ce.viz.flow import Arrival, arrivals, relation
-from tinygrad_ce.viz.labels import derivative_label, sum_label
+from tinygrad_ce.viz.labels import sum_label
 from tinygrad_ce.viz.mathematics import (
     WHY,
     backward_math,
@@ -24,7 +27,9 @@ from tinygrad_ce.viz.mathematics import (
     free_letters,
     symbols_of,
 )
+from tinygrad_ce.viz.reading import Reader
 from tinygrad_ce.viz.values import gradient_text, number, value_text
+from tinygrad_ce.viz.walking import Graph, Use
 
 ROWS, COLUMNS, SLICES = 12, 12, 4  # of a window onto an array
 
@@ -68,86 +73,97 @@ def window(array: Any) -> dict[str, Any]:
 # --- the whole ------------------------------------------------------------------------------
 
 
-def story(
-    reader: Reader, picture: Picture, ids: Mapping[Node, str], checks: Mapping[int, Any], why: str
-) -> dict[str, Any]:
+def story(reader: Reader, picture: Picture) -> dict[str, Any]:
     """Everything that the page needs besides the picture."""
-    teller = Teller(reader, picture, ids)
+    teller = Teller(reader, picture)
+    tensors = {id: teller.tensor(node) for node, id in teller.ids.items()}
     told = {
         "title": picture.title,
-        "tensors": {id: teller.tensor(node) for node, id in ids.items()},
-        "steps": teller.steps(checks),
-        "files": teller.sources,
-        "why": why,
         "loss": teller.loss,
+        "tensors": tensors,
+        "steps": teller.steps(),
+        "none": teller.none,
+        "files": teller.sources,
     }
     for node, gradient in teller.gradients.items():
-        if node in ids:
-            told["tensors"][ids[node]]["g"] = window(gradient)
-            told["tensors"][ids[node]]["n"] = teller.arrived.get(node, 0)
-            told["tensors"][ids[node]]["norm"] = gradient_text(gradient)
+        if node in teller.ids:
+            tensors[teller.ids[node]].update(
+                g=window(gradient), n=teller.arrived.get(node, 0), norm=gradient_text(gradient)
+            )
     return told
 
 
 class Teller:
-    """Tells one graph. `gradients` are complete when the steps are told."""
+    """Tells one graph. `gradients` are complete when the steps are told.
 
-    def __init__(self, reader: Reader, picture: Picture, ids: Mapping[Node, str]) -> None:
-        self.reader, self.ids = reader, ids
+    Of what is folded only the card is known: it is one step forward, and what goes on inside of
+    it is left out.
+    """
+
+    def __init__(self, reader: Reader, picture: Picture) -> None:
+        self.reader, self.graph, self.fold = reader, reader.graph, reader.fold
+        self.ids = {node: f"n{i}" for i, node in enumerate(reader.shown)}
         self.cards = {card.id: card for card in picture.cards}
         self.gradients: dict[Node, np.ndarray] = {}
         self.arrived: dict[Node, int] = {}
         self.sources: list[list[Any]] = []
-        self.loss = reader.names.get(reader.root, "") or "L"
-        self.letter = free_letters(reader.names.values())
-        self.read: dict[Node, list[Node]] = {}
-        for use in reader.uses:
-            self.read.setdefault(use.target, []).append(use.source)
+        self.loss = self.graph.names.get(reader.root, "") or "L"
+        self.letter = free_letters(self.graph.names.values())
+        self.none = ""  # why there are no gradients
+        self.exponential = any(node.op.name == "exp" for node in self.graph.operations)
 
     def tensor(self, node: Node) -> dict[str, Any]:
         """Name, operation and value of one tensor."""
         card = self.cards[self.ids[node]]
         told = {"op": card.op, "name": card.name, "role": card.role, "v": window(node.array)}
         told["t"] = str(node.array.dtype)
-        if node.requires_grad:
-            told["r"] = 1
         return told
 
-    def steps(self, checks: Mapping[int, Any]) -> list[dict[str, Any]]:
+    def steps(self) -> list[dict[str, Any]]:
         """The start, each operation, the seed, each arrival of a gradient, the end."""
-        reader = self.reader
-        told = [{"k": "start"}, *map(self.forward, reader.operations)]
-        if reader.root.requires_grad and reader.root.array.size == 1:
-            came = list(arrivals(reader.root, reader.operations, reader.uses))
-            self.gradients[reader.root] = np.ones(reader.root.array.shape)
-            for arrival in came:
-                source = reader.uses[arrival.use].source
-                self.gradients[source] = arrival.after
-                self.arrived[source] = self.arrived.get(source, 0) + 1
-            told.append({"k": "seed", "y": self.ids[reader.root]})
-            so_far: dict[Node, int] = {}
-            for arrival in came:
-                source = reader.uses[arrival.use].source
-                so_far[source] = so_far.get(source, 0) + 1
-                last = so_far[source] == self.arrived[source]
-                told.append(self.backward(arrival, checks.get(arrival.use), last))
-        return [*told, {"k": "end"}]
+        told = [{"k": "start"}]
+        for node in self.graph.operations:
+            if node in self.fold.groups:
+                told.append(self.folded(node))
+            elif node in self.ids:
+                told.append(self.forward(node))
+        return [*told, *self.way_back(), {"k": "end"}]
+
+    def way_back(self) -> list[dict[str, Any]]:
+        """The seed and each arrival of a gradient at a card; nothing where there are none."""
+        root = self.reader.root
+        came, self.none = all_arrivals(self.graph)
+        if self.none:
+            return []
+        self.gradients[root] = np.ones(root.array.shape)
+        for arrival in came:
+            source = self.graph.uses[arrival.use].source
+            self.gradients[source] = arrival.after
+            self.arrived[source] = self.arrived.get(source, 0) + 1
+        checks = check_uses(root, self.graph.uses, {a.use: a.new for a in came})
+        told: list[dict[str, Any]] = [{"k": "seed", "y": self.ids[root]}]
+        so_far: dict[Node, int] = {}
+        for arrival in came:
+            use = self.graph.uses[arrival.use]
+            so_far[use.source] = so_far.get(use.source, 0) + 1
+            last = so_far[use.source] == self.arrived[use.source]
+            if use.source in self.ids and self.fold.of(use.target) is not self.fold.of(use.source):
+                step = self.backward(arrival, last)
+                step["ok"] = said_of(checks.get(arrival.use), use.source)
+                told.append(step)
+        return told
 
     # --- one step ---------------------------------------------------------------------------
 
     def symbols(self, node: Node) -> dict[str, str]:
         """What the letters of a rule are called at this node."""
-        names = [self.short(x) for x in self.operands(node)]
+        names = [self.graph.names.get(x) for x in self.operands(node)]
         found = symbols_of(names, self.reader.numbers(node), self.letter)
-        return {**found, "y": self.short(node) or self.letter["y"], "L": self.loss}
-
-    def short(self, node: Node) -> str | None:
-        """The name that somebody gave, if it is not a word of ours."""
-        return self.reader.names.get(node)
+        return {**found, "y": self.graph.names.get(node) or self.letter["y"], "L": self.loss}
 
     def operands(self, node: Node) -> list[Node]:
         """The operands as they were when the operation read them."""
-        return self.read[node]
+        return [use.source for use in self.graph.operands[node]]
 
     def forward(self, node: Node) -> dict[str, Any]:
         """One operation."""
@@ -160,17 +176,35 @@ class Teller:
         self.add_source(step, node)
         return step
 
+    def folded(self, node: Node) -> dict[str, Any]:
+        """A folded call as one step: what goes in, and what comes out."""
+        outside = [
+            use.source
+            for member, front in self.fold.front.items()
+            if front is node
+            for use in self.graph.operands.get(member, ())
+            if use.source in self.ids and self.fold.of(use.source) is not node
+        ]
+        given = list(dict.fromkeys(outside))
+        names = [self.graph.names.get(x, "") for x in given]
+        step = {"k": "f", "y": self.ids[node], "x": [{"id": self.ids[x]} for x in given]}
+        step |= {"as": names, "out": self.graph.names.get(node) or self.letter["y"]}
+        step["why"] = f"{self.fold.groups[node].operations:,} operations, folded into one card."
+        self.add_source(step, node)
+        return step
+
     def letters(self, node: Node, symbols: Mapping[str, str]) -> list[str]:
         """What each operand is called in the formula."""
         if len(node.inputs) == 1:
             return [symbols["x"]]
-        return [symbols[letter] for letter in "abc"[: len(node.inputs)]] + [
-            "" for _ in node.inputs[3:]
-        ]
+        letters = [symbols[letter] for letter in "abc"[: len(node.inputs)]]
+        return letters + [""] * (len(node.inputs) - len(letters))
 
     def operand(self, node: Node, position: int, x: Node) -> dict[str, Any]:
         """One operand of an operation: a card, or a number without one."""
         told: dict[str, Any] = {"id": self.ids[x]} if x in self.ids else {"v": window(x.array)}
+        if self.graph.is_number(x):
+            return told
         related = relation(node, position)
         if related is not None and x.array.size > 0:
             told["m"] = related
@@ -178,64 +212,64 @@ class Teller:
             told["c"] = sum_label(x.array.shape, node.array.shape).removeprefix("Σ ")
         return told
 
-    def backward(self, arrival: Arrival, check: Any, last: bool) -> dict[str, Any]:
+    def backward(self, arrival: Arrival, last: bool) -> dict[str, Any]:
         """One gradient on its way from an operation to one of its operands."""
-        use = self.reader.uses[arrival.use]
-        node, source, position = use.target, use.source, use.position
-        symbols = self.symbols(node)
-        letter = "x" if len(node.inputs) == 1 else "abc"[position] if position < 3 else "x"
-        shapes = source.array.shape, node.array.shape
-        stretched = arrival.product.shape != arrival.new.shape
-        slope = None if arrival.local is None or (arrival.local == 1).all() else arrival.local
-        summed = sum_label(*shapes).removeprefix("Σ ") if stretched else ""
-        step: dict[str, Any] = {"k": "b", "y": self.ids[node], "x": self.ids[source], "p": position}
-        step["m"] = backward_math(node.op.name, position, node.settings, symbols, letter, summed)
-        step["as"] = [symbols[letter], symbols["y"]]
-        step["lab"] = self.label(use.target, position, shapes)
-        if slope is not None:
-            step["loc"] = window(slope)
-        other = self.other(node, position)
-        if other is not None:
-            step["o"] = [self.ids[other], symbols["ba"[position]]]
-        if stretched and slope is not None:
-            step["full"], step["sum"] = window(arrival.product), summed
+        use = self.graph.uses[arrival.use]
+        front = self.fold.of(use.target)
+        step: dict[str, Any] = {"k": "b", "y": self.ids[front], "x": self.ids[use.source]}
+        step |= self.rule(use, arrival) if front not in self.fold.groups else self.through(use)
         if arrival.before is not None:
             step["old"] = window(arrival.before)
         if arrival.before is not None or not last:
             step["new"] = window(arrival.new)
         if not last and arrival.before is not None:
             step["now"] = window(arrival.after)
-        related = relation(node, position)
-        if related is not None:
-            step["map"] = related
-        why = WHY.get(node.op.name)
-        if why:
-            step["why"] = why[min(position, len(why) - 1)]
-        if last:
-            said = residual(source.array, self.gradients[source], self.exponential(node))
+        if last and self.exponential:
+            said = residual(use.source.array, self.gradients[use.source])
             if said:
                 step["is"] = said
-        if check is not None:
-            step["ok"] = check
-        self.add_source(step, node)
+        self.add_source(step, use.target)
         return step
 
-    def label(self, node: Node, position: int, shapes: tuple[Any, Any]) -> str:
-        """The local derivative as the picture's edge has it."""
-        numbers = self.reader.numbers(node)
-        names = [text or self.short(x) for text, x in zip(numbers, self.operands(node))]
-        return derivative_label(node.op.name, position, node.settings, names, *shapes)
+    def rule(self, use: Use, arrival: Arrival) -> dict[str, Any]:
+        """What an operation multiplies by: as mathematics, as a sentence, and as numbers."""
+        node, position, name = use.target, use.position, use.target.op.name
+        symbols = self.symbols(node)
+        letter = "x" if len(node.inputs) == 1 else "abc"[position] if position < 3 else "x"
+        shapes = use.source.array.shape, node.array.shape
+        stretched = arrival.product.shape != arrival.new.shape
+        summed = sum_label(*shapes).removeprefix("Σ ") if stretched else ""
+        step: dict[str, Any] = {
+            "m": backward_math(name, position, node.settings, symbols, letter, summed),
+            "as": [symbols[letter], symbols["y"]],
+            "lab": self.reader.label(use, node),
+            "map": relation(node, position),
+        }
+        if name in WHY:
+            step["why"] = WHY[name][min(position, len(WHY[name]) - 1)]
+        if arrival.local is not None and not (arrival.local == 1).all():
+            step["loc"] = window(arrival.local)
+            if stretched:
+                step |= {"full": window(arrival.product), "sum": summed}
+        if name in ("matmul", "inner") and self.operands(node)[1 - position] in self.ids:
+            other = self.operands(node)[1 - position]
+            step["o"] = [self.ids[other], symbols["ba"[position]]]
+        return step
 
-    def other(self, node: Node, position: int) -> Node | None:
-        """The other factor of a matrix product."""
-        if node.op.name not in ("matmul", "inner"):
-            return None
-        factor = self.operands(node)[1 - position]
-        return factor if factor in self.ids else None
-
-    def exponential(self, node: Node) -> bool:
-        """Whether the graph has an exp at all: only then a softmax can be looked for."""
-        return any(other.op.name == "exp" for other in self.reader.operations)
+    def through(self, use: Use) -> dict[str, Any]:
+        """The same of a folded call, of which nothing is known but that it has a derivative."""
+        front = self.fold.of(use.target)
+        names = self.graph.names
+        symbols = {
+            "x": names.get(use.source) or self.letter["x"],
+            "y": names.get(front) or self.letter["y"],
+        }
+        return {
+            "m": backward_math("", 0, (), {**symbols, "L": self.loss}, "x"),
+            "as": [symbols["x"], symbols["y"]],
+            "lab": self.reader.label(use, front),
+            "why": f"{self.fold.groups[front].operations:,} operations, folded into one card.",
+        }
 
     def add_source(self, step: dict[str, Any], node: Node) -> None:
         """The place in the user's program, as a number into `sources`."""
@@ -251,30 +285,63 @@ def source_of(node: Node) -> list[Any] | None:
     if not hasattr(node, "line"):
         return None
     code, instruction = node.line
-    positions = list(code.co_positions())[instruction // 2]
-    first, end, start, stop = positions
+    where = next(islice(code.co_positions(), instruction // 2, None), (None,) * 4)
+    first, end, start, stop = where
     if first is None:
         return None
     text = linecache.getline(code.co_filename, first).rstrip("\n")
     if start is None or stop is None or end != first:
-        start, stop = 0, len(text)
-    else:  # columns are counted in bytes
-        raw = text.encode()
-        start, stop = len(raw[:start].decode()), len(raw[:stop].decode())
+        start, stop = 0, len(text.encode())
+    columns = [len(text.encode()[:at].decode(errors="ignore")) for at in (start, stop)]
     indent = len(text) - len(text.lstrip())
-    file = code.co_filename.replace("\\", "/").rpartition("/")[2]
-    return [file, first, text.strip(), max(start - indent, 0), max(stop - indent, 0)]
+    file = os.path.basename(code.co_filename)
+    return [file, first, text.strip(), *(max(column - indent, 0) for column in columns)]
 
 
-# --- what the program recognises ------------------------------------------------------------
+# --- what was checked -----------------------------------------------------------------------
 
 
-def residual(value: np.ndarray, gradient: np.ndarray, exponential: bool) -> dict[str, Any] | None:
+def all_arrivals(graph: Graph) -> tuple[list[Arrival], str]:
+    """Everything that arrives on the way back, or why there is nothing."""
+    root = graph.roots[-1]
+    if not root.requires_grad:
+        return [], "There are no gradients: nothing here requires one."
+    if root.array.size != 1:
+        return [], "There are no gradients: the last tensor is not a scalar."
+    try:
+        with np.errstate(all="ignore"):
+            return list(arrivals(root, graph.operations, graph.uses)), ""
+    except RuntimeError as error:
+        return [], f"There are no gradients: {error}."
+
+
+def said_of(check: Check | None, source: Node) -> dict[str, Any]:
+    """What a page says about a central difference: ok is 1, 0 or, where nothing is known, −1."""
+    if check is None:
+        return {"ok": -1, "text": "Not checked against a central difference: the graph is large."}
+    smooth = check.checked - check.straddled
+    count = "1 element" if smooth == 1 else f"{smooth} elements"
+    share = "" if check.size == check.checked else f" of {check.size:,}"
+    agree = f"agrees with central differences at {count}{share}, to {number(check.difference)}"
+    if check.kink:
+        rest = f" Elsewhere it {agree}." if smooth and check.agrees else ""
+        return {"ok": -1, "kink": 1, "text": f"A central difference straddles a kink here: "
+                f"{check.kink}, so the slope is a convention.{rest}"}  # fmt: skip
+    if check.differs:
+        at = f"[{', '.join(map(str, check.index))}]" if check.index else ""
+        return {"ok": 0, "text": f"Differs from the central difference {number(check.slope)}{at} "
+                f"by {number(check.difference)}."}  # fmt: skip
+    if check.agrees:
+        return {"ok": 1, "text": agree[0].upper() + agree[1:] + "."}
+    return {"ok": -1, "text": f"No central difference: {check.note or 'nothing to compare'}."}
+
+
+def residual(value: np.ndarray, gradient: np.ndarray) -> dict[str, Any] | None:
     """Whether a gradient is (p − y)/N with p a softmax or a sigmoid of the value: checked here.
 
     y = p − N·gradient must be 0 or 1 everywhere, and one 1 in each row for a softmax.
     """
-    if not exponential or value.dtype.kind != "f" or value.size < 2 or value.ndim not in (1, 2):
+    if value.dtype.kind != "f" or value.size < 2 or value.ndim not in (1, 2):
         return None
     z, g = value.astype(np.float64), np.asarray(gradient, np.float64)
     if z.shape != g.shape or not (np.isfinite(z).all() and np.isfinite(g).all()):

@@ -66,8 +66,7 @@ class Graph:
 
     def is_number(self, node: Node) -> bool:
         """Whether a number belongs into the operation's header instead of on a card of its own."""
-        plain = not node.requires_grad and not node.cut and node not in self.names
-        return plain and node.array.ndim == 0
+        return is_number(node) and node not in self.names
 
     def is_back(self, node: Node) -> bool:
         """Whether it was made by the backward pass."""
@@ -102,6 +101,11 @@ class Graph:
             order.setdefault(node)
         order.update(dict.fromkeys(self.roots))
         return list(order)
+
+
+def is_number(node: Node) -> bool:
+    """Whether it is a number that an operation was given, and nothing that was computed."""
+    return not node.requires_grad and not node.cut and node.array.ndim == 0
 
 
 def uses_of(operations: Iterable[Node]) -> list[Use]:

@@ -160,6 +160,7 @@ function startStep() {
   }
   return [
     make("h2", {}, "What is given"),
+    story.note ? make("p", { class: "note" }, story.note) : "",
     make("p", { class: "why" }, `${given.length} tensors are there before anything is computed. The values flow down the grey arrows, one operation at a time; then the gradients flow up the red ones.`),
     list,
   ];
@@ -190,15 +191,16 @@ function forwardStep(step) {
   const { op } = story.tensors[step.y];
   const tables = [];
   step.x.forEach((x, k) => {
-    if (!x.id) return;
+    if (!x.id && !x.v.s.length) return;
     const copied = copies(x, step);
-    const own = valueTable(x.id, `x${k}`, step.as[k]);
+    const own = x.id ? valueTable(x.id, `x${k}`, step.as[k]) : heat(x.v, `x${k}`, { caption: ["folded"], label: "a folded value" });
     tables.push(copied ? [own, sign("→"), copied] : [own]);
   });
   const infix = tables.length === 2 && op.length < 3;
   const parts = tables.flatMap((table, k) => (k ? [sign(infix ? op : ","), ...table] : table));
   parts.push(sign(infix ? "=" : `${op} →`), valueTable(step.y, "y", step.out));
-  return [heading(step.y, "Forward", fullName(step.y)), mathOf(step), row(...parts), sourceOf(step)];
+  const why = step.why && make("p", { class: "why" }, step.why);
+  return [heading(step.y, "Forward", fullName(step.y)), mathOf(step), why, row(...parts), sourceOf(step)];
 }
 
 /** The heading of a step, and the calls around its card. */
@@ -257,8 +259,8 @@ function proofs(step, letter) {
   }
   const c = step.ok;
   if (!c) return told;
-  const kind = c.kink ? "kink" : c.ok ? "" : "off";
-  const mark = c.kink ? "⚠" : c.ok ? "✓" : "✗";
+  const kind = c.kink ? "kink" : ["open", "off", ""][c.ok + 1];
+  const mark = c.kink ? "∠" : ["·", "✗", "✓"][c.ok + 1];
   told.push(make("p", { class: `check ${kind}` }, make("b", {}, mark), ` ${c.text}`));
   return told;
 }
@@ -553,6 +555,7 @@ function listenToGraph() {
   addEventListener("resize", fitWidth);
 }
 
+if (story.theme !== "auto") at("theme").textContent = themes[story.theme === "dark" ? 2 : 1];
 paint();
 listen();
 if (svg) {
