@@ -82,7 +82,7 @@ def play(
     >>> page.title, page.steps
     ('loss = −5', 8)
     """
-    options = Options(depth=depth, theme=theme)
+    options = Options(depth=depth, direction="TB", theme=theme)
     root, found = resolve(what, examples, names)
     reader = Reader(Graph([root], found), options)
     picture = reader.read()

@@ -31,7 +31,8 @@ from tinygrad_ce.viz.reading import Reader
 from tinygrad_ce.viz.values import gradient_text, number, value_text
 from tinygrad_ce.viz.walking import Graph, Use
 
-ROWS, COLUMNS, SLICES = 12, 12, 4  # of a window onto an array
+WHOLE = 10  # so many rows or columns are shown in full
+ROWS, COLUMNS, SLICES = 6, 8, 4  # of a window onto a larger array
 
 
 # --- numbers --------------------------------------------------------------------------------
@@ -60,7 +61,8 @@ def window(array: Any) -> dict[str, Any]:
     shape = array.shape
     rows, columns = (1, *shape)[-2:] if shape else (1, 1)
     slices = array.reshape(prod(shape[:-2]), rows, columns)
-    shown = slices[:SLICES, :ROWS, :COLUMNS]
+    rows, columns = rows if rows <= WHOLE else ROWS, columns if columns <= WHOLE else COLUMNS
+    shown = slices[:SLICES, :rows, :columns]
     told: dict[str, Any] = {"s": list(shape), "d": [plain(x) for x in shown.ravel()]}
     if shown.size < array.size:
         told["of"] = value_text(array)
@@ -140,26 +142,37 @@ class Teller:
             source = self.graph.uses[arrival.use].source
             self.gradients[source] = arrival.after
             self.arrived[source] = self.arrived.get(source, 0) + 1
-        checks = check_uses(root, self.graph.uses, {a.use: a.new for a in came})
+        seen = [arrival for arrival in came if self.is_seen(self.graph.uses[arrival.use])]
+        checks = check_uses(root, self.graph.uses, {a.use: a.new for a in seen})
         told: list[dict[str, Any]] = [{"k": "seed", "y": self.ids[root]}]
         so_far: dict[Node, int] = {}
         for arrival in came:
             use = self.graph.uses[arrival.use]
             so_far[use.source] = so_far.get(use.source, 0) + 1
             last = so_far[use.source] == self.arrived[use.source]
-            if use.source in self.ids and self.fold.of(use.target) is not self.fold.of(use.source):
+            if self.is_seen(use):
                 step = self.backward(arrival, last)
                 step["ok"] = said_of(checks.get(arrival.use), use.source)
                 told.append(step)
         return told
 
+    def is_seen(self, use: Use) -> bool:
+        """Whether a gradient goes from one card to another here."""
+        return use.source in self.ids and self.fold.of(use.target) is not self.fold.of(use.source)
+
     # --- one step ---------------------------------------------------------------------------
 
     def symbols(self, node: Node) -> dict[str, str]:
         """What the letters of a rule are called at this node."""
-        names = [self.graph.names.get(x) for x in self.operands(node)]
+        names = [self.called(x) for x in self.operands(node)]
         found = symbols_of(names, self.reader.numbers(node), self.letter)
         return {**found, "y": self.graph.names.get(node) or self.letter["y"], "L": self.loss}
+
+    def called(self, node: Node) -> str | None:
+        """The name of a tensor in formulas: the user's, or what a constant is: `max z`."""
+        card = self.cards[self.ids[node]] if node in self.ids else None
+        constant = card.name if card and card.role == "constant" else None
+        return self.graph.names.get(node) or constant or None
 
     def operands(self, node: Node) -> list[Node]:
         """The operands as they were when the operation read them."""
@@ -322,7 +335,8 @@ def said_of(check: Check | None, source: Node) -> dict[str, Any]:
     smooth = check.checked - check.straddled
     count = "1 element" if smooth == 1 else f"{smooth} elements"
     share = "" if check.size == check.checked else f" of {check.size:,}"
-    agree = f"agrees with central differences at {count}{share}, to {number(check.difference)}"
+    to = f"to {number(check.difference)}" if check.difference else "exactly"
+    agree = f"agrees with central differences at {count}{share}, {to}"
     if check.kink:
         rest = f" Elsewhere it {agree}." if smooth and check.agrees else ""
         return {"ok": -1, "kink": 1, "text": f"A central difference straddles a kink here: "
