@@ -1,5 +1,6 @@
 """The command line as a user has it: scripts in a folder, what is printed and written."""
 
+import json
 import os
 import re
 import shlex
@@ -70,6 +71,7 @@ def main():
 sys.exit(main())
 """,
     "moves.py": """
+import json
 import os
 import tinygrad_ce as tg
 loss = tg.ones(2, requires_grad=True).sum()
@@ -131,7 +133,7 @@ BAD = {
     "draw none.py:loss": (2, "none.py has no loss; no global variable holds Tensors"),
     # --out
     "draw none.py:loss --out graph.jpg": (2,
-        "--out graph.jpg ends in '.jpg'; wanted .svg, .png, .pdf, .dot or .txt"),
+        "--out graph.jpg ends in '.jpg'; wanted .svg, .png, .pdf, .dot, .html or .txt"),
     "draw none.py:loss --out no/graph.svg": (2,
         "--out no/graph.svg: there is no folder no; make it first"),
     "draw none.py:loss --out folder.svg": (2, "--out folder.svg is a folder; wanted a file"),
@@ -268,6 +270,7 @@ def test_without_a_file_the_graph_is_printed(done):
     assert lines[3].split()[:3] == ["n0", "input", "x"]
     assert lines[-1].split()[1:] == [
         "loss", "×", "2", "loss", "←", "n15", "scalar", lines[2].split()[2], "∇", "1",
+        "net.py:31",
     ]  # fmt: skip
     folded = done["draw folder/net.py:loss --depth 0 --out -"].out.splitlines()
     assert [line.split()[1:3] for line in folded if "module" in line] == [
@@ -439,36 +442,22 @@ def test_ctrl_c_and_a_reader_that_leaves(folder):
 
 # --- play -----------------------------------------------------------------------------------
 
-PLAY = """
-import sys
-from types import SimpleNamespace
-from tinygrad_ce import viz
-from tinygrad_ce.__main__ import main
 
-def play(tensor, names):
-    text = ",".join(n for n, t in names.items() if t is tensor)
-    return SimpleNamespace(save=lambda path: path.write_text(f"<p>{text}"))
-
-vars(viz).pop("play", None)
-if sys.argv.pop(1) == "with":
-    viz.play = play
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def test_play_is_there_when_viz_can_play(folder):
-    words = ["play", "leaves.py:loss", "--out", "page.html"]
-    result = call(folder, ["-c", PLAY, "with", *words])
+def test_play_writes_a_page_with_the_lines_of_the_script(folder):
+    words = ["play", "folder/net.py:loss", "--out", "page.html", "--theme", "dark", "--depth", "0"]
+    result = call(folder, ["-m", "tinygrad_ce", *words])
     assert (result.status, result.out, result.err) == (0, "page.html\n", "")
-    assert (folder / "page.html").read_text() == "<p>loss"
-    assert "play      the graph" in call(folder, ["-c", PLAY, "with", "--help"]).out
+    text = (folder / "page.html").read_text("utf-8")
+    told = json.loads(re.search(r'id="story">(.*?)</script>', text, re.DOTALL)[1])
+    assert told["theme"] == "dark"
+    source = (folder / "folder" / "net.py").read_text().splitlines()
+    assert told["files"]
+    for file, line, shown, start, stop in told["files"]:
+        assert file == "net.py" and shown == source[line - 1].strip() and shown[start:stop]
 
 
-def test_play_says_that_it_cannot_when_viz_cannot(folder):
-    result = call(folder, ["-c", PLAY, "without", "play", "leaves.py:loss", "--out", "no.html"])
-    assert (result.status, result.out) == (2, "")
-    assert result.err == (
-        f"tinygrad_ce: version {tg.__version__} cannot play; draw makes a picture\n"
-    )
-    assert not (folder / "no.html").exists()
-    assert "page to step" not in call(folder, ["-c", PLAY, "without", "--help"]).out
+def test_draw_writes_the_same_page(folder):
+    for command in ("draw", "play"):
+        words = [command, "folder/net.py:loss", "--out", f"{command}.html"]
+        assert call(folder, ["-m", "tinygrad_ce", *words]).status == 0
+    assert (folder / "draw.html").read_bytes() == (folder / "play.html").read_bytes()

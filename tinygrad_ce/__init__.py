@@ -45,6 +45,7 @@ from tinygrad_ce.creation import (
     zeros,
     zeros_like,
 )
+from tinygrad_ce.engine.frame import source_lines
 from tinygrad_ce.engine.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.functions import (
@@ -152,7 +153,7 @@ if TYPE_CHECKING:
         set_rng_state,
     )
     from tinygrad_ce.serialization import LoadError, load, load_metadata, save
-    from tinygrad_ce.viz import draw
+    from tinygrad_ce.viz import draw, play
 
 __all__ = [
     "Compiled",
@@ -250,6 +251,7 @@ __all__ = [
     "optim",
     "outer",
     "permute",
+    "play",
     "pow",
     "prod",
     "rand",
@@ -271,6 +273,7 @@ __all__ = [
     "sin",
     "softmax",
     "sort",
+    "source_lines",
     "split",
     "sqrt",
     "square",
@@ -308,6 +311,7 @@ LATER = {
     "autograd": "",
     "compile": "program",
     "draw": "viz",
+    "play": "viz",
     "get_rng_state": "random",
     "initial_seed": "random",
     "load": "serialization",

@@ -1,6 +1,7 @@
-"""The command line: run a script, then draw one of its Tensors or trace one of its functions.
+"""The command line: run a script, then draw or play one of its Tensors, or trace a function.
 
     python -m tinygrad_ce draw script.py:loss --out graph.svg
+    python -m tinygrad_ce play script.py:loss --out page.html
     python -m tinygrad_ce trace script.py:step x y
 
 Status 0 is done, 1 a script or a drawing that failed, 2 a call that cannot be right, 130 Ctrl-C.
@@ -27,8 +28,9 @@ from types import FunctionType, ModuleType, TracebackType
 from typing import Any
 
 import tinygrad_ce as tg
+from tinygrad_ce.engine.frame import source_lines
 
-SUFFIXES = {"draw": (".svg", ".png", ".pdf", ".dot", ".txt"), "play": (".html",)}
+SUFFIXES = {"draw": (".svg", ".png", ".pdf", ".dot", ".html", ".txt"), "play": (".html",)}
 ROWS = 20  # of a list of what is there
 DEPTH = 4  # how far below a variable Tensors are listed
 VISITS = 10_000  # of objects, until no more Tensors are looked for
@@ -37,6 +39,7 @@ EXAMPLE = """\
 example:
   python -m tinygrad_ce draw script.py:loss --out graph.svg
   python -m tinygrad_ce draw script.py:loss --depth 0
+  python -m tinygrad_ce play script.py:loss --out page.html
   python -m tinygrad_ce trace script.py:step x y
 
 The script is run as `python script.py` would run it; what stands after -- is handed to it.
@@ -59,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     top = argparse.ArgumentParser(
         prog="python -m tinygrad_ce",
-        description="Run a script, then draw one of its Tensors or trace one of its functions.",
+        description="Run a script, then draw or play one of its Tensors, or trace a function.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -71,17 +74,13 @@ def parser() -> argparse.ArgumentParser:
         "--out",
         metavar="FILE",
         default="-",
-        help="a .svg, .png, .pdf, .dot or .txt file; - (the default) prints the graph as text",
+        help="a .svg, .png, .pdf, .dot, .html or .txt file; - (the default) prints the graph",
     )
-    draw.add_argument(
-        "--depth",
-        help="how far calls are opened: 0 is a card for each layer and function; or names of calls "
-        "to fold, fc1,fc2; large graphs fold by themselves",
-    )
-    draw.add_argument("--theme", choices=("light", "dark", "auto"), help="colours of a picture")
-    play = commands.add_parser("play", **help_of_play())
+    play = commands.add_parser("play", help="the graph of a Tensor, as a page to step through")
     play.add_argument("target", metavar="script.py:name", help="the script and its Tensor")
     play.add_argument("--out", metavar="FILE", required=True, help="an .html file")
+    for command in (draw, play):
+        add_looks(command)
     trace = commands.add_parser("trace", help="a function, written as NumPy")
     trace.add_argument("target", metavar="script.py:function", help="the script and its function")
     trace.add_argument("examples", nargs="*", metavar="name", help="what to call it with")
@@ -92,16 +91,14 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def player() -> Callable[..., Any] | None:
-    """viz.play, if there is one."""
-    from tinygrad_ce import viz
-
-    return getattr(viz, "play", None)
-
-
-def help_of_play() -> dict[str, Any]:
-    """Nothing, which hides the command, where it cannot do anything."""
-    return {"help": "the graph of a Tensor, as a page to step through"} if player() else {}
+def add_looks(command: argparse.ArgumentParser) -> None:
+    """How far calls are opened, and in which colours."""
+    command.add_argument(
+        "--depth",
+        help="how far calls are opened: 0 is a card for each layer and function; or names of calls "
+        "to fold, fc1,fc2; large graphs fold by themselves",
+    )
+    command.add_argument("--theme", choices=("light", "dark", "auto"), help="the colours")
 
 
 def arguments_of(words: list[str]) -> argparse.Namespace:
@@ -352,11 +349,9 @@ def draw_or_play(asked: argparse.Namespace, variables: Variables, path: Path | N
     from tinygrad_ce import viz
 
     tensor = variables.tensor(asked.name)
-    if asked.command == "play":
-        drawing = player()(tensor, variables.all)  # type: ignore[misc]  # main has looked
-    else:
-        depth, theme = depth_of(asked.depth), asked.theme or "auto"
-        drawing = viz.draw(tensor, names=variables.all, depth=depth, theme=theme)
+    make = viz.play if asked.command == "play" else viz.draw
+    depth, theme = depth_of(asked.depth), asked.theme or "auto"
+    drawing = make(tensor, names=variables.all, depth=depth, theme=theme)
     if path is None:
         say(str(drawing))
         return 0
@@ -421,13 +416,12 @@ def carry_out(asked: argparse.Namespace) -> int:
     script, asked.name = script_and_name(asked.target)
     for name in [asked.name, *getattr(asked, "examples", [])]:
         tree_of(name)
-    if asked.command == "play" and player() is None:
-        raise RefusedError(f"version {tg.__version__} cannot play; draw makes a picture")
     if asked.command == "trace" and asked.table and asked.level:
         raise RefusedError("--table has no --level")
     path = None if asked.command == "trace" else checked_out(asked)
     try:
-        variables = Variables(script, run(script, asked.given))
+        with source_lines():
+            variables = Variables(script, run(script, asked.given))
     except Exception as error:
         return show(error)
     if asked.command == "trace":

@@ -167,7 +167,17 @@ def untraced() -> Iterator[None]:
 
 
 def source_lines() -> Any:
-    """Let each node remember the line of the user's program that made it."""
+    """Let each tensor remember the line of the program that made it, for pictures and pages.
+
+    A `with` block or a decorator. It costs about half a microsecond for each operation.
+
+    >>> import tinygrad_ce as tg
+    >>> x = tg.tensor(3.0, requires_grad=True)
+    >>> with tg.source_lines():
+    ...     y = x * x
+    >>> y.line[0].co_name
+    '<module>'
+    """
     return within(lines=True)
 
 

@@ -27,6 +27,7 @@ from tinygrad_ce.viz.text import listing
 
 if TYPE_CHECKING:
     from tinygrad_ce.viz.boundary import plot_decision_boundary
+    from tinygrad_ce.viz.playing import Page, play
     from tinygrad_ce.viz.recorder import Recorder
     from tinygrad_ce.viz.training import plot_activations, plot_gradients, plot_history
 
@@ -43,8 +44,8 @@ __all__ = [
 ]
 
 LATER = {
-    "Page": "play",
-    "play": "play",
+    "Page": "playing",
+    "play": "playing",
     "Recorder": "recorder",
     "plot_activations": "training",
     "plot_decision_boundary": "boundary",
@@ -127,7 +128,7 @@ class Drawing:
                 f'or {SUFFIXES[-1]}, as in save("graph.svg")'
             )
         if suffix == ".html":
-            return Path(page_of(self).save(path))
+            return page_of(self).save(path)
         if suffix == ".txt":
             return write_whole(path, f"{self.text}\n".encode())
         if suffix == ".dot":
@@ -179,12 +180,12 @@ class Drawing:
         return f"<pre>{escape(str(self))}\n\n{escape(advice)}</pre>"
 
 
-def page_of(drawing: Drawing) -> Any:
+def page_of(drawing: Drawing) -> Page:
     """The page that plays the drawing's graph back.
 
     Raises RuntimeError where the graph is gone, ValueError for the graph of a gradient.
     """
-    from tinygrad_ce.viz.play import play
+    from tinygrad_ce.viz.playing import play
 
     options = drawing.picture.options
     if options.backward:

@@ -282,10 +282,7 @@ def kink_text(replay: Replay, kinks: Mapping[Node, Any]) -> str:
         if node.scope is not None and node.scope.kind == "function":
             name = node.scope.name
         else:
-            numbers = [
-                number(x.array[()]) if is_number(x) else None
-                for x in replay.operands[node]
-            ]
+            numbers = [number(x.array[()]) if is_number(x) else None for x in replay.operands[node]]
             name = op_label(node.op.name, node.settings, numbers)
         count = int(np.sum(where))
         texts.append(f"{name} switched {count} element{'s' * (count != 1)}")

@@ -105,7 +105,12 @@ def relation(node: Node, position: int) -> Any:
     if name == "prod":
         return ["sum", [len(shape) - 1]]
     indices = position >= {"getitem": 1, "put": 2}.get(name, len(node.inputs))
-    if name in MOVES and not indices and node.array.size <= TRACKED and node.inputs[position].array.size:
+    if (
+        name in MOVES
+        and not indices
+        and node.array.size <= TRACKED
+        and node.inputs[position].array.size
+    ):
         return ["ix", moved(node, position)]
     return None
 

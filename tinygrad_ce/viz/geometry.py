@@ -37,9 +37,7 @@ def slim(svg: str, picture: Picture) -> str:
     root = ElementTree.fromstring(svg)
     groups = {group.get("id"): group for group in root.iter(f"{SVG}g")}
     clusters = {
-        i: groups[f"cluster_{i}"]
-        for i in range(len(picture.clusters))
-        if f"cluster_{i}" in groups
+        i: groups[f"cluster_{i}"] for i in range(len(picture.clusters)) if f"cluster_{i}" in groups
     }
     cards = {card.id: groups[card.id] for card in picture.cards}
     around = union(box_of(shape) for group in (*clusters.values(), *cards.values())
