@@ -93,6 +93,32 @@ def test_the_same_program_gives_the_same_text_byte_for_byte():
     assert draw(*network()).source == draw(*network()).source
 
 
+@composed('y < 1 & "x"')
+def composed_oddly(x, y):
+    return x * y + 1.0
+
+
+def odd():
+    """Exact numbers, names of all sorts, no name, no dimension, no element, nan and inf."""
+    x, w, none = parameter([1.0, np.nan, -2.0]), parameter(np.inf), parameter(np.zeros((0, 3)))
+    loss = composed_oddly(x, w).sum() - none.sum()
+    return loss, {'<b>"R&D"</b>|{}': x, "back\\slash\nline": none}
+
+
+GOLDEN = {
+    "odd": lambda: draw(*odd()),
+    "example_dark": lambda: draw(*example(), theme="dark", direction="LR"),
+    "example_backward": lambda: draw(*example(), backward=True),
+    "many_folded": lambda: draw(many(many(parameter(1.0), 3), 3) * 2.0, depth=0),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_text_is_the_golden_one(name):
+    golden = Path(__file__).parent / "data" / f"draw_{name}.dot"
+    assert GOLDEN[name]().source == golden.read_text(encoding="utf-8")
+
+
 def test_the_text_does_not_depend_on_hash_seeds_or_print_options():
     program = (
         "import tests.test_draw as t, numpy as np; np.set_printoptions(precision=1, sign='+');"
@@ -559,6 +585,33 @@ def test_each_engine_draws_everything(engine, depth, monkeypatch, tmp_path):
     assert html.startswith('<div style="overflow:auto"><svg ')
     ElementTree.fromstring(html)
     assert ElementTree.fromstring(drawing._repr_svg_()).tag.endswith("svg")
+
+
+@pytest.mark.parametrize("engine", AVAILABLE, ids=lambda engine: engine.__name__)
+def test_every_operation_name_shape_and_number_is_in_the_svg(engine, monkeypatch):
+    monkeypatch.setattr(engines, "ENGINES", (engine,))
+    for how in ({}, {"depth": 0}, {"backward": True}, {"direction": "LR"}):
+        drawing = draw(*network(), **how)
+        root = ElementTree.fromstring(drawing._repr_svg_())
+        groups = {g.get("id"): "".join(g.itertext()) for g in root.iter() if g.get("id")}
+        for c in cards(drawing):
+            said = groups[c.id].replace("\xa0", " ")
+            assert all(part in said for part in (c.op, c.name, c.shape, c.value, c.gradient)), c
+        for i, cluster in enumerate(drawing.picture.clusters):
+            assert cluster.name in groups[f"cluster_{i}"]
+        for i, edge in enumerate(drawing.picture.edges):
+            assert edge.label in groups[f"e{i}"].replace("\xa0", " ")
+
+
+def test_the_svg_says_what_it_is():
+    x = parameter(1.0)
+    root = ElementTree.fromstring(draw(x * 2, {"x": x})._repr_svg_())
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == "Computation graph: loss = 2, 1 operation"
+    assert root[0].tag.endswith("title") and root[0].text == root.get("aria-label")
+    named = x * 2
+    root = ElementTree.fromstring(draw(named, {'<"&\x00>\ud800': named})._repr_svg_())
+    assert root.get("aria-label") == 'Computation graph: <"&\ufffd>\ufffd = 2, 1 operation'
 
 
 @pytest.fixture

@@ -128,7 +128,8 @@ def card_line(card: Card) -> str:
         f'<TABLE BORDER="{width}" COLOR="{border}" BGCOLOR="{PAPER}" CELLBORDER="0" '
         f'CELLSPACING="0" CELLPADDING="4" STYLE="ROUNDED">{"".join(rows)}</TABLE>'
     )
-    spine = "group=spine " if card.spine and not folded else ""
+    back = card.role in ("backward", "gradient")
+    spine = f"group={'back' if back else 'spine'} " if card.spine and not folded else ""
     return (
         f'{card.id} [id="{card.id}" class="{card.role}" {spine}'
         f"tooltip={quoted(card.tooltip)} {label(table)}]"

@@ -155,8 +155,9 @@ class Reader:
             for x in reversed(sources):
                 view = self.is_view(x)
                 leaf = graph.operands[x][0].source if view else x
-                here = {use.target.scope for use in [*graph.used[x], *graph.used[leaf]]}
-                if leaf.inputs or leaf in beside or here != {node.scope}:
+                read = [use.target for use in [*graph.used[x], *graph.used[leaf]]]
+                here = {reader.scope for reader in read if not graph.is_back(reader)}
+                if leaf.inputs or leaf in beside or not here <= {node.scope}:
                     continue
                 if graph.role(leaf) != "input":
                     if view:
@@ -250,15 +251,22 @@ class Reader:
             if source is not target and source in ids:
                 single = source not in self.fold.groups and target not in self.fold.groups
                 groups.setdefault((source, target, use.position * single), []).append(use)
-        edges = []
-        for (source, target, _), uses in groups.items():
-            flowing = [use for use in uses if use.flows]
-            label = self.label(flowing[0], target) if flowing and self.both else ""
-            edges.append(
-                Edge(ids[source], ids[target], label, bool(flowing), bool(source.inputs) and not self.is_view(source),
-                     self.beside.get(source) is target, self.kind(target, bool(flowing)))
-            )  # fmt: skip
-        return edges
+        return [
+            self.edge(source, target, uses, ids) for (source, target, _), uses in groups.items()
+        ]
+
+    def edge(self, source: Node, target: Node, uses: list[Use], ids: dict[Node, str]) -> Edge:
+        """Uses of one card by another as one edge."""
+        flowing = [use for use in uses if use.flows]
+        one_pass = self.graph.is_back(source) == self.graph.is_back(target)
+        return Edge(
+            ids[source], ids[target],
+            label=self.label(flowing[0], target) if flowing and self.both else "",
+            flows=bool(flowing),
+            spine=bool(source.inputs) and not self.is_view(source) and one_pass,
+            beside=self.beside.get(source) is target,
+            kind=self.kind(target, bool(flowing)),
+        )  # fmt: skip
 
     def kind(self, target: Node, flows: bool) -> str:
         """How an edge is drawn: forth and back, without a gradient, or one way only."""
