@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from xml.etree import ElementTree
 
+import graphviz
 import numpy as np
 import pytest
 
@@ -601,6 +602,38 @@ def test_every_operation_name_shape_and_number_is_in_the_svg(engine, monkeypatch
             assert cluster.name in groups[f"cluster_{i}"]
         for i, edge in enumerate(drawing.picture.edges):
             assert edge.label in groups[f"e{i}"].replace("\xa0", " ")
+
+
+def places(drawing):
+    """x and y of each card, in inches from the bottom left, as laid out."""
+    plain = graphviz.pipe("dot", "plain", drawing.source.encode()).decode()
+    rows = [line.split()[1:4] for line in plain.splitlines() if line.startswith("node n")]
+    return {id: (float(x), float(y)) for id, x, y in rows}
+
+
+class Gated(nn.Module):
+    """Parallel branches with calls inside, then a residual sum, as in LSTMs and attention."""
+
+    def __init__(self):
+        self.left, self.right, self.out = (nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x):
+        gate = tg.sigmoid(self.left(x))
+        return x + self.out(gate * tg.tanh(self.right(x)) + gate)
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="the places come from dot")
+def test_no_edge_goes_up_and_the_way_of_the_data_is_straight():
+    tg.manual_seed(0)
+    drawing = draw(*network())
+    at = places(drawing)
+    spine = ["n2", "n4", "n6"]  # from fc1 into act: a constant that is read twice stands beside
+    assert max(at[id][0] for id in spine) - min(at[id][0] for id in spine) < 0.1
+    model = nn.Sequential(nn.Linear(4, 4), *(Gated() for _ in range(3)))
+    for picture in (drawing, draw(model, tg.randn(2, 4)), draw(*example())):
+        at = places(picture)
+        up = [e for e in picture.picture.edges if at[e.source][1] < at[e.target][1] - 0.01]
+        assert not up
 
 
 def test_the_svg_says_what_it_is():

@@ -138,11 +138,11 @@ class Reader:
         return [call for call in chain_of(scope) if call not in self.graph.sole]
 
     def stand_beside(self) -> dict[Node, Node]:
-        """Nodes that stand next to what reads them first, to keep the way of the data straight.
+        """Nodes that stand next to what reads them, to keep the way of the data straight.
 
         Above it they would pull its cluster up, beside the one before. A consumer has one such
-        neighbour, a leaf or a leaf's view (the transposed weight of a layer), and something else
-        above it. Inputs never stand so, nor what is read in several calls. Where one call has
+        neighbour: a parameter that is read once, a constant that is read first here, or a leaf's
+        view (the transposed weight of a layer), and something else above it. Where one call has
         several views, they stand above, each with its leaf next to it.
         """
         graph = self.graph
@@ -157,9 +157,11 @@ class Reader:
                 leaf = graph.operands[x][0].source if view else x
                 read = [use.target for use in [*graph.used[x], *graph.used[leaf]]]
                 here = {reader.scope for reader in read if not graph.is_back(reader)}
+                role, once = graph.role(leaf), len(read) == 1 + view
                 if leaf.inputs or leaf in beside or not here <= {node.scope}:
                     continue
-                if graph.role(leaf) != "input":
+                first = once or (role == "constant" and graph.used[x][0].target is node)
+                if first and role != "input":
                     if view:
                         beside[leaf] = x
                     if not view or views[x.scope] == 1:
