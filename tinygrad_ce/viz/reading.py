@@ -155,26 +155,34 @@ class Reader:
             for x in reversed(sources):
                 view = self.is_view(x)
                 leaf = graph.operands[x][0].source if view else x
-                read = [use.target for use in [*graph.used[x], *graph.used[leaf]]]
-                here = {reader.scope for reader in read if not graph.is_back(reader)}
-                role, once = graph.role(leaf), len(read) == 1 + view
-                if leaf.inputs or leaf in beside or not here <= {node.scope}:
+                if leaf.inputs or leaf in beside or not self.belongs_beside(x, node, leaf):
                     continue
-                first = once or (role == "constant" and graph.used[x][0].target is node)
-                if first and role != "input":
-                    if view:
-                        beside[leaf] = x
-                    if not view or views[x.scope] == 1:
-                        beside[x] = node
-                        break
+                if view:
+                    beside[leaf] = x
+                if not view or views[x.scope] == 1:
+                    beside[x] = node
+                    break
         return beside
+
+    def belongs_beside(self, x: Node, reader: Node, leaf: Node) -> bool:
+        """Whether a leaf, or x as a view of it, may stand next to what reads it."""
+        readers = self.readers(x)
+        if self.graph.role(leaf) == "constant":
+            return readers[0] is reader and all(r.scope is reader.scope for r in readers)
+        alone = len(readers) == 1 and (x is leaf or x.scope is reader.scope)
+        return alone and self.graph.role(leaf) != "input"
 
     def is_view(self, x: Node) -> bool:
         """Whether a node only shows a leaf in another shape, for one reader."""
-        if not x.inputs or x.op.name not in VIEWS or len(self.graph.used.get(x, ())) != 1:
+        if not x.inputs or x.op.name not in VIEWS or len(self.readers(x)) != 1:
             return False
         leaf = self.graph.operands[x][0].source
-        return not leaf.inputs and len(self.graph.used[leaf]) == 1
+        return not leaf.inputs and len(self.readers(leaf)) == 1
+
+    def readers(self, x: Node) -> list[Node]:
+        """What reads a node in the forward pass; in the backward pass, what reads it there."""
+        targets = [use.target for use in self.graph.used.get(x, ())]
+        return [target for target in targets if not self.graph.is_back(target)] or targets
 
     # --- what stands on them ----------------------------------------------------------------
 
