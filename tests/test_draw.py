@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from xml.etree import ElementTree
 
+import graphviz
 import numpy as np
 import pytest
 
@@ -91,6 +92,32 @@ def test_the_same_program_gives_the_same_text_byte_for_byte():
     _ = [tensor([1.0]) + 2.0 for _ in range(10)]
     assert draw(*example()).source == first
     assert draw(*network()).source == draw(*network()).source
+
+
+@composed('y < 1 & "x"')
+def composed_oddly(x, y):
+    return x * y + 1.0
+
+
+def odd():
+    """Exact numbers, names of all sorts, no name, no dimension, no element, nan and inf."""
+    x, w, none = parameter([1.0, np.nan, -2.0]), parameter(np.inf), parameter(np.zeros((0, 3)))
+    loss = composed_oddly(x, w).sum() - none.sum()
+    return loss, {'<b>"R&D"</b>|{}': x, "back\\slash\nline": none}
+
+
+GOLDEN = {
+    "odd": lambda: draw(*odd()),
+    "example_dark": lambda: draw(*example(), theme="dark", direction="LR"),
+    "example_backward": lambda: draw(*example(), backward=True),
+    "many_folded": lambda: draw(many(many(parameter(1.0), 3), 3) * 2.0, depth=0),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_text_is_the_golden_one(name):
+    golden = Path(__file__).parent / "data" / f"draw_{name}.dot"
+    assert GOLDEN[name]().source == golden.read_text(encoding="utf-8")
 
 
 def test_the_text_does_not_depend_on_hash_seeds_or_print_options():
@@ -559,6 +586,65 @@ def test_each_engine_draws_everything(engine, depth, monkeypatch, tmp_path):
     assert html.startswith('<div style="overflow:auto"><svg ')
     ElementTree.fromstring(html)
     assert ElementTree.fromstring(drawing._repr_svg_()).tag.endswith("svg")
+
+
+@pytest.mark.parametrize("engine", AVAILABLE, ids=lambda engine: engine.__name__)
+def test_every_operation_name_shape_and_number_is_in_the_svg(engine, monkeypatch):
+    monkeypatch.setattr(engines, "ENGINES", (engine,))
+    for how in ({}, {"depth": 0}, {"backward": True}, {"direction": "LR"}):
+        drawing = draw(*network(), **how)
+        root = ElementTree.fromstring(drawing._repr_svg_())
+        groups = {g.get("id"): "".join(g.itertext()) for g in root.iter() if g.get("id")}
+        for c in cards(drawing):
+            said = groups[c.id].replace("\xa0", " ")
+            assert all(part in said for part in (c.op, c.name, c.shape, c.value, c.gradient)), c
+        for i, cluster in enumerate(drawing.picture.clusters):
+            assert cluster.name in groups[f"cluster_{i}"]
+        for i, edge in enumerate(drawing.picture.edges):
+            assert edge.label in groups[f"e{i}"].replace("\xa0", " ")
+
+
+def places(drawing):
+    """x and y of each card, in inches from the bottom left, as laid out."""
+    plain = graphviz.pipe("dot", "plain", drawing.source.encode()).decode()
+    rows = [line.split()[1:4] for line in plain.splitlines() if line.startswith("node n")]
+    return {id: (float(x), float(y)) for id, x, y in rows}
+
+
+class Gated(nn.Module):
+    """Parallel branches with calls inside, then a residual sum, as in LSTMs and attention."""
+
+    def __init__(self):
+        self.left, self.right, self.out = (nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x):
+        gate = tg.sigmoid(self.left(x))
+        return x + self.out(gate * tg.tanh(self.right(x)) + gate)
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="the places come from dot")
+def test_no_edge_goes_up_and_the_way_of_the_data_is_straight():
+    tg.manual_seed(0)
+    drawing = draw(*network())
+    at = places(drawing)
+    spine = ["n2", "n4", "n6"]  # from fc1 into act: a constant that is read twice stands beside
+    assert max(at[id][0] for id in spine) - min(at[id][0] for id in spine) < 0.1
+    model = nn.Sequential(nn.Linear(4, 4), *(Gated() for _ in range(3)))
+    for picture in (drawing, draw(model, tg.randn(2, 4)), draw(*example())):
+        at = places(picture)
+        up = [e for e in picture.picture.edges if at[e.source][1] < at[e.target][1] - 0.01]
+        assert not up
+
+
+def test_the_svg_says_what_it_is():
+    x = parameter(1.0)
+    root = ElementTree.fromstring(draw(x * 2, {"x": x})._repr_svg_())
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == "Computation graph: loss = 2, 1 operation"
+    assert root[0].tag.endswith("title") and root[0].text == root.get("aria-label")
+    named = x * 2
+    root = ElementTree.fromstring(draw(named, {'<"&\x00>\ud800': named})._repr_svg_())
+    assert root.get("aria-label") == 'Computation graph: <"&\ufffd>\ufffd = 2, 1 operation'
 
 
 @pytest.fixture

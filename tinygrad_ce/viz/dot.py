@@ -128,7 +128,8 @@ def card_line(card: Card) -> str:
         f'<TABLE BORDER="{width}" COLOR="{border}" BGCOLOR="{PAPER}" CELLBORDER="0" '
         f'CELLSPACING="0" CELLPADDING="4" STYLE="ROUNDED">{"".join(rows)}</TABLE>'
     )
-    spine = "group=spine " if card.spine and not folded else ""
+    back = card.role in ("backward", "gradient")
+    spine = f"group={'back' if back else 'spine'} " if card.spine and not folded else ""
     return (
         f'{card.id} [id="{card.id}" class="{card.role}" {spine}'
         f"tooltip={quoted(card.tooltip)} {label(table)}]"
@@ -182,12 +183,14 @@ def spacer(picture: Picture, number: int, first: Card) -> list[str]:
 def to_dot(picture: Picture) -> str:
     """The DOT text of a picture."""
     wide = picture.folded and len(picture.cards) <= WIDE
+    # newrank: ranks are of the whole picture. Ranked one by one, clusters with parallel branches in
+    # them were set beside what they are computed from, with edges that go up.
     direction = picture.options.direction or ("LR" if wide else "TB")
     lines = [
         "digraph tinygrad_ce {",
         f'graph [rankdir={direction} bgcolor="{PAPER}" fontname="Arial" '
-        f'fontcolor="{INK}" nodesep=0.28 ranksep=0.4 pad=0.25 labelloc=t labeljust=l fontsize=13 '
-        f'tooltip=" " {label(caption(picture))}];',
+        f'fontcolor="{INK}" newrank=true nodesep=0.28 ranksep=0.4 pad=0.25 labelloc=t labeljust=l '
+        f'fontsize=13 tooltip=" " {label(caption(picture))}];',
         f'node [shape=plain fontname="Arial" fontcolor="{INK}"];',
         f'edge [fontname="Arial" fontsize=10 arrowsize=0.65 color="{LINE}"];',
         *body(picture, None),

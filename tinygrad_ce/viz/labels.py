@@ -100,6 +100,8 @@ CONSTANTS: dict[tuple[str, str, int], str] = {
     ("huber_loss", "mul", 1): "sign d",
     ("dropout", "mul", 1): "mask / (1 − p)",
     ("", "where", 0): "condition",
+    ("", "getitem", 1): "index",
+    ("", "scatter", 1): "index",
     ("", "masked", 1): "kept",
 }
 SUPERSCRIPTS = str.maketrans("0123456789−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")

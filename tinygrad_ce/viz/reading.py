@@ -138,11 +138,11 @@ class Reader:
         return [call for call in chain_of(scope) if call not in self.graph.sole]
 
     def stand_beside(self) -> dict[Node, Node]:
-        """Nodes that stand next to what reads them first, to keep the way of the data straight.
+        """Nodes that stand next to what reads them, to keep the way of the data straight.
 
         Above it they would pull its cluster up, beside the one before. A consumer has one such
-        neighbour, a leaf or a leaf's view (the transposed weight of a layer), and something else
-        above it. Inputs never stand so, nor what is read in several calls. Where one call has
+        neighbour: a parameter that is read once, a constant that is read first here, or a leaf's
+        view (the transposed weight of a layer), and something else above it. Where one call has
         several views, they stand above, each with its leaf next to it.
         """
         graph = self.graph
@@ -155,23 +155,34 @@ class Reader:
             for x in reversed(sources):
                 view = self.is_view(x)
                 leaf = graph.operands[x][0].source if view else x
-                here = {use.target.scope for use in [*graph.used[x], *graph.used[leaf]]}
-                if leaf.inputs or leaf in beside or here != {node.scope}:
+                if leaf.inputs or leaf in beside or not self.belongs_beside(x, node, leaf):
                     continue
-                if graph.role(leaf) != "input":
-                    if view:
-                        beside[leaf] = x
-                    if not view or views[x.scope] == 1:
-                        beside[x] = node
-                        break
+                if view:
+                    beside[leaf] = x
+                if not view or views[x.scope] == 1:
+                    beside[x] = node
+                    break
         return beside
+
+    def belongs_beside(self, x: Node, reader: Node, leaf: Node) -> bool:
+        """Whether a leaf, or x as a view of it, may stand next to what reads it."""
+        readers = self.readers(x)
+        if self.graph.role(leaf) == "constant":
+            return readers[0] is reader and all(r.scope is reader.scope for r in readers)
+        alone = len(readers) == 1 and (x is leaf or x.scope is reader.scope)
+        return alone and self.graph.role(leaf) != "input"
 
     def is_view(self, x: Node) -> bool:
         """Whether a node only shows a leaf in another shape, for one reader."""
-        if not x.inputs or x.op.name not in VIEWS or len(self.graph.used.get(x, ())) != 1:
+        if not x.inputs or x.op.name not in VIEWS or len(self.readers(x)) != 1:
             return False
         leaf = self.graph.operands[x][0].source
-        return not leaf.inputs and len(self.graph.used[leaf]) == 1
+        return not leaf.inputs and len(self.readers(leaf)) == 1
+
+    def readers(self, x: Node) -> list[Node]:
+        """What reads a node in the forward pass; in the backward pass, what reads it there."""
+        targets = [use.target for use in self.graph.used.get(x, ())]
+        return [target for target in targets if not self.graph.is_back(target)] or targets
 
     # --- what stands on them ----------------------------------------------------------------
 
@@ -250,15 +261,22 @@ class Reader:
             if source is not target and source in ids:
                 single = source not in self.fold.groups and target not in self.fold.groups
                 groups.setdefault((source, target, use.position * single), []).append(use)
-        edges = []
-        for (source, target, _), uses in groups.items():
-            flowing = [use for use in uses if use.flows]
-            label = self.label(flowing[0], target) if flowing and self.both else ""
-            edges.append(
-                Edge(ids[source], ids[target], label, bool(flowing), bool(source.inputs) and not self.is_view(source),
-                     self.beside.get(source) is target, self.kind(target, bool(flowing)))
-            )  # fmt: skip
-        return edges
+        return [
+            self.edge(source, target, uses, ids) for (source, target, _), uses in groups.items()
+        ]
+
+    def edge(self, source: Node, target: Node, uses: list[Use], ids: dict[Node, str]) -> Edge:
+        """Uses of one card by another as one edge."""
+        flowing = [use for use in uses if use.flows]
+        one_pass = self.graph.is_back(source) == self.graph.is_back(target)
+        return Edge(
+            ids[source], ids[target],
+            label=self.label(flowing[0], target) if flowing and self.both else "",
+            flows=bool(flowing),
+            spine=bool(source.inputs) and not self.is_view(source) and one_pass,
+            beside=self.beside.get(source) is target,
+            kind=self.kind(target, bool(flowing)),
+        )  # fmt: skip
 
     def kind(self, target: Node, flows: bool) -> str:
         """How an edge is drawn: forth and back, without a gradient, or one way only."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -71,7 +71,8 @@ def called(what: Any, examples: tuple[Any, ...], names: Any) -> Subject:
     """What a callable gives for the examples, and the names of all that is known."""
     title = getattr(what, "__name__", type(what).__name__)
     arguments = arguments_of(what, examples, title)
-    with left_as_it_was(what), source_lines(), recording(True):
+    around = known_to(what)
+    with left_as_it_was(around.values()), source_lines(), recording(True):
         root = what(*examples)
     if not isinstance(root, Node):
         raise TypeError(
@@ -79,13 +80,25 @@ def called(what: Any, examples: tuple[Any, ...], names: Any) -> Subject:
             f"draw(lambda x: {title}(x)[0], x) picks one of several"
         )
     found = names_of(names)
-    is_model = hasattr(type(what), "named_parameters")
-    for node, name in {**(names_of(what) if is_model else {}), **names_of(arguments)}.items():
-        found.setdefault(node, name)
+    for more in (arguments, around):
+        for node, name in names_of(more).items():
+            found.setdefault(node, name)
     arrays = {name: x for name, x in arguments.items() if isinstance(x, np.ndarray)}
     for node, name in nodes_of(arrays, root, found).items():
         found.setdefault(node, name)
     return root, found
+
+
+def known_to(what: Any) -> dict[str, Any]:
+    """What a callable works with, by name: the model itself, or the variables of a function."""
+    if hasattr(type(what), "named_parameters"):
+        return {"": what}
+    if inspect.ismethod(what):
+        return {"self": what.__self__, **known_to(what.__func__)}
+    if not inspect.isfunction(what):
+        return {}
+    variables = inspect.getclosurevars(what)
+    return {**variables.globals, **variables.nonlocals}
 
 
 def arguments_of(what: Any, examples: tuple[Any, ...], title: str) -> dict[str, Any]:
@@ -124,11 +137,12 @@ def nodes_of(arrays: dict[str, np.ndarray], root: Node, known: dict[Node, str]) 
 
 
 @contextmanager
-def left_as_it_was(what: Any) -> Iterator[None]:
-    """Put buffers and random streams back when the block is through, also after an error."""
+def left_as_it_was(things: Iterable[Any]) -> Iterator[None]:
+    """Put random streams, and the buffers of modules among the things, back after the block."""
     from tinygrad_ce.random import Generator, default_generator  # not before something is drawn
 
-    modules = list(what.modules()) if hasattr(type(what), "named_parameters") else []
+    models = [thing for thing in things if hasattr(type(thing), "named_parameters")]
+    modules = [module for model in models for module in model.modules()]
     buffers = [(b, np.array(b.array)) for module in modules for b in module.buffers()]
     held = [(m, n, v) for m in modules for n in m._buffer_names for v in [getattr(m, n)]]
     streams = {default_generator: None}
