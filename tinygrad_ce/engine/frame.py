@@ -175,8 +175,8 @@ def source_lines() -> Any:
     >>> x = tg.tensor(3.0, requires_grad=True)
     >>> with tg.source_lines():
     ...     y = x * x
-    >>> y.line[0].co_name
-    '<module>'
+    >>> hasattr(y, "line"), hasattr(x * x, "line")
+    (True, False)
     """
     return within(lines=True)
 

@@ -14,13 +14,14 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from tinygrad_ce.viz.cards import Card, Picture
-from tinygrad_ce.viz.dot import FAINT, INK, PAPER, RED, ROLES
+from tinygrad_ce.viz.dot import FAINT, INK, PAPER, RED, ROLES, text
 
 SVG = "{http://www.w3.org/2000/svg}"
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 NOTHING = {"none", "transparent", None}
 MARGIN = 16.0
 COLUMN = 300.0  # the right edge of cards that are stacked
+NARROW = 34  # so many letters fit on one
 
 
 class Box(NamedTuple):
@@ -98,13 +99,13 @@ def plain_card(card: Card, left: float, top: float) -> str:
              (card.gradient, 51, "t11 ", RED)]  # fmt: skip
     words = "".join(
         f'<text x="{left + 8:.0f}" y="{top + y:.0f}" class="{look}" fill="{color}">'
-        f"{escape(words)}</text>"
+        f"{text(words, NARROW)}</text>"
         for words, y, look, color in lines
         if words
     )
     words += (
         f'<text x="{COLUMN - 8:.0f}" y="{top + 16:.0f}" class="t9 " text-anchor="end" '
-        f'fill="{FAINT}">{escape(card.shape)}</text>'
+        f'fill="{FAINT}">{text(card.shape)}</text>'
     )
     boxes = rect(box, here, PAPER, border, str(width), 12) + rect(head, here, tint, "none", "0", 7)
     return grouped(card, boxes + words)
@@ -172,18 +173,18 @@ def rect(box: Box, move: Move, fill: str, stroke: str, width: str, radius: int) 
 def texts(group: ElementTree.Element, move: Move) -> str:
     """The words in a card, an edge or a cluster."""
     written = []
-    for text in group.iter(f"{SVG}text"):
-        words = (text.text or "").replace("\xa0", " ").strip()
+    for line in group.iter(f"{SVG}text"):
+        words = (line.text or "").replace("\xa0", " ").strip()
         if not words:
             continue
-        look = "b" if text.get("font-weight") == "bold" else ""
-        look += "i" if text.get("font-style") == "italic" else ""
-        size = f"{float(text.get('font-size') or 10):.0f}"
-        middle = "m" if text.get("text-anchor") == "middle" else ""
-        x, y = float(text.get("x") or 0), float(text.get("y") or 0)
+        look = "b" if line.get("font-weight") == "bold" else ""
+        look += "i" if line.get("font-style") == "italic" else ""
+        size = f"{float(line.get('font-size') or 10):.0f}"
+        middle = "m" if line.get("text-anchor") == "middle" else ""
+        x, y = float(line.get("x") or 0), float(line.get("y") or 0)
         written.append(
             f'<text x="{move.x(x)}" y="{move.y(y)}" class="t{size} {look}{middle}" '
-            f'fill="{text.get("fill") or "#0f172a"}">{escape(words)}</text>'
+            f'fill="{line.get("fill") or INK}">{escape(words)}</text>'
         )
     return "".join(written)
 
@@ -205,7 +206,7 @@ def card_markup(card: Card, group: ElementTree.Element, move: Move) -> str:
 def grouped(card: Card, inside: str) -> str:
     """What is drawn of a card, as something that can be pressed."""
     around = "" if card.cluster is None else f' data-c="{card.cluster}"'
-    label = escape(f"{card.op} {card.name}, {card.shape}".strip())
+    label = text(f"{card.op} {card.name}, {card.shape}")
     return (
         f'<g class="card {card.role}" id="{card.id}"{around} role="button" tabindex="-1" '
         f'aria-label="{label}">{inside}</g>'
@@ -219,7 +220,7 @@ def cluster_markup(picture: Picture, i: int, group: ElementTree.Element, move: M
     box = rect(box_of(shape), move, shape.get("fill") or "none", shape.get("stroke") or "none",
                shape.get("stroke-width") or "1", 12)  # fmt: skip
     outer = "" if cluster.outer is None else f' data-c="{cluster.outer}"'
-    name, formula = escape(cluster.name), escape(cluster.formula)
+    name, formula = text(cluster.name), text(cluster.formula)
     return (
         f'<g class="cluster {escape(cluster.kind)}" id="c{i}"{outer} data-name="{name}" '
         f'data-formula="{formula}">{box}<g class="title" role="button" tabindex="0" '

@@ -1,0 +1,507 @@
+"""The page that plays a graph back: what it tells, against derivations that are not its own."""
+
+import gc
+import json
+import re
+import shutil
+import subprocess
+import sys
+import weakref
+from html.parser import HTMLParser
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tests.drawn_programs import PROGRAMS
+from tinygrad_ce import nn, viz
+from tinygrad_ce.nn import functional as F
+from tinygrad_ce.viz import engines
+from tinygrad_ce.viz.flow import arrivals, relation, run
+from tinygrad_ce.viz.labels import DERIVATIVES
+from tinygrad_ce.viz.mathematics import BACKWARD, FORWARD, WHY, backward_math, mathml
+from tinygrad_ce.viz.playing import Page
+from tinygrad_ce.viz.story import residual, window
+from tinygrad_ce.viz.walking import Graph
+
+
+def parameter(data):
+    return tg.tensor(np.array(data, dtype=np.float64), requires_grad=True)
+
+
+def told(page):
+    """What the page tells, read from its text."""
+    return json.loads(re.search(r'id="story">(.*?)</script>', page.html, re.DOTALL)[1])
+
+
+def steps(page, kind):
+    return [step for step in told(page)["steps"] if step["k"] == kind]
+
+
+def numbers(win):
+    return np.array(win["d"], dtype=float).reshape(win.get("w", win["s"]))
+
+
+# --- the way back ---------------------------------------------------------------------------
+
+
+def came(root):
+    graph = Graph([root], {})
+    return graph, list(arrivals(root, graph.operations, graph.uses))
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "hostile"])
+def test_what_arrives_adds_up_to_the_gradients_of_backward(name):
+    loss, _ = PROGRAMS[name]()
+    graph, arrived = came(loss)
+    last = {graph.uses[arrival.use].source: arrival.after for arrival in arrived}
+    leaves = [node for node in last if not node.inputs]
+    loss.backward()
+    assert len(leaves) >= 2
+    for leaf in leaves:
+        np.testing.assert_allclose(last[leaf], leaf.grad.numpy(), rtol=1e-6, atol=1e-9)
+
+
+def test_each_arrival_is_added_to_what_was_there():
+    x = parameter([1.0, -2.0, 3.0])
+    graph, arrived = came((x * x + x * 4.0).sum())
+    mine = [arrival for arrival in arrived if graph.uses[arrival.use].source is x]
+    assert mine[0].before is None
+    for first, second in pairwise(mine):
+        np.testing.assert_array_equal(second.before, first.after)
+        np.testing.assert_array_equal(second.after, second.before + second.new)
+    assert sorted(a.new.tolist() for a in mine) == sorted(
+        [[1.0, -2.0, 3.0], [1.0, -2.0, 3.0], [4.0, 4.0, 4.0]]
+    )
+    np.testing.assert_array_equal(mine[-1].after, 2 * x.detach().numpy() + 4)
+
+
+def test_a_broadcast_operand_gets_the_sum_over_its_copies():
+    a, b = parameter(np.arange(6.0).reshape(2, 3)), parameter([2.0, 3.0, 5.0])
+    graph, arrived = came((a * b).sum())
+    (arrival,) = [x for x in arrived if graph.uses[x.use].source is b]
+    np.testing.assert_array_equal(arrival.local, a.detach().numpy())
+    np.testing.assert_array_equal(arrival.product, a.detach().numpy())
+    np.testing.assert_array_equal(arrival.new, a.detach().numpy().sum(0))
+
+
+def test_slope_times_upstream_is_the_product():
+    x = parameter([[0.3, -1.2], [2.0, 0.7]])
+    graph, arrived = came((tg.tanh(x) * tg.exp(x)).sum())
+    slopes = {graph.uses[a.use].target.op.name: a for a in arrived}
+    t = np.tanh(x.detach().numpy())
+    np.testing.assert_allclose(slopes["tanh"].local, 1 - t * t, rtol=1e-15)
+    np.testing.assert_allclose(slopes["tanh"].upstream, np.exp(x.detach().numpy()), rtol=1e-15)
+    np.testing.assert_allclose(
+        slopes["tanh"].product, np.exp(x.detach().numpy()) * (1 - t * t), rtol=1e-14
+    )
+
+
+def test_no_grad_is_touched():
+    x = parameter([1.0, 2.0])
+    loss = (x * x).sum()
+    tg.play(loss)
+    assert x.grad is None
+    loss.backward()
+    before = x.grad.numpy().copy()
+    tg.play((x * x).sum())
+    np.testing.assert_array_equal(x.grad.numpy(), before)
+
+
+# --- which element belongs to which ---------------------------------------------------------
+
+
+def feeds(node, position):
+    """Which elements of an operand move which of the output: by moving each of them."""
+    x = node.inputs[position].array
+    found = set()
+    arrays = [np.array(other.array, copy=True) for other in node.inputs]
+    for i in range(x.size):
+        moved = [array.copy() for array in arrays]
+        moved[position].reshape(-1)[i] += 1000.0
+        new = np.asarray(run(node, moved))
+        found |= {(i, j) for j in np.flatnonzero(np.ravel(new != node.array)).tolist()}
+    return found
+
+
+MOVED = {
+    "transposed": lambda x: x.mT,
+    "reshaped": lambda x: x.reshape(3, 2),
+    "picked": lambda x: x[1],
+    "picked twice": lambda x: x[[0, 0, 1]],
+    "reversed": lambda x: tg.flip(x, (1,)),
+    "axes": lambda x: x.reshape(1, 2, 3).permute(2, 0, 1),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_moved_elements_are_followed(name):
+    x = parameter(np.arange(6.0).reshape(2, 3) + 1)
+    y = MOVED[name](x)
+    while y.inputs[0] is not x:
+        y = y.inputs[0]
+    kind, places = relation(y, 0)
+    assert kind == "ix"
+    assert {(i, j) for j, i in enumerate(places)} == feeds(y, 0)
+
+
+def test_written_elements_come_from_nowhere():
+    x, v = parameter(np.zeros((2, 3))), parameter([7.0, 8.0, 9.0])
+    y = x * 1.0
+    y[0] = v
+    assert relation(y, 0) == ["ix", [-1, -1, -1, 3, 4, 5]]
+    assert relation(y, 1) == ["ix", [0, 1, 2, -1, -1, -1]]
+
+
+def test_the_ids_of_a_pick_belong_to_no_element():
+    x = parameter(np.arange(6.0).reshape(2, 3))
+    picked = x[tg.tensor([1, 0]), tg.tensor([2, 2])]
+    assert relation(picked, 1) is None
+    assert relation(picked, 0) == ["ix", [5, 2]]
+
+
+# --- the steps ------------------------------------------------------------------------------
+
+
+def test_the_steps_are_the_operations_the_seed_and_every_arrival():
+    a, b = parameter(2.0), parameter(-3.0)
+    page = tg.play(a * b + a, names={"a": a, "b": b})
+    assert [step["k"] for step in told(page)["steps"]] == [
+        "start", "f", "f", "seed", "b", "b", "b", "b", "end",
+    ]  # fmt: skip
+    assert page.steps == 9
+    tensors = told(page)["tensors"]
+    assert [(t["name"], t["v"]["d"], t["g"]["d"]) for t in tensors.values()] == [
+        ("a", [2], [-2]), ("b", [-3], [2]), ("", [-6], [1]), ("", [-4], [1]),
+    ]  # fmt: skip
+
+
+def test_the_numbers_of_a_step():
+    x, W, b = parameter([[1.0, 2.0]]), parameter([[1.0], [3.0]]), parameter([0.5])
+    page = tg.play(((x @ W + b) ** 2).sum(), names={"x": x, "W": W, "b": b})
+    tensors = told(page)["tensors"]
+    of = {t["name"] or t["op"]: id for id, t in tensors.items()}
+    by = {(step["y"], step["x"]): step for step in steps(page, "b")}
+    square = by[of["x²"], of["+"]]
+    assert numbers(square["loc"]) == [[15]]  # 2·7.5
+    to_w = by[of["@"], of["W"]]
+    assert to_w["o"] == [of["x"], "x"] and "loc" not in to_w
+    np.testing.assert_array_equal(numbers(tensors[of["W"]]["g"]), [[15.0], [30.0]])
+    assert tensors[of["W"]]["norm"] == "‖∇‖ 33.5"
+
+
+def test_a_fan_out_is_already_there_plus_new():
+    x = parameter([1.0, 2.0, 3.0])
+    page = tg.play((x.exp() * x * 2.0).sum(), names={"x": x})
+    mine = [s for s in steps(page, "b") if told(page)["tensors"][s["x"]]["name"] == "x"]
+    assert "old" not in mine[0] and "new" in mine[0]
+    np.testing.assert_allclose(
+        numbers(mine[1]["old"]) + numbers(mine[1]["new"]),
+        2 * np.exp(x.detach().numpy()) * (1 + x.detach().numpy()),
+        rtol=1e-3,
+    )
+
+
+def test_every_step_of_the_programs_agrees_with_central_differences():
+    for name in ("softmax_regression", "two_layer_network", "fan_out", "lstm_step"):
+        for step in steps(tg.play(*PROGRAMS[name]()), "b"):
+            assert step["ok"]["ok"] == 1, (name, step["ok"])
+
+
+def test_a_kink_is_called_a_kink():
+    x = parameter([0.0, 1.0, -2.0])
+    (step,) = [s for s in steps(tg.play(F.relu(x).sum(), {"x": x}), "b") if "map" in s][-1:]
+    assert step["ok"]["kink"] and "relu switched 1 element" in step["ok"]["text"]
+    assert step["ok"]["ok"] == -1
+
+
+def test_a_wrong_rule_is_seen(monkeypatch):
+    from tinygrad_ce.engine.table import exp
+
+    right = exp.op.gradients[0]
+    wrong = right._replace(function=lambda g, y: g * y * 1.01)
+    monkeypatch.setattr(exp.op, "gradients", (wrong,))
+    x = parameter([0.5, 1.0])
+    (step,) = [s for s in steps(tg.play(x.exp().sum()), "b") if "eˣ" in s["lab"]]
+    assert step["ok"]["ok"] == 0
+    assert step["ok"]["text"].startswith("Differs from the central difference 2.72")
+
+
+def test_source_lines_are_those_of_the_program():
+    x = parameter([1.0, 2.0])
+    with tg.source_lines():
+        y = x.exp()
+        loss = (y * 2.0).sum()
+    page = tg.play(loss)
+    files = told(page)["files"]
+    assert [line[2] for line in files] == ["y = x.exp()", "loss = (y * 2.0).sum()"] + [
+        "loss = (y * 2.0).sum()"
+    ] * (len(files) - 2)
+    marked = {text[start:stop] for _, _, text, start, stop in files}
+    assert marked == {"x.exp()", "y * 2.0", "(y * 2.0).sum()"}
+    assert told(page)["why"] == ""
+    assert "source_lines()" in told(tg.play(x.exp().sum()))["why"]
+
+
+# --- (p − y)/N ------------------------------------------------------------------------------
+
+
+def test_p_minus_y_over_n_is_recognised_where_it_is_so():
+    tg.manual_seed(3)
+    z = parameter(np.random.default_rng(0).normal(size=(5, 3)))
+    y = tg.tensor([0, 2, 1, 1, 0])
+    page = tg.play(F.cross_entropy(z, y), {"z": z, "y": y})
+    said = [s["is"] for s in steps(page, "b") if told(page)["tensors"][s["x"]]["name"] == "z"]
+    assert [x["of"] for x in said] == ["softmax"] and said[0]["N"] == 5
+    assert said[0]["d"] < 1e-15
+
+
+def test_p_minus_y_over_n_of_a_sigmoid():
+    z = parameter([0.3, -2.0, 1.5])
+    y = tg.tensor([1.0, 0.0, 1.0])
+    page = tg.play(F.binary_cross_entropy_with_logits(z, y), {"z": z, "y": y})
+    said = [s.get("is") for s in steps(page, "b") if told(page)["tensors"][s["x"]]["name"] == "z"]
+    assert said[-1]["of"] == "sigmoid"
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z, y: F.cross_entropy(z, y, reduction="sum"),
+        lambda z, y: F.cross_entropy(z, y, label_smoothing=0.1),
+        lambda z, y: F.mse_loss(F.softmax(z, 1), F.one_hot(y, 3).double()),
+        lambda z, y: z.exp().sum(),
+    ],
+)
+def test_p_minus_y_over_n_is_not_claimed_where_it_is_not_so(loss):
+    z = parameter(np.random.default_rng(0).normal(size=(4, 3)))
+    page = tg.play(loss(z, tg.tensor([0, 2, 1, 1])), {"z": z})
+    assert not any("is" in s for s in steps(page, "b"))
+
+
+def test_a_gradient_that_is_off_by_a_little_is_not_p_minus_y():
+    z = np.random.default_rng(0).normal(size=(4, 3))
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    y = np.eye(3)[[0, 1, 2, 0]]
+    assert residual(z, (p - y) / 4)["N"] == 4
+    assert residual(z, (p - y) / 4 + 1e-8) is None
+    assert residual(z, (p - np.eye(3)[[0, 1, 2, 0]] * 2) / 4) is None
+
+
+# --- windows --------------------------------------------------------------------------------
+
+
+def test_a_window_shows_the_first_rows_and_columns():
+    array = np.arange(600.0).reshape(20, 30)
+    win = window(array)
+    assert win["s"] == [20, 30] and win["w"] == [1, 6, 8]
+    np.testing.assert_array_equal(numbers(win)[0], array[:6, :8])
+    assert win["of"] == "300 ± 173"
+
+
+@pytest.mark.parametrize(
+    ("array", "shown"),
+    [
+        (np.float64(np.nan), ["nan"]),
+        (np.array([np.inf, -np.inf]), ["∞", "−∞"]),
+        (np.zeros((0, 3)), []),
+        (np.array([True, False]), [1, 0]),
+        (np.array([1e-30, 123456.7]), [1e-30, 123500]),
+        (np.array(2**40), [2**40]),
+    ],
+)
+def test_windows_of_odd_arrays(array, shown):
+    win = window(array)
+    assert win["d"] == shown and win["s"] == list(array.shape)
+    json.dumps(win, allow_nan=False)
+
+
+# --- the page -------------------------------------------------------------------------------
+
+
+class Reading(HTMLParser):
+    """Collects tags, ids and everything that would be fetched."""
+
+    def __init__(self):
+        super().__init__()
+        self.ids, self.fetched = [], []
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.ids += [given["id"]] if "id" in given else []
+        for name in ("src", "href", "action", "data"):
+            if name in given and not given[name].startswith(("#", "data:")):
+                self.fetched.append(given[name])
+
+
+def test_a_page_is_one_file_that_fetches_nothing():
+    page = tg.play(*PROGRAMS["two_layer_network"]())
+    reading = Reading()
+    reading.feed(page.html)
+    assert reading.fetched == []
+    assert len(reading.ids) == len(set(reading.ids))
+    assert {f"n{i}" for i in range(20)} <= set(reading.ids)
+    assert "url(" not in page.html and "@import" not in page.html
+    assert "default-src 'none'" in page.html
+
+
+def test_the_page_of_a_two_layer_network_is_small():
+    assert len(tg.play(*PROGRAMS["two_layer_network"]()).html.encode()) < 150_000
+
+
+def test_the_same_program_gives_the_same_page():
+    program = (
+        "import tests.drawn_programs as t, sys, tinygrad_ce as tg;"
+        "print(tg.play(*t.attention_block()).html)"
+    )
+    texts = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ".", "PATH": "/usr/bin:/bin"},
+            capture_output=True, check=True, encoding="utf-8",
+        ).stdout
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    assert texts[0] == texts[1]
+
+
+def test_hostile_names_stay_text():
+    x = parameter([1.0, 2.0])
+    name = "</script><img src=x onerror=alert(1)> <!--SCRIPT--> {}\\N"
+    page = tg.play((x * 2.0).sum(), names={name: x})
+    assert page.html.count("</script>") == 2
+    assert "<img" not in page.html
+    assert told(page)["tensors"]["n0"]["name"] == name
+
+
+def test_nothing_is_kept_alive():
+    x = parameter([1.0, 2.0])
+    loss = (x.exp() * 3.0).sum()
+    page = tg.play(loss, {"x": x})
+    gone = [weakref.ref(loss), weakref.ref(x)]
+    del loss, x
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None]
+    assert page.steps
+
+
+def test_save_and_notebooks(tmp_path):
+    loss, names = PROGRAMS["fan_out"]()
+    page = tg.play(loss, names)
+    path = page.save(tmp_path / "x.html")
+    assert path.read_text("utf-8") == page.html
+    with pytest.raises(ValueError, match=r"'x.svg' ends in '.svg'; a page is saved as"):
+        page.save(tmp_path / "x.svg")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        page.save(tmp_path / "no" / "x.html")
+    assert repr(page).startswith("<Page loss = 0.111: ")
+    found = {}
+
+    class Frame(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            found[tag] = dict(attributes)
+
+    Frame().feed(page._repr_html_())
+    assert found["iframe"]["srcdoc"] == page.html
+
+
+def test_a_drawing_saves_the_page_of_play(tmp_path):
+    loss, names = PROGRAMS["softmax_regression"]()
+    drawing = tg.draw(loss, names, theme="dark", depth=0)
+    path = drawing.save(tmp_path / "x.html")
+    assert path.read_text("utf-8") == tg.play(loss, names, theme="dark", depth=0).html
+    with pytest.raises(ValueError, match="leave backward=True out"):
+        tg.draw(loss, names, backward=True).save(tmp_path / "y.html")
+    del loss, names
+    gc.collect()
+    with pytest.raises(RuntimeError, match="gone"):
+        drawing.save(tmp_path / "z.html")
+    assert not (tmp_path / "z.html").exists()
+
+
+def test_a_model_is_run_and_played(tmp_path):
+    model = nn.Sequential(nn.Linear(2, 3), nn.Tanh())
+    page = tg.play(model, tg.ones(4, 2))
+    assert not steps(page, "b")
+    assert told(page)["none"] == "There are no gradients: the last tensor is not a scalar."
+    assert told(page)["files"] == [] or told(page)["why"] == ""
+    assert isinstance(page, Page) and viz.play is tg.play
+    assert tg.draw(model, tg.ones(4, 2)).save(tmp_path / "m.html").exists()
+
+
+def test_what_is_folded_is_one_step():
+    loss, names = PROGRAMS["two_layer_network"]()
+    page = tg.play(loss, names, depth=0)
+    tensors = told(page)["tensors"]
+    calls = [step for step in steps(page, "f") if tensors[step["y"]]["role"] != "step"]
+    assert [tensors[step["y"]]["op"] for step in calls] == [
+        "fc1",
+        "sigmoid",
+        "fc2",
+        "cross_entropy",
+    ]
+    back = [(tensors[s["y"]]["op"], tensors[s["x"]]["op"]) for s in steps(page, "b")]
+    assert back == [("cross_entropy", "fc2"), ("fc2", "sigmoid"), ("sigmoid", "fc1")] or (
+        back[0] == ("cross_entropy", "fc2") and set(back[1:]) >= {("fc2", "sigmoid")}
+    )
+
+
+def test_a_chain_of_ten_thousand_operations_is_played():
+    x = parameter(1.0)
+    y = x
+    for _ in range(5_000):
+        y = y * 1.0001 + 1e-5
+    page = tg.play(y, {"x": x})
+    assert page.steps < 20
+    assert told(page)["tensors"]["n0"]["g"]["d"] == [pytest.approx(1.0001**5_000, rel=1e-3)]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_without_an_engine_the_cards_are_stacked(name, monkeypatch):
+    monkeypatch.setattr(engines, "ENGINES", ())
+    page = tg.play(*PROGRAMS[name]())
+    assert "pip install" in told(page)["note"]
+    svg = re.search(r'<svg id="graph".*?</svg>', page.html, re.DOTALL)[0]
+    graph = ElementTree.fromstring(svg)
+    shown = [g.get("id") for g in graph.iter("g") if (g.get("class") or "").startswith("card")]
+    assert shown == list(told(page)["tensors"])
+
+
+@pytest.mark.skipif(not shutil.which("dot"), reason="the dot program is not installed")
+def test_both_engines_give_the_same_story(monkeypatch):
+    loss, names = PROGRAMS["two_layer_network"]()
+    pages = []
+    for engine in (engines.with_dot, engines.with_pygraphviz):
+        monkeypatch.setattr(engines, "ENGINES", (engine,))
+        page = tg.play(loss, names)
+        ids = re.findall(r'<g class="(?:card|edge|cluster)[^"]*" id="(\w+)"', page.html)
+        pages.append((told(page), ids))
+    assert pages[0] == pages[1]
+
+
+# --- mathematics ----------------------------------------------------------------------------
+
+
+def test_every_operation_with_a_derivative_has_a_rule_as_mathematics():
+    missing = set(DERIVATIVES) - set(BACKWARD) - {"power", "sliding_windows", "overlap_add"}
+    assert missing == set()
+    for name, labels in DERIVATIVES.items():
+        if name in BACKWARD:
+            assert len(BACKWARD[name]) in (1, len(labels)), name
+
+
+@pytest.mark.parametrize("name", [*FORWARD, *BACKWARD])
+def test_the_notation_is_well_formed(name):
+    for text in (FORWARD.get(name, "y"), *BACKWARD.get(name, ())):
+        math = ElementTree.fromstring(mathml(text, {"x": "<&>", "b": "W"}).replace("&#160;", " "))
+        assert "".join(math.itertext()).strip()
+        assert "{" not in "".join(math.itertext())
+    assert all(sentence.endswith(".") for sentence in WHY.get(name, ()))
+
+
+def test_a_rule_in_full():
+    math = backward_math("mul", 1, (), {"a": "x", "b": "w", "y": "z", "L": "loss"}, "b", "rows")
+    text = "".join(ElementTree.fromstring(math.replace("&#160;", " ")).itertext())
+    assert text == "∂loss∂w=Σ rows (∂loss∂z⊙x)"
