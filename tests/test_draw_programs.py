@@ -1,0 +1,274 @@
+"""The graph of a traced program: to the last bit, and to the last card, what eager code records."""
+
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tests import listing_cases
+from tinygrad_ce import draw, nn, tensor
+from tinygrad_ce.engine.frame import source_lines
+from tinygrad_ce.nn import functional as F
+from tinygrad_ce.program.operations import run
+from tinygrad_ce.viz.cards import uses_of
+from tinygrad_ce.viz.checks import check_uses
+from tinygrad_ce.viz.programs import graph_of, line_of, result_of
+
+from .test_checks import backward_pass
+
+
+def normal(*shape, seed=0):
+    stream = np.random.default_rng(seed + sum(shape))
+    return tensor(stream.standard_normal(shape).astype(np.float32))
+
+
+class Net(nn.Module):
+    def __init__(self):
+        self.fc1 = nn.Linear(4, 5)
+        self.relu = nn.ReLU()
+        self.head = nn.Sequential(nn.LayerNorm(5), nn.Linear(5, 3))
+
+    def forward(self, x):
+        return self.head(self.relu(self.fc1(x)))
+
+
+def network():
+    tg.manual_seed(0)
+    model = Net()
+    return (
+        model,
+        lambda x, y: F.cross_entropy(model(x), y),
+        normal(7, 4),
+        tensor([0, 1, 2, 2, 1, 0, 1]),
+    )
+
+
+def attention():
+    W = [normal(4, 4, seed=s).requires_grad_() for s in range(3)]
+
+    def loss_of(x, y):
+        q, k, v = (x @ w for w in W)
+        hidden = tensor(np.triu(np.ones((5, 5), dtype=bool), 1))
+        p = F.softmax((q @ k.mT / 2.0).masked_fill(hidden, -np.inf), -1)
+        return ((p @ v - y) ** 2).mean()
+
+    return W, loss_of, normal(2, 5, 4), normal(2, 5, 4, seed=3)
+
+
+def pieces():
+    w = normal(6, 4).requires_grad_()
+
+    def loss_of(x, y):
+        h = F.softplus(x * w) + F.leaky_relu(x - w) + tg.where(w > 0.0, w, x)
+        sizes = h.norm(dim=1, keepdim=True) + w.norm() + (h / 2.0).std(1, keepdim=True)
+        top = h.amax(1) + tg.maximum(w, y)[:, 0] + h.sort(1)[0].sum(1)
+        return (
+            (h / sizes).sum()
+            + (top**3).mean()
+            + h.logsumexp(1).sum() * (1.0 - h.sum(1)).abs().sum()
+        )
+
+    return w, loss_of, normal(6, 4, seed=1), normal(6, 4, seed=2)
+
+
+def images():
+    tg.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2),
+                          nn.Flatten(), nn.Linear(18, 3), nn.Dropout(0.5))  # fmt: skip
+    return model, lambda x, y: F.cross_entropy(model(x), y), normal(2, 1, 8, 8), tensor([0, 2])
+
+
+CASES = [network, attention, pieces, images]
+by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+
+
+def seen(drawing):
+    """All that a picture shows but names."""
+    picture = drawing.picture
+    cards = [
+        (c.role, c.op or c.name, c.shape, c.value, c.gradient, c.added, c.cluster)
+        for c in picture.cards
+    ]
+    edges = [(e.source, e.target, e.flows, e.spine) for e in picture.edges]
+    clusters = [(c.name, c.kind, c.outer, c.depth) for c in picture.clusters]
+    return cards, edges, clusters
+
+
+@by_name
+@pytest.mark.parametrize("back", [False, True], ids=["forward", "backward"])
+def test_the_picture_is_that_of_eager_code(case, back):
+    _, loss_of, x, y = case()
+
+    def step(x, y):
+        loss = loss_of(x, y)
+        if back:
+            loss.backward()
+        return loss
+
+    tg.manual_seed(1)
+    root, _ = graph_of(tg.trace(step, x, y))
+    tg.manual_seed(1)  # for dropout
+    loss = case()[1](x, y) if case is not images else loss_of(x, y)
+    np.testing.assert_array_equal(root.array, loss.array)
+    assert root.array.dtype == loss.array.dtype
+    ours, eager = seen(draw(root)), seen(draw(loss))
+    assert ours[0] == eager[0]
+    assert ours[1] == eager[1]
+    assert ours[2] == eager[2]
+
+
+def test_scopes_have_their_kinds_and_formulas():
+    _, loss_of, x, y = network()
+    root, _ = graph_of(tg.trace(loss_of, x, y))
+    found = [(c.name, c.kind, c.formula, c.depth) for c in draw(root).picture.clusters]
+    norm = "(x − μ) / √(σ² + ε) · γ + β"
+    assert found == [
+        ("Net", "module", "", 0),
+        ("fc1", "module", "x @ Wᵀ + b", 1),
+        ("relu", "module", "max(x, 0)", 1),
+        ("head", "module", "", 1),
+        ("LayerNorm 0", "module", norm, 2),
+        ("Linear 1", "module", "x @ Wᵀ + b", 2),
+        ("cross_entropy", "function", "−1/N Σ log softmax(z)[y]", 0),
+        ("log_softmax", "function", "z − log Σ eᶻ", 1),
+    ]
+
+
+def test_names_are_those_of_the_program():
+    W1, b1 = normal(5, 3).requires_grad_(), normal(5).requires_grad_()
+
+    def step(x, y):
+        h = F.linear(x, W1, b1)
+        loss = F.mse_loss(h, y)
+        return loss
+
+    root, names = graph_of(tg.trace(step, normal(4, 3), normal(4, 5)))
+    assert set(names) == {"x", "y", "W1", "b1", "h"}
+    assert names["h"].shape == (4, 5)
+    assert names["W1"].requires_grad and not names["x"].requires_grad
+    np.testing.assert_array_equal(names["W1"].array, W1.array)
+    drawn = {c.name: c.role for c in draw(root, names).picture.cards if c.name}
+    assert drawn == {"x": "input", "y": "input", "W1": "parameter", "b1": "parameter",
+                     "h": "step"}  # fmt: skip
+
+
+def test_a_training_step_shows_its_forward_part_and_changes_nothing():
+    model, loss_of, x, y = network()
+    optimizer = tg.optim.Adam(model.parameters(), lr=0.1)
+
+    def step(x, y):
+        loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    program = tg.trace(step, x, y)
+    before = [p.array.copy() for p in model.parameters()]
+    root, names = graph_of(program)
+    assert seen(draw(root)) == seen(draw(loss_of(x, y)))
+    for p, array in zip(model.parameters(), before):
+        np.testing.assert_array_equal(p.array, array)
+        assert p.grad is None
+    assert {"fc1_weight", "head_1_bias", "loss"} <= set(names)
+    assert names["fc1_weight"].array is not model.fc1.weight.array
+    loss = loss_of(x, y)
+    loss.backward()
+    drawn = {c.name: c.gradient for c in draw(root, names).picture.cards}
+    eager = {c.name: c.gradient for c in draw(loss, names=model).picture.cards}
+    assert drawn["fc1_weight"] == eager["fc1.weight"] != "∇ —"
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in listing_cases.CASES if c is not listing_cases.predict],
+    ids=lambda case: case.__name__,
+)  # fmt: skip
+def test_the_root_is_what_the_program_gives_to_the_last_bit(case):
+    program = tg.trace(*case())
+    root, _ = graph_of(program)
+    values = run(program.steps, {**program.constants, **program.example})
+    if not any(step.op == "draw" for step in program.steps):
+        np.testing.assert_array_equal(root.array, values[result_of(program)])
+
+
+def test_random_numbers_are_drawn_and_the_generator_is_left():
+    generator = tg.Generator().manual_seed(3) if hasattr(tg, "Generator") else None
+    program = tg.trace(lambda x: F.dropout(x, 0.5, generator=generator).sum(), tg.ones(20))
+    state = generator.get_state()
+    first, again = graph_of(program)[0], graph_of(program)[0]
+    eager = F.dropout(tg.ones(20), 0.5, generator=generator).sum()
+    assert first.item() == again.item() == eager.item()
+    generator.set_state(state)
+
+
+def test_every_node_knows_its_line():
+    def step(x):
+        h = x * 2.0
+        return h.sum()
+
+    root, names = graph_of(tg.trace(step, tg.ones(3)))
+    first = step.__code__.co_firstlineno
+    line = line_of(names["h"])
+    assert (line.file, line.number, line.function) == (__file__, first + 1, "step")
+    assert line_of(root).number == first + 2
+    with source_lines():
+        recorded = step(tg.ones(3, requires_grad=True))
+    assert line_of(recorded) == line_of(root)
+    assert line_of(step(tg.ones(3, requires_grad=True))) is None
+
+
+def test_every_use_of_a_program_agrees_with_its_central_difference():
+    for case in CASES:
+        _, loss_of, x, y = case()
+        root, _ = graph_of(tg.trace(loss_of, x, y))
+        uses, found = backward_pass(root)
+        results = check_uses(root, uses, found)
+        assert results and all(c.agrees for c in results.values())
+
+
+def test_softplus_of_a_program_is_smooth_at_zero_and_relu_is_not():
+    def kinks(f):
+        root, _ = graph_of(tg.trace(lambda x: f(x * 1.0).sum(), tensor([0.0, 1.0])))
+        uses, found = backward_pass(root)
+        return [c.kink for c in check_uses(root, uses, found).values() if c.kink]
+
+    assert not kinks(F.softplus) and not kinks(F.silu)
+    assert kinks(F.relu)[0] == "relu switched 1 element"
+    assert kinks(F.leaky_relu)[0] == "leaky_relu switched 1 element"
+
+
+def test_a_detached_value_stays_a_constant_where_there_is_a_backward_pass():
+    w = tensor([2.0, 3.0], requires_grad=True)
+
+    def step(x):
+        h = w * x
+        scale = (h * 2.0).detach()
+        loss = (h * scale).sum()
+        loss.backward()
+        return loss
+
+    root, names = graph_of(tg.trace(step, tensor([1.0, -1.0])))
+    (product,) = (u for u in uses_of([root.inputs[0]]) if u.position == 1)
+    assert not product.flows and names["h"].requires_grad
+
+
+def test_a_gradient_that_cannot_be_told_is_refused():
+    w = tensor([2.0, 3.0], requires_grad=True)
+
+    def step():
+        h = w * 3.0
+        loss = (h * h.detach()).sum()
+        loss.backward()
+        return loss
+
+    with pytest.raises(ValueError, match="the gradient of h is not the one that step computes"):
+        graph_of(tg.trace(step))
+
+
+def test_what_cannot_be_drawn_is_refused():
+    with pytest.raises(ValueError, match="returns nothing, so there is no computation to draw"):
+        graph_of(tg.trace(lambda x: None, tg.ones(3)))
+    with pytest.raises(ValueError, match="only what it was given, or no floats"):
+        graph_of(tg.trace(lambda x: x.argmax(), tg.ones(3)))
+    program = tg.trace(lambda x: x * 2.0, tg.ones(3))
+    with pytest.raises(RuntimeError, match="outside of the function that is traced"):
+        tg.trace(lambda x: graph_of(program), tg.ones(3))
