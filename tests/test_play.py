@@ -431,6 +431,35 @@ def test_a_model_is_run_and_played(tmp_path):
     assert tg.draw(model, tg.ones(4, 2)).save(tmp_path / "m.html").exists()
 
 
+def test_a_program_is_drawn_and_played_as_eager_code_is():
+    x = parameter([[1.0, -2.0], [0.5, 3.0]])
+    y = tg.tensor([0, 1])
+
+    def step(x):
+        return F.cross_entropy(x * 2.0, y)
+
+    program = tg.trace(step, x)
+    with tg.source_lines():
+        loss = step(x)
+    eager, traced = tg.draw(loss, {"x": x}), tg.draw(program)
+    shown = [
+        [(c.role, c.op, c.shape, c.value, c.gradient, c.line) for c in drawing.picture.cards]
+        for drawing in (eager, traced)
+    ]
+    assert shown[0] == shown[1]
+    pages = [tg.play(loss, {"x": x}), tg.play(program)]
+    for kind in "fb":
+        lines = [[told(page)["files"][s["src"]][:3] for s in steps(page, kind)] for page in pages]
+        assert lines[0] == lines[1]
+        assert [s.get("ok") for s in steps(pages[0], kind)] == [
+            s.get("ok") for s in steps(pages[1], kind)
+        ]
+    gone = weakref.ref(program)
+    del program
+    gc.collect()
+    assert gone() is None
+
+
 def test_what_is_folded_is_one_step():
     loss, names = PROGRAMS["two_layer_network"]()
     page = tg.play(loss, names, depth=0)

@@ -109,7 +109,7 @@ class Assumption:
     key: Any  # where the function asked for it, so that a doubt is remembered
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Program:
     """A straight-line program: what goes in, the steps, what comes out and what it replaces."""
 

@@ -22,7 +22,7 @@ from tinygrad_ce.engine.frame import Frame, Scope, current, enter, leave
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.nn import functional, losses
-from tinygrad_ce.program.ir import Line, Program, Step, Var
+from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.naming import Names
 from tinygrad_ce.program.operations import evaluate, run
 
@@ -58,20 +58,6 @@ def graph_of(program: Program) -> tuple[Node, dict[str, Any]]:
         with generators_kept(program):
             compare(program, player, root)
     return root, player.names()
-
-
-def line_of(node: Node) -> Line | None:
-    """The line of the user's program that made a node, if it is known.
-
-    Nodes know it that were recorded under `source_lines()`, and those of `graph_of`.
-    """
-    line: Any = getattr(node, "line", None)
-    if line is None or isinstance(line, Line):
-        return line
-    code, at = line
-    numbers = [n for start, end, n in code.co_lines() if start <= at < end and n is not None]
-    number = numbers[0] if numbers else code.co_firstlineno
-    return Line(code.co_filename, number, code.co_name)
 
 
 # --- which steps ------------------------------------------------------------------------------

@@ -6,10 +6,8 @@ the graph, so the same program gives the same picture.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 import numpy as np
 
@@ -20,6 +18,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.cards import Card, Cluster, Edge, Options, Picture
 from tinygrad_ce.viz.folding import fold
 from tinygrad_ce.viz.labels import CONSTANTS, SYMBOLS, derivative_label, op_label
+from tinygrad_ce.viz.lines import place_of
 from tinygrad_ce.viz.values import gradient_text, listed, number, shape_text, value_text
 from tinygrad_ce.viz.walking import Graph, Use, chain_of, common
 
@@ -60,11 +59,8 @@ def gradients_of(root: Node, nodes: Iterable[Node]) -> tuple[dict[Node, np.ndarr
 
 def line_of(node: Node) -> str:
     """Where in the program a node was made, if it remembers: `train.py:12`."""
-    code, instruction = getattr(node, "line", (None, 0))
-    if code is None:
-        return ""
-    place = next(islice(code.co_positions(), instruction // 2, None), (None,))
-    return f"{os.path.basename(code.co_filename)}:{place[0]}"
+    place = place_of(node)
+    return f"{place.file}:{place.number}" if place else ""
 
 
 class Reader:

@@ -6,10 +6,7 @@ four digits, which is what is shown.
 
 from __future__ import annotations
 
-import linecache
-import os
 from collections.abc import Mapping
-from itertools import islice
 from math import prod
 from typing import Any
 
@@ -20,6 +17,7 @@ from tinygrad_ce.viz.cards import Picture
 from tinygrad_ce.viz.checks import Check, check_uses
 from tinygrad_ce.viz.flow import Arrival, arrivals, relation
 from tinygrad_ce.viz.labels import sum_label
+from tinygrad_ce.viz.lines import Place, place_of
 from tinygrad_ce.viz.mathematics import (
     WHY,
     backward_math,
@@ -85,7 +83,7 @@ def story(reader: Reader, picture: Picture) -> dict[str, Any]:
         "tensors": tensors,
         "steps": teller.steps(),
         "none": teller.none,
-        "files": teller.sources,
+        "files": list(teller.sources),
     }
     for node, gradient in teller.gradients.items():
         if node in teller.ids:
@@ -108,7 +106,7 @@ class Teller:
         self.cards = {card.id: card for card in picture.cards}
         self.gradients: dict[Node, np.ndarray] = {}
         self.arrived: dict[Node, int] = {}
-        self.sources: list[list[Any]] = []
+        self.sources: dict[Place, int] = {}
         self.loss = self.graph.names.get(reader.root, "") or "L"
         self.letter = free_letters(self.graph.names.values())
         self.none = ""  # why there are no gradients
@@ -286,29 +284,9 @@ class Teller:
 
     def add_source(self, step: dict[str, Any], node: Node) -> None:
         """The place in the user's program, as a number into `sources`."""
-        place = source_of(node)
+        place = place_of(node)
         if place is not None:
-            if place not in self.sources:
-                self.sources.append(place)
-            step["src"] = self.sources.index(place)
-
-
-def source_of(node: Node) -> list[Any] | None:
-    """File, line number, text, and the first and last column of what made a node, if known."""
-    if not hasattr(node, "line"):
-        return None
-    code, instruction = node.line
-    where = next(islice(code.co_positions(), instruction // 2, None), (None,) * 4)
-    first, end, start, stop = where
-    if first is None:
-        return None
-    text = linecache.getline(code.co_filename, first).rstrip("\n")
-    if start is None or stop is None or end != first:
-        start, stop = 0, len(text.encode())
-    columns = [len(text.encode()[:at].decode(errors="ignore")) for at in (start, stop)]
-    indent = len(text) - len(text.lstrip())
-    file = os.path.basename(code.co_filename)
-    return [file, first, text.strip(), *(max(column - indent, 0) for column in columns)]
+            step["src"] = self.sources.setdefault(place, len(self.sources))
 
 
 # --- what was checked -----------------------------------------------------------------------

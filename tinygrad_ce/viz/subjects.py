@@ -51,7 +51,7 @@ def resolve(what: Any, examples: tuple[Any, ...] = (), names: Any = None) -> Sub
         return what, names_of(examples[0] if examples else names)
     if is_program(what):
         root, found = import_module("tinygrad_ce.viz.programs").graph_of(what)
-        return root, {**found, **names_of(names)}
+        return root, {**names_of(found), **names_of(names)}
     if not callable(what):
         raise TypeError(
             f"draw: got {type(what).__name__}; wanted a Tensor, such as the loss: draw(loss), or a "
