@@ -4,7 +4,6 @@ Each gives the loss and the names of its tensors, for `tg.draw(loss, names=names
 all of them by name. The last one, `hostile`, holds what a picture may stumble over.
 """
 
-import inspect
 import math
 
 import numpy as np
@@ -151,7 +150,5 @@ PROGRAMS = {
     "hostile": hostile,
 }
 
-OPENED = {"expanded": {"fold": False}, "folded": {"fold": True}}
-if "depth" in inspect.signature(tg.draw).parameters:
-    OPENED = {"expanded": {"depth": None}, "half": {"depth": 1}, "folded": {"depth": 0}}
+OPENED = {"expanded": {"depth": None}, "half": {"depth": 1}, "folded": {"depth": 0}}
 """How far a picture is opened, as options of `tg.draw`."""

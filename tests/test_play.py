@@ -1,5 +1,6 @@
 """The page that plays a graph back: what it tells, against derivations that are not its own."""
 
+import functools
 import gc
 import json
 import re
@@ -31,6 +32,7 @@ def parameter(data):
     return tg.tensor(np.array(data, dtype=np.float64), requires_grad=True)
 
 
+@functools.cache
 def told(page):
     """What the page tells, read from its text."""
     return json.loads(re.search(r'id="story">(.*?)</script>', page.html, re.DOTALL)[1])

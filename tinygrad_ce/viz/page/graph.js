@@ -24,17 +24,19 @@ const cards = new Map();
 const clusters = new Map();
 const edges = [];
 const folded = new Set();
-let whole = { width: 1, height: 1 };
 
 function readGraph() {
   for (const g of svg.querySelectorAll("#clusters > .cluster"))
-    clusters.set(g.id, { g, box: boxOf(g), outer: g.dataset.c === undefined ? null : `c${g.dataset.c}` });
+    clusters.set(g.id, { g, box: boxOf(g), title: g.querySelector(".title").getBBox().width + 20, outer: g.dataset.c === undefined ? null : `c${g.dataset.c}` });
   for (const g of svg.querySelectorAll("#cards > .card"))
     cards.set(g.id, { g, box: boxOf(g), outer: g.dataset.c === undefined ? null : `c${g.dataset.c}` });
   for (const g of svg.querySelectorAll("#edges > .edge")) {
     for (const path of g.querySelectorAll("path")) path.classList.add("path");
     for (const part of g.querySelectorAll('[stroke="#f87171"], [fill="#f87171"], text')) part.classList.add("red");
-    const texts = [...g.querySelectorAll("text")].map((t) => ({ t, y: Number(t.getAttribute("y")) }));
+    const texts = [...g.querySelectorAll("text")].map((t) => {
+      const { x, y, width, height } = t.getBBox();
+      return { t, box: { left: x, top: y, right: x + width, bottom: y + height } };
+    });
     const lines = [...g.querySelectorAll("path, polygon")].map((line) => {
       const name = line.tagName === "path" ? "d" : "points";
       return { line, name, text: line.getAttribute(name) };
@@ -47,8 +49,6 @@ function readGraph() {
       cluster.last = id;
       cluster.count = (cluster.count || 0) + (story.tensors[id].op ? 1 : 0);
     }
-  const box = svg.viewBox.baseVal;
-  whole = { width: box.width, height: box.height };
   svg.removeAttribute("viewBox");
 }
 
@@ -110,39 +110,51 @@ function below(id, box, h) {
   return Math.max(box.top, ...above);
 }
 
-/** Where each height goes once what is folded needs less room: a list of [old, new]. */
-function heights() {
-  const taken = [];
-  for (const card of cards.values())
-    if (!foldedAround(card.outer)) taken.push([card.box.top - HEAD, card.box.bottom + HEAD]);
+/** What may not be squeezed, from top to bottom and from left to right, as lists of [start, end]. */
+function taken() {
+  const rows = [];
+  const columns = [];
+  const keep = (box, room) => {
+    rows.push([box.top - room, box.bottom + room]);
+    columns.push([box.left - room, box.right + room]);
+  };
+  for (const card of cards.values()) if (!foldedAround(card.outer)) keep(card.box, HEAD);
   for (const [id, cluster] of clusters) {
-    const { top, bottom } = cluster.box;
+    const { left, top, right, bottom } = cluster.box;
     if (foldedAround(cluster.outer)) continue;
-    if (folded.has(id)) taken.push([cluster.card.box.top, cluster.card.box.bottom]);
-    else taken.push([top, top + 34], [bottom - 12, bottom]);
+    if (folded.has(id)) keep(cluster.card.box, 0);
+    else {
+      keep({ left, top, right: left + cluster.title, bottom: top + 34 }, 0);
+      keep({ left: right - 12, top: bottom - 12, right, bottom }, 0);
+    }
   }
   for (const edge of edges)
     if (standIn(edge.from) === edge.from && standIn(edge.to) === edge.to)
-      for (const { y } of edge.texts) taken.push([y - 11, y + 4]);
-  taken.sort((a, b) => a[0] - b[0]);
+      for (const { box } of edge.texts) keep(box, 2);
+  return [rows, columns];
+}
+
+/** Where each coordinate goes once the gaps between what is taken are squeezed. */
+function squeeze(spans, room) {
+  spans.sort((a, b) => a[0] - b[0]);
   const points = [[0, 0]];
   let end = 0;
-  for (const [top, bottom] of taken) {
-    if (top > end) {
-      const gap = folded.size ? Math.min(top - end, 24) : top - end;
-      points.push([top, points[points.length - 1][1] + gap]);
-      end = top;
+  for (const [start, stop] of spans) {
+    if (start > end) {
+      const gap = folded.size ? Math.min(start - end, room) : start - end;
+      points.push([start, points[points.length - 1][1] + gap]);
+      end = start;
     }
-    if (bottom > end) {
-      points.push([bottom, points[points.length - 1][1] + bottom - end]);
-      end = bottom;
+    if (stop > end) {
+      points.push([stop, points[points.length - 1][1] + stop - end]);
+      end = stop;
     }
   }
   points.push([end + 16, points[points.length - 1][1] + 16]);
-  return points;
+  return bend(points);
 }
 
-/** A height on the way between two of the points. */
+/** A coordinate on the way between two of the points. */
 function bend(points) {
   return (y) => {
     let k = 1;
@@ -159,47 +171,57 @@ function layout() {
     if (folded.has(id) && !foldedAround(cluster.outer)) measure(id);
     else if (cluster.card) cluster.card.g.style.display = "none";
   }
-  const points = heights();
-  const f = bend(points);
-  const shift = (box) => `translate(0 ${(f(box.top) - box.top).toFixed(1)})`;
+  const [rows, columns] = taken();
+  const [fx, fy] = [squeeze(columns, 30), squeeze(rows, 24)];
+  const moved = (box) => {
+    const [left, top] = [fx(box.left), fy(box.top)];
+    return { left, top, right: left + box.right - box.left, bottom: top + box.bottom - box.top };
+  };
   for (const card of cards.values()) {
     card.g.style.display = foldedAround(card.outer) ? "none" : "";
-    card.g.setAttribute("transform", shift(card.box));
-    card.at = { ...card.box, top: f(card.box.top), bottom: f(card.box.top) + card.box.bottom - card.box.top };
+    card.at = moved(card.box);
+    shift(card.g, card.box, card.at);
   }
-  for (const [id, cluster] of clusters) place(id, cluster, f, shift);
+  for (const [id, cluster] of clusters) place(id, cluster, fx, fy, moved);
   const seen = new Set();
-  for (const edge of edges) join(edge, f, seen);
-  whole.height = points[points.length - 1][1];
+  for (const edge of edges) join(edge, fx, fy, seen);
+}
+
+/** Move a group from one box to another. */
+function shift(g, from, to) {
+  g.setAttribute("transform", `translate(${(to.left - from.left).toFixed(1)} ${(to.top - from.top).toFixed(1)})`);
 }
 
 /** One cluster: its frame where it is open, its card where it is folded. */
-function place(id, cluster, f, shift) {
+function place(id, cluster, fx, fy, moved) {
   const hidden = foldedAround(cluster.outer);
+  const { left, top, right, bottom } = cluster.box;
   cluster.g.style.display = hidden || folded.has(id) ? "none" : "";
-  cluster.g.querySelector(".title").setAttribute("transform", shift(cluster.box));
-  const rect = cluster.g.querySelector("rect");
-  rect.setAttribute("y", f(cluster.box.top).toFixed(1));
-  rect.setAttribute("height", (f(cluster.box.bottom) - f(cluster.box.top)).toFixed(1));
+  cluster.at = { left: fx(left), top: fy(top), right: fx(right), bottom: fy(bottom) };
+  shift(cluster.g.querySelector(".title"), cluster.box, cluster.at);
+  frame(cluster.g.querySelector("rect"), cluster.at);
   if (hidden || !folded.has(id)) return;
   const { card } = cluster;
-  const top = f(card.box.top);
-  card.at = { ...card.box, top, bottom: top + card.box.bottom - card.box.top };
-  const box = card.g.querySelector("rect");
-  for (const [name, value] of [["x", card.at.left], ["y", top], ["width", card.at.right - card.at.left], ["height", card.at.bottom - top]])
-    box.setAttribute(name, value.toFixed(1));
+  card.at = moved(card.box);
+  frame(card.g.querySelector("rect"), card.at);
   card.words.forEach((row, k) => {
     row[0].setAttribute("x", card.at.left + 10);
     if (row[1]) {
       row[1].setAttribute("x", card.at.right - 10);
       row[1].setAttribute("text-anchor", "end");
     }
-    for (const text of row) text.setAttribute("y", top + 20 + 18 * k);
+    for (const text of row) text.setAttribute("y", card.at.top + 20 + 18 * k);
   });
 }
 
+/** Give a box its place and its size. */
+function frame(rect, { left, top, right, bottom }) {
+  for (const [name, value] of [["x", left], ["y", top], ["width", right - left], ["height", bottom - top]])
+    rect.setAttribute(name, value.toFixed(1));
+}
+
 /** One edge: bent with the rest, or drawn anew to a folded card. */
-function join(edge, f, seen) {
+function join(edge, fx, fy, seen) {
   const from = standIn(edge.from);
   const to = standIn(edge.to);
   if (edge.straight) edge.straight.remove();
@@ -207,8 +229,8 @@ function join(edge, f, seen) {
   const own = from === edge.from && to === edge.to;
   edge.g.style.display = own ? "" : "none";
   if (own) {
-    for (const { line, name, text } of edge.lines) line.setAttribute(name, bent(text, f));
-    for (const { t, y } of edge.texts) t.setAttribute("y", f(y).toFixed(1));
+    for (const { line, name, text } of edge.lines) line.setAttribute(name, bent(text, fx, fy));
+    for (const { t, box } of edge.texts) shift(t, box, { left: fx(box.left), top: fy(box.top) });
   } else if (from !== to && !seen.has(`${from} ${to}`)) {
     seen.add(`${from} ${to}`);
     edge.straight = straight(spot(from), spot(to), edge.g.classList.contains("flow"));
@@ -221,10 +243,10 @@ function join(edge, f, seen) {
 /** Where a card or the card of a folded cluster stands. */
 const spot = (id) => (cards.get(id) || clusters.get(id).card).at;
 
-/** Coordinates, x and y in turn, with each y sent through f. */
-function bent(text, f) {
+/** Coordinates, x and y in turn, sent to where they go. */
+function bent(text, fx, fy) {
   let turn = 0;
-  return text.replace(/-?\d+(\.\d+)?/g, (x) => (turn++ % 2 ? f(Number(x)).toFixed(1) : x));
+  return text.replace(/-?\d+(\.\d+)?/g, (x) => (turn++ % 2 ? fy : fx)(Number(x)).toFixed(1));
 }
 
 /** A curve from the bottom of one card to the top of another, or between their sides. */
@@ -276,30 +298,42 @@ function foldAll(on) {
 
 // --- zooming and moving ----------------------------------------------------------------------
 
-const camera = { x: 0, y: 0, k: 1, moved: false };
+const camera = { x: 0, y: 0, k: 1 };
 
 function aim() {
   view.style.transform = `translate(${camera.x}px,${camera.y}px) scale(${camera.k})`;
 }
 
+/** The box around all that is to be seen, with a margin. */
+function extent() {
+  const seen = [];
+  for (const card of cards.values()) if (!foldedAround(card.outer)) seen.push(card.at);
+  for (const [id, cluster] of clusters)
+    if (!foldedAround(cluster.outer)) seen.push(folded.has(id) ? cluster.card.at : cluster.at);
+  const most = (side, sign) => Math.max(...seen.map((box) => sign * box[side])) * sign + 16 * sign;
+  return { left: most("left", -1), top: most("top", -1), right: most("right", 1), bottom: most("bottom", 1) };
+}
+
+/** Show a box at a size: in the middle, or where it does not fit from its top and left. */
+function look(box, k) {
+  const { width, height } = svg.getBoundingClientRect();
+  camera.k = k;
+  camera.x = Math.max(0, (width - (box.right - box.left) * k) / 2) - box.left * k;
+  camera.y = Math.max(0, (height - (box.bottom - box.top) * k) / 2) - box.top * k;
+  aim();
+}
+
 /** As large as the width allows, so that words can be read; the top first. */
 function fitWidth() {
-  const { width } = svg.getBoundingClientRect();
-  camera.k = Math.min(1.15, Math.max(0.62, (width - 8) / whole.width));
-  camera.x = Math.max(0, (width - whole.width * camera.k) / 2);
-  camera.y = 0;
-  camera.moved = false;
-  aim();
+  const box = extent();
+  look(box, Math.min(1.15, Math.max(0.62, svg.getBoundingClientRect().width / (box.right - box.left))));
 }
 
 /** The whole graph. */
 function fit() {
+  const box = extent();
   const { width, height } = svg.getBoundingClientRect();
-  camera.k = Math.min(1.6, width / whole.width, height / whole.height);
-  camera.x = (width - whole.width * camera.k) / 2;
-  camera.y = Math.max(0, (height - whole.height * camera.k) / 2);
-  camera.moved = false;
-  aim();
+  look(box, Math.min(1.3, width / (box.right - box.left), height / (box.bottom - box.top)));
 }
 
 function zoom(factor, px, py) {
