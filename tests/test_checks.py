@@ -329,6 +329,15 @@ def test_integers_are_left_as_they_are():
     assert all(c.agrees for c in results.values())
 
 
+def test_a_cast_to_integers_is_a_kink_where_it_switches():
+    x, table_of = parameter([0.0, 2.0]), parameter(normal(4))
+    _, results = checked((table_of[x.long()] * where(x.bool(), x, x * 2.0)).sum())
+    assert not any(c.differs for c in results.values())
+    _, results = checked(x.long().double().sum())
+    assert results[0].kink == "astype switched 2 elements"
+    assert results[1].note == "int64 cannot be moved by a little" and not results[1].agrees
+
+
 def test_the_whole_of_a_two_layer_network():
     for dtype in (np.float32, np.float64):
         W1, b1 = parameter(normal(8, 4), dtype), parameter(normal(8), dtype)
