@@ -240,8 +240,9 @@ def test_a_saturated_tanh_in_float32_is_no_disagreement():
 
 
 def test_curvature_is_no_disagreement_where_only_large_steps_are_clear():
-    _, results = checked(table.sin(parameter(1.0) * 300.0) * 3e-11 + 1.0)
-    assert results and not any(c.differs for c in results.values())
+    for scale in (3e-11, 1e-10, 1e-12):
+        _, results = checked(table.sin(parameter(1.0) * 100.0) * scale + 1.0)
+        assert results and not any(c.differs for c in results.values())
 
 
 def test_steep_and_tiny_elements():
