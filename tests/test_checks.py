@@ -233,6 +233,18 @@ def test_digits_that_float32_has_lost_are_no_disagreement():
     all_agree(F.cross_entropy(z, tensor([0])))
 
 
+def test_a_saturated_tanh_in_float32_is_no_disagreement():
+    _, results = checked(table.tanh(parameter([8.5, 9.0], np.float32)).sum())
+    assert not results[0].differs and "rounding" in results[0].note
+    all_agree(table.tanh(parameter([8.5, 9.0])).sum())
+
+
+def test_curvature_is_no_disagreement_where_only_large_steps_are_clear():
+    for scale in (3e-11, 1e-10, 1e-12):
+        _, results = checked(table.sin(parameter(1.0) * 100.0) * scale + 1.0)
+        assert results and not any(c.differs for c in results.values())
+
+
 def test_steep_and_tiny_elements():
     all_agree(table.log(parameter([1e-9, 1.0, 1e6])).sum())
     all_agree((1.0 / parameter([1e-8, -3.0])).sum())
@@ -327,6 +339,16 @@ def test_integers_are_left_as_they_are():
     x = parameter([1.2, 2.7])
     _, results = checked((x.double() * x.float().double()).sum())
     assert all(c.agrees for c in results.values())
+
+
+def test_a_cast_to_integers_is_a_kink_where_it_switches():
+    x, table_of = parameter([0.0, 2.0]), parameter(normal(4))
+    _, results = checked((table_of[x.long()] * where(x.bool(), x, x * 2.0)).sum())
+    assert not any(c.differs for c in results.values())
+    _, results = checked(x.long().double().sum())
+    assert results[0].kink == "astype switched 1 element"  # 2, where 1.99 becomes 1
+    assert results[0].differs and results[0].index == (0,)  # flat at 0, and a gradient passes
+    assert results[1].note == "int64 cannot be moved by a little" and not results[1].agrees
 
 
 def test_the_whole_of_a_two_layer_network():

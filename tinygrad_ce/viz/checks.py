@@ -146,6 +146,11 @@ class Replay:
             self.decided[node] = decision(node, arrays, self.values[node])
         self.plans: dict[Node, list[Node]] = {}
 
+    def exact(self, node: Node) -> Any:
+        """The value of a node in float64."""
+        found = self.values.get(node)
+        return in_float64(node.array) if found is None else found
+
     def downstream(self, target: Node) -> list[Node]:
         """The target and everything that was computed from it, in order."""
         plan = self.plans.get(target)
@@ -187,7 +192,7 @@ def compute(node: Node, arrays: list[Any]) -> Any:
     """What the operation of `node` makes of other operands."""
     op, settings = node.op, node.settings
     if op.name == "astype" and np.dtype(settings[0]).kind == "f":
-        return in_float64(arrays[0])
+        return np.asarray(arrays[0], np.float64)
     if op.star:
         return op.forward(*arrays, **dict(zip(op.names[op.fixed + 1 :], settings)))
     return op.forward(*arrays, *settings)
@@ -245,7 +250,10 @@ DECISIONS: dict[str, Decision] = {
 }
 """What an operation decides by its operands; where a decision switches, it may have a kink."""
 
-SMOOTH = {"softplus", "log_sigmoid"}  # composed functions that join two formulas smoothly
+
+def cut_of(node: Node) -> str | None:
+    """What cut the graph in a node, if it was computed from tensors that require a gradient."""
+    return node.op.name if node.requires_grad and node.op is not None else node.cut
 
 
 def decision_of(node: Node) -> Decision | None:
@@ -260,12 +268,12 @@ def decision_of(node: Node) -> Decision | None:
     if name == "astype" and np.dtype(node.settings[0]).kind != "f":
         return lambda node, xs, y: y
     if name == "where":
-        return (lambda node, xs, y: order(xs[1], xs[2])) if node.inputs[0].cut else None
-    if name == "masked" and (call == "relu" or (node.inputs[1].cut and call not in SMOOTH)):
+        return (lambda node, xs, y: order(xs[1], xs[2])) if cut_of(node.inputs[0]) else None
+    if name == "masked" and (call == "relu" or cut_of(node.inputs[1])):
         return lambda node, xs, y: order(xs[0], 0)
     if name == "getitem" and call == "max_pool2d" and len(node.inputs) == 3:
         return lambda node, xs, y: xs[0] == xs[0].max(1, keepdims=True)
-    if name == "getitem" and any(x.cut == "argsort" for x in node.inputs[1:]):
+    if name == "getitem" and any(cut_of(x) == "argsort" for x in node.inputs[1:]):
         return lambda node, xs, y: neighbours(y)
     return DECISIONS.get(name)
 
@@ -328,6 +336,8 @@ def check(replay: Replay, rounding: Rounding, i: int, use: Use, g: np.ndarray, m
     """Nudge the chosen elements of use i, and compare."""
     if g.size == 0:
         return Check(0, 0, 0.0, agrees=True, note="empty")
+    if use.source.array.dtype.kind != "f":
+        return Check(0, g.size, note=f"{use.source.array.dtype} cannot be moved by a little")
     late = [node for node in replay.downstream(use.target) if node in replay.outdated]
     if late:
         note = f"an operand of {late[0].op.name} was written after it was read"
@@ -410,11 +420,17 @@ class Prober:
             if moved:
                 narrowest, crossed = h, moved  # of smaller steps one may not straddle it
                 continue
-            new = Probe(index, given, slope, self.noise / h)
+            doubt = self.noise / h
+            if h > first:  # twice the step shows how much of it is curvature
+                wider, moved = self.difference(index, 2 * h)
+                doubt += np.inf if moved else abs(wider - slope)
+            new = Probe(index, given, slope, doubt)
+            fits = new.difference <= self.tolerance * self.size(new) + new.doubt
+            if new.difference == 0 or (fits and self.is_clear(new)):
+                return new
             if best is None or closeness(new) < closeness(best):
                 best = new
-            fits = new.difference <= self.tolerance * self.size(new) + new.doubt
-            if new.difference == 0 or (fits and self.is_clear(new)) or not np.isfinite(given):
+            if not np.isfinite(given):
                 break
         if crossed and (best is None or not (best.difference == 0 or self.is_clear(best))):
             kinks.update({n: kinks.get(n, False) | where for n, where in crossed.items()})
@@ -464,8 +480,8 @@ def eps_of(node: Node) -> float:
 class Rounding:
     """How far rounding has moved the contributions, and how far it moves the loss of a replay.
 
-    Digits are lost where values in the recorded dtype are far from those in float64, and where
-    large terms cancel: those of a sum inside of a contribution, and the contributions to a node.
+    Digits are lost where a rule reads values that are far from those in float64, and where large
+    terms cancel: those of a sum inside of a contribution, and the contributions to a node.
     Terms of size 1 that add up to 1e-5 have lost five digits.
     """
 
@@ -476,61 +492,65 @@ class Rounding:
         self.lost: dict[int, float] = {}  # of use i, relative to its largest element
         self.floor: dict[int, float] = {}  # of use i: what is smaller is 0 but for rounding
         self.gradients: dict[Node, Any] = {replay.root: np.ones(replay.root.array.shape)}
-        error = {replay.root: 0.0}  # how far rounding has moved these
-        least = {replay.root: 0.0}  # the same, if the values were those in float64
+        error: dict[Node, Any] = {}  # how far rounding has moved these
+        least: dict[Node, Any] = {}  # the same, if the values were those in float64
         ordered = sorted(given, key=lambda i: replay.place[uses[i].target], reverse=True)
         for i in ordered:
-            node, source = uses[i].target, uses[i].source
-            drift = max(drift_of(replay, x) for x in (node, *replay.operands[node]))
-            g = self.gradients.get(node, 0.0)
-            size, eps = largest(g), eps_of(node)
-            summed = max(largest(given[i]), terms(uses[i], g))
-            moved = (eps + drift + ratio(error.get(node, 0.0), size)) * summed
-            floor = (eps + ratio(least.get(node, 0.0), size)) * summed
-            self.lost[i], self.floor[i] = ratio(moved, largest(given[i])), 8 * floor
+            use, node, source = uses[i], uses[i].target, uses[i].source
+            g = self.gradients.get(node, np.zeros(node.array.shape))
+            rounded = eps_of(node) * np.abs(g)
+            floor = passed_at_most(use, least.get(node, 0.0) + rounded)
+            drift = np.abs(passed(use, g, recorded) - passed(use, g, replay.exact))
+            moved = passed_at_most(use, error.get(node, 0.0) + rounded) + drift
+            self.lost[i], self.floor[i] = ratio(moved, given[i]), 8 * largest(floor)
             self.gradients[source] = self.gradients.get(source, 0.0) + given[i]
             error[source] = error.get(source, 0.0) + moved
             least[source] = least.get(source, 0.0) + floor
 
     def of_loss(self, target: Node) -> float:
-        """8 eps Σ |v·∂L/∂v|, of the step from `target` to the loss where that is largest."""
+        """4 eps Σ |v·∂L/∂v| over all steps from `target` to the loss."""
         sums = [
             float(np.nansum(np.abs(self.gradients.get(node, 0.0) * self.replay.values[node])))
             for node in self.replay.downstream(target)
         ]
-        return 8 * EPS * max(x for x in [0.0, *sums] if np.isfinite(x))
+        return 4 * EPS * sum(x for x in sums if np.isfinite(x))
 
 
-def terms(use: Use, g: Any) -> float:
-    """The size of what is summed in a contribution: its rule, fed with |g| and |operands|."""
+def passed(use: Use, g: Any, value: Callable[[Node], Any]) -> Any:
+    """What the rule of a use makes of `g`, with these values."""
     node = use.target
     gradient = node.op.gradients_for(len(node.inputs))[use.position]
-    if gradient is None or np.shape(g) != node.array.shape:
-        return 0.0
-    reads = [handed(node, gradient.position, what, magnitude) for what in gradient.reads]
-    d = np.abs(gradient.function(np.abs(g), *reads))
-    return largest(unbroadcast(d, use.source.array.shape) if node.op.stretches else d)
+    if gradient is None:
+        return np.zeros(use.source.array.shape)
+    reads = [handed(node, use.position, what, value) for what in gradient.reads]
+    d = np.asarray(gradient.function(g, *reads))
+    return unbroadcast(d, use.source.array.shape) if node.op.stretches else d
+
+
+def passed_at_most(use: Use, error: Any) -> Any:
+    """How far errors of a gradient, all of them positive, may move a contribution.
+
+    Of |x| in the place of x a rule makes the sum of the terms' sizes, so that nothing cancels.
+    """
+    together = np.abs(passed(use, error, magnitude))
+    return np.fmax(together, np.abs(passed(use, error, recorded)))
+
+
+def recorded(node: Node) -> Any:
+    """x as it was recorded."""
+    return in_float64(node.array)
 
 
 def magnitude(node: Node) -> Any:
-    """|x| in float64."""
+    """|x|."""
     array = in_float64(node.array)
     return array if array.dtype.kind == "b" else np.abs(array)
 
 
-def ratio(a: float, b: float) -> float:
-    """a/b; 0 of nothing."""
-    return a / b if b else (np.inf if a else 0.0)
-
-
-def drift_of(replay: Replay, node: Node) -> float:
-    """How far the recorded value is from the one in float64, relative to its largest element."""
-    if node not in replay.place or is_written(node, node.tick):
-        return 0.0  # a leaf or a constant; or it is not there any more
-    exact = replay.values[node]
-    size = largest(exact)
-    away = largest(np.asarray(node.array, np.float64) - exact)
-    return away / size if size else 0.0
+def ratio(a: Any, b: Any) -> float:
+    """The largest |a| by the largest |b|; 0 of nothing."""
+    top, bottom = largest(a), largest(b)
+    return top / bottom if bottom else (np.inf if top else 0.0)
 
 
 def largest(x: Any) -> float:
