@@ -685,3 +685,12 @@ def test_sort_and_topk_carry_gradients():
     (values * tg.tensor([1.0, 10.0, 100.0])).sum().backward()
     assert x.grad.tolist() == [1.0, 100.0, 10.0]
     assert x.topk(2).values.tolist() == [3.0, 2.0]
+
+
+@pytest.mark.parametrize("whole", [lambda x: x.long(), lambda x: x.int(), lambda x: x.bool()])
+def test_no_gradient_flows_through_integers(whole):
+    x = tg.tensor([1.5, 2.5], requires_grad=True)
+    y = whole(x)
+    assert not y.requires_grad
+    (y.double() * x).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), y.numpy())  # not y + x

@@ -421,8 +421,11 @@ def copy(x: Any) -> Any:
 
 @differentiable(lambda g: g)  # the chain rule gives the gradient its tensor's dtype
 def astype(x: Any, dtype: Any) -> Any:
-    """The same values in another dtype."""
+    """The same values in another dtype of floats."""
     return x.astype(dtype)
+
+
+as_whole = rule(lambda x, dtype: x.astype(dtype), None, name="astype")  # steps have no slope
 
 
 # --- indexing -------------------------------------------------------------------------------

@@ -746,8 +746,11 @@ class Tensor(Node):
     # --- dtypes -----------------------------------------------------------------------------
 
     def astype(self, dtype: Any) -> Tensor:
-        """The same values in another dtype."""
-        return self if self.dtype == dtype else table.astype(self, np.dtype(dtype))
+        """The same values in another dtype; no gradient flows through integers or booleans."""
+        dtype = np.dtype(dtype)
+        if self.dtype == dtype:
+            return self
+        return table.astype(self, dtype) if dtype.kind == "f" else table.as_whole(self, dtype)
 
     def to(self, target: Any) -> Tensor:
         """Another dtype; "cpu", where every Tensor lives, changes nothing."""
