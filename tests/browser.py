@@ -276,7 +276,11 @@ GRAPH = r"""
     const to = back.multiply(element.getCTM());
     return [x + to.e, y + to.f, x + width + to.e, y + height + to.f];
   };
-  const shown = (element) => element.checkVisibility();
+  const shown = (element) => {
+    for (let e = element; e !== view; e = e.parentElement)
+      if (getComputedStyle(e).display === "none") return false;
+    return getComputedStyle(element).visibility === "visible";
+  };
   const cards = {}, clusters = {}, parts = [];
   for (const g of view.querySelectorAll(".card"))
     if (shown(g)) cards[g.id] = box(g.querySelector("rect"));

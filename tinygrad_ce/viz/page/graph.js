@@ -13,6 +13,12 @@ function shape(tag, attributes, ...children) {
   return element;
 }
 
+/** The cluster around something, if it is drawn: without an engine none is. */
+function outerOf(g) {
+  const id = `c${g.dataset.c}`;
+  return svg.querySelector(`#clusters > #${id}`) ? id : null;
+}
+
 /** The numbers of a box: left, top, right, bottom. */
 function boxOf(group) {
   const rect = group.querySelector("rect");
@@ -28,9 +34,9 @@ let whole = { width: 1, height: 1 };
 
 function readGraph() {
   for (const g of svg.querySelectorAll("#clusters > .cluster"))
-    clusters.set(g.id, { g, box: boxOf(g), outer: g.dataset.c === undefined ? null : `c${g.dataset.c}` });
+    clusters.set(g.id, { g, box: boxOf(g), outer: outerOf(g) });
   for (const g of svg.querySelectorAll("#cards > .card"))
-    cards.set(g.id, { g, box: boxOf(g), outer: g.dataset.c === undefined ? null : `c${g.dataset.c}` });
+    cards.set(g.id, { g, box: boxOf(g), outer: outerOf(g) });
   for (const g of svg.querySelectorAll("#edges > .edge")) {
     for (const path of g.querySelectorAll("path")) path.classList.add("path");
     for (const part of g.querySelectorAll('[stroke="#f87171"], [fill="#f87171"], text')) part.classList.add("red");
