@@ -321,9 +321,12 @@ function zoom(factor, px, py) {
 /** Bring cards into the middle, if they are not in view already. */
 const follow = (ids) => bring(ids.map((id) => spot(standIn(id))));
 
+/** Of cards that are too far apart, the last are left out: the first one is what changes. */
 function bring(boxes) {
   const { width, height } = svg.getBoundingClientRect();
   if (!boxes.length || !width) return;
+  const reach = (from, to) => (Math.max(...boxes.map((b) => b[to])) - Math.min(...boxes.map((b) => b[from]))) * camera.k;
+  if (boxes.length > 1 && (reach("top", "bottom") > height - 60 || reach("left", "right") > width - 8)) return bring(boxes.slice(0, -1));
   const left = Math.min(...boxes.map((b) => b.left)) * camera.k + camera.x;
   const right = Math.max(...boxes.map((b) => b.right)) * camera.k + camera.x;
   const top = Math.min(...boxes.map((b) => b.top)) * camera.k + camera.y;
