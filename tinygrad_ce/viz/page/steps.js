@@ -477,7 +477,7 @@ function keyDown(event) {
     return press(pressed);
   }
   if (target.closest(".card") && (key === "ArrowUp" || key === "ArrowDown")) return nextCard(event);
-  if (target.matches("input, select, textarea")) return;
+  if (target.matches("input:not([type=range]), select, textarea")) return;
   if (key === " " && target.matches("button, a, summary")) return;
   if (!keys[key]) return;
   event.preventDefault();
