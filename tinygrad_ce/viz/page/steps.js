@@ -519,6 +519,7 @@ function listen() {
   click("next", () => go(state.step + 1));
   click("last", () => go(steps.length - 1));
   click("run", playOrPause);
+  click("link", (event) => event.preventDefault()); // it is to be copied; within a notebook it would leave the page
   click("quiz", () => {
     state.quiz = !state.quiz;
     at("quiz").setAttribute("aria-pressed", state.quiz);
