@@ -550,7 +550,7 @@ function listenToGraph() {
   click("farther", () => zoom(0.8));
   click("fit", fit);
   svg.addEventListener("click", (event) => press(event.target));
-  svg.addEventListener("focusin", (event) => bringFocus(event.target));
+  at("picture").addEventListener("focusin", (event) => bringFocus(event.target)); // an svg that listens would be a stop for Tab
   svg.querySelector(".card").setAttribute("tabindex", 0);
   steer();
   addEventListener("resize", fitWidth);
