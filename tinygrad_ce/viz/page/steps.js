@@ -322,11 +322,18 @@ function askElement(box, step, k, win) {
   ask(box, k, `Yes, ${shapeText(win.s)}. What is ${element}, to two digits?`, "element", (text) => {
     const given = Number(text.trim().replace("−", "-").replace(",", "."));
     if (!Number.isFinite(given)) return "Write a number such as -0.25.";
-    if (Math.abs(given - value) > 0.02 * Math.abs(value) + 1e-9) return `Not ${shown(given)}.`;
+    if (Math.abs(given - value) > allowed(value)) return `Not ${shown(given)}.`;
     solve(k, true);
     return "";
   });
   state.asks = places(win)[i];
+}
+
+/** How far two right digits may be off: half a unit of the second, and two percent. */
+function allowed(value) {
+  const size = Math.abs(value);
+  const unit = size ? 10 ** (Math.floor(Math.log10(size)) - 1) : 0;
+  return Math.max(0.02 * size, 0.5 * unit) * 1.001 + 1e-9;
 }
 
 function giveUp(k) {
