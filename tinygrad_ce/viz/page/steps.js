@@ -183,7 +183,7 @@ function seedStep(step) {
   return [
     heading(step.y, "Backward", `starts at ${nameOf(step.y)}`),
     make("p", { class: "why" }, "How much does the loss change when the loss changes by one? By one: this is where the gradients start."),
-    row(gradientTable({ s: t.v.s, d: [1] }, "y", nameOf(step.y), false)),
+    row(gradientTable({ s: t.v.s, d: [1] }, "y", story.loss, false)),
   ];
 }
 
