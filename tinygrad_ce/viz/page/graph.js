@@ -30,7 +30,8 @@ const cards = new Map();
 const clusters = new Map();
 const edges = [];
 const folded = new Set();
-let whole = { width: 1, height: 1 };
+let whole = { left: 0, width: 1, height: 1 };
+const CORNER = 40; // the height of the buttons that lie on the graph
 
 function readGraph() {
   for (const g of svg.querySelectorAll("#clusters > .cluster"))
@@ -54,7 +55,7 @@ function readGraph() {
       cluster.count = (cluster.count || 0) + (story.tensors[id].op ? 1 : 0);
     }
   const box = svg.viewBox.baseVal;
-  whole = { width: box.width, height: box.height };
+  whole = { left: 0, width: box.width, height: box.height };
   svg.removeAttribute("viewBox");
 }
 
@@ -176,7 +177,8 @@ function layout() {
   for (const [id, cluster] of clusters) place(id, cluster, f, shift);
   const seen = new Set();
   for (const edge of edges) join(edge, f, seen);
-  whole.height = points[points.length - 1][1];
+  const drawn = view.getBBox(); // what is folded leaves room at the sides
+  whole = { left: drawn.x - 16, width: drawn.width + 32, height: points[points.length - 1][1] };
 }
 
 /** One cluster: its frame where it is open, its card where it is folded. */
@@ -292,7 +294,7 @@ function aim() {
 function fitWidth() {
   const { width } = svg.getBoundingClientRect();
   camera.k = Math.min(1.15, Math.max(0.62, (width - 8) / whole.width));
-  camera.x = Math.max(0, (width - whole.width * camera.k) / 2);
+  camera.x = Math.max(0, (width - whole.width * camera.k) / 2) - whole.left * camera.k;
   camera.y = 0;
   camera.moved = false;
   aim();
@@ -301,9 +303,10 @@ function fitWidth() {
 /** The whole graph. */
 function fit() {
   const { width, height } = svg.getBoundingClientRect();
-  camera.k = Math.min(1.6, width / whole.width, height / whole.height);
-  camera.x = (width - whole.width * camera.k) / 2;
-  camera.y = Math.max(0, (height - whole.height * camera.k) / 2);
+  const room = height - CORNER;
+  camera.k = Math.min(1.6, width / whole.width, room / whole.height);
+  camera.x = (width - whole.width * camera.k) / 2 - whole.left * camera.k;
+  camera.y = Math.max(0, (room - whole.height * camera.k) / 2);
   camera.moved = false;
   aim();
 }
