@@ -56,13 +56,14 @@ class Opened:
         self.complaints = []
         self.contexts = []
 
-    def __call__(self, theme="light", size=(1280, 800), motion="no-preference"):
-        """A new page. theme: light or dark; motion: no-preference or reduce."""
+    def __call__(self, theme="light", size=(1280, 800), motion="no-preference", **more):
+        """A new page. theme: light or dark; motion: no-preference or reduce; more: of a context."""
         context = self.browser.new_context(
             color_scheme=theme,
             viewport={"width": size[0], "height": size[1]},
             reduced_motion=motion,
             offline=True,
+            **more,
         )
         context.set_default_timeout(10_000)
         self.contexts.append(context)
@@ -159,3 +160,146 @@ def contrast(ink, paper):
     """(L₁ + 0.05) / (L₂ + 0.05) of the brighter and the darker colour, from 1 to 21."""
     dark, bright = sorted(map(luminance, (ink, paper)))
     return (bright + 0.05) / (dark + 0.05)
+
+
+# --- the page that plays a graph, read and measured --------------------------------------------
+
+READ = r"""
+() => steps.map((step, k) => {
+  go(k);
+  const text = (query) => document.querySelector(`#step ${query}`)?.textContent ?? "";
+  const tables = [...document.querySelectorAll("#step table[data-space]")].map((table) => ({
+    space: table.dataset.space, label: table.getAttribute("aria-label"),
+    cells: [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent)),
+    caption: table.closest("figure").querySelector("figcaption").textContent}));
+  const signs = [...document.querySelectorAll("#step .sign")].map((sign) => sign.textContent);
+  return {kind: step.k, heading: text("h2"), math: text(".math"), why: text(".why"), tables, signs,
+          check: text(".check"), said: text(".said"), source: text(".source"),
+          code: text(".source code"), mark: text(".source mark"),
+          live: document.getElementById("say").textContent};
+})
+"""
+"""What each step of the page shows."""
+
+BLENDED = r"""
+const channels = (colour) => {
+  const [r, g, b, a = 1] = colour.match(/[\d.]+/g).map(Number);
+  return [r, g, b, a];
+};
+const over = ([r, g, b, a], paper) => [r, g, b].map((c, i) => c * a + paper[i] * (1 - a));
+const paperUnder = (element) => {
+  if (!element) return [255, 255, 255];
+  const style = getComputedStyle(element);
+  const [r, g, b, a] = channels(style.backgroundColor);
+  return over([r, g, b, a * Number(style.opacity)], paperUnder(element.parentElement));
+};
+const inkOf = (element) => {
+  let [r, g, b, a] = channels(getComputedStyle(element).color);
+  for (let e = element; e; e = e.parentElement) a *= Number(getComputedStyle(e).opacity);
+  return over([r, g, b, a], paperUnder(element));
+};
+"""
+"""The colours of a text and of what is under it, with what is half transparent blended."""
+
+TEXTS = r"""
+const written = () => {
+  const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node; (node = walker.nextNode()); ) {
+    let element = node.parentElement;
+    if (!node.data.trim() || element.closest("script, .unseen, svg, option")) continue;
+    const math = element.closest("math");
+    if (math && found.at(-1)?.element === math) continue;
+    const range = document.createRange();
+    range.selectNodeContents(math || node);
+    for (const r of math ? [math.getBoundingClientRect()] : range.getClientRects()) {
+      const box = [r.left, r.top, r.right, r.bottom];
+      for (let e = math || element; e.id !== "pane" && e !== document.body; e = e.parentElement)
+        if (getComputedStyle(e).overflowX !== "visible") {
+          const c = e.getBoundingClientRect();
+          box[0] = Math.max(box[0], c.left), box[1] = Math.max(box[1], c.top);
+          box[2] = Math.min(box[2], c.right), box[3] = Math.min(box[3], c.bottom);
+        }
+      if (box[2] - box[0] > 0.5 && box[3] - box[1] > 0.5)
+        found.push({element: math || element, text: node.data.trim().slice(0, 30), box});
+    }
+  }
+  return found;
+};
+"""
+"""Every text of the page outside of the graph with its box, without what is scrolled away."""
+
+CROWDED = rf"""
+(most) => {{
+  {TEXTS}
+  const wrong = [];
+  for (let k = 0; k < steps.length; k++) {{
+    go(k);
+    const all = written(), pane = document.getElementById("pane");
+    all.forEach((a, i) => {{
+      if (a.box[0] < 0 || a.box[2] > innerWidth) wrong.push(`${{k}}: ${{a.text}} sticks out`);
+      for (const b of all.slice(i + 1)) {{
+        const wide = Math.min(a.box[2], b.box[2]) - Math.max(a.box[0], b.box[0]);
+        const high = Math.min(a.box[3], b.box[3]) - Math.max(a.box[1], b.box[1]);
+        if (Math.min(wide, high) > most) wrong.push(`${{k}}: ${{a.text}} overlaps ${{b.text}}`);
+      }}
+    }});
+    if (pane.scrollWidth > pane.clientWidth) wrong.push(`${{k}}: the pane scrolls sideways`);
+  }}
+  return wrong;
+}}
+"""
+"""What overlaps by more than so many pixels, or sticks out, at any step."""
+
+COLOURS = rf"""
+() => {{
+  {BLENDED}
+  {TEXTS}
+  const seen = new Map();
+  for (let k = 0; k < steps.length; k++) {{
+    go(k);
+    for (const {{element, text}} of written()) {{
+      if (element.closest("button:disabled")) continue;
+      const colours = {{ink: inkOf(element), paper: paperUnder(element)}};
+      seen.set(JSON.stringify(colours), {{...colours, text, step: k}});
+    }}
+  }}
+  return [...seen.values()];
+}}
+"""
+"""The colours of all texts of all steps."""
+
+GRAPH = r"""
+() => {
+  const view = document.getElementById("view"), back = view.getCTM().inverse();
+  const box = (element) => {
+    const {x, y, width, height} = element.getBBox();
+    const to = back.multiply(element.getCTM());
+    return [x + to.e, y + to.f, x + width + to.e, y + height + to.f];
+  };
+  const shown = (element) => {
+    for (let e = element; e !== view; e = e.parentElement)
+      if (getComputedStyle(e).display === "none") return false;
+    return getComputedStyle(element).visibility === "visible";
+  };
+  const cards = {}, clusters = {}, parts = [];
+  for (const g of view.querySelectorAll(".card"))
+    if (shown(g)) cards[g.id] = box(g.querySelector("rect"));
+  for (const g of view.querySelectorAll(".cluster"))
+    if (shown(g)) clusters[g.id] = box(g.querySelector("rect"));
+  for (const text of view.querySelectorAll("text")) {
+    const group = text.closest(".card, .cluster, .edge");
+    if (!shown(text) || !text.textContent.trim()) continue;
+    const own = box(text), x = (own[0] + own[2]) / 2, y = (own[1] + own[3]) / 2;
+    const holds = ([a, b, c, d]) => a <= x && x <= c && b <= y && y <= d;
+    const rects = [...view.querySelectorAll("rect:not([fill=none])")];
+    const under = rects.filter((rect) => shown(rect) && holds(box(rect)));
+    const colour = (c) => c.match(/[\d.]+/g).map(Number);
+    const paper = under.length ? getComputedStyle(under.at(-1)).fill
+                               : getComputedStyle(document.body).backgroundColor;
+    parts.push({group: group.id, kind: group.classList[0], text: text.textContent, box: own,
+                ink: colour(getComputedStyle(text).fill), paper: colour(paper)});
+  }
+  return {cards, clusters, parts};
+}
+"""
+"""Every card, cluster and text of the graph that is shown, in the units of the drawing."""

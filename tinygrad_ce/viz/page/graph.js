@@ -13,6 +13,12 @@ function shape(tag, attributes, ...children) {
   return element;
 }
 
+/** The cluster around something, if it is drawn: without an engine none is. */
+function outerOf(g) {
+  const id = `c${g.dataset.c}`;
+  return svg.querySelector(`#clusters > #${id}`) ? id : null;
+}
+
 /** The numbers of a box: left, top, right, bottom. */
 function boxOf(group) {
   const rect = group.querySelector("rect");
@@ -24,12 +30,13 @@ const cards = new Map();
 const clusters = new Map();
 const edges = [];
 const folded = new Set();
+const CORNER = 40; // the height of the buttons that lie on the graph
 
 function readGraph() {
   for (const g of svg.querySelectorAll("#clusters > .cluster"))
-    clusters.set(g.id, { g, box: boxOf(g), title: g.querySelector(".title").getBBox().width + 20, outer: g.dataset.c === undefined ? null : `c${g.dataset.c}` });
+    clusters.set(g.id, { g, box: boxOf(g), outer: outerOf(g), title: g.querySelector(".title").getBBox().width + 20 });
   for (const g of svg.querySelectorAll("#cards > .card"))
-    cards.set(g.id, { g, box: boxOf(g), outer: g.dataset.c === undefined ? null : `c${g.dataset.c}` });
+    cards.set(g.id, { g, box: boxOf(g), outer: outerOf(g) });
   for (const g of svg.querySelectorAll("#edges > .edge")) {
     for (const path of g.querySelectorAll("path")) path.classList.add("path");
     for (const part of g.querySelectorAll('[stroke="#f87171"], [fill="#f87171"], text')) part.classList.add("red");
@@ -319,7 +326,7 @@ function look(box, k) {
   const { width, height } = svg.getBoundingClientRect();
   camera.k = k;
   camera.x = Math.max(0, (width - (box.right - box.left) * k) / 2) - box.left * k;
-  camera.y = Math.max(0, (height - (box.bottom - box.top) * k) / 2) - box.top * k;
+  camera.y = Math.max(0, (height - CORNER - (box.bottom - box.top) * k) / 2) - box.top * k;
   aim();
 }
 
@@ -333,7 +340,7 @@ function fitWidth() {
 function fit() {
   const box = extent();
   const { width, height } = svg.getBoundingClientRect();
-  look(box, Math.min(1.3, width / (box.right - box.left), height / (box.bottom - box.top)));
+  look(box, Math.min(1.3, width / (box.right - box.left), (height - CORNER) / (box.bottom - box.top)));
 }
 
 function zoom(factor, px, py) {
@@ -349,9 +356,12 @@ function zoom(factor, px, py) {
 /** Bring cards into the middle, if they are not in view already. */
 const follow = (ids) => bring(ids.map((id) => spot(standIn(id))));
 
+/** Of cards that are too far apart, the last are left out: the first one is what changes. */
 function bring(boxes) {
   const { width, height } = svg.getBoundingClientRect();
   if (!boxes.length || !width) return;
+  const reach = (from, to) => (Math.max(...boxes.map((b) => b[to])) - Math.min(...boxes.map((b) => b[from]))) * camera.k;
+  if (boxes.length > 1 && (reach("top", "bottom") > height - 60 || reach("left", "right") > width - 8)) return bring(boxes.slice(0, -1));
   const left = Math.min(...boxes.map((b) => b.left)) * camera.k + camera.x;
   const right = Math.max(...boxes.map((b) => b.right)) * camera.k + camera.x;
   const top = Math.min(...boxes.map((b) => b.top)) * camera.k + camera.y;

@@ -322,11 +322,18 @@ function askElement(box, step, k, win) {
   ask(box, k, `Yes, ${shapeText(win.s)}. What is ${element}, to two digits?`, "element", (text) => {
     const given = Number(text.trim().replace("−", "-").replace(",", "."));
     if (!Number.isFinite(given)) return "Write a number such as -0.25.";
-    if (Math.abs(given - value) > 0.02 * Math.abs(value) + 1e-9) return `Not ${shown(given)}.`;
+    if (Math.abs(given - value) > allowed(value)) return `Not ${shown(given)}.`;
     solve(k, true);
     return "";
   });
   state.asks = places(win)[i];
+}
+
+/** How far two right digits may be off: half a unit of the second, and two percent. */
+function allowed(value) {
+  const size = Math.abs(value);
+  const unit = size ? 10 ** (Math.floor(Math.log10(size)) - 1) : 0;
+  return Math.max(0.02 * size, 0.5 * unit) * 1.001 + 1e-9;
 }
 
 function giveUp(k) {
@@ -477,7 +484,7 @@ function keyDown(event) {
     return press(pressed);
   }
   if (target.closest(".card") && (key === "ArrowUp" || key === "ArrowDown")) return nextCard(event);
-  if (target.matches("input, select, textarea")) return;
+  if (target.matches("input:not([type=range]), select, textarea")) return;
   if (key === " " && target.matches("button, a, summary")) return;
   if (!keys[key]) return;
   event.preventDefault();
@@ -519,6 +526,7 @@ function listen() {
   click("next", () => go(state.step + 1));
   click("last", () => go(steps.length - 1));
   click("run", playOrPause);
+  click("link", (event) => event.preventDefault()); // it is to be copied; within a notebook it would leave the page
   click("quiz", () => {
     state.quiz = !state.quiz;
     at("quiz").setAttribute("aria-pressed", state.quiz);
@@ -549,7 +557,7 @@ function listenToGraph() {
   click("farther", () => zoom(0.8));
   click("fit", fit);
   svg.addEventListener("click", (event) => press(event.target));
-  svg.addEventListener("focusin", (event) => bringFocus(event.target));
+  at("picture").addEventListener("focusin", (event) => bringFocus(event.target)); // an svg that listens would be a stop for Tab
   svg.querySelector(".card").setAttribute("tabindex", 0);
   steer();
   addEventListener("resize", fitWidth);

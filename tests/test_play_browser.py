@@ -1,0 +1,1058 @@
+"""The page that plays a graph back, driven in a real browser: what it shows, and that it works.
+
+The numbers on the page are compared with the same programs in plain NumPy and with central
+differences of those; what lights up with index arithmetic written down here.
+"""
+
+import html
+import itertools
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tests import browser as helpers
+from tests import drawn_programs
+from tests.browser import contrast, inside, overlap
+from tests.drawn_programs import PROGRAMS
+from tinygrad_ce.engine.frame import source_lines
+from tinygrad_ce.nn import functional as F
+from tinygrad_ce.viz import engines, play
+
+DRAWN = [name for name in PROGRAMS if name != "hostile"]
+SIZES = {"desk": (1280, 720), "phone": (390, 844)}
+DIGITS = 6e-3  # what three digits may be off, of the number
+SINGLE = 3e-6  # what float32 and a central difference may be off
+LEADING = 2.0  # a line of the picture has so much room above its capitals
+LEGIBLE = 4.5  # contrast of a text with what is under it
+
+
+# --- the same programs in NumPy -------------------------------------------------------------
+
+
+def softmax(z):
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def cross_entropy(z, y):
+    return -np.log(softmax(z)[np.arange(len(y)), y]).mean()
+
+
+def softmax_regression(t):
+    z = t["x"] @ t["W"] + t["b"]
+    return {"logits": z, "p": softmax(z), "loss": -(t["y"] * np.log(softmax(z))).sum() / 4}
+
+
+def two_layer_network(t):
+    h = sigmoid(t["x"] @ t["fc1.weight"].T + t["fc1.bias"])
+    z = h @ t["fc2.weight"].T + t["fc2.bias"]
+    return {"logits": z, "loss": cross_entropy(z, t["y"])}
+
+
+def fan_out(t):
+    h = np.tanh(t["x"] @ t["weight"].T + t["bias"])
+    out = np.tanh(h @ t["weight"].T + t["bias"]) * h + h
+    return {"h": h, "out": out, "loss": ((out - t["target"]) ** 2).mean()}
+
+
+def lstm_step(t):
+    gates = t["x"] @ t["from_x.weight"].T + t["from_x.bias"] + t["h"] @ t["from_h.weight"].T
+    i, f, g, o = np.split(gates, 4, axis=1)
+    c = sigmoid(f) * t["c"] + sigmoid(i) * np.tanh(g)
+    h = sigmoid(o) * np.tanh(c)
+    return {"new_c": c, "new_h": h, "loss": (h**2).mean()}
+
+
+def attention_block(t):
+    x = t["embed.weight"][t["tokens"]]
+    centred = x - x.mean(-1, keepdims=True)
+    spread = np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+    normed = centred / spread * t["norm.weight"] + t["norm.bias"]
+    q, k, v = (normed @ t[f"attention.{name}.weight"].T for name in ("query", "key", "value"))
+    scores = np.where(np.tril(np.ones((5, 5))) > 0, q @ k.T / 2, -np.inf)
+    mixed = softmax(scores) @ v
+    z = x + mixed @ t["attention.out.weight"].T + t["attention.out.bias"]
+    return {"logits": z, "loss": cross_entropy(z, t["successors"])}
+
+
+ORACLES = {f.__name__: f for f in
+           (softmax_regression, two_layer_network, fan_out, lstm_step, attention_block)}  # fmt: skip
+
+
+def leaves(program):
+    """The given tensors of a program as float64, and the names of those that are trained."""
+    _, names = PROGRAMS[program]()
+    given, trained = {}, []
+    for name, thing in names.items():
+        found = {name: thing} if isinstance(thing, tg.Tensor) else dict(thing.named_parameters())
+        for key, tensor in found.items():
+            array = tensor.detach().numpy()
+            given[key] = array.astype(np.float64) if array.dtype.kind == "f" else array
+            if tensor.requires_grad and tensor.is_leaf:
+                trained.append(key)
+    return given, trained
+
+
+def slopes(f, given, name, h=1e-5):
+    """∂loss/∂name by central differences."""
+    found = np.zeros_like(given[name])
+    for at in np.ndindex(found.shape):
+        up, down = given[name].copy(), given[name].copy()
+        up[at] += h
+        down[at] -= h
+        found[at] = (f({**given, name: up})["loss"] - f({**given, name: down})["loss"]) / (2 * h)
+    return found
+
+
+# --- pages ----------------------------------------------------------------------------------
+
+
+@cache
+def page_of(program, depth=None):
+    """The page of a program, which knows its lines."""
+    with source_lines():
+        loss, names = PROGRAMS[program]()
+    return play(loss, names=names, depth=depth)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("pages")
+
+
+@pytest.fixture
+def visit(open_page, folder):
+    """`visit(program or page)` opens a page, at a step if one is given."""
+
+    def visit(what, step=None, depth=None, motion="reduce", clock=False, **look):
+        made = page_of(what, depth) if isinstance(what, str) else what
+        name = f"{what}-{depth}" if isinstance(what, str) else f"{id(made)}"
+        path = folder / f"{name}.html"
+        if not path.exists():
+            made.save(path)
+        page = open_page(motion=motion, **{"size": SIZES["desk"], **look})
+        if clock:
+            page.clock.install(time=0)
+        page.goto(path.as_uri() + ("" if step is None else f"#step={step}"))
+        if clock:
+            page.clock.pause_at(3600)
+        return page
+
+    return visit
+
+
+@pytest.fixture(scope="module")
+def told(browser, folder):
+    """`told(program)` is what each step of its page shows."""
+    opened = helpers.Opened(browser)
+    page = opened()
+
+    @cache
+    def told(program):
+        page.goto(page_of(program).save(folder / f"{program}-read.html").as_uri())
+        return page.evaluate(helpers.READ)
+
+    yield told
+    opened.close()
+
+
+def step_of(steps, heading):
+    """The number of the one step whose heading begins so."""
+    (found,) = (k for k, step in enumerate(steps) if step["heading"].startswith(heading))
+    return found
+
+
+def parsed(table):
+    """The numbers in the cells of a table."""
+    words = {"true": 1.0, "false": 0.0, "∞": np.inf, "−∞": -np.inf}
+    return np.array([[words[cell] if cell in words else float(cell.replace("−", "-"))
+                      for cell in row] for row in table["cells"]])  # fmt: skip
+
+
+def table(step, start, space=None):
+    """The first table of a step with such a label, as numbers; None if there is none."""
+    found = (t for t in step["tables"]
+             if t["label"].startswith(start) and space in (None, t["space"]))  # fmt: skip
+    first = next(found, None)
+    return None if first is None else parsed(first)
+
+
+def here(page):
+    """The number of the step that is shown."""
+    return int(page.locator("#link").inner_text().split(" / ")[0])
+
+
+def close(shown, wanted, digits=DIGITS, more=SINGLE):
+    """Whether numbers of three digits are those wanted, whatever rows they are shown in."""
+    wanted = np.asarray(wanted, float)
+    np.testing.assert_allclose(shown.ravel(), wanted.ravel(), rtol=digits, atol=more)
+
+
+# --- the numbers ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("program", DRAWN)
+def test_values_are_those_of_the_same_program_in_numpy(told, program):
+    given, _ = leaves(program)
+    values = {**given, **ORACLES[program](given)}
+    loss = values.pop("loss")
+    seen = set()
+    for shown in (t for step in told(program) for t in step["tables"]):
+        name = shown["label"].split()[-1]
+        if shown["label"].startswith("value of") and name in values:
+            close(parsed(shown), values[name])
+            seen.add(name)
+    assert seen == set(values) - ({"y"} if program == "two_layer_network" else set())
+    last = [step for step in told(program) if step["kind"] == "f"][-1]
+    close(parsed(last["tables"][-1]), loss)
+
+
+@pytest.mark.parametrize("program", DRAWN)
+def test_gradients_are_central_differences_of_the_numpy_program(told, program):
+    given, trained = leaves(program)
+    for name in trained:
+        shown = [t for step in told(program) for t in step["tables"]
+                 if t["space"] == "x" and f"∂L/∂{name} " in t["caption"]]  # fmt: skip
+        close(parsed(shown[-1]), slopes(ORACLES[program], given, name))
+
+
+def shrunk(full, shape):
+    """The sum of a two-dimensional array along the axes on which a copied one has one element."""
+    for axis in range(2):
+        if shape[axis] == 1 and full.shape[axis] > 1:
+            full = full.sum(axis, keepdims=True)
+    return full
+
+
+@pytest.mark.parametrize("program", DRAWN)
+def test_upstream_times_slope_is_what_is_passed_on(told, program):
+    counted = 0
+    for step in told(program):
+        upstream, slope = table(step, "gradient", "y"), table(step, "slope")
+        if step["kind"] != "b" or slope is None:
+            continue
+        product, final = table(step, "product"), table(step, "gradient", "x")
+        counted += 1
+        if product is None:
+            close(final, upstream * slope, 3 * DIGITS)
+        else:
+            close(product, upstream * slope, 3 * DIGITS)
+            lost = DIGITS * shrunk(abs(product), final.shape).max()
+            close(final, shrunk(product, final.shape), DIGITS, lost)
+            assert any(sign.startswith("Σ") for sign in step["signs"])
+    assert counted >= 4
+
+
+@pytest.mark.parametrize("program", DRAWN)
+def test_copies_go_forward_and_sums_come_back(told, program):
+    copied = summed = 0
+    for step in told(program):
+        for k, shown in enumerate(step["tables"]):
+            if shown["label"] == "the copies":
+                own, copies = parsed(step["tables"][k - 1]), parsed(shown)
+                assert (copies == np.broadcast_to(own, copies.shape)).all()
+                assert "copied along" in shown["caption"]
+                copied += 1
+        plain = step["kind"] == "b" and any(sign.startswith("Σ ") for sign in step["signs"])
+        if plain and table(step, "slope") is None:
+            upstream, final = table(step, "gradient", "y"), table(step, "gradient", "x")
+            lost = DIGITS * shrunk(abs(upstream), final.shape).max()
+            close(final, shrunk(upstream, final.shape), DIGITS, lost)
+            summed += 1
+    assert copied >= 1 and summed >= 1
+
+
+@pytest.mark.parametrize("program", DRAWN)
+def test_already_there_and_new_are_what_is_accumulated(told, program):
+    counted = 0
+    for step in told(program):
+        old, new, after = (table(step, word) for word in ("already there", "new", "accumulated"))
+        if old is None:
+            continue
+        lost = DIGITS * (abs(old) + abs(new)).max()
+        close(after, old + new, DIGITS, lost)
+        assert (new == table(step, "gradient", "x")).all()
+        assert "gradients are added" in "".join(step["heading"]) or counted >= 0
+        counted += 1
+    assert counted >= {"fan_out": 5, "two_layer_network": 2}.get(program, 1)
+
+
+@pytest.mark.parametrize("program", DRAWN)
+def test_matrix_products_come_back_as_the_rule_says(told, program):
+    counted = 0
+    for step in told(program):
+        other = table(step, "value", "o")
+        if other is None:
+            continue
+        g, rule = table(step, "gradient", "y"), step["math"].split("=")[1]
+        if rule.endswith("⊤"):
+            wanted, size = g @ other.T, abs(g) @ abs(other.T)
+        elif ")⊤" in rule:
+            wanted, size = g.T @ other, abs(g.T) @ abs(other)
+        elif "⊤" in rule:
+            wanted, size = other.T @ g, abs(other.T) @ abs(g)
+        else:
+            wanted, size = g @ other, abs(g) @ abs(other)
+        close(table(step, "gradient", "x"), wanted, DIGITS, 2 * DIGITS * size.max())
+        counted += 1
+    assert counted >= 1
+
+
+@pytest.mark.parametrize("program", DRAWN)
+def test_the_page_says_where_the_gradient_is_p_minus_y(told, program):
+    given, _ = leaves(program)
+    said = [step for step in told(program) if f"∂logits = (p − y)/" in step["said"]]
+    if program in ("fan_out", "lstm_step"):
+        assert not any(step["said"] for step in told(program))
+        return
+    (step,) = said
+    y = given["successors" if program == "attention_block" else "y"]
+    onehot = y if y.ndim == 2 else np.eye(int(y.max()) + 1)[y]
+    p = softmax(ORACLES[program](given)["logits"])
+    close(table(step, "gradient", "x"), (p - onehot) / len(p))
+    assert f"(p − y)/{len(p)} with p = softmax(logits): checked" in step["said"]
+
+
+@pytest.mark.parametrize("program", DRAWN)
+def test_each_gradient_agrees_with_a_central_difference(told, program):
+    for step in told(program):
+        if step["kind"] == "b":
+            assert step["check"].startswith("✓ Agrees with central differences at"), step
+            assert float(step["check"].split()[-1].rstrip(".").replace("−", "-")) < 1e-6
+        else:
+            assert not step["check"]
+
+
+def test_a_difference_over_a_kink_is_not_called_right_or_wrong(visit):
+    x = tg.tensor([-1.0, 0.0, 2.0], requires_grad=True)
+    steps = visit(play(F.relu(x).sum(), names={"x": x})).evaluate(helpers.READ)
+    told = [step["check"] for step in steps if "to x" in step["heading"] and step["check"]]
+    assert told and all("✗" not in text for text in told)
+    assert any("straddles a kink" in text and text.startswith("∠") for text in told)
+
+
+@pytest.mark.parametrize("program", DRAWN)
+def test_each_step_shows_the_line_that_made_it(told, program):
+    lines = Path(drawn_programs.__file__).read_text(encoding="utf-8").split("\n")
+    for step in told(program):
+        if step["kind"] in "fb":
+            number = int(re.search(r"^drawn_programs\.py, line (\d+)", step["source"])[1])
+            assert step["code"] == lines[number - 1].strip()
+            assert step["mark"] and step["mark"] in step["code"]
+    marks = {step["heading"]: step["mark"] for step in told(program)}
+    if program == "softmax_regression":
+        assert marks["Forward @"] == "x @ W" and marks["Forward log"] == "p.log()"
+
+
+def test_a_page_without_lines_says_how_to_have_them(visit):
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    page = visit(play((x * x).sum(), names={"x": x}), step=1)
+    assert "source_lines()" in page.locator(".source").inner_text()
+
+
+# --- large, strange and empty ---------------------------------------------------------------
+
+
+def test_a_large_array_is_summarised_with_a_window_onto_it(visit):
+    array = np.arange(1200.0).reshape(40, 30) - 600
+    x = tg.tensor(array, requires_grad=True)
+    page = visit(play((x * 2).sum(), names={"x": x}), step=1)
+    first = next(t for t in page.evaluate(helpers.READ)[1]["tables"] if t["space"] == "x0")
+    close(parsed(first), array[:12, :12])
+    figure = page.locator("#step figure").first.inner_text()
+    assert "40 × 30" in figure and "rows 1–12 of 40, columns 1–12 of 30" in figure
+    assert f"{array.mean():.3g}".replace("-", "−") in figure
+    assert f"{array.std():.3g}" in figure
+
+
+def test_slices_of_three_dimensions_are_chosen(visit):
+    array = np.arange(24.0).reshape(2, 3, 4)
+    x = tg.tensor(array, requires_grad=True)
+    page = visit(play((x * 1.5).sum(), names={"x": x}), step=1)
+    chooser = page.locator("#step figure").first.get_by_label("slice")
+    for k in range(2):
+        chooser.select_option(f"[{k}, :, :]")
+        cells = page.locator('#step table[data-space="x0"] td').all_inner_texts()
+        assert np.array(cells, float).tolist() == array[k].ravel().tolist()
+    page.locator('#step table[data-space="x0"] td').nth(5).hover()
+    lit = page.locator('#step table[data-space="x0"] td.lit')
+    assert lit.evaluate_all("all => all.map(td => Number(td.dataset.i))") == [12 + 5]
+
+
+def test_strange_names_are_text_and_break_nothing(visit):
+    page = visit("hostile")
+    steps = page.evaluate(helpers.READ)
+    assert page.locator("#step b script, #step kbd b").count() == 0
+    shown = " ".join(step["heading"] for step in steps)
+    assert '<b> & "q"' in shown and "&amp;&#65;" in shown and "🧠" in shown
+    assert any("∞" in cell for step in steps for t in step["tables"] for row in t["cells"]
+               for cell in row)  # fmt: skip
+    assert page.locator("#step").inner_text().count("∂L/∂") >= 5
+
+
+def test_a_graph_without_gradients_says_so(visit):
+    x = tg.tensor([1.0, 2.0])
+    steps = visit(play((x * x).sum(), names={"x": x})).evaluate(helpers.READ)
+    assert [step["kind"] for step in steps] == ["start", "end"]
+    assert steps[-1]["why"] == "There are no gradients: nothing here requires one."
+
+
+def test_a_page_without_an_engine_stacks_its_cards(visit, monkeypatch):
+    monkeypatch.setattr(engines, "ENGINES", ())
+    loss, names = PROGRAMS["softmax_regression"]()
+    page = visit(play(loss, names=names))
+    drawn = page.evaluate(helpers.GRAPH)
+    tops = [box[1] for box in drawn["cards"].values()]
+    assert len(tops) == 16 and tops == sorted(tops)
+    assert not any(overlap(a, b) for a, b in itertools.combinations(drawn["cards"].values(), 2))
+    assert "To see the graph laid out" in page.locator("#step").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert "now" in page.get_by_role("button", name="@ , 4 × 3").get_attribute("class")
+
+
+def test_two_pages_of_a_program_are_byte_for_byte_equal():
+    page_of.cache_clear()
+    one = page_of("attention_block").html
+    page_of.cache_clear()
+    assert page_of("attention_block").html == one
+    assert not re.search(r'(?:src|href)="(?!#|data:)', one) and "@import" not in one
+
+
+# --- what lights up -------------------------------------------------------------------------
+
+
+def lit(page):
+    """Space -> the places that are lit, over all tables of a step."""
+    found = page.locator("#step td.lit").evaluate_all(
+        "all => all.map(td => [td.closest('table').dataset.space, Number(td.dataset.i)])"
+    )
+    spaces = {}
+    for space, place in found:
+        spaces.setdefault(space, set()).add(place)
+    return spaces
+
+
+def hover(page, space, place):
+    page.locator(f'#step table[data-space="{space}"] td[data-i="{place}"]').first.hover()
+    return lit(page)
+
+
+def test_a_matrix_product_lights_rows_and_columns(visit, told):
+    steps = told("softmax_regression")
+    page = visit("softmax_regression", step_of(steps, "Forward @"))
+    x, W, y = (np.arange(n).reshape(shape) for n, shape in ((8, (4, 2)), (6, (2, 3)), (12, (4, 3))))
+    i, k, j = 2, 1, 2
+    assert hover(page, "y", y[i, j]) == {"y": {y[i, j]}, "x0": {*x[i]}, "x1": {*W[:, j]}}
+    assert hover(page, "x0", x[i, k]) == {"x0": {x[i, k]}, "y": {*y[i]}, "x1": {*W[k]}}
+    assert hover(page, "x1", W[k, j]) == {"x1": {W[k, j]}, "y": {*y[:, j]}, "x0": {*x[:, k]}}
+    page.locator("h1").hover()
+    assert lit(page) == {}
+
+
+def test_a_product_with_a_transposed_factor_lights_rows_of_both(visit, told):
+    page = visit("two_layer_network", 1)
+    assert "⊤" in told("two_layer_network")[1]["math"]
+    x, W, y = (np.arange(a * b).reshape(a, b) for a, b in ((4, 2), (5, 2), (4, 5)))
+    assert hover(page, "y", y[3, 4]) == {"y": {y[3, 4]}, "x0": {*x[3]}, "x1": {*W[4]}}
+    assert hover(page, "x1", W[4, 1]) == {"x1": {W[4, 1]}, "y": {*y[:, 4]}, "x0": {*x[:, 1]}}
+
+
+def test_the_way_back_of_a_product_lights_what_is_multiplied(visit, told):
+    steps = told("softmax_regression")
+    page = visit("softmax_regression", step_of(steps, "Backward through @, to W"))
+    x, W, g = (np.arange(a * b).reshape(a, b) for a, b in ((4, 2), (2, 3), (4, 3)))
+    assert hover(page, "x", W[1, 2]) == {"x": {W[1, 2]}, "y": {*g[:, 2]}, "o": {*x[:, 1]}}
+    assert hover(page, "y", g[3, 0]) == {"y": {g[3, 0]}, "x": {*W[:, 0]}, "o": {*x[3]}}
+    assert hover(page, "o", x[3, 1]) == {"o": {x[3, 1]}, "x": {*W[1]}, "y": {*g[3]}}
+
+
+def test_copies_and_sums_light_along_their_axis(visit, told):
+    steps = told("softmax_regression")
+    page = visit("softmax_regression", step_of(steps, "Forward + logits"))
+    y = np.arange(12).reshape(4, 3)
+    assert hover(page, "x1", 1) == {"x1": {1}, "y": {*y[:, 1]}}
+    page.goto(page.url.split("#")[0] + f"#step={step_of(steps, 'Forward Σ axis 1')}")
+    assert hover(page, "y", 2) == {"y": {2}, "x0": {*y[2]}}
+    page.goto(page.url.split("#")[0] + f"#step={step_of(steps, 'Backward through + logits, to b')}")
+    assert hover(page, "x", 0) == {"x": {0}, "y": {*y[:, 0]}}
+
+
+def test_what_is_picked_or_transposed_lights_where_it_came_from(visit, told):
+    steps = told("lstm_step")
+    page = visit("lstm_step", step_of(steps, "Forward x[:, 4:6]"))
+    gates, g = np.arange(32).reshape(4, 8), np.arange(8).reshape(4, 2)
+    assert hover(page, "y", g[3, 1]) == {"y": {g[3, 1]}, "x0": {gates[3, 5]}}
+    assert hover(page, "x0", gates[1, 0]) == {"x0": {gates[1, 0]}}
+    page = visit("attention_block", step_of(told("attention_block"), "Forward transpose"))
+    k, kt = np.arange(20).reshape(5, 4), np.arange(20).reshape(4, 5)
+    assert hover(page, "y", kt[3, 2]) == {"y": {kt[3, 2]}, "x0": {k[2, 3]}}
+    page = visit("attention_block", step_of(told("attention_block"), "Forward x[·] in"))
+    weight, x = np.arange(16).reshape(4, 4), np.arange(20).reshape(5, 4)
+    twice = {x[1, 3], x[4, 3]}  # the token 2 stands at 1 and at 4
+    assert hover(page, "x0", weight[2, 3]) == {"x0": {weight[2, 3]}, "y": twice}
+
+
+SYMMETRIC = r"""
+() => {
+  const wrong = [];
+  let pairs = 0;
+  for (let k = 0; k < steps.length; k++) {
+    go(k);
+    const cells = [...document.querySelectorAll("#step table[data-space] td")];
+    const key = (td) => `${td.closest("table").dataset.space} ${td.dataset.i}`;
+    const lights = new Map();
+    for (const td of cells) {
+      td.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
+      lights.set(key(td), new Set(cells.filter((c) => c.matches(".lit")).map(key)));
+    }
+    for (const [a, all] of lights) {
+      if (!all.has(a)) wrong.push(`${k}: ${a} does not light itself`);
+      for (const b of all) if (++pairs && !lights.get(b).has(a)) wrong.push(`${k}: ${a} ${b}`);
+    }
+  }
+  return {wrong, pairs};
+}
+"""
+
+
+@pytest.mark.parametrize("program", DRAWN)
+def test_what_lights_up_an_element_is_lit_up_by_it(visit, program):
+    found = visit(program).evaluate(SYMMETRIC)
+    assert not found["wrong"]
+    assert found["pairs"] > 1000
+
+
+def test_cells_are_reached_with_the_arrow_keys(visit, told):
+    page = visit("softmax_regression", step_of(told("softmax_regression"), "Forward @"))
+    page.locator('#step table[data-space="y"]').focus()
+    places = []
+    for key in ("ArrowRight", "ArrowDown", "ArrowRight", "ArrowLeft", "ArrowUp"):
+        page.keyboard.press(key)
+        places.append(page.evaluate("Number(document.activeElement.dataset.i)"))
+    assert places == [0, 3, 4, 3, 0]
+    assert lit(page) == {"y": {0}, "x0": {0, 1}, "x1": {0, 3}}
+    assert here(page) == 1
+
+
+# --- controls -------------------------------------------------------------------------------
+
+
+def test_buttons_slider_and_keys_go_where_they_say(visit, told):
+    page, last = visit("fan_out"), len(told("fan_out")) - 1
+    pressed = [("Next step", 1), ("Next step", 2), ("Previous step", 1), ("Last step", last),
+               ("Previous step", last - 1), ("First step", 0)]  # fmt: skip
+    for name, step in pressed:
+        page.get_by_role("button", name=name).click()
+        assert here(page) == step
+        assert page.locator("#slider").input_value() == str(step)
+    keys = [("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", last),
+            ("ArrowRight", last), ("Home", 0), ("ArrowLeft", 0)]  # fmt: skip
+    page.locator("h1").click()
+    for key, step in keys:
+        page.keyboard.press(key)
+        assert here(page) == step
+    page.locator("#slider").fill("7")
+    assert here(page) == 7
+    page.locator("#slider").press("ArrowRight")
+    assert page.locator("#step h2").inner_text() == told("fan_out")[8]["heading"]
+    page.locator("h1").click()
+    page.keyboard.press("Control+ArrowRight")
+    assert here(page) == 8
+
+
+def test_ends_cannot_be_passed(visit, told):
+    page = visit("fan_out")
+    assert page.locator("button:disabled").evaluate_all("all => all.map(b => b.id)") == [
+        "first",
+        "back",
+    ]
+    page.keyboard.press("End")
+    assert page.locator("button:disabled").evaluate_all("all => all.map(b => b.id)") == [
+        "next",
+        "last",
+    ]
+
+
+@pytest.mark.parametrize("start", ["h1", "#slider"])
+def test_space_plays_and_pauses(visit, told, start):
+    page, last = visit("softmax_regression", clock=True), len(told("softmax_regression")) - 1
+    if start == "#slider":
+        page.locator(start).focus()
+    page.keyboard.press(" ")
+    assert page.locator("#run").get_attribute("aria-label") == "Pause"
+    page.clock.run_for(1199)
+    assert here(page) == 0
+    page.clock.run_for(1)
+    assert here(page) == 1
+    page.clock.run_for(2400)
+    assert here(page) == 3
+    page.keyboard.press(" ")
+    page.clock.run_for(5000)
+    assert here(page) == 3 and page.locator("#run").get_attribute("aria-label") == "Play"
+    page.locator("#run").click()
+    page.clock.run_for(1200 * (last + 2))
+    assert here(page) == last and page.locator("#run").get_attribute("aria-label") == "Play"
+    page.locator("#run").click()
+    assert here(page) == 0
+    page.clock.run_for(1200)
+    assert here(page) == 1
+
+
+def test_a_link_leads_to_its_step(visit, told):
+    page = visit("lstm_step", 24)
+    assert here(page) == 24
+    assert page.locator("#step h2").inner_text() == told("lstm_step")[24]["heading"]
+    assert page.locator("#link").get_attribute("href") == "#step=24"
+    page.keyboard.press("ArrowRight")
+    assert page.url.endswith("#step=25")
+    page.evaluate("location.hash = 'step=3'")
+    page.wait_for_function("state.step === 3")
+    assert here(page) == 3
+    assert here(visit("lstm_step", 9999)) == len(told("lstm_step")) - 1
+    assert here(visit("lstm_step", "nonsense")) == 0
+
+
+def test_a_card_leads_to_where_it_is_computed_and_then_to_its_gradient(visit, told):
+    page = visit("softmax_regression")
+    page.get_by_role("button", name="Show the whole graph").click()
+    card = page.get_by_role("button", name="÷ p, 4 × 3")
+    steps = told("softmax_regression")
+    made = step_of(steps, "Forward ÷ p")
+    arrived = step_of(steps, "Backward through log, to ÷ p")
+    for step in (made, arrived, made):
+        card.click()
+        assert here(page) == step
+    page.get_by_role("button", name="W, 2 × 3").click()
+    assert here(page) == step_of(steps, "Backward through @, to W")
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen(visit):
+    page = visit("softmax_regression", theme="dark")
+    theme = "document.documentElement.dataset.theme"
+    paper = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(theme) == "dark"
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function(f"{theme} === 'light'")
+    assert page.evaluate(paper) == "rgb(255, 255, 255)"
+    button, seen = page.locator("#theme"), []
+    for _ in range(3):
+        button.click()
+        seen.append((button.inner_text().split()[-1].lower(), page.evaluate(theme)))
+    assert seen == [("light", "light"), ("dark", "dark"), ("auto", "light")]
+    x = tg.tensor(2.0, requires_grad=True)
+    chosen = visit(play(x * x, names={"x": x}, theme="dark"), theme="light")
+    assert chosen.evaluate(theme) == "dark"
+
+
+# --- the graph ------------------------------------------------------------------------------
+
+
+def test_what_is_not_computed_yet_is_faint_and_gradients_are_hidden(visit, told):
+    page, steps = visit("softmax_regression"), told("softmax_regression")
+    made = step_of(steps, "Forward log")
+    looks = """(k) => {go(k); const look = {};
+      for (const g of document.querySelectorAll(".card")) {
+        const red = [...g.querySelectorAll("text")].filter((t) => /∇/.test(t.textContent));
+        look[g.getAttribute("aria-label")] = [g.classList.contains("todo"), red.length > 0 &&
+          getComputedStyle(red[0]).visibility === "visible"]; }
+      return look;}"""
+    for step, todo in ((made - 1, True), (made, False)):
+        assert page.evaluate(looks, step)["log , 4 × 3"] == [todo, False]
+    twice = [k for k, step in enumerate(steps) if re.search(", to exp ", step["heading"])]
+    assert len(twice) == 2  # a gradient is shown when all of it has arrived
+    assert [page.evaluate(looks, k)["exp , 4 × 3"][1] for k in twice] == [False, True]
+    assert all(red or "max z" in name or name[0] in "xy" for name, (_, red) in
+               page.evaluate(looks, len(steps) - 1).items())  # fmt: skip
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("program", DRAWN)
+def test_the_card_of_each_step_is_marked_and_in_view(visit, told, program, size):
+    found = visit(program, size=size).evaluate("""() => steps.map((step, k) => {
+      go(k);
+      const now = document.querySelector(".card.now"), pane = svg.getBoundingClientRect();
+      if (!now) return [k, "", true];
+      const r = now.querySelector("rect").getBoundingClientRect();
+      const [x, y] = [(r.left + r.right) / 2, (r.top + r.bottom) / 2];
+      return [k, now.getAttribute("aria-label"),
+              pane.left <= x && x <= pane.right && pane.top <= y && y <= pane.bottom - 40];
+    })""")
+    for (k, label, seen), step in zip(found, told(program)):
+        assert seen, (k, label)
+        if step["kind"] == "f":
+            assert " ".join(label.split(",")[0].split()) in " ".join(step["heading"].split())
+        if step["kind"] == "b":
+            heading = step["heading"].split(", to ")[1].split(" in ")[0]
+            assert label.startswith(heading)
+
+
+def test_a_title_folds_its_cluster_and_its_card_unfolds_it(visit):
+    page = visit("two_layer_network")
+    before = page.evaluate(helpers.GRAPH)
+    for way in ("click", "keyboard"):
+        title = page.locator(".title[aria-label=sigmoid]")
+        assert title.get_attribute("aria-expanded") == "true"
+        title.click() if way == "click" else title.press("Enter")
+        card = page.get_by_role("button", name="sigmoid, folded: 6 operations")
+        assert page.evaluate("document.activeElement.id") == card.get_attribute("id")
+        drawn = page.evaluate(helpers.GRAPH)
+        assert len(before["cards"]) - len(drawn["cards"]) == 8 - 1
+        words = " ".join(part["text"] for part in drawn["parts"]
+                         if part["group"] == card.get_attribute("id"))  # fmt: skip
+        assert "⊞ sigmoid" in words and "6 operations" in words
+        card.click() if way == "click" else card.press(" ")
+        assert page.evaluate(helpers.GRAPH)["cards"] == before["cards"]
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "sigmoid"
+
+
+def test_all_is_folded_and_unfolded(visit):
+    page = visit("attention_block")
+    before = set(page.evaluate(helpers.GRAPH)["cards"])
+    page.get_by_role("button", name="Fold all", exact=True).click()
+    drawn = page.evaluate(helpers.GRAPH)
+    outermost = page.locator(".cluster:not([data-c])").count()
+    assert not drawn["clusters"]
+    assert len([id for id in drawn["cards"] if id.startswith("f")]) == outermost == 2
+    page.keyboard.press("End")
+    shown = page.locator(".card.call:visible").evaluate_all(
+        "all => all.map(g => getComputedStyle(g).opacity)"
+    )
+    assert shown == ["1", "1"]
+    page.get_by_role("button", name="Unfold all").click()
+    assert set(page.evaluate(helpers.GRAPH)["cards"]) == before
+
+
+def test_the_wheel_moves_and_zooms_at_the_pointer(visit):
+    page = visit("softmax_regression", 1)
+    card = page.locator("#cards .card").nth(3).locator("rect").first
+    start = card.bounding_box()
+    page.mouse.move(start["x"], start["y"])
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -100)
+    page.keyboard.up("Control")
+    page.wait_for_function("camera.k > 1")
+    large = card.bounding_box()
+    assert large["width"] / start["width"] == pytest.approx(np.exp(100 / 200), rel=1e-3)
+    assert (large["x"], large["y"]) == pytest.approx((start["x"], start["y"]), abs=2.5)
+    page.mouse.wheel(30, 50)
+    page.wait_for_function(f"camera.moved !== null && camera.y !== {page.evaluate('camera.y')}"
+                           if False else "true")  # fmt: skip
+    moved = card.bounding_box()
+    assert (moved["x"] - large["x"], moved["y"] - large["y"]) == pytest.approx((-30, -50), abs=1)
+
+
+def test_buttons_and_keys_zoom(visit):
+    page = visit("softmax_regression", 1)
+    rect = page.locator("#cards .card rect").first
+    width = lambda: rect.bounding_box()["width"]  # noqa: E731
+    start = width()
+    for do, factor in (
+        (lambda: page.get_by_role("button", name="Zoom in").click(), 1.25),
+        (lambda: page.keyboard.press("+"), 1.25**2),
+        (lambda: page.get_by_role("button", name="Zoom out").click(), 1.25 * 1.25 * 0.8),
+        (lambda: page.keyboard.press("-"), 1.25 * 1.25 * 0.8 * 0.8),
+        (lambda: page.keyboard.press("0"), 1.0),
+    ):
+        do()
+        assert width() == pytest.approx(start * factor, rel=1e-3)
+    page.get_by_role("button", name="Show the whole graph").click()
+    pane = page.locator("#graph").bounding_box()
+    for box in (card.bounding_box() for card in page.locator(".card").all()):
+        assert pane["y"] <= box["y"] and box["y"] + box["height"] <= pane["y"] + pane["height"]
+
+
+def test_the_graph_is_dragged_and_a_drag_is_no_click(visit):
+    page = visit("softmax_regression", 1)
+    card = page.locator(".card.now rect").first
+    start = card.bounding_box()
+    x, y = start["x"] + 20, start["y"] + 20
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 10, y + 10)
+    page.mouse.move(x - 40, y + 60)
+    page.mouse.up()
+    moved = card.bounding_box()
+    assert (moved["x"] - start["x"], moved["y"] - start["y"]) == pytest.approx((-40, 60), abs=0.5)
+    assert here(page) == 1
+    page.mouse.click(x - 40, y + 60)
+    assert here(page) != 1
+
+
+def test_motion_is_left_out_where_it_is_not_wanted(visit):
+    lasting = "getComputedStyle(view).transitionDuration"
+    still = visit("softmax_regression", motion="reduce").evaluate(lasting)
+    moving = visit("softmax_regression", motion="no-preference").evaluate(lasting)
+    assert (still, moving) == ("0s", "0.3s")
+
+
+# --- layout ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("program", DRAWN)
+def test_no_texts_overlap_at_any_step(visit, arial, program, size):
+    assert not visit(program, size=size).evaluate(helpers.CROWDED, 1)
+
+
+def crowded(drawn):
+    """What is wrong with a graph: texts that overlap or stick out, cards that cover others."""
+    cards, parts = drawn["cards"], drawn["parts"]
+    frames = {**cards, **drawn["clusters"]}
+    wrong = [
+        f"{part['text']!r} sticks out of {part['group']}"
+        for part in parts
+        if part["group"] in frames and not inside(part["box"], frames[part["group"]])
+    ]
+    wrong += [
+        f"{a['text']!r} of {a['group']} overlaps {b['text']!r} of {b['group']}"
+        for a, b in itertools.combinations(parts, 2)
+        if overlap(a["box"], b["box"]) > LEADING
+    ]
+    wrong += [
+        f"{part['text']!r} of {part['group']} lies under {card}"
+        for part, (card, box) in itertools.product(parts, cards.items())
+        if part["group"] != card and overlap(part["box"], box) > 0
+    ]
+    wrong += [f"{a} lies on {b}" for a, b in itertools.combinations(cards, 2)
+              if overlap(cards[a], cards[b])]  # fmt: skip
+    return wrong
+
+
+def fold_half(page):
+    """Fold the clusters that hold no other one, by their titles."""
+    inner = page.evaluate("""() => [...document.querySelectorAll(".cluster")]
+      .filter((g) => g.dataset.c !== undefined || !document.querySelector(`[data-c="${g.id.slice(1)}"].cluster`))
+      .filter((g) => !document.querySelector(`[data-c="${g.id.slice(1)}"].cluster`))
+      .map((g) => g.id)""")
+    for id in inner:
+        page.locator(f"#{id} .title").press("Enter")
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("program", DRAWN)
+def test_nothing_overlaps_in_the_graph_however_it_is_folded(visit, arial, program, size):
+    page = visit(program, size=size)
+    seen = {"expanded": page.evaluate(helpers.GRAPH)}
+    fold_half(page)
+    seen["half"] = page.evaluate(helpers.GRAPH)
+    page.locator("#fold").click()
+    seen["folded"] = page.evaluate(helpers.GRAPH)
+    counts = [len(drawn["cards"]) for drawn in seen.values()]
+    assert counts[0] > counts[1] >= counts[2]
+    wrong = {state: crowded(drawn) for state, drawn in seen.items()}
+    assert not any(wrong.values()), wrong
+
+
+@pytest.mark.parametrize("depth", [1, 0])
+@pytest.mark.parametrize("program", DRAWN)
+def test_pages_that_are_folded_from_the_start_are_in_order(visit, arial, program, depth):
+    page = visit(program, depth=depth)
+    assert not crowded(page.evaluate(helpers.GRAPH))
+    assert not page.evaluate(helpers.CROWDED, 1)
+    steps = page.evaluate(helpers.READ)
+    assert len(steps) < page_of(program).steps or program == "fan_out"
+    assert all(s["check"].startswith("✓") for s in steps if s["kind"] == "b")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("program", DRAWN)
+def test_texts_are_legible(visit, program, theme):
+    page = visit(program, theme=theme)
+    seen = page.evaluate(helpers.COLOURS)
+    assert len(seen) > 20
+    page.keyboard.press("End")
+    seen += page.evaluate(helpers.GRAPH)["parts"]
+    page.locator("#fold").click()
+    seen += page.evaluate(helpers.GRAPH)["parts"]
+    wrong = {(round(contrast(c["ink"], c["paper"]), 2), c["text"]) for c in seen
+             if contrast(c["ink"], c["paper"]) < LEGIBLE}  # fmt: skip
+    assert not wrong
+    bright = [helpers.luminance(c["paper"]) > 0.5 for c in seen]
+    assert all(bright) if theme == "light" else not any(bright)
+
+
+# --- quiz -----------------------------------------------------------------------------------
+
+
+def test_the_quiz_hides_a_gradient_and_checks_what_is_answered(visit, told):
+    steps = told("softmax_regression")
+    k = step_of(steps, "Backward through @, to W")
+    page = visit("softmax_regression", k)
+    given, _ = leaves("softmax_regression")
+    wanted = slopes(softmax_regression, given, "W")
+    page.get_by_role("button", name="Quiz").click()
+    assert page.locator("#quiz").get_attribute("aria-pressed") == "true"
+    assert page.locator('#step table[data-space="x"]').count() == 0
+    assert page.locator("#step .check").count() == 0
+    field = page.locator(".quiz input")
+    for answer, words in (("3 × 2", "Not 3 × 2."), ("two", "Write a shape such as")):
+        field.fill(answer)
+        field.press("Enter")
+        assert words in page.locator(".quiz [role=status]").inner_text()
+    field.fill("(2, 3)")
+    page.get_by_role("button", name="Check").click()
+    hidden = page.locator('#step table[data-space="x"] td')
+    assert hidden.all_inner_texts() == ["?"] * 6
+    asked = re.search(r"∂L/∂W\[(\d), (\d)\]", page.locator(".quiz").inner_text())
+    at = tuple(map(int, asked.groups()))
+    marked = page.locator("#step td.ask").evaluate_all("all => all.map(td => +td.dataset.i)")
+    assert marked == [np.ravel_multi_index(at, (2, 3))]
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "element"
+    for answer in (-wanted[at], wanted[at] * 1.1, wanted[at] + 1):
+        page.locator(".quiz input").fill(f"{answer:.4g}")
+        page.keyboard.press("Enter")
+        assert "Not " in page.locator(".quiz [role=status]").inner_text()
+    page.locator(".quiz input").fill(f"{wanted[at]:.2g}".replace("-", "−"))
+    page.keyboard.press("Enter")
+    assert page.locator(".quiz").count() == 0
+    assert "Right. 1 of 1." in page.locator("#say").inner_text()
+    cells = page.locator('#step table[data-space="x"] td').all_inner_texts()
+    close(np.array([float(c.replace("−", "-")) for c in cells]), wanted)
+
+
+def test_the_quiz_gives_nothing_away(visit, told):
+    steps = told("fan_out")
+    page = visit("fan_out")
+    page.locator("#quiz").click()
+    asked = 0
+    for k, step in enumerate(steps):
+        page.evaluate(f"go({k})")
+        if step["kind"] != "b":
+            assert page.locator(".quiz").count() == 0
+            continue
+        asked += 1
+        labels = page.locator("#step table[data-space]").evaluate_all(
+            "all => all.map(t => t.getAttribute('aria-label'))"
+        )
+        assert not {"new", "accumulated", "product"} & set(labels)
+        assert not page.locator('#step table[aria-label^="gradient"][data-space="x"]').count()
+        assert "∇" not in page.locator(".card.now").text_content() or page.locator(
+            ".card.now.blank"
+        ).count()
+    assert asked == sum(step["kind"] == "b" for step in steps)
+
+
+def test_the_quiz_can_be_asked_to_show(visit, told):
+    k = step_of(told("two_layer_network"), "Backward through ÷, to exp in sigmoid") if False else next(
+        k for k, step in enumerate(told("two_layer_network")) if step["kind"] == "b"
+    )
+    page = visit("two_layer_network", k)
+    page.locator("#quiz").click()
+    page.get_by_role("button", name="Show it").click()
+    assert "0 right of 1" in page.locator("#step").inner_text()
+    assert page.locator("#step .check").count() == 1
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".quiz").count() == 0
+    page.locator("#quiz").click()
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".quiz").count() == 0 and "Quiz:" not in page.locator("#step").inner_text()
+
+
+# --- without a mouse, without sight, without JavaScript, within a notebook --------------------
+
+FOCUSED = """() => {const e = document.activeElement;
+  return e === document.body ? "" : e.getAttribute("aria-label") || e.textContent.trim()}"""
+
+
+def test_tab_goes_through_everything_in_order(visit, told):
+    k = step_of(told("softmax_regression"), "Backward through @, to W")
+    page = visit("softmax_regression", k)
+    stops = []
+    while (page.keyboard.press("Tab"), stop := page.evaluate(FOCUSED))[1] and len(stops) < 40:
+        stops.append(stop)
+    theme, rest = stops[1], [stops[0], *stops[2:]]
+    assert "Auto" in theme
+    assert rest == [
+        "Quiz", "softmax", "x, 4 × 2",
+        "Fold all", "Unfold all", "Zoom in", "Zoom out", "Show the whole graph",
+        "First step", "Previous step", "Play", "Next step", "Last step",
+        "Step", f"Link to step {k}", "gradient ∂L/∂v", "value of x", "gradient ∂L/∂W",
+    ]  # fmt: skip
+
+
+def test_cards_are_reached_with_the_arrow_keys(visit):
+    page = visit("softmax_regression")
+    page.locator(".card").first.focus()
+    names = []
+    for key in ("ArrowDown", "ArrowDown", "ArrowUp"):
+        page.keyboard.press(key)
+        names.append(page.evaluate(FOCUSED))
+    assert names == ["W, 2 × 3", "@ , 4 × 3", "W, 2 × 3"]
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert here(page) == 1
+
+
+@pytest.mark.parametrize("program", DRAWN)
+def test_everything_that_is_focused_has_a_name_and_a_role(visit, program):
+    page = visit(program, 1)
+    client = page.context.new_cdp_session(page)
+    nodes = client.send("Accessibility.getFullAXTree")["nodes"]
+    wrong, right = [], 0
+    for node in nodes:
+        properties = {p["name"]: p["value"].get("value") for p in node.get("properties", [])}
+        role = node.get("role", {}).get("value")
+        if node["ignored"] or not properties.get("focusable") or role in ("RootWebArea", "cell"):
+            continue
+        if node.get("name", {}).get("value", "").strip() and role != "generic":
+            right += 1
+        else:
+            wrong.append((role, node.get("name"), node.get("nodeId")))
+    assert not wrong and right > 20
+
+
+def test_a_screen_reader_hears_the_step(visit, told):
+    k = step_of(told("softmax_regression"), "Backward through + logits, to b")
+    page = visit("softmax_regression", k)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    said = f"Step {k} of 26: backward through + logits to b"
+    assert page.locator("#say").inner_text() == said
+    assert page.locator("#say").get_attribute("aria-live") == "polite"
+    assert page.locator("#slider").get_attribute("aria-valuetext") == f"{k} of 26" + said[len(f"Step {k} of 26"):]
+    tree = page.locator("#pane").aria_snapshot()
+    for words in ('heading "Backward through + logits, to b" [level=2]', 'slider "Step"',
+                  'table "gradient ∂L/∂logits"', 'table "gradient ∂L/∂b"', 'button "Play"'):  # fmt: skip
+        assert words in tree, tree
+    shown = [c for t in told("softmax_regression")[k]["tables"] for row in t["cells"] for c in row]
+    assert [cell for cell in re.findall(r'- cell "?([^"\n]*)', tree)] == shown
+    assert page.locator("#step math").count() == 1
+
+
+def test_in_a_notebook_the_page_is_a_frame_that_works(open_page, folder, told):
+    path = folder / "notebook.html"
+    shown = page_of("fan_out")._repr_html_()
+    path.write_text(f"<!doctype html><meta charset=utf-8><h1>Notebook</h1>{shown}", "utf-8")
+    page = open_page(size=SIZES["desk"], motion="reduce")
+    page.goto(path.as_uri())
+    frame = page.frame_locator("iframe")
+    assert page.locator("iframe").get_attribute("title") == "loss = 0.111"
+    frame.get_by_role("button", name="Next step").click()
+    frame.locator("body").press("ArrowRight")
+    assert frame.locator("#step h2").inner_text() == told("fan_out")[2]["heading"]
+    frame.locator("#link").click()
+    assert frame.locator("#step h2").inner_text() == told("fan_out")[2]["heading"]
+    assert page.locator("h1").inner_text() == "Notebook"
+    frame.get_by_role("button", name="Fold all", exact=True).click()
+    assert frame.locator(".card.call:visible").count() == 3
+    assert html.unescape(shown).count("<!doctype html>") == 1
+
+
+def test_without_javascript_the_graph_is_there(visit):
+    page = visit("two_layer_network", java_script_enabled=False)
+    pane = page.locator("#picture").bounding_box()
+    boxes = [card.bounding_box() for card in page.locator(".card").all()]
+    assert len(boxes) > 20
+    for box in boxes:
+        assert pane["x"] <= box["x"] and box["x"] + box["width"] <= pane["x"] + pane["width"]
+        assert pane["y"] <= box["y"] and box["y"] + box["height"] <= pane["y"] + pane["height"] + 1
+    assert "JavaScript" in page.locator("#pane").inner_text()
