@@ -29,7 +29,7 @@ GRAPHS = {
     "attention.svg": ("attention_block", "folded"),
 }
 TRAINING = "training.png"
-PLAYED = {"play.png": ("light", 38), "play_dark.png": ("dark", 38)}  # theme and step
+PLAYED = {"play.png": ("light", 29), "play_dark.png": ("dark", 29)}  # theme and step
 
 
 # --- graphs ---------------------------------------------------------------------------------
