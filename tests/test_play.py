@@ -231,6 +231,17 @@ def test_a_wrong_rule_is_seen(monkeypatch):
     assert step["ok"]["text"].startswith("Differs from the central difference 2.72")
 
 
+def test_a_wrong_rule_is_seen_behind_a_kink(monkeypatch):
+    from tinygrad_ce.engine.table import masked
+
+    right = masked.op.gradients[0]
+    wrong = right._replace(function=lambda *given: right.function(*given) * 1.5)
+    monkeypatch.setattr(masked.op, "gradients", (wrong, None))
+    x = parameter([0.0, 1.0, -2.0])
+    step = steps(tg.play(F.relu(x).sum(), {"x": x}), "b")[-1]
+    assert step["ok"]["ok"] == 0 and step["ok"]["text"].startswith("Differs from the central")
+
+
 def test_source_lines_are_those_of_the_program():
     x = parameter([1.0, 2.0])
     with tg.source_lines():
@@ -257,7 +268,7 @@ def test_p_minus_y_over_n_is_recognised_where_it_is_so():
     page = tg.play(F.cross_entropy(z, y), {"z": z, "y": y})
     said = [s["is"] for s in steps(page, "b") if told(page)["tensors"][s["x"]]["name"] == "z"]
     assert [x["of"] for x in said] == ["softmax"] and said[0]["N"] == 5
-    assert said[0]["d"] < 1e-15
+    assert said[0]["d"] < 1e-15 and said[0]["y"] == "0, 2, 1, 1, 0"
 
 
 def test_p_minus_y_over_n_of_a_sigmoid():
@@ -265,7 +276,7 @@ def test_p_minus_y_over_n_of_a_sigmoid():
     y = tg.tensor([1.0, 0.0, 1.0])
     page = tg.play(F.binary_cross_entropy_with_logits(z, y), {"z": z, "y": y})
     said = [s.get("is") for s in steps(page, "b") if told(page)["tensors"][s["x"]]["name"] == "z"]
-    assert said[-1]["of"] == "sigmoid"
+    assert said[-1]["of"] == "sigmoid" and said[-1]["y"] == "1, 0, 1"
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 import tinygrad_ce as tg
-from tests import browser as helpers
-from tests import drawn_programs
+from tests import browser as helpers, drawn_programs
 from tests.browser import contrast, inside, overlap
 from tests.drawn_programs import PROGRAMS
 from tinygrad_ce.engine.frame import source_lines
@@ -309,7 +308,7 @@ def test_matrix_products_come_back_as_the_rule_says(told, program):
 @pytest.mark.parametrize("program", DRAWN)
 def test_the_page_says_where_the_gradient_is_p_minus_y(told, program):
     given, _ = leaves(program)
-    said = [step for step in told(program) if f"∂logits = (p − y)/" in step["said"]]
+    said = [step for step in told(program) if "∂logits = (p − y)/" in step["said"]]
     if program in ("fan_out", "lstm_step"):
         assert not any(step["said"] for step in told(program))
         return
@@ -934,15 +933,18 @@ def test_the_quiz_gives_nothing_away(visit, told):
         )
         assert not {"new", "accumulated", "product"} & set(labels)
         assert not page.locator('#step table[aria-label^="gradient"][data-space="x"]').count()
-        assert "∇" not in page.locator(".card.now").text_content() or page.locator(
-            ".card.now.blank"
-        ).count()
+        assert (
+            "∇" not in page.locator(".card.now").text_content()
+            or page.locator(".card.now.blank").count()
+        )
     assert asked == sum(step["kind"] == "b" for step in steps)
 
 
 def test_the_quiz_can_be_asked_to_show(visit, told):
-    k = step_of(told("two_layer_network"), "Backward through ÷, to exp in sigmoid") if False else next(
-        k for k, step in enumerate(told("two_layer_network")) if step["kind"] == "b"
+    k = (
+        step_of(told("two_layer_network"), "Backward through ÷, to exp in sigmoid")
+        if False
+        else next(k for k, step in enumerate(told("two_layer_network")) if step["kind"] == "b")
     )
     page = visit("two_layer_network", k)
     page.locator("#quiz").click()
@@ -1018,7 +1020,10 @@ def test_a_screen_reader_hears_the_step(visit, told):
     said = f"Step {k} of 26: backward through + logits to b"
     assert page.locator("#say").inner_text() == said
     assert page.locator("#say").get_attribute("aria-live") == "polite"
-    assert page.locator("#slider").get_attribute("aria-valuetext") == f"{k} of 26" + said[len(f"Step {k} of 26"):]
+    assert (
+        page.locator("#slider").get_attribute("aria-valuetext")
+        == f"{k} of 26" + said[len(f"Step {k} of 26") :]
+    )
     tree = page.locator("#pane").aria_snapshot()
     for words in ('heading "Backward through + logits, to b" [level=2]', 'slider "Step"',
                   'table "gradient ∂L/∂logits"', 'table "gradient ∂L/∂b"', 'button "Play"'):  # fmt: skip

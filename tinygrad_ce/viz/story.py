@@ -150,7 +150,7 @@ class Teller:
             last = so_far[use.source] == self.arrived[use.source]
             if self.is_seen(use):
                 step = self.backward(arrival, last)
-                step["ok"] = said_of(checks.get(arrival.use), use.source)
+                step["ok"] = said_of(checks.get(arrival.use))
                 told.append(step)
         return told
 
@@ -306,7 +306,7 @@ def all_arrivals(graph: Graph) -> tuple[list[Arrival], str]:
         return [], f"There are no gradients: {error}."
 
 
-def said_of(check: Check | None, source: Node) -> dict[str, Any]:
+def said_of(check: Check | None) -> dict[str, Any]:
     """What a page says about a central difference: ok is 1, 0 or, where nothing is known, −1."""
     if check is None:
         return {"ok": -1, "text": "Not checked against a central difference: the graph is large."}
@@ -314,48 +314,43 @@ def said_of(check: Check | None, source: Node) -> dict[str, Any]:
     count = "1 element" if smooth == 1 else f"{smooth} elements"
     share = "" if check.size == check.checked else f" of {check.size:,}"
     to = f"to {number(check.difference)}" if check.difference else "exactly"
-    agree = f"agrees with central differences at {count}{share}, {to}"
-    if check.kink:
-        rest = f" Elsewhere it {agree}." if smooth and check.agrees else ""
-        return {"ok": -1, "kink": 1, "text": f"A central difference straddles a kink here: "
-                f"{check.kink}, so the slope is a convention.{rest}"}  # fmt: skip
+    agree = f"grees with central differences at {count}{share}, {to}."
     if check.differs:
         at = f"[{', '.join(map(str, check.index))}]" if check.index else ""
         return {"ok": 0, "text": f"Differs from the central difference {number(check.slope)}{at} "
                 f"by {number(check.difference)}."}  # fmt: skip
+    if check.kink:
+        rest = f" Elsewhere it a{agree}" if smooth and check.agrees else ""
+        return {"ok": -1, "kink": 1, "text": f"A central difference straddles a kink here, with "
+                f"another slope on each side: {check.kink}.{rest}"}  # fmt: skip
     if check.agrees:
-        return {"ok": 1, "text": agree[0].upper() + agree[1:] + "."}
+        return {"ok": 1, "text": f"A{agree}"}
     return {"ok": -1, "text": f"No central difference: {check.note or 'nothing to compare'}."}
 
 
 def residual(value: np.ndarray, gradient: np.ndarray) -> dict[str, Any] | None:
     """Whether a gradient is (p − y)/N with p a softmax or a sigmoid of the value: checked here.
 
-    y = p − N·gradient must be 0 or 1 everywhere, and one 1 in each row for a softmax.
+    y = p − N·gradient must be 0 or 1 everywhere, and one 1 in each row for a softmax. Gives N, the
+    largest difference d, what p is of, and the first of the y, as classes or as numbers.
     """
     if value.dtype.kind != "f" or value.size < 2 or value.ndim not in (1, 2):
         return None
     z, g = value.astype(np.float64), np.asarray(gradient, np.float64)
     if z.shape != g.shape or not (np.isfinite(z).all() and np.isfinite(g).all()):
         return None
-    tolerance = 1e-9 if value.dtype == np.float64 else 1e-5
+    classes = z.ndim == 2 and z.shape[1] > 1
+    e = np.exp(z - z.max(1, keepdims=True)) if classes else np.exp(-np.abs(z))
+    p = e / e.sum(1, keepdims=True) if classes else np.where(z < 0, e, 1) / (1 + e)
     n = z.shape[0]
-    if z.ndim == 2 and z.shape[1] > 1:
-        e = np.exp(z - z.max(1, keepdims=True))
-        found = fits(e / e.sum(1, keepdims=True), g, n, tolerance)
-        if found is not None and (found[1].sum(1) == 1).all():
-            return {"of": "softmax", "N": n, "d": found[0]}
+    y = np.round(p - n * g)
+    difference = np.abs(n * g - (p - y)).max()
+    tolerance = 1e-9 if value.dtype == np.float64 else 1e-5
+    if difference > tolerance or not np.isin(y, (0, 1)).all():
         return None
-    found = fits(1 / (1 + np.exp(-np.clip(z, -700, 700))), g, n, tolerance)
-    return None if found is None else {"of": "sigmoid", "N": n, "d": found[0]}
-
-
-def fits(
-    p: np.ndarray, gradient: np.ndarray, n: int, tolerance: float
-) -> tuple[float, np.ndarray] | None:
-    """The largest |gradient − (p − y)/N| for the y of 0 and 1 that is nearest, if it is small."""
-    y = np.round(p - n * gradient)
-    if not np.isin(y, (0, 1)).all():
+    if classes and (y.sum(1) != 1).any():
         return None
-    difference = float(np.abs(gradient - (p - y) / n).max())
-    return (difference, y) if difference <= tolerance else None
+    first = (y.argmax(1) if classes else y.ravel())[:COLUMNS].astype(int).tolist()
+    listed = ", ".join(map(str, first)) + ", …" * (len(first) < n)
+    of = "softmax" if classes else "sigmoid"
+    return {"of": of, "N": n, "d": float(difference / n), "y": listed}

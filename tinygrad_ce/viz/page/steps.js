@@ -255,7 +255,7 @@ function proofs(step, letter) {
   const told = [];
   if (step.is) {
     const p = step.is.of === "softmax" ? `p = softmax(${letter})` : `p = σ(${letter})`;
-    told.push(make("p", { class: "said" }, `${slope(letter)} = (p − y)/${step.is.N} with ${p}: checked, the largest difference is ${shown(step.is.d)}.`));
+    told.push(make("p", { class: "said" }, `${slope(letter)} = (p − y)/${step.is.N} with ${p} and y ${step.is.of === "softmax" ? "1 at the classes" : "="} ${step.is.y}: checked, the largest difference is ${shown(step.is.d)}.`));
   }
   const c = step.ok;
   if (!c) return told;
