@@ -601,8 +601,8 @@ def test_matplotlib_keeps_its_settings_and_no_figure_is_opened():
     import matplotlib as mpl
     from matplotlib import pyplot as plt
 
+    backend = mpl.get_backend()  # settles it, where nobody has
     recorder, settings = full_recorder(), mpl.rcParams.copy()
-    backend = mpl.get_backend()
     for plot, _ in PLOTS.values():
         plot(recorder)[0].figure.canvas.draw()
     plot_decision_boundary(network(), *points(), resolution=5).figure.canvas.draw()
