@@ -270,7 +270,9 @@ COLOURS = rf"""
 
 GRAPH = r"""
 () => {
-  const view = document.getElementById("view"), back = view.getCTM().inverse();
+  const view = document.getElementById("view"), {transform} = view.style;
+  view.style.transform = "none"; // a font's metrics are rounded at other sizes
+  const back = view.getCTM().inverse();
   const box = (element) => {
     const {x, y, width, height} = element.getBBox();
     const to = back.multiply(element.getCTM());
@@ -299,6 +301,7 @@ GRAPH = r"""
     parts.push({group: group.id, kind: group.classList[0], text: text.textContent, box: own,
                 ink: colour(getComputedStyle(text).fill), paper: colour(paper)});
   }
+  view.style.transform = transform;
   return {cards, clusters, parts};
 }
 """
