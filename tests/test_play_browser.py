@@ -133,9 +133,9 @@ def visit(open_page, folder):
 
     def visit(what, step=None, depth=None, motion="reduce", clock=False, **look):
         made = page_of(what, depth) if isinstance(what, str) else what
-        name = f"{what}-{depth}" if isinstance(what, str) else f"{id(made)}"
+        name = f"{what}-{depth}" if isinstance(what, str) else "own"
         path = folder / f"{name}.html"
-        if not path.exists():
+        if not (path.exists() and isinstance(what, str)):
             made.save(path)
         page = open_page(motion=motion, **{"size": SIZES["desk"], **look})
         if clock:
@@ -157,10 +157,16 @@ def told(browser, folder):
     @cache
     def told(program):
         page.goto(page_of(program).save(folder / f"{program}-read.html").as_uri())
-        return page.evaluate(helpers.READ)
+        return helpers.ask(page, helpers.READ)
 
     yield told
     opened.close()
+
+
+def resize(page, size):
+    """Give the page another size."""
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.wait_for_function(f"innerWidth === {size[0]}")
 
 
 def step_of(steps, heading):
@@ -205,11 +211,12 @@ def test_values_are_those_of_the_same_program_in_numpy(told, program):
     loss = values.pop("loss")
     seen = set()
     for shown in (t for step in told(program) for t in step["tables"]):
-        name = shown["label"].split()[-1]
-        if shown["label"].startswith("value of") and name in values:
+        words = shown["label"].split()
+        name = words[-1]  # of an operation that has a name, after it: "value of + logits"
+        if words[:2] == ["value", "of"] and name in values and words[2:] != ["−", "x"]:
             close(parsed(shown), values[name])
             seen.add(name)
-    assert seen == set(values) - ({"y"} if program == "two_layer_network" else set())
+    assert seen == set(values)
     last = [step for step in told(program) if step["kind"] == "f"][-1]
     close(parsed(last["tables"][-1]), loss)
 
@@ -279,7 +286,6 @@ def test_already_there_and_new_are_what_is_accumulated(told, program):
         lost = DIGITS * (abs(old) + abs(new)).max()
         close(after, old + new, DIGITS, lost)
         assert (new == table(step, "gradient", "x")).all()
-        assert "gradients are added" in "".join(step["heading"]) or counted >= 0
         counted += 1
     assert counted >= {"fan_out": 5, "two_layer_network": 2}.get(program, 1)
 
@@ -332,7 +338,7 @@ def test_each_gradient_agrees_with_a_central_difference(told, program):
 
 def test_a_difference_over_a_kink_is_not_called_right_or_wrong(visit):
     x = tg.tensor([-1.0, 0.0, 2.0], requires_grad=True)
-    steps = visit(play(F.relu(x).sum(), names={"x": x})).evaluate(helpers.READ)
+    steps = helpers.ask(visit(play(F.relu(x).sum(), names={"x": x})), helpers.READ)
     told = [step["check"] for step in steps if "to x" in step["heading"] and step["check"]]
     assert told and all("✗" not in text for text in told)
     assert any("straddles a kink" in text and text.startswith("∠") for text in told)
@@ -363,8 +369,9 @@ def test_a_page_without_lines_says_how_to_have_them(visit):
 def test_a_large_array_is_summarised_with_a_window_onto_it(visit):
     array = np.arange(1200.0).reshape(40, 30) - 600
     x = tg.tensor(array, requires_grad=True)
-    page = visit(play((x * 2).sum(), names={"x": x}), step=1)
-    first = next(t for t in page.evaluate(helpers.READ)[1]["tables"] if t["space"] == "x0")
+    page = visit(play((x * 2).sum(), names={"x": x}))
+    first = next(t for t in helpers.ask(page, helpers.READ)[1]["tables"] if t["space"] == "x0")
+    page.evaluate("go(1)")
     close(parsed(first), array[:12, :12])
     figure = page.locator("#step figure").first.inner_text()
     assert "40 × 30" in figure and "rows 1–12 of 40, columns 1–12 of 30" in figure
@@ -388,7 +395,7 @@ def test_slices_of_three_dimensions_are_chosen(visit):
 
 def test_strange_names_are_text_and_break_nothing(visit):
     page = visit("hostile")
-    steps = page.evaluate(helpers.READ)
+    steps = helpers.ask(page, helpers.READ)
     assert page.locator("#step b script, #step kbd b").count() == 0
     shown = " ".join(step["heading"] for step in steps)
     assert '<b> & "q"' in shown and "&amp;&#65;" in shown and "🧠" in shown
@@ -399,7 +406,7 @@ def test_strange_names_are_text_and_break_nothing(visit):
 
 def test_a_graph_without_gradients_says_so(visit):
     x = tg.tensor([1.0, 2.0])
-    steps = visit(play((x * x).sum(), names={"x": x})).evaluate(helpers.READ)
+    steps = helpers.ask(visit(play((x * x).sum(), names={"x": x})), helpers.READ)
     assert [step["kind"] for step in steps] == ["start", "end"]
     assert steps[-1]["why"] == "There are no gradients: nothing here requires one."
 
@@ -408,7 +415,7 @@ def test_a_page_without_an_engine_stacks_its_cards(visit, monkeypatch):
     monkeypatch.setattr(engines, "ENGINES", ())
     loss, names = PROGRAMS["softmax_regression"]()
     page = visit(play(loss, names=names))
-    drawn = page.evaluate(helpers.GRAPH)
+    drawn = helpers.ask(page, helpers.GRAPH)
     tops = [box[1] for box in drawn["cards"].values()]
     assert len(tops) == 16 and tops == sorted(tops)
     assert not any(overlap(a, b) for a, b in itertools.combinations(drawn["cards"].values(), 2))
@@ -672,10 +679,13 @@ def test_what_is_not_computed_yet_is_faint_and_gradients_are_hidden(visit, told)
                page.evaluate(looks, len(steps) - 1).items())  # fmt: skip
 
 
-@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("program", DRAWN)
-def test_the_card_of_each_step_is_marked_and_in_view(visit, told, program, size):
-    found = visit(program, size=size).evaluate("""() => steps.map((step, k) => {
+def test_the_card_of_each_step_is_marked_and_in_view(visit, told, program):
+    page = visit(program)
+    found = []
+    for size in SIZES.values():
+        resize(page, size)
+        found += page.evaluate("""() => steps.map((step, k) => {
       go(k);
       const now = document.querySelector(".card.now"), pane = svg.getBoundingClientRect();
       if (!now) return [k, "", true];
@@ -684,7 +694,7 @@ def test_the_card_of_each_step_is_marked_and_in_view(visit, told, program, size)
       return [k, now.getAttribute("aria-label"),
               pane.left <= x && x <= pane.right && pane.top <= y && y <= pane.bottom - 40];
     })""")
-    for (k, label, seen), step in zip(found, told(program)):
+    for (k, label, seen), step in zip(found, 2 * told(program), strict=True):
         assert seen, (k, label)
         if step["kind"] == "f":
             assert " ".join(label.split(",")[0].split()) in " ".join(step["heading"].split())
@@ -695,28 +705,28 @@ def test_the_card_of_each_step_is_marked_and_in_view(visit, told, program, size)
 
 def test_a_title_folds_its_cluster_and_its_card_unfolds_it(visit):
     page = visit("two_layer_network")
-    before = page.evaluate(helpers.GRAPH)
+    before = helpers.ask(page, helpers.GRAPH)
     for way in ("click", "keyboard"):
         title = page.locator(".title[aria-label=sigmoid]")
         assert title.get_attribute("aria-expanded") == "true"
         title.click() if way == "click" else title.press("Enter")
         card = page.get_by_role("button", name="sigmoid, folded: 6 operations")
         assert page.evaluate("document.activeElement.id") == card.get_attribute("id")
-        drawn = page.evaluate(helpers.GRAPH)
+        drawn = helpers.ask(page, helpers.GRAPH)
         assert len(before["cards"]) - len(drawn["cards"]) == 8 - 1
         words = " ".join(part["text"] for part in drawn["parts"]
                          if part["group"] == card.get_attribute("id"))  # fmt: skip
         assert "⊞ sigmoid" in words and "6 operations" in words
         card.click() if way == "click" else card.press(" ")
-        assert page.evaluate(helpers.GRAPH)["cards"] == before["cards"]
+        assert helpers.ask(page, helpers.GRAPH)["cards"] == before["cards"]
         assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "sigmoid"
 
 
 def test_all_is_folded_and_unfolded(visit):
     page = visit("attention_block")
-    before = set(page.evaluate(helpers.GRAPH)["cards"])
+    before = set(helpers.ask(page, helpers.GRAPH)["cards"])
     page.get_by_role("button", name="Fold all", exact=True).click()
-    drawn = page.evaluate(helpers.GRAPH)
+    drawn = helpers.ask(page, helpers.GRAPH)
     outermost = page.locator(".cluster:not([data-c])").count()
     assert not drawn["clusters"]
     assert len([id for id in drawn["cards"] if id.startswith("f")]) == outermost == 2
@@ -726,7 +736,7 @@ def test_all_is_folded_and_unfolded(visit):
     )
     assert shown == ["1", "1"]
     page.get_by_role("button", name="Unfold all").click()
-    assert set(page.evaluate(helpers.GRAPH)["cards"]) == before
+    assert set(helpers.ask(page, helpers.GRAPH)["cards"]) == before
 
 
 def test_the_wheel_moves_and_zooms_at_the_pointer(visit):
@@ -734,16 +744,17 @@ def test_the_wheel_moves_and_zooms_at_the_pointer(visit):
     card = page.locator("#cards .card").nth(3).locator("rect").first
     start = card.bounding_box()
     page.mouse.move(start["x"], start["y"])
+    k = page.evaluate("camera.k")
     page.keyboard.down("Control")
     page.mouse.wheel(0, -100)
     page.keyboard.up("Control")
-    page.wait_for_function("camera.k > 1")
+    page.wait_for_function(f"camera.k !== {k}")
     large = card.bounding_box()
     assert large["width"] / start["width"] == pytest.approx(np.exp(100 / 200), rel=1e-3)
     assert (large["x"], large["y"]) == pytest.approx((start["x"], start["y"]), abs=2.5)
+    at = page.evaluate("camera.y")
     page.mouse.wheel(30, 50)
-    page.wait_for_function(f"camera.moved !== null && camera.y !== {page.evaluate('camera.y')}"
-                           if False else "true")  # fmt: skip
+    page.wait_for_function(f"camera.y !== {at}")
     moved = card.bounding_box()
     assert (moved["x"] - large["x"], moved["y"] - large["y"]) == pytest.approx((-30, -50), abs=1)
 
@@ -795,10 +806,12 @@ def test_motion_is_left_out_where_it_is_not_wanted(visit):
 # --- layout ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("program", DRAWN)
-def test_no_texts_overlap_at_any_step(visit, arial, program, size):
-    assert not visit(program, size=size).evaluate(helpers.CROWDED, 1)
+def test_no_texts_overlap_at_any_step(visit, arial, program):
+    page = visit(program)
+    for size in SIZES.values():
+        resize(page, size)
+        assert not page.evaluate(helpers.CROWDED, 1)
 
 
 def crowded(drawn):
@@ -828,53 +841,56 @@ def crowded(drawn):
 def fold_half(page):
     """Fold the clusters that hold no other one, by their titles."""
     inner = page.evaluate("""() => [...document.querySelectorAll(".cluster")]
-      .filter((g) => g.dataset.c !== undefined || !document.querySelector(`[data-c="${g.id.slice(1)}"].cluster`))
       .filter((g) => !document.querySelector(`[data-c="${g.id.slice(1)}"].cluster`))
       .map((g) => g.id)""")
     for id in inner:
         page.locator(f"#{id} .title").press("Enter")
 
 
-@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("program", DRAWN)
-def test_nothing_overlaps_in_the_graph_however_it_is_folded(visit, arial, program, size):
-    page = visit(program, size=size)
-    seen = {"expanded": page.evaluate(helpers.GRAPH)}
-    fold_half(page)
-    seen["half"] = page.evaluate(helpers.GRAPH)
-    page.locator("#fold").click()
-    seen["folded"] = page.evaluate(helpers.GRAPH)
-    counts = [len(drawn["cards"]) for drawn in seen.values()]
-    assert counts[0] > counts[1] >= counts[2]
-    wrong = {state: crowded(drawn) for state, drawn in seen.items()}
-    assert not any(wrong.values()), wrong
+def test_nothing_overlaps_in_the_graph_however_it_is_folded(visit, arial, program):
+    page = visit(program)
+    for size in SIZES.values():
+        resize(page, size)
+        page.locator("#unfold").click()
+        seen = {"expanded": helpers.ask(page, helpers.GRAPH)}
+        fold_half(page)
+        seen["half"] = helpers.ask(page, helpers.GRAPH)
+        page.locator("#fold").click()
+        seen["folded"] = helpers.ask(page, helpers.GRAPH)
+        counts = [len(drawn["cards"]) for drawn in seen.values()]
+        assert counts[0] > counts[1] >= counts[2]
+        wrong = {state: crowded(drawn) for state, drawn in seen.items()}
+        assert not any(wrong.values()), wrong
 
 
-@pytest.mark.parametrize("depth", [1, 0])
-@pytest.mark.parametrize("program", DRAWN)
+NESTED = [("two_layer_network", 1), ("attention_block", 1)]
+
+
+@pytest.mark.parametrize("program, depth", [*NESTED, *((program, 0) for program in DRAWN)])
 def test_pages_that_are_folded_from_the_start_are_in_order(visit, arial, program, depth):
     page = visit(program, depth=depth)
-    assert not crowded(page.evaluate(helpers.GRAPH))
+    assert not crowded(helpers.ask(page, helpers.GRAPH))
     assert not page.evaluate(helpers.CROWDED, 1)
-    steps = page.evaluate(helpers.READ)
-    assert len(steps) < page_of(program).steps or program == "fan_out"
+    steps = helpers.ask(page, helpers.READ)
+    assert len(steps) < page_of(program).steps
     assert all(s["check"].startswith("✓") for s in steps if s["kind"] == "b")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("program", DRAWN)
+@pytest.mark.parametrize("program", ["softmax_regression", "attention_block"])
 def test_texts_are_legible(visit, program, theme):
     page = visit(program, theme=theme)
-    seen = page.evaluate(helpers.COLOURS)
+    seen = helpers.ask(page, helpers.COLOURS)
     assert len(seen) > 20
     page.keyboard.press("End")
-    seen += page.evaluate(helpers.GRAPH)["parts"]
+    seen += helpers.ask(page, helpers.GRAPH)["parts"]
     page.locator("#fold").click()
-    seen += page.evaluate(helpers.GRAPH)["parts"]
+    seen += helpers.ask(page, helpers.GRAPH)["parts"]
     wrong = {(round(contrast(c["ink"], c["paper"]), 2), c["text"]) for c in seen
              if contrast(c["ink"], c["paper"]) < LEGIBLE}  # fmt: skip
     assert not wrong
-    bright = [helpers.luminance(c["paper"]) > 0.5 for c in seen]
+    bright = [helpers.luminance(c["paper"]) > 0.3 for c in seen]
     assert all(bright) if theme == "light" else not any(bright)
 
 
@@ -941,11 +957,7 @@ def test_the_quiz_gives_nothing_away(visit, told):
 
 
 def test_the_quiz_can_be_asked_to_show(visit, told):
-    k = (
-        step_of(told("two_layer_network"), "Backward through ÷, to exp in sigmoid")
-        if False
-        else next(k for k, step in enumerate(told("two_layer_network")) if step["kind"] == "b")
-    )
+    k = step_of(told("two_layer_network"), "Backward through −, to + logits")
     page = visit("two_layer_network", k)
     page.locator("#quiz").click()
     page.get_by_role("button", name="Show it").click()
