@@ -806,7 +806,7 @@ def test_motion_is_left_out_where_it_is_not_wanted(visit):
 # --- layout ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("program", DRAWN)
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_no_texts_overlap_at_any_step(visit, arial, program):
     page = visit(program)
     for size in SIZES.values():
