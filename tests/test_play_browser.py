@@ -942,7 +942,9 @@ def test_the_quiz_gives_nothing_away(visit, told):
         page.evaluate(f"go({k})")
         if step["kind"] != "b":
             assert page.locator(".quiz").count() == 0
+            assert "Go to a backward step to be asked" in page.locator("#step").inner_text()
             continue
+        assert "Go to a backward step" not in page.locator("#step").inner_text()
         asked += 1
         labels = page.locator("#step table[data-space]").evaluate_all(
             "all => all.map(t => t.getAttribute('aria-label'))"

@@ -342,7 +342,7 @@ function giveUp(k) {
   return button;
 }
 
-const quizScore = () => `Quiz: ${state.right} right of ${state.asked}. Go to a backward step to be asked.`;
+const quizScore = () => `Quiz: ${state.right} right of ${state.asked}.${steps[state.step].k === "b" ? "" : " Go to a backward step to be asked."}`;
 
 function markAsked(box) {
   for (const td of box.querySelectorAll('.hidden td')) td.classList.toggle("ask", Number(td.dataset.i) === state.asks);
