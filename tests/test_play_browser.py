@@ -687,7 +687,8 @@ def test_the_card_of_each_step_is_marked_and_in_view(visit, told, program):
         resize(page, size)
         found += page.evaluate("""() => steps.map((step, k) => {
       go(k);
-      const now = document.querySelector(".card.now"), pane = svg.getBoundingClientRect();
+      const pane = svg.getBoundingClientRect();
+      const now = document.querySelector(k ? ".card.now" : ".card");
       if (!now) return [k, "", true];
       const r = now.querySelector("rect").getBoundingClientRect();
       const [x, y] = [(r.left + r.right) / 2, (r.top + r.bottom) / 2];
