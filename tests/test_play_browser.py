@@ -166,7 +166,20 @@ def told(browser, folder):
 def resize(page, size):
     """Give the page another size."""
     page.set_viewport_size({"width": size[0], "height": size[1]})
-    page.wait_for_function(f"innerWidth === {size[0]}")
+    until(page, f"innerWidth === {size[0]}")
+
+
+def until(page, condition):
+    """Wait until something holds on the page, for five seconds at most.
+
+    Playwright's own way evaluates text again and again, which the page forbids.
+    """
+    page.evaluate(f"""() => new Promise((done, fail) => {{
+      const end = performance.now() + 5000;
+      const look = () => {condition} ? done() : performance.now() > end
+        ? fail(new Error("the page did not come so far")) : requestAnimationFrame(look);
+      look();
+    }})""")
 
 
 def step_of(steps, heading):
@@ -447,6 +460,8 @@ def lit(page):
 
 
 def hover(page, space, place):
+    """What lights up under the pointer, which comes from elsewhere."""
+    page.mouse.move(1, 1)
     page.locator(f'#step table[data-space="{space}"] td[data-i="{place}"]').first.hover()
     return lit(page)
 
@@ -504,6 +519,31 @@ def test_what_is_picked_or_transposed_lights_where_it_came_from(visit, told):
     weight, x = np.arange(16).reshape(4, 4), np.arange(20).reshape(5, 4)
     twice = {x[1, 3], x[4, 3]}  # the token 2 stands at 1 and at 4
     assert hover(page, "x0", weight[2, 3]) == {"x0": {weight[2, 3]}, "y": twice}
+
+
+@pytest.mark.parametrize("left, right", [((2, 2, 3), (2, 3, 2)), ((2, 3), (2, 3, 2))])
+def test_products_of_stacked_matrices_light_up_within_their_own_pair(visit, left, right):
+    a, b = (tg.tensor(np.arange(1.0, 1 + np.prod(s)).reshape(s), requires_grad=True)
+            for s in (left, right))  # fmt: skip
+    page = visit(play((a @ b).sum(), names={"a": a, "b": b}), step=1)
+    x1, y = np.arange(12).reshape(2, 3, 2), np.arange(8).reshape(2, 2, 2)
+    x0 = np.broadcast_to(np.arange(np.prod(left)).reshape(left), (2, 2, 3))
+
+    def turn(*slices):
+        for chooser, k in zip(page.get_by_label("slice").all()[-2:], slices, strict=True):
+            chooser.select_option(f"[{k}, :, :]")
+        if len(left) == 3:
+            page.get_by_label("slice").first.select_option(f"[{slices[0]}, :, :]")
+
+    turn(1, 1)
+    assert hover(page, "y", y[1, 0, 1]) == {
+        "y": {y[1, 0, 1]}, "x0": {*x0[1, 0]}, "x1": {*x1[1, :, 1]}
+    }  # fmt: skip
+    turn(1, 0)
+    assert hover(page, "x1", x1[1, 2, 0]) == {"x1": {x1[1, 2, 0]}, "x0": {*x0[1, :, 2]}}
+    if len(left) == 3:
+        page.get_by_label("slice").first.select_option("[0, :, :]")
+        assert hover(page, "x1", x1[1, 2, 0]) == {"x1": {x1[1, 2, 0]}}
 
 
 SYMMETRIC = r"""
@@ -620,7 +660,7 @@ def test_a_link_leads_to_its_step(visit, told):
     page.keyboard.press("ArrowRight")
     assert page.url.endswith("#step=25")
     page.evaluate("location.hash = 'step=3'")
-    page.wait_for_function("state.step === 3")
+    until(page, "state.step === 3")
     assert here(page) == 3
     assert here(visit("lstm_step", 9999)) == len(told("lstm_step")) - 1
     assert here(visit("lstm_step", "nonsense")) == 0
@@ -646,7 +686,7 @@ def test_the_theme_follows_the_system_until_it_is_chosen(visit):
     paper = "getComputedStyle(document.body).backgroundColor"
     assert page.evaluate(theme) == "dark"
     page.emulate_media(color_scheme="light")
-    page.wait_for_function(f"{theme} === 'light'")
+    until(page, f"{theme} === 'light'")
     assert page.evaluate(paper) == "rgb(255, 255, 255)"
     button, seen = page.locator("#theme"), []
     for _ in range(3):
@@ -749,13 +789,13 @@ def test_the_wheel_moves_and_zooms_at_the_pointer(visit):
     page.keyboard.down("Control")
     page.mouse.wheel(0, -100)
     page.keyboard.up("Control")
-    page.wait_for_function(f"camera.k !== {k}")
+    until(page, f"camera.k !== {k}")
     large = card.bounding_box()
     assert large["width"] / start["width"] == pytest.approx(np.exp(100 / 200), rel=1e-3)
     assert (large["x"], large["y"]) == pytest.approx((start["x"], start["y"]), abs=2.5)
     at = page.evaluate("camera.y")
     page.mouse.wheel(30, 50)
-    page.wait_for_function(f"camera.y !== {at}")
+    until(page, f"camera.y !== {at}")
     moved = card.bounding_box()
     assert (moved["x"] - large["x"], moved["y"] - large["y"]) == pytest.approx((-30, -50), abs=1)
 
@@ -795,6 +835,38 @@ def test_the_graph_is_dragged_and_a_drag_is_no_click(visit):
     assert here(page) == 1
     page.mouse.click(x - 40, y + 60)
     assert here(page) != 1
+
+
+def test_a_hand_that_trembles_clicks(visit, told):
+    page = visit("softmax_regression", 1)
+    box = page.get_by_role("button", name="W, 2 × 3").locator("rect").first.bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 22, box["y"] + 21)
+    page.mouse.up()
+    assert here(page) == step_of(told("softmax_regression"), "Backward through @, to W")
+
+
+def test_two_fingers_zoom_where_they_are(visit):
+    page = visit("softmax_regression", 1, size=SIZES["phone"], has_touch=True)
+    client = page.context.new_cdp_session(page)
+    card = page.locator(".card.now rect").first
+    start = card.bounding_box()
+    x, y = start["x"], start["y"]  # between the fingers
+
+    def touch(kind, *fingers):
+        points = [{"x": x + dx, "y": y, "id": k} for k, dx in enumerate(fingers)]
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", -30, 30)
+    for reach in range(31, 61):
+        touch("touchMove", -reach, reach)
+    touch("touchEnd")
+    until(page, "!svg.classList.contains('held')")
+    large = card.bounding_box()
+    assert large["width"] / start["width"] == pytest.approx(2, rel=0.05)
+    assert (large["x"], large["y"]) == pytest.approx((start["x"], start["y"]), abs=12)
+    assert here(page) == 1
 
 
 def test_motion_is_left_out_where_it_is_not_wanted(visit):
