@@ -728,7 +728,7 @@ def test_the_card_of_each_step_is_marked_and_in_view(visit, told, program):
         found += page.evaluate("""() => steps.map((step, k) => {
       go(k);
       const pane = svg.getBoundingClientRect();
-      const now = document.querySelector(k ? ".card.now" : ".card");
+      const now = document.querySelector(".card.now");
       if (!now) return [k, "", true];
       const r = now.querySelector("rect").getBoundingClientRect();
       const [x, y] = [(r.left + r.right) / 2, (r.top + r.bottom) / 2];

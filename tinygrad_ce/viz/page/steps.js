@@ -389,7 +389,7 @@ function go(k) {
   state.step = Math.min(steps.length - 1, Math.max(0, k));
   show();
   const [now, from] = about(steps[state.step]);
-  if (svg) follow(steps[state.step].k === "start" ? [cards.keys().next().value] : [now, ...from].filter(Boolean));
+  if (svg) follow([now, ...from].filter(Boolean));
   at("pane").scrollTop = 0;
   say(`Step ${state.step} of ${steps.length - 1}: ${words(steps[state.step])}`);
   try {
