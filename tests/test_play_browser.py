@@ -920,6 +920,17 @@ def fold_half(page):
         page.locator(f"#{id} .title").press("Enter")
 
 
+def test_a_long_name_breaks_and_a_role_does_not(visit):
+    lines = """all => all.map((cell) => {
+      const range = document.createRange();
+      range.selectNodeContents(cell);
+      return new Set([...range.getClientRects()].map((r) => Math.round(r.top))).size; })"""
+    page = visit("hostile")
+    names = page.locator("#step .list td:first-child").evaluate_all(lines)
+    roles = page.locator("#step .list td:nth-child(2)").evaluate_all(lines)
+    assert max(names) > 1 and set(roles) == {1}
+
+
 @pytest.mark.parametrize("program", DRAWN)
 def test_nothing_overlaps_in_the_graph_however_it_is_folded(visit, arial, program):
     page = visit(program)
