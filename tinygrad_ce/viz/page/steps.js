@@ -161,7 +161,7 @@ function startStep() {
   return [
     make("h2", {}, "What is given"),
     story.note ? make("p", { class: "note" }, story.note) : "",
-    make("p", { class: "why" }, `${given.length} tensors are there before anything is computed. The values flow down the grey arrows, one operation at a time; then the gradients flow up the red ones.`),
+    make("p", { class: "why" }, `${given.length} tensors are the leaves of this graph: inputs, parameters, and constants through which no gradient flows. The values flow down the grey arrows, one operation at a time; then the gradients flow up the red ones.`),
     list,
   ];
 }
@@ -342,7 +342,7 @@ function giveUp(k) {
   return button;
 }
 
-const quizScore = () => `Quiz: ${state.right} right of ${state.asked}. Go to a backward step to be asked.`;
+const quizScore = () => `Quiz: ${state.right} right of ${state.asked}.${steps[state.step].k === "b" ? "" : " Go to a backward step to be asked."}`;
 
 function markAsked(box) {
   for (const td of box.querySelectorAll('.hidden td')) td.classList.toggle("ask", Number(td.dataset.i) === state.asks);

@@ -145,13 +145,18 @@ function feeds(map, inner, outer, i, j) {
   }
   if (argument === 0) {
     if (inner.length < 2) return true;
-    return Math.floor(i / columns) === (outer.length < inner.length ? j : Math.floor(j / last));
+    if (outer.length < inner.length) return Math.floor(i / columns) === j;
+    const rows = inner[inner.length - 2];
+    return sameMatrix(inner, outer, i, j) && Math.floor(i / columns) % rows === Math.floor(j / last) % rows;
   }
-  if (inner.length < 2) return true;
-  const block = inner[inner.length - 2] * columns;
-  const blockOut = (outer.length > 1 ? outer[outer.length - 2] : 1) * last;
-  const sameBatch = inner.length < 3 || Math.floor(i / block) === Math.floor(j / blockOut);
-  return sameBatch && i % columns === j % last;
+  return inner.length < 2 || (sameMatrix(inner, outer, i, j) && i % columns === j % last);
+}
+
+/** Whether two elements stand in matrices of two stacks that belong together. */
+function sameMatrix(left, right, i, j) {
+  const matrix = (shape, place) => unravel(Math.floor(place / sizeOf(shape.slice(-2))), shape.slice(0, -2)).reverse();
+  const [a, b] = [matrix(left, i), matrix(right, j)];
+  return a.every((at, k) => k >= b.length || at === b[k] || left[left.length - 3 - k] === 1 || right[right.length - 3 - k] === 1);
 }
 
 /** The flat place that a broadcast operand has under an index of the output. */
@@ -166,6 +171,7 @@ function project(index, shape) {
 
 /** Whether element i of the left and j of the right factor of a matrix product meet. */
 function meet(kind, left, right, i, j) {
+  if (!sameMatrix(left, right, i, j)) return false;
   const k = i % left[left.length - 1];
   const columns = right[right.length - 1];
   if (kind === "in") return k === j % columns;
