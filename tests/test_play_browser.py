@@ -336,7 +336,11 @@ def test_the_page_says_where_the_gradient_is_p_minus_y(told, program):
     onehot = y if y.ndim == 2 else np.eye(int(y.max()) + 1)[y]
     p = softmax(ORACLES[program](given)["logits"])
     close(table(step, "gradient", "x"), (p - onehot) / len(p))
-    assert f"(p − y)/{len(p)} with p = softmax(logits): checked" in step["said"]
+    classes = ", ".join(map(str, onehot.argmax(1)))
+    assert (
+        f"(p − y)/{len(p)} with p = softmax(logits) and y 1 at the classes {classes}: checked"
+        in step["said"]
+    )
 
 
 @pytest.mark.parametrize("program", DRAWN)
@@ -344,7 +348,8 @@ def test_each_gradient_agrees_with_a_central_difference(told, program):
     for step in told(program):
         if step["kind"] == "b":
             assert step["check"].startswith("✓ Agrees with central differences at"), step
-            assert float(step["check"].split()[-1].rstrip(".").replace("−", "-")) < 1e-6
+            to = step["check"].split()[-1].rstrip(".").replace("−", "-")
+            assert to == "exactly" or float(to) < 1e-6
         else:
             assert not step["check"]
 
@@ -385,9 +390,9 @@ def test_a_large_array_is_summarised_with_a_window_onto_it(visit):
     page = visit(play((x * 2).sum(), names={"x": x}))
     first = next(t for t in helpers.ask(page, helpers.READ)[1]["tables"] if t["space"] == "x0")
     page.evaluate("go(1)")
-    close(parsed(first), array[:12, :12])
+    close(parsed(first), array[:6, :8])
     figure = page.locator("#step figure").first.inner_text()
-    assert "40 × 30" in figure and "rows 1–12 of 40, columns 1–12 of 30" in figure
+    assert "40 × 30" in figure and "rows 1–6 of 40, columns 1–8 of 30" in figure
     assert f"{array.mean():.3g}".replace("-", "−") in figure
     assert f"{array.std():.3g}" in figure
 

@@ -6,10 +6,12 @@ const state = { step: 0, timer: 0, quiz: false, solved: new Set(), shaped: new S
 
 // --- what is known when ----------------------------------------------------------------------
 
-const madeAt = new Map(); // card -> the step that computes it
+const madeAt = new Map(); // card -> the step that computes it, or first reads a constant
 const arrivals = new Map(); // card -> the steps at which a gradient arrives
 steps.forEach((step, k) => {
   if (step.k === "f") madeAt.set(step.y, k);
+  for (const { id } of step.k === "f" ? step.x : [])
+    if (id && story.tensors[id].role === "constant" && !madeAt.has(id)) madeAt.set(id, k);
   if (step.k === "seed") arrivals.set(step.y, [k]);
   if (step.k === "b") arrivals.set(step.x, [...(arrivals.get(step.x) || []), k]);
 });
@@ -109,12 +111,19 @@ function mathOf(step) {
 }
 
 /** ∂L/∂name as words. */
-const slope = (name) => `∂${story.loss}/∂${name}`;
+const slope = (name) => `∂${short(story.loss)}/∂${short(name)}`;
+
+/** A name that fits above a table. */
+const short = (name) => (name.length > 24 ? `${name.slice(0, 23)}…` : name);
+
+/** A name in a caption: on one line, if it is not long. */
+const named = (text) => make("i", { class: text.length < 18 ? "line" : undefined }, text);
 
 /** The caption of a table: the letter in the formula, and what it is in the program. */
 function caption(letter, id) {
-  const name = fullName(id);
-  return letter && letter !== name ? [make("i", {}, letter), `\u2002${name}`] : [make("i", {}, name)];
+  const name = short(fullName(id));
+  letter = letter && short(letter);
+  return letter && letter !== name ? [named(letter), `\u2002${name}`] : [named(name)];
 }
 
 function valueTable(id, space, letter, note) {
@@ -125,7 +134,7 @@ function valueTable(id, space, letter, note) {
 
 function gradientTable(win, space, letter, hidden, before = "") {
   if (hidden && !state.shaped.has(state.step)) return unknown(before, slope(letter));
-  return heat(win, space, { caption: [before, make("i", {}, slope(letter))], hidden, label: `gradient ${slope(letter)}` });
+  return heat(win, space, { caption: [before, named(slope(letter))], hidden, label: `gradient ${slope(letter)}` });
 }
 
 /** What the quiz asks for, before its shape is known. */
@@ -152,7 +161,8 @@ function copies(x, step, space) {
 // --- the steps -------------------------------------------------------------------------------
 
 function startStep() {
-  const given = Object.keys(story.tensors).filter((id) => !story.tensors[id].op);
+  const leaf = (id) => !story.tensors[id].op && story.tensors[id].role !== "constant";
+  const given = Object.keys(story.tensors).filter(leaf);
   const list = make("table", { class: "list" });
   for (const id of given) {
     const t = story.tensors[id];
@@ -161,7 +171,7 @@ function startStep() {
   return [
     make("h2", {}, "What is given"),
     story.note ? make("p", { class: "note" }, story.note) : "",
-    make("p", { class: "why" }, `${given.length} tensors are the leaves of this graph: inputs, parameters, and constants through which no gradient flows. The values flow down the grey arrows, one operation at a time; then the gradients flow up the red ones.`),
+    make("p", { class: "why" }, `${given.length === 1 ? "1 tensor is" : `${given.length} tensors are`} there before anything is computed. The values flow down the grey arrows, one operation at a time; then the gradients flow up the red ones.`),
     list,
   ];
 }
@@ -246,7 +256,7 @@ function accumulation(step, letter, hidden) {
   return make("div", {}, make("p", { class: "note" }, `${fullName(step.x)} was used more than once: gradients are added.`), row(
     heat(step.old, "x", { caption: ["already there"], label: "already there" }), sign("+"),
     hidden ? unknown("new") : heat(step.new, "x", { caption: ["new"], label: "new" }), sign("="),
-    hidden ? unknown("accumulated") : heat(after, "x", { caption: ["accumulated ", make("i", {}, slope(letter))], label: "accumulated" }),
+    hidden ? unknown("accumulated") : heat(after, "x", { caption: ["accumulated ", named(slope(letter))], label: "accumulated" }),
   ));
 }
 
@@ -551,6 +561,7 @@ function listen() {
 
 function listenToGraph() {
   const click = (id, action) => at(id).addEventListener("click", action);
+  for (const id of ["fold", "unfold"]) at(id).hidden = !clusters.size;
   click("fold", () => foldAll(true));
   click("unfold", () => foldAll(false));
   click("closer", () => zoom(1.25));

@@ -84,7 +84,7 @@ function heat(win, space, options = {}) {
   figure.append(caption);
   if (slices > 1) figure.append(chooser(win, slices, draw));
   figure.append(sizeOf(win.s) ? body : make("span", { class: "more" }, "empty"));
-  if (win.w) figure.append(make("div", { class: "more" }, windowText(win)));
+  if (win.w) figure.append(make("div", { class: "more" }, windowText(win, options.hidden)));
   if (options.note) figure.append(make("div", { class: "more" }, options.note));
   return figure;
 }
@@ -116,12 +116,12 @@ function chooser(win, slices, draw) {
 }
 
 /** What part of a large array a table shows, and what is in all of it. */
-function windowText(win) {
+function windowText(win, hidden) {
   const [slices, rows, columns] = win.w;
   const [, allRows, allColumns] = planes(win.s);
   const part = `rows 1–${rows} of ${allRows}, columns 1–${columns} of ${allColumns}`;
   const lead = slices < sizeOf(win.s.slice(0, -2)) ? `, first ${slices} slices` : "";
-  return `${part}${lead}; all: ${win.of}`;
+  return hidden ? `${part}${lead}` : `${part}${lead}; all: ${win.of}`;
 }
 
 // --- which element belongs to which ----------------------------------------------------------
