@@ -514,6 +514,21 @@ def test_hostile_scope_names_and_formulas():
 
 
 @pytest.mark.parametrize("engine", AVAILABLE, ids=lambda engine: engine.__name__)
+def test_backslashes_are_shown_as_they_are_and_not_replaced(engine):
+    from tinygrad_ce.engine.frame import call_in_scope
+
+    x, name = parameter([1.0, 2.0]), "\\N \\G \\E \\L \\T \\\\ \\n"
+    y = call_in_scope(name, "module", name, lambda: x * x.exp(), (), {}).sum()
+    for depth in (None, 0):
+        drawing = draw(y, {name: x}, depth=depth)
+        drawing.picture.title = drawing.picture.edges[0].label = name
+        shown = "\n".join(
+            ElementTree.fromstring(engine(dot.to_dot(drawing.picture), "svg")).itertext()
+        )
+        assert shown.count(name) == (5 if depth is None else 4)  # folded, x has no card
+
+
+@pytest.mark.parametrize("engine", AVAILABLE, ids=lambda engine: engine.__name__)
 def test_tooltips_mean_just_their_characters(engine):
     name = 'C:\\new\\N \\" "&amp; <'
     drawing = draw(parameter([1.0, 2.0]).sum())

@@ -61,13 +61,24 @@ NOT_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def text(string: str, limit: int = 80) -> str:
-    """A string of any origin as the text of an HTML label.
+    """A string of any origin on one line of XML or HTML, cut where it is too long.
 
     >>> text('<b>"R&D"</b>')
     '&lt;b&gt;&quot;R&amp;D&quot;&lt;/b&gt;'
     """
     line = " ".join(NOT_XML.sub("�", string).split())
     return escape(line if len(line) <= limit else line[: limit - 1] + "…")
+
+
+def dot_text(string: str, limit: int = 80) -> str:
+    r"""A string of any origin as the text of an HTML label.
+
+    Backslashes are doubled, for Graphviz puts the card's id in the place of `\N`.
+
+    >>> print(dot_text(r"\N < \G"))
+    \\N &lt; \\G
+    """
+    return text(string, limit).replace("\\", "\\\\")
 
 
 def quoted(string: str) -> str:
@@ -81,7 +92,7 @@ def quoted(string: str) -> str:
 
 def font(string: str, size: int, color: str = INK, tag: str = "", limit: int = 80) -> str:
     """Escaped text in a size, a colour and perhaps bold or italic; nothing for no text."""
-    inner = text(string, limit)
+    inner = dot_text(string, limit)
     if not inner:
         return ""
     inner = f"<{tag}>{inner}</{tag}>" if tag else inner
@@ -159,7 +170,7 @@ def cluster_head(cluster: Cluster, number: int) -> str:
     lines = (font("⊟ " + cluster.name, 14, color, "B"), font(cluster.formula, 10, color, "I"))
     markup = "".join(line + '<BR ALIGN="LEFT"/>' for line in lines if line)
     return (
-        f'subgraph cluster_{number} {{ id="cluster_{number}" class="{text(cluster.kind)}" '
+        f'subgraph cluster_{number} {{ id="cluster_{number}" class={quoted(cluster.kind)} '
         f'style="rounded,filled" fillcolor="{fill}" color="{border}" penwidth=1.2 margin=14 '
         f"labeljust=l {label(markup)}"
     )
