@@ -277,6 +277,8 @@ def test_values():
         "2.5 ± 1.71": np.arange(6.0), "0 … 9": np.arange(10), "true": np.array(True),
         "3 of 6 true": np.arange(6) > 2, "nan": np.array(np.nan), "−∞": np.array(-np.inf),
         "2 ± 1.41, 1 × nan, 1 × ∞": np.array([0, 1, 3, 4, np.nan, np.inf, 2]),
+        "1 ± 0, 2 × ∞, 3 × −∞": np.array([np.inf, np.inf, 1, *[-np.inf] * 3]),
+        "6 × −∞": np.full(6, -np.inf),
         "6 × nan": np.full(6, np.nan), "0 ± 1e300": np.array([1e300, -1e300] * 3),
         "[1.23e6, 1e-9]": np.array([1234567.0, 1e-9]), "1234567": np.array(1234567),
     }  # fmt: skip
@@ -288,6 +290,18 @@ def test_values():
     }  # fmt: skip
     for text, gradient in gradients.items():
         assert values.gradient_text(gradient) == text
+
+
+def test_a_mean_that_is_rounding_is_zero():
+    tg.manual_seed(0)
+    x = tg.randn(5, 4)
+    y = nn.functional.layer_norm(x, (4,))
+    mean = float(y.numpy().astype(np.float64).mean())
+    assert 0 < abs(mean) < 1e-7
+    assert cards(draw(y * 1.0, {"y": y}))[0].value == "0 ± 1"
+    tiny = np.array([1, -1] * 3 + [1e-5], np.float32)
+    assert values.value_text(tiny) == "1.43e-6 ± 0.926"
+    assert values.value_text(np.full(6, 1e-30, np.float32)) == "1e-30 ± 0"
 
 
 @pytest.mark.parametrize("data", [np.zeros((0, 3)), np.array([np.nan, 1.0]), np.array(np.inf)])
