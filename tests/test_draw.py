@@ -412,6 +412,26 @@ def test_calls_are_nested_clusters():
     assert clusters[card(drawing, "loss").cluster].name == "cross_entropy"
 
 
+@pytest.mark.parametrize(
+    "layer, shape, formula",
+    [
+        (nn.Linear(3, 2), (4, 3), "x @ Wᵀ + b"),
+        (nn.Linear(3, 2, bias=False), (4, 3), "x @ Wᵀ"),
+        (nn.Linear(3, 2, bias=False), (5, 4, 3), "x @ Wᵀ"),
+        (nn.Conv2d(1, 2, 3), (1, 1, 5, 5), "windows(x) @ Wᵀ + b"),
+        (nn.Conv2d(1, 2, 3, bias=False), (1, 1, 5, 5), "windows(x) @ Wᵀ"),
+        (nn.LayerNorm(3), (4, 3), "(x − μ) / √(σ² + ε) · γ + β"),
+        (nn.LayerNorm(3, bias=False), (4, 3), "(x − μ) / √(σ² + ε) · γ"),
+        (nn.LayerNorm(3, elementwise_affine=False), (4, 3), "(x − μ) / √(σ² + ε)"),
+        (nn.BatchNorm1d(3, affine=False), (4, 3), "(x − μ) / √(σ² + ε)"),
+    ],
+)
+def test_a_formula_has_no_parameter_that_the_layer_does_not_have(layer, shape, formula):
+    x = tg.randn(*shape).requires_grad_()
+    assert draw(layer(x), {"x": x}).picture.clusters[0].formula == formula
+    assert card(draw(layer(x), {"x": x}, depth=0), type(layer).__name__).formula == formula
+
+
 def test_two_calls_are_two_clusters():
     x = parameter([1.0, 2.0])
     drawing = draw(tg.sigmoid(tg.sigmoid(x)).sum())

@@ -20,9 +20,7 @@ from tinygrad_ce.viz.folding import fold
 from tinygrad_ce.viz.labels import CONSTANTS, SYMBOLS, derivative_label, op_label
 from tinygrad_ce.viz.lines import place_of
 from tinygrad_ce.viz.values import gradient_text, listed, number, shape_text, value_text
-from tinygrad_ce.viz.walking import Graph, Use, chain_of, common
-
-VIEWS = {"mT", "transpose", "reshape", "broadcast_to", "astype"}
+from tinygrad_ce.viz.walking import VIEWS, Graph, Use, chain_of, common
 
 
 def read(
