@@ -207,6 +207,47 @@ def test_a_freed_graph_says_so():
     assert "was freed by backward(retain_graph=False)" in draw(loss).source
 
 
+def test_a_loss_without_a_name_is_called_loss():
+    x = parameter([1.0, 2.0])
+    loss = (x * x).sum()
+    for drawing, name in ((draw(loss), "loss"), (draw(loss, {"J": loss}), "J")):
+        assert f"<B>{name}</B>" in drawing.source
+        assert drawing.text.splitlines()[-1].split()[:4] == ["n2", "loss", "Σ", name]
+    assert "<B>loss</B>" not in draw(loss, {"J": loss}).source
+
+
+def test_what_has_no_gradient_says_why():
+    x = parameter([1.0, 2.0])
+
+    def why(y):
+        return draw(y).picture.notes[-1]
+
+    assert why(tensor([1.0, 2.0])) == "no gradient: nothing here requires one"
+    assert why(tensor([1, 2])) == why(tensor(True)) == "no gradient: only floats have one"
+    assert why(x > 1.5) == "no gradient: gt cut the graph"
+    assert why(x) == "no gradients: the last tensor is not a scalar"
+    empty = draw(tensor(np.zeros((0, 3))))
+    assert (cards(empty)[0].shape, cards(empty)[0].value) == ("0 × 3", "empty")
+
+
+def test_a_freed_graph_is_one_card_of_the_loss_and_no_parameter():
+    x = parameter([1.0, 2.0])
+    loss = (x * x).sum()
+    loss.backward(retain_graph=False)
+    drawing = draw(loss)
+    assert [(c.role, c.name) for c in cards(drawing)] == [("loss", "Σ")]
+    assert drawing.picture.notes[-1].startswith("no gradients: the graph behind sum was freed by")
+    with pytest.raises(RuntimeError, match=r"freed by backward\(retain_graph=False\); leave that"):
+        draw(loss * 2)
+
+
+def test_tooltips_name_the_dtype_once():
+    tips = [cards(draw(tensor(data)))[0].tooltip for data in ([1, 2], [True], 1.5)]
+    assert [tip.splitlines()[0] for tip in tips] == [
+        "input: 2 int64", "input: 1 bool", "input: scalar float32",
+    ]  # fmt: skip
+
+
 def test_number_constants_fold_into_their_operation():
     x = parameter([1.0, 2.0])
     ops = {

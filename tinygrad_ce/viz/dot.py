@@ -116,7 +116,7 @@ def card_line(card: Card) -> str:
         part
         for part in (
             font(("⊞ " if folded else "") + card.op, 14, INK, "B") if card.op else "",
-            font(card.name, 12, FAINT if card.op else INK, "B"),
+            font(card.called, 12, FAINT if card.op else INK, "B"),
         )
         if part
     )

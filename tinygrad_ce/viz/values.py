@@ -32,8 +32,13 @@ def number(value: Any) -> str:
 
 def shape_text(array: np.ndarray) -> str:
     """The shape, and the dtype where it is not a float: `4 × 2`, `scalar`, `5 int64`."""
-    sizes = " × ".join(map(str, array.shape)) or "scalar"
+    sizes = sizes_text(array)
     return sizes if array.dtype.kind == "f" else f"{sizes} {array.dtype}"
+
+
+def sizes_text(array: np.ndarray) -> str:
+    """The sizes of the axes: `4 × 2` or `scalar`."""
+    return " × ".join(map(str, array.shape)) or "scalar"
 
 
 def value_text(array: np.ndarray) -> str:

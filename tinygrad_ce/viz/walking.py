@@ -93,9 +93,10 @@ class Graph:
         """What a card is tinted by."""
         if self.is_back(node):
             return "gradient" if node in self.ends else "backward"
-        if node is self.roots[-1] and node.inputs and node.array.size == 1:
+        made = node.inputs or (node.requires_grad and node.op is not None)  # or was, and is freed
+        if node is self.roots[-1] and made and node.array.size == 1:
             return "loss"
-        if node.inputs:
+        if made:
             return "step"
         if node.requires_grad:
             return "parameter"
