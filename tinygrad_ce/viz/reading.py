@@ -43,10 +43,9 @@ def read(
 def gradients_of(root: Node, nodes: Iterable[Node]) -> tuple[dict[Node, np.ndarray], str]:
     """∂root/∂node for all nodes that get one, and why there is none if there is none."""
     if not root.requires_grad:
-        nothing = (
-            "nothing here requires one" if root.array.dtype.kind == "f" else "only floats have one"
-        )
-        return {}, f"no gradient: {f'{root.cut} cut the graph' if root.cut else nothing}"
+        floats = root.array.dtype.kind == "f"
+        why = "nothing here requires one" if floats else "only floats have one"
+        return {}, f"no gradient: {f'{root.cut} cut the graph' if root.cut else why}"
     if root.array.size != 1:
         return {}, "no gradients: the last tensor is not a scalar"
     try:
