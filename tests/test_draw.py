@@ -207,6 +207,47 @@ def test_a_freed_graph_says_so():
     assert "was freed by backward(retain_graph=False)" in draw(loss).source
 
 
+def test_a_loss_without_a_name_is_called_loss():
+    x = parameter([1.0, 2.0])
+    loss = (x * x).sum()
+    for drawing, name in ((draw(loss), "loss"), (draw(loss, {"J": loss}), "J")):
+        assert f"<B>{name}</B>" in drawing.source
+        assert drawing.text.splitlines()[-1].split()[:4] == ["n2", "loss", "Σ", name]
+    assert "<B>loss</B>" not in draw(loss, {"J": loss}).source
+
+
+def test_what_has_no_gradient_says_why():
+    x = parameter([1.0, 2.0])
+
+    def why(y):
+        return draw(y).picture.notes[-1]
+
+    assert why(tensor([1.0, 2.0])) == "no gradient: nothing here requires one"
+    assert why(tensor([1, 2])) == why(tensor(True)) == "no gradient: only floats have one"
+    assert why(x > 1.5) == "no gradient: gt cut the graph"
+    assert why(x) == "no gradients: the last tensor is not a scalar"
+    empty = draw(tensor(np.zeros((0, 3))))
+    assert (cards(empty)[0].shape, cards(empty)[0].value) == ("0 × 3", "empty")
+
+
+def test_a_freed_graph_is_one_card_of_the_loss_and_no_parameter():
+    x = parameter([1.0, 2.0])
+    loss = (x * x).sum()
+    loss.backward(retain_graph=False)
+    drawing = draw(loss)
+    assert [(c.role, c.name) for c in cards(drawing)] == [("loss", "Σ")]
+    assert drawing.picture.notes[-1].startswith("no gradients: the graph behind sum was freed by")
+    with pytest.raises(RuntimeError, match=r"freed by backward\(retain_graph=False\); leave that"):
+        draw(loss * 2)
+
+
+def test_tooltips_name_the_dtype_once():
+    tips = [cards(draw(tensor(data)))[0].tooltip for data in ([1, 2], [True], 1.5)]
+    assert [tip.splitlines()[0] for tip in tips] == [
+        "input: 2 int64", "input: 1 bool", "input: scalar float32",
+    ]  # fmt: skip
+
+
 def test_number_constants_fold_into_their_operation():
     x = parameter([1.0, 2.0])
     ops = {
@@ -277,6 +318,8 @@ def test_values():
         "2.5 ± 1.71": np.arange(6.0), "0 … 9": np.arange(10), "true": np.array(True),
         "3 of 6 true": np.arange(6) > 2, "nan": np.array(np.nan), "−∞": np.array(-np.inf),
         "2 ± 1.41, 1 × nan, 1 × ∞": np.array([0, 1, 3, 4, np.nan, np.inf, 2]),
+        "1 ± 0, 2 × ∞, 3 × −∞": np.array([np.inf, np.inf, 1, *[-np.inf] * 3]),
+        "6 × −∞": np.full(6, -np.inf),
         "6 × nan": np.full(6, np.nan), "0 ± 1e300": np.array([1e300, -1e300] * 3),
         "[1.23e6, 1e-9]": np.array([1234567.0, 1e-9]), "1234567": np.array(1234567),
     }  # fmt: skip
@@ -288,6 +331,18 @@ def test_values():
     }  # fmt: skip
     for text, gradient in gradients.items():
         assert values.gradient_text(gradient) == text
+
+
+def test_a_mean_that_is_rounding_is_zero():
+    tg.manual_seed(0)
+    x = tg.randn(5, 4)
+    y = nn.functional.layer_norm(x, (4,))
+    mean = float(y.numpy().astype(np.float64).mean())
+    assert 0 < abs(mean) < 1e-7
+    assert cards(draw(y * 1.0, {"y": y}))[0].value == "0 ± 1"
+    tiny = np.array([1, -1] * 3 + [1e-5], np.float32)
+    assert values.value_text(tiny) == "1.43e-6 ± 0.926"
+    assert values.value_text(np.full(6, 1e-30, np.float32)) == "1e-30 ± 0"
 
 
 @pytest.mark.parametrize("data", [np.zeros((0, 3)), np.array([np.nan, 1.0]), np.array(np.inf)])
@@ -396,6 +451,26 @@ def test_calls_are_nested_clusters():
     assert clusters[card(drawing, "fc1.bias").cluster].name == "fc1"
     assert card(drawing, "x").cluster is None
     assert clusters[card(drawing, "loss").cluster].name == "cross_entropy"
+
+
+@pytest.mark.parametrize(
+    "layer, shape, formula",
+    [
+        (nn.Linear(3, 2), (4, 3), "x @ Wᵀ + b"),
+        (nn.Linear(3, 2, bias=False), (4, 3), "x @ Wᵀ"),
+        (nn.Linear(3, 2, bias=False), (5, 4, 3), "x @ Wᵀ"),
+        (nn.Conv2d(1, 2, 3), (1, 1, 5, 5), "windows(x) @ Wᵀ + b"),
+        (nn.Conv2d(1, 2, 3, bias=False), (1, 1, 5, 5), "windows(x) @ Wᵀ"),
+        (nn.LayerNorm(3), (4, 3), "(x − μ) / √(σ² + ε) · γ + β"),
+        (nn.LayerNorm(3, bias=False), (4, 3), "(x − μ) / √(σ² + ε) · γ"),
+        (nn.LayerNorm(3, elementwise_affine=False), (4, 3), "(x − μ) / √(σ² + ε)"),
+        (nn.BatchNorm1d(3, affine=False), (4, 3), "(x − μ) / √(σ² + ε)"),
+    ],
+)
+def test_a_formula_has_no_parameter_that_the_layer_does_not_have(layer, shape, formula):
+    x = tg.randn(*shape).requires_grad_()
+    assert draw(layer(x), {"x": x}).picture.clusters[0].formula == formula
+    assert card(draw(layer(x), {"x": x}, depth=0), type(layer).__name__).formula == formula
 
 
 def test_two_calls_are_two_clusters():
@@ -511,6 +586,21 @@ def test_hostile_scope_names_and_formulas():
         drawing = draw(y.sum(), depth=depth)
         for engine in AVAILABLE:
             engines.check(engine(drawing.source, "svg"), "svg", drawing.source)
+
+
+@pytest.mark.parametrize("engine", AVAILABLE, ids=lambda engine: engine.__name__)
+def test_backslashes_are_shown_as_they_are_and_not_replaced(engine):
+    from tinygrad_ce.engine.frame import call_in_scope
+
+    x, name = parameter([1.0, 2.0]), "\\N \\G \\E \\L \\T \\\\ \\n"
+    y = call_in_scope(name, "module", name, lambda: x * x.exp(), (), {}).sum()
+    for depth in (None, 0):
+        drawing = draw(y, {name: x}, depth=depth)
+        drawing.picture.title = drawing.picture.edges[0].label = name
+        shown = "\n".join(
+            ElementTree.fromstring(engine(dot.to_dot(drawing.picture), "svg")).itertext()
+        )
+        assert shown.count(name) == (5 if depth is None else 4)  # folded, x has no card
 
 
 @pytest.mark.parametrize("engine", AVAILABLE, ids=lambda engine: engine.__name__)

@@ -18,7 +18,7 @@ from tests.drawn_programs import NAMES, OPENED, PROGRAMS
 from tinygrad_ce.viz import engines
 
 LEADING = 2.0  # a line's box has so much room above its capitals, at 10 points
-LEGIBLE = 3.0  # contrast; 4.5 is wanted of body text, 3 of what is large or explains something
+LEGIBLE = 4.5  # contrast, as is wanted of body text
 
 
 @cache

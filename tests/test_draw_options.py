@@ -475,11 +475,19 @@ def test_a_leaf_alone_has_a_picture_and_a_text():
     assert drawing._repr_html_().startswith("<div")
 
 
+def test_no_leaf_stands_between_the_parts_of_a_call():
+    model = nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2))
+    lines = draw(model, tensor([0, 2])).text.splitlines()
+    assert [line.split()[0] for line in lines[1:6]] == ["n1", "Sequential", "Embedding", "n0", "n2"]
+
+
 def test_the_text_has_calls_operands_and_formulas():
     lines = draw(*network()).text.splitlines()
     assert "Net" in lines
     assert lines.count("  fc1: x @ Wᵀ + b") == lines.count("Net") == 1
-    assert [line for line in lines if "continued" in line] == ["cross_entropy (continued)"]
+    assert not [line for line in lines if "continued" in line]
+    first = lines.index("cross_entropy: −1/N Σ log softmax(z)[y]")
+    assert lines[first - 1].split()[:3] == ["n24", "input", "y"]  # though it is read in the middle
     (line,) = (line for line in lines if " logits " in line)
     assert line.startswith("    n16  step       + logits")
     assert "← n14 n15" in line

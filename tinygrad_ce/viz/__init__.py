@@ -92,10 +92,10 @@ def draw(
     >>> a, b = Tensor(2.0, requires_grad=True), Tensor(-3.0, requires_grad=True)
     >>> draw(a * b + 1, names={"a": a, "b": b})
     loss = −5 · 2 operations
-    n0  parameter  a             scalar  2   ∇ −3
-    n1  parameter  b             scalar  −3  ∇ 2
-    n2  step       ×    ← n0 n1  scalar  −6  ∇ 1
-    n3  loss       + 1  ← n2     scalar  −5  ∇ 1
+    n0  parameter  a                  scalar  2   ∇ −3
+    n1  parameter  b                  scalar  −3  ∇ 2
+    n2  step       ×         ← n0 n1  scalar  −6  ∇ 1
+    n3  loss       + 1 loss  ← n2     scalar  −5  ∇ 1
     """
     options = Options(depth, direction, theme, values, gradients, backward)
     root, found = resolve(what, examples, names)

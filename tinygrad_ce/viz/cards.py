@@ -66,6 +66,11 @@ class Card:
     operations: int = 1
     spine: bool = False  # an operation on the way of the data, not beside it
 
+    @property
+    def called(self) -> str:
+        """The name; a loss that has none is called that."""
+        return self.name or ("loss" if self.role == "loss" else "")
+
 
 @dataclass
 class Edge:

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 
 from tinygrad_ce.viz.cards import Card, Cluster, Edge, Picture
 
-INK, FAINT, PAPER, RED = "#0f172a", "#64748b", "#ffffff", "#dc2626"
-LINE, BACK = "#475569", "#f87171"
+INK, FAINT, PAPER, RED = "#0f172a", "#4b5a70", "#ffffff", "#dc2626"
+LINE, BACK, SLOPE = "#475569", "#f87171", "#b91c1c"
 
 # role: (border, its width, the header's tint)
 ROLES = {
@@ -22,38 +22,36 @@ ROLES = {
     "loss": ("#dc2626", 2, "#fecaca"),
     "step": ("#94a3b8", 1, "#f1f5f9"),
     "constant": ("#cbd5e1", 1, "#f8fafc"),
-    "module": ("#86efac", 2, "#f0fdf4"),
-    "function": ("#c4b5fd", 2, "#faf5ff"),
+    "module": ("#4ade80", 2, "#e0f7e9"),
+    "function": ("#a78bfa", 2, "#efe7fd"),
     "operations": ("#94a3b8", 2, "#f8fafc"),
     "backward": ("#fca5a5", 1, "#fee2e2"),
     "gradient": ("#dc2626", 2, "#fecaca"),
 }
 # kind: (text, then fill and border for each depth)
 KINDS = {
-    "module": ("#166534", [("#f0fdf4", "#86efac"), ("#dcfce7", "#4ade80")]),
+    "module": ("#166534", [("#f0fdf4", "#86efac"), ("#e2f9ea", "#4ade80")]),
     "function": ("#6d28d9", [("#faf5ff", "#c4b5fd"), ("#f3e8ff", "#a78bfa")]),
 }
 DARK = {
-    "#0f172a": "#e2e8f0", "#64748b": "#94a3b8", "#ffffff": "#111827", "#dc2626": "#f87171",
+    "#0f172a": "#e2e8f0", "#4b5a70": "#b4c0d0", "#ffffff": "#111827", "#dc2626": "#f87171",
     "#475569": "#94a3b8", "#f87171": "#ef4444", "#2563eb": "#60a5fa", "#dbeafe": "#1e3a5f",
-    "#16a34a": "#22c55e", "#dcfce7": "#14532d", "#fecaca": "#7f1d1d", "#94a3b8": "#475569",
+    "#16a34a": "#22c55e", "#dcfce7": "#17492f", "#fecaca": "#7f1d1d", "#94a3b8": "#475569",
     "#f1f5f9": "#1f2937", "#cbd5e1": "#374151", "#f8fafc": "#1a2230", "#86efac": "#15803d",
     "#f0fdf4": "#0f2a1c", "#4ade80": "#16a34a", "#c4b5fd": "#6d28d9", "#faf5ff": "#1d1633",
     "#166534": "#86efac", "#6d28d9": "#c4b5fd", "#f3e8ff": "#2a1f4a", "#a78bfa": "#7c3aed",
-    "#fca5a5": "#991b1b", "#fee2e2": "#3f1518",
+    "#fca5a5": "#991b1b", "#fee2e2": "#3f1518", "#b91c1c": "#fb8a8a", "#64748b": "#94a3b8",
+    "#e2f9ea": "#16352a", "#e0f7e9": "#1d4a38", "#efe7fd": "#3b2c6e",
 }  # fmt: skip
 WIDE = 8  # folded to so many cards, a picture runs from left to right
-ROLES_LINE = "blue: input · green: parameter · grey: constant · red: loss"
+CHIPS = {"input": "input", "parameter": "parameter", "constant": "constant", "loss": "loss"}
+CHIPS_BACKWARD = {**CHIPS, "step": "forward pass", "backward": "backward pass",
+                  "gradient": "gradient of a parameter"}  # fmt: skip
 LEGEND = (
-    ROLES_LINE,
-    "grey arrow: the value · red arrow: the gradient × its label",
-    "G: gradient that arrives · x: input · y: output · ⊕: gradients added",
+    "grey arrow: the value · red arrow: the gradient, as its label says",
+    "G: gradient that arrives · x, a, b: operands · y: result · ⊕: gradients added",
 )
-LEGEND_OF_VALUES = (ROLES_LINE, "arrow: the value · dashed: no gradient can flow")
-LEGEND_BACKWARD = (
-    "blue: input · green: parameter · grey: forward pass",
-    "light red: backward pass · red: the gradients",
-)
+LEGEND_OF_VALUES = ("arrow: the value · dashed: no gradient can flow",)
 NOT_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -61,13 +59,24 @@ NOT_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def text(string: str, limit: int = 80) -> str:
-    """A string of any origin as the text of an HTML label.
+    """A string of any origin on one line of XML or HTML, cut where it is too long.
 
     >>> text('<b>"R&D"</b>')
     '&lt;b&gt;&quot;R&amp;D&quot;&lt;/b&gt;'
     """
     line = " ".join(NOT_XML.sub("�", string).split())
     return escape(line if len(line) <= limit else line[: limit - 1] + "…")
+
+
+def dot_text(string: str, limit: int = 80) -> str:
+    r"""A string of any origin as the text of an HTML label.
+
+    Backslashes are doubled, for Graphviz puts the card's id in the place of `\N`.
+
+    >>> print(dot_text(r"\N < \G"))
+    \\N &lt; \\G
+    """
+    return text(string, limit).replace("\\", "\\\\")
 
 
 def quoted(string: str) -> str:
@@ -81,7 +90,7 @@ def quoted(string: str) -> str:
 
 def font(string: str, size: int, color: str = INK, tag: str = "", limit: int = 80) -> str:
     """Escaped text in a size, a colour and perhaps bold or italic; nothing for no text."""
-    inner = text(string, limit)
+    inner = dot_text(string, limit)
     if not inner:
         return ""
     inner = f"<{tag}>{inner}</{tag}>" if tag else inner
@@ -101,11 +110,12 @@ def card_line(card: Card) -> str:
     """One card as a DOT node: header, formula of a folded call, value, gradient."""
     border, width, tint = ROLES[card.role]
     folded = card.formula is not None
+    ink = KINDS[card.role][0] if card.role in KINDS else INK
     head = " ".join(
         part
         for part in (
-            font(("⊞ " if folded else "") + card.op, 14, INK, "B") if card.op else "",
-            font(card.name, 12, FAINT if card.op else INK, "B"),
+            font(("⊞ " if folded else "") + card.op, 14, ink, "B") if card.op else "",
+            font(card.called, 12, FAINT if card.op else INK, "B"),
         )
         if part
     )
@@ -118,7 +128,7 @@ def card_line(card: Card) -> str:
     if folded:
         total = f"{card.operations:,} operation{'s' * (card.operations != 1)}"
         count = font(total, 9, FAINT) if total != card.op else ""
-        rows.append(row(" ".join(filter(None, (font(card.formula or "", 10, INK, "I"), count)))))
+        rows.append(row(" ".join(filter(None, (font(card.formula or "", 10, ink, "I"), count)))))
     if card.value:
         rows.append(row(font(card.value, 11)))
     if card.gradient:
@@ -148,7 +158,7 @@ def edge_line(edge: Edge, number: int) -> str:
     if edge.kind != "flow":
         look = {"data": "style=dashed", "backward": f'color="{BACK}"', "forward": f'color="{LINE}"'}
         return f'{start}class="{edge.kind}" {look[edge.kind]}]'
-    derivative = label(f"&#160;{font(edge.label, 10, RED)}&#160;")
+    derivative = label(f"&#160;{font(edge.label, 10, SLOPE)}&#160;")
     return f'{start}class="flow" dir=both color="{LINE}:{BACK}" {derivative}]'
 
 
@@ -159,7 +169,7 @@ def cluster_head(cluster: Cluster, number: int) -> str:
     lines = (font("⊟ " + cluster.name, 14, color, "B"), font(cluster.formula, 10, color, "I"))
     markup = "".join(line + '<BR ALIGN="LEFT"/>' for line in lines if line)
     return (
-        f'subgraph cluster_{number} {{ id="cluster_{number}" class="{text(cluster.kind)}" '
+        f'subgraph cluster_{number} {{ id="cluster_{number}" class={quoted(cluster.kind)} '
         f'style="rounded,filled" fillcolor="{fill}" color="{border}" penwidth=1.2 margin=14 '
         f"labeljust=l {label(markup)}"
     )
@@ -206,14 +216,37 @@ def caption(picture: Picture) -> str:
     first, *others = picture.notes
     title = f"{font(picture.title, 13, INK, 'B')} &#160; {font(first, 10, FAINT)}"
     notes = [font(note, 10, FAINT, limit=160) for note in others]
-    legend = [font(line, 10, FAINT) for line in legend_of(picture)]
-    return "".join(line + '<BR ALIGN="LEFT"/>' for line in [title, *notes, *legend])
+    lines = [title, *notes, *(font(line, 10, FAINT) for line in legend(picture))]
+    rows = [f'<TR><TD COLSPAN="9" ALIGN="LEFT">{line}</TD></TR>' for line in lines]
+    if colors := chips(picture):  # room that is left goes to all columns alike, so there are many
+        rows.insert(1, f"<TR><TD>{colors}</TD>{'<TD></TD>' * 8}</TR>")
+    rows.append('<TR><TD COLSPAN="9" HEIGHT="10"></TD></TR>')  # keeps the first card away
+    return (
+        f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{"".join(rows)}</TABLE>'
+    )
 
 
-def legend_of(picture: Picture) -> tuple[str, ...]:
-    """What colours and arrows mean in this picture."""
+def chips(picture: Picture) -> str:
+    """What the colours of cards mean, for those that are there."""
+    there = {card.role for card in picture.cards}
+    words = CHIPS_BACKWARD if picture.options.backward else CHIPS
+    cells = ""
+    for role, word in words.items():
+        if role in there:
+            border, width, tint = ROLES[role]
+            cells += (
+                '<TD><TABLE CELLBORDER="0" CELLSPACING="0" CELLPADDING="2" STYLE="ROUNDED" '
+                f'BORDER="{width}" COLOR="{border}" BGCOLOR="{tint}"><TR><TD>'
+                f"&#160;{font(word, 10)}&#160;</TD></TR></TABLE></TD>"
+            )
+    table = '<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="4" CELLPADDING="0">'
+    return f"{table}<TR>{cells}</TR></TABLE>" if cells else ""
+
+
+def legend(picture: Picture) -> tuple[str, ...]:
+    """What arrows and letters mean in this picture."""
     if picture.options.backward:
-        return LEGEND_BACKWARD
+        return ()
     return LEGEND if picture.options.gradients else LEGEND_OF_VALUES
 
 

@@ -19,10 +19,8 @@ from tinygrad_ce.viz.cards import Card, Cluster, Edge, Options, Picture
 from tinygrad_ce.viz.folding import fold
 from tinygrad_ce.viz.labels import CONSTANTS, SYMBOLS, derivative_label, op_label
 from tinygrad_ce.viz.lines import place_of
-from tinygrad_ce.viz.values import gradient_text, listed, number, shape_text, value_text
-from tinygrad_ce.viz.walking import Graph, Use, chain_of, common
-
-VIEWS = {"mT", "transpose", "reshape", "broadcast_to", "astype"}
+from tinygrad_ce.viz.values import gradient_text, listed, number, shape_text, sizes_text, value_text
+from tinygrad_ce.viz.walking import VIEWS, Graph, Use, chain_of, common
 
 
 def read(
@@ -45,15 +43,17 @@ def read(
 def gradients_of(root: Node, nodes: Iterable[Node]) -> tuple[dict[Node, np.ndarray], str]:
     """∂root/∂node for all nodes that get one, and why there is none if there is none."""
     if not root.requires_grad:
-        why = f": {root.cut} cut the graph" if root.cut else ""
-        return {}, f"no gradient{why}"
+        floats = root.array.dtype.kind == "f"
+        why = "nothing here requires one" if floats else "only floats have one"
+        return {}, f"no gradient: {f'{root.cut} cut the graph' if root.cut else why}"
     if root.array.size != 1:
         return {}, "no gradients: the last tensor is not a scalar"
     try:
         with np.errstate(all="ignore"):
             arrived = propagate({root: seed_for(root, None, False)}, wanted=set(nodes))
     except RuntimeError as error:
-        return {}, f"no gradients: {str(error).partition('. ')[0]}"
+        why = str(error).removeprefix("backward: ").partition(". ")[0]
+        return {}, f"no gradients: {why}"
     return {node: np.asarray(g) for node, g in arrived.items()}, ""
 
 
@@ -186,8 +186,8 @@ class Reader:
         """The texts on the card of one node."""
         array, group, options = np.asarray(node.array), self.fold.groups.get(node), self.options
         op = group.title if group else self.header(node)
-        name = self.graph.names.get(node, "")
         role = self.role(node)
+        name = self.graph.names.get(node, "")
         if not op and not name:
             name = self.origin(node) or role
         shape = shape_text(array)
@@ -197,7 +197,7 @@ class Reader:
             value=value_text(array) if options.values else "",
             gradient=self.gradient(node, g),
             added=flowing if self.both else 0,
-            tooltip=self.tooltip(f"{name or op}: {shape} {array.dtype}", array, g),
+            tooltip=self.tooltip(f"{name or op}: {sizes_text(array)} {array.dtype}", array, g),
             cluster=cluster, line=line_of(node),
             spine=bool(node.inputs) and node not in self.beside and not self.is_view(node),
         )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from tinygrad_ce.viz.cards import Card, Picture
 
 INDENT = "  "
@@ -10,13 +12,16 @@ INDENT = "  "
 def listing(picture: Picture) -> str:
     """Every card on a line, in the order of the computation, under the calls that it stands in.
 
+    A leaf that is first read in the middle of a call that it does not stand in comes before it.
+
     Role, operation and name, the operands' ids, shape, value, gradient with `⊕n` where n are
     added, and the line of the program if it is known.
     """
     operands: dict[str, list[str]] = {}
     for edge in picture.edges:
         operands.setdefault(edge.target, []).append(edge.source)
-    paths = [path_of(picture, card) for card in picture.cards]
+    cards = uninterrupted(picture, operands)
+    paths = [path_of(picture, card) for card in cards]
     rows = [
         [
             INDENT * len(path) + card.id,
@@ -28,7 +33,7 @@ def listing(picture: Picture) -> str:
             gradient(card),
             card.line,
         ]
-        for card, path in zip(picture.cards, paths)
+        for card, path in zip(cards, paths)
     ]
     used = [i for i in range(len(rows[0])) if any(row[i] for row in rows)]
     widths = {i: max(len(row[i]) for row in rows) for i in used}
@@ -40,6 +45,25 @@ def listing(picture: Picture) -> str:
         lines.append("  ".join(row[i].ljust(widths[i]) for i in used).rstrip())
         before = path
     return "\n".join(lines)
+
+
+def uninterrupted(picture: Picture, operands: Collection[str]) -> list[Card]:
+    """The cards in the order in which they are listed: no leaf stands between parts of a call."""
+    paths = {card.id: path_of(picture, card) for card in picture.cards}
+    order: list[Card] = []
+    waiting: list[Card] = []  # leaves since the last operation
+    for card in picture.cards:
+        waiting.append(card)
+        if card.id not in operands:
+            continue
+        for leaf in waiting:
+            around = len(paths[leaf.id])
+            call, at = paths[card.id][: around + 1], len(order)
+            while at and len(call) > around and paths[order[at - 1].id][: around + 1] == call:
+                at -= 1
+            order.insert(at, leaf)
+        waiting = []
+    return order + waiting
 
 
 def path_of(picture: Picture, card: Card) -> list[int]:
@@ -67,7 +91,7 @@ def headings(picture: Picture, path: list[int], before: list[int], opened: set[i
 
 def title(card: Card) -> str:
     """Operation and name on one line, and of what is folded the formula and the number."""
-    head = one_line(f"{card.op} {card.name}")
+    head = one_line(f"{card.op} {card.called}")
     if card.formula is None:
         return head
     count = f"{card.operations:,} operation{'s' * (card.operations != 1)}"

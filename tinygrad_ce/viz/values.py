@@ -32,8 +32,13 @@ def number(value: Any) -> str:
 
 def shape_text(array: np.ndarray) -> str:
     """The shape, and the dtype where it is not a float: `4 × 2`, `scalar`, `5 int64`."""
-    sizes = " × ".join(map(str, array.shape)) or "scalar"
+    sizes = sizes_text(array)
     return sizes if array.dtype.kind == "f" else f"{sizes} {array.dtype}"
+
+
+def sizes_text(array: np.ndarray) -> str:
+    """The sizes of the axes: `4 × 2` or `scalar`."""
+    return " × ".join(map(str, array.shape)) or "scalar"
 
 
 def value_text(array: np.ndarray) -> str:
@@ -51,17 +56,26 @@ def value_text(array: np.ndarray) -> str:
     if array.dtype.kind in "iu":
         return f"{number(array.min())} … {number(array.max())}"
     parts = [spread(array[np.isfinite(array)])] if np.isfinite(array).any() else []
-    for name, count in (("nan", np.isnan(array).sum()), ("∞", np.isinf(array).sum())):
-        if count:
+    for name, there in (("nan", np.isnan), ("∞", np.isposinf), ("−∞", np.isneginf)):
+        if count := int(there(array).sum()):
             parts.append(f"{count} × {name}")
     return ", ".join(parts)
 
 
 def spread(values: np.ndarray) -> str:
-    """`mean ± standard deviation` of finite numbers, scaled so that no square overflows."""
+    """`mean ± standard deviation` of finite numbers, scaled so that no square overflows.
+
+    A mean that is nothing but rounding next to the deviation is 0.
+
+    >>> spread(np.array([1.0, -1.0, 1e-8], np.float32)), spread(np.array([1.0, -1.0, 1e-8]))
+    ('0 ± 0.816', '3.33e-9 ± 0.816')
+    """
     scale = float(np.abs(values).max()) or 1.0
     scaled = values.astype(np.float64) / scale
-    return f"{number(scaled.mean() * scale)} ± {number(scaled.std() * scale)}"
+    mean, deviation = scaled.mean(), scaled.std()
+    if abs(mean) < np.finfo(values.dtype).eps * deviation:
+        mean = 0.0
+    return f"{number(mean * scale)} ± {number(deviation * scale)}"
 
 
 def gradient_text(gradient: np.ndarray | None) -> str:

@@ -14,6 +14,9 @@ from tinygrad_ce.engine.chain import history
 from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
 
+VIEWS = {"mT", "transpose", "reshape", "broadcast_to", "astype"}
+"""Operations that show the same numbers in another shape or type."""
+
 
 @dataclass
 class Use:
@@ -46,6 +49,12 @@ class Graph:
             self.operands.setdefault(use.target, []).append(use)
         scopes = dict.fromkeys(node.scope for node in self.operations)
         self.chains = {scope: chain_of(scope) for scope in scopes}
+        self.last = {
+            scope: node.op.name
+            for node in self.operations
+            if node.op.name not in VIEWS
+            for scope in self.chains[node.scope]
+        }  # what each call does at its end
         self.sole = sole_calls(self.chains.values())
         self.formulas = {outer: inner.formula for inner, outer in self.sole.items()}
         self.containers = {
@@ -61,8 +70,16 @@ class Graph:
         return [s for s in chain if s not in self.containers and s not in self.sole]
 
     def formula(self, scope: Scope) -> str:
-        """The formula of a call, or of the only function that it calls."""
-        return scope.formula or self.formulas.get(scope, "")
+        """The formula of a call, or of the only function that it calls, as far as it was done.
+
+        A layer without bias or scale adds or multiplies none at its end.
+        """
+        formula, last = scope.formula or self.formulas.get(scope, ""), self.last.get(scope)
+        if last != "add":
+            formula = formula.removesuffix(" + b").removesuffix(" + β")
+            if last != "mul":
+                formula = formula.removesuffix(" · γ")
+        return formula
 
     def is_number(self, node: Node) -> bool:
         """Whether a number belongs into the operation's header instead of on a card of its own."""
@@ -76,9 +93,10 @@ class Graph:
         """What a card is tinted by."""
         if self.is_back(node):
             return "gradient" if node in self.ends else "backward"
-        if node is self.roots[-1] and node.inputs and node.array.size == 1:
+        made = node.inputs or (node.requires_grad and node.op is not None)  # or was, and is freed
+        if node is self.roots[-1] and made and node.array.size == 1:
             return "loss"
-        if node.inputs:
+        if made:
             return "step"
         if node.requires_grad:
             return "parameter"
