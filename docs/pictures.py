@@ -96,7 +96,7 @@ def write_page(folder: Path) -> None:
             text = PngImagePlugin.PngInfo()
             text.add_text("digest", mark)
             with Image.open(folder / file) as picture:
-                picture.quantize(128).save(folder / file, optimize=True, pnginfo=text)
+                picture.convert("RGB").save(folder / file, optimize=True, pnginfo=text)
         chromium.close()
 
 
