@@ -348,10 +348,12 @@ def run(options: argparse.Namespace, written: list[Path], screen: Any) -> None:
     plot_mistakes(network, X_test, y_test, out / "mistakes.png")
     wrote(out / "mistakes.png", "misread digits")
     images, digits = X[:8], y[:8]
-    loss = F.cross_entropy(network(images), digits)
+    with tg.source_lines():
+        loss = F.cross_entropy(network(images), digits)
     drawing = tg.draw(loss, names={"images": images, "digits": digits, "network": network})
     for suffix, what in ((".dot", "computation graph, DOT"), (".svg", "computation graph")):
         wrote(drawing.save(out / f"graph{suffix}"), what)
+    wrote(drawing.save(out / "graph.html"), "the graph, step by step")
     tg.save(network.state_dict(), out / "weights.safetensors")
     wrote(out / "weights.safetensors", "weights")
     accuracy = histories["two-layer network"]["test_accuracy"][-1]

@@ -24,6 +24,7 @@ import numpy as np
 from tinygrad_ce.engine.chain import handed, history, unbroadcast
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.table import kept
+from tinygrad_ce.viz.flow import run
 from tinygrad_ce.viz.labels import op_label
 from tinygrad_ce.viz.values import number
 from tinygrad_ce.viz.walking import Use, is_number, uses_of
@@ -190,12 +191,7 @@ def in_float64(array: Any) -> Any:
 
 def compute(node: Node, arrays: list[Any]) -> Any:
     """What the operation of `node` makes of other operands."""
-    op, settings = node.op, node.settings
-    if op.name == "astype":
-        return np.asarray(arrays[0], np.float64)
-    if op.star:
-        return op.forward(*arrays, **dict(zip(op.names[op.fixed + 1 :], settings)))
-    return op.forward(*arrays, *settings)
+    return np.asarray(arrays[0], np.float64) if node.op.name == "astype" else run(node, arrays)
 
 
 def work(node: Node, arrays: list[Any]) -> float:
