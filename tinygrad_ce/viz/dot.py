@@ -43,6 +43,7 @@ DARK = {
     "#fca5a5": "#991b1b", "#fee2e2": "#3f1518", "#b91c1c": "#fb8a8a", "#64748b": "#94a3b8",
     "#e2f9ea": "#16352a", "#e0f7e9": "#1d4a38", "#efe7fd": "#3b2c6e",
 }  # fmt: skip
+LONG = 5000  # cards passed by all edges together, above which layout has to hurry
 WIDE = 8  # folded to so many cards, a picture runs from left to right
 CHIPS = {"input": "input", "parameter": "parameter", "constant": "constant", "loss": "loss"}
 CHIPS_BACKWARD = {**CHIPS, "step": "forward pass", "backward": "backward pass",
@@ -204,7 +205,7 @@ def to_dot(picture: Picture) -> str:
         "digraph tinygrad_ce {",
         f'graph [rankdir={direction} bgcolor="{PAPER}" fontname="Arial" '
         f'fontcolor="{INK}" newrank=true nodesep=0.28 ranksep=0.4 pad=0.25 labelloc=t labeljust=l '
-        f'fontsize=13 tooltip=" " {label(caption(picture))}];',
+        f'fontsize=13 tooltip=" " {haste(picture)}{label(caption(picture))}];',
         f'node [shape=plain fontname="Arial" fontcolor="{INK}"];',
         f'edge [fontname="Arial" fontsize=10 arrowsize=0.65 color="{LINE}"];',
         *body(picture, None),
@@ -219,6 +220,16 @@ def direction_of(picture: Picture) -> str:
     """What was asked for, or from left to right if it is folded to a few cards."""
     few = picture.folded and len(picture.cards) <= WIDE
     return picture.options.direction or ("LR" if few else "TB")
+
+
+def haste(picture: Picture) -> str:
+    """What lets `dot` end in seconds where edges are long, as from a weight to 100 time steps.
+
+    It puts a point on every rank that an edge passes, so their number grows with the square.
+    """
+    at = {card.id: i for i, card in enumerate(picture.cards)}
+    passed = sum(abs(at[edge.target] - at[edge.source]) for edge in picture.edges)
+    return "splines=line nslimit=0.2 mclimit=0.01 " if passed > LONG else ""
 
 
 def caption(picture: Picture) -> str:
