@@ -308,7 +308,7 @@ def test_a_tensor_written_in_place_is_drawn_before_and_after():
     buffer[0] = x[0]
     drawing = draw((early + buffer).sum(), {"x": x})
     assert [c.role for c in cards(drawing)].count("input") == 1
-    assert {target for (source, target) in edges(drawing) if source == "input"} == {"×", "put"}
+    assert {target for (source, target) in edges(drawing) if source == "input"} == {"a × x", "put"}
 
 
 def test_values():
@@ -372,15 +372,15 @@ def test_local_derivatives():
 
 
 SCALAR_LABELS = {
-    "×1": 1.0, "×(−1)": -1.0, "×right": 0.7, "×left": 0.3, "÷right": 1 / 0.7,
-    "×(−y/right)": -(0.3 / 0.7) / 0.7, "×eˣ": np.exp(0.3), "÷x": 1 / 0.3, "÷(1+x)": 1 / 1.3,
+    "×1": 1.0, "×(−1)": -1.0, "×b": 0.7, "×a": 0.3, "÷b": 1 / 0.7,
+    "×(−y/b)": -(0.3 / 0.7) / 0.7, "×eˣ": np.exp(0.3), "÷x": 1 / 0.3, "÷(1+x)": 1 / 1.3,
     "÷2y": 0.5 / np.sqrt(0.3), "×cos x": np.cos(0.3), "×(−sin x)": -np.sin(0.3),
     "×(1−y²)": 1 - np.tanh(0.3) ** 2, "×sign x": 1.0, "×3x²": 3 * 0.3**2, "×2x": 0.6,
     "×(−1)x⁻²": -(0.3**-2), "×1.5x^0.5": 1.5 * 0.3**0.5, "×0": 0.0,
-    "×right·left^(right−1)": 0.7 * 0.3 ** (0.7 - 1), "×y·log left": 0.3**0.7 * np.log(0.3),
-    "×[left > right]": 0.0, "×[right > left]": 1.0, "×[left < right]": 1.0, "×[right < left]": 0.0,
+    "×b·a^(b−1)": 0.7 * 0.3 ** (0.7 - 1), "×y·log a": 0.3**0.7 * np.log(0.3),
+    "×[a > b]": 0.0, "×[b > a]": 1.0, "×[a < b]": 1.0, "×[b < a]": 0.0,
     "×(−2/√π·e^(−x²))": -2 / np.sqrt(np.pi) * np.exp(-(0.3**2)), "×x/y": 1.0,
-    "×(−⌊left/right⌋)": 0.0,
+    "×(−⌊a/b⌋)": 0.0,
 }  # fmt: skip
 
 
@@ -417,6 +417,24 @@ def test_every_operation_with_a_label_is_in_the_table():
     assert missing - set(DERIVATIVES) == {"power", "einsum", "cumprod"}
 
 
+def test_headers_say_which_operand_a_label_means():
+    a, w, layer = parameter([2.0, 3.0]), parameter([4.0, 5.0]), nn.Linear(2, 3)
+    e = w.exp()
+    for y, header, labels in (
+        (e / w.tanh(), "a ÷ b", ["÷b", "×(−y/b)"]),
+        (e * w, "a × w", ["×w", "×a"]),
+        (e * e, "x × x", ["×x", "×x"]),
+        (a * w, "×", ["×w", "×a"]),  # both have names
+    ):
+        drawing = draw(y, {"w": w, "a": a} if header == "×" else {"w": w})
+        assert cards(drawing)[-1].op == header
+        last = cards(drawing)[-1].id
+        assert [e.label for e in drawing.picture.edges if e.target == last] == labels
+    assert cards(draw(e * a, {"a": a}))[-1].op == "p × a"  # the user's a is not the letter
+    held = draw(layer(w.reshape(1, 2).exp()), {"w": w, "fc2": layer, "other": nn.Linear(1, 1)})
+    assert "G·fc2.weight" in [edge.label for edge in held.picture.edges]
+
+
 def test_repeated_axes_are_summed():
     def label(shape, output):
         return derivative_label("add", 1, (), [None, None], shape, output)
@@ -431,7 +449,7 @@ def test_repeated_axes_are_summed():
 def test_no_edge_of_the_where_condition_flows():
     x = parameter([1.0, -2.0])
     found = edges(draw(tg.where(x > 0, x * 3, 0.0).sum(), {"x": x}))
-    assert found[(">", "where(·, ·, 0)")] is None
+    assert found[("condition", "where(·, ·, 0)")] is None
     assert found[("× 3", "where(·, ·, 0)")] == "×[condition]"
 
 
@@ -724,6 +742,28 @@ def test_no_edge_goes_up_and_the_way_of_the_data_is_straight():
         at = places(picture)
         up = [e for e in picture.picture.edges if at[e.source][1] < at[e.target][1] - 0.01]
         assert not up
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="dot has to draw")
+def test_a_weight_of_many_steps_is_drawn_in_time(monkeypatch):
+    monkeypatch.setattr(engines, "SECONDS", 20)  # without haste it takes minutes
+    tg.manual_seed(0)
+    layer, h = nn.Linear(3, 3), tg.zeros(2, 3)
+    for _ in range(60):
+        h = h + tg.tanh(layer(h) + tg.randn(2, 3))
+    drawing = draw((h * h).sum(), depth=0)
+    assert len(cards(drawing)) > 300
+    engines.check(engines.with_dot(drawing.source, "svg"), "svg", drawing.source)
+    assert "mclimit" in drawing.source and "mclimit" not in draw(*network()).source
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="dot has to be stopped")
+def test_dot_is_stopped_where_it_takes_too_long(monkeypatch, tmp_path):
+    monkeypatch.setattr(engines, "SECONDS", 1e-6)
+    with pytest.raises(RuntimeError, match=r"not drawn this graph in .* Fold it.*depth=0.*\.dot"):
+        draw(*example()).save(tmp_path / "graph.svg")
+    assert not list(tmp_path.iterdir())
+    assert "Fold it" in draw(*example())._repr_html_()
 
 
 def test_the_svg_says_what_it_is():

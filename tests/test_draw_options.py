@@ -159,10 +159,10 @@ def test_depth_counts_the_calls_within_each_layer():
     model, x = Stack(1), tg.ones(2, 1)
     assert shown(draw(model, x, depth=0)) == ["first", "Layer 0", "× 2", "last"]
     assert shown(draw(model, x, depth=1)) == [
-        "a @ bᵀ", "+", "×", "outer", "× 2", "×", "outer",
+        "a @ bᵀ", "+", "a × blocks.0.w", "outer", "× 2", "a × last.w", "outer",
     ]  # fmt: skip
     assert shown(draw(model, x, depth=2)) == [
-        "a @ bᵀ", "+", "×", "inner", "+ 1", "× 2", "×", "inner", "+ 1",
+        "a @ bᵀ", "+", "a × blocks.0.w", "inner", "+ 1", "× 2", "a × last.w", "inner", "+ 1",
     ]  # fmt: skip
     opened = shown(draw(model, x))
     assert shown(draw(model, x, depth=3)) == shown(draw(model, x, depth=99)) == opened
@@ -203,7 +203,8 @@ def test_blocks_of_another_kind_shape_or_source_do_not_join():
 def test_depth_by_name_folds_those_calls():
     model, x = Stack(2), tg.ones(2, 1)
     assert shown(draw(model, x, depth="outer")) == [
-        "a @ bᵀ", "+", "×", "outer", "×", "outer", "× 2", "×", "outer",
+        "a @ bᵀ", "+", "a × blocks.0.w", "outer", "a × blocks.1.w", "outer", "× 2",
+        "a × last.w", "outer",
     ]  # fmt: skip
     assert shown(draw(model, x, depth="Layer")) == [
         "a @ bᵀ", "+", "Layer 0", "Layer 1", "× 2", "last",

@@ -43,6 +43,7 @@ DARK = {
     "#fca5a5": "#991b1b", "#fee2e2": "#3f1518", "#b91c1c": "#fb8a8a", "#64748b": "#94a3b8",
     "#e2f9ea": "#16352a", "#e0f7e9": "#1d4a38", "#efe7fd": "#3b2c6e",
 }  # fmt: skip
+LONG = 5000  # cards passed by all edges together, above which layout has to hurry
 WIDE = 8  # folded to so many cards, a picture runs from left to right
 CHIPS = {"input": "input", "parameter": "parameter", "constant": "constant", "loss": "loss"}
 CHIPS_BACKWARD = {**CHIPS, "step": "forward pass", "backward": "backward pass",
@@ -151,14 +152,18 @@ def row(content: str) -> str:
     return f'<TR><TD ALIGN="LEFT">{content}</TD></TR>'
 
 
-def edge_line(edge: Edge, number: int) -> str:
+def edge_line(edge: Edge, number: int, wide: bool = False) -> str:
     """One edge for both directions: grey forward, red backward; dashed where none comes back."""
     weight = 8 if edge.spine and not edge.beside else 1
     start = f'{edge.source} -> {edge.target} [id="e{number}" weight={weight} '
     if edge.kind != "flow":
         look = {"data": "style=dashed", "backward": f'color="{BACK}"', "forward": f'color="{LINE}"'}
         return f'{start}class="{edge.kind}" {look[edge.kind]}]'
-    derivative = label(f"&#160;{font(edge.label, 10, SLOPE)}&#160;")
+    # A line runs along the left of its label; in a wide picture along its foot, and, to a card
+    # below or above, through its middle.
+    left = "&#160;" * (2 * len(edge.label) + 5 if wide and edge.beside else 2)
+    foot = '<BR/><FONT POINT-SIZE="5">&#160;</FONT>' if wide and not edge.beside else ""
+    derivative = label(f"{left}{font(edge.label, 10, SLOPE)}&#160;{foot}")
     return f'{start}class="flow" dir=both color="{LINE}:{BACK}" {derivative}]'
 
 
@@ -178,7 +183,8 @@ def cluster_head(cluster: Cluster, number: int) -> str:
 def spacer(picture: Picture, number: int, first: Card) -> list[str]:
     """Something invisible at the left of a cluster's first card, so no edge crosses its name."""
     taken = any(edge.beside and edge.target == first.id for edge in picture.edges)
-    if first.cluster != number or not first.spine or first.formula is not None or taken:
+    wide = direction_of(picture) == "LR"
+    if first.cluster != number or not first.spine or wide or taken:
         return []
     cluster = picture.clusters[number]
     width = 0.06 * max(1.4 * len(cluster.name), len(cluster.formula))
@@ -192,23 +198,38 @@ def spacer(picture: Picture, number: int, first: Card) -> list[str]:
 
 def to_dot(picture: Picture) -> str:
     """The DOT text of a picture."""
-    wide = picture.folded and len(picture.cards) <= WIDE
     # newrank: ranks are of the whole picture. Ranked one by one, clusters with parallel branches in
     # them were set beside what they are computed from, with edges that go up.
-    direction = picture.options.direction or ("LR" if wide else "TB")
+    direction = direction_of(picture)
     lines = [
         "digraph tinygrad_ce {",
         f'graph [rankdir={direction} bgcolor="{PAPER}" fontname="Arial" '
         f'fontcolor="{INK}" newrank=true nodesep=0.28 ranksep=0.4 pad=0.25 labelloc=t labeljust=l '
-        f'fontsize=13 tooltip=" " {label(caption(picture))}];',
+        f'fontsize=13 tooltip=" " {haste(picture)}{label(caption(picture))}];',
         f'node [shape=plain fontname="Arial" fontcolor="{INK}"];',
         f'edge [fontname="Arial" fontsize=10 arrowsize=0.65 color="{LINE}"];',
         *body(picture, None),
-        *(edge_line(edge, i) for i, edge in enumerate(picture.edges)),
+        *(edge_line(edge, i, direction == "LR") for i, edge in enumerate(picture.edges)),
         "}",
     ]
     source = "\n".join(lines) + "\n"
     return darkened(source) if picture.options.theme == "dark" else source
+
+
+def direction_of(picture: Picture) -> str:
+    """What was asked for, or from left to right if it is folded to a few cards."""
+    few = picture.folded and len(picture.cards) <= WIDE
+    return picture.options.direction or ("LR" if few else "TB")
+
+
+def haste(picture: Picture) -> str:
+    """What lets `dot` end in seconds where edges are long, as from a weight to 100 time steps.
+
+    It puts a point on every rank that an edge passes, so their number grows with the square.
+    """
+    at = {card.id: i for i, card in enumerate(picture.cards)}
+    passed = sum(abs(at[edge.target] - at[edge.source]) for edge in picture.edges)
+    return "splines=line nslimit=0.2 mclimit=0.01 " if passed > LONG else ""
 
 
 def caption(picture: Picture) -> str:

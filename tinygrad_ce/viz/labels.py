@@ -1,7 +1,8 @@
 """What an operation is called in a picture, and what its backward edge multiplies by.
 
 Both are tables to be read. On a backward label, G is the gradient that arrives, x the input and y
-the output of the operation; of two operands each is called by its name, else left and right.
+the output of the operation; of two operands each is called by its name, else a and b, and then the
+header says which is which: `a ÷ b`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,12 @@ SYMBOLS = {
     "and_": "and", "or_": "or", "xor": "xor",
     "invert": "not",
 }  # fmt: skip
+WITH_OPERANDS = {
+    "mul": "{a} × {b}", "truediv": "{a} ÷ {b}", "mod": "{a} mod {b}", "pow": "{a}^{b}",
+    "matmul": "{a} @ {b}", "inner": "{a} @ {b}ᵀ",
+    "maximum": "max({a}, {b})", "minimum": "min({a}, {b})",
+}  # fmt: skip
+"""Headers where derivatives name the operands."""
 COMMUTATIVE = {"add", "mul"}
 INFIX = {"add", "sub", "mul", "truediv", "floordiv", "mod", "matmul"}
 
@@ -107,19 +114,29 @@ CONSTANTS: dict[tuple[str, str, int], str] = {
 SUPERSCRIPTS = str.maketrans("0123456789−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
-def op_label(name: str, settings: tuple[Any, ...], folded: Sequence[str | None]) -> str:
+def op_label(
+    name: str,
+    settings: tuple[Any, ...],
+    folded: Sequence[str | None],
+    words: Sequence[str] | None = None,
+) -> str:
     """The header of a card: the operation with its settings and the constants folded into it.
 
-    `folded` has the text of each operand that is a number, None for the others.
+    `folded` has the text of each operand that is a number, None for the others. `words` are what
+    labels call the operands, if the header has to say which is which.
 
     >>> op_label("add", (), [None, "1"]), op_label("sub", (), ["1", None])
     ('+ 1', '1 − x')
+    >>> op_label("truediv", (), [None, None], ["a", "W"])
+    'a ÷ W'
     >>> op_label("sum", (1, True), [None]), op_label("power", (3,), [None])
     ('Σ axis 1', 'x³')
     """
     symbol = SYMBOLS.get(name, name)
     if name == "masked":
         return f"where({folded[1] or '·'}, x, 0)"
+    if words and name in WITH_OPERANDS:
+        return WITH_OPERANDS[name].format(**letters(words))
     if any(text is not None for text in folded):
         return with_constants(name, symbol, folded)
     if name == "power":
@@ -208,10 +225,12 @@ def letters(operands: Sequence[str | None]) -> dict[str, str]:
     first, second = [*operands, None, None][:2]
     if len(operands) < 2:
         return {"a": first or "x", "b": second or "x"}
-    alone = any(text is not None and not text[:1].isalpha() for text in operands)
-    a = first or ("x" if alone else "left")
-    b = second or ("x" if alone else "right")
-    return {"a": f"({a})" if a[0] == "−" else a, "b": f"({b})" if b[0] == "−" else b}
+    return {"a": bracketed(first or "a"), "b": bracketed(second or "b")}
+
+
+def bracketed(text: str) -> str:
+    """A text that is more than one name or number, in brackets."""
+    return f"({text})" if text[0] == "−" or " " in text else text
 
 
 def power_label(exponent: float) -> str:

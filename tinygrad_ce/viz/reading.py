@@ -7,7 +7,7 @@ the graph, so the same program gives the same picture.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -19,8 +19,11 @@ from tinygrad_ce.viz.cards import Card, Cluster, Edge, Options, Picture
 from tinygrad_ce.viz.folding import fold
 from tinygrad_ce.viz.labels import CONSTANTS, SYMBOLS, derivative_label, op_label
 from tinygrad_ce.viz.lines import place_of
+from tinygrad_ce.viz.mathematics import free_letters
 from tinygrad_ce.viz.values import gradient_text, listed, number, shape_text, sizes_text, value_text
 from tinygrad_ce.viz.walking import VIEWS, Graph, Use, chain_of, common
+
+NAME = 13  # letters of a name that fit into a label
 
 
 def read(
@@ -72,6 +75,7 @@ class Reader:
         self.shown = self.fold.shown(graph)
         self.beside = self.stand_beside()
         self.root = graph.roots[-1]
+        self.letters = free_letters(graph.names.values())  # no user's name means another tensor
         self.both = options.gradients and not options.backward  # whether the way back is drawn
 
     def read(self) -> Picture:
@@ -225,7 +229,7 @@ class Reader:
 
     def origin(self, node: Node) -> str:
         """Where the numbers of a nameless leaf come from, if that is known."""
-        if node.op is None:
+        if node.op is None or node.array.dtype.kind == "b":
             for use in self.graph.used.get(node, ()):
                 scope = use.target.scope
                 place = use.target.op.name, use.position
@@ -241,7 +245,30 @@ class Reader:
         """The operation of a node with its constants, "" for a leaf."""
         if not node.inputs:
             return ""
-        return op_label(node.op.name, node.settings, self.numbers(node))
+        words = self.words(node)
+        known = {self.known(x) for x in node.inputs}
+        numbers = self.numbers(node)
+        shown = words if not any(numbers) and not known.issuperset(words) else None
+        return op_label(node.op.name, node.settings, numbers, shown)
+
+    def words(self, node: Node) -> list[str]:
+        """What labels and headers call the operands: by number, by name or by a letter."""
+        numbers = self.numbers(node)
+        alone = len({x for x, text in zip(node.inputs, numbers) if text is None}) == 1
+        letters = [self.letters["x"]] * len(numbers) if alone else [*self.letters.values()]
+        return [
+            text or self.known(x) or letter
+            for text, x, letter in zip(numbers, node.inputs, letters + ["c"] * len(numbers))
+        ]
+
+    def known(self, x: Node) -> str:
+        """The name of a tensor or constant, shortened to its last parts, "" if it is too long."""
+        name = self.graph.names.get(x, "")
+        if not name and self.graph.role(x) == "constant":
+            name = self.origin(x)
+        while len(name) > NAME and "." in name:
+            name = name.partition(".")[2]
+        return name if len(name) <= NAME else ""
 
     def numbers(self, node: Node) -> list[str | None]:
         """The text of each operand that is folded into the operation, None for the others."""
@@ -286,9 +313,7 @@ class Reader:
             call = self.fold.groups[target].call
             return f"∂{call}" if call else "×∂y/∂x"
         node = use.target
-        operands: Sequence[str | None] = [
-            text or self.graph.names.get(x, "").rpartition(".")[2][:16] or None
-            for text, x in zip(self.numbers(node), node.inputs)
-        ]
         shape, output = use.source.array.shape, node.array.shape
-        return derivative_label(node.op.name, use.position, node.settings, operands, shape, output)
+        return derivative_label(
+            node.op.name, use.position, node.settings, self.words(node), shape, output
+        )
