@@ -1,14 +1,12 @@
 """From DOT text to a picture, with whatever program is there to lay it out.
 
-The `dot` program is asked first; then `pygraphviz`, whose wheels
+The `dot` program is asked first, through the `graphviz` package; then `pygraphviz`, whose wheels
 bring Graphviz along. What comes back is checked, because an engine may fail without saying so.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from html import escape
 from xml.etree import ElementTree
@@ -18,7 +16,6 @@ from tinygrad_ce.viz.dot import NOT_XML, dark_style
 INSTALL = (
     "pip install pygraphviz (or the Graphviz program: apt install graphviz, brew install graphviz)"
 )
-SECONDS = 120  # that `dot` may take
 DPI = 144  # of a PNG: twice the pixels that a browser draws
 
 
@@ -30,31 +27,22 @@ class EngineFailedError(RuntimeError):
     """A program that lays out graphs gave no usable picture."""
 
 
-class EngineSlowError(EngineFailedError):
-    """A program that lays out graphs was stopped, because it took too long."""
-
-
 def with_dot(source: str, format: str) -> bytes:
-    """Let the `dot` program draw, for a limited time."""
-    program = shutil.which("dot")
-    if program is None:
-        raise EngineMissingError
+    """Let the `dot` program draw."""
     try:
-        done = subprocess.run(
-            [program, f"-T{format}"], input=source.encode(), capture_output=True, timeout=SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        raise EngineSlowError(
-            f"draw: dot has not drawn this graph in {SECONDS} s. Fold it: draw(loss, depth=0), or "
-            'draw the loss of fewer steps; or save the DOT text: drawing.save("graph.dot")'
-        ) from None
-    if done.returncode:
-        raise EngineFailedError(f"dot: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout
+        import graphviz
+    except ImportError:
+        raise EngineMissingError from None
+    try:
+        return graphviz.pipe("dot", format, source.encode(), quiet=True)
+    except graphviz.ExecutableNotFound:
+        raise EngineMissingError from None
+    except graphviz.CalledProcessError as error:
+        raise EngineFailedError(f"dot: {error}") from None
 
 
 def with_pygraphviz(source: str, format: str) -> bytes:
-    """Let the Graphviz inside pygraphviz draw. It runs in this process: nothing limits its time."""
+    """Let the Graphviz inside pygraphviz draw."""
     try:
         import pygraphviz
     except ImportError:
@@ -84,8 +72,6 @@ def render(source: str, format: str, theme: str = "auto", title: str = "") -> by
             check(drawn, format, source)
         except EngineMissingError:
             continue
-        except EngineSlowError:  # the next one would take as long
-            raise
         except EngineFailedError as error:
             failures.append(str(error))
         else:

@@ -16,7 +16,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.cards import Picture
 from tinygrad_ce.viz.checks import Check, check_uses
 from tinygrad_ce.viz.flow import Arrival, arrivals, relation
-from tinygrad_ce.viz.labels import sum_label
+from tinygrad_ce.viz.labels import INFIX, SYMBOLS, sum_label
 from tinygrad_ce.viz.lines import Place, place_of
 from tinygrad_ce.viz.mathematics import (
     WHY,
@@ -115,7 +115,9 @@ class Teller:
     def tensor(self, node: Node) -> dict[str, Any]:
         """Name, operation and value of one tensor."""
         card = self.cards[self.ids[node]]
-        told = {"op": card.op, "name": card.name, "role": card.role, "v": window(node.array)}
+        alone = card.role in ("step", "loss") and not any(self.reader.numbers(node))
+        op = SYMBOLS[node.op.name] if alone and node.op.name in INFIX else card.op
+        told = {"op": op, "name": card.name, "role": card.role, "v": window(node.array)}
         told["t"] = str(node.array.dtype)
         return told
 

@@ -81,7 +81,7 @@ function foldedCard(id) {
   const rect = cluster.g.querySelector("rect").cloneNode();
   rect.setAttribute("stroke-width", 2);
   const name = shape("text", { class: "t14 b", fill: "#0f172a" }, `⊞ ${cluster.g.dataset.name}`);
-  const size = shape("text", { class: "t9", fill: "#64748b" }, `${cluster.count} operation${cluster.count === 1 ? "" : "s"}`);
+  const size = shape("text", { class: "t9", fill: "#4b5a70" }, `${cluster.count} operation${cluster.count === 1 ? "" : "s"}`);
   const words = [[name, size]];
   if (cluster.g.dataset.formula)
     words.push([shape("text", { class: "t10 i", fill: "#0f172a" }, cluster.g.dataset.formula)]);

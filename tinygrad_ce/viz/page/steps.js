@@ -570,6 +570,7 @@ function listenToGraph() {
   svg.addEventListener("click", (event) => press(event.target));
   at("picture").addEventListener("focusin", (event) => bringFocus(event.target)); // an svg that listens would be a stop for Tab
   svg.querySelector(".card").setAttribute("tabindex", 0);
+  for (const [id, { g }] of cards) g.setAttribute("aria-label", `${fullName(id)}, ${shapeText(story.tensors[id].v.s)}`);
   steer();
   addEventListener("resize", fitWidth);
 }
