@@ -202,7 +202,7 @@ def test_a_fan_out_is_already_there_plus_new():
     np.testing.assert_allclose(
         numbers(mine[1]["old"]) + numbers(mine[1]["new"]),
         2 * np.exp(x.detach().numpy()) * (1 + x.detach().numpy()),
-        rtol=1e-3,
+        rtol=5e-3,
     )
 
 
@@ -321,7 +321,7 @@ def test_a_window_shows_the_first_rows_and_columns():
         (np.array([np.inf, -np.inf]), ["∞", "−∞"]),
         (np.zeros((0, 3)), []),
         (np.array([True, False]), [1, 0]),
-        (np.array([1e-30, 123456.7]), [1e-30, 123500]),
+        (np.array([1e-30, 123456.7]), [1e-30, 123000]),
         (np.array(2**40), [2**40]),
     ],
 )
@@ -547,3 +547,174 @@ def test_a_rule_in_full():
     math = backward_math("mul", 1, (), {"a": "x", "b": "w", "y": "z", "L": "loss"}, "b", "rows")
     text = "".join(ElementTree.fromstring(math.replace("&#160;", " ")).itertext())
     assert text == "∂loss∂w=Σ rows (∂loss∂z⊙x)"
+
+
+# --- what a review found ----------------------------------------------------------------------
+
+
+def words(step):
+    """The formula of a step without its markup."""
+    return re.sub("<.*?>", "", step["m"]).replace("&#160;", " ")
+
+
+def named(page, name, kind="b"):
+    """The steps that bring something to the tensor of that name."""
+    tensors = told(page)["tensors"]
+    return [step for step in steps(page, kind) if tensors[step.get("x", "")]["name"] == name]
+
+
+def test_the_largest_float64_is_json():
+    x, mask = parameter([1.0, 2.0]), tg.tensor(np.array([np.finfo(np.float64).min, 0.0]))
+    told(tg.play((x + mask).max(), names={"x": x, "mask": mask}))
+
+
+def test_a_sum_over_an_axis_of_a_scalar_is_played():
+    x = parameter(3.0)
+    tg.play(x.sum(-1) * 2)
+
+
+def test_an_einsum_names_the_operand_that_its_slope_is_of():
+    a, b = parameter(np.ones((2, 3))), parameter(np.ones((3, 2)))
+    page = tg.play(tg.einsum("ij,jk->ik", a, b).sum(), names={"A": a, "B": b})
+    assert not any("∂B" in words(s) and "∂A" in words(s) for s in steps(page, "b"))
+
+
+def test_the_fourth_part_of_a_concatenation_has_its_own_name():
+    parts = {name: parameter([1.0]) for name in "pqrs"}
+    page = tg.play(tg.cat(list(parts.values())).exp().sum(), names=parts)
+    for step in steps(page, "b"):
+        name = told(page)["tensors"][step["x"]]["name"]
+        assert name not in parts or step["as"][0] == name
+
+
+@pytest.mark.parametrize(
+    "loss, start",
+    [
+        (lambda z, w: -z.sum() / 6 + w.exp().sum(), [0.0, 0.0, 0.0]),
+        (lambda z, w: z.clip(-1, 1).sum() + w.exp().sum(), [40.0, -40.0, 40.0]),
+    ],
+)
+def test_a_loss_without_a_sigmoid_is_not_called_one(loss, start):
+    z, w = parameter(start), parameter([1.0])
+    page = tg.play(loss(z, w), names={"z": z, "w": w})
+    assert not any("is" in step for step in told(page)["steps"])
+
+
+def test_what_was_written_without_a_graph_is_not_compared_with_another_program():
+    x = parameter(3.0)
+    h = x * 2
+    with tg.no_grad():
+        h += 1e-3
+    page = tg.play(h * h, names={"x": x, "h": h})
+    for step in steps(page, "b")[:2]:
+        assert step["ok"]["ok"] != 1 or "0.001" not in step["ok"]["text"]
+
+
+def test_a_freed_graph_has_a_page_that_says_so():
+    x = parameter([1.0, 2.0])
+    y = (x * x).sum()
+    y.backward(retain_graph=False)
+    assert "freed" in told(tg.play(y))["none"]
+
+
+def test_the_sum_of_a_broadcast_stack_names_its_axes():
+    a, b = parameter(np.ones((2, 3, 1))), parameter(np.ones((1, 1, 5)))
+    page = tg.play((a @ b).sum(), names={"a": a, "b": b})
+    (step,) = [s for s in steps(page, "b") if told(page)["tensors"][s["x"]]["name"] == "b"]
+    assert "axes 0, 1" not in words(step)  # along axis 1 nothing is summed
+
+
+def test_whole_numbers_in_a_concatenation_are_no_places():
+    y = tg.cat([parameter([5.0, 6.0, 7.0]), tg.tensor([1, 2, 3])])
+    assert relation(y, 0) == ["ix", [0, 1, 2, -1, -1, -1]]
+
+
+def test_half_a_surrogate_in_a_name_is_a_name(tmp_path):
+    x = parameter(2.0)
+    tg.play(x * x, names={"\ud800": x}).save(tmp_path / "page.html")
+
+
+def test_a_share_is_added_and_not_called_the_gradient():
+    x, y = parameter([1.0, 2.0]), parameter([3.0, 4.0])
+    page = tg.play((x * x * y).sum(), names={"x": x, "y": y})
+    assert [("+=" in words(s), s.get("share")) for s in named(page, "x")] == [(True, 1)] * 2
+    assert [("+=" in words(s), s.get("share")) for s in named(page, "y")] == [(False, None)]
+
+
+def test_the_gradient_of_a_shared_matrix_is_summed_over_the_stacks():
+    a, b = parameter(np.ones((2, 3, 4))), parameter(np.ones((4, 5)))
+    page = tg.play((a @ b).sum(), names={"a": a, "b": b})
+    assert "stacks" in words(named(page, "b")[0])
+    assert "Σ" not in words(named(page, "a")[0])
+    plain = tg.play((a[0] @ b).sum(), names={"a": a, "b": b})
+    assert "Σ" not in words(named(plain, "b")[0])
+
+
+def test_a_product_with_a_vector_has_no_indices_of_matrices():
+    a, b = parameter(np.ones((3, 4))), parameter(np.ones(4))
+    page = tg.play((a @ b).sum(), names={"a": a, "b": b})
+    assert words(steps(page, "f")[0]) == "y=ab"
+
+
+def test_the_sign_of_an_operation_is_no_name():
+    x = parameter([1.0, -2.0])
+    page = tg.play(tg.where(x > 0, x, x * 2.0).sum(), names={"x": x})
+    assert not any("not >" in words(step) or "where >" in words(step) for step in steps(page, "b"))
+
+
+def test_numbers_that_are_gone_are_called_so():
+    w = parameter([1.0, 2.0])
+    loss = w.exp().sum()
+    with tg.no_grad():
+        w += 1
+    first = steps(tg.play(loss, names={"w": w}), "f")
+    assert first[0]["late"].startswith("W was written in place after this operation read it")
+    assert "late" not in first[1]
+
+
+def test_parameters_of_folded_layers_are_listed_at_the_end():
+    loss, names = PROGRAMS["two_layer_network"]()
+    page = tg.play(loss, names, depth=0)
+    assert not any(t["role"] == "parameter" for t in told(page)["tensors"].values())
+    loss.backward()
+    listed = {name: (shape, norm) for name, shape, norm in told(page)["leaves"]}
+    assert set(listed) == {"fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"}
+    norm = np.linalg.norm(names["model"].fc1.weight.grad.numpy())
+    assert listed["fc1.weight"] == ([5, 2], f"‖∇‖ {norm:.3g}")
+
+
+class Keeps(nn.Module):
+    def forward(self, x):
+        self.h = x @ x
+        return self.h.relu()
+
+
+def test_gradients_of_values_inside_of_a_folded_call_are_told():
+    model, x = Keeps(), parameter([[1.0, 2.0], [3.0, 4.0]])
+    page = tg.play((model(x) @ model.h).sum(), names={"x": x}, depth="Keeps")
+    inside = [step for step in steps(page, "b") if step.get("in")]
+    assert len(inside) == 1 and "new" in inside[0]
+    h = x.detach().numpy() @ x.detach().numpy()
+    np.testing.assert_allclose(numbers(inside[0]["new"]), h.T @ np.ones((2, 2)), rtol=5e-3)
+
+
+def test_what_comes_out_of_one_folded_card_arrives_at_once():
+    w, h = parameter(0.999), parameter(1.0)
+    for _ in range(2_000):
+        h = h * w
+    page = tg.play(h, names={"w": w})
+    (step,) = [s for s in named(page, "w") if s["ok"]["text"].startswith("Not checked")]
+    assert step["ok"]["text"] == "Not checked: 1,999 gradients arrive here together."
+    assert page.steps < 20 and len(page.html.encode()) < 150_000
+    assert told(page)["leaves"][0][2] == f"∇ {2000 * 0.999**1999:.3g}"
+
+
+def test_a_tensor_called_l_is_not_the_loss():
+    L = parameter([1.0, 2.0])
+    page = tg.play((L * 2.0).sum(), names={"L": L})
+    assert told(page)["loss"] == "loss"
+
+
+def test_large_integers_are_not_rounded():
+    win = window(np.array([2**53 + 1, -(2**60)]))
+    assert win["d"] == ["9007199254740993", "−1152921504606846976"]

@@ -139,6 +139,9 @@ class Replay:
                 self.values[node] = in_float64(node.array)
             else:
                 self.values[node] = compute(node, arrays)
+            if is_written(node, node.tick):  # without a record of it
+                self.outdated.add(node)
+                self.values[node] = in_float64(node.array)
             self.cost[node] = work(node, [*arrays, self.values[node]])
         self.deciding = {n: d for n in self.operations if (d := decision_of(n)) is not None}
         self.decided: dict[Node, Any] = {}

@@ -23,8 +23,8 @@ ELEMENTWISE = {
     "minimum", "clip", "masked", "where", "floor", "ceil", "rint", "copy", "astype",
 }  # fmt: skip
 REDUCTIONS = {"sum", "amax", "amin", "norm"}
-MOVES = {"mT", "transpose", "reshape", "broadcast_to", "getitem", "flip", "concatenate", "stack",
-         "put", "sliding_windows"}  # fmt: skip
+MOVES = {"mT", "transpose", "reshape", "broadcast_to", "getitem", "concatenate", "stack", "put",
+         "sliding_windows"}  # fmt: skip
 TRACKED = 600  # elements whose way through an operation that moves them is written down
 
 
@@ -101,7 +101,7 @@ def relation(node: Node, position: int) -> Any:
     if name in REDUCTIONS:
         axis = settings[0] if settings else None
         axes = range(len(shape)) if axis is None else np.atleast_1d(axis).tolist()
-        return ["sum", [a % len(shape) for a in axes]]
+        return ["sum", [a % len(shape) for a in axes if shape]]
     if name == "prod":
         return ["sum", [len(shape) - 1]]
     indices = position >= {"getitem": 1, "put": 2}.get(name, len(node.inputs))
@@ -115,16 +115,17 @@ def relation(node: Node, position: int) -> Any:
     return None
 
 
+def first_index(node: Node) -> int:
+    """Where the operands begin that say which elements are meant."""
+    return {"getitem": 1, "put": 2}.get(node.op.name, len(node.inputs))
+
+
 def moved(node: Node, position: int) -> list[int]:
     """Where each element of the output of an operation that only moves elements came from."""
-    operands = [
-        np.arange(1, x.array.size + 1).reshape(x.array.shape)
-        if i == position
-        else x.array
-        if x.array.dtype.kind in "iub"
-        else np.zeros(x.array.shape, int)
-        for i, x in enumerate(node.inputs)
-    ]
+    operands = [np.zeros(x.array.shape, int) for x in node.inputs[: first_index(node)]]
+    operands += [x.array for x in node.inputs[first_index(node) :]]
+    size, shape = operands[position].size, operands[position].shape
+    operands[position] = np.arange(1, size + 1).reshape(shape)
     return [int(place) - 1 for place in np.ravel(run(node, operands))]
 
 

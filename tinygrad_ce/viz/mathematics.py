@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from tinygrad_ce.viz.labels import SYMBOLS, axes, index_text
+from tinygrad_ce.viz.labels import axes, index_text, op_label
 from tinygrad_ce.viz.values import number
 
 FORWARD = {
@@ -33,7 +33,7 @@ FORWARD = {
     "broadcast_to": 'y = "copies of" x', "astype": 'y = x "in another precision"',
     "floor": "y = ⌊ x ⌋", "ceil": "y = ⌈ x ⌉", "rint": 'y = x "rounded"',
     "concatenate": 'y = "the parts, one after the other"', "stack": 'y = "the parts, stacked"',
-    "pad": 'y = x "with a border"', "flip": 'y = x "in reverse order"',
+    "pad": 'y = x "with a border"',
     "put": 'y = a "with" b "written into it"',
 }  # fmt: skip
 
@@ -77,6 +77,7 @@ BACKWARD: dict[str, tuple[str, ...]] = {
     "copy": ("D{y}",),
     "astype": ("D{y}",),
     "broadcast_to": ("D{y}",),
+    "einsum": ('D{y} "with the other operands, summed over all letters that are not in" x',),
     "reshape": ('D{y} "in the shape of" x',),
     "transpose": ('D{y} "with its axes back in order"',),
     "getitem": ('D{y} "put back where it was picked, 0 elsewhere"',),
@@ -85,7 +86,6 @@ BACKWARD: dict[str, tuple[str, ...]] = {
     "concatenate": ('"the part of" D{y} "that came from here"',),
     "stack": ('"the part of" D{y} "that came from here"',),
     "pad": ('D{y} "without the border"',),
-    "flip": ('D{y} "in reverse order"',),
 }
 
 LEFT = "Each element of the left factor met a row of the right one, which sends its share back."
@@ -93,10 +93,12 @@ RIGHT = "Each element of the right factor met every row of the left one: the sha
 LARGEST = "Only the largest element moved the maximum: the others get 0, and equal ones share."
 SMALLEST = "Only the smallest element moved the minimum: the others get 0, and equal ones share."
 SAME = "A sum grows as each of its terms does: the gradient passes unchanged."
+FIRST = "A difference grows as its first term does: the gradient passes unchanged."
+SUMMED = "It was copied on the way forward, and each copy sends its own back: they add up."
 PIECE = "Each part gets its own piece of the gradient."
 WHY: dict[str, tuple[str, ...]] = {
     "add": (SAME,),
-    "sub": (SAME, "The second term is taken away: its gradient changes sign."),
+    "sub": (FIRST, "The second term is taken away: its gradient changes sign."),
     "mul": ("In a product, the slope in one factor is the other factor.",),
     "truediv": (
         "The larger the divisor, the less the quotient moves.",
@@ -126,11 +128,20 @@ WHY: dict[str, tuple[str, ...]] = {
     "concatenate": (PIECE,),
     "stack": (PIECE,),
 }
-TOKEN = re.compile(r'\s*("[^"]*"|[A-Za-z]+|[0-9.]+|\S)')
+SHIFTED = "max z is taken off before exp, so that nothing overflows; it cancels out."
+HALVES = "It is computed from e to the −|x|, which cannot overflow; constants choose the half."
+STABLE = {
+    "softmax": SHIFTED, "log_softmax": SHIFTED, "logsumexp": SHIFTED,
+    "sigmoid": HALVES, "softplus": HALVES, "log_sigmoid": HALVES,
+}  # fmt: skip
+"""Why a composed function does not look as in its formula."""
+TOKEN = re.compile(r'\s*("[^"]*"|[A-Za-z]+|[0-9.]+|\+=|\S)')
 
 
-def forward_math(name: str, settings: tuple[Any, ...], symbols: Mapping[str, str]) -> str:
-    """What an operation computes, as MathML.
+def forward_math(
+    name: str, settings: tuple[Any, ...], symbols: Mapping[str, str], operands: int = 1
+) -> str:
+    """What an operation computes, as MathML; `operands` says how many it has.
 
     >>> forward_math("exp", (), {"x": "z"})
     '<math displaystyle="true"><mi>y</mi><mo>=</mo><msup><mi>e</mi><mi>z</mi></msup></math>'
@@ -141,7 +152,11 @@ def forward_math(name: str, settings: tuple[Any, ...], symbols: Mapping[str, str
         index = ", ".join(index_text(part) for part in settings[0]).replace('"', "'")
         text = f'y = x "[{index}]"'
     else:
-        text = FORWARD.get(name, f'y = "{SYMBOLS.get(name, name)}" ( x )')
+        given = " , ".join("abc"[:operands]) + ' , "…"' * (operands > 3) if operands > 1 else "x"
+        called = op_label(name, settings, [None] * operands).replace('"', "'")
+        text = FORWARD.get(name, f'y = "{called}" ( {given} )')
+    if symbols.get("vector"):  # without the indices of matrices
+        text = text.partition(" , ")[0]
     return mathml(text, {**symbols, **bounds(name, settings)})
 
 
@@ -152,8 +167,11 @@ def backward_math(
     symbols: Mapping[str, str],
     target: str,
     summed: str = "",
+    share: bool = False,
 ) -> str:
     """∂L/∂operand of an operation as MathML; `summed` says over what a broadcast one is summed.
+
+    A `share` is one of several that are added up: += instead of =.
 
     >>> "<mo>⊙</mo>" in backward_math("mul", 0, (), {}, "a")
     True
@@ -164,12 +182,14 @@ def backward_math(
         rule = "D{y} ⊙ frac{1}{2 sqrt{x}}" if n == 0.5 else f"D{{y}} ⊙ {number(n)} x^{{{less}}}"
         rule = f"D{{y}} ⊙ {number(n)} x" if n == 2 else rule
     else:
-        rules = BACKWARD.get(name, ("D{y} · frac{∂ y}{∂ x}",))
+        rules = BACKWARD.get(name, (f"D{{y}} · frac{{∂ y}}{{∂ {target}}}",))
         rule = rules[min(position, len(rules) - 1)]
     if summed:
         plain = " " not in rule and "⊙" not in rule
         rule = f'Σ_{{"{summed}"}} {rule}' if plain else f'Σ_{{"{summed}"}} ( {rule} )'
-    return mathml(f"D{{{target}}} = {rule}", {**symbols, **bounds(name, settings)})
+    return mathml(
+        f"D{{{target}}} {'+=' if share else '='} {rule}", {**symbols, **bounds(name, settings)}
+    )
 
 
 def bounds(name: str, settings: tuple[Any, ...]) -> dict[str, str]:

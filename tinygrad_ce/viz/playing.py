@@ -34,7 +34,8 @@ class Page:
     """A page as one text: `html`. Notebooks show it, `save` writes it."""
 
     def __init__(self, title: str, html: str, steps: int) -> None:
-        self.title, self.html, self.steps = title, html, steps
+        self.title, self.steps = title, steps
+        self.html = html.encode("utf-8", "replace").decode()  # half a surrogate is no character
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the page as one .html file that needs nothing else. Gives the path."""
@@ -101,7 +102,7 @@ def page(title: str, graph: str, told: dict[str, Any]) -> str:
     """The HTML text."""
     here = files("tinygrad_ce.viz") / "page"
     text = (here / "index.html").read_text("utf-8")
-    data = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    data = json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     parts = {
         "TITLE": escape(title),
         "STYLE": (here / "style.css").read_text("utf-8") + dark_rules(),

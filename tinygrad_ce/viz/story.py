@@ -1,24 +1,28 @@
 """What a page tells about a graph, as plain data: its tensors, its steps, its sources.
 
 Nothing here knows how a page looks. Large arrays are given as a window onto them; numbers keep
-four digits, which is what is shown.
+three digits, which is what is shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine.backward import seed_for
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.cards import Picture
-from tinygrad_ce.viz.checks import Check, check_uses
+from tinygrad_ce.viz.checks import Check, check_uses, is_written
 from tinygrad_ce.viz.flow import Arrival, arrivals, relation
 from tinygrad_ce.viz.labels import INFIX, SYMBOLS, sum_label
 from tinygrad_ce.viz.lines import Place, place_of
 from tinygrad_ce.viz.mathematics import (
+    STABLE,
+    SUMMED,
     WHY,
     backward_math,
     forward_math,
@@ -30,6 +34,7 @@ from tinygrad_ce.viz.values import gradient_text, number, value_text
 from tinygrad_ce.viz.walking import Graph, Use
 
 WHOLE = 10  # so many rows or columns are shown in full
+EXACT = 2**53  # up to here a browser's numbers hold integers
 ROWS, COLUMNS, SLICES = 6, 8, 4  # of a window onto a larger array
 
 
@@ -40,13 +45,13 @@ def plain(value: Any) -> Any:
     """One element for JSON, which knows no nan and no infinity.
 
     >>> plain(np.float32(1 / 3)), plain(np.inf), plain(np.True_), plain(np.int64(12345))
-    (0.3333, '∞', 1, 12345)
+    (0.333, '∞', 1, 12345)
     """
     if isinstance(value, (np.bool_, np.integer)):
-        return int(value)
-    if not np.isfinite(value):
+        return int(value) if abs(int(value)) < EXACT else str(value).replace("-", "−")
+    short = float(f"{float(value):.3g}")
+    if not np.isfinite(short):  # the largest floats, rounded up, too
         return number(value)
-    short = float(f"{float(value):.4g}")
     return int(short) if short.is_integer() and abs(short) < 1e6 else short
 
 
@@ -83,6 +88,7 @@ def story(reader: Reader, picture: Picture) -> dict[str, Any]:
         "tensors": tensors,
         "steps": teller.steps(),
         "none": teller.none,
+        "leaves": teller.leaves(),
         "files": list(teller.sources),
     }
     for node, gradient in teller.gradients.items():
@@ -107,10 +113,10 @@ class Teller:
         self.gradients: dict[Node, np.ndarray] = {}
         self.arrived: dict[Node, int] = {}
         self.sources: dict[Place, int] = {}
-        self.loss = self.graph.names.get(reader.root, "") or "L"
+        free = "L" if "L" not in self.graph.names.values() else "loss"
+        self.loss = self.graph.names.get(reader.root, "") or free
         self.letter = free_letters(self.graph.names.values())
         self.none = ""  # why there are no gradients
-        self.exponential = any(node.op.name == "exp" for node in self.graph.operations)
 
     def tensor(self, node: Node) -> dict[str, Any]:
         """Name, operation and value of one tensor."""
@@ -139,26 +145,64 @@ class Teller:
             return []
         self.gradients[root] = np.ones(root.array.shape)
         for arrival in came:
+            self.gradients[self.graph.uses[arrival.use].source] = arrival.after
+        seen = self.at_cards(came)
+        for arrival, _ in seen:
             source = self.graph.uses[arrival.use].source
-            self.gradients[source] = arrival.after
             self.arrived[source] = self.arrived.get(source, 0) + 1
-        seen = [arrival for arrival in came if self.is_seen(self.graph.uses[arrival.use])]
-        checks = check_uses(root, self.graph.uses, {a.use: a.new for a in seen})
+        single = {arrival.use: arrival.new for arrival, count in seen if count == 1}
+        checks = check_uses(root, self.graph.uses, single)
         told: list[dict[str, Any]] = [{"k": "seed", "y": self.ids[root]}]
         so_far: dict[Node, int] = {}
-        for arrival in came:
-            use = self.graph.uses[arrival.use]
-            so_far[use.source] = so_far.get(use.source, 0) + 1
-            last = so_far[use.source] == self.arrived[use.source]
-            if self.is_seen(use):
-                step = self.backward(arrival, last)
-                step["ok"] = said_of(checks.get(arrival.use))
-                told.append(step)
+        for arrival, count in seen:
+            source = self.graph.uses[arrival.use].source
+            so_far[source] = so_far.get(source, 0) + 1
+            step = self.backward(arrival, so_far[source] == self.arrived[source])
+            step["ok"] = said_of(checks.get(arrival.use), count)
+            told.append(step)
         return told
 
+    def at_cards(self, came: list[Arrival]) -> list[tuple[Arrival, int]]:
+        """What arrives at cards from other cards; all that comes out of one folded card as one.
+
+        With each goes how many arrivals it stands for.
+        """
+        folded: dict[tuple[Node, Node], list[Arrival]] = {}
+        order: list[tuple[Arrival, list[Arrival]]] = []
+        for arrival in came:
+            use = self.graph.uses[arrival.use]
+            front = self.fold.of(use.target)
+            if not self.is_seen(use):
+                continue
+            together = [arrival]
+            if front in self.fold.groups:
+                together = folded.setdefault((use.source, front), [])
+                together.append(arrival)
+            order.append((arrival, together))
+        there: dict[Node, np.ndarray] = {}
+        seen = []
+        for arrival, together in order:
+            if arrival is together[-1]:
+                source = self.graph.uses[arrival.use].source
+                new = sum((other.new for other in together[:-1]), start=arrival.new)
+                before = there.get(source)
+                there[source] = new if before is None else before + new
+                merged = replace(arrival, new=new, before=before, after=there[source])
+                seen.append((merged, len(together)))
+        return seen
+
+    def leaves(self) -> list[list[Any]]:
+        """Name, shape and gradient of each parameter, on a card of its own or not."""
+        return [
+            [self.graph.names.get(node) or "parameter", list(node.array.shape), gradient_text(g)]
+            for node, g in self.gradients.items()
+            if not node.inputs
+        ]
+
     def is_seen(self, use: Use) -> bool:
-        """Whether a gradient goes from one card to another here."""
-        return use.source in self.ids and self.fold.of(use.target) is not self.fold.of(use.source)
+        """Whether a gradient goes from one card to another here, or to what is inside of it."""
+        source = self.fold.of(use.source)
+        return source in self.ids and self.fold.of(use.target) is not source
 
     # --- one step ---------------------------------------------------------------------------
 
@@ -171,7 +215,9 @@ class Teller:
     def called(self, node: Node) -> str | None:
         """The name of a tensor in formulas: the user's, or what a constant is: `max z`."""
         card = self.cards[self.ids[node]] if node in self.ids else None
-        constant = card.name if card and card.role == "constant" else None
+        constant = None
+        if card and card.role == "constant" and card.name != self.reader.origin(node):
+            constant = card.name
         return self.graph.names.get(node) or constant or None
 
     def operands(self, node: Node) -> list[Node]:
@@ -182,7 +228,12 @@ class Teller:
         """One operation."""
         symbols = self.symbols(node)
         step: dict[str, Any] = {"k": "f", "y": self.ids[node]}
-        step["m"] = forward_math(node.op.name, node.settings, symbols)
+        if any(x.array.ndim == 1 for x in self.operands(node)):
+            symbols["vector"] = "yes"
+        step["m"] = forward_math(node.op.name, node.settings, symbols, len(node.inputs))
+        stable = STABLE.get(node.scope.name) if node.scope is not None else None
+        if stable:
+            step["why"] = stable
         step["x"] = [self.operand(node, i, x) for i, x in enumerate(self.operands(node))]
         step["as"] = self.letters(node, symbols)
         step["out"] = symbols["y"]
@@ -202,9 +253,14 @@ class Teller:
         names = [self.graph.names.get(x, "") for x in given]
         step = {"k": "f", "y": self.ids[node], "x": [{"id": self.ids[x]} for x in given]}
         step |= {"as": names, "out": self.graph.names.get(node) or self.letter["y"]}
-        step["why"] = f"{self.fold.groups[node].operations:,} operations, folded into one card."
+        step["why"] = self.folded_text(node)
         self.add_source(step, node)
         return step
+
+    def folded_text(self, node: Node) -> str:
+        """How much a card stands for."""
+        count = self.fold.groups[node].operations
+        return f"{count:,} operation{'s' * (count != 1)}, folded into one card."
 
     def letters(self, node: Node, symbols: Mapping[str, str]) -> list[str]:
         """What each operand is called in the formula."""
@@ -228,17 +284,22 @@ class Teller:
     def backward(self, arrival: Arrival, last: bool) -> dict[str, Any]:
         """One gradient on its way from an operation to one of its operands."""
         use = self.graph.uses[arrival.use]
-        front = self.fold.of(use.target)
-        step: dict[str, Any] = {"k": "b", "y": self.ids[front], "x": self.ids[use.source]}
+        front, source = self.fold.of(use.target), use.source
+        step: dict[str, Any] = {"k": "b", "y": self.ids[front], "x": self.ids[self.fold.of(source)]}
         step |= self.rule(use, arrival) if front not in self.fold.groups else self.through(use)
+        if self.arrived[source] > 1:
+            step["share"] = 1
+        if source not in self.ids:  # the card shows another value of the same call
+            step["why"] = "It arrives at a value inside of the folded call, which is not shown."
+            step |= {"map": None, "in": 1}
         if arrival.before is not None:
             step["old"] = window(arrival.before)
-        if arrival.before is not None or not last:
+        if arrival.before is not None or not last or "in" in step:
             step["new"] = window(arrival.new)
-        if not last and arrival.before is not None:
+        if arrival.before is not None and (not last or "in" in step):
             step["now"] = window(arrival.after)
-        if last and self.exponential:
-            said = residual(use.source.array, self.gradients[use.source])
+        if last and looks_like_p(self.graph, source):
+            said = residual(source.array, self.gradients[source])
             if said:
                 step["is"] = said
         self.add_source(step, use.target)
@@ -249,17 +310,26 @@ class Teller:
         node, position, name = use.target, use.position, use.target.op.name
         symbols = self.symbols(node)
         letter = "x" if len(node.inputs) == 1 else "abc"[position] if position < 3 else "x"
+        if position > 2:
+            symbols["x"] = self.called(use.source) or self.letter["x"]
         shapes = use.source.array.shape, node.array.shape
         stretched = arrival.product.shape != arrival.new.shape
         summed = sum_label(*shapes).removeprefix("Σ ") if stretched else ""
+        if name in ("matmul", "inner"):
+            summed = "stacks" if shapes[0][:-2] != shapes[1][:-2] else ""
+            summed = "stacks" if len(shapes[0]) == 1 and len(shapes[1]) > 1 else summed
+            stretched = False
+        share = self.arrived[use.source] > 1
         step: dict[str, Any] = {
-            "m": backward_math(name, position, node.settings, symbols, letter, summed),
+            "m": backward_math(name, position, node.settings, symbols, letter, summed, share),
             "as": [symbols[letter], symbols["y"]],
             "lab": self.reader.label(use, node),
             "map": relation(node, position),
         }
         if name in WHY:
             step["why"] = WHY[name][min(position, len(WHY[name]) - 1)]
+        if stretched:
+            step["why"] = f"{step.get('why', '')} {SUMMED}".strip()
         if arrival.local is not None and not (arrival.local == 1).all():
             step["loc"] = window(arrival.local)
             if stretched:
@@ -278,14 +348,23 @@ class Teller:
             "y": names.get(front) or self.letter["y"],
         }
         return {
-            "m": backward_math("", 0, (), {**symbols, "L": self.loss}, "x"),
+            "m": backward_math(
+                "", 0, (), {**symbols, "L": self.loss}, "x", share=self.arrived[use.source] > 1
+            ),
             "as": [symbols["x"], symbols["y"]],
             "lab": self.reader.label(use, front),
-            "why": f"{self.fold.groups[front].operations:,} operations, folded into one card.",
+            "why": self.folded_text(front),
         }
 
     def add_source(self, step: dict[str, Any], node: Node) -> None:
-        """The place in the user's program, as a number into `sources`."""
+        """The place in the user's program, as a number into `sources`, and what is out of date."""
+        late = [x for x in self.operands(node) if is_written(x, node.tick)]
+        if late:
+            names = " and ".join(self.graph.names.get(x) or "an operand" for x in late)
+            step["late"] = (
+                f"{names[0].upper()}{names[1:]} was written in place after this operation read it: "
+                "its old numbers are gone, and those that are shown here are of now."
+            )
         place = place_of(node)
         if place is not None:
             step["src"] = self.sources.setdefault(place, len(self.sources))
@@ -298,25 +377,29 @@ def all_arrivals(graph: Graph) -> tuple[list[Arrival], str]:
     """Everything that arrives on the way back, or why there is nothing."""
     root = graph.roots[-1]
     if not root.requires_grad:
-        return [], "There are no gradients: nothing here requires one."
+        why = f"{root.cut} cut the graph" if root.cut else "nothing here requires one"
+        return [], f"There are no gradients: {why}."
     if root.array.size != 1:
         return [], "There are no gradients: the last tensor is not a scalar."
     try:
+        seed_for(root, None, False)  # raises where the graph was freed
         with np.errstate(all="ignore"):
             return list(arrivals(root, graph.operations, graph.uses)), ""
     except RuntimeError as error:
-        return [], f"There are no gradients: {error}."
+        return [], f"There are no gradients: {str(error).removeprefix('backward: ')}."
 
 
-def said_of(check: Check | None) -> dict[str, Any]:
+def said_of(check: Check | None, count: int) -> dict[str, Any]:
     """What a page says about a central difference: ok is 1, 0 or, where nothing is known, −1."""
+    if count > 1:
+        return {"ok": -1, "text": f"Not checked: {count:,} gradients arrive here together."}
     if check is None:
         return {"ok": -1, "text": "Not checked against a central difference: the graph is large."}
     smooth = check.checked - check.straddled
-    count = "1 element" if smooth == 1 else f"{smooth} elements"
+    elements = "1 element" if smooth == 1 else f"{smooth} elements"
     share = "" if check.size == check.checked else f" of {check.size:,}"
     to = f"to {number(check.difference)}" if check.difference else "exactly"
-    agree = f"grees with central differences at {count}{share}, {to}."
+    agree = f"grees with central differences at {elements}{share}, {to}."
     if check.differs:
         at = f"[{', '.join(map(str, check.index))}]" if check.index else ""
         return {"ok": 0, "text": f"Differs from the central difference {number(check.slope)}{at} "
@@ -328,6 +411,27 @@ def said_of(check: Check | None) -> dict[str, Any]:
     if check.agrees:
         return {"ok": 1, "text": f"A{agree}"}
     return {"ok": -1, "text": f"No central difference: {check.note or 'nothing to compare'}."}
+
+
+def looks_like_p(graph: Graph, z: Node) -> bool:
+    """Whether a softmax or a sigmoid of z is computed: exp of z itself, less a constant, or ± z.
+
+    For a matrix the exponentials have to be summed along their rows.
+    """
+    for use in graph.used.get(z, ()):
+        found = [use.target] if use.target.op.name == "exp" else []
+        others = [x for x in use.target.inputs if x is not z]
+        if use.target.op.name in ("sub", "mul", "neg") and not any(x.requires_grad for x in others):
+            following = graph.used.get(use.target, ())
+            found += [after.target for after in following if after.target.op.name == "exp"]
+        if found and (z.array.ndim == 1 or z.array.shape[-1] == 1):
+            return True
+        for e in found:
+            readers = [after.target for after in graph.used.get(e, ())]
+            sums = [y.settings[0] for y in readers if y.op.name == "sum"]
+            if -1 in sums or z.array.ndim - 1 in sums:
+                return True
+    return False
 
 
 def residual(value: np.ndarray, gradient: np.ndarray) -> dict[str, Any] | None:
@@ -344,6 +448,8 @@ def residual(value: np.ndarray, gradient: np.ndarray) -> dict[str, Any] | None:
     classes = z.ndim == 2 and z.shape[1] > 1
     e = np.exp(z - z.max(1, keepdims=True)) if classes else np.exp(-np.abs(z))
     p = e / e.sum(1, keepdims=True) if classes else np.where(z < 0, e, 1) / (1 + e)
+    if not g.any() or not ((p > 1e-6) & (p < 1 - 1e-6)).any():  # then there is nothing to see
+        return None
     n = z.shape[0]
     y = np.round(p - n * g)
     difference = np.abs(n * g - (p - y)).max()
