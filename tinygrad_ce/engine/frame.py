@@ -7,6 +7,7 @@ leaving it brings the old one back. The first thing that an operation does is to
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,68 +106,60 @@ enter, leave = _frame.set, _frame.reset
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class recording:  # noqa: N801
-    """Switch recording on or off, as a context manager or a decorator, for this thread only."""
+class Switch:
+    """Another frame for a `with` block, or for the body of a function as a decorator."""
 
-    def __init__(self, on: bool) -> None:
-        self._on = on
+    def __init__(self) -> None:
         self._tokens: dict[int, list[Any]] = {}  # of each thread that has entered
 
+    def frame(self, outer: Frame) -> Frame:
+        """The frame of the block, made of the one around it."""
+        raise NotImplementedError
+
     def __enter__(self) -> None:
-        frame = current()
-        self._tokens.setdefault(get_ident(), []).append(
-            enter(Frame(frame.scope, self._on, frame.tracer, frame.lines))
-        )
+        self._tokens.setdefault(get_ident(), []).append(enter(self.frame(current())))
 
     def __exit__(self, *exc: object) -> None:
         leave(self._tokens[get_ident()].pop())
 
     def __call__(self, function: F) -> F:
-        """Decorate: the function's body runs with recording switched."""
-        on = self._on
-        if inspect.isgeneratorfunction(function):
+        """Decorate: the function's body runs with the frame switched.
+
+        Raises TypeError for a generator or a coroutine, whose body runs after the call.
+        """
+        later = (inspect.isgeneratorfunction, inspect.iscoroutinefunction)
+        if any(kind(function) for kind in (*later, inspect.isasyncgenfunction)):
+            name = getattr(function, "__name__", "the function")
+            kind = "coroutine" if inspect.iscoroutinefunction(function) else "generator"
             raise TypeError(
-                f"{function.__name__} is a generator: its body runs while others do. "
+                f"{name} is a {kind}: its body runs while others do. "
                 "Write the `with` block inside of it"
             )
 
         @wraps(function)
         def inside(*args: Any, **kwargs: Any) -> Any:
-            with recording(on):
+            token = enter(self.frame(current()))
+            try:
                 return function(*args, **kwargs)
+            finally:
+                leave(token)
 
         return inside  # type: ignore[return-value]
 
 
-@contextmanager
-def within(tracer: Tracer | None = None, lines: bool | None = None) -> Iterator[None]:
-    """Run the block with a tracer, or with nodes that remember their source lines."""
-    frame = current()
-    lines = frame.lines if lines is None else lines
-    token = enter(Frame(frame.scope, frame.record, tracer or frame.tracer, lines))
-    try:
-        yield
-    finally:
-        leave(token)
+class recording(Switch):  # noqa: N801
+    """Switch recording on or off, as a context manager or a decorator, for this thread only."""
+
+    def __init__(self, on: bool) -> None:
+        super().__init__()
+        self._on = on
+
+    def frame(self, outer: Frame) -> Frame:
+        """The frame around it, with recording switched."""
+        return Frame(outer.scope, self._on, outer.tracer, outer.lines)
 
 
-def tracing(tracer: Tracer) -> Any:
-    """Hand every operation's Tensors to `tracer.lift` while the block runs."""
-    return within(tracer=tracer)
-
-
-@contextmanager
-def untraced() -> Iterator[None]:
-    """Compute with numbers while the block runs, though somebody traces."""
-    frame = current()
-    token = enter(Frame(frame.scope, frame.record, None, frame.lines))
-    try:
-        yield
-    finally:
-        leave(token)
-
-
-def source_lines() -> Any:
+class source_lines(Switch):  # noqa: N801
     """Let each tensor remember the line of the program that made it, for pictures and pages.
 
     A `with` block or a decorator. It costs about half a microsecond for each operation.
@@ -178,7 +171,32 @@ def source_lines() -> Any:
     >>> hasattr(y, "line"), hasattr(x * x, "line")
     (True, False)
     """
-    return within(lines=True)
+
+    def frame(self, outer: Frame) -> Frame:
+        """The frame around it, with lines."""
+        return Frame(outer.scope, outer.record, outer.tracer, True)
+
+
+@contextmanager
+def tracing(tracer: Tracer) -> Iterator[None]:
+    """Hand every operation's Tensors to `tracer.lift` while the block runs."""
+    frame = current()
+    token = enter(Frame(frame.scope, frame.record, tracer, frame.lines))
+    try:
+        yield
+    finally:
+        leave(token)
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Compute with numbers while the block runs, though somebody traces."""
+    frame = current()
+    token = enter(Frame(frame.scope, frame.record, None, frame.lines))
+    try:
+        yield
+    finally:
+        leave(token)
 
 
 def call_in_scope(
@@ -226,9 +244,9 @@ def composed(formula: str) -> Callable[[F], F]:
 def calling_line() -> tuple[Any, int]:
     """Code object and instruction of the nearest caller outside this package."""
     frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
+    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
         frame = frame.f_back
     return frame.f_code, frame.f_lasti
 
 
-_PACKAGE = __name__.partition(".")[0] + "."
+_PACKAGE = os.path.dirname(os.path.dirname(calling_line.__code__.co_filename)) + os.sep

@@ -70,8 +70,9 @@ def draw(
 ) -> Drawing:
     """The picture of how a tensor was computed, with ∂tensor/∂node at every node.
 
-    `draw(loss)` or `draw(loss, locals())`; `draw(model, x)` runs a module or function on examples
-    first and puts its buffers and the random streams back; `draw(program)` draws what was traced.
+    `draw(loss)` or `draw(loss, locals())`; `draw(model, x)` runs a module or function on copies of
+    the examples, which get gradients too, and puts its buffers and the random streams back;
+    `draw(program)` draws what was traced.
     Each tensor is a card: operation, name, shape, value and, in red, the gradient. Gradients are
     computed for the picture; no `.grad` changes, and `backward()` need not have been called. Where
     none can be computed there is `∇ —`. The drawing keeps nothing of the graph alive.
@@ -87,6 +88,8 @@ def draw(
     backward: True draws the graph of the gradient itself, `∂loss/∂parameter` being its results.
 
     Raises TypeError or ValueError for what cannot be drawn so, or for more than 1500 cards.
+    RuntimeError where backward(retain_graph=False) has freed a part of the graph, where
+    `backward=True` finds no scalar that needs a gradient, and while a program is traced.
 
     >>> from tinygrad_ce.engine.tensor import Tensor
     >>> a, b = Tensor(2.0, requires_grad=True), Tensor(-3.0, requires_grad=True)
@@ -98,8 +101,8 @@ def draw(
     n3  loss       + 1 loss  ← n2     scalar  −5  ∇ 1
     """
     options = Options(depth, direction, theme, values, gradients, backward)
-    root, found = resolve(what, examples, names)
-    return Drawing(read(root, found, options), again(what, examples, found))
+    root, found, given = resolve(what, examples, names)
+    return Drawing(read(root, found, options, given), again(what, examples, found))
 
 
 class Drawing:
@@ -183,7 +186,8 @@ class Drawing:
 def page_of(drawing: Drawing) -> Page:
     """The page that plays the drawing's graph back.
 
-    Raises RuntimeError where the graph is gone, ValueError for the graph of a gradient.
+    Raises RuntimeError where the graph is gone, ValueError for the graph of a gradient or
+    one without values or gradients.
     """
     from tinygrad_ce.viz.playing import play
 
@@ -192,6 +196,11 @@ def page_of(drawing: Drawing) -> Page:
         raise ValueError(
             "save: a page plays a loss and its gradients back, not the graph of a gradient; "
             "leave backward=True out, or save a picture: save('graph.svg')"
+        )
+    if not (options.values and options.gradients):
+        raise ValueError(
+            "save: a page plays values and gradients back; leave values=False and gradients=False "
+            "out, or save a picture: save('graph.svg')"
         )
     if drawing._again is None:
         raise RuntimeError("save: this picture knows no graph; write play(loss).save('page.html')")

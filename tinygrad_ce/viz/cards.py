@@ -23,15 +23,17 @@ class Options:
     values: bool = True
     gradients: bool = True
     backward: bool = False
+    caller: str = "draw"  # what errors begin with
 
     def __post_init__(self) -> None:
+        caller = self.caller
         if self.direction not in DIRECTIONS:
             raise ValueError(
-                f'draw: direction={self.direction!r}; wanted "TB" (top to bottom), "LR" (left to '
-                "right) or None (what fits)"
+                f'{caller}: direction={self.direction!r}; wanted "TB" (top to bottom), "LR" (left '
+                "to right) or None (what fits)"
             )
         if self.theme not in THEMES:
-            raise ValueError(f'draw: theme={self.theme!r}; wanted "light", "dark" or "auto"')
+            raise ValueError(f'{caller}: theme={self.theme!r}; wanted "light", "dark" or "auto"')
         depth = self.depth
         if isinstance(depth, bool) or not (
             depth is None
@@ -39,11 +41,11 @@ class Options:
             or (isinstance(depth, Collection) and all(isinstance(name, str) for name in depth))
         ):
             raise TypeError(
-                f"draw: depth={depth!r}; wanted a number (0 for one card per layer), names of "
-                'calls such as "attention" or ("fc1", "fc2"), or None'
+                f"{caller}: depth={depth!r}; wanted a number (0 for one card per layer), names "
+                'of calls such as "attention" or ("fc1", "fc2"), or None'
             )
         if isinstance(depth, int) and depth < 0:
-            raise ValueError(f"draw: depth={depth}; wanted 0 (every layer as one card) or more")
+            raise ValueError(f"{caller}: depth={depth}; wanted 0 (every layer as one card) or more")
 
 
 @dataclass

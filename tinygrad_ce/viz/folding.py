@@ -15,6 +15,7 @@ from itertools import groupby
 from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.labels import SYMBOLS
+from tinygrad_ce.viz.names import writable
 from tinygrad_ce.viz.walking import Graph
 
 FOLD_ABOVE = 300  # cards that a reader can still follow with every call open
@@ -58,7 +59,9 @@ class Fold:
         return [node for node in graph.nodes() if self.of(node) is node]
 
 
-def fold(graph: Graph, depth: int | str | Collection[str] | None) -> tuple[Fold, str]:
+def fold(
+    graph: Graph, depth: int | str | Collection[str] | None, caller: str = "draw"
+) -> tuple[Fold, str]:
     """What is folded, and what is to be said about it.
 
     Raises ValueError for a name that no call has, and for more cards than a picture can hold.
@@ -71,12 +74,12 @@ def fold(graph: Graph, depth: int | str | Collection[str] | None) -> tuple[Fold,
     elif isinstance(depth, int):
         made = fold_calls(graph, at_depth(graph, depth), True)
     else:
-        made = fold_calls(graph, by_name(graph, depth), False)
+        made = fold_calls(graph, by_name(graph, depth, caller), False)
     count = len(made.shown(graph))
     if count > REFUSE_ABOVE:
         raise ValueError(
-            f"draw: the graph has {count:,} cards, and a picture of more than {REFUSE_ABOVE:,} is "
-            "not readable. Leave depth out, so that it folds by itself; draw the loss of fewer "
+            f"{caller}: the graph has {count:,} cards, and a picture of more than {REFUSE_ABOVE:,} "
+            "is not readable. Leave depth out, so that it folds by itself; draw the loss of fewer "
             "steps or layers; or put repeated work into modules, which fold into one card each"
         )
     return made, note
@@ -134,14 +137,14 @@ def outermost(chain: list[Scope]) -> Scope | None:
     return chain[0] if chain else None
 
 
-def by_name(graph: Graph, depth: str | Collection[str]) -> Closing:
+def by_name(graph: Graph, depth: str | Collection[str], caller: str) -> Closing:
     """Close the calls of these names, or of modules of these classes."""
     wanted = {depth} if isinstance(depth, str) else set(depth)
     calls = {scope for chain in graph.chains.values() for scope in chain}
     there = {name for scope in calls for name in (scope.name, scope.owner) if name}
     if unknown := sorted(wanted - there):
         raise ValueError(
-            f"draw: depth: no call is named {', '.join(map(repr, unknown))}; there are "
+            f"{caller}: depth: no call is named {', '.join(map(repr, unknown))}; there are "
             f"{', '.join(sorted(there)) or 'no calls at all'}"
         )
 
@@ -179,8 +182,9 @@ def group_of(graph: Graph, calls: list[Scope], operations: int) -> Group:
     kind = "module" if first.kind == "module" else "function"
     same = all(call.name == first.name for call in calls)
     name = first.name if same else first.owner or first.name
+    name, formula = writable(name), writable(graph.formula(first))
     title = name if len(calls) == 1 else f"{name} × {len(calls)}"
-    return Group(title, kind, graph.formula(first), operations, first.outer, name)
+    return Group(title, kind, formula, operations, first.outer, name)
 
 
 # --- repeated blocks ------------------------------------------------------------------------

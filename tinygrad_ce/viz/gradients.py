@@ -6,6 +6,8 @@ needs a gradient, so that all that depends on it is recorded: the whole pass.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from tinygrad_ce.engine.backward import seed_for
@@ -14,16 +16,19 @@ from tinygrad_ce.engine.frame import recording
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import tick
 from tinygrad_ce.engine.operands import leaf
-from tinygrad_ce.viz.walking import Graph
+from tinygrad_ce.viz.walking import Graph, as_read
 
 
-def gradient_graph(root: Node, names: dict[Node, str]) -> Graph:
+def gradient_graph(root: Node, names: dict[Node, str], given: Collection[Node] = ()) -> Graph:
     """The graph of ∂root/∂leaf for all leaves that require a gradient, each called that.
+
+    Of examples that a model was run on, only if nothing else requires one.
 
     Raises RuntimeError for a root that is no scalar or needs no gradient.
     """
     seed_for(root, None, False)  # raises what backward() would
     leaves = wanted_leaves(root)
+    leaves = [x for x in leaves if x not in given] or leaves
     since = tick()
     seed = leaf(np.ones(root.array.shape, root.array.dtype), requires_grad=True)
     with recording(True), np.errstate(all="ignore"):
@@ -37,7 +42,7 @@ def gradient_graph(root: Node, names: dict[Node, str]) -> Graph:
     for gradient, x in found:
         called.setdefault(gradient, []).append(f"∂{loss}/∂{known[x]}")
     known.update({gradient: " = ".join(texts) for gradient, texts in called.items()})
-    graph = Graph(list(dict.fromkeys(gradient for gradient, _ in found)), known, since)
+    graph = Graph(list(dict.fromkeys(gradient for gradient, _ in found)), known, since, given)
     graph.title = loss
     return graph
 
@@ -47,8 +52,7 @@ def wanted_leaves(root: Node) -> list[Node]:
     found: dict[Node, None] = {} if root.inputs else {root: None}
     for node in reversed(history([root])):
         for x in node.inputs:
-            while x.tick > node.tick and hasattr(x, "was"):
-                x = x.was
+            x = as_read(x, node)
             if x.requires_grad and not x.inputs and x.tick <= node.tick:
                 found.setdefault(x)
     return list(found)

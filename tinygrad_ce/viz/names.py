@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from tinygrad_ce.engine.graph import Node
 
+HALVES = re.compile("[\ud800-\udfff]")
 
-def names_of(names: Any) -> dict[Node, str]:
+
+def names_of(names: Any, caller: str = "draw") -> dict[Node, str]:
     """The name of each tensor, from a dict such as `locals()`, from a module, or from both.
 
     A dict's modules name their parameters and buffers, after the module if there are several.
@@ -27,12 +30,12 @@ def names_of(names: Any) -> dict[Node, str]:
         names = {"": names}
     if not isinstance(names, Mapping):
         raise TypeError(
-            f"draw: names is a {type(names).__name__}; wanted a dict of tensors by name, such as "
-            'locals() or {"x": x}, or a module'
+            f"{caller}: names is a {type(names).__name__}; wanted a dict of tensors by name, such "
+            'as locals() or {"x": x}, or a module'
         )
     for name, value in list(names.items()):
         if isinstance(value, Node) and not str(name).startswith("_"):
-            found.setdefault(value, str(name))
+            found.setdefault(value, writable(str(name)))
     held = {
         str(name): [*value.named_parameters(), *value.named_buffers()]
         for name, value in list(names.items())
@@ -41,5 +44,10 @@ def names_of(names: Any) -> dict[Node, str]:
     several = sum(map(bool, held.values())) > 1
     for owner, tensors in held.items():
         for name, tensor in tensors:
-            found.setdefault(tensor, f"{owner}.{name}" if several else name)
+            found.setdefault(tensor, writable(f"{owner}.{name}" if several else name))
     return found
+
+
+def writable(text: str) -> str:
+    """The text without halves of surrogate pairs, which no file can hold."""
+    return HALVES.sub("\ufffd", text)

@@ -83,9 +83,9 @@ def play(
     >>> page.title, page.steps
     ('loss = −5', 8)
     """
-    options = Options(depth=depth, direction="TB", theme=theme)
-    root, found = resolve(what, examples, names)
-    reader = Reader(Graph([root], found), options)
+    options = Options(depth=depth, direction="TB", theme=theme, caller="play")
+    root, found, given = resolve(what, examples, names, "play")
+    reader = Reader(Graph([root], found, given=given), options)
     picture = reader.read()
     told = story(reader, picture)
     lines = any("src" in step for step in told["steps"])

@@ -7,7 +7,7 @@ the graph, so the same program gives the same picture.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from tinygrad_ce.viz.folding import fold
 from tinygrad_ce.viz.labels import CONSTANTS, SYMBOLS, derivative_label, op_label
 from tinygrad_ce.viz.lines import place_of
 from tinygrad_ce.viz.mathematics import free_letters
+from tinygrad_ce.viz.names import writable
 from tinygrad_ce.viz.values import gradient_text, listed, number, shape_text, sizes_text, value_text
 from tinygrad_ce.viz.walking import VIEWS, Graph, Use, chain_of, common
 
@@ -27,7 +28,10 @@ NAME = 13  # letters of a name that fit into a label
 
 
 def read(
-    root: Node, names: dict[Node, str] | None = None, options: Options | None = None
+    root: Node,
+    names: dict[Node, str] | None = None,
+    options: Options | None = None,
+    given: Collection[Node] = (),
 ) -> Picture:
     """The cards, edges and clusters of the graph behind `root`, or of its gradients' graph.
 
@@ -37,10 +41,10 @@ def read(
     """
     options = options or Options()
     if not options.backward:
-        return Reader(Graph([root], names or {}), options).read()
+        return Reader(Graph([root], names or {}, given=given), options).read()
     from tinygrad_ce.viz.gradients import gradient_graph
 
-    return Reader(gradient_graph(root, names or {}), options).read()
+    return Reader(gradient_graph(root, names or {}, given), options).read()
 
 
 def gradients_of(root: Node, nodes: Iterable[Node]) -> tuple[dict[Node, np.ndarray], str]:
@@ -63,7 +67,7 @@ def gradients_of(root: Node, nodes: Iterable[Node]) -> tuple[dict[Node, np.ndarr
 def line_of(node: Node) -> str:
     """Where in the program a node was made, if it remembers: `train.py:12`."""
     place = place_of(node)
-    return f"{place.file}:{place.number}" if place else ""
+    return writable(f"{place.file}:{place.number}") if place else ""
 
 
 class Reader:
@@ -71,7 +75,7 @@ class Reader:
 
     def __init__(self, graph: Graph, options: Options) -> None:
         self.graph, self.options = graph, options
-        self.fold, self.note = fold(graph, options.depth)
+        self.fold, self.note = fold(graph, options.depth, options.caller)
         self.shown = self.fold.shown(graph)
         self.beside = self.stand_beside()
         self.root = graph.roots[-1]
@@ -128,8 +132,8 @@ class Reader:
             for depth, scope in enumerate(self.open_calls(self.place(node))):
                 if scope not in numbers:
                     numbers[scope] = len(numbers)
-                    formula = self.graph.formula(scope)
-                    picture.clusters.append(Cluster(scope.name, scope.kind, formula, outer, depth))
+                    name, formula = writable(scope.name), writable(self.graph.formula(scope))
+                    picture.clusters.append(Cluster(name, scope.kind, formula, outer, depth))
                 outer = numbers[scope]
         return numbers
 
@@ -207,6 +211,9 @@ class Reader:
         )  # fmt: skip
         if group:
             card.formula, card.operations = group.formula, group.operations
+        if group and self.options.backward:  # its result may not be among what is read
+            card.value = "values inside are read" if options.values else ""
+            card.shape, card.tooltip = "", op
         return card
 
     def role(self, node: Node) -> str:

@@ -1,15 +1,16 @@
 """What is to be drawn: a Tensor as it is, a model run on an example, or a traced program.
 
-A model runs with its buffers and random streams put back afterwards, and no `.grad` is touched.
-`again` gives the same once more later, and keeps neither the graph nor the model alive.
+A model runs with its buffers and random streams put back afterwards (restoring.py), and no `.grad`
+is touched. It is given twins of the examples, which require a gradient, so the graph begins at
+them. `again` gives the same once more later, and keeps neither the graph nor the model alive.
 """
 
 from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -18,14 +19,17 @@ import numpy as np
 from tinygrad_ce.engine.chain import history
 from tinygrad_ce.engine.frame import current, recording, source_lines
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.memory import mark_written
+from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.viz.names import names_of
+from tinygrad_ce.viz.restoring import undone, variables_of
 
-Subject = tuple[Node, dict[Node, str]]
+Subject = tuple[Node, dict[Node, str], frozenset[Node]]
 
 
-def resolve(what: Any, examples: tuple[Any, ...] = (), names: Any = None) -> Subject:
-    """The tensor to draw, and the names of tensors.
+def resolve(
+    what: Any, examples: tuple[Any, ...] = (), names: Any = None, caller: str = "draw"
+) -> Subject:
+    """The tensor to draw, the names of tensors, and those that stand for the examples.
 
     `what` is a Tensor (a single example is then its names), a traced Program, or a module or other
     callable, which is called with the examples and has to give one Tensor.
@@ -34,30 +38,30 @@ def resolve(what: Any, examples: tuple[Any, ...] = (), names: Any = None) -> Sub
     a program is traced.
 
     >>> from tinygrad_ce.engine.tensor import Tensor
-    >>> root, names = resolve(lambda x: x * 2, (Tensor(3.0, requires_grad=True),))
-    >>> root, list(names.values())
-    (tensor(6., op=mul), ['x'])
+    >>> root, names, given = resolve(lambda x: x * 2, (Tensor(3.0),))
+    >>> root, names[root.inputs[0]], root.inputs[0] in given
+    (tensor(6., op=mul), 'x', True)
     """
     if current().tracer is not None:
         raise RuntimeError(
-            "draw: while a program is traced there are no values; draw outside of it"
+            f"{caller}: while a program is traced there are no values; {caller} outside of it"
         )
     if isinstance(what, Node):
         if len(examples) > 1 or (examples and names is not None):
             raise TypeError(
-                f"draw: got a Tensor and {len(examples)} more arguments; wanted draw(loss) or "
-                "draw(loss, names), names being a dict such as locals()"
+                f"{caller}: got a Tensor and {len(examples)} more arguments; wanted {caller}(loss) "
+                f"or {caller}(loss, names), names being a dict such as locals()"
             )
-        return what, names_of(examples[0] if examples else names)
+        return what, names_of(examples[0] if examples else names, caller), frozenset()
     if is_program(what):
         root, found = import_module("tinygrad_ce.viz.programs").graph_of(what)
-        return root, {**names_of(found), **names_of(names)}
+        return root, {**names_of(found), **names_of(names, caller)}, frozenset()
     if not callable(what):
         raise TypeError(
-            f"draw: got {type(what).__name__}; wanted a Tensor, such as the loss: draw(loss), or a "
-            "model and an example: draw(model, x)"
+            f"{caller}: got {type(what).__name__}; wanted a Tensor, such as the loss: "
+            f"{caller}(loss), or a model and an example: {caller}(model, x)"
         )
-    return called(what, examples, names)
+    return called(what, examples, names, caller)
 
 
 def is_program(what: Any) -> bool:
@@ -67,41 +71,73 @@ def is_program(what: Any) -> bool:
     return isinstance(what, Program)
 
 
-def called(what: Any, examples: tuple[Any, ...], names: Any) -> Subject:
+def called(what: Any, examples: tuple[Any, ...], names: Any, caller: str) -> Subject:
     """What a callable gives for the examples, and the names of all that is known."""
     title = getattr(what, "__name__", type(what).__name__)
-    arguments = arguments_of(what, examples, title)
-    around = known_to(what)
-    with left_as_it_was(around.values()), source_lines(), recording(True):
-        root = what(*examples)
-    if not isinstance(root, Node):
-        raise TypeError(
-            f"draw: {title} gave a {type(root).__name__}; wanted one Tensor: "
-            f"draw(lambda x: {title}(x)[0], x) picks one of several"
-        )
-    found = names_of(names)
-    for more in (arguments, around):
+    arguments = arguments_of(what, examples, title, caller)
+    found = names_of(names, caller)
+    for more in (arguments, known_to(what)):
         for node, name in names_of(more).items():
             found.setdefault(node, name)
+    root, stands = run(what, examples)
+    if not isinstance(root, Node):
+        raise TypeError(
+            f"{caller}: {title} gave a {type(root).__name__}; wanted one Tensor: "
+            f"{caller}(lambda x: {title}(x)[0], x) picks one of several"
+        )
+    for node, other in stands.items():
+        if node in found:
+            found.setdefault(other, found[node])
     arrays = {name: x for name, x in arguments.items() if isinstance(x, np.ndarray)}
     for node, name in nodes_of(arrays, root, found).items():
         found.setdefault(node, name)
-    return root, found
+    return root, found, frozenset(stands[x] for x in examples if wants_twin(x) and x in stands)
+
+
+def run(what: Any, examples: tuple[Any, ...]) -> tuple[Any, dict[Node, Node]]:
+    """What a callable gives for twins of the examples, and which tensor another stands for.
+
+    What needs no gradient is not recorded, so the way from an example to the parameters would be
+    missing. A model that cannot do with a twin, as one that writes into its argument, gets the
+    examples themselves.
+    """
+
+    def computed(given: tuple[Any, ...]) -> tuple[Any, dict[Node, Node]]:
+        def compute() -> Any:
+            with source_lines(), recording(True):
+                return what(*given)
+
+        return undone(compute, [what, *examples])
+
+    twins = {x: leaf(np.array(x.array), requires_grad=True) for x in examples if wants_twin(x)}
+    if twins:
+        try:
+            root, copies = computed(
+                tuple(twins.get(x, x) if isinstance(x, Node) else x for x in examples)
+            )
+            return root, {**copies, **twins}
+        except Exception:  # with the examples themselves it works, or says what is wrong
+            pass
+    return computed(examples)
+
+
+def wants_twin(x: Any) -> bool:
+    """Whether it is a tensor of floats that needs no gradient."""
+    return isinstance(x, Node) and not x.requires_grad and x.array.dtype.kind == "f"
 
 
 def known_to(what: Any) -> dict[str, Any]:
     """What a callable works with, by name: the model itself, or the variables of a function."""
     if hasattr(type(what), "named_parameters"):
         return {"": what}
+    if isinstance(what, partial):
+        return known_to(what.func)
     if inspect.ismethod(what):
         return {"self": what.__self__, **known_to(what.__func__)}
-    if not inspect.isfunction(what):
-        return {}
-    variables = inspect.getclosurevars(what)
-    return {**variables.globals, **variables.nonlocals}
+    return variables_of(what) if inspect.isfunction(what) else getattr(what, "__dict__", {})
 
 
-def arguments_of(what: Any, examples: tuple[Any, ...], title: str) -> dict[str, Any]:
+def arguments_of(what: Any, examples: tuple[Any, ...], title: str, caller: str) -> dict[str, Any]:
     """The examples by the names of the arguments that they are given for."""
     try:
         takes = inspect.signature(getattr(what, "forward", what))
@@ -110,9 +146,9 @@ def arguments_of(what: Any, examples: tuple[Any, ...], title: str) -> dict[str, 
     try:
         bound = takes.bind(*examples).arguments
     except TypeError as error:
-        advice = "" if examples else f"; to draw it, run it on an example: draw({title}, x)"
+        advice = "" if examples else f"; to {caller} it, run it on an example: {caller}({title}, x)"
         raise TypeError(
-            f"draw: {title}{takes} is called with {len(examples)} examples: {error}{advice}"
+            f"{caller}: {title}{takes} is called with {len(examples)} examples: {error}{advice}"
         ) from None
     named: dict[str, Any] = {}
     for name, value in bound.items():
@@ -136,32 +172,6 @@ def nodes_of(arrays: dict[str, np.ndarray], root: Node, known: dict[Node, str]) 
     return found
 
 
-@contextmanager
-def left_as_it_was(things: Iterable[Any]) -> Iterator[None]:
-    """Put random streams, and the buffers of modules among the things, back after the block."""
-    from tinygrad_ce.random import Generator, default_generator  # not before something is drawn
-
-    models = [thing for thing in things if hasattr(type(thing), "named_parameters")]
-    modules = [module for model in models for module in model.modules()]
-    buffers = [(b, np.array(b.array)) for module in modules for b in module.buffers()]
-    held = [(m, n, v) for m in modules for n in m._buffer_names for v in [getattr(m, n)]]
-    streams = {default_generator: None}
-    streams.update({g: None for m in modules for g in vars(m).values() if type(g) is Generator})
-    states = [(stream, stream.get_state()) for stream in streams]
-    try:
-        yield
-    finally:
-        for stream, state in states:
-            stream.set_state(state)
-        for module, name, value in held:
-            if getattr(module, name) is not value:
-                setattr(module, name, value)
-        for buffer, before in buffers:
-            if not np.array_equal(buffer.array, before, equal_nan=before.dtype.kind == "f"):
-                buffer.array[...] = before
-                mark_written(buffer, "draw (which put the buffer back)")
-
-
 # --- once more ------------------------------------------------------------------------------
 
 
@@ -178,21 +188,41 @@ def again(
 
     def all_again() -> tuple[Any, tuple[Any, ...], dict[str, Node]]:
         alive = [subject(), *(example() for example in others)]
-        if any(thing is None for thing in alive):
+        if any(thing is GONE for thing in alive):
             raise RuntimeError(
                 "draw: what was drawn is gone, since a drawing keeps nothing alive. Keep the loss "
                 "(or the model and its example) in a variable, or make the page first: "
                 'play(loss).save("x.html")'
             )
-        names = {name: node for ref, name in reversed(named) if (node := ref()) is not None}
+        names = {name: node for ref, name in reversed(named) if (node := ref()) is not GONE}
         return alive[0], tuple(alive[1:]), names
 
     return all_again
 
 
+GONE = object()  # stands for what is no longer there
+FREE = (type(None), bool, int, float, complex, str, bytes, slice, np.generic, np.dtype)
+"""What keeps nothing else alive."""
+
+
 def weakly(thing: Any) -> Callable[[], Any]:
-    """A weak reference, or the thing itself where there is none to a number, a list or None."""
-    try:
-        return weakref.ref(thing)
-    except TypeError:
+    """A function that gives the thing as long as it is there, then GONE; of containers likewise."""
+    if isinstance(thing, FREE):
         return lambda: thing
+    kind = type(thing)
+    if kind in (list, tuple):
+        parts = [weakly(part) for part in thing]
+        return lambda: together([part() for part in parts], kind)
+    if kind is dict:
+        keys, held = list(thing), weakly(list(thing.values()))
+        return lambda: GONE if (values := held()) is GONE else dict(zip(keys, values))
+    try:
+        ref = weakref.WeakMethod(thing) if inspect.ismethod(thing) else weakref.ref(thing)
+    except TypeError:  # there is no weak reference to it
+        return lambda: GONE
+    return lambda: GONE if (there := ref()) is None else there
+
+
+def together(parts: list[Any], kind: type) -> Any:
+    """The parts as a list or tuple again, unless one is gone."""
+    return GONE if any(part is GONE for part in parts) else kind(parts)

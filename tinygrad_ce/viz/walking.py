@@ -6,7 +6,7 @@ what is computed from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -32,12 +32,17 @@ class Graph:
     """All that the roots were computed from.
 
     `since` is the clock's time from which on operations belong to the backward pass, if any do.
+    `given` are leaves that stand for the examples that a model was run on.
     """
 
     def __init__(
-        self, roots: Sequence[Node], names: dict[Node, str], since: int | None = None
+        self,
+        roots: Sequence[Node],
+        names: dict[Node, str],
+        since: int | None = None,
+        given: Collection[Node] = (),
     ) -> None:
-        self.roots, self.names, self.since = list(roots), names, since
+        self.roots, self.names, self.since, self.given = list(roots), names, since, given
         self.ends = frozenset(roots)
         self.title = ""  # of the loss whose gradients these are
         self.operations = history(roots)[::-1]
@@ -98,6 +103,8 @@ class Graph:
             return "loss"
         if made:
             return "step"
+        if node in self.given:
+            return "input"
         if node.requires_grad:
             return "parameter"
         made_inside = node.scope is not None or node.cut or self.only_read_back(node)
@@ -126,14 +133,20 @@ def is_number(node: Node) -> bool:
     return not node.requires_grad and not node.cut and node.array.ndim == 0
 
 
+def as_read(x: Node, reader: Node) -> Node:
+    """An operand as it was when an operation read it: before later in-place writes."""
+    while x.tick > reader.tick and hasattr(x, "was"):
+        x = x.was
+    return x
+
+
 def uses_of(operations: Iterable[Node]) -> list[Use]:
     """Every operand of every operation, as it was when the operation read it."""
     uses = []
     for node in operations:
         gradients = node.op.gradients_for(len(node.inputs))
         for position, x in enumerate(node.inputs):
-            while x.tick > node.tick and hasattr(x, "was"):
-                x = x.was
+            x = as_read(x, node)
             flows = x.requires_grad and x.tick <= node.tick
             flows = flows and gradients[position] is not None
             uses.append(Use(x, node, position, flows))
