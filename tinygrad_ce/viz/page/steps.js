@@ -126,10 +126,15 @@ function caption(letter, id) {
   return letter && letter !== name ? [named(letter), `\u2002${name}`] : [named(name)];
 }
 
+/** The array of an operand: of a card, or of a number that has none. */
+const arrayOf = (x) => x.v || story.tensors[x.id].v;
+
+/** Whether a card holds integers or booleans, all digits of which are shown. */
+const isWhole = (id) => Boolean(id) && !story.tensors[id].t.startsWith("float");
+
 function valueTable(id, space, letter, note) {
-  const t = story.tensors[id];
-  const whole = !t.t.startsWith("float");
-  return heat(t.v, space, { caption: caption(letter, id), whole, note, label: `value of ${fullName(id)}` });
+  const { v } = story.tensors[id];
+  return heat(v, space, { caption: caption(letter, id), whole: isWhole(id), note, label: `value of ${fullName(id)}` });
 }
 
 function gradientTable(win, space, letter, hidden, before = "") {
@@ -150,12 +155,13 @@ function sourceOf(step) {
 }
 
 /** A copy of an operand that is broadcast, as large as the output; null if it is too large. */
-function copies(x, step, space) {
-  const own = x.v || story.tensors[x.id].v;
+function copies(x, step) {
+  const own = arrayOf(x);
   const out = story.tensors[step.y].v;
   if (!x.c || own.w || !own.s.length || sizeOf(own.s) < 2) return null;
   const d = places(out).map((j) => own.d[project(unravel(j, out.s), own.s)]);
-  return heat({ s: out.s, d, w: out.w, of: out.of }, "y", { copy: true, caption: [`copied along ${x.c}`], label: "the copies" });
+  const win = { s: out.s, d, w: out.w, b: own.b }; // without the output's statistics: the numbers are the operand's
+  return heat(win, "y", { copy: true, whole: isWhole(x.id), caption: [`copied along ${x.c}`], label: "the copies" });
 }
 
 // --- the steps -------------------------------------------------------------------------------
@@ -450,14 +456,14 @@ function related(from, i, to, j) {
 
 function into(step, space, i, j, y) {
   const x = step.x[Number(space.slice(1))];
-  return Boolean(x && x.m) && feeds(x.m, (x.v || story.tensors[x.id].v).s, y, i, j);
+  return Boolean(x && x.m) && feeds(x.m, arrayOf(x).s, y, i, j);
 }
 
 /** The two factors of a matrix product, from one operand's cell to the other's. */
 function factors(step, from, i, to, j) {
-  const kind = step.x[0].m && step.x[0].m[0];
+  const kind = step.x[0].m?.[0];
   if (kind !== "mm" && kind !== "in") return false;
-  const [left, right] = step.x.map((x) => story.tensors[x.id].v.s);
+  const [left, right] = step.x.map((x) => arrayOf(x).s);
   return from === "x0" ? meet(kind, left, right, i, j) : meet(kind, left, right, j, i);
 }
 
