@@ -926,6 +926,97 @@ def test_the_graph_is_dragged_and_a_drag_is_no_click(visit):
     assert here(page) != 1
 
 
+def camera(page):
+    return page.evaluate("[camera.x, camera.y, camera.k]")
+
+
+def test_a_button_that_is_let_go_outside_drags_nothing(visit):
+    page = visit("softmax_regression")
+    box = page.locator("#graph").bounding_box()
+    right, y = box["x"] + box["width"], box["y"] + 200
+    before = camera(page)
+    page.mouse.move(right - 2, y)
+    page.mouse.down()
+    page.mouse.move(right + 1, y)
+    page.mouse.up()
+    page.mouse.move(right - 100, y)
+    page.mouse.move(right - 200, y + 30)
+    assert camera(page) == before
+    page.mouse.down()
+    page.mouse.move(right - 150, y + 40)
+    assert camera(page) == [before[0] + 50, before[1] + 10, before[2]]
+
+
+def test_only_the_main_button_drags(visit):
+    page = visit("softmax_regression")
+    box = page.locator("#graph").bounding_box()
+    before = camera(page)
+    for button in ("right", "middle"):
+        page.mouse.move(box["x"] + 30, box["y"] + 100)
+        page.mouse.down(button=button)
+        page.mouse.move(box["x"] + 90, box["y"] + 150)
+        page.mouse.up(button=button)
+    assert camera(page) == before
+
+
+def test_a_new_size_keeps_what_the_reader_has_chosen(visit):
+    page = visit("softmax_regression")
+    fitted = camera(page)
+    resize(page, (2400, 900))
+    until(page, f"camera.x !== {fitted[0]}")
+    box = page.locator("#graph").bounding_box()
+    page.mouse.move(box["x"] + 30, box["y"] + 300)
+
+    def drag():
+        page.mouse.down()
+        page.mouse.move(box["x"] + 90, box["y"] + 200)
+        page.mouse.up()
+
+    for choose in (drag, lambda: page.keyboard.press("+"), lambda: page.mouse.wheel(0, 40)):
+        page.keyboard.press("0")
+        start = camera(page)
+        choose()
+        until(page, f"[camera.x, camera.y, camera.k].join() !== '{','.join(map(str, start))}'")
+        chosen = camera(page)
+        resize(page, (2200, 850))
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(done))")
+        assert camera(page) == chosen
+        resize(page, (2400, 900))
+    page.get_by_role("button", name="Show the whole graph").click()
+    resize(page, (1000, 500))
+    until(page, "camera.k < 0.5")
+    pane = page.locator("#graph").bounding_box()
+    for box in (card.bounding_box() for card in page.locator(".card").all()):
+        assert pane["y"] <= box["y"] and box["y"] + box["height"] <= pane["y"] + pane["height"]
+
+
+def test_the_wheel_moves_the_page_around_when_the_graph_is_at_its_end(open_page, folder):
+    path = folder / "tall.html"
+    shown = page_of("fan_out")._repr_html_()
+    below = "<p style='height:3000px'></p>"
+    path.write_text(f"<!doctype html><meta charset=utf-8>{shown}{below}", "utf-8")
+    page = open_page(size=SIZES["desk"], motion="reduce")
+    page.goto(path.as_uri())
+    frame = next(f for f in page.frames if f != page.main_frame)
+    frame.wait_for_selector("#graph")
+    page.mouse.move(200, 300)
+    start = frame.evaluate("camera.y")
+    page.mouse.wheel(0, 60)
+    until(frame, f"camera.y === {start} - 60")
+    assert page.evaluate("scrollY") == 0
+    page.mouse.wheel(0, 100_000)
+    lowest = (
+        "Math.round(svg.getBoundingClientRect().height - camera.y - extent().bottom * camera.k)"
+    )
+    until(frame, f"{lowest} === CORNER")
+    assert page.evaluate("scrollY") == 0
+    page.mouse.wheel(0, 60)
+    until(page, "scrollY === 60")
+    assert frame.evaluate(lowest) == frame.evaluate("CORNER")
+    page.mouse.wheel(0, -60)
+    until(frame, f"{lowest} === CORNER - 60")
+
+
 def test_a_hand_that_trembles_clicks(visit, told):
     page = visit("softmax_regression", 1)
     box = page.get_by_role("button", name="W, 2 × 3").locator("rect").first.bounding_box()

@@ -578,7 +578,7 @@ function listenToGraph() {
   svg.querySelector(".card").setAttribute("tabindex", 0);
   for (const [id, { g }] of cards) g.setAttribute("aria-label", `${fullName(id)}, ${shapeText(story.tensors[id].v.s)}`);
   steer();
-  addEventListener("resize", fitWidth);
+  addEventListener("resize", () => framing?.());
 }
 
 if (story.theme !== "auto") at("theme").textContent = themes[story.theme === "dark" ? 2 : 1];
