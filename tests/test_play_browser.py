@@ -705,15 +705,25 @@ def test_buttons_slider_and_keys_go_where_they_say(visit, told):
 
 def test_ends_cannot_be_passed(visit, told):
     page = visit("fan_out")
-    assert page.locator("button:disabled").evaluate_all("all => all.map(b => b.id)") == [
+    assert page.locator("button[aria-disabled=true]").evaluate_all("all => all.map(b => b.id)") == [
         "first",
         "back",
     ]
     page.keyboard.press("End")
-    assert page.locator("button:disabled").evaluate_all("all => all.map(b => b.id)") == [
+    assert page.locator("button[aria-disabled=true]").evaluate_all("all => all.map(b => b.id)") == [
         "next",
         "last",
     ]
+
+
+def test_the_keyboard_stays_in_the_bar_at_the_ends(visit):
+    page = visit("softmax_regression")
+    for id, end in (("next", 26), ("back", 0)):
+        page.locator(f"#{id}").focus()
+        for _ in range(28):
+            page.keyboard.press("Enter")
+        assert here(page) == end
+        assert page.evaluate("document.activeElement.id") == id
 
 
 @pytest.mark.parametrize("start", ["h1", "#slider"])
@@ -1175,7 +1185,7 @@ def test_the_quiz_hides_a_gradient_and_checks_what_is_answered(visit, told):
     for answer, words in (("3 × 2", "Not 3 × 2."), ("two", "Write a shape such as")):
         field.fill(answer)
         field.press("Enter")
-        assert words in page.locator(".quiz [role=status]").inner_text()
+        assert words in page.locator(".quiz .no").inner_text()
     field.fill("(2, 3)")
     page.get_by_role("button", name="Check").click()
     hidden = page.locator('#step table[data-space="x"] td')
@@ -1188,7 +1198,7 @@ def test_the_quiz_hides_a_gradient_and_checks_what_is_answered(visit, told):
     for answer in (-wanted[at], wanted[at] * 1.1, wanted[at] + 1):
         page.locator(".quiz input").fill(f"{answer:.4g}")
         page.keyboard.press("Enter")
-        assert "Not " in page.locator(".quiz [role=status]").inner_text()
+        assert "Not " in page.locator(".quiz .no").inner_text()
     page.locator(".quiz input").fill(f"{wanted[at]:.2g}".replace("-", "−"))
     page.keyboard.press("Enter")
     assert page.locator(".quiz").count() == 0
@@ -1235,6 +1245,122 @@ def test_the_quiz_can_be_asked_to_show(visit, told):
     page.locator("#quiz").click()
     page.keyboard.press("ArrowRight")
     assert page.locator(".quiz").count() == 0 and "Quiz:" not in page.locator("#step").inner_text()
+
+
+def answer(page, text):
+    page.locator(".quiz input").fill(text)
+    page.locator(".quiz input").press("Enter")
+
+
+def test_a_small_gradient_is_asked_for_relative_to_itself(visit):
+    x = tg.tensor(3.0, requires_grad=True)
+    page = visit(play(x * -2e-10, names={"x": x}), step=3)
+    page.locator("#quiz").click()
+    answer(page, "scalar")
+    for wrong in ("0", "2e-10", "−2.2e−10"):
+        answer(page, wrong)
+        said = page.locator(".quiz .no").inner_text()
+        assert said.startswith("Not ") and page.locator("#say").inner_text() == said
+    answer(page, "−2e−10")
+    assert page.locator(".quiz").count() == 0
+    assert page.evaluate("allowed(0)") == 0
+
+
+def test_playing_waits_for_an_answer(visit, told):
+    k = step_of(told("softmax_regression"), "Backward through @, to W")
+    page = visit("softmax_regression", k - 1, clock=True)
+    page.evaluate("state.solved.add(state.step)")
+    page.locator("#quiz").click()
+    page.locator("#run").click()
+    page.clock.run_for(1200)
+    assert here(page) == k
+    page.locator(".quiz input").fill("2 ×")
+    page.clock.run_for(20_000)
+    assert here(page) == k and page.locator(".quiz input").input_value() == "2 ×"
+    assert "Playing goes on after the answer." in page.locator(".quiz").inner_text()
+    page.get_by_role("button", name="Show it").click()
+    page.clock.run_for(1199)
+    assert here(page) == k
+    page.clock.run_for(1)
+    assert here(page) == k + 1
+
+
+def test_a_share_of_a_gradient_is_called_one(visit, told):
+    steps = told("fan_out")
+    shares = [k for k, step in enumerate(steps) if any(t["label"] == "new" for t in step["tables"])]
+    page = visit("fan_out", shares[0])
+    (shown,) = [t for t in steps[shares[0]]["tables"] if t["label"].startswith("gradient share")]
+    assert shown["caption"].startswith("share of ∂L/∂")
+    page.locator("#quiz").click()
+    assert "Which shape has this share of ∂L/∂" in page.locator(".quiz").inner_text()
+    answer(page, page.evaluate("shapeText(steps[state.step].new.s)"))
+    assert "What is this share of ∂L/∂" in page.locator(".quiz").inner_text()
+
+
+# --- what a story may say ---------------------------------------------------------------------
+
+
+def test_the_mark_counts_characters(visit):
+    page = visit("softmax_regression", 1)
+    page.evaluate(
+        "story.files[steps[1].src] = ['a.py', 7, 's = \"🧠🧠\"; y = x @ W', 13, 18]; show()"
+    )
+    assert page.locator(".source mark").inner_text() == "x @ W"
+
+
+def test_what_comes_late_is_said_after_the_tables(visit, told):
+    page = visit("softmax_regression")
+    for k in (1, step_of(told("softmax_regression"), "Backward through @, to W")):
+        page.evaluate(f"steps[{k}].late = 'written over <b>'; go({k})")
+        assert page.locator("#step .flow + .check.kink").inner_text() == "written over <b>"
+
+
+def test_the_end_lists_what_the_story_lists(visit):
+    page = visit("softmax_regression")
+    page.evaluate("story.leaves = [['fc.weight', [2, 3], '‖∇‖ 5'], ['b', [], '∇ 1']]; go(999)")
+    rows = page.locator("#step .list tr").all()
+    cells = [row.locator("td").all_inner_texts() for row in rows]
+    assert cells == [["∂L/∂fc.weight", "2 × 3", "‖∇‖ 5"], ["∂L/∂b", "scalar", "∇ 1"]]
+
+
+def test_the_start_promises_gradients_only_where_there_are_some(visit):
+    x = tg.tensor([1.0, 2.0])
+    page = visit(play((x * x).sum(), names={"x": x}), step=0)
+    assert "red" not in page.locator("#step .why").inner_text()
+    assert "red" in visit("fan_out").locator("#step .why").inner_text()
+
+
+# --- folded calls -----------------------------------------------------------------------------
+
+
+def test_steps_inside_of_folded_calls_are_passed_over(visit, told):
+    steps = told("two_layer_network")
+    page = visit("two_layer_network")
+    page.get_by_role("button", name="Fold all", exact=True).click()
+    ways, last = [], len(steps) - 1
+    for key, end in (("ArrowRight", last), ("ArrowLeft", 0)):
+        way = []
+        while here(page) != end:
+            page.keyboard.press(key)
+            way.append(here(page))
+            assert not page.locator("#inside").is_visible()
+        ways.append(way)
+    assert ways[0][:-1] == ways[1][:-1][::-1]
+    folded = page.evaluate("[...cards.keys()].map((id) => [id, standIn(id)])")
+    call = dict(folded)
+    final = {call[id]: id for id, _ in folded if page.evaluate(f"story.tensors.{id}.op")}
+    told_steps = page.evaluate("steps.map(({k, x, y}) => ({k, x, y}))")
+    wanted = [k for k, s in enumerate(told_steps) if k and (
+        s["k"] in ("seed", "end") or (s["k"] == "f" and final[call[s["y"]]] == s["y"])
+        or (s["k"] == "b" and call[s["x"]] != call[s["y"]]))]  # fmt: skip
+    assert ways[0] == wanted and len(wanted) < last / 2
+    hidden = min(set(range(1, last)) - set(wanted))
+    page.locator("#slider").fill(str(hidden - 1))
+    page.locator("#slider").press("ArrowRight")
+    assert here(page) == hidden
+    assert "which is folded" in page.locator("#inside").inner_text()
+    page.locator("#unfold").click()
+    assert not page.locator("#inside").is_visible()
 
 
 # --- without a mouse, without sight, without JavaScript, within a notebook --------------------

@@ -53,7 +53,7 @@ function readGraph() {
   for (const [id, card] of cards)
     for (let c = card.outer; c; c = clusters.get(c).outer) {
       const cluster = clusters.get(c);
-      cluster.last = id;
+      if (story.tensors[id].op || !cluster.last) cluster.last = id;
       cluster.count = (cluster.count || 0) + (story.tensors[id].op ? 1 : 0);
     }
   svg.removeAttribute("viewBox");
@@ -87,7 +87,7 @@ function foldedCard(id) {
     words.push([shape("text", { class: "t10 i", fill: "#0f172a" }, cluster.g.dataset.formula)]);
   for (const text of last.querySelectorAll("text.t11")) words.push([text.cloneNode(true)]);
   g.append(rect, ...words.flat());
-  g.setAttribute("aria-label", `${cluster.g.dataset.name}, folded: ${cluster.count} operations`);
+  g.setAttribute("aria-label", `${cluster.g.dataset.name}, folded: ${size.textContent}`);
   svg.querySelector("#cards").append(g);
   cluster.card = { g, words };
   return cluster.card;
