@@ -259,7 +259,7 @@ COLOURS = rf"""
   for (let k = 0; k < steps.length; k++) {{
     go(k);
     for (const {{element, text}} of written()) {{
-      if (element.closest("button:disabled")) continue;
+      if (element.closest("button[aria-disabled=true]")) continue;
       const colours = {{ink: inkOf(element), paper: paperUnder(element)}};
       seen.set(JSON.stringify(colours), {{...colours, text, step: k}});
     }}

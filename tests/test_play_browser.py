@@ -17,6 +17,7 @@ import tinygrad_ce as tg
 from tests import browser as helpers, drawn_programs
 from tests.browser import contrast, inside, overlap
 from tests.drawn_programs import PROGRAMS
+from tinygrad_ce import nn
 from tinygrad_ce.engine.frame import source_lines
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.viz import engines, play
@@ -397,6 +398,28 @@ def test_a_large_array_is_summarised_with_a_window_onto_it(visit):
     assert f"{array.std():.3g}" in figure
 
 
+def test_copies_claim_nothing_about_the_output(visit):
+    x = tg.tensor(np.full((20, 3), 100_000.0), requires_grad=True)
+    b = tg.tensor(np.array([12345, 2, -3]))
+    page = visit(play((x + b).sum(), names={"x": x, "b": b}), step=1)
+    copied = page.locator("figure.copy").inner_text()
+    assert "rows 1–6 of 20" in copied and "all:" not in copied
+    cells = page.locator("figure.copy td").all_inner_texts()
+    assert cells == ["12345", "2", "−3"] * 6
+    mask = tg.tensor(np.array([True, False, True]))
+    page = visit(play(tg.where(mask, x, x * 2).sum(), names={"mask": mask}), step=2)
+    assert page.locator("figure.copy td").all_inner_texts() == ["true", "false", "true"] * 6
+
+
+def test_integers_too_large_for_a_number_are_shown_as_they_are(visit):
+    page = visit("softmax_regression")
+    page.evaluate("""() => at("step").append(heat(
+      {s: [3], d: ["9007199254740993", "-9007199254740995", 5]}, "y", {whole: true}))""")
+    cells = page.locator("#step figure td").all_inner_texts()
+    assert cells == ["9007199254740993", "−9007199254740995", "5"]
+    assert page.locator("#step figure td.pos, #step figure td.neg").count() == 0
+
+
 def test_slices_of_three_dimensions_are_chosen(visit):
     array = np.arange(24.0).reshape(2, 3, 4)
     x = tg.tensor(array, requires_grad=True)
@@ -551,6 +574,67 @@ def test_products_of_stacked_matrices_light_up_within_their_own_pair(visit, left
         assert hover(page, "x1", x1[1, 2, 0]) == {"x1": {x1[1, 2, 0]}}
 
 
+SHAPES = [
+    ((4,), (4,)), ((4,), (4, 2)), ((3, 4), (4,)), ((3, 4), (4, 2)), ((4,), (3, 4, 2)),
+    ((4,), (2, 3, 4, 2)), ((2, 3, 4), (4,)), ((2, 2, 3, 4), (4,)), ((2, 3, 4), (4, 2)),
+    ((3, 4), (2, 4, 2)), ((2, 3, 4), (2, 4, 2)), ((1, 3, 4), (2, 4, 2)), ((2, 3, 4), (1, 4, 2)),
+    ((2, 1, 3, 4), (3, 4, 2)), ((4,), (1, 4, 1)), ((1, 4), (4, 1)), ((1, 4), (3, 4, 1)),
+]  # fmt: skip
+
+
+def mixes(op, left, right):
+    """Whether i of the left enters j of the product, i of the right does, and the two meet.
+
+    Found by looking which products change when one element is no longer 1, and where two do.
+    """
+
+    def unit(shape, i):
+        return np.eye(int(np.prod(shape)))[i].reshape(shape)
+
+    a, b = np.ones(left), np.ones(right)
+    from_a = np.array([op(unit(left, i), b).ravel() > 0 for i in range(a.size)])
+    from_b = np.array([op(a, unit(right, i)).ravel() > 0 for i in range(b.size)])
+    meet = [[(op(unit(left, i), unit(right, j)) > 0).any() for j in range(b.size)]
+            for i in range(a.size)]  # fmt: skip
+    return from_a, from_b, np.array(meet)
+
+
+def test_products_light_up_as_the_elements_are_mixed_for_all_shapes(visit):
+    page = visit("softmax_regression")
+    cases = [("mm", np.matmul, left, right) for left, right in SHAPES]
+    cases += [("in", np.inner, (3, 4), (2, 4)), ("in", np.inner, (1, 4), (3, 4))]
+    for kind, op, left, right in cases:
+        shape = op(np.ones(left), np.ones(right)).shape
+        found = page.evaluate(
+            """([kind, left, right, out]) => {
+              const grid = (a, b, f) => [...Array(sizeOf(a)).keys()].map((i) =>
+                [...Array(sizeOf(b)).keys()].map((j) => f(i, j)));
+              return [grid(left, out, (i, j) => feeds([kind, 0], left, out, i, j)),
+                      grid(right, out, (i, j) => feeds([kind, 1], right, out, i, j)),
+                      grid(left, right, (i, j) => meet(kind, left, right, i, j))];
+            }""",
+            [kind, left, right, shape],
+        )
+        for lit, wanted in zip(found, mixes(op, left, right), strict=True):
+            assert (np.array(lit) == wanted).all(), (kind, left, right)
+
+
+def test_what_is_folded_lights_up_without_an_error(visit):
+    class Keeps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+
+        def forward(self, x):
+            self.h = x @ x
+            return self.fc(self.h).relu()
+
+    model, x = Keeps(), tg.tensor(np.ones((2, 2), np.float32), requires_grad=True)
+    page = visit(play((model(x) @ model.h).sum(), depth="Keeps"), step=2)
+    x0 = x1 = np.arange(4).reshape(2, 2)
+    assert hover(page, "x0", x0[1, 0]) == {"x0": {x0[1, 0]}, "x1": {*x1[0]}, "y": {*x0[1]}}
+
+
 SYMMETRIC = r"""
 () => {
   const wrong = [];
@@ -621,15 +705,25 @@ def test_buttons_slider_and_keys_go_where_they_say(visit, told):
 
 def test_ends_cannot_be_passed(visit, told):
     page = visit("fan_out")
-    assert page.locator("button:disabled").evaluate_all("all => all.map(b => b.id)") == [
+    assert page.locator("button[aria-disabled=true]").evaluate_all("all => all.map(b => b.id)") == [
         "first",
         "back",
     ]
     page.keyboard.press("End")
-    assert page.locator("button:disabled").evaluate_all("all => all.map(b => b.id)") == [
+    assert page.locator("button[aria-disabled=true]").evaluate_all("all => all.map(b => b.id)") == [
         "next",
         "last",
     ]
+
+
+def test_the_keyboard_stays_in_the_bar_at_the_ends(visit):
+    page = visit("softmax_regression")
+    for id, end in (("next", 26), ("back", 0)):
+        page.locator(f"#{id}").focus()
+        for _ in range(28):
+            page.keyboard.press("Enter")
+        assert here(page) == end
+        assert page.evaluate("document.activeElement.id") == id
 
 
 @pytest.mark.parametrize("start", ["h1", "#slider"])
@@ -717,9 +811,9 @@ def test_what_is_not_computed_yet_is_faint_and_gradients_are_hidden(visit, told)
       return look;}"""
     for step, todo in ((made - 1, True), (made, False)):
         assert page.evaluate(looks, step)["log, 4 × 3"] == [todo, False]
-    twice = [k for k, step in enumerate(steps) if re.search(", to exp ", step["heading"])]
+    twice = [k for k, step in enumerate(steps) if re.search(", to exp(?: in|$)", step["heading"])]
     assert len(twice) == 2  # a gradient is shown when all of it has arrived
-    assert [page.evaluate(looks, k)["exp , 4 × 3"][1] for k in twice] == [False, True]
+    assert [page.evaluate(looks, k)["exp, 4 × 3"][1] for k in twice] == [False, True]
     assert all(red or "max z" in name or name[0] in "xy" for name, (_, red) in
                page.evaluate(looks, len(steps) - 1).items())  # fmt: skip
 
@@ -840,6 +934,97 @@ def test_the_graph_is_dragged_and_a_drag_is_no_click(visit):
     assert here(page) == 1
     page.mouse.click(x - 40, y + 60)
     assert here(page) != 1
+
+
+def camera(page):
+    return page.evaluate("[camera.x, camera.y, camera.k]")
+
+
+def test_a_button_that_is_let_go_outside_drags_nothing(visit):
+    page = visit("softmax_regression")
+    box = page.locator("#graph").bounding_box()
+    right, y = box["x"] + box["width"], box["y"] + 200
+    before = camera(page)
+    page.mouse.move(right - 2, y)
+    page.mouse.down()
+    page.mouse.move(right + 1, y)
+    page.mouse.up()
+    page.mouse.move(right - 100, y)
+    page.mouse.move(right - 200, y + 30)
+    assert camera(page) == before
+    page.mouse.down()
+    page.mouse.move(right - 150, y + 40)
+    assert camera(page) == [before[0] + 50, before[1] + 10, before[2]]
+
+
+def test_only_the_main_button_drags(visit):
+    page = visit("softmax_regression")
+    box = page.locator("#graph").bounding_box()
+    before = camera(page)
+    for button in ("right", "middle"):
+        page.mouse.move(box["x"] + 30, box["y"] + 100)
+        page.mouse.down(button=button)
+        page.mouse.move(box["x"] + 90, box["y"] + 150)
+        page.mouse.up(button=button)
+    assert camera(page) == before
+
+
+def test_a_new_size_keeps_what_the_reader_has_chosen(visit):
+    page = visit("softmax_regression")
+    fitted = camera(page)
+    resize(page, (2400, 900))
+    until(page, f"camera.x !== {fitted[0]}")
+    box = page.locator("#graph").bounding_box()
+    page.mouse.move(box["x"] + 30, box["y"] + 300)
+
+    def drag():
+        page.mouse.down()
+        page.mouse.move(box["x"] + 90, box["y"] + 200)
+        page.mouse.up()
+
+    for choose in (drag, lambda: page.keyboard.press("+"), lambda: page.mouse.wheel(0, 40)):
+        page.keyboard.press("0")
+        start = camera(page)
+        choose()
+        until(page, f"[camera.x, camera.y, camera.k].join() !== '{','.join(map(str, start))}'")
+        chosen = camera(page)
+        resize(page, (2200, 850))
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(done))")
+        assert camera(page) == chosen
+        resize(page, (2400, 900))
+    page.get_by_role("button", name="Show the whole graph").click()
+    resize(page, (1000, 500))
+    until(page, "camera.k < 0.5")
+    pane = page.locator("#graph").bounding_box()
+    for box in (card.bounding_box() for card in page.locator(".card").all()):
+        assert pane["y"] <= box["y"] and box["y"] + box["height"] <= pane["y"] + pane["height"]
+
+
+def test_the_wheel_moves_the_page_around_when_the_graph_is_at_its_end(open_page, folder):
+    path = folder / "tall.html"
+    shown = page_of("fan_out")._repr_html_()
+    below = "<p style='height:3000px'></p>"
+    path.write_text(f"<!doctype html><meta charset=utf-8>{shown}{below}", "utf-8")
+    page = open_page(size=SIZES["desk"], motion="reduce")
+    page.goto(path.as_uri())
+    frame = next(f for f in page.frames if f != page.main_frame)
+    frame.wait_for_selector("#graph")
+    page.mouse.move(200, 300)
+    start = frame.evaluate("camera.y")
+    page.mouse.wheel(0, 60)
+    until(frame, f"camera.y === {start} - 60")
+    assert page.evaluate("scrollY") == 0
+    page.mouse.wheel(0, 100_000)
+    lowest = (
+        "Math.round(svg.getBoundingClientRect().height - camera.y - extent().bottom * camera.k)"
+    )
+    until(frame, f"{lowest} === CORNER")
+    assert page.evaluate("scrollY") == 0
+    page.mouse.wheel(0, 60)
+    until(page, "scrollY === 60")
+    assert frame.evaluate(lowest) == frame.evaluate("CORNER")
+    page.mouse.wheel(0, -60)
+    until(frame, f"{lowest} === CORNER - 60")
 
 
 def test_a_hand_that_trembles_clicks(visit, told):
@@ -1000,7 +1185,7 @@ def test_the_quiz_hides_a_gradient_and_checks_what_is_answered(visit, told):
     for answer, words in (("3 × 2", "Not 3 × 2."), ("two", "Write a shape such as")):
         field.fill(answer)
         field.press("Enter")
-        assert words in page.locator(".quiz [role=status]").inner_text()
+        assert words in page.locator(".quiz .no").inner_text()
     field.fill("(2, 3)")
     page.get_by_role("button", name="Check").click()
     hidden = page.locator('#step table[data-space="x"] td')
@@ -1013,7 +1198,7 @@ def test_the_quiz_hides_a_gradient_and_checks_what_is_answered(visit, told):
     for answer in (-wanted[at], wanted[at] * 1.1, wanted[at] + 1):
         page.locator(".quiz input").fill(f"{answer:.4g}")
         page.keyboard.press("Enter")
-        assert "Not " in page.locator(".quiz [role=status]").inner_text()
+        assert "Not " in page.locator(".quiz .no").inner_text()
     page.locator(".quiz input").fill(f"{wanted[at]:.2g}".replace("-", "−"))
     page.keyboard.press("Enter")
     assert page.locator(".quiz").count() == 0
@@ -1060,6 +1245,122 @@ def test_the_quiz_can_be_asked_to_show(visit, told):
     page.locator("#quiz").click()
     page.keyboard.press("ArrowRight")
     assert page.locator(".quiz").count() == 0 and "Quiz:" not in page.locator("#step").inner_text()
+
+
+def answer(page, text):
+    page.locator(".quiz input").fill(text)
+    page.locator(".quiz input").press("Enter")
+
+
+def test_a_small_gradient_is_asked_for_relative_to_itself(visit):
+    x = tg.tensor(3.0, requires_grad=True)
+    page = visit(play(x * -2e-10, names={"x": x}), step=3)
+    page.locator("#quiz").click()
+    answer(page, "scalar")
+    for wrong in ("0", "2e-10", "−2.2e−10"):
+        answer(page, wrong)
+        said = page.locator(".quiz .no").inner_text()
+        assert said.startswith("Not ") and page.locator("#say").inner_text() == said
+    answer(page, "−2e−10")
+    assert page.locator(".quiz").count() == 0
+    assert page.evaluate("allowed(0)") == 0
+
+
+def test_playing_waits_for_an_answer(visit, told):
+    k = step_of(told("softmax_regression"), "Backward through @, to W")
+    page = visit("softmax_regression", k - 1, clock=True)
+    page.evaluate("state.solved.add(state.step)")
+    page.locator("#quiz").click()
+    page.locator("#run").click()
+    page.clock.run_for(1200)
+    assert here(page) == k
+    page.locator(".quiz input").fill("2 ×")
+    page.clock.run_for(20_000)
+    assert here(page) == k and page.locator(".quiz input").input_value() == "2 ×"
+    assert "Playing goes on after the answer." in page.locator(".quiz").inner_text()
+    page.get_by_role("button", name="Show it").click()
+    page.clock.run_for(1199)
+    assert here(page) == k
+    page.clock.run_for(1)
+    assert here(page) == k + 1
+
+
+def test_a_share_of_a_gradient_is_called_one(visit, told):
+    steps = told("fan_out")
+    shares = [k for k, step in enumerate(steps) if any(t["label"] == "new" for t in step["tables"])]
+    page = visit("fan_out", shares[0])
+    (shown,) = [t for t in steps[shares[0]]["tables"] if t["label"].startswith("gradient share")]
+    assert shown["caption"].startswith("share of ∂L/∂")
+    page.locator("#quiz").click()
+    assert "Which shape has this share of ∂L/∂" in page.locator(".quiz").inner_text()
+    answer(page, page.evaluate("shapeText(steps[state.step].new.s)"))
+    assert "What is this share of ∂L/∂" in page.locator(".quiz").inner_text()
+
+
+# --- what a story may say ---------------------------------------------------------------------
+
+
+def test_the_mark_counts_characters(visit):
+    page = visit("softmax_regression", 1)
+    page.evaluate(
+        "story.files[steps[1].src] = ['a.py', 7, 's = \"🧠🧠\"; y = x @ W', 13, 18]; show()"
+    )
+    assert page.locator(".source mark").inner_text() == "x @ W"
+
+
+def test_what_comes_late_is_said_after_the_tables(visit, told):
+    page = visit("softmax_regression")
+    for k in (1, step_of(told("softmax_regression"), "Backward through @, to W")):
+        page.evaluate(f"steps[{k}].late = 'written over <b>'; go({k})")
+        assert page.locator("#step .flow + .check.kink").inner_text() == "written over <b>"
+
+
+def test_the_end_lists_what_the_story_lists(visit):
+    page = visit("softmax_regression")
+    page.evaluate("story.leaves = [['fc.weight', [2, 3], '‖∇‖ 5'], ['b', [], '∇ 1']]; go(999)")
+    rows = page.locator("#step .list tr").all()
+    cells = [row.locator("td").all_inner_texts() for row in rows]
+    assert cells == [["∂L/∂fc.weight", "2 × 3", "‖∇‖ 5"], ["∂L/∂b", "scalar", "∇ 1"]]
+
+
+def test_the_start_promises_gradients_only_where_there_are_some(visit):
+    x = tg.tensor([1.0, 2.0])
+    page = visit(play((x * x).sum(), names={"x": x}), step=0)
+    assert "red" not in page.locator("#step .why").inner_text()
+    assert "red" in visit("fan_out").locator("#step .why").inner_text()
+
+
+# --- folded calls -----------------------------------------------------------------------------
+
+
+def test_steps_inside_of_folded_calls_are_passed_over(visit, told):
+    steps = told("two_layer_network")
+    page = visit("two_layer_network")
+    page.get_by_role("button", name="Fold all", exact=True).click()
+    ways, last = [], len(steps) - 1
+    for key, end in (("ArrowRight", last), ("ArrowLeft", 0)):
+        way = []
+        while here(page) != end:
+            page.keyboard.press(key)
+            way.append(here(page))
+            assert not page.locator("#inside").is_visible()
+        ways.append(way)
+    assert ways[0][:-1] == ways[1][:-1][::-1]
+    folded = page.evaluate("[...cards.keys()].map((id) => [id, standIn(id)])")
+    call = dict(folded)
+    final = {call[id]: id for id, _ in folded if page.evaluate(f"story.tensors.{id}.op")}
+    told_steps = page.evaluate("steps.map(({k, x, y}) => ({k, x, y}))")
+    wanted = [k for k, s in enumerate(told_steps) if k and (
+        s["k"] in ("seed", "end") or (s["k"] == "f" and final[call[s["y"]]] == s["y"])
+        or (s["k"] == "b" and call[s["x"]] != call[s["y"]]))]  # fmt: skip
+    assert ways[0] == wanted and len(wanted) < last / 2
+    hidden = min(set(range(1, last)) - set(wanted))
+    page.locator("#slider").fill(str(hidden - 1))
+    page.locator("#slider").press("ArrowRight")
+    assert here(page) == hidden
+    assert "which is folded" in page.locator("#inside").inner_text()
+    page.locator("#unfold").click()
+    assert not page.locator("#inside").is_visible()
 
 
 # --- without a mouse, without sight, without JavaScript, within a notebook --------------------

@@ -53,7 +53,7 @@ function readGraph() {
   for (const [id, card] of cards)
     for (let c = card.outer; c; c = clusters.get(c).outer) {
       const cluster = clusters.get(c);
-      cluster.last = id;
+      if (story.tensors[id].op || !cluster.last) cluster.last = id;
       cluster.count = (cluster.count || 0) + (story.tensors[id].op ? 1 : 0);
     }
   svg.removeAttribute("viewBox");
@@ -87,7 +87,7 @@ function foldedCard(id) {
     words.push([shape("text", { class: "t10 i", fill: "#0f172a" }, cluster.g.dataset.formula)]);
   for (const text of last.querySelectorAll("text.t11")) words.push([text.cloneNode(true)]);
   g.append(rect, ...words.flat());
-  g.setAttribute("aria-label", `${cluster.g.dataset.name}, folded: ${cluster.count} operations`);
+  g.setAttribute("aria-label", `${cluster.g.dataset.name}, folded: ${size.textContent}`);
   svg.querySelector("#cards").append(g);
   cluster.card = { g, words };
   return cluster.card;
@@ -306,6 +306,7 @@ function foldAll(on) {
 // --- zooming and moving ----------------------------------------------------------------------
 
 const camera = { x: 0, y: 0, k: 1 };
+let framing = null; // what a new size of the window calls: nothing once the reader has moved or zoomed
 
 function aim() {
   view.style.transform = `translate(${camera.x}px,${camera.y}px) scale(${camera.k})`;
@@ -332,24 +333,34 @@ function look(box, k) {
 
 /** As large as the width allows, so that words can be read; the top first. */
 function fitWidth() {
+  framing = fitWidth;
   const box = extent();
   look(box, Math.min(1.15, Math.max(0.62, svg.getBoundingClientRect().width / (box.right - box.left))));
 }
 
 /** The whole graph. */
 function fit() {
+  framing = fit;
   const box = extent();
   const { width, height } = svg.getBoundingClientRect();
   look(box, Math.min(1.3, width / (box.right - box.left), (height - CORNER) / (box.bottom - box.top)));
 }
 
 function zoom(factor, px, py) {
+  framing = null;
   const { width, height } = svg.getBoundingClientRect();
   const [cx, cy] = px === undefined ? [width / 2, height / 2] : [px, py];
   const k = Math.min(4, Math.max(0.05, camera.k * factor));
   camera.x = cx - ((cx - camera.x) * k) / camera.k;
   camera.y = cy - ((cy - camera.y) * k) / camera.k;
   camera.k = k;
+  aim();
+}
+
+function move(dx, dy) {
+  framing = null;
+  camera.x += dx;
+  camera.y += dy;
   aim();
 }
 
@@ -375,7 +386,13 @@ function steer() {
   const touches = new Map();
   let gap = 0;
   let far = 0;
+  const release = (event) => {
+    touches.delete(event.pointerId);
+    gap = 0;
+    if (!touches.size) setTimeout(() => svg.classList.remove("held"));
+  };
   svg.addEventListener("pointerdown", (event) => {
+    if (event.button) return; // only the main button moves the graph
     touches.set(event.pointerId, event);
     far = 0;
     gap = 0;
@@ -383,6 +400,7 @@ function steer() {
   svg.addEventListener("pointermove", (event) => {
     const before = touches.get(event.pointerId);
     if (!before) return;
+    if (!(event.buttons & 1)) return release(event); // it was let go outside of the graph
     const rect = svg.getBoundingClientRect();
     touches.set(event.pointerId, event);
     const [a, b] = [...touches.values()];
@@ -397,31 +415,32 @@ function steer() {
     if (far < 4) return;
     if (!svg.classList.contains("held")) svg.setPointerCapture(event.pointerId);
     svg.classList.add("held");
-    camera.x += dx / share;
-    camera.y += dy / share;
-    aim();
+    move(dx / share, dy / share);
   });
-  const release = (event) => {
-    touches.delete(event.pointerId);
-    gap = 0;
-    if (!touches.size) setTimeout(() => svg.classList.remove("held"));
-  };
   svg.addEventListener("pointerup", release);
   svg.addEventListener("pointercancel", release);
-  svg.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    svg.classList.add("still");
-    const rect = svg.getBoundingClientRect();
-    if (event.ctrlKey || event.metaKey) zoom(Math.exp(-event.deltaY / 200), event.clientX - rect.left, event.clientY - rect.top);
-    else {
-      camera.x -= event.shiftKey ? event.deltaY : event.deltaX;
-      camera.y -= event.shiftKey ? 0 : event.deltaY;
-      aim();
-    }
-    clearTimeout(steer.timer);
-    steer.timer = setTimeout(() => svg.classList.remove("still"), 150);
-  }, { passive: false });
+  svg.addEventListener("wheel", wheel, { passive: false });
 }
+
+/** The wheel moves the graph as far as there is some to be seen; after that, the page around it. */
+function wheel(event) {
+  const rect = svg.getBoundingClientRect();
+  const zooms = event.ctrlKey || event.metaKey;
+  const [dx, dy] = event.shiftKey ? [event.deltaX + event.deltaY, 0] : [event.deltaX, event.deltaY];
+  const box = extent();
+  const x = within(dx, box.left * camera.k + camera.x, box.right * camera.k + camera.x - rect.width);
+  const y = within(dy, box.top * camera.k + camera.y, box.bottom * camera.k + camera.y - rect.height + CORNER);
+  if (!zooms && !(Math.abs(dx) > Math.abs(dy) ? x : y)) return;
+  event.preventDefault();
+  svg.classList.add("still");
+  if (zooms) zoom(Math.exp(-event.deltaY / 200), event.clientX - rect.left, event.clientY - rect.top);
+  else move(-x, -y);
+  clearTimeout(wheel.timer);
+  wheel.timer = setTimeout(() => svg.classList.remove("still"), 150);
+}
+
+/** So much of a distance as is hidden there: `before` is below 0, or `after` above, by what is hidden. */
+const within = (by, before, after) => (by > 0 ? Math.min(by, Math.max(0, after)) : Math.max(by, Math.min(0, before)));
 
 /** What has the keyboard's attention must be seen. */
 function bringFocus(target) {

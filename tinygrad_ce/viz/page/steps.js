@@ -48,8 +48,28 @@ function about(step) {
   return [null, []];
 }
 
+/** The folded call that a step lies inside of, so that it changes nothing on the cards that are shown; or null. */
+function hiddenIn(step) {
+  const [now, [from]] = about(step);
+  const call = svg && now && foldedAround(cards.get(now).outer);
+  if (!call) return null;
+  const seen = step.k === "f" ? clusters.get(call).last === now : step.k === "seed" || standIn(from) !== call;
+  return seen ? null : call;
+}
+
+/** The next step that changes something, forward (1) or back (−1). */
+function beside(way) {
+  let k = state.step + way;
+  while (steps[k] && hiddenIn(steps[k])) k += way;
+  return k;
+}
+
 function redraw() {
   if (!svg) return;
+  const inside = hiddenIn(steps[state.step]);
+  const told = at("inside");
+  told.hidden = !inside;
+  told.textContent = inside ? `This step lies inside of ${clusters.get(inside).g.dataset.name}, which is folded.` : "";
   const [now, from] = about(steps[state.step]);
   const nowCard = now && standIn(now);
   const fromCards = from.map(standIn);
@@ -126,15 +146,24 @@ function caption(letter, id) {
   return letter && letter !== name ? [named(letter), `\u2002${name}`] : [named(name)];
 }
 
+/** The array of an operand: of a card, or of a number that has none. */
+const arrayOf = (x) => x.v || story.tensors[x.id].v;
+
+/** Whether a card holds integers or booleans, all digits of which are shown. */
+const isWhole = (id) => Boolean(id) && !story.tensors[id].t.startsWith("float");
+
 function valueTable(id, space, letter, note) {
-  const t = story.tensors[id];
-  const whole = !t.t.startsWith("float");
-  return heat(t.v, space, { caption: caption(letter, id), whole, note, label: `value of ${fullName(id)}` });
+  const { v } = story.tensors[id];
+  return heat(v, space, { caption: caption(letter, id), whole: isWhole(id), note, label: `value of ${fullName(id)}` });
 }
+
+const SHARE = "share of "; // before a gradient, of several that are added up
+const isShare = (step) => step.share || step.new;
 
 function gradientTable(win, space, letter, hidden, before = "") {
   if (hidden && !state.shaped.has(state.step)) return unknown(before, slope(letter));
-  return heat(win, space, { caption: [before, named(slope(letter))], hidden, label: `gradient ${slope(letter)}` });
+  const label = `gradient ${before === SHARE ? before : ""}${slope(letter)}`;
+  return heat(win, space, { caption: [before, named(slope(letter))], hidden, label });
 }
 
 /** What the quiz asks for, before its shape is known. */
@@ -145,17 +174,20 @@ function unknown(...caption) {
 function sourceOf(step) {
   if (step.src === undefined) return story.why ? make("p", { class: "source" }, story.why) : "";
   const [file, line, text, start, end] = story.files[step.src];
-  const code = make("code", {}, text.slice(0, start), make("mark", {}, text.slice(start, end)), text.slice(end));
+  const letters = [...text]; // start and end count characters, of which some are two to JavaScript
+  const part = (...ends) => letters.slice(...ends).join("");
+  const code = make("code", {}, part(0, start), make("mark", {}, part(start, end)), part(end));
   return make("div", { class: "source" }, `${file}, line ${line}`, code);
 }
 
 /** A copy of an operand that is broadcast, as large as the output; null if it is too large. */
-function copies(x, step, space) {
-  const own = x.v || story.tensors[x.id].v;
+function copies(x, step) {
+  const own = arrayOf(x);
   const out = story.tensors[step.y].v;
   if (!x.c || own.w || !own.s.length || sizeOf(own.s) < 2) return null;
   const d = places(out).map((j) => own.d[project(unravel(j, out.s), own.s)]);
-  return heat({ s: out.s, d, w: out.w, of: out.of }, "y", { copy: true, caption: [`copied along ${x.c}`], label: "the copies" });
+  const win = { s: out.s, d, w: out.w, b: own.b }; // without the output's statistics: the numbers are the operand's
+  return heat(win, "y", { copy: true, whole: isWhole(x.id), caption: [`copied along ${x.c}`], label: "the copies" });
 }
 
 // --- the steps -------------------------------------------------------------------------------
@@ -171,15 +203,16 @@ function startStep() {
   return [
     make("h2", {}, "What is given"),
     story.note ? make("p", { class: "note" }, story.note) : "",
-    make("p", { class: "why" }, `${given.length === 1 ? "1 tensor is" : `${given.length} tensors are`} there before anything is computed. The values flow down the grey arrows, one operation at a time; then the gradients flow up the red ones.`),
+    make("p", { class: "why" }, `${given.length === 1 ? "1 tensor is" : `${given.length} tensors are`} there before anything is computed. The values flow down the grey arrows, one operation at a time${steps.some((step) => step.k === "seed") ? "; then the gradients flow up the red ones" : ""}.`),
     list,
   ];
 }
 
 function endStep() {
   const list = make("table", { class: "list" });
-  for (const [id, t] of Object.entries(story.tensors))
-    if (!t.op && t.g) list.append(make("tr", {}, make("td", {}, make("b", {}, slope(nameOf(id)))), make("td", {}, shapeText(t.v.s)), make("td", {}, t.norm)));
+  const cardsOnly = () => Object.entries(story.tensors).filter(([, t]) => !t.op && t.g).map(([id, t]) => [nameOf(id), t.v.s, t.norm]);
+  for (const [name, size, norm] of story.leaves ?? cardsOnly())
+    list.append(make("tr", {}, make("td", {}, make("b", {}, slope(name))), make("td", {}, shapeText(size)), make("td", {}, norm)));
   const none = !list.children.length;
   return [
     make("h2", {}, none ? "The end" : "Every gradient has arrived"),
@@ -210,8 +243,11 @@ function forwardStep(step) {
   const parts = tables.flatMap((table, k) => (k ? [sign(infix ? op : ","), ...table] : table));
   parts.push(sign(infix ? "=" : `${op} →`), valueTable(step.y, "y", step.out));
   const why = step.why && make("p", { class: "why" }, step.why);
-  return [heading(step.y, "Forward", fullName(step.y)), mathOf(step), why, row(...parts), sourceOf(step)];
+  return [heading(step.y, "Forward", fullName(step.y)), mathOf(step), why, row(...parts), late(step), sourceOf(step)];
 }
+
+/** What a step says after its tables. */
+const late = (step) => (step.late ? make("p", { class: "check kink" }, step.late) : "");
 
 /** The heading of a step, and the calls around its card. */
 function heading(id, way, words) {
@@ -236,12 +272,13 @@ function backwardStep(step, k) {
     parts.push(sign("="), hidden ? unknown("for each copy") : heat(step.full, "y", { caption: ["for each copy"], label: "product" }));
     parts.push(sign(`Σ ${step.sum} =`));
   } else parts.push(sign("="));
-  parts.push(gradientTable(final, "x", letter, hidden, step.old || step.new ? "to " : ""));
+  parts.push(gradientTable(final, "x", letter, hidden, isShare(step) ? SHARE : ""));
   const told = [
     heading(step.y, "Backward", `through ${fullName(step.y)}, to ${fullName(step.x)}`),
     mathOf(step),
     step.why && make("p", { class: "why" }, step.why),
     row(...parts),
+    late(step),
   ];
   if (step.old) told.push(accumulation(step, letter, hidden));
   else if (step.new) told.push(make("p", { class: "note" }, `The first of ${x.n} gradients that are added up at ${fullName(step.x)} (⊕${x.n}).`));
@@ -296,16 +333,22 @@ function question(step, k, win) {
 function ask(box, k, words, label, check) {
   const input = make("input", { "aria-label": label, autocomplete: "off", autocapitalize: "off", spellcheck: "false" });
   const form = make("form", {}, input, make("button", {}, "Check"), giveUp(k));
-  const answer = make("p", { class: "no", role: "status" });
+  const answer = make("p", { class: "no" });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (input.value.trim()) answer.textContent = check(input.value) || "";
+    const wrong = input.value.trim() && check(input.value);
+    if (!wrong) return;
+    answer.textContent = wrong;
+    say(wrong);
   });
-  box.append(make("p", {}, words), form, answer);
+  box.append(make("p", {}, words), form, answer, make("p", { class: "waits" }, "Playing goes on after the answer."));
 }
 
+/** What the quiz asks for. */
+const asked = (step) => (isShare(step) ? "this share of " : "") + slope(step.as[0]);
+
 function askShape(box, step, k, win) {
-  ask(box, k, `Which shape has ${slope(step.as[0])}?`, "shape", (text) => {
+  ask(box, k, `Which shape has ${asked(step)}?`, "shape", (text) => {
     const given = readShape(text);
     if (!given) return "Write a shape such as 4 × 5, or scalar.";
     if (given.join() !== win.s.join()) return `Not ${shapeText(given)}. A gradient has the shape of its tensor.`;
@@ -328,9 +371,9 @@ function askElement(box, step, k, win) {
   }
   const [value, i] = from[(k * 7) % from.length];
   const index = unravel(places(win)[i], win.s);
-  const element = slope(step.as[0]) + (index.length ? `[${index.join(", ")}]` : "");
+  const element = asked(step) + (index.length ? `[${index.join(", ")}]` : "");
   ask(box, k, `Yes, ${shapeText(win.s)}. What is ${element}, to two digits?`, "element", (text) => {
-    const given = Number(text.trim().replace("−", "-").replace(",", "."));
+    const given = Number(text.trim().replaceAll("−", "-").replace(",", "."));
     if (!Number.isFinite(given)) return "Write a number such as -0.25.";
     if (Math.abs(given - value) > allowed(value)) return `Not ${shown(given)}.`;
     solve(k, true);
@@ -342,8 +385,8 @@ function askElement(box, step, k, win) {
 /** How far two right digits may be off: half a unit of the second, and two percent. */
 function allowed(value) {
   const size = Math.abs(value);
-  const unit = size ? 10 ** (Math.floor(Math.log10(size)) - 1) : 0;
-  return Math.max(0.02 * size, 0.5 * unit) * 1.001 + 1e-9;
+  const unit = size ? 10 ** (Math.floor(Math.log10(size)) - 1) : 0; // 0 has to be 0
+  return Math.max(0.02 * size, 0.5 * unit) * 1.001;
 }
 
 function giveUp(k) {
@@ -363,6 +406,7 @@ function solve(k, right) {
   state.asked += 1;
   state.right += right ? 1 : 0;
   show();
+  if (state.timer) play(true); // the answer stays as long as any step
   at("next").focus();
   say(`${right ? "Right." : "Shown."} ${state.right} of ${state.asked}.`);
 }
@@ -383,6 +427,7 @@ function show() {
   const box = at("step");
   box.className = step.k === "b" || step.k === "seed" ? "g" : step.k;
   box.replaceChildren(...told.filter(Boolean));
+  box.querySelector("h2").after(make("p", { class: "note", id: "inside", hidden: true }));
   if (state.quiz) box.append(make("p", { class: "note" }, quizScore()));
   if (hides(state.step) && state.shaped.has(state.step)) markAsked(box);
   at("slider").value = state.step;
@@ -390,8 +435,8 @@ function show() {
   at("link").textContent = `${state.step} / ${steps.length - 1}`;
   at("link").href = `#step=${state.step}`;
   at("link").setAttribute("aria-label", `Link to step ${state.step}`);
-  for (const id of ["first", "back"]) at(id).disabled = state.step === 0;
-  for (const id of ["next", "last"]) at(id).disabled = state.step === steps.length - 1;
+  for (const id of ["first", "back"]) at(id).setAttribute("aria-disabled", state.step === 0);
+  for (const id of ["next", "last"]) at(id).setAttribute("aria-disabled", state.step === steps.length - 1);
   redraw();
 }
 
@@ -409,7 +454,12 @@ function go(k) {
 
 function play(on) {
   clearInterval(state.timer);
-  state.timer = on ? setInterval(() => (state.step === steps.length - 1 ? play(false) : go(state.step + 1)), 1200) : 0;
+  const tick = () => {
+    if (hides(state.step)) return; // a question is open
+    if (state.step === steps.length - 1) play(false);
+    else go(beside(1));
+  };
+  state.timer = on ? setInterval(tick, 1200) : 0;
   at("run").classList.toggle("on", on);
   at("run").setAttribute("aria-label", on ? "Pause" : "Play");
 }
@@ -450,14 +500,14 @@ function related(from, i, to, j) {
 
 function into(step, space, i, j, y) {
   const x = step.x[Number(space.slice(1))];
-  return Boolean(x && x.m) && feeds(x.m, (x.v || story.tensors[x.id].v).s, y, i, j);
+  return Boolean(x && x.m) && feeds(x.m, arrayOf(x).s, y, i, j);
 }
 
 /** The two factors of a matrix product, from one operand's cell to the other's. */
 function factors(step, from, i, to, j) {
-  const kind = step.x[0].m && step.x[0].m[0];
+  const kind = step.x[0].m?.[0];
   if (kind !== "mm" && kind !== "in") return false;
-  const [left, right] = step.x.map((x) => story.tensors[x.id].v.s);
+  const [left, right] = step.x.map((x) => arrayOf(x).s);
   return from === "x0" ? meet(kind, left, right, i, j) : meet(kind, left, right, j, i);
 }
 
@@ -473,8 +523,8 @@ function other(step, from, i, to, j, x, y) {
 // --- controls --------------------------------------------------------------------------------
 
 const keys = {
-  ArrowRight: () => go(state.step + 1),
-  ArrowLeft: () => go(state.step - 1),
+  ArrowRight: () => go(beside(1)),
+  ArrowLeft: () => go(beside(-1)),
   Home: () => go(0),
   End: () => go(steps.length - 1),
   " ": playOrPause,
@@ -495,6 +545,7 @@ function keyDown(event) {
   }
   if (target.closest(".card") && (key === "ArrowUp" || key === "ArrowDown")) return nextCard(event);
   if (target.matches("input:not([type=range]), select, textarea")) return;
+  if (target.id === "slider" && key.startsWith("Arrow")) return; // it reaches every step
   if (key === " " && target.matches("button, a, summary")) return;
   if (!keys[key]) return;
   event.preventDefault();
@@ -532,8 +583,8 @@ function fromAddress() {
 function listen() {
   const click = (id, action) => at(id).addEventListener("click", action);
   click("first", () => go(0));
-  click("back", () => go(state.step - 1));
-  click("next", () => go(state.step + 1));
+  click("back", () => go(beside(-1)));
+  click("next", () => go(beside(1)));
   click("last", () => go(steps.length - 1));
   click("run", playOrPause);
   click("link", (event) => event.preventDefault()); // it is to be copied; within a notebook it would leave the page
@@ -572,7 +623,7 @@ function listenToGraph() {
   svg.querySelector(".card").setAttribute("tabindex", 0);
   for (const [id, { g }] of cards) g.setAttribute("aria-label", `${fullName(id)}, ${shapeText(story.tensors[id].v.s)}`);
   steer();
-  addEventListener("resize", fitWidth);
+  addEventListener("resize", () => framing?.());
 }
 
 if (story.theme !== "auto") at("theme").textContent = themes[story.theme === "dark" ? 2 : 1];

@@ -4,7 +4,7 @@ const minus = (text) => text.replace(/-/g, "−");
 
 /** One number, three digits: what a cell shows. */
 function shown(x, whole) {
-  if (typeof x === "string") return x;
+  if (typeof x === "string") return minus(x); // ∞, nan, and integers that a number would round
   if (whole) return minus(String(x));
   if (x === 0) return "0";
   const size = Math.abs(x);
@@ -121,7 +121,7 @@ function windowText(win, hidden) {
   const [, allRows, allColumns] = planes(win.s);
   const part = `rows 1–${rows} of ${allRows}, columns 1–${columns} of ${allColumns}`;
   const lead = slices < sizeOf(win.s.slice(0, -2)) ? `, first ${slices} slices` : "";
-  return hidden ? `${part}${lead}` : `${part}${lead}; all: ${win.of}`;
+  return hidden || !win.of ? `${part}${lead}` : `${part}${lead}; all: ${win.of}`;
 }
 
 // --- which element belongs to which ----------------------------------------------------------
@@ -137,19 +137,20 @@ function feeds(map, inner, outer, i, j) {
     const rest = outer.length === inner.length ? kept.filter((_, axis) => !argument.includes(axis)) : kept;
     return all.join() === rest.join();
   }
-  const columns = inner[inner.length - 1] || 1;
-  const last = outer[outer.length - 1] || 1;
-  if (kind === "in") {
-    const row = argument === 0 ? Math.floor(j / last) : j % last;
-    return inner.length < 2 || Math.floor(i / columns) === row;
-  }
-  if (argument === 0) {
-    if (inner.length < 2) return true;
-    if (outer.length < inner.length) return Math.floor(i / columns) === j;
-    const rows = inner[inner.length - 2];
-    return sameMatrix(inner, outer, i, j) && Math.floor(i / columns) % rows === Math.floor(j / last) % rows;
-  }
-  return inner.length < 2 || (sameMatrix(inner, outer, i, j) && i % columns === j % last);
+  return enters(kind, argument, inner, outer, i, j);
+}
+
+/** Whether element i of a factor, the left one (0) or the right one (1), goes into element j of the product. */
+function enters(kind, position, own, product, i, j) {
+  if (own.length < 2) return true; // all of a vector goes into each element
+  const [, rows, columns] = planes(own);
+  if (kind === "in") return Math.floor(i / columns) === (position ? j % product[1] : Math.floor(j / product[1]));
+  // For a factor that is a vector the product lacks an axis: here it gets it back, with length 1.
+  const [lead, last] = [product.slice(0, -1), product.slice(-1)];
+  const whole = product.length >= own.length ? product : position ? [...lead, 1, ...last] : [...product, 1];
+  if (!sameMatrix(own, whole, i, j)) return false;
+  const [, , across] = planes(whole);
+  return position ? i % columns === j % across : Math.floor(i / columns) % rows === Math.floor(j / across) % rows;
 }
 
 /** Whether two elements stand in matrices of two stacks that belong together. */
