@@ -1302,8 +1302,11 @@ def test_a_share_of_a_gradient_is_called_one(visit, told):
 
 def test_the_mark_counts_characters(visit):
     page = visit("softmax_regression", 1)
+    line = 's = "🧠🧠"; y = x @ W'
+    start = line.index("x @ W")
     page.evaluate(
-        "story.files[steps[1].src] = ['a.py', 7, 's = \"🧠🧠\"; y = x @ W', 13, 18]; show()"
+        "(source) => { story.files[steps[1].src] = source; show(); }",
+        ["a.py", 7, line, start, start + 5],
     )
     assert page.locator(".source mark").inner_text() == "x @ W"
 
