@@ -2,12 +2,13 @@
 
 What is asked for (subjects.py) has a graph (walking.py) of which parts are folded (folding.py). It
 is read (reading.py) into cards (cards.py), which become text (text.py) or DOT (dot.py), and an
-engine, if one is installed, lays that out (engines.py). A model that is run for a picture is left as
-it was (restoring.py), a traced program is made a graph again (programs.py).
+engine, if one is installed, lays that out (engines.py). A model that is run for a picture is left
+as it was (restoring.py), a traced program is made a graph again (programs.py).
 
-A page (playing.py) has what an engine laid out (geometry.py) and what is to be told (story.py): the
-way back, use by use (flow.py), checked by central differences (checks.py), with the rules as
-mathematics (mathematics.py) and the lines of the program (lines.py); page/ is what runs in a browser.
+A page (playing.py) has what an engine laid out (geometry.py) and what is to be told (story.py):
+the way back, use by use (flow.py), checked by central differences (checks.py), with the rules as
+mathematics (mathematics.py) and the lines of the program (lines.py). In page/ is what runs in a
+browser.
 
 A training loop tells a Recorder (recorder.py) what goes on, and matplotlib plots it (training.py,
 boundary.py). Nothing here is imported before it is used.

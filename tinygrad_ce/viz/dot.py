@@ -112,7 +112,7 @@ def card_line(card: Card) -> str:
     border, width, tint = ROLES[card.role]
     folded = card.formula is not None
     ink = KINDS[card.role][0] if card.role in KINDS else INK
-    head = " ".join(
+    head = "&#160; ".join(  # bold letters are wider in browsers than Graphviz takes them for
         part
         for part in (
             font(("⊞ " if folded else "") + card.op, 14, ink, "B") if card.op else "",
