@@ -1,5 +1,6 @@
 """Pictures: what stands in the DOT text, exactly, and that every engine draws it."""
 
+import gc
 import importlib.util
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+import weakref
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -857,3 +859,22 @@ def test_drawing_gives_no_warning_where_the_gradient_is_not_finite():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert card(draw(loss, {"x": x}), "x").gradient == "‖∇‖ ∞"
+
+
+def test_parameters_have_the_names_of_the_module_tree_though_nobody_gives_them():
+    loss = network()[0]
+    gc.collect()
+    names = [c.name for c in cards(draw(loss)) if c.role == "parameter"]
+    assert names == ["parameter"] * 4  # the module is gone
+
+    model, other, x = Net(), nn.Linear(3, 2), tg.randn(4, 2)
+    loss = other(model(x)).sum()
+    names = [c.name for c in cards(draw(loss)) if c.role == "parameter"]
+    assert names == ["Net.fc1.weight", "Net.fc1.bias", "Net.fc2.weight", "Net.fc2.bias",
+                     "Linear.weight", "Linear.bias"]  # fmt: skip
+    mine = [c.name for c in cards(draw(loss, {"w": other.weight})) if c.role == "parameter"]
+    assert mine == [*names[:4], "w", "Linear.bias"]
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None  # calls keep no module alive

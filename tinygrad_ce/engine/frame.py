@@ -15,12 +15,13 @@ from contextvars import ContextVar
 from functools import wraps
 from threading import get_ident
 from typing import Any, Protocol, TypeVar
+from weakref import ref
 
 
 class Scope:
     """A named stretch of the program: one call of a module or of a composed function."""
 
-    __slots__ = ("formula", "kind", "name", "outer", "owner")
+    __slots__ = ("formula", "kind", "module", "name", "outer", "owner")
 
     def __init__(
         self, name: str, outer: Scope | None, kind: str, formula: str = "", owner: str = ""
@@ -30,6 +31,7 @@ class Scope:
         self.kind = kind
         self.formula = formula
         self.owner = owner  # the class of the module that is called
+        self.module: Callable[[], Any] | None = None  # a weak reference to it
 
     def path(self) -> tuple[str, ...]:
         """Names from the outermost scope to this one."""
@@ -213,6 +215,9 @@ def call_in_scope(
     if frame.tracer is not None and kind in ("module", "optimizer"):
         frame.tracer.enters(function.__self__)  # type: ignore[attr-defined]
     scope = Scope(name, frame.scope, kind, formula, owner)
+    called = getattr(function, "__self__", None)
+    if kind == "module" and called is not None:
+        scope.module = ref(called)
     token = enter(Frame(scope, frame.record, frame.tracer, frame.lines))
     try:
         return function(*args, **kwargs)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from tinygrad_ce.engine.chain import history
 from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.viz.names import names_of
 
 VIEWS = {"mT", "transpose", "reshape", "broadcast_to", "astype"}
 """Operations that show the same numbers in another shape or type."""
@@ -42,7 +44,7 @@ class Graph:
         since: int | None = None,
         given: Collection[Node] = (),
     ) -> None:
-        self.roots, self.names, self.since, self.given = list(roots), names, since, given
+        self.roots, self.since, self.given = list(roots), since, given
         self.ends = frozenset(roots)
         self.title = ""  # of the loss whose gradients these are
         self.operations = history(roots)[::-1]
@@ -54,6 +56,7 @@ class Graph:
             self.operands.setdefault(use.target, []).append(use)
         scopes = dict.fromkeys(node.scope for node in self.operations)
         self.chains = {scope: chain_of(scope) for scope in scopes}
+        self.names = {**names_of(modules_of(self.chains.values())), **names}
         self.last = {
             scope: node.op.name
             for node in self.operations
@@ -154,6 +157,20 @@ def uses_of(operations: Iterable[Node]) -> list[Use]:
 
 
 # --- calls ----------------------------------------------------------------------------------
+
+
+def modules_of(chains: Iterable[list[Scope]]) -> dict[str, Any]:
+    """The outermost modules that were called and are still there: they know their parameters."""
+    found: dict[str, Any] = {}
+    seen: set[int] = set()
+    for chain in chains:
+        outermost = next((scope for scope in chain if scope.module is not None), None)
+        module = outermost.module() if outermost is not None and outermost.module else None
+        if outermost is not None and module is not None and id(module) not in seen:
+            seen.add(id(module))
+            again = f" {len(found) + 1}" if outermost.name in found else ""
+            found[outermost.name + again] = module
+    return found
 
 
 def chain_of(scope: Scope | None) -> list[Scope]:
