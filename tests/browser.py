@@ -4,6 +4,7 @@ The fixtures that hand these out stand in conftest.py. Without Playwright or Chr
 ask for them are skipped; where the environment variable CI is set they fail instead.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -148,6 +149,34 @@ def overlap(a, b):
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     return max(0.0, min(width, height))
+
+
+LEADING = 2.0  # a line's box has so much room above its capitals, at 10 points
+
+
+def misplaced(parts, frames, cards):
+    """What is wrong with the texts and cards of a graph: sticking out, overlapping, covering.
+
+    A text whose group has no frame may stand anywhere outside of the cards that are not its own.
+    """
+    wrong = [
+        f"{part['text']!r} sticks out of {part['group']}"
+        for part in parts
+        if part["group"] in frames and not inside(part["box"], frames[part["group"]])
+    ]
+    wrong += [
+        f"{a['text']!r} of {a['group']} overlaps {b['text']!r} of {b['group']}"
+        for a, b in itertools.combinations(parts, 2)
+        if overlap(a["box"], b["box"]) > LEADING
+    ]
+    wrong += [
+        f"{part['text']!r} of {part['group']} lies on {card}"
+        for part, (card, box) in itertools.product(parts, cards.items())
+        if part["group"] != card and overlap(part["box"], box) > 0
+    ]
+    wrong += [f"{a} lies on {b}" for a, b in itertools.combinations(cards, 2)
+              if overlap(cards[a], cards[b])]  # fmt: skip
+    return wrong
 
 
 def luminance(colour):

@@ -5,7 +5,6 @@ made for them, in the pictures of the `dot` program and of pygraphviz.
 """
 
 import importlib.util
-import itertools
 import shutil
 from functools import cache
 
@@ -13,11 +12,10 @@ import pytest
 
 import tinygrad_ce as tg
 from tests import browser as helpers
-from tests.browser import contrast, inside, overlap
+from tests.browser import contrast, misplaced
 from tests.drawn_programs import NAMES, OPENED, PROGRAMS
 from tinygrad_ce.viz import engines
 
-LEADING = 2.0  # a line's box has so much room above its capitals, at 10 points
 LEGIBLE = 4.5  # contrast, as is wanted of body text
 
 
@@ -83,23 +81,8 @@ def test_texts_fit_and_do_not_overlap(look, arial, program, opened, engine):
     seen = look(program, opened, engine)
     frames, parts = seen["frames"], seen["parts"]
     cards = {group: box for group, box in frames.items() if group.startswith("n")}
-    wrong = [
-        f"{part['text']!r} sticks out of {part['group']}"
-        for part in parts
-        if not inside(part["box"], frames.get(part["group"], frames["graph0"]))
-    ]
-    wrong += [
-        f"{a['text']!r} of {a['group']} overlaps {b['text']!r} of {b['group']}"
-        for a, b in itertools.combinations(parts, 2)
-        if overlap(a["box"], b["box"]) > LEADING
-    ]
-    wrong += [
-        f"the label {part['text']!r} of {part['group']} lies on {card}"
-        for part, (card, box) in itertools.product(parts, cards.items())
-        if part["kind"] == "edge" and overlap(part["box"], box)
-    ]
-    wrong += [f"{a} lies on {b}" for a, b in itertools.combinations(cards, 2)
-              if overlap(cards[a], cards[b])]  # fmt: skip
+    known = {part["group"]: frames.get(part["group"], frames["graph0"]) for part in parts}
+    wrong = misplaced(parts, known, cards)
     assert not wrong, "\n".join(wrong)
 
 

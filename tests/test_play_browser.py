@@ -15,7 +15,7 @@ import pytest
 
 import tinygrad_ce as tg
 from tests import browser as helpers, drawn_programs
-from tests.browser import contrast, inside, overlap
+from tests.browser import contrast, misplaced, overlap
 from tests.drawn_programs import PROGRAMS
 from tinygrad_ce import nn
 from tinygrad_ce.engine.frame import source_lines
@@ -26,7 +26,6 @@ DRAWN = [name for name in PROGRAMS if name != "hostile"]
 SIZES = {"desk": (1280, 720), "phone": (390, 844)}
 DIGITS = 6e-3  # what three digits may be off, of the number
 SINGLE = 3e-6  # what float32 and a central difference may be off
-LEADING = 2.0  # a line of the picture has so much room above its capitals
 LEGIBLE = 4.5  # contrast of a text with what is under it
 
 
@@ -1079,26 +1078,7 @@ def test_no_texts_overlap_at_any_step(visit, arial, program):
 
 def crowded(drawn):
     """What is wrong with a graph: texts that overlap or stick out, cards that cover others."""
-    cards, parts = drawn["cards"], drawn["parts"]
-    frames = {**cards, **drawn["clusters"]}
-    wrong = [
-        f"{part['text']!r} sticks out of {part['group']}"
-        for part in parts
-        if part["group"] in frames and not inside(part["box"], frames[part["group"]])
-    ]
-    wrong += [
-        f"{a['text']!r} of {a['group']} overlaps {b['text']!r} of {b['group']}"
-        for a, b in itertools.combinations(parts, 2)
-        if overlap(a["box"], b["box"]) > LEADING
-    ]
-    wrong += [
-        f"{part['text']!r} of {part['group']} lies under {card}"
-        for part, (card, box) in itertools.product(parts, cards.items())
-        if part["group"] != card and overlap(part["box"], box) > 0
-    ]
-    wrong += [f"{a} lies on {b}" for a, b in itertools.combinations(cards, 2)
-              if overlap(cards[a], cards[b])]  # fmt: skip
-    return wrong
+    return misplaced(drawn["parts"], {**drawn["cards"], **drawn["clusters"]}, drawn["cards"])
 
 
 def fold_half(page):

@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.chain import handed, history, unbroadcast
+from tinygrad_ce.engine.chain import history, unbroadcast
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.table import kept
-from tinygrad_ce.viz.flow import run
+from tinygrad_ce.viz.flow import rule_of, run
 from tinygrad_ce.viz.labels import op_label
-from tinygrad_ce.viz.values import number
+from tinygrad_ce.viz.values import largest, number
 from tinygrad_ce.viz.walking import Use, is_number, uses_of
 
 EPS = float(np.finfo(np.float64).eps)
@@ -514,11 +514,9 @@ class Rounding:
 def passed(use: Use, g: Any, value: Callable[[Node], Any]) -> Any:
     """What the rule of a use makes of `g`, with these values."""
     node = use.target
-    gradient = node.op.gradients_for(len(node.inputs))[use.position]
-    if gradient is None:
+    if node.op.gradients_for(len(node.inputs))[use.position] is None:
         return np.zeros(use.source.array.shape)
-    reads = [handed(node, use.position, what, value) for what in gradient.reads]
-    d = np.asarray(gradient.function(g, *reads))
+    d = rule_of(node, use.position, value)(g)
     return unbroadcast(d, use.source.array.shape) if node.op.stretches else d
 
 
@@ -546,12 +544,6 @@ def ratio(a: Any, b: Any) -> float:
     """The largest |a| by the largest |b|; 0 of nothing."""
     top, bottom = largest(a), largest(b)
     return top / bottom if bottom else (np.inf if top else 0.0)
-
-
-def largest(x: Any) -> float:
-    """The largest |x| of those that are finite."""
-    x = np.abs(np.asarray(x, np.float64))
-    return float(np.max(x, initial=0.0, where=np.isfinite(x)))
 
 
 def elements_for(

@@ -7,7 +7,7 @@ summed, what was there already and what is there now.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,13 +68,17 @@ def arrivals(root: Node, operations: Sequence[Node], uses: Sequence[Use]) -> Ite
 
 def sent(node: Node, position: int, upstream: Any) -> tuple[Any, Any]:
     """The gradient for one operand before copies are summed, and the slope of each element."""
-    gradient = node.op.gradients_for(len(node.inputs))[position]
-    values = [handed(node, position, what, array_of) for what in gradient.reads]
-    product = np.asarray(gradient.function(upstream, *values))
+    rule = rule_of(node, position, array_of)
     if node.op.name not in ELEMENTWISE:
-        return product, None
-    ones = np.ones(upstream.shape, upstream.dtype)
-    return product, np.asarray(gradient.function(ones, *values))
+        return rule(upstream), None
+    return rule(upstream), rule(np.ones(upstream.shape, upstream.dtype))
+
+
+def rule_of(node: Node, position: int, value: Callable[[Node], Any]) -> Callable[[Any], Any]:
+    """What an operation makes of a gradient for one operand; `value` gives the values it reads."""
+    gradient = node.op.gradients_for(len(node.inputs))[position]
+    reads = [handed(node, position, what, value) for what in gradient.reads]
+    return lambda g: np.asarray(gradient.function(g, *reads))
 
 
 def summed(product: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -25,6 +25,7 @@ from tinygrad_ce.nn import functional, losses
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.naming import Names
 from tinygrad_ce.program.operations import evaluate, run
+from tinygrad_ce.viz.values import largest
 
 
 def graph_of(program: Program) -> tuple[Node, dict[str, Any]]:
@@ -400,9 +401,3 @@ def close(a: Any, b: Any) -> bool:
     a, b = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
     size = max(largest(a), largest(b))
     return bool(np.allclose(a, b, rtol=0.0, atol=1e-3 * size, equal_nan=True))
-
-
-def largest(x: Any) -> float:
-    """The largest |x| of those that are finite."""
-    x = np.abs(np.asarray(x))
-    return float(np.max(x, initial=0.0, where=np.isfinite(x)))

@@ -110,3 +110,13 @@ def listed(array: np.ndarray) -> str:
         formatter={"all": number},
     )
     return text if array.size > SHOWN else " ".join(text.split())
+
+
+def largest(x: Any) -> float:
+    """The largest |x| of those that are finite, 0 of nothing.
+
+    >>> largest([1.0, -3.0, np.inf]), largest([])
+    (3.0, 0.0)
+    """
+    x = np.abs(np.asarray(x, np.float64))
+    return float(np.max(x, initial=0.0, where=np.isfinite(x)))
