@@ -32,17 +32,20 @@ class TraceError(RuntimeError):
 class Symbol(NDArrayOperatorsMixin):
     """An array that writes down what is done to it.
 
-    It is a place that holds a value: writing into it gives it another one. A view remembers whose
-    place it looks at, so that a view that is read after its place was written is found.
+    It is a place that holds a value: writing into it gives it another one, but where NumPy has a
+    number (`scalar`), which nobody can write into: there `x += 1` gives x another Symbol. A view
+    remembers whose place it looks at, so that a view that is read after its place was written is
+    found.
     """
 
     __hash__ = object.__hash__
-    __slots__ = ("__weakref__", "now", "place", "seen", "tracer", "value", "writes")
+    __slots__ = ("__weakref__", "now", "place", "scalar", "seen", "tracer", "value", "writes")
 
     def __init__(self, tracer: Tracer, var: Var, value: Any, place: Symbol | None = None) -> None:
         self.tracer = tracer
         self.now = var  # the value that this place holds
         self.value = value  # the same in the example
+        self.scalar = var.scalar  # of this place; the value that it holds later may be either
         self.writes = 0
         self.place = place
         self.seen = 0 if place is None else place.writes
@@ -50,14 +53,15 @@ class Symbol(NDArrayOperatorsMixin):
 
     def apart(self) -> Symbol:
         """The same value in a Symbol that nobody else holds."""
-        return Symbol(self.tracer, self.tracer.look(self), self.value)
+        copy = Symbol(self.tracer, self.tracer.look(self), self.value)
+        copy.scalar = self.scalar
+        return copy
 
     # --- what it looks like -----------------------------------------------------------------
 
     shape = property(lambda self: self.now.shape)
     ndim = property(lambda self: len(self.now.shape))
     size = property(lambda self: self.now.size)
-    scalar = property(lambda self: self.now.scalar)
     itemsize = property(lambda self: self.dtype.itemsize)
 
     @property
@@ -161,9 +165,8 @@ class Symbol(NDArrayOperatorsMixin):
         if value.shape != self.shape:
             value = value.record("broadcast_to", shape=self.shape)
         self.tracer.look(value)
-        if self.now.scalar is not value.now.scalar and not self.shape:
-            value.value = np.asarray(value.value)
-        self.now, self.value = value.now, value.value
+        self.now, self.value = value.now, np.asarray(value.value)
+        self.scalar = False
         self.writes += 1
 
     # --- what NumPy hands back --------------------------------------------------------------
@@ -172,7 +175,7 @@ class Symbol(NDArrayOperatorsMixin):
         if any(isinstance(x, Node) for x in inputs):
             return NotImplemented  # the Tensor knows better
         out = kwargs.pop("out", None)
-        if out is not None and isinstance(out[0], Symbol) and out[0].now.scalar:
+        if out is not None and isinstance(out[0], Symbol) and out[0].scalar:
             out = None  # numbers cannot be written: x += 1 gives x another one
         kwargs = {k: v for k, v in kwargs.items() if v is not None or k == "axis"}
         if method == "__call__" and ufunc is np.frexp and not kwargs:
@@ -270,6 +273,8 @@ class Tracer:
                     "this tensor was made while another function was traced and has no numbers; "
                     "return it from that function"
                 )
+            if node.requires_grad and not node.inputs:
+                array.scalar = False  # a leaf that gathers a gradient has an array of its own
             return array
         cell = self.cells.get(id(array))
         if cell is None:
@@ -376,6 +381,8 @@ class Tracer:
 
     def keep(self, node: Any, kept: Any) -> None:
         """The `.grad` of a Tensor is replaced, in the program only."""
+        if isinstance(kept, Node) and type(kept.array) is Symbol:
+            kept.array.scalar = False  # it gets an array of its own
         if type(node.array) is Symbol:
             node.kept = kept
         else:
