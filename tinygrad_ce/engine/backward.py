@@ -16,7 +16,7 @@ COMPILED = "a compiled function"  # what cut the graph behind the result of one
 
 def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
     """∂L/∂root to start from: what was given, or 1 for a scalar."""
-    if not root.requires_grad:
+    if not root.live:
         if root.op is None:
             why = (
                 f"it came through {root.cut}" if root.cut else "it is a leaf without requires_grad"

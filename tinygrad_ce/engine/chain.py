@@ -7,6 +7,7 @@ they consume: sorting by the clock is all the order that is needed.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.memory import tick
 from tinygrad_ce.engine.operands import value_of
 from tinygrad_ce.engine.rule import NOTHING, OUTPUT, POSITION, SHAPE, SHAPES
 
@@ -26,10 +28,20 @@ array_of = attrgetter("array")
 def version(node: Node, at: int) -> Node | None:
     """What `node` was when the clock stood at `at`, or None if no gradient reached it then."""
     while node.tick > at:
-        if not hasattr(node, "was"):
-            return None  # it was made a leaf that requires a gradient later
+        if not hasattr(node, "was"):  # a leaf that became live later, perhaps not the first time
+            return node if bisect(getattr(node, "switched", ()), at) % 2 else None
         node = node.was
-    return node if node.requires_grad else None
+    return node if node.live else None
+
+
+def switch(leaf: Node, live: bool) -> None:
+    """Let a leaf gather gradients, or not, of what is computed from here on."""
+    now = tick()
+    before = getattr(leaf, "switched", (leaf.tick,) if leaf.live else ())
+    leaf.switched = (*before[2 * (len(before) > 64) :], now)
+    leaf.live = live
+    if live:
+        leaf.tick = now
 
 
 def history(roots: Iterable[Node]) -> list[Node]:
@@ -42,7 +54,7 @@ def history(roots: Iterable[Node]) -> list[Node]:
         nodes.append(node)
         at = node.tick
         for x in node.inputs:
-            if x.requires_grad:
+            if x.live:
                 source = x if x.tick <= at else version(x, at)
                 if source is None or source in seen:
                     continue
@@ -105,7 +117,7 @@ def propagate(
         op, at, inputs = node.op, node.tick, node.inputs
         gradients = op.gradients_for(len(inputs)) if op.star else op.gradients
         for x, gradient in zip(inputs, gradients):
-            if not x.requires_grad or gradient is None:
+            if not x.live or gradient is None:
                 continue
             target = x
             if x.tick > at:

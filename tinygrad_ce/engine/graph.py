@@ -19,12 +19,13 @@ class Node:
 
     `array` is the value, `op` the operation that made it, `inputs` the nodes that went in,
     `settings` its other arguments (axis, shape, ...), `tick` its number on the clock and
-    `scope` where in the program it was made. A leaf has no inputs. `cut` names what cut the
-    graph in a node that needs no gradient.
+    `scope` where in the program it was made. `live` says whether a gradient flows to it, which
+    users read and set as `requires_grad`. A leaf has no inputs. `cut` names what cut the graph
+    in a node that needs no gradient.
     """
 
-    __slots__ = ("__weakref__", "array", "cut", "inputs", "kept", "line", "memory", "op",
-                 "requires_grad", "scope", "settings", "tick", "was")  # fmt: skip
+    __slots__ = ("__weakref__", "array", "cut", "inputs", "kept", "line", "live", "memory", "op",
+                 "scope", "settings", "switched", "tick", "was")  # fmt: skip
 
     array: Any  # ndarray, a NumPy scalar for 0-d results, or a tracer's Symbol
     op: Any
@@ -33,8 +34,14 @@ class Node:
     tick: int
     scope: Scope | None
     memory: Memory | None
-    requires_grad: bool
+    live: bool
     kept: Any  # the gradient that a leaf (or retain_grad) keeps
     cut: str | None
     line: tuple[Any, int]  # code object and instruction; only under source_lines()
+    switched: tuple[int, ...]  # when a leaf became live, stopped, ...; only after a change
     was: Node  # what this node was before the last recorded in-place write; only after one
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient flows to this node."""
+        return self.live

@@ -49,7 +49,7 @@ def share_memory(view: Node, base: Node) -> None:
     that requires a gradient, into which recorded writes are refused anyway.
     """
     memory = view.memory = memory_of(base)
-    if base.requires_grad and not base.inputs:
+    if base.live and not base.inputs:
         return
     if memory.owner() is base or any(ref() is base for ref in memory.views):
         if len(memory.views) >= memory.tidy:

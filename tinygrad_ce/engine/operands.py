@@ -25,7 +25,7 @@ def leaf(array: Any, requires_grad: bool = False) -> Any:
     y.op = y.memory = y.kept = y.cut = None
     y.scope = current().scope
     y.inputs = y.settings = ()
-    y.requires_grad = requires_grad
+    y.live = requires_grad
     y.tick = tick() if requires_grad else 0
     return y
 
@@ -134,10 +134,10 @@ def array_from(data: Any, dtype: Any = None) -> np.ndarray:
 def _numbers_of(data: Any) -> list[Any]:
     """A list of numbers and 0-d Tensors as a list of numbers."""
     for x in data:
-        if isinstance(x, Node) and (x.array.ndim or x.requires_grad):
+        if isinstance(x, Node) and (x.array.ndim or x.live):
             raise TypeError(
                 f"tensor: the list holds a Tensor of shape {x.array.shape}"
-                f"{', which requires a gradient' * x.requires_grad}; stack(list) joins Tensors "
+                f"{', which requires a gradient' * x.live}; stack(list) joins Tensors "
                 "and keeps the graph"
             )
     return [x.array[()] if isinstance(x, Node) else x for x in data]

@@ -149,7 +149,7 @@ def plain(x: Any) -> Any:
 
 def without_gradient(x: Any, name: str) -> Any:
     """The array of a Tensor, if that loses no gradient."""
-    if isinstance(x, Node) and x.requires_grad and name in ("bincount", "unique"):
+    if isinstance(x, Node) and x.live and name in ("bincount", "unique"):
         raise no_rule(name)
     return plain(x)
 

@@ -139,7 +139,7 @@ def unary(op: Op) -> Callable[..., Any]:
             array = forward(x.array if frame.tracer is None else frame.tracer.lift(x))
         except (ValueError, TypeError) as error:
             raise explained(op.name, (x,), error) from None
-        y = result(op, (x,), (), array, x.requires_grad, frame)
+        y = result(op, (x,), (), array, x.live, frame)
         if view:
             share_memory(y, x)
         return y
@@ -167,7 +167,7 @@ def binary(op: Op) -> Callable[..., Any]:
                 array = forward(tracer.lift(a), tracer.lift(b))
         except (ValueError, TypeError) as error:
             raise explained(op.name, (a, b), error) from None
-        return result(op, (a, b), (), array, a.requires_grad or b.requires_grad, frame)
+        return result(op, (a, b), (), array, a.live or b.live, frame)
 
     return call
 
@@ -186,7 +186,7 @@ def single(op: Op) -> Callable[..., Any]:
             array = forward(x.array if frame.tracer is None else frame.tracer.lift(x), *settings)
         except (ValueError, TypeError, IndexError) as error:
             raise explained(op.name, (x,), error) from None
-        y = result(op, (x,), settings, array, x.requires_grad, frame)
+        y = result(op, (x,), settings, array, x.live, frame)
         if view:
             share_if_view(y, x)
         return y
@@ -250,7 +250,7 @@ def apply(
         raise explained(op.name, operands, error) from None
     live = False
     for x in operands:
-        live = live or x.requires_grad
+        live = live or x.live
     y = result(op, operands, settings or tuple(keywords.values()), array, live, frame)
     if op.view:
         share_if_view(y, operands[0])
@@ -291,7 +291,7 @@ def result(
     y.op = op
     y.memory = y.kept = None
     if live and frame.record and op.differentiable:
-        y.requires_grad = True
+        y.live = True
         y.inputs = inputs
         y.settings = settings
         y.scope = frame.scope
@@ -299,13 +299,13 @@ def result(
         if frame.lines:
             y.line = calling_line()
         return y
-    y.requires_grad = False
+    y.live = False
     y.inputs = y.settings = ()
     y.scope = frame.scope
     y.tick = 0
     y.cut = None
     for x in inputs:
-        if x.requires_grad:
+        if x.live:
             y.cut = op.name if frame.record else f"{op.name} under no_grad()"
         elif x.cut and not y.cut:
             y.cut = x.cut

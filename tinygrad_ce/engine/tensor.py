@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_ce.engine import backward, functions, operands, protocol, rule, table, write
-from tinygrad_ce.engine.chain import propagate
+from tinygrad_ce.engine.chain import propagate, switch
 from tinygrad_ce.engine.frame import current, recording
 from tinygrad_ce.engine.graph import Node, new
-from tinygrad_ce.engine.memory import mark_written, memory_of, tick
+from tinygrad_ce.engine.memory import mark_written, memory_of
 
 RETAIN = object()  # in `kept`: a gradient is wanted here, none has arrived yet
 
@@ -317,16 +317,33 @@ class Tensor(Node):
             backward.free(self)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Switch on (or off) that this leaf gathers a gradient."""
+        """Switch on (or off) that this leaf gathers a gradient, as `requires_grad = True` does.
+
+        What was computed before keeps what held then: a leaf that was frozen while it was used
+        gets no gradient from there. Raises RuntimeError where a recorded result is switched off,
+        TypeError for what is no bool and for integers.
+        """
         check_can_require_grad(self.array, requires_grad)
-        if self.inputs and not requires_grad:
-            raise RuntimeError(f"requires_grad_: made by {self.op.name}; write t.detach()")
-        if requires_grad and not self.requires_grad:
-            self.array = np.array(self.array) if isinstance(self.array, np.generic) else self.array
-            self.op = None
-            self.tick = self.tick or tick()
-        self.requires_grad = requires_grad
+        if requires_grad is self.live:
+            return self
+        if self.live and self.op is not None:
+            raise RuntimeError(
+                f"requires_grad: this tensor was made by {self.op.name} and is no leaf, so a "
+                "gradient flows through it; write t.detach() for its numbers without a past"
+            )
+        self.array = np.array(self.array) if isinstance(self.array, np.generic) else self.array
+        self.op = None
+        switch(self, requires_grad)
         return self
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient flows to this tensor; set on a leaf, as `requires_grad_` does."""
+        return self.live
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        self.requires_grad_(requires_grad)
 
     def retain_grad(self) -> None:
         """Keep the gradient of this tensor, though it is not a leaf, in `.grad`."""
@@ -848,7 +865,7 @@ def generator_or_default(generator: Any) -> Any:
 def as_subclass(node: Node, kind: type[Node]) -> Any:
     """The leaf `node` as an instance of a subclass of Tensor."""
     y = new(kind)
-    for slot in ("array", "op", "inputs", "settings", "tick", "scope", "memory", "requires_grad",
+    for slot in ("array", "op", "inputs", "settings", "tick", "scope", "memory", "live",
                  "kept", "cut"):  # fmt: skip
         setattr(y, slot, getattr(node, slot))
     return y
@@ -856,6 +873,8 @@ def as_subclass(node: Node, kind: type[Node]) -> Any:
 
 def check_can_require_grad(array: Any, requires_grad: bool) -> None:
     """Only floats can require a gradient."""
+    if type(requires_grad) is not bool:
+        raise TypeError(f"requires_grad: got {requires_grad!r}; wanted True or False")
     if requires_grad and array.dtype.kind != "f":
         raise TypeError(
             f"requires_grad: a tensor of dtype {array.dtype} has no derivative; "

@@ -24,7 +24,7 @@ from tinygrad_ce.engine.operands import constant, leaf, value_of
 def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any) -> None:
     """x[index] = values."""
     values = apart(values, x) if isinstance(values, Node) else constant(values, x)
-    if values.requires_grad and current().record:
+    if values.live and current().record:
         refuse_repeated(x, arrays, index)
 
     def write(target: Any) -> None:
@@ -79,7 +79,7 @@ def change(
 ) -> None:
     """Write into the memory of x; while recording, also move the graph along with `redo`."""
     group = aliases(x) if current().record else [x]
-    live = x.requires_grad or operand.requires_grad or any(node.requires_grad for node in group)
+    live = x.live or operand.live or any(node.live for node in group)
     recorded = current().record and live
     if recorded:
         refuse_leaf(x, name)
@@ -106,7 +106,7 @@ def refuse_leaf(x: Node, name: str) -> None:
         )
     owner = x.memory.owner() if x.memory is not None else None
     for node, what in ((x, "a leaf"), (owner, "a view of a leaf")):
-        if node is not None and node.requires_grad and not node.inputs:
+        if node is not None and node.live and not node.inputs:
             raise RuntimeError(
                 f"{name}: this tensor is {what} that requires a gradient, so its value must stay. "
                 "To update a parameter write `with no_grad(): w -= lr * w.grad`; for a new value "
@@ -130,9 +130,9 @@ def aliases(x: Node) -> list[Node]:
 def aside(x: Node) -> Node:
     """A node with the past of x and a copy of its numbers."""
     old = new(type(x))
-    for slot in ("op", "inputs", "settings", "tick", "scope", "requires_grad"):
+    for slot in ("op", "inputs", "settings", "tick", "scope", "live"):
         setattr(old, slot, getattr(x, slot))
-    old.cut = None if x.requires_grad else x.cut
+    old.cut = None if x.live else x.cut
     old.array = x.array.copy()
     old.memory = old.kept = None
     if hasattr(x, "was"):
@@ -162,9 +162,9 @@ def rebind(x: Node, node: Node, before: Node) -> None:
     tracer = current().tracer
     if tracer is not None:
         tracer.rebinds(x)
-    for slot in ("op", "inputs", "settings", "tick", "scope", "requires_grad"):
+    for slot in ("op", "inputs", "settings", "tick", "scope", "live"):
         setattr(x, slot, getattr(node, slot))
-    if not x.requires_grad:
+    if not x.live:
         x.cut = node.cut
     x.was = before
 

@@ -227,7 +227,7 @@ class Symbol(NDArrayOperatorsMixin):
     __array_interface__ = property(looked_at)
 
 
-PAST = ("op", "inputs", "settings", "tick", "scope", "requires_grad", "cut")
+PAST = ("op", "inputs", "settings", "tick", "scope", "live", "cut")
 PLAIN = (bool, int, float, str)
 
 REDUCE = {
