@@ -120,9 +120,10 @@ def reduction(step: Step, x: ast.expr, exact: bool) -> ast.expr:
     """x.sum(axis=..., keepdims=...); exactly, the product with ones that eager code computes."""
     axis, keepdims = step.settings["axis"], step.settings["keepdims"]
     source = step.operands[0]
-    if exact and step.op == "sum" and type(axis) is int and len(source.shape) == 2:
+    by_product = exact and step.op == "sum" and not step.settings.get("pairwise")
+    if by_product and type(axis) is int and len(source.shape) == 2:  # as table.sum decides
         n = source.shape[axis]
-        if source.dtype.kind == "f" and (axis == 0 or n <= table.SHORT):
+        if source.dtype.kind == "f" and (axis == 0 or (axis != -2 and n <= table.SHORT)):
             ones = fill("np.ones(n, dtype)", n=literal(n), dtype=literal(source.dtype))
             a, b = (ones, x) if axis == 0 else (x, ones)
             row = fill("np.dot(a, b)", a=a, b=b)
@@ -211,22 +212,27 @@ SPECIAL: dict[str, Callable[[Step, Sequence[ast.expr], bool], ast.expr]] = {
 }  # fmt: skip
 
 
+def at(name: str, index: ast.expr) -> str:
+    """`name[index]`."""
+    return ast.unparse(ast.Subscript(parsed(name), index, ast.Load()))
+
+
 def block(step: Step, name: str, operands: Sequence[ast.expr]) -> list[str]:
     """The lines of an operation that fills an array that it has made."""
     texts = [ast.unparse(x) for x in operands]
     settings = step.settings
-    if step.op == "put":
-        index = ast.unparse(index_of(settings["index"], operands[2:]))
-        return [f"{name} = {texts[0]}.copy()", f"{name}[{index.strip('()')}] = {texts[1]}"]
     zeros = f"{name} = np.zeros({step.out.shape}, {ast.unparse(literal(step.out.dtype))})"
+    if step.op == "put":
+        index = index_of(settings["index"], operands[2:])
+        return [f"{name} = {texts[0]}.copy()", f"{at(name, index)} = {texts[1]}"]
     if step.op == "scatter":
-        index_tree = index_of(settings["index"], operands[1:])
-        if any(x.dtype != bool for x in step.operands[1:]):
-            return [zeros, f"np.add.at({name}, {ast.unparse(index_tree)}, {texts[0]})"]
-        return [
-            zeros,
-            f"{ast.unparse(ast.Subscript(parsed(name), index_tree, ast.Load()))} = {texts[0]}",
-        ]
+        index = index_of(settings["index"], operands[1:])
+        if all(x.dtype == bool for x in step.operands[1:]):
+            return [zeros, f"{at(name, index)} = {texts[0]}"]
+        parts = index.elts if isinstance(index, ast.Tuple) else [index]
+        sliced = any(isinstance(part, ast.Slice) for part in parts)
+        where = at("np.s_", index) if sliced else ast.unparse(index)
+        return [zeros, f"np.add.at({name}, {where}, {texts[0]})"]
     axes, window = settings["axes"], settings["window"]
     places = [f"k{i + 1}" for i in range(len(axes))]
     part = [":"] * len(step.out.shape)

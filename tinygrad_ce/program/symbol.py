@@ -143,7 +143,7 @@ class Symbol(NDArrayOperatorsMixin):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         parts = index if isinstance(index, tuple) else (index,)
-        if parts != (Ellipsis,):
+        if len(parts) != 1 or parts[0] is not Ellipsis:
             arrays = tuple(p for p in parts if isinstance(p, (Symbol, np.ndarray)))
             slots = tuple(table.SLOT if isinstance(p, (Symbol, np.ndarray)) else p for p in parts)
             self.write(self.record("put", value, *arrays, index=slots))
