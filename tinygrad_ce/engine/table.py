@@ -338,7 +338,7 @@ def matmul(a: Any, b: Any) -> Any:
 
 
 def _einsum_gradient(g: Any, operands: tuple[Any, ...], spec: str, i: int) -> Any:
-    """Swap operand i with the output; a label that only operand i has was summed: repeat g."""
+    """Swap operand i with the output; where the others have a label not, or once, repeat g."""
     terms, out = spec.split("->")[0].split(","), spec.split("->")[1]
     others = [(t, x) for j, (t, x) in enumerate(zip(terms, operands)) if j != i]
     here = {label for term in [out, *(t for t, _ in others)] for label in term}
@@ -348,7 +348,7 @@ def _einsum_gradient(g: Any, operands: tuple[Any, ...], spec: str, i: int) -> An
     pairs = list(zip(terms[i], operands[i].shape))
     found_sizes = iter(d.shape)  # larger than the operand's where it was broadcast
     kept = tuple(next(found_sizes) if label in here else 1 for label, _ in pairs)
-    full = tuple(k if label in here else n for k, (label, n) in zip(kept, pairs))
+    full = tuple(n if k == 1 else k for k, (_, n) in zip(kept, pairs))
     return broadcast_to(d.reshape(kept), full)
 
 
