@@ -69,7 +69,10 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     >>> cat([tensor([1.0]), tensor([2.0, 3.0])])
     tensor([1., 2., 3.])
     """
-    return table.concatenate(*some(tensors, "cat"), axis=dim)
+    several = some(tensors, "cat")
+    if not several[0].ndim:
+        raise ValueError("cat: a tensor of shape () has no dimension to join along; write stack")
+    return table.concatenate(*several, axis=dim)
 
 
 concatenate = cat

@@ -124,6 +124,7 @@ def gelu_tanh(x: Any) -> Any:
 
 def _shifted(z: Any, axis: Any) -> tuple[Any, Any]:
     """z − max z and max z, the maximum detached and finite, so that exp cannot overflow."""
+    axis_of(axis, z.ndim or 1)
     top = amax(value_of(z), axis, True)
     top = fixed(top, z)
     return z - top, top
@@ -231,7 +232,7 @@ def sorting(x: Any, axis: int = -1, descending: bool = False) -> Any:
     """The indices that sort; equal elements stay in their order."""
     if not descending:
         return argsort(x, axis)
-    return x.shape[axis] - 1 - flip(argsort(flip(x, axis), axis), axis)
+    return x.shape[axis_of(axis, x.ndim)] - 1 - flip(argsort(flip(x, axis), axis), axis)
 
 
 # --- einsum ---------------------------------------------------------------------------------
@@ -303,17 +304,24 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Any:
 
 def tril(x: Any, diagonal: int = 0) -> Any:
     """The lower triangle of the last two axes, 0 elsewhere."""
-    return where(np.tri(x.shape[-2], x.shape[-1], diagonal, dtype=bool), x, 0.0)
+    return where(triangle(x, diagonal, "tril"), x, 0.0)
 
 
 def triu(x: Any, diagonal: int = 0) -> Any:
     """The upper triangle of the last two axes, 0 elsewhere."""
-    return where(np.tri(x.shape[-2], x.shape[-1], diagonal - 1, dtype=bool), 0.0, x)
+    return where(triangle(x, diagonal - 1, "triu"), 0.0, x)
+
+
+def triangle(x: Any, diagonal: int, name: str) -> np.ndarray:
+    """Where a matrix of the last two axes of x is on or below a diagonal."""
+    if x.ndim < 2:
+        raise ValueError(f"{name}: shape {x.shape}; wanted a matrix, or several: (..., n, m)")
+    return np.tri(x.shape[-2], x.shape[-1], diagonal, dtype=bool)
 
 
 def split(x: Any, sizes: int | list[int], axis: int = 0) -> tuple[Any, ...]:
     """Pieces of the given sizes along `axis`; a number gives pieces of that size, the last less."""
-    n = x.shape[axis]
+    n = x.shape[axis_of(axis, x.ndim)]
     if isinstance(sizes, int):
         if sizes < 1:
             raise ValueError(f"split: pieces of size {sizes}; wanted at least 1")
@@ -326,7 +334,7 @@ def split(x: Any, sizes: int | list[int], axis: int = 0) -> tuple[Any, ...]:
 
 def split_like_numpy(x: Any, sections: Any, axis: int = 0) -> list[Any]:
     """np.split: a number of equal pieces, or the places to cut at."""
-    n = x.shape[axis]
+    n = x.shape[axis_of(axis, x.ndim)]
     if isinstance(sections, int):
         if n % sections:
             raise ValueError(f"split: {n} elements do not divide into {sections} equal pieces")

@@ -162,7 +162,11 @@ def explained(op: str, nodes: tuple[Node, ...], error: Exception) -> Exception:
     """NumPy's complaint, with the operation's name and the shapes that arrived."""
     shapes = [x.array.shape for x in nodes]
     arrived = " and ".join(str(shape) for shape in shapes)
-    if op == "matmul" and all(shapes):
+    if op == "matmul" and not all(shapes):
+        return ValueError(
+            f"matmul: {' @ '.join(map(str, shapes))}: a number has no rows to multiply; write a * b"
+        )
+    if op == "matmul":
         inner = shapes[0][-1], shapes[1][max(len(shapes[1]) - 2, 0)]
         if inner[0] != inner[1]:
             return ValueError(

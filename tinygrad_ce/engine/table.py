@@ -155,6 +155,8 @@ def masked(x: Any, keep: Any) -> Any:
 
 def axis_of(axis: int, ndim: int) -> int:
     """`axis` counted from the first one; -1 is the last."""
+    if not ndim:
+        raise IndexError(f"dimension {axis} of a tensor that has none, a number: x.reshape(1)")
     if not -ndim <= axis < ndim:
         raise IndexError(f"dimension {axis} of a tensor with {ndim}: wanted {-ndim} to {ndim - 1}")
     return axis % ndim

@@ -7,13 +7,14 @@ import operator
 import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import wraps
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_ce.engine import backward, functions, operands, protocol, rule, table, write
 from tinygrad_ce.engine.chain import propagate, switch
-from tinygrad_ce.engine.frame import current, recording
+from tinygrad_ce.engine.frame import F, current, recording
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.memory import mark_written, memory_of
 
@@ -25,6 +26,21 @@ class Extremum(NamedTuple):
 
     values: Tensor
     indices: Tensor
+
+
+def along(method: F) -> F:
+    """A method along one dimension; to it a 0-d tensor is a row of one number, as in PyTorch."""
+
+    @wraps(method)
+    def call(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if self.ndim:
+            return method(self, *args, **kwargs)
+        y = method(self.reshape(1), *args, **kwargs)
+        if isinstance(y, Extremum):
+            return Extremum(*(part.reshape(()) if part.numel() else part for part in y))
+        return y.reshape(())
+
+    return call  # type: ignore[return-value]
 
 
 class Tensor(Node):
@@ -140,14 +156,16 @@ class Tensor(Node):
 
     @property
     def mT(self) -> Tensor:  # noqa: N802
-        """The last two dimensions exchanged."""
+        """The last two dimensions exchanged; a 0-d tensor as it is."""
+        if not self.ndim:
+            return table.transpose(self, ())
         if self.ndim < 2:
             raise ValueError(f"mT: shape {self.shape} has no two dimensions to exchange")
         return table.mT(self)
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension."""
-        return self.shape if dim is None else self.shape[dim]
+        return self.shape if dim is None else self.shape[table.axis_of(dim, self.ndim)]
 
     def dim(self) -> int:
         """Number of dimensions."""
@@ -498,47 +516,49 @@ class Tensor(Node):
 
     def sum(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """Σ x over `dim` (an int, a tuple, or None for all)."""
-        return table.sum(self, *over(dim, keepdim, numpy))
+        return table.sum(self, *over(self, dim, keepdim, numpy))
 
     def mean(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """Σ x / n."""
-        return functions.mean(self, *over(dim, keepdim, numpy))
+        return functions.mean(self, *over(self, dim, keepdim, numpy))
 
     def var(
         self, dim: Any = None, *, correction: float = 1, keepdim: bool = False, **numpy: Any
     ) -> Tensor:
         """Σ (x - mean)² / (n - correction); correction is 1, as in PyTorch."""
         correction = corrected(correction, numpy)
-        return functions.var(self, *over(dim, keepdim, numpy), correction)
+        return functions.var(self, *over(self, dim, keepdim, numpy), correction)
 
     def std(
         self, dim: Any = None, *, correction: float = 1, keepdim: bool = False, **numpy: Any
     ) -> Tensor:
         """√var; its gradient is 0 where all x are equal."""
         correction = corrected(correction, numpy)
-        return functions.std(self, *over(dim, keepdim, numpy), correction)
+        return functions.std(self, *over(self, dim, keepdim, numpy), correction)
 
     def amax(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """The largest element; equal ones share the gradient."""
-        return table.amax(self, *over(dim, keepdim, numpy))
+        return table.amax(self, *over(self, dim, keepdim, numpy))
 
     def amin(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """The smallest element; equal ones share the gradient."""
-        return table.amin(self, *over(dim, keepdim, numpy))
+        return table.amin(self, *over(self, dim, keepdim, numpy))
 
     def max(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Any:
         """The largest element; with `dim`, values and indices, the gradient going to the index."""
-        return self._extremum(table.amax, table.argmax, *over(dim, keepdim, numpy))
+        return self._extremum(table.amax, table.argmax, *over(self, dim, keepdim, numpy))
 
     def min(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Any:
         """The smallest element; with `dim`, values and indices."""
-        return self._extremum(table.amin, table.argmin, *over(dim, keepdim, numpy))
+        return self._extremum(table.amin, table.argmin, *over(self, dim, keepdim, numpy))
 
     def _extremum(self, all_of: Any, arg_of: Any, dim: int | None, keepdim: bool) -> Any:
         if isinstance(dim, Node):  # max(a, b)
             return (table.maximum if all_of is table.amax else table.minimum)(self, dim)
-        if dim is None:
-            return all_of(self)
+        return all_of(self) if dim is None else self._extremum_along(arg_of, dim, keepdim)
+
+    @along
+    def _extremum_along(self, arg_of: Any, dim: int, keepdim: bool) -> Extremum:
         indices = arg_of(self, dim, True)
         values = functions.gather(self, dim, indices)
         if not keepdim:
@@ -547,35 +567,38 @@ class Tensor(Node):
 
     def argmax(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """The index of the first largest element."""
-        return table.argmax(self, *over(dim, keepdim, numpy))
+        return table.argmax(self, *over(self, dim, keepdim, numpy))
 
     def argmin(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """The index of the first smallest element."""
-        return table.argmin(self, *over(dim, keepdim, numpy))
+        return table.argmin(self, *over(self, dim, keepdim, numpy))
 
     def all(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """Whether all elements are true."""
-        return table.all(self, *over(dim, keepdim, numpy))
+        return table.all(self, *over(self, dim, keepdim, numpy))
 
     def any(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """Whether some element is true."""
-        return table.any(self, *over(dim, keepdim, numpy))
+        return table.any(self, *over(self, dim, keepdim, numpy))
 
+    @along
     def prod(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """Π x."""
-        return functions.prod(self, *over(dim, keepdim, numpy))
+        return functions.prod(self, *over(self, dim, keepdim, numpy))
 
+    @along
     def cumsum(self, dim: int) -> Tensor:
         """y[k] = Σ x[0..k]."""
         return table.cumsum(self, dim)
 
+    @along
     def cumprod(self, dim: int) -> Tensor:
         """y[k] = Π x[0..k]."""
         return table.cumprod(self, dim)
 
     def norm(self, p: Any = 2, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """(Σ |x|ᵖ)^(1/p) for p = 1, 2 or inf; for p = 2 its gradient at 0 is 0."""
-        axis, keepdims = over(dim, keepdim, numpy)
+        axis, keepdims = over(self, dim, keepdim, numpy)
         if p in (2, "fro"):
             return table.norm(self, axis, keepdims)
         if p == 1:
@@ -586,7 +609,7 @@ class Tensor(Node):
 
     def logsumexp(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """log Σ exp(x)."""
-        return functions.logsumexp(self, *over(dim, keepdim, numpy))
+        return functions.logsumexp(self, *over(self, dim, keepdim, numpy))
 
     def softmax(self, dim: int) -> Tensor:
         """exp(x) / Σ exp(x)."""
@@ -627,7 +650,7 @@ class Tensor(Node):
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """The dimensions from `start_dim` to `end_dim` as one."""
         if not self.ndim:
-            return self.reshape(1)
+            return self.reshape(1).flatten(start_dim, end_dim)
         start, end = table.axis_of(start_dim, self.ndim), table.axis_of(end_dim, self.ndim)
         n = math.prod(self.shape[start : end + 1])
         return self.reshape(*self.shape[:start], n, *self.shape[end + 1 :])
@@ -635,7 +658,7 @@ class Tensor(Node):
     def squeeze(self, dim: Any = None) -> Tensor:
         """Without the dimensions of size 1, or without those of them in `dim`."""
         dims = range(self.ndim) if dim is None else dim if isinstance(dim, tuple) else (dim,)
-        drop = {table.axis_of(d, self.ndim) for d in dims} if self.ndim else set()
+        drop = {table.axis_of(d, self.ndim or 1) for d in dims}
         return self.reshape(*(n for i, n in enumerate(self.shape) if n != 1 or i not in drop))
 
     def unsqueeze(self, dim: int) -> Tensor:
@@ -645,10 +668,12 @@ class Tensor(Node):
             raise IndexError(f"unsqueeze: dim {dim} of shape {self.shape}")
         return self.reshape(*self.shape[:place], 1, *self.shape[place:])
 
+    @along
     def transpose(self, dim0: int, dim1: int) -> Tensor:
         """Two dimensions exchanged."""
         axes = list(range(self.ndim))
-        axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
+        i, j = table.axis_of(dim0, self.ndim), table.axis_of(dim1, self.ndim)
+        axes[i], axes[j] = j, i
         return table.transpose(self, tuple(axes))
 
     swapaxes = transpose
@@ -661,6 +686,7 @@ class Tensor(Node):
         """Dimension i of the result is dimension dims[i] of this."""
         return table.transpose(self, sizes(dims))
 
+    @along
     def moveaxis(self, source: int, destination: int) -> Tensor:
         """One dimension moved, the others in their order."""
         return table.moveaxis(self, source, destination)
@@ -688,6 +714,7 @@ class Tensor(Node):
         full = tuple(k for r, n in zip(counts, own) for k in (r, n))
         return pairs.expand(*full).reshape(*(r * n for r, n in zip(counts, own)))
 
+    @along
     def flip(self, *dims: Any) -> Tensor:
         """Backwards along the dimensions."""
         y = self
@@ -701,17 +728,23 @@ class Tensor(Node):
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         """At most `chunks` pieces of equal size, the last one smaller."""
-        return functions.split(self, max(1, -(-self.shape[dim] // chunks)), dim)
+        if chunks < 1:
+            raise ValueError(f"chunk: {chunks} pieces; wanted at least 1")
+        return functions.split(self, max(1, -(-self.size(dim) // chunks)), dim)
 
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
         """The slices along `dim`."""
-        before = (slice(None),) * table.axis_of(dim, self.ndim)
-        return tuple(self[(*before, i)] for i in range(self.shape[dim]))
+        n, before = self.size(dim), (slice(None),) * table.axis_of(dim, self.ndim)
+        return tuple(self[(*before, i)] for i in range(n))
 
     def gather(self, dim: int, index: Any) -> Tensor:
         """y[i, j] = x[index[i, j], j] for dim 0."""
-        return functions.gather(self, dim, index)
+        if self.ndim and index.ndim:
+            return functions.gather(self, dim, index)
+        rows = (x if x.ndim else x.reshape(1) for x in (self, index))
+        return functions.gather(next(rows), dim, next(rows)).reshape(index.shape)
 
+    @along
     def index_select(self, dim: int, index: Any) -> Tensor:
         """The slices at `index` along `dim`."""
         return self[(slice(None),) * table.axis_of(dim, self.ndim) + (index,)]
@@ -720,18 +753,21 @@ class Tensor(Node):
         """The elements where the mask is true, in one row."""
         return self[mask]
 
+    @along
     def sort(self, dim: int = -1, descending: bool = False) -> Extremum:
         """Sorted values and the indices they come from."""
         return Extremum(*functions.sort(self, dim, descending))
 
+    @along
     def argsort(self, dim: int = -1, descending: bool = False) -> Tensor:
         """The indices that sort."""
         return functions.sorting(self, dim, descending)
 
+    @along
     def topk(self, k: int, dim: int = -1) -> Extremum:
         """The k largest values, largest first, and their indices."""
-        if not 0 <= k <= self.shape[dim]:
-            raise ValueError(f"topk: k={k} of {self.shape[dim]} elements along dim {dim}")
+        if not 0 <= k <= self.size(dim):
+            raise ValueError(f"topk: k={k} of {self.size(dim)} elements along dim {dim}")
         values, indices = functions.sort(self, dim, True)
         first = (slice(None),) * table.axis_of(dim, self.ndim) + (slice(k),)
         return Extremum(values[first], indices[first])
@@ -889,8 +925,10 @@ def corrected(correction: float, numpy: dict[str, Any]) -> float:
     return correction if unbiased is None else float(unbiased)
 
 
-def over(dim: Any, keepdim: bool, numpy: dict[str, Any]) -> tuple[Any, bool]:
-    """(axis, keepdims) from PyTorch's names, or from NumPy's."""
+def over(x: Tensor, dim: Any, keepdim: bool, numpy: dict[str, Any]) -> tuple[Any, bool]:
+    """(axis, keepdims) from PyTorch's names, where no dimensions are all, or from NumPy's."""
+    if isinstance(dim, (tuple, list)) and not (dim and x.ndim):
+        dim = None if all(table.axis_of(d, 1) == 0 for d in dim) else dim
     if numpy:
         dim = numpy.pop("axis", dim)
         keepdim = numpy.pop("keepdims", keepdim)
