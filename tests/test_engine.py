@@ -50,6 +50,30 @@ def test_python_numbers_never_widen():
         assert y.dtype == np.float32, y
 
 
+def test_lists_of_floats_next_to_float64_keep_their_digits():
+    x = tg.tensor(np.array([0.5, 2.0]), requires_grad=True)
+    weights, third = [0.1, 0.7], [1 / 3, 2 / 3]
+    z = tg.tensor(np.array([[1.5, -0.5]]))
+    logp = np.log(np.exp(z.numpy()) / np.exp(z.numpy()).sum())
+    linear = tg.nn.Linear(2, 1, bias=False).double()
+    linear.load_state_dict({"weight": [third]})
+    written = tg.tensor(np.zeros(2))
+    written.data = third
+    for ours, wanted in (
+        (x + third, [0.5 + 1 / 3, 2 + 2 / 3]),
+        (third - x, [1 / 3 - 0.5, 2 / 3 - 2]),
+        (tg.cat([x, third]), [0.5, 2, *third]),
+        (tg.stack([third, x]), [third, [0.5, 2]]),
+        (tg.cat([[1 / 3], x]), [1 / 3, 0.5, 2]),
+        (F.cross_entropy(z, [1], weight=weights, reduction="none"), [-0.7 * logp[0, 1]]),
+        (F.cross_entropy(z, [third]), -(logp[0] * third).sum()),
+        (linear.weight, [third]),
+        (written, third),
+    ):
+        assert ours.dtype == np.float64
+        np.testing.assert_allclose(ours.detach().numpy(), wanted, rtol=1e-14)
+
+
 def test_data_is_copied():
     array = np.ones(2)
     for make in (tg.tensor, tg.as_tensor, tg.from_numpy, tg.Tensor):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_ce.engine import functions, table
+from tinygrad_ce.engine.rule import as_nodes
 from tinygrad_ce.engine.tensor import Tensor
 
 abs, add, all, any, argmax, argmin = (
@@ -93,10 +95,12 @@ def some(tensors: Any, name: str) -> list[Any]:
     """At least one Tensor, in a list."""
     if isinstance(tensors, Tensor):
         raise TypeError(f"{name}: got one Tensor; wanted a list of them: {name}([a, b])")
-    tensors = [t if isinstance(t, Tensor) else Tensor(t) for t in tensors]
+    tensors = list(tensors)
     if not tensors:
         raise ValueError(f"{name}: got an empty list; wanted at least one Tensor")
-    return list(tensors)
+    if builtins.any(isinstance(t, Tensor) for t in tensors):
+        return list(as_nodes(name, tuple(tensors)))
+    return [Tensor(t) for t in tensors]
 
 
 def allclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:

@@ -61,7 +61,7 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
     if isinstance(value, (list, tuple)):
         array = array_from(value)
         floats = like.array.dtype.kind == "f" and array.dtype.kind in "fiu"
-        return leaf(array.astype(like.array.dtype) if floats else array)
+        return leaf(array_from(value, like.array.dtype) if floats else array)
     if hasattr(value, "__array_function__") and current().tracer is not None:
         number = getattr(value, "scalar", False) and value.now.dtype is not None
         if number and value.dtype.kind in "fiu" and array.dtype.kind == "f":

@@ -237,7 +237,7 @@ def apply(
     """Run `op` on operands of any kind and number, its settings given by name or not."""
     for x in operands:
         if not isinstance(x, Node):
-            operands = as_nodes(op, operands)
+            operands = as_nodes(op.name, operands)
             break
     if not operands or not isinstance(operands[0], Node):
         return op.forward(*operands, *settings, **keywords)
@@ -257,13 +257,13 @@ def apply(
     return y
 
 
-def as_nodes(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+def as_nodes(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
     """The operands as nodes, if one of them is: numbers take the dtype of the floats among them."""
     nodes = [x for x in operands if isinstance(x, Node)]
     if not nodes:
         return operands
     like = next((x for x in nodes if x.array.dtype.kind == "f"), nodes[0])
-    return tuple(x if isinstance(x, Node) else constant(x, like, op.name) for x in operands)
+    return tuple(x if isinstance(x, Node) else constant(x, like, name) for x in operands)
 
 
 def share_if_view(y: Node, x: Node) -> None:

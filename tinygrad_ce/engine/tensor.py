@@ -130,7 +130,7 @@ class Tensor(Node):
 
     @data.setter
     def data(self, value: Any) -> None:
-        array = value.array if isinstance(value, Tensor) else operands.array_from(value)
+        array = value.array if isinstance(value, Tensor) else operands.array_from(value, self.dtype)
         if array is self.array:
             return
         if array.shape != self.shape:

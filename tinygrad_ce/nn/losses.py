@@ -129,7 +129,8 @@ def logits_and_targets(input: Any, target: Any, name: str) -> tuple[Any, Any, bo
     if not shape:
         raise ValueError(f"{name}: the logits are a single number; wanted shape (N, C) or (C,)")
     if isinstance(target, (int, list, tuple)):
-        target = Tensor(target)
+        ids = Tensor(target)  # or probabilities, in the dtype of the logits
+        target = constant(target, input) if ids.array.dtype.kind == "f" else ids
     target = target if isinstance(target, Node) else constant(target, input)
     given = target.array.shape
     kind = target.array.dtype.kind
@@ -185,13 +186,13 @@ def picked_loss(
     if weight is None:
         w = leaf(np.ones(n, logp.dtype))
     else:
-        w = class_weights(weight, classes, name)[labels]
+        w = class_weights(weight, logp, name)[labels]
     if keep is not None:
         w = w * fixed(keep.astype(logp.dtype), logp)
         picked = where(fixed(keep, logp), picked, 0.0)  # 0·inf would be nan
     losses = damped(picked, w)
     if smoothing:
-        every = logp if weight is None else damped(logp, class_weights(weight, classes, name))
+        every = logp if weight is None else damped(logp, class_weights(weight, logp, name))
         all_classes = table.sum(every, 1)
         if keep is not None:
             all_classes = where(fixed(keep, logp), all_classes, 0.0)
@@ -219,14 +220,15 @@ def expected_loss(logp: Any, target: Any, weight: Any, reduction: str, smoothing
     nothing = (value_of(target) == 0) & (value_of(logp) == -math.inf)
     terms = where(fixed(nothing, logp), 0.0, logp) * target
     if weight is not None:
-        terms = terms * class_weights(weight, classes, "cross_entropy")
+        terms = terms * class_weights(weight, logp, "cross_entropy")
     losses = table.sum(terms, 1)
     return -reduced(losses, reduction, "cross_entropy")
 
 
-def class_weights(weight: Any, classes: int, name: str) -> Any:
+def class_weights(weight: Any, logp: Any, name: str) -> Any:
     """The weights of the classes, of shape (C,)."""
-    weight = weight if isinstance(weight, Node) else Tensor(weight)
+    weight = weight if isinstance(weight, Node) else constant(weight, logp)
+    classes = logp.shape[1]
     if weight.array.shape != (classes,):
         raise ValueError(
             f"{name}: weight has shape {weight.array.shape}; wanted ({classes},), "

@@ -275,7 +275,8 @@ class Module:
                 wrong.append(f"{name} has shape {array.shape}, the model {own[name].shape}")
             elif array.dtype.kind != own[name].dtype.kind:
                 wrong.append(f"{name} has dtype {array.dtype}, the model {own[name].dtype}")
-            arrays[name] = array
+            else:
+                arrays[name] = operands.array_from(state_dict[name], own[name].dtype)
         if strict:
             wrong = [
                 *(f"{name} is missing" for name in missing),
