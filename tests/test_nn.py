@@ -416,6 +416,43 @@ def test_loading_is_all_or_nothing():
     assert layer.weight.tolist() == weight.tolist() and layer.bias.tolist() == before[1]
 
 
+class Held(nn.Module):
+    """Buffers of every kind, the last of which is spoiled."""
+
+    def __init__(self, last):
+        for name, buffer in (("first", tg.zeros(2)), ("sum", tg.ones(3).sum()), ("last", last)):
+            self.register_buffer(name, buffer)
+
+
+@pytest.mark.parametrize(
+    ("last", "value", "message"),
+    [
+        (tg.zeros(1).expand(3), [1.0, 2.0, 3.0], "last .* repeats its elements"),
+        (tg.zeros(2), np.array([1.0, 1e300]), "last of dtype float64 does not fit into float32"),
+        (tg.zeros(2, dtype=np.int8), [1, 300], "last of dtype int64 does not fit into int8"),
+        (tg.zeros(2), "text", "last tensor: 'text' has dtype"),
+        (tg.zeros(2), [[1.0], [2.0, 3.0]], "last tensor: the rows"),
+        (tg.zeros(2), None, "last tensor: None"),
+        (tg.zeros(2), np.ones(2, complex), "last tensor: .* complex"),
+    ],
+)
+def test_what_does_not_go_in_keeps_the_rest_out(last, value, message):
+    module = Held(last)
+    before = {name: t.tolist() for name, t in module.state_dict().items()}
+    for strict in (True, False):
+        with pytest.raises(ValueError, match=message):
+            module.load_state_dict({"first": [7.0, 7.0], "sum": 7.0, "last": value}, strict)
+        assert {name: t.tolist() for name, t in module.state_dict().items()} == before
+
+
+def test_infinities_and_scalar_results_are_loaded():
+    module = Held(tg.zeros(2))
+    state = {"first": [7.0, -np.inf], "sum": np.float64(7.0), "last": np.array([np.nan, np.inf])}
+    module.load_state_dict(state)
+    assert module.first.tolist() == [7.0, -np.inf] and module.sum.item() == 7.0
+    np.testing.assert_array_equal(module.last.numpy(), np.array([np.nan, np.inf], np.float32))
+
+
 def test_loading_after_a_forward_is_seen_by_backward():
     layer = nn.Linear(2, 1)
     x = tg.tensor([[1.0, 2.0]], requires_grad=True)

@@ -1,5 +1,6 @@
 """Optimisers and schedules: PyTorch's trajectories, saving and going on, wrong settings."""
 
+import copy
 import math
 
 import nn_cases as cases
@@ -187,6 +188,164 @@ def test_a_state_that_does_not_fit_changes_nothing(change, error, message):
         optimizer.load_state_dict(saved)
     assert [g["lr"] for g in optimizer.param_groups] == [0.5, 0.5]
     assert optimizer.state[parameters[0]]["exp_avg"].shape == (3, 5)
+
+
+MAKERS = {
+    "SGD": lambda p: SGD(p, lr=0.5, momentum=0.5),
+    "Adam": lambda p: Adam(p, lr=0.5),
+    "AdamW": lambda p: AdamW(p, lr=0.5),
+}
+
+
+def everything(optimizer):
+    """Settings and state, as plain data."""
+    saved = optimizer.state_dict()
+    state = {i: {n: t.tolist() for n, t in s.items()} for i, s in saved["state"].items()}
+    return saved["param_groups"], state
+
+
+def settings(**changed):
+    return lambda saved: saved["param_groups"][-1].update(changed)
+
+
+def kept(i=0, **changed):
+    return lambda saved: saved["state"][i].update(changed)
+
+
+# What is done to a good state, to each optimiser that has such a setting or state.
+SPOILED = {
+    **{f"{name}={value!r}": settings(**{name: value})
+       for name in ("lr", "weight_decay", "eps", "momentum")
+       for value in (math.nan, -1.0, math.inf, "0.1", None, True, [0.1], 1j)},
+    **{f"betas={value!r}": settings(betas=value)
+       for value in ((2, 3), (0.9, 1.0), (math.nan, 0.9), (0.9,), 0.9, None, ("a", 0), (0, None))},
+    "nesterov": settings(nesterov="yes"),
+    "an unknown setting": settings(rate=1.0),
+    "no lr": lambda s: s["param_groups"][0].pop("lr"),
+    "no params": lambda s: s["param_groups"][0].pop("params"),
+    "params no list": settings(params=3),
+    "a parameter twice": settings(params=[0, 0]),
+    "one parameter less": settings(params=[1]),
+    "a group more": lambda s: s["param_groups"].append(s["param_groups"][0]),
+    "groups no list": lambda s: s.update(param_groups=None),
+    "a group no dict": lambda s: s.update(param_groups=[1, 2]),
+    "state no dict": lambda s: s.update(state=[]),
+    "state of nobody": lambda s: s["state"].update({17: {}}),
+    "state of a parameter no dict": lambda s: s["state"].update({0: 3}),
+    "one name more": kept(more=tg.zeros(3, 5)),
+    "other names": lambda s: s["state"].update({0: {"velocity": tg.zeros(3, 5)}}),
+    "a name for another": lambda s: s["state"][1].update(x=s["state"][1].popitem()[1]),
+    "another's shape": lambda s: s["state"].update({0: s["state"][1]}),
+    **{f"{name} {what}": kept(**{name: value})
+       for name in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
+       for what, value in {"of another shape": np.zeros((5, 3)), "integers": np.zeros((3, 5), int),
+                           "booleans": np.zeros((3, 5), bool), "text": "abc",
+                           "complex": np.zeros((3, 5), complex)}.items()},
+    "squares below 0": kept(exp_avg_sq=np.full((3, 5), -1.0)),
+    "too large": kept(exp_avg=np.full((3, 5), 1e300)),
+    **{f"step={value}": kept(step=value) for value in (math.nan, -1.0, 1.5, math.inf, [1.0])},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("name", SPOILED)
+def test_a_spoiled_state_is_refused_and_changes_nothing(kind, name):
+    parameters = cases.start(tg, False)
+    optimizer = MAKERS[kind]([{"params": parameters[:1]}, {"params": parameters[1:]}])
+    cases.descend(tg, optimizer, parameters, 2)
+    before, tensors = everything(optimizer), [*optimizer.state.values()]
+    saved = copy.deepcopy(optimizer.state_dict())
+    for state in saved["state"].values():
+        state.update({n: t + 1.0 for n, t in state.items()})
+    saved["param_groups"][0]["lr"] = 99.0
+    SPOILED[name](saved)
+    with pytest.raises((ValueError, TypeError), match=rf"load_state_dict|{kind}|tensor: "):
+        optimizer.load_state_dict(saved)
+    assert everything(optimizer) == before
+    assert all(a is b for a, b in zip(optimizer.state.values(), tensors, strict=True))
+
+
+@pytest.mark.parametrize("name", ["step", "exp_avg", "exp_avg_sq"])
+def test_a_state_that_lacks_a_name_is_refused(name):
+    parameters = cases.start(tg, False)
+    optimizer = Adam(parameters)
+    cases.descend(tg, optimizer, parameters, 1)
+    saved = optimizer.state_dict()
+    del saved["state"][1][name]
+    with pytest.raises(ValueError, match=r"parameter 1 has \[.*\]; Adam keeps"):
+        optimizer.load_state_dict(saved)
+
+
+def test_pytorchs_own_states_are_taken():
+    """Steps as integers or float32 numbers, no momentum as None, state in another precision."""
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    adam, sgd = Adam([w]), SGD([w], lr=0.5, momentum=0.5)
+    moments = {"exp_avg": np.array([1.0, 2.0]), "exp_avg_sq": np.array([3.0, 4.0])}
+    groups = adam.state_dict()["param_groups"]
+    for step in (3, np.float32(3), tg.tensor(3.0)):
+        adam.load_state_dict({"state": {"0": {"step": step, **moments}}, "param_groups": groups})
+        state = adam.state[w]
+        assert state["step"].item() == 3 and state["exp_avg"].tolist() == [1.0, 2.0]
+        assert {t.dtype for t in state.values()} == {np.dtype(np.float32)}
+    groups = sgd.state_dict()["param_groups"]
+    sgd.load_state_dict({"state": {0: {"momentum_buffer": None}}, "param_groups": groups})
+    w.grad = tg.tensor([1.0, 1.0])
+    sgd.step()
+    assert w.tolist() == [0.5, 1.5]
+
+
+def test_parameters_go_by_their_numbers():
+    a, b = tg.tensor([1.0], requires_grad=True), tg.tensor([1.0], requires_grad=True)
+    optimizer = SGD([a, b], lr=0.5, momentum=0.5)
+    saved = optimizer.state_dict()
+    saved["param_groups"][0]["params"] = [7, 3]
+    saved["state"] = {3: {"momentum_buffer": [30.0]}, 7: {"momentum_buffer": [70.0]}}
+    optimizer.load_state_dict(saved)
+    assert [optimizer.state[p]["momentum_buffer"].item() for p in (a, b)] == [70.0, 30.0]
+
+
+SCHEDULES_OF = {
+    "StepLR": lambda o: lr_scheduler.StepLR(o, 2, 0.5),
+    "CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, 5),
+    "ReduceLROnPlateau": lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=1),
+}
+WRONG_NUMBERS = (math.nan, -1, "1", None, [1], 1j)
+SPOILED_SCHEDULES = [
+    *((("StepLR", "CosineAnnealingLR"), "last_epoch", v) for v in (*WRONG_NUMBERS, 1.5)),
+    *((("StepLR", "CosineAnnealingLR"), "base_lrs", v)
+      for v in ([0.1, 0.2], [], 0.1, [math.nan], [-1.0], ["a"])),
+    *((("StepLR",), "step_size", v) for v in (*WRONG_NUMBERS, 0, 1.5)),
+    *((("StepLR",), "gamma", v) for v in WRONG_NUMBERS),
+    *((("CosineAnnealingLR",), "T_max", v) for v in (*WRONG_NUMBERS, 0)),
+    *((("CosineAnnealingLR",), "eta_min", v) for v in WRONG_NUMBERS),
+    *((("ReduceLROnPlateau",), name, v) for v in WRONG_NUMBERS for name in
+      ("patience", "cooldown", "num_bad_epochs", "min_lr", "eps", "threshold", "factor")),
+    *((("ReduceLROnPlateau",), "mode", v) for v in ("low", None, 3)),
+    *((("ReduceLROnPlateau",), "best", v) for v in (math.nan, "a", None)),
+    *((tuple(SCHEDULES_OF), "unknown", v) for v in (1,)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kinds", "name", "value"), SPOILED_SCHEDULES)
+def test_a_spoiled_schedule_is_refused_and_changes_nothing(kinds, name, value):
+    for kind in kinds:
+        scheduler = SCHEDULES_OF[kind](SGD([leaf(1.0)], lr=0.1))
+        before = copy.deepcopy(scheduler.state_dict())
+        saved = {n: v + 1 if type(v) is int else v for n, v in before.items()} | {name: value}
+        with pytest.raises(ValueError, match=name):
+            scheduler.load_state_dict(saved)
+        assert scheduler.state_dict() == before
+
+
+@pytest.mark.parametrize("kind", SCHEDULES_OF)
+def test_a_schedule_takes_only_a_whole_state(kind):
+    scheduler = SCHEDULES_OF[kind](SGD([leaf(1.0)], lr=0.1))
+    saved = scheduler.state_dict()
+    for name in saved:
+        with pytest.raises(ValueError, match=f"{name}.* is missing"):
+            scheduler.load_state_dict({n: v for n, v in saved.items() if n != name})
+    with pytest.raises(TypeError, match="got a list; wanted a dict"):
+        scheduler.load_state_dict([])
 
 
 def test_the_state_of_another_optimiser_is_refused():

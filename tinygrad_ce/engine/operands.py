@@ -125,9 +125,26 @@ def array_from(data: Any, dtype: Any = None) -> np.ndarray:
     dtype = np.dtype(dtype)
     if dtype.kind not in "fiub":
         raise TypeError(f"tensor: dtype {dtype} is not a dtype of numbers: float32, int64, bool")
-    converted = array.astype(dtype, copy=False)
-    if dtype.kind in "iu" and array.dtype.kind in "iu" and not np.array_equal(converted, array):
-        raise ValueError(f"tensor: {_short(data)} does not fit into {dtype}")
+    if dtype.kind in "iu" and array.dtype.kind in "iu":
+        return fitted(array, dtype, f"tensor: {_short(data)}")
+    with np.errstate(over="ignore"):
+        return array.astype(dtype, copy=False)
+
+
+def exact(data: Any) -> Any:
+    """A new array with all digits of the numbers in `data`."""
+    array = array_from(data)
+    return array_from(data, np.float64) if array.dtype.kind == "f" else array
+
+
+def fitted(array: Any, dtype: Any, what: str) -> Any:
+    """The array in another dtype of its kind, if its numbers fit: no wrap-around, no infinity."""
+    with np.errstate(over="ignore"):
+        converted = array.astype(dtype, copy=False)
+    whole = array.dtype.kind != "f"
+    same = (converted, array) if whole else (np.isinf(converted), np.isinf(array))
+    if not np.array_equal(*same):
+        raise ValueError(f"{what} does not fit into {np.dtype(dtype)}")
     return converted
 
 

@@ -267,16 +267,12 @@ class Module:
         own = dict(self._saved())
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
-        wrong = []
-        arrays = {}
+        wrong, arrays = [], {}
         for name in own.keys() & state_dict.keys():
-            array = operands.array_from(state_dict[name])
-            if array.shape != own[name].shape:
-                wrong.append(f"{name} has shape {array.shape}, the model {own[name].shape}")
-            elif array.dtype.kind != own[name].dtype.kind:
-                wrong.append(f"{name} has dtype {array.dtype}, the model {own[name].dtype}")
-            else:
-                arrays[name] = operands.array_from(state_dict[name], own[name].dtype)
+            try:
+                arrays[name] = fitting(own[name].array, state_dict[name])
+            except (TypeError, ValueError) as error:
+                wrong.append(f"{name} {error}")
         if strict:
             wrong = [
                 *(f"{name} is missing" for name in missing),
@@ -287,6 +283,8 @@ class Module:
             raise ValueError("load_state_dict: nothing was loaded: " + "; ".join(wrong))
         for name, array in arrays.items():
             tensor = own[name]
+            if isinstance(tensor.array, np.generic):
+                tensor.array = np.array(tensor.array)  # a scalar result gets a place of its own
             tensor.array[...] = array
             mark_written(tensor, "load_state_dict")
         return LoadResult(missing, unexpected)
@@ -309,6 +307,18 @@ class Module:
         if len(lines) == 1:
             return lines[0] + tail + note
         return lines[0] + note + "\n" + "\n".join(lines[1:]) + tail
+
+
+def fitting(own: Any, value: Any) -> np.ndarray:
+    """`value` as an array that can be copied into the array `own`."""
+    array = operands.exact(value)
+    if array.shape != own.shape:
+        raise ValueError(f"has shape {array.shape}, the model {own.shape}")
+    if array.dtype.kind != own.dtype.kind:
+        raise ValueError(f"has dtype {array.dtype}, the model {own.dtype}")
+    if isinstance(own, np.ndarray) and not own.flags.writeable:
+        raise ValueError(f"has shape {own.shape}, but repeats its elements (expand); use .clone()")
+    return operands.fitted(array, own.dtype, f"of dtype {array.dtype}")
 
 
 def join(path: str, name: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from tinygrad_ce.engine.frame import current
-from tinygrad_ce.optim.optimizer import Optimizer
+from tinygrad_ce.optim.optimizer import Optimizer, is_number
 
 
 class LRScheduler:
@@ -21,6 +23,18 @@ class LRScheduler:
         self.optimizer = optimizer
         self.base_lrs: list[float] = [group["lr"] for group in optimizer.param_groups]
         self.last_epoch = 0
+        LRScheduler.check(self)
+
+    def check(self) -> None:
+        """Refuse settings that make no sense, given or loaded."""
+        count = len(self.optimizer.param_groups)
+        if not (isinstance(self.base_lrs, (list, tuple)) and len(self.base_lrs) == count):
+            raise ValueError(
+                f"{type(self).__name__}: base_lrs={self.base_lrs}; wanted {count}, one a group"
+            )
+        for lr in self.base_lrs:
+            wanted(self, "base_lrs", lr)
+        wanted(self, "last_epoch", self.last_epoch, whole=True)
 
     def rate(self, first: float, epoch: int) -> float:
         """The learning rate after `epoch` steps of the schedule."""
@@ -45,23 +59,44 @@ class LRScheduler:
         """Everything but the optimiser."""
         return {name: value for name, value in vars(self).items() if name != "optimizer"}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
-        unknown = state_dict.keys() - vars(self).keys()
-        if unknown or "optimizer" in state_dict:
-            raise ValueError(f"load_state_dict: {sorted(unknown)} does not belong to this schedule")
-        vars(self).update(state_dict)
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave: all of it, or none and an error."""
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict: got a {type(state_dict).__name__}; wanted a dict")
+        own = vars(self).keys() - {"optimizer"}
+        if unknown := sorted(map(str, state_dict.keys() - own)):
+            raise ValueError(f"load_state_dict: {unknown} does not belong to this schedule")
+        if missing := sorted(own - state_dict.keys()):
+            raise ValueError(f"load_state_dict: {missing} is missing")
+        trial = object.__new__(type(self))
+        vars(trial).update(vars(self), **copy.deepcopy(dict(state_dict)))
+        trial.check()
+        vars(self).update(vars(trial))
+
+
+def wanted(owner: Any, name: str, value: Any, least: float = 0, whole: bool = False) -> None:
+    """A finite number of at least `least`, or an error that names it."""
+    if not (is_number(value) and least <= value < math.inf) or (whole and value != int(value)):
+        kind = "an integer" if whole else "a number"
+        raise ValueError(
+            f"{type(owner).__name__}: {name}={value!r}; wanted {kind} of at least {least}"
+        )
 
 
 class StepLR(LRScheduler):
     """lr₀·γ^⌊epoch/step_size⌋: times γ every `step_size` epochs."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        if step_size < 1:
-            raise ValueError(f"StepLR: step_size={step_size}; wanted at least 1")
         super().__init__(optimizer)
         self.step_size = step_size
         self.gamma = gamma
+        self.check()
+
+    def check(self) -> None:
+        """Also step_size ≥ 1 and γ ≥ 0."""
+        super().check()
+        wanted(self, "step_size", self.step_size, 1, whole=True)
+        wanted(self, "gamma", self.gamma)
 
     def rate(self, first: float, epoch: int) -> float:
         """lr₀·γ^⌊epoch/step_size⌋."""
@@ -72,11 +107,16 @@ class CosineAnnealingLR(LRScheduler):
     """η + (lr₀ - η)(1 + cos(π·epoch/T))/2: from lr₀ down to η = eta_min in T_max epochs."""
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
-        if T_max < 1:
-            raise ValueError(f"CosineAnnealingLR: T_max={T_max}; wanted at least 1")
         super().__init__(optimizer)
         self.T_max = T_max
         self.eta_min = eta_min
+        self.check()
+
+    def check(self) -> None:
+        """Also T_max ≥ 1 and η ≥ 0."""
+        super().check()
+        wanted(self, "T_max", self.T_max, 1, whole=True)
+        wanted(self, "eta_min", self.eta_min)
 
     def rate(self, first: float, epoch: int) -> float:
         """η + (lr₀ - η)(1 + cos(π·epoch/T))/2."""
@@ -107,10 +147,6 @@ class ReduceLROnPlateau:
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"scheduler: got {type(optimizer).__name__}; wanted an optimiser")
-        if mode not in ("min", "max"):
-            raise ValueError(f'ReduceLROnPlateau: mode={mode!r}; wanted "min" or "max"')
-        if not 0.0 < factor < 1.0:
-            raise ValueError(f"ReduceLROnPlateau: factor={factor}; wanted between 0 and 1")
         self.optimizer = optimizer
         self.mode = mode
         self.factor = factor
@@ -122,6 +158,20 @@ class ReduceLROnPlateau:
         self.best = math.inf if mode == "min" else -math.inf
         self.num_bad_epochs = 0
         self.cooldown_counter = 0
+        self.check()
+
+    def check(self) -> None:
+        """Refuse settings that make no sense, given or loaded."""
+        if self.mode not in ("min", "max"):
+            raise ValueError(f'ReduceLROnPlateau: mode={self.mode!r}; wanted "min" or "max"')
+        if not (is_number(self.factor) and 0.0 < self.factor < 1.0):
+            raise ValueError(f"ReduceLROnPlateau: factor={self.factor!r}; wanted between 0 and 1")
+        for name in ("patience", "cooldown", "num_bad_epochs", "cooldown_counter"):
+            wanted(self, name, getattr(self, name), whole=True)
+        for name in ("threshold", "min_lr", "eps"):
+            wanted(self, name, getattr(self, name))
+        if not is_number(self.best) or math.isnan(self.best):
+            raise ValueError(f"ReduceLROnPlateau: best={self.best!r}; wanted a number")
 
     def step(self, metrics: Any) -> None:
         """One epoch is over, with this value of the metric."""

@@ -7,7 +7,8 @@ Formulas are written on arrays, in place: `w -= lr * g`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from tinygrad_ce.engine.backward import forget_grad
 from tinygrad_ce.engine.frame import call_in_scope, changes, current
 from tinygrad_ce.engine.memory import mark_written
-from tinygrad_ce.engine.operands import array_from, box, leaf, value_of
+from tinygrad_ce.engine.operands import box, exact, fitted, leaf, value_of
 from tinygrad_ce.engine.tensor import Tensor
 
 
@@ -70,10 +71,8 @@ class Optimizer:
         """Refuse settings that make no sense."""
         for name in ("lr", "momentum", "weight_decay", "eps"):
             value = group.get(name, 0.0)
-            if not isinstance(value, (int, float, np.number)) or not value >= 0.0:
+            if not is_number(value) or not 0.0 <= value < math.inf:
                 raise ValueError(f"{type(self).__name__}: {name}={value!r}; wanted a number ≥ 0")
-        if group.get("nesterov") and not group["momentum"]:
-            raise ValueError("SGD: nesterov=True wants a momentum above 0")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters; with set_to_none=False make them 0."""
@@ -127,6 +126,7 @@ class Optimizer:
             "state": {
                 number[p]: {name: tensor.detach().clone() for name, tensor in state.items()}
                 for p, state in self.state.items()
+                if p in number
             },
             "param_groups": [
                 {**group, "params": [number[p] for p in group["params"]]}
@@ -134,40 +134,93 @@ class Optimizer:
             ],
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take state and settings over from `state_dict`: all of it, or none and an error."""
-        if not (isinstance(state_dict, dict) and state_dict.keys() >= {"state", "param_groups"}):
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take state and settings over from `state_dict`: all of it, or none and an error.
+
+        Raises ValueError or TypeError for what the constructor refuses, for groups of other
+        sizes, and for state of other names, shapes and kinds than this optimiser keeps.
+        """
+        if not (isinstance(state_dict, Mapping) and isinstance(state_dict.get("state"), Mapping)
+                and isinstance(state_dict.get("param_groups"), (list, tuple))):  # fmt: skip
             raise ValueError("load_state_dict: wanted a dict with 'state' and 'param_groups'")
-        params = [p for group in self.param_groups for p in group["params"]]
         groups = state_dict["param_groups"]
+        self.check_groups(groups)
+        numbers = [i for group in groups for i in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        numbered = {str(i): p for i, p in zip(numbers, params)}
+        if len(numbered) < len(params):
+            raise ValueError(f"load_state_dict: a parameter is numbered twice: {numbers}")
+        state: dict[Tensor, dict[str, Tensor]] = {}
+        for i, saved in state_dict["state"].items():
+            p = numbered.get(str(i))
+            if p is None:
+                raise ValueError(
+                    f"load_state_dict: state of parameter {i}; this optimiser has {len(params)}"
+                )
+            state[p] = self.fitting(p, i, saved)
+        for group, saved in zip(self.param_groups, groups):
+            group.update({k: v for k, v in saved.items() if k != "params"})
+        self.state = {p: self.taken_over(p, new) for p, new in state.items() if new}
+        changes.count += 1
+
+    def check_groups(self, groups: Sequence[Any]) -> None:
+        """Refuse saved groups that are not like those of this optimiser."""
+        kind = type(self).__name__
+        lists = (list, tuple)
+        if not all(isinstance(g, Mapping) and isinstance(g.get("params"), lists) for g in groups):
+            raise ValueError("load_state_dict: wanted groups that are dicts with a list of params")
         sizes = [len(group["params"]) for group in groups]
         own = [len(group["params"]) for group in self.param_groups]
         if sizes != own:
             raise ValueError(
                 f"load_state_dict: groups of {sizes} parameters; this optimiser has {own}"
             )
-        given = {name for group in groups for name in group}
-        if unknown := sorted(given - {"params"} - self.defaults.keys()):
-            kind = type(self).__name__
-            raise ValueError(f"load_state_dict: {unknown[0]} is no setting of {kind}")
-        state: dict[Tensor, dict[str, Tensor]] = {}
-        for i, saved in state_dict["state"].items():
-            if not 0 <= int(i) < len(params):
+        for saved, group in zip(groups, self.param_groups):
+            if unknown := sorted(map(str, saved.keys() - group.keys())):
+                raise ValueError(f"load_state_dict: {unknown[0]} is no setting of {kind}")
+            if missing := sorted(self.defaults.keys() - saved.keys()):
                 raise ValueError(
-                    f"load_state_dict: state of parameter {i}; this optimiser has {len(params)}"
+                    f"load_state_dict: a group lacks {missing[0]}, a setting of {kind}"
                 )
-            p = params[int(i)]
-            state[p] = {name: leaf(array_from(value)) for name, value in saved.items()}
-            for name, tensor in state[p].items():
-                if tensor.shape not in ((), p.shape):
-                    raise ValueError(
-                        f"load_state_dict: {name} of parameter {i} has shape {tensor.shape}, "
-                        f"the parameter {p.shape}"
-                    )
-        for group, saved in zip(self.param_groups, groups):
-            group.update({k: v for k, v in saved.items() if k != "params"})
-        self.state = {p: self.taken_over(p, new) for p, new in state.items()}
-        changes.count += 1
+            self.check({**group, **saved})
+
+    def fitting(self, p: Tensor, i: Any, saved: Any) -> dict[str, Tensor]:
+        """Saved state as the new state of the parameter `p`, which has the number `i`."""
+        kind, wanted = type(self).__name__, self.state_shapes(p.shape)
+        if not isinstance(saved, Mapping):
+            raise ValueError(f"load_state_dict: the state of parameter {i} is no dict")
+        given = {name: value for name, value in saved.items() if value is not None}
+        if given and wanted is not None and given.keys() != wanted.keys():
+            raise ValueError(
+                f"load_state_dict: parameter {i} has {sorted(given)}; {kind} keeps {sorted(wanted)}"
+            )
+        new = {}
+        for name, value in given.items():
+            array = exact(value)
+            if array.shape not in (((), p.shape) if wanted is None else (wanted[name],)):
+                raise ValueError(
+                    f"load_state_dict: {name} of parameter {i} has shape {array.shape}, "
+                    f"the parameter {p.shape}"
+                )
+            if array.dtype.kind not in "f" + "iu" * (array.shape == ()):
+                raise ValueError(
+                    f"load_state_dict: {name} of parameter {i} has dtype {array.dtype}; "
+                    "wanted floats"
+                )
+            if not self.possible(name, array):
+                raise ValueError(f"load_state_dict: {name} of parameter {i} cannot be {array}")
+            new[name] = leaf(fitted(array, p.dtype, f"load_state_dict: {name} of parameter {i}"))
+        return new
+
+    def state_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]] | None:
+        """Names and shapes of the state of a parameter of this shape; None if a class says none."""
+        return None
+
+    def possible(self, name: str, array: np.ndarray) -> bool:
+        """Whether a state can have this value: steps are counted, squares have no sign."""
+        if name == "step":
+            return bool(np.isfinite(array) and array >= 0 and array == np.floor(array))
+        return not (name == "exp_avg_sq" and (array < 0).any())
 
     def taken_over(self, p: Tensor, new: dict[str, Tensor]) -> dict[str, Tensor]:
         """New state in the tensors that hold the old one, so that who knows them sees it too."""
@@ -186,6 +239,11 @@ class Optimizer:
             settings = ", ".join(f"{k}={v}" for k, v in group.items() if k != "params")
             lines.append(f"{type(self).__name__}({len(group['params'])} parameters, {settings})")
         return "\n".join(lines)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a setting is a number, Python's or NumPy's, and no flag."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and type(value) is not bool
 
 
 def number(value: Any, like: Any) -> Any:
@@ -219,13 +277,25 @@ class SGD(Optimizer):
                     "nesterov": nesterov}  # fmt: skip
         super().__init__(params, defaults)
 
+    def check(self, group: dict[str, Any]) -> None:
+        """Also what nesterov wants."""
+        super().check(group)
+        if not isinstance(group["nesterov"], (bool, np.bool_)):
+            raise ValueError(f"SGD: nesterov={group['nesterov']!r}; wanted True or False")
+        if group["nesterov"] and not group["momentum"]:
+            raise ValueError("SGD: nesterov=True wants a momentum above 0")
+
+    def state_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """One velocity."""
+        return {"momentum_buffer": shape}
+
     def update(self, p: Tensor, w: Any, g: Any, group: dict[str, Any]) -> None:
         """v = μ·v + g; w -= lr·v."""
         if group["weight_decay"]:
             g = g + group["weight_decay"] * w
         momentum = group["momentum"]
         if momentum:
-            (v,) = self.state_of(p, momentum_buffer=w.shape)
+            (v,) = self.state_of(p, **self.state_shapes(w.shape))
             v *= number(momentum, w)
             v += g
             g = g + momentum * v if group["nesterov"] else v
@@ -262,16 +332,20 @@ class Adam(Optimizer):
         super().check(group)
         betas = group["betas"]
         two = isinstance(betas, (tuple, list)) and len(betas) == 2
-        if not (two and all(0.0 <= beta < 1.0 for beta in betas)):
+        if not (two and all(is_number(beta) and 0.0 <= beta < 1.0 for beta in betas)):
             name = type(self).__name__
             raise ValueError(f"{name}: betas={betas}; wanted two numbers, 0 ≤ β < 1")
+
+    def state_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """How many steps were taken, and both means."""
+        return {"step": (), "exp_avg": shape, "exp_avg_sq": shape}
 
     def update(self, p: Tensor, w: Any, g: Any, group: dict[str, Any]) -> None:
         """One step for one parameter."""
         if group["weight_decay"]:
             g = self.decayed(w, g, group)
         beta1, beta2 = group["betas"]
-        step, m, v = self.state_of(p, step=(), exp_avg=w.shape, exp_avg_sq=w.shape)
+        step, m, v = self.state_of(p, **self.state_shapes(w.shape))
         step += 1
         m *= number(beta1, w)
         m += number(1 - beta1, w) * g
