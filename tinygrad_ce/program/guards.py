@@ -130,7 +130,8 @@ def variables_of(
     if isinstance(fn, types.MethodType):
         owner = fn.__self__
         known_already = id(owner) in seen or hasattr(owner, "named_parameters")
-        if not known_already and hasattr(owner, "__dict__"):
+        written_in_python = hasattr(fn.__func__, "__code__")
+        if written_in_python and not known_already and hasattr(owner, "__dict__"):
             seen.add(id(owner))
             own, names = vars(fn.__self__), names_in(fn.__func__.__code__)
             read = {k: v for k, v in own.items() if k in names or not isinstance(v, SIMPLE)}

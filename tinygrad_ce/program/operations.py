@@ -39,6 +39,9 @@ NUMBERS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
+PYTHON = (bool, int, float)
+
+
 def as_eager(function: Any) -> Callable[..., Any]:
     """What a function of the table computes on arrays."""
     forward: Callable[..., Any] = function.op.forward
@@ -71,7 +74,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "masked": as_eager(table.masked),
     "erfc": as_eager(table.erfc),
     "clip": lambda x, low, high: np.clip(x, low, high),
-    "astype": lambda x, dtype: x.astype(dtype),
+    "astype": lambda x, dtype: dtype.type(x) if type(x) in PYTHON else x.astype(dtype),
     "relu": lambda x: np.maximum(x, x.dtype.type(0)),
     "passes": lambda y: np.where(y <= 0, 0, 1).astype(BITS[y.dtype]),
     "let_pass": lambda g, bits: (g.view(bits.dtype) * bits).view(g.dtype),
@@ -152,7 +155,7 @@ EVALUATE = {**ELEMENTWISE, **REDUCTIONS, **VIEWS, **OTHERS, **windows.EVALUATE}
 
 def evaluate(op: str, values: Sequence[Any], settings: dict[str, Any]) -> Any:
     """`op` of arrays and numbers."""
-    if op in NUMBERS and all(type(v) in (bool, int, float) for v in values):
+    if op in NUMBERS and all(type(v) in PYTHON for v in values):
         return NUMBERS[op](*values)
     return EVALUATE[op](*values, **settings)
 

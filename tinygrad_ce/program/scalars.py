@@ -41,8 +41,9 @@ def scalar_text(step: Step, texts: list[str], constants: dict[Var, Any]) -> str:
         return f"abs({texts[0]})"
     if op == "reshape":
         return texts[0]
-    if op == "astype":
-        return f"float({texts[0]})"
+    if op == "astype":  # Python's floats have 64 bits: what is cast to fewer is rounded
+        rounded = step.out.dtype == np.float32 and step.operands[0].dtype != np.float32
+        return f"float(single({texts[0]}))" if rounded else f"float({texts[0]})"
     if op == "divide":
         divisor = constants.get(step.operands[1])
         if divisor is not None and float(divisor):

@@ -159,7 +159,7 @@ class Symbol(NDArrayOperatorsMixin):
                 "x[index] *= v",
             )
         if not isinstance(value, Symbol):
-            value = self.tracer.constant(value)
+            value = self.tracer.constant(np.array(value, self.dtype))
         if value.dtype != self.dtype or value.now.dtype is None:
             value = value.tracer.record("astype", (value,), {"dtype": self.dtype})
         if value.shape != self.shape:
