@@ -230,7 +230,7 @@ def test_a_wrong_pass_is_found_and_changes_nothing(change, monkeypatch):
     compiled = tg.compile(step)
     compiled(*map(tg.tensor, calls[0]))
     before = numbers_of([held(), tg.get_rng_state()])
-    with pytest.raises(TraceError, match="does not compute what .* by up to .*, first in .* at"):
+    with pytest.raises(TraceError, match=r"does not compute what .* by up to .*, first in .* at"):
         compiled(*map(tg.tensor, calls[1]))
     agree(numbers_of([held(), tg.get_rng_state()]), before)
 
@@ -256,18 +256,22 @@ def test_a_wrong_text_is_found(function, wrong, message, monkeypatch):
         compiled(x)
 
 
-# --- state that is replaced, and arguments that are written -----------------------------------------
+# --- state that is replaced, and arguments that are written ---------------------------------------
+
+
+def regression(wrap):
+    s = Stream(np.float64)
+    W, b, shift = s.parameter(3, 2), s.parameter(2), tg.tensor([1.0, 2.0]).double()
+    optimizer = tg.optim.Adam([W, b], lr=0.1)
+    return wrap(learner(optimizer, lambda x: ((x @ W + b - shift) ** 2).mean())), W, b
 
 
 def test_a_parameter_that_gets_somebody_elses_memory():
     results = []
     for wrap in (lambda f: f, tg.compile):
-        s = Stream(np.float64)
-        W, b, shift = s.parameter(3, 2), s.parameter(2), tg.tensor([1.0, 2.0]).double()
-        optimizer = tg.optim.Adam([W, b], lr=0.1)
-        step = wrap(learner(optimizer, lambda x: ((x @ W + b - shift) ** 2).mean()))
+        step, W, b = regression(wrap)
+        s, found = Stream(np.float64), []
         shared = s.array(2)
-        found = []
         for k in range(10):
             if k == 4:
                 b.data = tg.from_numpy(shared)

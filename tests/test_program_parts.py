@@ -1,0 +1,172 @@
+"""Small pieces of programs, one for each corner of what is traced, compiled and printed."""
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+from programs import calls_of
+from side_by_side import side_by_side
+from test_programs import keeps_what_it_computes, text_does_what_eager_code_does
+
+import tinygrad_ce as tg
+from tinygrad_ce.nn import functional as F
+
+
+def weighed(y, seed=0):
+    """Σ w·y, with w different in every element."""
+    w = np.random.default_rng(seed).uniform(0.5, 1.5, y.shape).astype(y.dtype)
+    return (y * tg.tensor(w)).sum()
+
+
+def with_gradients(function, value=True):
+    """The function's values and the gradients of all that is float among its arguments."""
+
+    def step(*xs):
+        live = [x for x in xs if isinstance(x, tg.Tensor) and x.is_floating_point()]
+        for x in live:
+            x.requires_grad_()
+        found = function(*xs)
+        parts = [y for y in (found if isinstance(found, tuple) else (found,)) if y.requires_grad]
+        gradients = tg.autograd.grad(sum(weighed(y, i) for i, y in enumerate(parts)), live)
+        return (found, gradients) if value else gradients
+
+    return step
+
+
+def classes_of(n, *ids):
+    return tg.tensor(np.array(ids)), tg.arange(n)
+
+
+def pairs(x):
+    """All windows of 2 × 2 elements."""
+    return sliding_window_view(x, (2, 2), axis=(2, 3))
+
+
+SCALARS = {
+    "sums": lambda x: (x.sum() * 2.0 - 1.0) / (x * x).mean().sqrt(),
+    "squares": lambda x: x.sum().square() + x.sum() ** 2 + x.sum() ** 3,
+    "absolute": lambda x: abs(x.sum()) * x,
+    "shapes": lambda x: x.sum().reshape(1) * x.mean().reshape(1, 1).reshape(()),
+    "functions": lambda x: x.sum().exp().log1p() + x.mean().tanh() - x.amax().sin() * x.amin(),
+    "comparisons": lambda x: tg.where(x.sum() > 0.0, x.amax(), x.amin()) * x,
+    "of larger ones": lambda x: tg.maximum(x.sum(), x.mean()) + tg.minimum(x.sum(), 0.25),
+    "negated": lambda x: -x.sum() * -(x.mean() - 3.0),
+    "powers": lambda x: 0.5 ** x.sum().detach() * x + x.abs().sum() ** 0.5,
+    "divided": lambda x: 1.0 / (x.sum() + 7.0) / 4.0 + x.mean() / 0.3,
+    "repeated": lambda x: x.sum().expand(2, 3) * x.mean().expand(3),
+    "one element": lambda x: x[0] * x[1] - x[-1] / (x[0] * x[0] + 1.0),
+    "casts": lambda x: (x.sum().float().expand(2) * 3.0, x.sum() - x.sum().float().double()),
+}
+CHAINS = {
+    "of numbers": lambda x: ((x * 2.0 + 1.0) * 3.0 - 4.0) * 0.5 + 7.0,
+    "that cancel": lambda x: ((x + 1e6) * 3.0 - 3e6) + 0.25,
+    "of large numbers": lambda x: ((x * 1e13 + 1.0) * 1e-13 - 0.5) * 3.0,
+    "of differences": lambda x: 3.0 - (2.0 - (1.0 - x * 0.5)) * 4.0,
+    "that are read twice": lambda x: (x * 2.0 + 1.0) * 3.0 * ((x * 2.0 + 1.0) * 3.0 + 1.0),
+    "with ends": lambda x: (((x * 2.0 + 1.0) * 3.0 + 1.0) * x, ((x - 1.0) * 0.5 - 2.0).exp()),
+    "of negatives": lambda x: -(-(x * 2.0) - 3.0) * -1.0 - -x,
+    "of quotients": lambda x: ((x / 3.0 + 1.0) / 7.0 - 2.0) / 0.1,
+}
+ROWS = {
+    "one piece": lambda x: tg.cat([x]) * 2.0,
+    "rows and columns": lambda x: x[classes_of(4, 2, 0, 1, 1)[::-1]] - x.sum(1),
+    "columns and rows": lambda x: (x - x.amax(0))[classes_of(3, 3, 1, 0)[0], tg.arange(3)],
+    "picked of a difference": lambda x: (x - x.logsumexp(1, keepdim=True))[
+        tg.arange(4), tg.tensor([2, 0, 1, 1])
+    ],
+    "picked of two": lambda x: (x * 2.0 - x.mean(1, keepdim=True))[tg.arange(2), tg.tensor([2, 0])],
+    "picked twice": lambda x: ((d := x - x.mean(0)) * 2.0)[0].sum() + d[tg.arange(3), tg.arange(3)],
+    "picked in a stack": lambda x: (x - x.mean(1, keepdim=True))[
+        tg.tensor([[0], [2]]), tg.arange(3)
+    ],
+    "softmax": lambda x: F.cross_entropy(x, tg.tensor([1, 0, 2, 2])),
+    "softmax by hand": lambda x: (x.exp() / x.exp().sum(1, keepdim=True)).log()[:, 1].mean(),
+    "softmax over rows": lambda x: F.softmax(x, 0) * x,
+    "onehot": lambda x: (F.one_hot(tg.tensor([1, 0, 2, 2]), 3) * x).sum(1),
+    "negative classes": lambda x: x[tg.arange(4), tg.tensor([-1, 0, -3, 2])] * 2.0,
+    "few rows": lambda x: x[tg.tensor([[3, 3], [0, 3]])].sum(1),
+    "product of rows": lambda x: x @ x.T + (x @ tg.ones(3, 3, dtype=x.dtype)).T[0],
+    "vectors": lambda x: (x[0] @ x[1], x @ x[2], x[:, 0] @ x),
+    "turned": lambda x: (x.T @ (x * 2.0)).T + x.T.amax(1, keepdim=True),
+    "stacks": lambda x: (
+        x.reshape(2, 2, 3) @ x[:3].reshape(3, 3) + x.reshape(2, 2, 3).sum(1)[:, None]
+    ),
+    "products": lambda x: (x * x * 3.0).sum() + (x * 2.0 * x.detach()).sum(0).sum(),
+    "einsum": lambda x: tg.einsum("ij,kj->ik", x, x) * tg.einsum("ij,ij->i", x, x),
+    "constants": lambda x: x * tg.tensor([0.1, 0.7, -3.0]) + tg.eye(4, 3) - tg.ones(4, 1),
+    "tables": lambda x: x * tg.tensor(np.arange(12.0).reshape(4, 3)) + tg.full((3,), 0.25),
+    "kept axes": lambda x: x.sum(0, keepdim=True).reshape(3) * x.amax(1).reshape(4, 1),
+    "empty": lambda x: x[:0].sum(1).sum() + x.sum() + x[:, :0].sum(0).sum(),
+}
+SLOPES = {  # where gradients are written as formulas
+    "factors that cancel": lambda x, y: x * (y * 2.0) * (y.exp() * 0.5),
+    "whole numbers": lambda x, y: x * (tg.arange(3) * 2.0) + x * (tg.arange(1, 4) * 2.0) + y,
+    "one divisor": lambda x, y: x / tg.arange(1, 4) + y / tg.arange(1, 4) + x / y / tg.arange(1, 4),
+    "negative mean": lambda x, y: -(y * (x[0] + y)).mean(),
+    "means": lambda x, y: (x * y).mean(0).square().mean() + (x - y).abs().mean(1).sum(),
+    "common divisor": lambda x, y: x / (y * y + 1.0) + y / (y * y + 1.0) - x.exp() / (y * y + 1.0),
+    "slope of sigmoid": lambda x, y: x.sigmoid() * y.sigmoid() - F.logsigmoid(x * y),
+    "two sigmoids": lambda x, y: F.binary_cross_entropy_with_logits(x, y.detach().abs()) * y.sum(),
+    "kinks": lambda x, y: (
+        F.relu(x) * F.relu(-y) + F.leaky_relu(x * y) + (x.abs() * y).clamp(-0.1, 0.3)
+    ),
+    "twice the same": lambda x, y: x + x + y + y + x * x * x,
+    "a third": lambda x, y: x * (1.0 / 3.0) + y * -0.25 - x * y * 0.1,
+    "signs": lambda x, y: (-x).neg() + -y * -x - (-y) / (-(x * x) - 1.0),
+    "quotients": lambda x, y: (x / (y.exp() + 1.0) / (x * x + 2.0)) * 3.0 / (y * y + 1.0),
+    "norms": lambda x, y: F.layer_norm(x, (3,)) * y + x / x.norm() + y / y.std(0),
+    "roots": lambda x, y: (x * x + 0.5).sqrt() * (y.abs() + 0.1) ** 1.5 + (y * y + 1.0) ** -0.5,
+    "masks": lambda x, y: tg.where(x > y, x * 2.0, y) + (x > 0.0) * y + (x > y).to(x.dtype) * x,
+}
+IMAGES = {
+    "every window": lambda x: sliding_window_view(x, (2, 3), axis=(2, 3)).sum((4, 5)),
+    "every second": lambda x: pairs(x)[:, :, ::2, ::2].amax((4, 5)),
+    "from the second": lambda x: pairs(x)[:, :, 1:, ::2].sum((4, 5)),
+    "with gaps": lambda x: sliding_window_view(x, (3, 3), axis=(2, 3))[..., ::2, ::2].sum((4, 5)),
+    "of two samples": lambda x: pairs(x)[::2].sum((4, 5)),
+    "of other axes": lambda x: sliding_window_view(x, (2, 2), axis=(1, 2)).sum((4, 5)),
+    "kept": lambda x: pairs(x).sum((4, 5), keepdim=True) * 2.0,
+    "over one axis": lambda x: pairs(x).sum(5),
+    "turned": lambda x: pairs(x)
+    .permute(0, 2, 3, 1, 4, 5).reshape(3, -1) * 2.0,
+    "turned otherwise": lambda x: pairs(x)
+    .permute(0, 3, 2, 1, 4, 5).reshape(3 * 12, -1) * 2.0,
+    "pixels": lambda x: (x * 2.0).permute(0, 2, 3, 1).reshape(3, 20, 2) * 3.0,
+    "maxima by hand": lambda x: pairs(x)
+    .reshape(3, 2, 3, 4, 4).amax(4),
+    "maxima with gaps": lambda x: sliding_window_view(x, (3, 3), axis=(2, 3))[..., ::2, ::2]
+    .reshape(36, 4).max(1).values,
+    "pool and relu": lambda x: F.max_pool2d(F.relu(x), 2) + F.relu(x)[:, :, :2, :2],
+    "relu of two pools": lambda x: F.max_pool2d(r := F.relu(x), 2) * F.max_pool2d(r, 2, (3, 2)),
+    "spread and pooled": lambda x: F.avg_pool2d(F.avg_pool2d(x, 2, 1), 2) + F.max_pool2d(x, 2),
+    "slices of images": lambda x: (y := F.max_pool2d(x, 2, 1))[:, 0] + y[:, 1:, :, ::2].sum(),
+    "pooled pads": lambda x: F.max_pool2d(x, 3, 2, 1).flatten(1) @ tg.ones(12, 2, dtype=x.dtype),
+}  # fmt: skip
+PIECES = {
+    **{f"numbers: {k}": (f, [(5,)]) for k, f in SCALARS.items()},
+    **{f"chains {k}": (f, [(6,)]) for k, f in CHAINS.items()},
+    **{f"rows: {k}": (f, [(4, 3)]) for k, f in ROWS.items()},
+    **{f"slopes: {k}": (f, [(2, 3), (2, 3)]) for k, f in SLOPES.items()},
+    **{f"images: {k}": (f, [(3, 2, 4, 5)]) for k, f in IMAGES.items()},
+}
+by_name = pytest.mark.parametrize("name", PIECES)
+
+
+@by_name
+def test_a_piece_and_its_gradients_are_what_eager_code_gives(name):
+    function, shapes = PIECES[name]
+    calls = calls_of(*shapes, count=3)(np.float64)
+    side_by_side(lambda: (with_gradients(function), []), calls, noise=1e-14)
+    small = [[a.astype(np.float32) for a in call] for call in calls]
+    noise = 1.0 if "cancel" in name or "large" in name else 1e-5  # of 3·10⁶ in float32
+    side_by_side(lambda: (with_gradients(function, False), []), small, noise=noise)
+
+
+@by_name
+def test_the_text_of_a_piece_and_each_pass_do_the_same(name):
+    function, shapes = PIECES[name]
+    calls = calls_of(*shapes, count=2)(np.float64)
+    for value in (True, False):  # the gradients alone: what only the loss reads is not computed
+        step = with_gradients(function, value)
+        for level in ("formula", "primitive"):
+            text_does_what_eager_code_does(step, calls, level)
+        keeps_what_it_computes(step, calls[0])
