@@ -14,11 +14,9 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.operations import ELEMENTWISE
-from tinygrad_ce.program.passes import Rewriter, without_dead_steps
+from tinygrad_ce.program.passes import Rewriter, counts_up, without_dead_steps
 from tinygrad_ce.program.windows import Pair, counts
 
 ONE = (1, 1)
@@ -154,19 +152,13 @@ def pooled(r: Rewriter, rows: Var, ids: Var, best: Var) -> tuple[Var, Windows] |
     split = r.maker(rows, "reshape")
     if chosen is None or split is None or chosen.operands[0] is not rows:
         return None
-    if chosen.settings["axis"] not in (1, -1) or not counts_up(r, ids, rows.shape[0]):
+    if chosen.settings["axis"] not in (1, -1) or not counts_up(r.constants, ids, rows.shape[0]):
         return None
     x = split.operands[0]
     found = windows_at(r, x) if len(x.shape) == 6 else None
     if found is None or found.dilation != ONE or rows.shape[1] != math.prod(found.size):
         return None
     return x, found
-
-
-def counts_up(r: Rewriter, x: Var, n: int) -> bool:
-    """Whether x is the constant 0, 1, ... n - 1."""
-    value = r.constants.get(x)
-    return value is not None and np.array_equal(value, np.arange(n))
 
 
 def maximum_of(r: Rewriter, windows: Var, found: Windows) -> Var:

@@ -280,11 +280,20 @@ def with_onehot_sums_read_off(program: Program) -> Program:
     return Rewriter(program).run(_negated_scatter, _onehot_sum, _scatter_of_repeats)
 
 
+def counts_up(constants: dict[Var, Any], x: Var, n: int) -> bool:
+    """Whether x is the constant index 0, 1, ... n - 1, one after the other in one row."""
+    if x not in constants or x.shape != (n,) or x.dtype is None or x.dtype.kind not in "iu":
+        return False
+    return bool(np.array_equal(constants[x], np.arange(n)))
+
+
 def one_in_each_row(r: Rewriter, scatter: Step) -> bool:
     """Whether a scatter puts one value into each row of a matrix."""
-    rows = r.constants.get(scatter.operands[1]) if len(scatter.operands) == 3 else None
-    shape = scatter.settings["shape"]
-    return rows is not None and len(shape) == 2 and np.array_equal(rows, np.arange(shape[0]))
+    shape, arrays = scatter.settings["shape"], scatter.operands[1:]
+    if len(shape) != 2 or len(arrays) != 2 or len(scatter.settings["index"]) != 2:
+        return False
+    rows, columns = arrays
+    return counts_up(r.constants, rows, shape[0]) and columns.shape in ((), (1,), rows.shape)
 
 
 def _negated_scatter(r: Rewriter, step: Step) -> Step | None:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.passes import Rewriter, without_dead_steps
+from tinygrad_ce.program.passes import Rewriter, counts_up, without_dead_steps
 
 LARGE = 1 << 16  # elements from which it matters in which order a product reads a matrix
 MUCH_LARGER = 16
@@ -34,8 +32,10 @@ def _pick_first(r: Rewriter, step: Step, uses: dict[Var, int]) -> Step | None:
         return None
     a, b = difference.operands
     n = step.out.shape[0]
-    axis = 0 if is_range(r, rows, n) else 1 if is_range(r, columns, n) else None
-    if axis is None or a.shape != x.shape or x.shape[axis] != n:
+    axis = next(
+        (i for i, ids in enumerate((rows, columns)) if counts_up(r.constants, ids, n)), None
+    )
+    if axis is None or len(x.shape) != 2 or a.shape != x.shape or x.shape[axis] != n:
         return None
     wanted = (n, 1) if axis == 0 else (1, n)
     if b.shape != wanted:
@@ -43,12 +43,6 @@ def _pick_first(r: Rewriter, step: Step, uses: dict[Var, int]) -> Step | None:
     picked = r.make("take", (a, rows, columns), step.out, **step.settings)
     row = r.make("reshape", (b,), Var((n,), b.dtype, False), shape=(n,))
     return step._replace(op="subtract", operands=(picked, row), settings={})
-
-
-def is_range(r: Rewriter, x: Var, n: int) -> bool:
-    """Whether x is the constant 0, 1, ... n - 1."""
-    value = r.constants.get(x)
-    return value is not None and np.array_equal(value, np.arange(n))
 
 
 def with_products_summed(program: Program) -> Program:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_ce.program.algebra import Algebra, floats
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.passes import Rewriter
+from tinygrad_ce.program.passes import Rewriter, counts_up
 
 ARITHMETIC = ("add", "subtract", "multiply", "divide", "negative", "power")
 
@@ -32,8 +32,12 @@ def _onehot(r: Algebra, step: Step) -> Step | None:
     n, width = step.settings["shape"][0], step.settings["shape"][-1]
     checked = {s.operands[0]: s.settings for s in r.program.steps if s.op == "all_within"}
     limits = checked.get(classes)
-    straight = rows in r.constants and np.array_equal(r.constants[rows], np.arange(n))
-    if not straight or len(step.out.shape) != 2 or limits is None or classes.shape != (n,):
+    if (
+        not counts_up(r.constants, rows, n)
+        or len(step.out.shape) != 2
+        or limits is None
+        or classes.shape != (n,)
+    ):
         return None
     if limits["low"] < 0 or limits["high"] >= width or limits["also"] is not None:
         return None

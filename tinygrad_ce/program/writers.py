@@ -11,6 +11,7 @@ from tinygrad_ce.engine import table
 from tinygrad_ce.program import products, windows
 from tinygrad_ce.program.ir import Step, Var
 from tinygrad_ce.program.operations import UFUNCS
+from tinygrad_ce.program.passes import counts_up
 from tinygrad_ce.program.places import Place
 
 if TYPE_CHECKING:
@@ -266,6 +267,13 @@ def _copying_view(e: Emitter, step: Step) -> None:
     e.put(step.out, place)
 
 
+def picks_once(e: Emitter, arrays: list[Var], of: Var) -> bool:
+    """Whether x[arrays] surely names no element twice: rows of ids, of which one counts up."""
+    rows = len(arrays) == len(of.shape) and all(len(a.shape) <= 1 for a in arrays)
+    longest = max((a.size for a in arrays), default=0)
+    return rows and any(counts_up(e.program.constants, a, longest) for a in arrays)
+
+
 def _scatter(e: Emitter, step: Step) -> None:
     x, *arrays = step.operands
     place = e.destination(step)
@@ -273,11 +281,7 @@ def _scatter(e: Emitter, step: Step) -> None:
     parts = [p if isinstance(p, str) else e.define(p, "i") for p in index]
     value = e.text(x, step.out.dtype)
     e.say(f"{place.text}.fill(0)")
-    unique = len(step.out.shape) == len(arrays) and any(
-        a in e.program.constants and np.array_equal(e.program.constants[a], np.arange(a.size))
-        for a in arrays
-    )
-    if not arrays or unique or all(a.dtype == bool for a in arrays):
+    if all(a.dtype == bool for a in arrays) or picks_once(e, arrays, step.out):
         e.say(f"{place.text}[{', '.join(parts)}] = {value}")
     else:
         e.say(f"add.at({place.text}, ({', '.join(parts)},), {value})")
