@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_ce.engine.backward import COMPILED
-from tinygrad_ce.engine.memory import memory_of, tick
+from tinygrad_ce.engine.memory import tick
 from tinygrad_ce.engine.operands import leaf
+from tinygrad_ce.program.places import root
 from tinygrad_ce.program.tracing import Hole
 
 if TYPE_CHECKING:
@@ -33,18 +34,23 @@ def usual_call(runner: Runner) -> Callable[[Any, Any], Any] | None:
         names[f"n{len(names)}"] = value
         return f"n{len(names) - 1}"
 
-    conditions = ["current().tracer is None", *trace.guards.conditions, *trace.guards.numbers]
+    conditions = [*trace.guards.conditions, *trace.guards.numbers]
     conditions += [f"{name(n)}.array is {name(a)}" for n, a in zip(runner.states, runner.seen)]
     if runner.memories:
         shared = name(runner.memories)
         conditions += [
             f"({p.path}.memory is None or {p.path}.memory not in {shared})" for p in trace.tensors
         ]
+        known = name({*runner.roots, *runner.gradients})
+        conditions += [
+            f"({text}.base is None or {name(root)}({text}) not in {known})"
+            for x, text in zip(trace.program.inputs, trace.texts)
+            if not (x.scalar or text.endswith(".array"))
+        ]
     lines = [f"if not ({' and '.join(conditions)}): return MISS"]
     run = f"values = run({', '.join(trace.texts)})"
     marks = []
-    for node in runner.written:
-        memory = name(memory_of(node))
+    for memory in map(name, runner.memories):
         marks += [f"{memory}.written = now", f"{memory}.writer = writer"]
     if marks:
         mark = "; ".join(["now = tick()", *marks])
@@ -54,8 +60,6 @@ def usual_call(runner: Runner) -> Callable[[Any, Any], Any] | None:
     for node, kept in runner.kept:
         gradient = name(kept) if kept is not None else "None"
         lines.append(f"{name(node)}.kept = {gradient}")
-        if kept is not None:
-            lines.append(f"if {gradient}.memory is not None: {gradient}.memory.written = tick()")
     lines += returned(runner, name)
     exec("def call(args, kwargs):\n    " + "\n    ".join(lines), names)
     call: Callable[[Any, Any], Any] = names["call"]

@@ -5,27 +5,29 @@ from __future__ import annotations
 import copyreg
 import functools
 import inspect
+import os
 import sys
 import warnings
 from collections.abc import Callable
-from threading import RLock
+from threading import RLock, get_ident
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from tinygrad_ce.engine.backward import COMPILED
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.memory import Memory, memory_of, tick
+from tinygrad_ce.engine.memory import memory_of, tick
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.program.arguments import Given
 from tinygrad_ce.program.calling import MISS, usual_call
 from tinygrad_ce.program.checking import Before, compare_traces, compare_values
-from tinygrad_ce.program.emit import Doubt, Emitted, Emitter, assumptions_first
+from tinygrad_ce.program.emit import Doubt, Emitted, Emitter, assumptions_first, in_one_piece
 from tinygrad_ce.program.fast import optimised
 from tinygrad_ce.program.ir import Program, State
 from tinygrad_ce.program.packing import Packed, Unpackable
-from tinygrad_ce.program.symbol import TraceError
+from tinygrad_ce.program.places import root
 from tinygrad_ce.program.tracing import GradOf, Hole, Trace, trace_call
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,9 +48,12 @@ class Compiled:
         self.runners: list[Runner] = []  # the one used last in front
         self.usual: Callable[[Any, Any], Any] = missed  # the call that was the right one last
         self.lock = RLock()
+        EVERY[id(self)] = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program that was traced for such arguments; trace one if there is none."""
+        if current().tracer is not None:
+            return self.fn(*args, **kwargs)
         with self.lock:
             try:
                 result = self.usual(args, kwargs)
@@ -56,8 +61,6 @@ class Compiled:
                     return result
             except Doubt as doubt:
                 return self.doubted(self.runners[0], doubt, args, kwargs)
-            if current().tracer is not None:
-                return self.fn(*args, **kwargs)
             return self.unusual(args, kwargs)
 
     def unusual(self, args: Any, kwargs: Any) -> Any:
@@ -82,7 +85,7 @@ class Compiled:
         if not same:  # in the second call, numbers that differ are an error
             same = [r for r in self.runners if r.calls == 1 and r.fits(args, kwargs)]
         for runner in same:
-            if runner.bound():
+            if runner.bound() and runner.apart(args, kwargs):
                 self.runners.remove(runner)
                 self.runners.insert(0, runner)
                 return runner
@@ -180,6 +183,37 @@ class Compiled:
 
 copyreg.pickle(Compiled, Compiled.__reduce__)
 
+# A process that is forked while another thread is inside of a call would find the lock taken for
+# ever, and numbers half written. So a fork waits for the calls under way, as long as is reasonable.
+EVERY: WeakValueDictionary[int, Compiled] = WeakValueDictionary()
+PATIENCE = 5.0  # seconds
+_held: dict[int, list[Any]] = {}  # thread that forks -> the locks that it has taken
+
+
+def before_fork() -> None:
+    """Take the locks of all compiled functions."""
+    locks = [compiled.lock for ref in EVERY.valuerefs() if (compiled := ref()) is not None]
+    _held[get_ident()] = [lock for lock in locks if lock.acquire(timeout=PATIENCE)]
+
+
+def after_fork() -> None:
+    """Give them back."""
+    for lock in _held.pop(get_ident(), ()):
+        lock.release()
+
+
+def after_fork_in_child() -> None:
+    """Nobody else is there any more: new locks."""
+    _held.clear()
+    for compiled in list(EVERY.values()):
+        compiled.lock = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=before_fork, after_in_parent=after_fork, after_in_child=after_fork_in_child
+    )
+
 
 def compile(fn: F | None = None, *, check: bool = False) -> Any:
     """A function that does what `fn` does, as a straight line of NumPy calls.
@@ -276,12 +310,12 @@ class Runner:
         """Make the program fast and write its text; with `pack`, parameters may move together."""
         self.program = program = optimised(self.trace.program, self.without, pack)
         self.emitted: Emitted = Emitter(program).emit()
+        self.layouts = list(map(in_one_piece, program.states))
         self.states = [node for s in program.states for node in tensors_of(s)]
         self.written = [
             node for s in program.states if s.after is not s.before for node in tensors_of(s)
         ]
         self.seen: list[Any] = [None] * len(self.states)  # the arrays of the states
-        self.memories: set[Memory] = {memory_of(node) for node in self.written}
         self.drawing = [s.settings["generator"] for s in early_draws(program)]
         self.run: Callable[..., Any] = self.not_bound
 
@@ -307,7 +341,33 @@ class Runner:
         for state, array in zip(self.program.states, arrays):
             if array.shape != state.before.shape or array.dtype != state.before.dtype:
                 return False
+        if list(map(in_one_piece, self.program.states)) != self.layouts:  # the text counts on it
+            self.build(pack=True)
+            return self.bound()
+        if not states_apart(self.program):
+            return False
         self.bind()
+        return True
+
+    def apart(self, args: Any, kwargs: Any) -> bool:
+        """Whether arguments are as many as they were, and what the program writes is known to it
+        under one name only: no argument lies in the memory of a state or argument that is written.
+        """
+        arrays = self.arrays(args, kwargs)
+        places = [*self.trace.tensors, *self.trace.arrays]
+        if len({id(place.find(args, kwargs)) for place in places}) < len(places):
+            return False
+        for x in arrays:
+            if any(np.shares_memory(x, y) for y in self.roots.get(root(x), ())):
+                return False
+        for place, _ in self.trace.written:
+            given = place.find(args, kwargs)
+            own = given.array if isinstance(given, Node) else given
+            text = place.path + ".array" * isinstance(given, Node)
+            others = [x for x, found in zip(arrays, self.trace.texts) if found != text]
+            others += [node.array for node in self.states]
+            if any(np.shares_memory(own, x) for x in others):
+                return False
         return True
 
     def bind(self) -> None:
@@ -336,14 +396,20 @@ class Runner:
         exec(self.emitted.source, names)
         self.run = names["run"]
         self.kept = [(node, leaf(names[name]) if name else None) for node, name in names["KEPT"]]
-        self.memories = {memory_of(node) for node in self.written}
+        gradients = [kept for _, kept in self.kept if kept is not None]
+        self.memories = dict.fromkeys(map(memory_of, [*self.written, *gradients]))
+        self.roots: dict[int, list[Any]] = {}
+        for node in self.written:
+            self.roots.setdefault(root(node.array), []).append(node.array)
+        self.gradients = {root(kept.array) for kept in gradients}
 
     def call(self, args: Any, kwargs: Any) -> Any:
         """Run the program on these arguments."""
         if self.run == self.not_bound:
             self.bind()
         arrays = self.arrays(args, kwargs)
-        self.refuse_shared(args, kwargs)
+        if self.gradients:  # of the last run: they are written while this one reads
+            arrays = tuple(np.array(x) if root(x) in self.gradients else x for x in arrays)
         drawn = [(g, g.get_state()) for g in self.drawing]
         for node, array in self.entering:
             np.copyto(array, node.kept.array)
@@ -354,10 +420,9 @@ class Runner:
                 generator.set_state(state)
             raise
         finally:
-            now = tick()
-            for node in self.written:
-                memory = memory_of(node)
-                memory.written, memory.writer = now, self.program.name + "()"
+            now, writer = tick(), self.program.name + "()"
+            for memory in self.memories:
+                memory.written, memory.writer = now, writer
         self.calls += 1
         self.write_gradients()
         if self.trace.written or self.trace.gradients or self.trace.live:
@@ -374,8 +439,6 @@ class Runner:
             np.copyto(node.kept.array, array)
         for node, kept in self.kept:
             node.kept = kept
-            if kept is not None and kept.memory is not None:
-                kept.memory.written, kept.memory.writer = tick(), self.program.name + "()"
 
     def write_arguments(self, args: Any, kwargs: Any) -> None:
         """What the function does to its arguments."""
@@ -395,18 +458,6 @@ class Runner:
         for place, gradient in trace.gradients:
             value = None if gradient is None else leaf(np.array(self.results[gradient]))
             place.find(args, kwargs).kept = value
-
-    def refuse_shared(self, args: Any, kwargs: Any) -> None:
-        """Stop if an argument lies in memory that the program writes."""
-        if not self.memories:
-            return
-        for place in self.trace.tensors:
-            node = place.find(args, kwargs)
-            if node.memory is not None and node.memory in self.memories:
-                raise TraceError(
-                    f"compile: argument {place.path} lies in the memory of a tensor that "
-                    f"{self.program.name} writes; pass x.clone()"
-                )
 
 
 def early_draws(program: Program) -> list[Any]:
@@ -443,6 +494,17 @@ def filled(structure: Any, values: tuple[Any, ...], args: Any, kwargs: Any, made
         parts = [filled(v, values, args, kwargs, made) for v in structure]
         return type(structure)(*parts) if hasattr(structure, "_fields") else type(structure)(parts)
     return structure
+
+
+def states_apart(program: Program) -> bool:
+    """Whether no state that is written lies in the memory of another one."""
+    arrays = [s.node.array for s in program.states]
+    roots = list(map(root, arrays))
+    return not any(
+        s.after is not s.before and i != j and roots[i] == roots[j] and np.shares_memory(x, y)
+        for i, (s, x) in enumerate(zip(program.states, arrays))
+        for j, y in enumerate(arrays)
+    )
 
 
 def tensors_of(state: State) -> list[Any]:

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.program.blocks import Loop, LoopWriter, in_blocks
-from tinygrad_ce.program.ir import Program, Step, Var
+from tinygrad_ce.program.ir import Program, State, Step, Var
 from tinygrad_ce.program.operations import ELEMENTWISE, EVALUATE, REDUCTIONS, UFUNCS
 from tinygrad_ce.program.places import Place, Storage
 from tinygrad_ce.program.scalars import by_python, scalar_text
@@ -161,7 +162,7 @@ class Emitter:
             self.state_names.append((name, state.node))
             storage = Storage(name, state.before.nbytes, True, False)
             self.in_states.add(storage)
-            self.places[state.before] = Place(name, storage, True)
+            self.places[state.before] = Place(name, storage, in_one_piece(state))
             if not state.before.shape:
                 self.scalars[state.before] = f"{name}.item()"
             if state.after in self.makers and state.after not in self.state_of:
@@ -315,7 +316,7 @@ class Emitter:
             safe = safe and bool(beside) and self.now >= self.sure
             if safe and self.last_of(before) <= self.now:
                 del self.state_of[step.out]
-                return Place(place.text, storage, True)
+                return Place(place.text, storage, place.contiguous)
         if step.out in self.dedicated:
             name = self.fresh(step.out)
             self.setup.append(
@@ -497,6 +498,13 @@ class Emitter:
             kept.append((k.node, name))
             taken.add(name)
         return kept
+
+
+def in_one_piece(state: State) -> bool:
+    """Whether the elements of a state follow each other in memory, as the text may count on."""
+    if not isinstance(state.node, Node):
+        return True  # a gradient, or parameters in one array: in memory of our own
+    return bool(state.node.array.flags.c_contiguous)
 
 
 def apart(y: Any, *operands: Any) -> Any:

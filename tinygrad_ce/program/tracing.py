@@ -32,6 +32,7 @@ class Trace:
     texts: list[str]  # for each input of the program, where a call finds it
     found: dict[Var, Any]  # what the outputs, states and gradients are in the example
     tensors: list[Given] = field(default_factory=list)  # the Tensors among the arguments
+    arrays: list[Given] = field(default_factory=list)  # the arrays among them
     written: list[tuple[Given, int]] = field(default_factory=list)
     """Arguments that are written, and the output with the new value."""
     gradients: list[tuple[Given, int | None]] = field(default_factory=list)
@@ -330,7 +331,9 @@ class Finish:
         check_overlaps(list(self.tracer.cells.values()), arguments)
         symbol = None
         for argument in arguments.found.values():
-            if argument.node is not None:
+            if argument.node is None:
+                trace.arrays.append(argument.place)
+            else:
                 trace.tensors.append(argument.place)
                 if argument.node.requires_grad and not argument.given.requires_grad:
                     trace.live.append(argument.place)
@@ -369,7 +372,7 @@ class Finish:
         written = cell.symbol.now is not cell.before
         if cell.grad_of is not None:
             nodes = [GradOf(cell.grad_of)]
-        fixed = isinstance(cell.array, np.generic) or not cell.array.flags.writeable
+        fixed = not can_be_written(cell.array)
         if not nodes or (fixed and not written):
             program.constants[cell.before] = cell.array
             for node in nodes:
@@ -399,6 +402,15 @@ class Finish:
         guards.owners(iter({**below, **tracer.owners}))
         for function in (fn, *(m.forward for m in modules)):
             guards.variables(function)
+
+
+def can_be_written(array: Any) -> bool:
+    """Whether the numbers of an array can change: through itself, or what it is a view of."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return True
+        array = array.base
+    return False
 
 
 def survivors_but(tracer: Tracer, known: list[Symbol]) -> None:
