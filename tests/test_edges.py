@@ -1,0 +1,415 @@
+"""The ends of each function: what is refused and in which words, and the paths that few take."""
+
+import copy
+import math
+import pickle
+
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tinygrad_ce.autograd import (
+    GradcheckError,
+    grad,
+    gradcheck,
+    gradgradcheck,
+    hessian,
+    jacobian,
+    jvp,
+    vjp,
+)
+from tinygrad_ce.engine import functions, rule, table
+from tinygrad_ce.engine.frame import Switch
+from tinygrad_ce.nn import functional as F, init, utils
+
+
+def leaf(*values):
+    return tg.tensor(np.array(values), requires_grad=True)
+
+
+def row(n=3):
+    return tg.tensor(np.arange(1.0, n + 1))
+
+
+# --- refused --------------------------------------------------------------------------------
+
+
+async def coroutine():
+    """A function whose body runs after the call."""
+
+
+REFUSED = [
+    # autograd
+    (lambda: grad(3.0, leaf(1.0)), TypeError, "grad: outputs: got float; wanted a Tensor or sev"),
+    (lambda: grad([leaf(1.0), 2.0], leaf(1.0)), TypeError, "grad: outputs: got a float; wanted"),
+    (lambda: grad([], leaf(1.0)), TypeError, "grad: outputs: got list"),
+    (lambda: grad(leaf(1.0).sum(), leaf(1.0), [row(), row()]), ValueError,
+     "grad: 1 outputs and 2 grad_outputs"),
+    (lambda: jvp(lambda x: x, row(), row(2)), ValueError,
+     r"jvp: v has shapes \[\(2,\)\]; wanted those of the inputs, \[\(3,\)\]"),
+    (lambda: hessian(lambda x: x * x, row()), ValueError,
+     r"hessian: func gave \(3,\); wanted a scalar"),
+    (lambda: hessian(lambda x: 1.0, row()), ValueError, "hessian: func gave 1.0; wanted a scalar"),
+    (lambda: gradcheck(lambda x: x, row()), ValueError, "no input requires a gradient"),
+    (lambda: gradgradcheck(lambda x: x.detach(), leaf(1.0)), ValueError,
+     "no output of func needs a gradient"),
+    (lambda: row().retain_grad(), RuntimeError, "retain_grad: this tensor does not require"),
+    (lambda: (leaf(1.0) * 2).requires_grad_(False), RuntimeError, "mul"),
+    (lambda: leaf(1.0).requires_grad_("no"), TypeError, "requires_grad: got 'no'; wanted True or"),
+    (lambda: setattr(leaf(1.0), "grad", np.ones(1)), TypeError, "grad: got ndarray; wanted a Ten"),
+    (lambda: setattr(leaf(1.0), "data", np.ones(2)), ValueError, r"data: got shape \(2,\); this"),
+    (lambda: pickle.dumps(leaf(1.0) * 2), RuntimeError, "pickle: only leaves; .*made by mul"),
+    # shapes
+    (lambda: row().mT, ValueError, r"mT: shape \(3,\) has no two dimensions to exchange"),
+    (lambda: row().unsqueeze(2), IndexError, r"unsqueeze: dim 2 of shape \(3,\)"),
+    (lambda: row().unsqueeze(-3), IndexError, r"unsqueeze: dim -3 of shape \(3,\)"),
+    (lambda: tg.ones(2, 3).T.view(6), ValueError, "without a copy; write reshape"),
+    (lambda: tg.ones(2, 3).repeat(2), ValueError, r"repeat: \(2,\) for shape \(2, 3\)"),
+    (lambda: row().chunk(0), ValueError, "chunk: 0 pieces; wanted at least 1"),
+    (lambda: row().split(0), ValueError, "split: pieces of size 0; wanted at least 1"),
+    (lambda: row().split([1, 1]), ValueError, r"sizes \[1, 1\] do not add up to 3"),
+    (lambda: np.split(row(), 2), ValueError, "split: 3 elements do not divide into 2 equal"),
+    (lambda: row().sum(axes=0), TypeError, "unknown argument 'axes'; wanted dim and keepdim"),
+    (lambda: row().gather(0, tg.tensor([[0]])), ValueError, "index has 2 dimensions; wanted 1"),
+    (lambda: row().clip(), ValueError, "clip: give a lower bound, an upper bound or both"),
+    (lambda: row().topk(4), ValueError, "topk: k=4 of 3"),
+    (lambda: row().topk(-1), ValueError, "topk: k=-1 of 3"),
+    (lambda: tg.einsum("ii", tg.ones(2, 3)), ValueError, "label 'i' has sizes 2 and 3"),
+    (lambda: tg.einsum("i,ij", row(), row()), ValueError, "does not fit shape"),
+    (lambda: tg.stack([]), ValueError, "stack: got an empty list"),
+    (lambda: tg.stack(row()), TypeError, "stack: got one Tensor; wanted a list"),
+    (lambda: tg.ones(2, 3)[..., row()], IndexError, "got Tensor of dtype float64; wanted integers"),
+    (lambda: row().to("mps"), ValueError, "no device 'mps'"),
+    # NumPy's names
+    (lambda: np.pad(row(), 1, mode="edge"), TypeError, "pad with mode='edge' has no gradient rule"),
+    (lambda: np.diagonal(tg.ones(2, 2, 2)), TypeError, r"diagonal of a Tensor of shape \(2, 2, 2"),
+    (lambda: np.dot(row(2), tg.ones(2, 2, 2)), TypeError, "dot of more than two dimensions"),
+    (lambda: np.inner(row(2), tg.ones(2, 2, 2)), TypeError, "inner of more than two dimensions"),
+    (lambda: np.sum(row(), dtype=np.float32), TypeError, r"np\.sum on a Tensor: .*'dtype'"),
+    (lambda: np.linalg.norm(tg.ones(2, 2), ord=2), TypeError, "linalg.norm with ord=2 has no"),
+    (lambda: np.linalg.norm(tg.ones(2, 2), ord=2, axis=(0, 1)), TypeError, "ord=2"),
+    (lambda: np.linalg.norm(row(), ord=3), TypeError, "linalg.norm with ord=3"),
+    (lambda: np.linalg.det(tg.ones(2, 2)), TypeError, r"np\.linalg\.det has no gradient rule"),
+    (lambda: np.add.at(row(), 0, 1.0), TypeError, r"np\.add\.at has no gradient rule"),
+    (lambda: np.subtract.reduce(row()), TypeError, r"np\.subtract\.reduce has no gradient rule"),
+    (lambda: np.maximum.accumulate(row()), TypeError, r"np\.maximum\.accumulate has no"),
+    (lambda: np.add.reduce(row(), initial=1.0), TypeError, "add.reduce with .*initial"),
+    (lambda: np.add(row(), 1.0, where=[True]), TypeError, r"np\.add with where has no"),
+    (lambda: np.cbrt(row()), TypeError, r"np\.cbrt has no gradient rule.*np\.cbrt\(t\.detach"),
+    (lambda: np.unique(leaf(1.0)), TypeError, r"np\.unique has no gradient rule"),
+    # rules
+    (lambda: table.reshape(row(), (1, 3), (2,)), TypeError, r"reshape\(x, new_shape\) does not ta"),
+    (lambda: table.concatenate(row(), row(), dim=0), TypeError, r"concatenate\(.*axis\) does not"),
+    (lambda: table.put(row(), 1.0), TypeError, "put.* does not take"),
+    (lambda: ~row(), TypeError, r"invert on shape \(3,\)|invert"),
+    (lambda: rule.rule(np.exp, lambda y: y), TypeError, r"exp: a gradient reads g, then any of"),
+    (lambda: rule.rule(np.exp, lambda g, z: g), TypeError, r"exp: a gradient reads g, .*'z'"),
+    (lambda: table.masked(row(), row()), TypeError, "masked: keep has dtype float64; wanted bool"),
+    (lambda: tg.no_grad()(coroutine), TypeError, "coroutine is a coroutine: its body runs while"),
+    (lambda: tg.no_grad()(iter([]).__iter__ and (lambda: (yield))), TypeError, "is a generator"),
+    # layers and helpers
+    (lambda: utils.clip_grad_norm_([leaf(1.0)], 0.0), ValueError, "max_norm=0.0; wanted a number"),
+    (lambda: utils.clip_grad_norm_([leaf(1.0)], math.nan), ValueError, "max_norm=nan"),
+    (lambda: init.orthogonal_(row()), ValueError, r"orthogonal_: shape \(3,\); wanted at least"),
+    (lambda: init.eye_(row()), ValueError, r"eye_: shape \(3,\); wanted a matrix"),
+    (lambda: init.xavier_normal_(row()), ValueError, "has no fans"),
+    (lambda: init.kaiming_normal_(tg.ones(2, 2), mode="fan"), ValueError, "kaiming: mode='fan'"),
+    (lambda: init.calculate_gain("selu"), ValueError, "'selu' is not known"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "kind", "words"), REFUSED, ids=[r[2] for r in REFUSED])
+def test_what_makes_no_sense_is_refused(call, kind, words):
+    with pytest.raises(kind, match=words):
+        call()
+
+
+def test_a_switch_says_what_frame_its_block_has():
+    with pytest.raises(NotImplementedError), Switch():
+        pass
+
+
+# --- operations -----------------------------------------------------------------------------
+
+
+def test_bounds_that_are_tensors_get_the_gradient_where_they_hold():
+    for call in (tg.clip, np.clip, lambda x, a, b: x.clamp(a, b)):
+        x, low, high = leaf(-2.0, 0.5, 3.0, 1.0), leaf(-1.0, -1.0, -1.0, 1.0), leaf(2.0)
+        y = call(x, low, high)
+        assert y.tolist() == [-1.0, 0.5, 2.0, 1.0]
+        y.backward([1.0, 10.0, 100.0, 1000.0])
+        assert x.grad.tolist() == [0.0, 10.0, 0.0, 1000.0]  # at a bound, x has it
+        assert low.grad.tolist() == [1.0, 0.0, 0.0, 0.0] and high.grad.tolist() == [100.0]
+    assert row().clip(leaf(2.0)).tolist() == [2.0, 2.0, 3.0]
+    assert row().clip(high=leaf(2.0)).tolist() == [1.0, 2.0, 2.0]
+
+
+def test_the_slope_of_zero_to_a_power():
+    """∂aᵇ/∂b = aᵇ log a: 0 where a = 0 and b ≥ 0, whose limit it is for b > 0."""
+    a = tg.tensor(np.array([0.0, 0.0, 0.0, 0.0, 2.0]))
+    b = tg.tensor(np.array([0.0, 0.5, 0.999, 2.0, 0.5]), requires_grad=True)
+    y = a**b
+    np.testing.assert_array_equal(y.detach().numpy(), a.detach().numpy() ** b.detach().numpy())
+    y.sum().backward()
+    np.testing.assert_allclose(b.grad.numpy(), [0, 0, 0, 0, math.sqrt(2) * math.log(2)], rtol=1e-15)
+    a, b = leaf(0.0, 0.0, 0.0, 2.0), row(4) - 1.0
+    (a**b).sum().backward()
+    assert a.grad.tolist() == [0.0, 1.0, 0.0, 12.0]  # 0⁰ is 1 whatever b does
+
+
+def test_sums_of_long_and_short_rows_are_exact_in_every_direction():
+    """Both sides of the length from which rows are added in pairs."""
+    for shape in ((3, 255), (3, 256), (3, 257), (2, 700), (300, 2), (257, 257)):
+        x = np.random.default_rng(1).integers(-9, 9, shape).astype(np.float32)
+        for axis in (0, 1, -1, -2, None):
+            for keepdims in (False, True):
+                t = tg.tensor(x, requires_grad=True)
+                y = t.sum(axis, keepdims)
+                wanted = x.sum(axis, keepdims=keepdims)
+                assert y.shape == wanted.shape
+                np.testing.assert_array_equal(y.detach().numpy(), wanted)
+                y.backward(np.full(wanted.shape, 2.0, np.float32))
+                assert (t.grad.numpy() == 2).all() and t.grad.shape == shape
+
+
+def test_a_long_row_of_float32_is_added_in_pairs():
+    x = np.full((2, 20_000), 0.1, np.float32)
+    exact = 20_000 * float(np.float32(0.1))
+    assert abs(tg.tensor(x).sum(1)[0].item() - exact) < 2e-6 * exact
+
+
+def test_extrema_of_tall_and_wide_matrices():
+    for shape in ((7, 3), (3, 7), (7, 1), (1, 7), (300, 2)):
+        x = np.random.default_rng(2).permutation(math.prod(shape)).reshape(shape) * 1.0
+        for axis in (0, 1, -1):
+            for keepdims in (False, True):
+                for ours, numpys in ((tg.amax, np.max), (tg.amin, np.min)):
+                    t = tg.tensor(x, requires_grad=True)
+                    y, wanted = ours(t, axis, keepdims), numpys(x, axis, keepdims=keepdims)
+                    np.testing.assert_array_equal(y.detach().numpy(), wanted)
+                    assert y.shape == wanted.shape
+                    y.sum().backward()
+                    at = x == numpys(x, axis, keepdims=True)
+                    np.testing.assert_array_equal(t.grad.numpy(), at * 1.0)
+
+
+def test_operations_are_called_by_name_and_by_position_alike():
+    x, y = row(), 2 * row()
+    for a, b in (
+        (table.cumsum(x, axis=0), table.cumsum(x, 0)),
+        (table.amax(x, keepdims=True), table.amax(x, None, True)),
+        (table.concatenate(x, y), table.concatenate(x, y, axis=0)),
+        (table.pad(x, widths=((1, 2),)), table.pad(x, ((1, 2),), 0.0)),
+        (table.pad(x, ((1, 2),), value=5.0), table.pad(x, ((1, 2),), 5.0)),
+        (table.clip(x, high=2.0, low=1.5), table.clip(x, 1.5, 2.0)),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert repr(table.cumsum.op) == "cumsum" and str(table.exp.op) == "exp"
+
+
+def test_where_takes_a_condition_of_any_kind():
+    a, b = row(), -row()
+    for condition in ([True, False, True], [1, 0, 2], np.array([0.5, 0.0, -1.0]), (1, 0, 1)):
+        assert tg.where(condition, a, b).tolist() == [1.0, -2.0, 3.0]
+    assert tg.where(0, a, b).tolist() == [-1.0, -2.0, -3.0]
+    assert tg.where(True, a, b).tolist() == [1.0, 2.0, 3.0]
+
+
+# --- the chain rule -------------------------------------------------------------------------
+
+
+def test_a_gradient_that_is_given_takes_the_dtype_of_its_tensor():
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    (x * 3).backward(tg.tensor(np.array([1.0, 10.0])))
+    assert x.grad.dtype == np.float32 and x.grad.tolist() == [3.0, 30.0]
+    y = tg.tensor(np.array([1.0, 2.0]), requires_grad=True)
+    (y * 3).backward([1, 10])
+    assert y.grad.dtype == np.float64 and y.grad.tolist() == [3.0, 30.0]
+
+
+def test_sizes_of_one_that_an_assignment_drops_come_back_in_its_gradient():
+    v = tg.tensor([[[2.0], [3.0]]], requires_grad=True)
+    y = tg.zeros(2, 1)
+    y[...] = v
+    (y * tg.tensor([[5.0], [7.0]])).sum().backward()
+    assert v.grad.tolist() == [[[5.0], [7.0]]]
+
+
+def test_zero_grad_can_leave_zeros():
+    w = leaf(1.0, 2.0)
+    optimizer = tg.optim.SGD([w], lr=0.1)
+    optimizer.zero_grad(set_to_none=False)
+    assert w.grad is None
+    (w * w).sum().backward()
+    optimizer.zero_grad(set_to_none=False)
+    assert w.grad.tolist() == [0.0, 0.0] and w.grad.dtype == w.dtype
+    (w * w).sum().backward()
+    optimizer.zero_grad()
+    assert w.grad is None
+
+
+def test_a_leaf_that_is_not_asked_for_gets_none():
+    a, b = leaf(1.0), leaf(2.0)
+    assert grad((a * 2.0).sum(), [a, b], allow_unused=True)[1] is None
+    y = a * b
+    (g,) = grad(y.sum(), a, retain_graph=False)
+    assert g.tolist() == [2.0] and a.grad is None
+    with pytest.raises(RuntimeError, match="freed"):
+        y.backward(np.ones(1))
+
+
+def test_several_outputs_weigh_as_they_are_told():
+    x = leaf(1.0, 2.0)
+    y, z = x * 3, (x * x).sum()
+    (g,) = grad([y, z, z], x, [np.array([1.0, 10.0]), tg.tensor(2.0), None])
+    assert g.tolist() == [3 + 2 * 3, 30 + 4 * 3]
+
+
+def test_products_with_a_jacobian_of_what_is_constant_are_zero():
+    x = row(2)
+    constant = tg.ones(3)
+    assert vjp(lambda x: constant, x, tg.ones(3))[1].tolist() == [0.0, 0.0]
+    (y, z), (p, q) = jvp(lambda x: (x * x, constant), x, tg.tensor(np.array([1.0, 10.0])))
+    assert y.tolist() == [1.0, 4.0] and z.tolist() == [1.0] * 3
+    assert p.tolist() == [2.0, 40.0] and q.tolist() == [0.0] * 3
+    (y, z), g = vjp(lambda x: (x * x, x.sum()), x, [tg.ones(2), tg.tensor(5.0)])
+    assert (y.tolist(), z.item(), g.tolist()) == ([1.0, 4.0], 3.0, [7.0, 9.0])
+    (y,), (p, q) = vjp(lambda a, b: (a * b,), (row(2), 3 * row(2)), [tg.ones(2)])
+    assert (y.tolist(), p.tolist(), q.tolist()) == ([3.0, 12.0], [3.0, 6.0], [1.0, 2.0])
+
+
+def test_jacobians_of_several_inputs_and_outputs():
+    a, b = row(2), 3 * row(2)
+    rows = jacobian(lambda a, b: (a * b, a.sum()), (a, b))
+    assert [[j.tolist() for j in pair] for pair in rows] == [
+        [[[3.0, 0.0], [0.0, 6.0]], [[1.0, 0.0], [0.0, 2.0]]],
+        [[1.0, 1.0], [0.0, 0.0]],
+    ]
+    assert jacobian(lambda x: x[:0], a).shape == (0, 2)
+    assert jacobian(lambda x: tg.ones(3), a).tolist() == [[0.0, 0.0]] * 3
+    x = leaf(1.0, 2.0)
+    j = jacobian(lambda x: x**3, x, create_graph=True)
+    (j * j).sum().backward()  # Σ (3x²)² has the slope 36 x³
+    assert x.grad.tolist() == [36.0, 288.0]
+    ((aa, ab), (ba, bb)) = hessian(lambda a, b: (a * a * b).sum(), (a, b))
+    assert aa.tolist() == [[6.0, 0.0], [0.0, 12.0]] and bb.tolist() == [[0.0, 0.0]] * 2
+    assert ab.tolist() == ba.tolist() == [[2.0, 0.0], [0.0, 4.0]]
+    assert hessian(lambda x: tg.tensor(1.0), a).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_checks_of_functions_with_constants():
+    """An output without a gradient is constant, and an input that needs none is left alone."""
+    x, w = leaf(0.5, 1.5), row(2)
+    assert gradcheck(lambda x, w: (x * w, w * 2.0), (x, w))
+    assert gradgradcheck(lambda x, w: (x * x * w, w * 2.0), (x, w))
+    with pytest.raises(GradcheckError, match="output 1"):
+        gradcheck(lambda x: (x * 2.0, (x.detach() + 0 * x) * 3.0), x)
+
+
+def test_a_wrong_function_of_right_rules_accuses_no_rule():
+    """What was cut from the graph has no rule to be blamed; steps are flat rules among them."""
+    x = leaf(0.7, 1.6)
+    with pytest.raises(GradcheckError) as error:
+        gradcheck(lambda x: x * x.detach() + x.floor() + (x > 1).double(), x)
+    assert "rule of" not in str(error.value)
+
+
+# --- Tensor ---------------------------------------------------------------------------------
+
+
+class Own(tg.Tensor):
+    """A subclass of a user."""
+
+
+def test_a_subclass_stays_one():
+    x = Own([1.0, 2.0], requires_grad=True)
+    assert type(x) is Own and x.requires_grad and x.tolist() == [1.0, 2.0]
+    assert type(copy.deepcopy(x)) is Own and type(pickle.loads(pickle.dumps(x))) is Own
+    y = (x * x).sum()
+    y.backward()
+    assert type(y) is tg.Tensor and x.grad.tolist() == [2.0, 4.0]
+
+
+def test_a_leaf_is_switched_on_and_off():
+    x = row(2)
+    assert x.requires_grad_() is x and x.requires_grad
+    assert x.requires_grad_(True) is x and x.requires_grad_(False) is x and not x.requires_grad
+    y = leaf(2.0) * 3.0
+    assert y.requires_grad_() is y and y.requires_grad and not y.is_leaf
+    z = (row(2) * 2).requires_grad_()
+    (z * z).sum().backward()
+    assert z.is_leaf and z.grad.tolist() == [4.0, 8.0]
+
+
+def test_numbers_of_numpy_and_lists_take_the_dtype_of_the_floats_beside_them():
+    x = tg.tensor([1.5, 2.5])
+    for value, wanted in ((np.float64(2), 3.0), (np.int64(2), 3.0), (2, 3.0), ([2, 2], 3.0),
+                          ((2.0, 2.0), 3.0), ([np.float64(2)] * 2, 3.0)):  # fmt: skip
+        assert (x * value).dtype == np.float32 and (x * value).tolist()[0] == wanted
+    assert (x * np.full(2, 2.0)).dtype == np.float64  # an array keeps its own
+    whole = tg.tensor([1, 2])
+    assert (whole * 2).dtype == np.int64 and (whole * 2.0).dtype == np.float64
+    assert (whole * [True, False]).dtype == np.int64
+    assert (tg.tensor([True]) * 0.5).dtype == np.float32
+
+
+def test_shared_constants_keep_their_sign_and_their_kind():
+    one = tg.tensor([1.0])
+    for _ in range(2):
+        assert math.copysign(1.0, (one * 0.0).item()) == 1.0
+        assert math.copysign(1.0, (one * -0.0).item()) == -1.0
+        assert math.copysign(1.0, (one * 0).item()) == 1.0
+        assert (tg.tensor([2]) * True).dtype == np.int64 and (tg.tensor([2]) * 1).item() == 2
+        assert (tg.tensor([True]) & True).dtype == bool
+    zero = tg.tensor(np.array(0.0))
+    assert math.copysign(1.0, (zero + -0.0).item()) == 1.0 and (zero - 0.0).item() == 0.0
+
+
+def test_aliases_are_told_of_a_write():
+    """Two nodes that look at the same numbers: a gradient that read them says so."""
+    x = tg.tensor(np.array([1.0, 2.0]))
+    w = leaf(3.0, 4.0)
+    y = w * x
+    x.detach().fill_(7.0)
+    assert x.tolist() == [7.0, 7.0]
+    with pytest.raises(RuntimeError, match="changed it in place since"):
+        y.sum().backward()
+
+
+# --- gradients of a whole model -----------------------------------------------------------------
+
+
+def test_clipping_a_norm_of_several_gradients():
+    a, b, c = leaf(0.0), leaf(0.0, 0.0), leaf(0.0)
+    a.grad, b.grad = tg.tensor(np.array([2.0])), tg.tensor(np.array([3.0, 6.0]))
+    for parameters in ([a, b, c], (p for p in (a, b, c))):
+        total = utils.clip_grad_norm_(parameters, 3.5)
+    assert total.item() == pytest.approx(3.5, rel=1e-6) and c.grad is None
+    np.testing.assert_allclose(b.grad.numpy(), [1.5, 3.0], rtol=1e-6)
+    before = b.grad.tolist()
+    utils.clip_grad_norm_([b], 100.0)
+    assert b.grad.tolist() == before
+    utils.clip_grad_value_(b, 2.0)
+    np.testing.assert_allclose(b.grad.numpy(), [1.5, 2.0], rtol=1e-6)
+    assert utils.clip_grad_norm_([], 1.0).item() == 0.0 == utils.clip_grad_norm_(c, 1.0).item()
+
+
+def test_repr_of_layers_and_optimisers():
+    assert repr(tg.nn.Dropout(0.25)) == "Dropout(0.25)"
+    w = leaf(1.0)
+    optimizer = tg.optim.SGD([{"params": [w], "lr": 0.5}, {"params": leaf(2.0)}], momentum=0.9)
+    assert repr(optimizer).splitlines() == [
+        "SGD(1 parameters, lr=0.5, momentum=0.9, weight_decay=0.0, nesterov=False)",
+        "SGD(1 parameters, lr=0.001, momentum=0.9, weight_decay=0.0, nesterov=False)",
+    ]
+
+
+def test_pieces_of_plain_arrays():
+    """Functions of the engine run on arrays as they do on Tensors."""
+    x = np.arange(6.0).reshape(2, 3)
+    assert [p.tolist() for p in functions.split(x, 2, 1)] == [[[0, 1], [3, 4]], [[2], [5]]]
+    np.testing.assert_allclose(functions.softmax(x, 1)[0], np.exp(x[0]) / np.exp(x[0]).sum())
+    assert table.concatenate(x, x, axis=0).shape == (4, 3) and table.add(1.0, 2.0) == 3.0
+    assert table.kept_shape((2, 3), None) == (1, 1) and table.kept_shape((), None) == ()
+    assert table.norm(x, None, True).shape == (1, 1)
+    assert F.one_hot(np.array([1])).tolist() == [[0, 1]]
