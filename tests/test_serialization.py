@@ -646,7 +646,7 @@ def test_an_interrupt_leaves_nothing_behind(path):
     code, out, errors = run(
         "save(state(1), path)\n"
         "def hook(event, args):\n"
-        "    if event == 'os.rename':\n"
+        "    if event == 'os.rename' and str(args[1]) == str(path):\n"
         "        signal.raise_signal(signal.SIGINT)\n"
         "sys.addaudithook(hook)\n"
         "try:\n    save(state(2), path)\n"
