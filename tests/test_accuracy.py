@@ -249,6 +249,78 @@ def test_derivatives_are_right_to_the_fourth_order(name):
             assert abs(exact(got) - true) <= 16 * eps * size, (order, v, got, float(true))
 
 
+def normal(x):
+    """Φ(x), where mpmath's erfc does not overflow."""
+    return mpmath.erfc(-x / mpmath.sqrt(2)) / 2 if abs(x) < 1e6 else mpmath.mpf(x > 0)
+
+
+def density(x):
+    """φ = Φ'; φ' = −x·φ."""
+    return mpmath.exp(-x * x / 2) / mpmath.sqrt(2 * mpmath.pi) if abs(x) < 1e6 else mpmath.mpf(0)
+
+
+def cubic(x):
+    """2u, and its first two derivatives, of gelu's formula with tanh."""
+    a, c = mpmath.mpf("0.044715"), 2 * mpmath.sqrt(2 / mpmath.pi)
+    return c * (x + a * x**3), c * (1 + 3 * a * x**2), c * 6 * a * x
+
+
+GATES = {  # x·p(x), p from 0 to 1: the function, and p, p', p''
+    "silu": (F.silu, lambda x: (s(x), s(x) * s(-x), s(x) * s(-x) * (s(-x) - s(x)))),
+    "gelu": (F.gelu, lambda x: (normal(x), density(x), -x * density(x))),
+    "gelu_tanh": (lambda x: F.gelu(x, "tanh"), lambda x: gate_of_tanh(*cubic(x))),
+}
+
+
+def gate_of_tanh(u, slope, curvature):
+    p, flat = s(u), s(u) * s(-u)
+    return p, flat * slope, flat * (s(-u) - s(u)) * slope**2 + flat * curvature
+
+
+def far(dtype):
+    """0, subnormal numbers, the bounds inside of the formulas, and on to the largest number."""
+    info = np.finfo(dtype)
+    sizes = [0, info.smallest_subnormal, info.tiny, 1e-8, 0.5, 3, 5.5, 8, 27.5, 28, 30, 30.5, 100,
+             1e4, 1e10, 1e13, 1e19, 1e30, info.max / 4, info.max]  # fmt: skip
+    x = np.array([*sizes, *([1e103, 1e154, 1e200, 1e300] if dtype is np.float64 else [])], dtype)
+    return np.concatenate([x, -x])
+
+
+@both_precisions
+@pytest.mark.parametrize("name", GATES)
+def test_a_gate_is_right_to_the_second_order_from_0_to_the_largest_number(name, dtype):
+    f, gate = GATES[name]
+    x = far(dtype)
+    leaf = tensor(x, requires_grad=True)
+    ones = tensor(np.ones_like(x))  # the sum of the values would overflow
+    y = f(leaf)
+    (first,) = grad(y, leaf, ones, create_graph=True)
+    (second,) = grad(first, leaf, ones)
+    for i, v in enumerate(x):
+        p, slope, curvature = gate(exact(v))
+        true = exact(v) * p, p + exact(v) * slope, 2 * slope + exact(v) * curvature
+        for order, (got, wanted) in enumerate(zip((y, first, second), true)):
+            size = max(1, abs(wanted)) * np.finfo(dtype).eps
+            assert abs(exact(got.detach().numpy()[i]) - wanted) <= 16 * size, (order, v, wanted)
+
+
+@both_precisions
+@pytest.mark.parametrize("name", GATES)
+def test_a_gate_at_infinity(name, dtype):
+    """Beside finite numbers, whose slopes stay what they were."""
+    f = GATES[name][0]
+    x = tensor(np.array([INF, -INF, np.nan, 1.0], dtype), requires_grad=True)
+    alone = tensor(np.array([1.0], dtype), requires_grad=True)
+    y = f(x)
+    (first,) = grad(y.sum(), x, create_graph=True)
+    (second,) = grad(first.sum(), x)
+    (slope,) = grad(f(alone).sum(), alone, create_graph=True)
+    (curvature,) = grad(slope.sum(), alone)
+    np.testing.assert_array_equal(y.detach().numpy(), [INF, 0, np.nan, f(alone).item()])
+    np.testing.assert_array_equal(first.detach().numpy(), [1, 0, np.nan, slope.item()])
+    np.testing.assert_array_equal(second.numpy()[[0, 1, 3]], [0, 0, curvature.item()])
+
+
 def test_a_form_through_a_kink_fails_this_check():
     """max(x, 0) + log(1 + e^−|x|) has the right value and slope everywhere, and at 0 the
     curvature 0 instead of ¼: only a second derivative, right there, tells."""

@@ -382,3 +382,13 @@ def test_lists_and_arrays_where_tensors_are_wanted():
         F.linear([1.0, 2.0], tg.ones(3, 2))
     with pytest.raises(TypeError, match="cross_entropy: the logits are a ndarray; wanted a Tensor"):
         F.cross_entropy(Z, [0, 1])
+
+
+@pytest.mark.parametrize("data, correction", [([1.0, 3.0], 2), ([1.0, 3.0], 3), ([1.0], 5)])
+def test_a_spread_with_no_degrees_of_freedom_is_never_negative(data, correction):
+    """PyTorch divides by max(n − correction, 0): inf, or nan for 0/0; never by −1."""
+    x = tg.tensor(data)
+    limit = np.inf if len(data) > 1 else np.nan
+    for spread in (x.var, x.std):
+        with pytest.warns(RuntimeWarning):
+            np.testing.assert_equal(spread(correction=correction).item(), limit)

@@ -38,7 +38,6 @@ from tinygrad_ce.engine.table import (
     reduced_shape,
     reshape,
     sum,
-    tanh,
     transpose,
     where,
 )
@@ -57,6 +56,16 @@ def damped(x: Any, factor: Any) -> Any:
     if not all_finite(v):
         x = masked(x, fixed(np.isfinite(v) | (value_of(factor) != 0), x))
     return x * factor
+
+
+def gated(x: Any, gate: Any) -> Any:
+    """x·gate, where the gate goes from 0 at x = −∞ to 1 at ∞ faster than x grows."""
+    v = value_of(x)
+    if all_finite(v):
+        return x * gate
+    finite, nothing = np.isfinite(v), v == -math.inf
+    ends = masked(x, fixed(~(finite | nothing), x)) * fixed(value_of(gate), x)
+    return masked(x, fixed(finite, x)) * gate + ends
 
 
 def branch(x: Any) -> tuple[Any, Any, Any, Any]:
@@ -109,14 +118,18 @@ def relu(x: Any) -> Any:
 @composed("x · Φ(x)")
 def gelu(x: Any) -> Any:
     """x·Φ(x) with Φ(x) = erfc(-x/√2)/2, exact in the left tail too."""
-    return damped(x, erfc(x * -math.sqrt(0.5))) * 0.5
+    return gated(x, erfc(x * -math.sqrt(0.5)) * 0.5)
 
 
-@composed("x/2 · (1 + tanh(√(2/π)(x + 0.044715 x³)))")
+@composed("x · σ(2√(2/π)(x + 0.044715 x³))")
 def gelu_tanh(x: Any) -> Any:
-    """The approximation of gelu through tanh."""
-    inner = (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)
-    return x * 0.5 * (tanh(inner) + 1.0)
+    """x/2·(1 + tanh(√(2/π)(x + 0.044715 x³))), the approximation of gelu.
+
+    (1 + tanh u)/2 is σ(2u), which keeps its digits in the left tail. From ±30 on σ is 0 or 1 in
+    any precision, and x³ need not grow further.
+    """
+    z = clip_to_numbers(x, -30.0, 30.0)
+    return gated(x, sigmoid((z + z * z * z * 0.044715) * math.sqrt(8 / math.pi)))
 
 
 # --- softmax --------------------------------------------------------------------------------
@@ -176,10 +189,10 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 @composed("Σ (x − x̄)² / (n − c)")
 def var(x: Any, axis: Any = None, keepdims: bool = False, correction: float = 0) -> Any:
-    """Σ (x - mean)² / (n - correction) over `axis`."""
+    """Σ (x - mean)² / max(n - correction, 0) over `axis`."""
     n = count(x.shape, axis)
     d = x - sum(x, axis, True) / float(n)
-    return sum(d * d, axis, keepdims) / float(n - correction)
+    return sum(d * d, axis, keepdims) / float(max(n - correction, 0))
 
 
 @composed("√(Σ (x − x̄)² / (n − c))")
@@ -187,7 +200,7 @@ def std(x: Any, axis: Any = None, keepdims: bool = False, correction: float = 0)
     """‖x - mean‖ / √(n - correction) over `axis`; its gradient is 0 where all x are equal."""
     n = count(x.shape, axis)
     d = x - sum(x, axis, True) / float(n)
-    return norm(d, axis, keepdims) / math.sqrt(n - correction)
+    return norm(d, axis, keepdims) / math.sqrt(max(n - correction, 0))
 
 
 def prod(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:

@@ -69,7 +69,8 @@ tanh = rule(np.tanh, lambda g, y: g * (1.0 - y * y))
 _erfc = np.frompyfunc(math.erfc, 1, 1)
 
 
-@differentiable(lambda g, x: g * exp(-x * x) * (-2.0 / math.sqrt(math.pi)))
+# exp(−x²) is 0 from 28 on, where x² may still overflow.
+@differentiable(lambda g, x: g * exp(-power(clip(x, -28.0, 28.0), 2)) * (-2.0 / math.sqrt(math.pi)))
 @speaks_numpy
 def erfc(x: Any) -> Any:
     """2/√π ∫ from x to ∞ of exp(−t²) dt."""

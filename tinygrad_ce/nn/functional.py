@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_ce.engine import functions, table
 from tinygrad_ce.engine.frame import composed
-from tinygrad_ce.engine.functions import damped, fixed
+from tinygrad_ce.engine.functions import fixed, gated
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import all_within, leaf, numbers, value_of
 from tinygrad_ce.engine.table import SLOT, where
@@ -99,7 +99,7 @@ def silu(input: Tensor) -> Tensor:
     >>> silu(tensor([0.0, 1.0]))
     tensor([0.    , 0.7311])
     """
-    return damped(input, sigmoid(input))
+    return gated(input, sigmoid(input))
 
 
 # --- layers ---------------------------------------------------------------------------------
