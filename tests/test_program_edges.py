@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from programs import Stream, learner, mlp_with_tanh
 from side_by_side import agree, numbers_of, side_by_side
-from test_programs import text_does_what_eager_code_does
+from test_programs import keeps_what_it_computes, text_does_what_eager_code_does
 
 import tinygrad_ce as tg
 from tinygrad_ce import ListingError, TraceError, nn
@@ -106,6 +106,27 @@ def test_numbers_that_change_are_written_into_arrays_and_tensors():
         found = compiled(a, t, k)
         assert a.tolist() == [np.float32(k)] * 2 and t.tolist() == [int(2 * k), int(k), int(k)]
         np.testing.assert_array_equal(found, np.float32([k, k]) + 1.0)
+
+
+NUMBERS = {
+    "where": lambda x, k: tg.where(x > k, k, x) + tg.where(x > 0.0, x, -k),
+    "filled": lambda x, k: x.masked_fill(x < 0.0, k) * tg.full((3,), 2.0, dtype=x.dtype) * k,
+    "arithmetic": lambda x, k: (k * 2.0 - 1.0) / x + (x - k) ** 2 + k**2 / (k + 1.0) - abs(-k),
+    "comparisons": lambda x, k: (x > k).to(x.dtype) + (x <= k * 0.5).to(x.dtype) * (k != 0.25),
+    "parts": lambda x, k: x.sum()[None] * k + x[..., 0] * x.mean()[..., None] + x.sum().T,
+    "written": lambda x, k: x.clone().fill_(k).mul_(x).add_(k) + tg.ones(3).double() * k,
+    "returned": lambda x, k: (x, [k * 2.0, {"k": k}], x.sum() * k),
+    "of one element": lambda x, k: tg.cat([(x[0] * k)[None], x.sum().reshape(1), x]).flip(0),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_among_the_arguments(name):
+    calls = [[Stream(np.float64, seed=k).array(3), 0.25 + k] for k in range(4)]
+    side_by_side(lambda: (NUMBERS[name], []), calls)
+    small = [[x.astype(np.float32), k] for x, k in calls]
+    if name != "written":
+        side_by_side(lambda: (NUMBERS[name], []), small)
 
 
 # --- values that leave one trace for another ------------------------------------------------------
@@ -438,6 +459,24 @@ def updates_of_all_kinds():
     return step, [a, b, c, d, e, f, row, column]
 
 
+def one_value_for_several():
+    """Tensors that all become the same value, or what another one was."""
+    s = Stream(np.float64)
+    a, b, c, d, e = (s.tensor(2, 3) for _ in range(5))
+
+    def step(x):
+        y = x.tanh()
+        a.copy_(y)
+        b.copy_(y)
+        before = c.clone()
+        c.copy_(d)
+        d.copy_(before * 2.0)
+        e.copy_(x)
+        return before, y * 2.0, e + b
+
+    return step, [a, b, c, d, e]
+
+
 def alike():
     """Many parameters that an optimiser of the user's own treats alike, and some otherwise."""
     s = Stream(np.float64)
@@ -484,11 +523,29 @@ def exchanged():
     return step, [a, b, old]
 
 
-@pytest.mark.parametrize("build", [updates_of_all_kinds, alike, exchanged])
+@pytest.mark.parametrize("build", [updates_of_all_kinds, one_value_for_several, alike, exchanged])
 def test_updates_of_all_kinds(build):
-    shape = (5, 3) if build is alike else (2, 3) if build is updates_of_all_kinds else (2, 2)
+    shape = {alike: (5, 3), exchanged: (2, 2)}.get(build, (2, 3))
     calls = [[Stream(np.float64, 20 + k).array(*shape)] for k in range(6)]
     side_by_side(build, calls)
+    step, _ = build()
+    step(tg.tensor(calls[0][0]))
+    for level in ("formula", "primitive"):
+        text_does_what_eager_code_does(step, calls[:3], level)
+    keeps_what_it_computes(step, calls[3])
+
+
+@pytest.mark.parametrize("make", [
+    lambda: tg.ones(3) * 2.0, lambda: tg.ones(1).expand(3), lambda: tg.ones(3).sum(),
+], ids=["array", "repeated", "number"])  # fmt: skip
+def test_the_numbers_of_a_tensor_that_cannot_be_written_are_replaced(make):
+    t = make()
+    compiled = tg.compile(lambda x: x * t)
+    for k in range(6):
+        if k >= 3:
+            t.data = tg.full(t.shape, k + 2.0)
+        wanted = t.detach().numpy() * 2.0
+        np.testing.assert_array_equal(compiled(tg.full((3,), 2.0)).numpy(), wanted + np.zeros(3))
 
 
 class Cached(nn.Module):

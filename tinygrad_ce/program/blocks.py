@@ -189,7 +189,6 @@ class LoopWriter:
             return same[0]
         name = e.fresh(prefix="block")
         e.setup.append(f"{name} = empty({min(BLOCK, self.n)}, {e.names_of_dtype(out.dtype)})")
-        e.total += min(BLOCK, self.n) * out.dtype.itemsize
         self.blocks[out] = self.chunk(name)
         self.temporary[self.blocks[out]] = out.dtype
         return self.blocks[out]

@@ -38,7 +38,6 @@ class Emitted:
 
     source: str
     names: dict[str, Any]
-    buffers: int  # bytes
     state_names: list[tuple[str, Any]] = field(default_factory=list)
 
 
@@ -68,7 +67,6 @@ class Emitter:
         self.own = {s.out: s.op for s in self.steps if s.op in INTO and s.out.shape}
         self.free: list[Storage] = []
         self.count = 0
-        self.total = 0
         self.now = 0
         self.last = last_reads(program, items)
         self.state_of: dict[Var, Var] = {}
@@ -141,9 +139,7 @@ class Emitter:
         body = "\n    ".join(self.lines)
         source = f"def run({', '.join(arguments)}):\n    {body}\n"
         self.names["KEPT"] = kept
-        return Emitted(
-            "\n".join(self.setup) + "\n\n" + source, self.names, self.total, self.state_names
-        )
+        return Emitted("\n".join(self.setup) + "\n\n" + source, self.names, self.state_names)
 
     def take_given(self, arguments: list[str]) -> None:
         """Inputs, state, settings and constants."""
@@ -188,7 +184,6 @@ class Emitter:
             name = self.fresh(out, "p")
             dtype = self.names_of_dtype(out.dtype)
             self.setup.append(f"{name} = zeros({out.shape}, {dtype})")
-            self.total += out.nbytes
             storage = Storage(name, out.nbytes, True, False)
             self.packs[out] = Place(name, storage, True)
             for x, placement in zip(step.operands, step.settings["placements"]):
@@ -262,7 +257,6 @@ class Emitter:
         else:
             storage = Storage(self.fresh(prefix="b"), var.nbytes, True, True)
             self.setup.append(f"{storage.name} = empty({var.nbytes}, uint8)")
-            self.total += var.nbytes
         return Place(self.view_as(storage, var), storage, True)
 
     def view_as(self, storage: Storage, var: Var) -> str:
@@ -322,7 +316,6 @@ class Emitter:
             self.setup.append(
                 f"{name} = empty({step.out.shape}, {self.names_of_dtype(step.out.dtype)})"
             )
-            self.total += step.out.nbytes
             return Place(name, Storage(name, step.out.nbytes, True, False), True)
         return self.buffer(step.out, beside)
 
