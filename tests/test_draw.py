@@ -827,8 +827,29 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(OSError):
         draw(*example()).save(tmp_path / "graph.dot")
     assert [p.name for p in tmp_path.iterdir()] == ["graph.dot"]
-    with pytest.raises(FileNotFoundError, match=r"folder .* does not exist; make it first"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*write os.makedirs\("):
         draw(*example()).save(tmp_path / "nowhere" / "graph.dot")
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png", "pdf", "dot", "txt", "html"])
+def test_a_symbolic_link_stays_a_link(suffix, tmp_path):
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real" / "it", tmp_path / f"link.{suffix}"
+    link.symlink_to(real)
+    root, names = example()
+    for old in (None, b"old"):  # the first one through a link to nothing yet
+        if old:
+            real.write_bytes(old)
+        assert draw(root, names).save(link) == link
+        assert link.is_symlink() and not real.is_symlink()
+        assert real.read_bytes() not in (b"old", b"")
+    tg.play(root, names).save(link) if suffix == "html" else None
+    assert link.is_symlink() and os.listdir(tmp_path / "real") == ["it"]
+    loop = tmp_path / f"loop.{suffix}"
+    loop.symlink_to(loop)
+    with pytest.raises(OSError, match="leads to itself"):
+        draw(root, names).save(loop)
+    assert loop.is_symlink()
 
 
 @pytest.mark.parametrize("name", ["graph.jpeg", "graph", "graph.svg.gz"])

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from tinygrad_ce.serialization import LoadError, load, load_metadata, save
 
 ROOT = Path(__file__).parent.parent
 PYTORCHS = Path(__file__).parent / "data" / "pytorch.safetensors"
+DTYPE_NAMES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2",
+               "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"}  # fmt: skip
 DTYPES = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"]
 
 
@@ -159,7 +162,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(state=st.dictionaries(st.text(max_size=3), values, max_size=4))
 def test_any_nesting_comes_back(tmp_path_factory, state):
     round_trip(state, tmp_path_factory.getbasetemp() / "any.safetensors")
@@ -303,7 +306,7 @@ def test_every_truncation_of_a_file_without_a_seal_is_found(path):
             load(path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(content=st.binary(max_size=100), header=st.binary(max_size=60))
 def test_any_bytes_are_refused(tmp_path_factory, content, header):
     path = tmp_path_factory.getbasetemp() / "bytes.safetensors"
@@ -411,6 +414,133 @@ def test_a_missing_file_and_a_folder(tmp_path):
         load(3)
 
 
+def test_what_is_no_readable_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    cases = {
+        tmp_path / "pipe": "a device or a pipe",
+        "/dev/zero": "a device or a pipe",
+        tmp_path / "loop": "cannot be read: Too many levels",
+        tmp_path / ("x" * 300): "cannot be read: File name too long",
+        "a\0b": "no file has the name 'a.x00b'",
+        "\ud800": "no file has the name",
+    }
+    for path, words in cases.items():
+        for function in (load, load_metadata):
+            with pytest.raises(LoadError, match=words):
+                function(path)
+    for path in ("a\0b", "\ud800"):
+        with pytest.raises(ValueError, match="save: no file has the name"):
+            save({}, path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_refused(path):
+    save({}, path)
+    os.chmod(path, 0)
+    with pytest.raises(LoadError, match="cannot be read: Permission denied"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "start, words",
+    [
+        (bytes(8), "starts with"),
+        ((10**7).to_bytes(8, "little") + b"{", "the header is damaged"),
+        (plain_file({}), "the file has 1099511627776 bytes, and 10 according to its header"),
+        (
+            plain_file({"x": {"dtype": "U8", "shape": [2**40], "data_offsets": [0, 2**40]}}),
+            "is larger than what memory can hold",
+        ),
+    ],
+)
+def test_a_file_of_a_terabyte_is_refused_and_not_read(path, start, words):
+    with open(path, "wb") as file:
+        file.write(start)  # and then zeros that take no place on the disk
+        file.truncate(2**40 + (len(start) if b"U8" in start else 0))
+    code, out, errors = run(
+        "resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
+        "try: load(path)\nexcept Exception as error: print(type(error).__name__, error)",
+        path,
+    )
+    assert (code, errors) == (0, "")
+    assert re.match(f"LoadError load: .*({words})", out)
+
+
+HUGE = [0, 1, -1, 2**31, 2**62, 2**63 - 1, 2**63, 2**64, 10**30, 1.5, True, None, "3", []]
+TEXTS = st.one_of(
+    st.dictionaries(st.sampled_from(["a", "tinygrad_ce"]), st.sampled_from(["", "{}", 1, None])),
+    st.sampled_from([None, [], "text"]),
+)
+
+
+@st.composite
+def headers(draw):
+    """Pairs of names, which may come twice, and parts that fit together but for a mistake or two.
+
+    And how many bytes of data belong to them.
+    """
+    pairs, end = [], 0
+    for _ in range(draw(st.integers(0, 3))):
+        dtype = draw(st.sampled_from(sorted(DTYPE_NAMES)))
+        shape = draw(st.lists(st.integers(0, 3), max_size=3))
+        start, end = end, end + math.prod(shape) * np.dtype(DTYPE_NAMES[dtype]).itemsize
+        part = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+        pairs.append((draw(st.sampled_from(["a", "b", "", "\0"])), part))
+    for _ in range(draw(st.integers(0, 2)) if pairs else 0):
+        part = pairs[draw(st.integers(0, len(pairs) - 1))][1]
+        key = draw(st.sampled_from(["dtype", "shape", "data_offsets", "size"]))
+        numbers = st.lists(st.sampled_from(HUGE), max_size=3)
+        mistakes = {
+            "dtype": st.sampled_from(["BF16", "F8_E4M3", "F4", "C64", "", None, 3]),
+            "shape": numbers | numbers.map(lambda n: [0, *n]) | st.sampled_from([[1] * 65, 2]),
+        }
+        part[key] = draw(mistakes.get(key, numbers))
+    for text in draw(st.lists(TEXTS, max_size=2)):
+        pairs.insert(draw(st.integers(0, len(pairs))), ("__metadata__", text))
+    return pairs, end
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(header=headers(), surplus=st.sampled_from([0, 0, 0, 1, -1]), fill=st.integers(0, 255))
+def test_a_header_of_anything_gives_its_tensors_or_a_load_error(
+    tmp_path_factory, header, surplus, fill
+):
+    path = tmp_path_factory.getbasetemp() / "header.safetensors"
+    pairs, size = header
+    data = bytes([fill]) * max(size + surplus, 0)
+    text = ",".join(f"{json.dumps(name)}:{json.dumps(part)}" for name, part in pairs)
+    content = f"{{{text}}}".encode()
+    path.write_bytes(len(content).to_bytes(8, "little") + content + data)
+    try:
+        loaded = load(path)
+    except LoadError:
+        return
+    wanted = {name: part for name, part in pairs if name != "__metadata__"}
+    assert list(loaded) == list(wanted)
+    for name, part in wanted.items():
+        got, (first, end) = loaded[name], part["data_offsets"]
+        assert list(got.shape) == part["shape"]
+        if part["dtype"] == "BF16":  # the upper halves of float32
+            halves = np.frombuffer(data[first:end], "<u2").astype("<u4") << 16
+            assert got.array.tobytes() == halves.tobytes()
+        else:
+            code = np.dtype(DTYPE_NAMES[part["dtype"]])
+            assert (got.dtype, got.array.tobytes()) == (code, data[first:end])
+
+
+@pytest.mark.parametrize("shape", [[1] * 65, [0, 2**63 - 1], [0, 2**63]])
+def test_a_shape_that_numpy_cannot_hold_is_named(path, shape):
+    size = 0 if 0 in shape else 1
+    part = {"dtype": "U8", "shape": shape, "data_offsets": [0, size]}
+    path.write_bytes(plain_file({"x": part}, bytes(size)))
+    if shape == [0, 2**63 - 1]:
+        assert load(path)["x"].shape == tuple(shape)
+        return
+    with pytest.raises(LoadError, match="tensor 'x' has shape .*which NumPy cannot hold"):
+        load(path)
+
+
 # --- what cannot be saved -----------------------------------------------------------------------
 
 
@@ -440,6 +570,9 @@ def endless():
         ({"a": np.array([None])}, TypeError, "dtype object"),
         ({"a": np.zeros(2, np.longdouble)}, TypeError, "dtype float128|dtype longdouble"),
         ({"a\ud800": Tensor([1.0])}, ValueError, "lone surrogate"),
+        ({"a": np.ma.array([1.0, 2.0], mask=[True, False])}, TypeError, r"masked.*filled"),
+        ({"a": "x" * 100_000_001}, ValueError, "no safetensors file can hold .*too large"),
+        ({"a": np.broadcast_to(1.0, (2**29, 2**29))}, OSError, "not enough memory"),
         (endless(), ValueError, "contains itself"),
     ],
 )

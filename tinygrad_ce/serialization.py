@@ -66,10 +66,11 @@ FOREIGN = {
     b"\x93NUMPY": "an array of numpy.save",
     b"\x89HDF": "an HDF5 file",
 }
+WANTED = "wanted a safetensors file, as tinygrad_ce.save and safetensors.torch.save_file write it"
 
 
 class LoadError(ValueError):
-    """The file is no safetensors file, is damaged, or holds what a Tensor cannot hold."""
+    """The file cannot be read, is no safetensors file, is damaged, or holds no Tensors."""
 
 
 def save(
@@ -101,22 +102,18 @@ def save(
     >>> load(path)
     {'weight': tensor([[1., 2.]]), 'epoch': 3}
     """
-    from safetensors.numpy import save as to_bytes
-
     if not isinstance(state_dict, Mapping):
         raise TypeError(
             f"save: got {_kind(state_dict)} as the state dict; wanted a dict of Tensors: "
             'write save(model.state_dict(), path), or save({"x": x}, path)'
         )
-    arrays: dict[str, np.ndarray] = {}
-    structure = _take_apart(state_dict, (), arrays)
     texts = _checked_metadata(metadata)
-    target = _checked_target(path)
-    note = json.dumps({SEAL: ZEROS, "structure": structure}, separators=(",", ":"))
-    content = bytearray(to_bytes(arrays, {**texts, KEY: note}))
-    first, end = _place_of_seal(content)
-    content[first:end] = hashlib.sha256(content).hexdigest().encode()
-    _write(target, content)
+    target = checked_target(path)
+    try:
+        content = _content_for(state_dict, texts)
+    except MemoryError as error:
+        raise OSError(errno.ENOMEM, f"save: not enough memory: {error}", target) from None
+    write_whole(target, content)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -126,8 +123,9 @@ def load(path: Path) -> dict[str, Any]:
     float32, exactly. Files of other programs give a flat dict of Tensors in the order of the file;
     they have no seal, so only damage to their header can be found.
 
-    Raises FileNotFoundError when there is no such file, and LoadError, which says what was found,
-    when it is no safetensors file, was cut off or damaged, or has a dtype that NumPy has not.
+    Raises FileNotFoundError when there is no such file, TypeError for what is no path, and
+    LoadError, which says what was found, for every other file: one that may not be read or is too
+    large, is no safetensors file, was cut off or damaged, or has what NumPy has not.
 
     >>> import os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
@@ -166,6 +164,23 @@ def load_metadata(path: Path) -> dict[str, str]:
 
 
 # --- from a state dict to arrays and back -----------------------------------------------------
+
+
+def _content_for(state_dict: Mapping[str, Any], texts: dict[str, str]) -> bytearray:
+    """The bytes of the sealed file."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save as to_bytes
+
+    arrays: dict[str, np.ndarray] = {}
+    structure = _take_apart(state_dict, (), arrays)
+    note = json.dumps({SEAL: ZEROS, "structure": structure}, separators=(",", ":"))
+    try:
+        content = bytearray(to_bytes(arrays, {**texts, KEY: note}))
+    except SafetensorError as error:  # names and texts of more than MAX_HEADER bytes
+        raise ValueError(f"save: no safetensors file can hold this state dict: {error}") from None
+    first, end = _place_of_seal(content)
+    content[first:end] = hashlib.sha256(content).hexdigest().encode()
+    return content
 
 
 def _take_apart(value: Any, where: tuple[Any, ...], arrays: dict[str, np.ndarray]) -> Any:
@@ -239,6 +254,11 @@ def _plain_array(value: Any, where: tuple[Any, ...]) -> np.ndarray:
             f"save: {_shown(where)} holds {_kind(array)}, not numbers: a step that is being traced "
             "cannot be saved, save after it"
         )
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(
+            f"save: {_shown(where)} is a masked array, whose mask no file would keep: write "
+            "x.filled(value)"
+        )
     native = array.dtype.newbyteorder("=")
     if native not in SAVED:
         raise TypeError(
@@ -280,14 +300,22 @@ def _checked_metadata(metadata: Any) -> dict[str, str]:
 def _checked_path(path: Any, who: str) -> str:
     """The path as a string."""
     try:
-        return os.fsdecode(os.fspath(path))
+        text = os.fsdecode(os.fspath(path))
     except TypeError:
         raise TypeError(
             f"{who}: got {_kind(path)} as the path; wanted a str or a pathlib.Path"
         ) from None
+    try:
+        os.stat(text)
+    except OSError:
+        return text
+    except ValueError as error:  # a NUL, half a character
+        wrong = LoadError if who == "load" else ValueError
+        raise wrong(f"{who}: no file has the name {text!r}: {error}") from None
+    return text
 
 
-def _checked_target(path: Any) -> str:
+def checked_target(path: Any) -> str:
     """The file to be replaced, links followed, if it can be replaced."""
     text = _checked_path(path, "save")
     target = os.path.realpath(text)
@@ -310,7 +338,7 @@ def _checked_target(path: Any) -> str:
     return target
 
 
-def _write(target: str, content: bytearray) -> None:
+def write_whole(target: str, content: bytes | bytearray) -> None:
     """Replace the file by one with this content, at once or not at all."""
     folder = os.path.dirname(target)
     # Not made of the file's name, which may already be as long as a name can be.
@@ -349,25 +377,49 @@ def _sync_folder(folder: str) -> None:
 
 def _read(path: Any) -> tuple[dict[str, Any], dict[str, Tensor], str | None]:
     """The header, the tensors by their names in the file, and the text of `save`, if any."""
+    text = _checked_path(path, "load")
+    try:
+        content = _content_of(text)
+        parts = _parts(content, text)
+        _check_seal(content, text)
+        header = json.loads(_header_of(content))
+        note = (header.get(RESERVED) or {}).get(KEY)
+        tensors = {name: operands.leaf(_array(name, part, text)) for name, part in parts}
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise LoadError(f"load: {text} cannot be read: {error.strerror}") from error
+    except MemoryError:
+        raise LoadError(f"load: {text} is larger than what memory can hold") from None
+    return header, tensors, note
+
+
+def _content_of(path: str) -> bytes:
+    """The bytes of the file, read only if it is as long as its header says."""
+    if os.path.isdir(path):
+        raise LoadError(f"load: {path} is a folder; wanted a safetensors file in it")
+    if not os.path.isfile(path) and os.path.exists(path):
+        raise LoadError(f"load: {path} is a device or a pipe; wanted a safetensors file")
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(8)
+        start += file.read(min(int.from_bytes(start, "little"), MAX_HEADER))
+        if problem := _what_is_wrong(start, size):
+            raise LoadError(f"load: {path}: {problem}; {WANTED}")
+        file.seek(0)
+        return file.read()
+
+
+def _parts(content: bytes, path: str) -> list[tuple[str, dict[str, Any]]]:
+    """Name, dtype, shape and bytes of every tensor."""
     from safetensors import SafetensorError, deserialize
 
-    text = _checked_path(path, "load")
-    if os.path.isdir(text):
-        raise LoadError(f"load: {text} is a folder; wanted a safetensors file in it")
-    with open(text, "rb") as file:
-        content = file.read()
     try:
-        parts = deserialize(content)
+        return deserialize(content)
     except SafetensorError as error:
         raise LoadError(
-            f"load: {text}: {_what_it_is(content)}; wanted a safetensors file, as "
-            f"tinygrad_ce.save and safetensors.torch.save_file write it ({error})"
+            f"load: {path}: the header contradicts itself; {WANTED} ({error})"
         ) from error
-    _check_seal(content, text)
-    header = json.loads(_header_of(content))
-    note = (header.get(RESERVED) or {}).get(KEY)
-    tensors = {name: operands.leaf(_array(name, part, text)) for name, part in parts}
-    return header, tensors, note
 
 
 def _header_of(content: bytes | bytearray) -> bytes:
@@ -413,35 +465,33 @@ def _array(name: str, part: dict[str, Any], path: str) -> np.ndarray:
             f"load: {path}: tensor {name!r} has dtype {kind}, which NumPy has not; wanted one of "
             f"{', '.join(DTYPES)}, BF16: convert it before it is written"
         )
-    return array.reshape(part["shape"])
-
-
-def _what_it_is(content: bytes) -> str:
-    """What a file that is no whole safetensors file seems to be."""
-    if not content:
-        return "the file is empty"
-    length = int.from_bytes(content[:8], "little")
-    if content[8:9] == b"{" and length <= MAX_HEADER:
-        if 8 + length > len(content):
-            return f"the file ends after {len(content)} bytes, in the middle of its header"
-        return _what_is_wrong(content, length)
-    for start, kind in FOREIGN.items():
-        if content.startswith(start):
-            return f"the file is {kind}"
-    return f"the file starts with {content[:8]!r}, which is no safetensors header"
-
-
-def _what_is_wrong(content: bytes, length: int) -> str:
-    """What is wrong with a file that starts as a safetensors file does."""
     try:
-        header = json.loads(_header_of(content))
+        return array.reshape(part["shape"])
+    except ValueError as error:
+        raise LoadError(
+            f"load: {path}: tensor {name!r} has shape {tuple(part['shape'])}, which NumPy cannot "
+            f"hold: {error}"
+        ) from None
+
+
+def _what_is_wrong(start: bytes, size: int) -> str:
+    """What a file of this size that starts so is, if it is no safetensors file; "" if it is one."""
+    length = int.from_bytes(start[:8], "little")
+    if not start:
+        return "the file is empty"
+    if start[8:9] != b"{" or length > MAX_HEADER:
+        kinds = (kind for sign, kind in FOREIGN.items() if start.startswith(sign))
+        other = f"starts with {start[:8]!r}, which is no safetensors header"
+        return f"the file {next((f'is {kind}' for kind in kinds), other)}"
+    if 8 + length > size:
+        return f"the file ends after {size} bytes, in the middle of its header"
+    try:
+        header = json.loads(start[8:])
         ends = [part["data_offsets"][1] for name, part in header.items() if name != RESERVED]
-        size = 8 + length + max(ends, default=0)
+        wanted = 8 + length + max(ends, default=0)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return "the header is damaged"
-    if size == len(content):
-        return "the header contradicts itself"
-    return f"the file has {len(content)} bytes, and {size} according to its header"
+    return f"the file has {size} bytes, and {wanted} according to its header" * (size != wanted)
 
 
 # --- words for errors -------------------------------------------------------------------------

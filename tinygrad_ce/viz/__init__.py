@@ -19,12 +19,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_ce.serialization import checked_target, write_whole
 from tinygrad_ce.viz.cards import Options, Picture
 from tinygrad_ce.viz.dot import to_dot
 from tinygrad_ce.viz.engines import INSTALL, EngineMissingError, render
@@ -125,10 +125,11 @@ class Drawing:
 
         Gives the path. An .html file is the page of `play`, for which the tensor has still to be
         there. A file is written whole or not at all. Without an engine that draws, the DOT text is
-        written next to where the picture was wanted, and a warning says what to install.
+        written next to where the picture was wanted, and a warning says what to install. A
+        symbolic link stays one: the file that it points to is replaced.
 
-        Raises ValueError for another suffix, FileNotFoundError without the folder, RuntimeError if
-        no page can be made.
+        Raises ValueError for another suffix, OSError where nothing can be written, such as
+        FileNotFoundError without the folder, RuntimeError if no page can be made.
         """
         path = Path(path)
         suffix = path.suffix.lower()
@@ -140,19 +141,19 @@ class Drawing:
         if suffix == ".html":
             return page_of(self).save(path)
         if suffix == ".txt":
-            return write_whole(path, f"{self.text}\n".encode())
+            return write(path, f"{self.text}\n".encode())
         if suffix == ".dot":
-            return write_whole(path, self.source.encode())
+            return write(path, self.source.encode())
         try:
             drawn = self._drawn(suffix[1:])
         except EngineMissingError:
-            instead = write_whole(path.with_suffix(".dot"), self.source.encode())
+            instead = write(path.with_suffix(".dot"), self.source.encode())
             warnings.warn(
                 f"draw: nothing here draws {path.name}, so {instead.name} was written; {INSTALL}",
                 stacklevel=2,
             )
             return instead
-        return write_whole(path, drawn)
+        return write(path, drawn)
 
     def _drawn(self, format: str) -> bytes:
         picture = self.picture
@@ -215,19 +216,9 @@ def page_of(drawing: Drawing) -> Page:
     return play(what, *examples, names=names, depth=options.depth, theme=options.theme)
 
 
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file completely, or leave what was there."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"save: the folder {str(path.parent)!r} does not exist; make it first"
-        )
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
+def write(path: Path, content: bytes) -> Path:
+    """Write a file, or the one that a link leads to, completely, or leave what was there."""
+    write_whole(checked_target(path), content)
     return path
 
 

@@ -39,14 +39,14 @@ class Page:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the page as one .html file that needs nothing else. Gives the path."""
-        from tinygrad_ce.viz import write_whole
+        from tinygrad_ce.viz import write
 
         path = Path(path)
         if path.suffix.lower() not in (".html", ".htm"):
             raise ValueError(
                 f'save: {path.name!r} ends in {path.suffix!r}; a page is saved as "page.html"'
             )
-        return write_whole(path, self.html.encode())
+        return write(path, self.html.encode())
 
     def __repr__(self) -> str:
         kilobytes = len(self.html.encode()) / 1000
