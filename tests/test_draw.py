@@ -788,6 +788,28 @@ def test_without_an_engine_dot_is_written_and_one_line_says_what_to_install(tmp_
     assert sorted(p.name for p in tmp_path.iterdir()) == ["graph.dot"]
 
 
+def test_only_warnings_of_fontconfig_are_kept_from_standard_error(capfd):
+    with engines.without_font_warnings():
+        os.write(2, b'Fontconfig warning: "a.conf", line 6: unknown element "reset-dirs"\n')
+        os.write(2, b"Error: syntax error\nFontconfig error: no fonts\n")
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "Error: syntax error\nFontconfig error: no fonts\nafter\n"
+    with pytest.raises(ValueError), engines.without_font_warnings():
+        os.write(2, b"said before it failed")
+        raise ValueError
+    assert capfd.readouterr().err == "said before it failed"
+
+
+def test_a_process_without_standard_error_draws_too():
+    code = (
+        "import os; os.close(2)\n"
+        "from tinygrad_ce.viz.engines import without_font_warnings\n"
+        "with without_font_warnings(): print('drawn')"
+    )
+    run = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert (run.returncode, run.stdout) == (0, "drawn\n")
+
+
 @pytest.mark.usefixtures("no_engine")
 def test_without_an_engine_or_its_package_a_notebook_shows_text(monkeypatch):
     monkeypatch.setitem(sys.modules, "graphviz", None)

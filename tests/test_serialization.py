@@ -537,7 +537,7 @@ def test_a_shape_that_numpy_cannot_hold_is_named(path, shape):
     if shape == [0, 2**63 - 1]:
         assert load(path)["x"].shape == tuple(shape)
         return
-    with pytest.raises(LoadError, match="tensor 'x' has shape .*which NumPy cannot hold"):
+    with pytest.raises(LoadError, match=r"tensor 'x' has shape .*which NumPy cannot hold"):
         load(path)
 
 

@@ -53,6 +53,7 @@ LEGEND = (
     "G: gradient that arrives · x, a, b: operands · y: result · ⊕: gradients added",
 )
 LEGEND_OF_VALUES = ("arrow: the value · dashed: no gradient can flow",)
+LONGEST = 2700  # characters of a quoted string, of six bytes at most: Graphviz ends at 16,384 bytes
 NOT_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -84,7 +85,9 @@ def quoted(string: str) -> str:
     """A string of any origin as a quoted DOT string that means just its characters.
 
     But for a backslash: Graphviz reads it twice and differently, so its twin U+2216 is written.
+    What is too long is cut.
     """
+    string = string if len(string) <= LONGEST else string[: LONGEST - 1] + "…"
     plain = escape(NOT_XML.sub("�", string).replace("\\", "∖"), quote=False)
     return '"' + plain.replace('"', "&quot;").replace("\n", "&#10;") + '"'
 
@@ -187,7 +190,7 @@ def spacer(picture: Picture, number: int, first: Card) -> list[str]:
     if first.cluster != number or not first.spine or wide or taken:
         return []
     cluster = picture.clusters[number]
-    width = 0.06 * max(1.4 * len(cluster.name), len(cluster.formula))
+    width = 0.06 * min(80, max(1.4 * len(cluster.name), len(cluster.formula)))
     node = f'sp{number} [style=invis shape=box label="" width={width:.2f} height=0.1]'
     return [f"  {node}", f"  {{rank=same; sp{number}; {first.id}}}",
             f"  sp{number} -> {first.id} [style=invis]"]  # fmt: skip

@@ -6,9 +6,13 @@ bring Graphviz along. What comes back is checked, because an engine may fail wit
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape
+from tempfile import TemporaryFile
+from threading import Lock
 from xml.etree import ElementTree
 
 from tinygrad_ce.viz.dot import NOT_XML, dark_style
@@ -17,6 +21,7 @@ INSTALL = (
     "pip install pygraphviz (or the Graphviz program: apt install graphviz, brew install graphviz)"
 )
 DPI = 144  # of a PNG: twice the pixels that a browser draws
+ONE_AT_A_TIME = Lock()  # standard error belongs to the whole process
 
 
 class EngineMissingError(Exception):
@@ -48,10 +53,37 @@ def with_pygraphviz(source: str, format: str) -> bytes:
     except ImportError:
         raise EngineMissingError from None
     try:
-        drawn = pygraphviz.AGraph(string=source).draw(format=format, prog="dot")
+        with without_font_warnings():
+            drawn = pygraphviz.AGraph(string=source).draw(format=format, prog="dot")
     except (OSError, ValueError) as error:
         raise EngineFailedError(f"pygraphviz: {error}") from None
     return drawn if isinstance(drawn, bytes) else b""
+
+
+@contextmanager
+def without_font_warnings() -> Iterator[None]:
+    """Keep from standard error what fontconfig says of settings that are newer than itself.
+
+    The wheels of pygraphviz bring an old one along, which writes in this process and past Python.
+    Everything else that was written meanwhile is passed on.
+    """
+    with ONE_AT_A_TIME:
+        try:
+            stderr = os.dup(2)
+        except OSError:  # there is none
+            yield
+            return
+        with TemporaryFile() as written:
+            os.dup2(written.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(stderr, 2)
+                os.close(stderr)
+                written.seek(0)
+                for line in written:
+                    if not line.startswith(b"Fontconfig warning:"):
+                        os.write(2, line)
 
 
 ENGINES: tuple[Callable[[str, str], bytes], ...] = (with_dot, with_pygraphviz)

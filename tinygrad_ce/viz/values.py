@@ -98,9 +98,18 @@ def gradient_text(gradient: np.ndarray | None) -> str:
 
 
 def listed(array: np.ndarray) -> str:
-    """The elements as nested lists, a row or column as one list; of many, the ends of each axis."""
+    """The elements as nested lists, a row or column as one list; of many, the ends of each axis.
+
+    Of a stack of many elements the first matrix: the ends of n axes would be 4ⁿ numbers.
+
+    >>> listed(np.arange(24).reshape(2, 3, 2, 2))
+    'at [0, 0]:\n[[0, 1],\n [2, 3]]'
+    """
     if array.ndim and array.size == max(array.shape):
         array = array.reshape(-1)
+    if array.size > LISTED and array.ndim > 2:
+        at = (0,) * (array.ndim - 2)
+        return f"at {list(at)}:\n{listed(array[at])}"
     text = np.array2string(
         array,
         max_line_width=100,
