@@ -407,7 +407,7 @@ def test_save_and_notebooks(tmp_path):
     assert path.read_text("utf-8") == page.html
     with pytest.raises(ValueError, match=r"'x.svg' ends in '.svg'; a page is saved as"):
         page.save(tmp_path / "x.svg")
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
         page.save(tmp_path / "no" / "x.html")
     assert repr(page).startswith("<Page loss = 0.111: ")
     found = {}
