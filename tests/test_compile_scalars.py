@@ -86,3 +86,82 @@ def test_a_number_that_is_added_to_is_another_one():
 
     numbers = [np.float32(0.5), np.float32(1.5), np.float32(-2.0)]
     side_by_side(lambda: (f, []), [[x, n] for (x,), n in zip(batches((3,)), numbers)])
+
+
+SEVERAL = {
+    "add": lambda a, b: a + b,
+    "divide": lambda a, b: a / (b * b + 1.0),
+    "maximum": lambda a, b: np.maximum(a, b),
+    "where": lambda a, b: tg.where(a > b, a, b * 2.0),
+    "stack": lambda a, b: tg.stack([a, b, a]),
+    "np.stack": lambda a, b: np.stack([b, a])[1],
+    "cat": lambda a, b: tg.cat([a.reshape(1), b.view(-1)]).sum(),
+    "einsum": lambda a, b: tg.einsum(",->", a, b),
+    "np.einsum": lambda a, b: np.einsum(",,->", a, b, b),
+    "inner": lambda a, b: tg.einsum("i,i->", tg.stack([a, b]), tg.stack([b, b])),
+    "outer": lambda a, b: tg.outer(a.reshape(1), b[None]),
+    "expand": lambda a, b: a.expand(2, 3).sum(0) * b,
+    "masked": lambda a, b: (a > 0) * a + (b < a),
+    "tensor": lambda a, b: tg.tensor(b.detach()) * a,
+    "cast": lambda a, b: (a.tanh() * 8.0).astype(np.int64).astype(np.float64) * b,
+    "reduced": lambda a, b: a.mean() + b.max() + a.prod() + b.norm(),
+    "into a row": lambda a, b: into(tg.zeros(3).double(), a, b),
+    "reshaped": lambda a, b: np.reshape(a, ()) + b.flatten()[0] + a.T,
+}
+WRITES = {
+    "+=": lambda a, b: a.__iadd__(1.0),
+    "*=": lambda a, b: a.__imul__(b),
+    "fill_": lambda a, b: a.fill_(0.5),
+    "copy_": lambda a, b: a.copy_(b),
+    "add_": lambda a, b: a.add_(b, alpha=0.5),
+    "clamp_": lambda a, b: a.clamp_(-0.3, 0.3),
+    "[...]": lambda a, b: a.__setitem__(..., b),
+    "[()]": lambda a, b: a.__setitem__((), 0.25),
+    "[a > b]": lambda a, b: a.__setitem__(a > b, 0.1),
+    "[True]": lambda a, b: a.__setitem__(tg.tensor(True), b),
+    "[None] +=": lambda a, b: a[None].add_(b),
+    "view": lambda a, b: a.view(1).mul_(0.5),
+}
+
+
+def into(row, a, b):
+    row[0] = a
+    row[2] = b
+    return row
+
+
+PAIRS = [(a, b) for i, a in enumerate(SEVERAL) for j, b in enumerate(WRITES) if (i + j) % 4 == 0]
+
+
+@pytest.mark.parametrize(("several", "write"), PAIRS)
+def test_operations_on_numbers_between_writes(several, write):
+    """Each number is a parameter, a buffer, an argument, a result or a float, each is written."""
+    several, write = SEVERAL[several], WRITES[write]
+
+    def build():
+        w = tg.tensor(np.array(0.7), requires_grad=True)
+        buffer, made = tg.tensor(np.array(-0.4)), np.array(1.5)
+
+        def f(x, argument, number):
+            w.grad = None
+            given, result = tg.tensor(number, dtype=np.float64), (x * x).sum()
+            with tg.no_grad():
+                for a in (w, buffer, argument, given):
+                    write(a, result)
+            others = [buffer, argument * number, given, result * w, tg.tensor(made)]
+            for a in others[3:]:
+                write(a, buffer)
+            found = [y for a in others for y in (several(a, w), several(w, a))]
+            write(found[0].sum(), others[1])
+            sum((y * y).sum() for y in found).backward()
+            with tg.no_grad():
+                write(w, w.grad.tanh())
+            return [y.detach() for y in found]
+
+        held = with_gradients([w])
+        return f, lambda: [held(), buffer]
+
+    calls = [[x, y, float(n[0])] for x, y, n in batches((3,), (), (1,), count=3)]
+    compiled = side_by_side(build, calls, noise=1e-13)
+    for level in ("formula", "primitive"):
+        compiled.source(level)

@@ -118,7 +118,7 @@ def test_a_value_that_outlives_the_trace_is_found():
         tg.trace(step, tg.tensor([1.0]))
 
 
-def test_a_view_that_is_read_after_a_write_is_found():
+def test_a_view_that_is_read_after_a_write_is_taken_again():
     buffer = tg.zeros(4)
 
     def step(x):
@@ -126,8 +126,11 @@ def test_a_view_that_is_read_after_a_write_is_found():
         buffer.copy_(x)
         return view * 2.0
 
-    with pytest.raises(tg.TraceError, match="view"):
-        tg.trace(step, tg.ones(4))
+    x = np.arange(4.0, dtype=np.float32)
+    program = tg.trace(step, tg.tensor(x))
+    given = {program.inputs[0]: x, program.states[0].before: np.zeros(4, np.float32)}
+    values = run(program.steps, {**program.constants, **given})
+    assert values[program.outputs[0]].tolist() == [[0.0, 2.0], [4.0, 6.0]]
 
 
 @pytest.mark.parametrize("of", [lambda x, h: h, lambda x, h: x, lambda x, h: x.grad])

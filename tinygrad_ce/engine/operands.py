@@ -63,10 +63,7 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
         floats = like.array.dtype.kind == "f" and array.dtype.kind in "fiu"
         return leaf(array_from(value, like.array.dtype) if floats else array)
     if hasattr(value, "__array_function__") and current().tracer is not None:
-        number = getattr(value, "scalar", False) and value.now.dtype is not None
-        if number and value.dtype.kind in "fiu" and array.dtype.kind == "f":
-            return leaf(value.astype(array.dtype))
-        return leaf(value.copy())  # a Symbol
+        return leaf(value.beside(array.dtype))  # a Symbol
     where = f"{op}: " if op else ""
     got = f"an array of dtype {value.dtype}" if isinstance(value, np.ndarray) else kind.__name__
     raise TypeError(
@@ -102,11 +99,11 @@ def holds_number(node: Node) -> bool:
 def array_from(data: Any, dtype: Any = None) -> np.ndarray:
     """A new array of numbers from nested lists, a number or an array; Python floats are float32."""
     if isinstance(data, Node):
-        data = data.array
+        data = value_of(data)
     if _holds_nodes(data):
         data = _numbers_of(data)
     if not isinstance(data, np.ndarray) and hasattr(data, "__array_function__"):
-        return data.astype(np.dtype(dtype or data.dtype))  # a Symbol
+        return data.converted(dtype)  # a Symbol
     try:
         array = np.array(data)
     except ValueError:
@@ -252,6 +249,11 @@ def all_within(x: Any, low: float, high: float, also: float | None = None) -> bo
         return bool(np.maximum.reduce(x.view(np.uint64), axis=None) <= high)  # -1 is very large
     inside = (x >= low) & (x <= high)
     return bool((inside if also is None else inside | (x == also)).all())
+
+
+def is_number(x: Any) -> bool:
+    """Whether x is a number of NumPy, which nobody can write into, or the Symbol of one."""
+    return isinstance(x, np.generic) or getattr(x, "scalar", False)
 
 
 def numbers(x: Any) -> Any:

@@ -269,11 +269,9 @@ def as_nodes(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
 def share_if_view(y: Node, x: Node) -> None:
     """Let y look at the memory of x if its array is a view of the array of x."""
     array = y.array
-    if (
-        isinstance(array, np.ndarray)
-        and array.base is not None
-        and np.may_share_memory(array, x.array)
-    ):
+    if array.base is None:
+        return
+    if not isinstance(array, np.ndarray) or np.may_share_memory(array, x.array):  # or a Symbol
         share_memory(y, x)
 
 

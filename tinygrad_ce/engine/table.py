@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tinygrad_ce.engine.operands import speaks_numpy
+from tinygrad_ce.engine.operands import is_number, speaks_numpy
 from tinygrad_ce.engine.rule import differentiable, rule
 
 Function = Callable[..., Any]
@@ -458,7 +458,7 @@ def filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
 def getitem(x: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """x[index]. An element taken twice gathers both gradients."""
     y = x[filled(index, arrays)]
-    if isinstance(y, np.generic) and not arrays and isinstance(x, np.ndarray):
+    if is_number(y) and not (arrays or is_number(x)):
         return x[(*index, ...)] if ... not in index else y  # a view, into which one can write
     return y
 
@@ -471,7 +471,7 @@ def getitem(x: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
 @speaks_numpy
 def put(x: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """x with `values` at `index`: what `x[index] = values` makes of x."""
-    y = x.copy()
+    y = x.copy() if x.ndim else np.array(x)  # of a number too
     y[filled(index, arrays)] = values
     return y
 

@@ -18,7 +18,7 @@ from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.memory import mark_written
-from tinygrad_ce.engine.operands import constant, leaf, value_of
+from tinygrad_ce.engine.operands import constant, leaf, numbers, value_of
 
 
 def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any) -> None:
@@ -144,7 +144,7 @@ def follow(x: Node, changed: Node, before: dict[Node, Node]) -> None:
     """Let x become `changed`, and everything that looks at the same memory what follows."""
     owner = next(iter(before))
     if x is not owner:
-        place = places(x.array, owner.array)
+        place = places(value_of(x), value_of(owner))
         flat = table.reshape(before[owner], (-1,))
         whole = table.put(flat, changed, place, index=(table.SLOT,))
         rebind(owner, table.reshape(whole, owner.array.shape), before[owner])
@@ -153,7 +153,7 @@ def follow(x: Node, changed: Node, before: dict[Node, Node]) -> None:
     for view in before:
         if view is not owner:
             flat = table.reshape(table.copy(owner), (-1,))
-            place = places(view.array, owner.array)
+            place = places(value_of(view), value_of(owner))
             rebind(view, table.getitem(flat, place, index=(table.SLOT,)), before[view])
 
 
@@ -178,6 +178,7 @@ def places(view: np.ndarray, owner: np.ndarray) -> Node:
 
 def addresses(array: np.ndarray) -> np.ndarray:
     """Where each element lies in memory."""
+    array = numbers(array)
     where = np.array(array.__array_interface__["data"][0], dtype=np.int64)
     for n, stride in zip(array.shape, array.strides):
         where = where[..., None] + np.arange(n) * stride

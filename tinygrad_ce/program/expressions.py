@@ -224,7 +224,8 @@ def block(step: Step, name: str, operands: Sequence[ast.expr]) -> list[str]:
     zeros = f"{name} = np.zeros({step.out.shape}, {ast.unparse(literal(step.out.dtype))})"
     if step.op == "put":
         index = index_of(settings["index"], operands[2:])
-        return [f"{name} = {texts[0]}.copy()", f"{at(name, index)} = {texts[1]}"]
+        copied = f"{texts[0]}.copy()" if step.out.shape else f"np.array({texts[0]})"
+        return [f"{name} = {copied}", f"{at(name, index)} = {texts[1]}"]
     if step.op == "scatter":
         index = index_of(settings["index"], operands[1:])
         if all(x.dtype == bool for x in step.operands[1:]):

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygrad_ce.program.algebra import Algebra, floats
 from tinygrad_ce.program.ir import Program, Step, Var
+from tinygrad_ce.program.operations import UFUNCS
 from tinygrad_ce.program.passes import Rewriter, counts_up
 
 ARITHMETIC = ("add", "subtract", "multiply", "divide", "negative", "power")
@@ -199,42 +200,83 @@ def _cast_truth(r: Algebra, step: Step) -> Step | None:
 # --- scalars ----------------------------------------------------------------------------------
 
 
-def with_scalars_as_python_floats(program: Program) -> Program:
-    """Numbers made from settings and counters are Python's: they take what they meet as dtype."""
-    r = Algebra(program)
+def readers_of(program: Program) -> dict[Var, list[Step]]:
+    """The steps that read each value."""
     readers: dict[Var, list[Step]] = {}
     for step in program.steps:
         for x in step.operands:
             readers.setdefault(x, []).append(step)
+    return readers
+
+
+def numbers_for_python(program: Program, readers: dict[Var, list[Step]]) -> set[Var]:
+    """The float64 numbers that nobody could tell from Python's: what reads them is such a number
+    itself, calculates in float64 anyway, or asks for another dtype.
+    """
     results = set(program.roots())
-    python = {s.var for s in program.settings}
+    given = {x for x in program.given() if x.dtype is None and x not in program.constants}
+    numbers = given | {
+        s.out for s in program.steps
+        if not s.out.shape and s.out not in results and s.out.dtype in (None, np.float64)
+        and (s.op in (*ARITHMETIC, "sqrt") or is_cast(s))
+    }  # fmt: skip
 
     def plain(x: Var) -> bool:
-        return x in python or (x in r.constants and np.ndim(r.constants[x]) == 0)
+        return x in numbers or (x in program.constants and not x.shape)
+
+    def sees_none(step: Step) -> bool:
+        if step.out in numbers or step.op == "astype":
+            return True
+        others = [x.dtype for x in step.operands if not plain(x)]
+        return step.op in UFUNCS and all(d is not None and d == np.float64 for d in others)
+
+    def fits(step: Step) -> bool:
+        known = is_cast(step) or (
+            all(map(plain, step.operands)) and any(x in numbers for x in step.operands)
+        )
+        return known and all(map(sees_none, readers.get(step.out, ())))
+
+    while True:
+        wrong = {s.out for s in program.steps if s.out in numbers and not fits(s)}
+        if not wrong:
+            return numbers - given
+        numbers -= wrong
+
+
+def is_cast(step: Step) -> bool:
+    """Whether a step makes a number a float64."""
+    return step.op == "astype" and step.settings["dtype"] == np.float64
+
+
+def with_scalars_as_python_floats(program: Program) -> Program:
+    """Numbers made from settings and counters are Python's: they take what they meet as dtype."""
+    r = Algebra(program)
+    readers = readers_of(program)
+    python = numbers_for_python(program, readers)
+    results = set(program.roots())
 
     def as_python(x: Var) -> Var:
-        return x if x in python else r.constant(np.asarray(r.constants[x]).item())
+        if x not in r.constants:
+            return r.renamed.get(x, x)
+        return r.constant(np.asarray(r.constants[x]).item())
 
     def rule(_: Rewriter, step: Step) -> Var | Step | None:
         x = step.operands[0] if step.operands else None
-        if x is None or step.out in python or step.out.shape or step.out in results:
+        if x is None:
             return None
         number = Var((), None, True, step.out.name)
-        if step.op == "astype" and step.settings["dtype"] == np.float64 and x not in python:
-            python.add(number)
-            return r.add(step._replace(out=number, op="float", settings={}))
-        if step.op == "astype" and x in python and floats(step.out):
+        if step.op == "astype" and x.dtype is None and floats(step.out):
             meets = (
                 any(o.shape and o.dtype == step.out.dtype for o in s.operands)
-                for s in readers[step.out]
+                for s in readers.get(step.out, ())
             )
-            return x if all(meets) else None
-        if step.op not in (*ARITHMETIC, "sqrt") or not all(map(plain, step.operands)):
+            unseen = step.out not in results and all(meets)
+            return x if step.out in python or unseen else None
+        if step.out not in python:
             return None
-        if not any(o in python for o in step.operands) or step.out.dtype not in (None, np.float64):
-            return None
+        if step.op == "astype":
+            return r.add(step._replace(out=number, op="float", settings={}))
         operands = tuple(map(as_python, step.operands))
-        python.add(number)
         if step.op == "sqrt":
             return r.add(
                 step._replace(out=number, op="power", operands=(*operands, r.constant(0.5)))

@@ -34,26 +34,67 @@ class Symbol(NDArrayOperatorsMixin):
 
     It is a place that holds a value: writing into it gives it another one, but where NumPy has a
     number (`scalar`), which nobody can write into: there `x += 1` gives x another Symbol. A view
-    remembers whose place it looks at, so that a view that is read after its place was written is
-    found.
+    has no value of its own: it is taken again from its `base` when that was written since, and
+    what is written into it is written into the base.
     """
 
     __hash__ = object.__hash__
-    __slots__ = ("__weakref__", "now", "place", "scalar", "seen", "tracer", "value", "writes")
+    __slots__ = (
+        "__weakref__",
+        "base",
+        "example",
+        "how",
+        "now",
+        "scalar",
+        "seen",
+        "tracer",
+        "writes",
+    )
 
-    def __init__(self, tracer: Tracer, var: Var, value: Any, place: Symbol | None = None) -> None:
+    def __init__(self, tracer: Tracer, var: Var, value: Any) -> None:
         self.tracer = tracer
         self.now = var  # the value that this place holds
-        self.value = value  # the same in the example
+        self.example = value  # the same in the example
         self.scalar = var.scalar  # of this place; the value that it holds later may be either
         self.writes = 0
-        self.place = place
-        self.seen = 0 if place is None else place.writes
+        self.base: Symbol | None = None  # what this is a view of
+        self.how: tuple[str, dict[str, Any]] = ("", {})  # the operation that takes the view
+        self.seen = 0  # how often its place was written when the view was taken
         tracer.alive.append(weakref.ref(self))
 
-    def apart(self) -> Symbol:
+    def view_of(self, base: Symbol, op: str, settings: dict[str, Any]) -> None:
+        """Let this be a view of another."""
+        self.base, self.how, self.seen = base, (op, settings), base.place.writes
+        self.scalar = False
+        if not isinstance(self.example, np.ndarray):
+            self.example = base.example[(*settings["index"], ...)]
+
+    @property
+    def place(self) -> Symbol:
+        """The Symbol that this is a view of, or a view of a view; itself if it is none."""
+        place = self
+        while place.base is not None:
+            place = place.base
+        return place
+
+    @property
+    def value(self) -> Any:
+        """What it is in the example."""
+        self.tracer.look(self)
+        return self.example
+
+    def as_array(self) -> Symbol:
+        """This, as a place that can be written, though it began as a number."""
+        if self.scalar:
+            self.scalar, self.example = False, np.array(self.example)
+        return self
+
+    def apart(self, order: Any = "K") -> Symbol:
         """The same value in a Symbol that nobody else holds."""
-        copy = Symbol(self.tracer, self.tracer.look(self), self.value)
+        now, example = self.tracer.look(self), self.example
+        if isinstance(example, np.ndarray) and not example.flags.c_contiguous:
+            example = example.copy(order)
+        copy = Symbol(self.tracer, now, example)
         copy.scalar = self.scalar
         return copy
 
@@ -106,11 +147,28 @@ class Symbol(NDArrayOperatorsMixin):
 
     def astype(self, dtype: Any, copy: bool = True) -> Symbol:
         """The same values in another dtype."""
-        return self.copy() if dtype == self.dtype else self.record("astype", dtype=np.dtype(dtype))
+        same = self.now.dtype is not None and dtype == self.now.dtype
+        return self.apart() if same else self.record("astype", dtype=np.dtype(dtype))
+
+    def converted(self, dtype: Any) -> Symbol:
+        """A copy in another dtype, as `tensor` makes it: a Python float is a float32 there."""
+        if dtype is None:
+            dtype = np.float32 if self.now.dtype is None else self.dtype
+        return self.astype(dtype).as_array()
+
+    def beside(self, dtype: np.dtype[Any]) -> Symbol:
+        """A copy as an operand next to a Tensor of `dtype`: numbers take the dtype of floats."""
+        if dtype.kind == "f" and self.now.dtype is None:
+            return self.copy()  # as it is: NumPy lets a Python number take the dtype
+        if self.scalar and self.dtype.kind in "fiu" and dtype.kind == "f":
+            return self.astype(dtype)
+        if self.now.dtype is None:
+            return self.astype(np.float32 if dtype.kind == "b" else np.result_type(dtype, 0.5))
+        return self.copy()
 
     def copy(self) -> Symbol:
-        """The same value in a place of its own."""
-        return self.apart()
+        """The same value in a place of its own, its elements in their order."""
+        return self.apart("C")
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Symbol:
         """Σ x over `axis`."""
@@ -137,9 +195,19 @@ class Symbol(NDArrayOperatorsMixin):
         parts = tuple(self.tracer.mask(p) if isinstance(p, Symbol) else p for p in parts)
         arrays = tuple(p for p in parts if isinstance(p, (Symbol, np.ndarray)))
         if not arrays:
-            return self.record("slice", index=parts)
+            return self.part(parts)
         slots = tuple(table.SLOT if isinstance(p, (Symbol, np.ndarray)) else p for p in parts)
         return self.record("take", *arrays, index=slots)
+
+    def part(self, index: tuple[Any, ...]) -> Symbol:
+        """x[index] for integers, slices and None: a view, but where NumPy gives a number."""
+        element = index[-1:] == (Ellipsis,) and not self.scalar and not self.value[index].shape
+        if not element:
+            return self.record("slice", index=index)
+        settings = {"index": index[:-1]}  # x[1, ...] is a view of what is x[1]
+        y: Symbol = self.tracer.record("slice", (self,), settings)
+        y.view_of(self, "slice", settings)
+        return y
 
     def __setitem__(self, index: Any, value: Any) -> None:
         parts = index if isinstance(index, tuple) else (index,)
@@ -152,22 +220,29 @@ class Symbol(NDArrayOperatorsMixin):
 
     def write(self, value: Any) -> None:
         """Let this place hold `value` from here on, in its own shape and dtype."""
-        if self.place is not None:
-            self.tracer.refuse(
-                "a view is written (x[...] of x[...], x.T, x.reshape)",
-                "Write into the tensor itself: x[index] = v, and x[index] = x[index] * v for "
-                "x[index] *= v",
-            )
         if not isinstance(value, Symbol):
             value = self.tracer.constant(np.array(value, self.dtype))
         if value.dtype != self.dtype or value.now.dtype is None:
-            value = value.tracer.record("astype", (value,), {"dtype": self.dtype})
+            value = value.record("astype", dtype=self.dtype)
         if value.shape != self.shape:
             value = value.record("broadcast_to", shape=self.shape)
-        self.tracer.look(value)
-        self.now, self.value = value.now, np.asarray(value.value)
+        if self.base is not None:
+            self.base.write(self.instead(value, self.base))
+            return
+        self.now, self.example = self.tracer.look(value), laid_out(value.example, self.example)
         self.scalar = False
         self.writes += 1
+
+    def instead(self, value: Symbol, base: Symbol) -> Symbol:
+        """The base of this view with `value` in the place of the view."""
+        op, settings = self.how
+        if isinstance(self.value, np.ndarray) and not self.example.flags.writeable:
+            raise ValueError("this view repeats its elements (expand, windows); write into a copy")
+        if op == "slice":
+            return self.tracer.record("put", (base, value), settings)
+        if op == "transpose":
+            return value.transpose(table.inverse(settings["axes"]))
+        return value.reshape(base.shape)
 
     # --- what NumPy hands back --------------------------------------------------------------
 
@@ -227,6 +302,17 @@ class Symbol(NDArrayOperatorsMixin):
     __array_interface__ = property(looked_at)
 
 
+def laid_out(value: Any, place: Any) -> Any:
+    """The numbers of an array in the memory layout of the place that they are written into."""
+    if not isinstance(place, np.ndarray):
+        return np.array(value)
+    if isinstance(value, np.ndarray) and value.strides == place.strides and value.flags.writeable:
+        return value
+    y = np.empty_like(place)
+    y[...] = value
+    return y
+
+
 PAST = ("op", "inputs", "settings", "tick", "scope", "live", "cut")
 PLAIN = (bool, int, float, str)
 
@@ -274,7 +360,7 @@ class Tracer:
                     "return it from that function"
                 )
             if node.requires_grad and not node.inputs:
-                array.scalar = False  # a leaf that gathers a gradient has an array of its own
+                array.as_array()  # a leaf that gathers a gradient has an array of its own
             return array
         cell = self.cells.get(id(array))
         if cell is None:
@@ -305,25 +391,35 @@ class Tracer:
         """The value that a Symbol has now, if it may be read."""
         if symbol.tracer is not self:
             raise TraceError("a value of another traced function is used; pass it as an argument")
-        place = symbol.place
-        if place is not None and place.writes != symbol.seen:
-            self.refuse(
-                "a view (x.T, x.reshape, x[...]) is read after its tensor was written in place",
-                "Take the view again after the write, or clone() it before",
-            )
+        if symbol.base is not None:
+            self.take_again(symbol)
         return symbol.now
+
+    def take_again(self, view: Symbol) -> None:
+        """Take a view once more if its place was written since, and what it is a view of."""
+        writes, stale = view.place.writes, []
+        while view.base is not None and view.seen != writes:
+            stale.append((view, view.base))
+            view = view.base
+        for view, base in reversed(stale):
+            again = self.record(view.how[0], (base,), view.how[1])
+            view.now, view.example = again.now, again.example
+            view.view_of(base, *view.how)
 
     def record(self, op: str, operands: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Carry a step out on the example and write it down."""
         symbols = [x if isinstance(x, Symbol) else self.constant(x) for x in operands]
         operands_ = tuple(map(self.look, symbols))
-        value = evaluate(op, [s.value for s in symbols], settings)
+        value = evaluate(op, [s.example for s in symbols], settings)
         var = Var.like(value)
         line = self.note_names()
         self.steps.append(Step(var, op, operands_, settings, self.scope(), line))
+        result = Symbol(self, var, value)
         base = symbols[0]
-        place = None if op not in VIEWS else base if base.place is None else base.place
-        return Symbol(self, var, value, place)
+        views = op in VIEWS and isinstance(value, np.ndarray) and not base.scalar
+        if views and np.may_share_memory(value, base.example):
+            result.view_of(base, op, settings)
+        return result
 
     # --- where ------------------------------------------------------------------------------
 
@@ -382,7 +478,7 @@ class Tracer:
     def keep(self, node: Any, kept: Any) -> None:
         """The `.grad` of a Tensor is replaced, in the program only."""
         if isinstance(kept, Node) and type(kept.array) is Symbol:
-            kept.array.scalar = False  # it gets an array of its own
+            kept.array.as_array()  # it gets an array of its own
         if type(node.array) is Symbol:
             node.kept = kept
         else:

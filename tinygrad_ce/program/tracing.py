@@ -190,6 +190,7 @@ def put_back(tracer: Tracer) -> None:
     for node, past in reversed(rebound):
         for slot, value in past.items():
             setattr(node, slot, value)
+    tracer.rebound = [(ref, {}, where) for ref, _, where in tracer.rebound]  # a past holds Symbols
 
 
 def refuse_rebound(tracer: Tracer) -> None:

@@ -50,7 +50,7 @@ def _into(e: Emitter, step: Step, form: str) -> None:
     if not step.out.shape:
         e.emit_call(step)
         return
-    operands = ", ".join(e.places[x].text for x in step.operands)
+    operands = ", ".join(e.text(x) for x in step.operands)
     place = e.destination(step)
     e.say(form.format(operands, place.text))
     e.put(step.out, place)
@@ -282,7 +282,7 @@ def _scatter(e: Emitter, step: Step) -> None:
     value = e.text(x, step.out.dtype)
     e.say(f"{place.text}.fill(0)")
     if all(a.dtype == bool for a in arrays) or picks_once(e, arrays, step.out):
-        e.say(f"{place.text}[{', '.join(parts)}] = {value}")
+        e.say(f"{place.text}[{', '.join(parts) or '()'}] = {value}")
     else:
         e.say(f"add.at({place.text}, ({', '.join(parts)},), {value})")
     e.put(step.out, place)
@@ -293,7 +293,7 @@ def _take(e: Emitter, step: Step) -> None:
     index = table.filled(step.settings["index"], tuple(e.text(a) for a in arrays))
     parts = [p if isinstance(p, str) else e.define(p, "i") for p in index]
     name = e.fresh(step.out)
-    e.say(f"{name} = {e.places[x].text}[{', '.join(parts)}]")
+    e.say(f"{name} = {e.text(x)}[{', '.join(parts) or '()'}]")
     e.hold(step.out, name)
     if step.out.shape and len(arrays) == len(parts):
         e.places[step.out].contiguous = True
@@ -425,4 +425,4 @@ def index_text(index: tuple[Any, ...]) -> str:
             parts.append(":".join(ends) + (f":{part.step}" if part.step is not None else ""))
         else:
             parts.append("..." if part is Ellipsis else repr(part))
-    return ", ".join(parts) + ("," if len(parts) == 1 else "")
+    return (", ".join(parts) + ("," if len(parts) == 1 else "")) or "()"
