@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,13 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import array_from, keep, kept_of, leaf, value_of
 
 COMPILED = "a compiled function"  # what cut the graph behind the result of one
+
+adding = RLock()
+"""Held while gradients are added or forgotten: threads may share a parameter."""
+if hasattr(os, "register_at_fork"):  # whichever thread holds it, the child has a free one
+    os.register_at_fork(
+        before=adding.acquire, after_in_parent=adding.release, after_in_child=adding.release
+    )
 
 
 def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
@@ -57,6 +66,12 @@ def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
 
 def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
     """Add to `.grad` of the leaves, and of the nodes that retain theirs, what arrived there."""
+    with adding:
+        add_up(arrived, graph, seed)
+
+
+def add_up(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
+    """Do so while no other thread does."""
     owned = {id(seed)}  # what others hold: a gradient gets an array of its own
     for node, g in arrived.items():
         old = kept_of(node)
@@ -87,7 +102,8 @@ def free(root: Node) -> None:
 
 def forget_grad(node: Node, set_to_none: bool = True) -> None:
     """Let a leaf have no gradient, or one of zeros if it has one and `set_to_none` is False."""
-    if set_to_none or kept_of(node) is None:
-        keep(node, None)
-    else:
-        keep(node, leaf(np.zeros(node.array.shape, node.array.dtype)))
+    with adding:
+        if set_to_none or kept_of(node) is None:
+            keep(node, None)
+        else:
+            keep(node, leaf(np.zeros(node.array.shape, node.array.dtype)))

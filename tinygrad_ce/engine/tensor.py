@@ -120,8 +120,9 @@ class Tensor(Node):
                     f"grad: got shape {value.shape} and dtype {value.dtype}; this tensor has shape "
                     f"{self.shape} and dtype {self.dtype}"
                 )
-        retained = value is None and self.inputs and operands.kept_of(self) is not None
-        operands.keep(self, RETAIN if retained else value)
+        with backward.adding:
+            retained = value is None and self.inputs and operands.kept_of(self) is not None
+            operands.keep(self, RETAIN if retained else value)
 
     @property
     def data(self) -> Tensor:
