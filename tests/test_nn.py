@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import re
+import sys
 
 import nn_cases as cases
 import numpy as np
@@ -593,3 +595,89 @@ def test_a_refused_parameter_leaves_the_module_as_it_was():
     with pytest.raises(TypeError, match="stop being trained"):
         layer.weight = tg.ones(2, 2)
     assert layer.weight is weight
+
+
+# --- many modules, one inside of the other --------------------------------------------------------
+
+
+def nested(depth):
+    """Sequential(Sequential(... Linear ...)), and the Linear."""
+    innermost = module = nn.Linear(2, 2)
+    for _ in range(depth):
+        module = nn.Sequential(module)
+    return module, innermost
+
+
+@pytest.fixture
+def depth():
+    """More modules than Python, told to stop earlier, would go into."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(400)
+    yield 270
+    sys.setrecursionlimit(limit)
+
+
+def test_what_walks_the_tree_does_not_recurse(depth):
+    model, layer = nested(depth)
+    calls = []
+    assert model.apply(calls.append) is model
+    assert calls[0] is layer and calls[-1] is model and len(calls) == depth + 1
+    assert sum(1 for _ in model.modules()) == depth + 1
+    assert [n.count(".") for n, _ in model.named_parameters()] == [depth, depth]
+    assert not model.eval().train(False).requires_grad_(False).double().training
+    assert layer.weight.dtype == np.float64 and not layer.weight.requires_grad
+    saved = model.state_dict()
+    model.load_state_dict({name: np.ones(t.shape) for name, t in saved.items()})
+    assert layer.bias.tolist() == [1.0, 1.0]
+    lines = repr(model).split("\n")
+    assert len(lines) == 2 * depth + 1 and lines[depth].strip().startswith("(0): Linear(2 → 2)")
+    twin = copy.deepcopy(model)
+    assert [t.tolist() for t in twin.state_dict().values()] == [t.tolist() for t in saved.values()]
+    assert not {id(m) for m in twin.modules()} & {id(m) for m in model.modules()}
+
+
+def test_a_call_that_python_stops_says_how_deep_the_modules_are(depth):
+    model, _ = nested(depth)
+    x = tg.ones(1, 2)
+    with pytest.raises(
+        RecursionError, match=rf"{depth + 1} deep.*sys\.setrecursionlimit\("
+    ) as error:
+        model(x)
+    sys.setrecursionlimit(int(re.findall(r"limit\((\d+)\)", str(error.value))[0]))
+    assert model(x).shape == (1, 2)
+
+
+def test_a_forward_that_calls_itself_for_ever_is_pythons_error():
+    class Endless(nn.Module):
+        def forward(self, x):
+            return self(x)
+
+    with pytest.raises(RecursionError, match="maximum recursion depth"):
+        Endless()(tg.ones(1))
+
+
+def test_copies_keep_what_is_shared_circles_and_what_a_class_says():
+    class Own(nn.Module):
+        def __init__(self):
+            self.layer, self.seen = nn.Linear(1, 1), []
+
+        def __deepcopy__(self, memo):
+            twin = copy.copy(self)
+            twin.copied = True
+            return twin
+
+    class Circle(nn.Module):
+        def __init__(self):
+            self.one = nn.Linear(2, 2)
+            self.two, self.own = self.one, Own()
+            self.inner = nn.Sequential(self.one)
+            self.inner[0].back = self
+
+    model = Circle()
+    twin = copy.deepcopy(model)
+    assert twin.one is twin.two is twin.inner[0] and twin.one is not model.one
+    assert twin.one.back is twin and twin.own.copied
+    assert "(back): Circle(...)" in repr(model)
+    calls = []
+    model.apply(calls.append)
+    assert calls[-1] is model and len(calls) == 6  # one, own.layer, own, inner's one, inner, model

@@ -7,6 +7,8 @@ A `Parameter` there is a parameter, a `Module` a child, and a Tensor that was an
 
 from __future__ import annotations
 
+import copy
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -81,7 +83,17 @@ class Module:
         """What `forward` gives, recorded under this module's name."""
         kind = type(self).__name__
         name = self._name or kind
-        return call_in_scope(name, "module", self.formula, self.forward, args, kwargs, kind)
+        try:
+            return call_in_scope(name, "module", self.formula, self.forward, args, kwargs, kind)
+        except RecursionError:
+            limit = sys.getrecursionlimit()
+            depth = 0 if current().scope else max(n.count(".") for n, _ in self.named_modules()) + 2
+            if 4 * depth < limit:
+                raise  # an inner call, or a function that calls itself for ever
+            raise RecursionError(
+                f"{name}: modules are nested {depth} deep, and Python stops at {limit} calls "
+                f"within calls; write sys.setrecursionlimit({1000 + 10 * depth}) before"
+            ) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         changes.count += 1
@@ -184,9 +196,8 @@ class Module:
 
     def apply(self: M, function: Callable[[Module], Any]) -> M:
         """Call `function` with every module, children first."""
-        for child in self.children():
-            child.apply(function)
-        function(self)
+        for module in below_first(self):
+            function(module)
         return self
 
     # --- modes ------------------------------------------------------------------------------
@@ -289,6 +300,20 @@ class Module:
             mark_written(tensor, "load_state_dict")
         return LoadResult(missing, unexpected)
 
+    def __deepcopy__(self: M, memo: dict[int, Any]) -> M:
+        """A copy of this and all below, parameters and buffers too.
+
+        All are made before one is filled, so that nothing recurses; a module below that says
+        itself how it is copied or pickled does so.
+        """
+        usual = [m for m in self.modules() if m is self or copied_as_usual(type(m))]
+        new = [m for m in usual if id(m) not in memo]
+        for module in new:
+            memo[id(module)] = object.__new__(type(module))
+        for module in new:
+            vars(memo[id(module)]).update(copy.deepcopy(vars(module), memo))
+        return memo[id(self)]
+
     # --- printing ---------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
@@ -296,9 +321,17 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
+        texts: dict[int, str] = {}
+        for module in below_first(self):
+            ours = module is self or type(module).__repr__ is Module.__repr__
+            texts[id(module)] = module._text(texts) if ours else repr(module)
+        return texts[id(self)]
+
+    def _text(self, texts: dict[int, str]) -> str:
+        """The repr, given those of the modules that it holds."""
         lines = [f"{type(self).__name__}({self.extra_repr()}"]
         for name, child in own_modules(self):
-            below = repr(child).split("\n")
+            below = texts.get(id(child), f"{type(child).__name__}(...)").split("\n")
             lines.append(f"  ({name}): " + "\n  ".join(below))
         tail = ")" if len(lines) == 1 else "\n)"
         own = [f"{name} {tuple(p.shape)}" for name, p in own_parameters(self)]
@@ -319,6 +352,27 @@ def fitting(own: Any, value: Any) -> np.ndarray:
     if isinstance(own, np.ndarray) and not own.flags.writeable:
         raise ValueError(f"has shape {own.shape}, but repeats its elements (expand); use .clone()")
     return operands.fitted(array, own.dtype, f"of dtype {array.dtype}")
+
+
+def below_first(module: Module) -> Iterator[Module]:
+    """The modules below and this one, each after those that it holds, as often as it is held."""
+    stack, inside = [(module, False)], set[int]()
+    while stack:
+        module, done = stack.pop()
+        if done:
+            inside.remove(id(module))
+            yield module
+        elif id(module) not in inside:
+            inside.add(id(module))
+            stack.append((module, True))
+            stack.extend((child, False) for child in reversed([*module.children()]))
+
+
+def copied_as_usual(kind: type[Module]) -> bool:
+    """Whether a class says nothing of how it is copied."""
+    hooks = ("__reduce__", "__reduce_ex__", "__getstate__")
+    own = any(getattr(kind, hook) is not getattr(object, hook) for hook in hooks)
+    return not (own or hasattr(kind, "__setstate__")) and kind.__deepcopy__ is Module.__deepcopy__
 
 
 def join(path: str, name: str) -> str:
