@@ -57,6 +57,13 @@ print("ran", __name__, *sys.argv[1:])
 """,
     "many.py": "import tinygrad_ce as tg\nlosses = [tg.ones(1) for _ in range(30)]\n",
     "none.py": "_hidden = 1\n",
+    "empty.py": "nothing = None\n",
+    "blocks.py": """
+import os
+import tinygrad_ce as tg
+loss = tg.ones(2, requires_grad=True).sum()
+os.mkdir("blocked.svg")
+""",
     "fails.py": "def f():\n    return 1 / 0\nf()\n",
     "syntax.py": "x = (\n",
     "leaves.py": """
@@ -139,7 +146,9 @@ BAD = {
     "draw none.py:loss --out folder.svg": (2, "--out folder.svg is a folder; wanted a file"),
     "draw none.py:loss --theme dark": (2, "--theme is for pictures; add --out graph.svg"),
     "play none.py:loss --out page.svg": (2, None),
+    "draw blocks.py:loss --out blocked.svg": (1, "cannot write blocked.svg: Is a directory"),
     # what does not draw or trace
+    "draw empty.py:nothing": (2, "nothing of empty.py is None; no global variable holds Tensors"),
     "draw deep.py:loss --out deep.svg": (1, None),
     "draw bare.py:loss --out bare.svg": (1, None),
     "trace folder/net.py:step x": (2, "step(x, y) is called with (x): missing a required "

@@ -404,6 +404,47 @@ def test_repr_of_layers_and_optimisers():
     ]
 
 
+def test_functions_of_the_engine_have_numpys_defaults():
+    x = np.random.default_rng(3).permutation(30).reshape(2, 3, 5) / 7 - 2
+    e = np.exp(x)
+    for ours, wanted in (
+        (functions.mean(x), np.mean(x)),
+        (functions.var(x), np.var(x)),
+        (functions.std(x), np.std(x)),
+        (functions.var(x, 0), np.var(x, 0)),
+        (functions.std(x, 0, True), np.std(x, 0, keepdims=True)),
+        (functions.prod(x), np.prod(x)),
+        (functions.prod(x, 1), np.prod(x, 1)),
+        (functions.logsumexp(x), np.log(e.sum())),
+        (functions.logsumexp(x, 1), np.log(e.sum(1))),
+        (functions.softmax(x), e / e.sum(-1, keepdims=True)),
+        (functions.log_softmax(x), np.log(e / e.sum(-1, keepdims=True))),
+        (functions.sort(x)[0], np.sort(x)),
+        (functions.sort(x, 1)[1], np.argsort(x, 1)),
+        (functions.sorting(x), np.argsort(x)),
+        (functions.tril(x), np.tril(x)),
+        (functions.triu(x), np.triu(x)),
+        (functions.split(x, 1)[1], x[1:]),
+        (functions.split_like_numpy(x, 2)[0], x[:1]),
+        (table.sum(x), np.sum(x)),
+        (table.sum(x, 1), np.sum(x, 1)),
+        (table.amax(x), np.max(x)),
+        (table.amin(x, 1), np.min(x, 1)),
+        (table.norm(x), np.linalg.norm(x)),
+        (table.norm(x, 1), np.linalg.norm(x, axis=1)),
+        (table.argmax(x), np.argmax(x)),
+        (table.argmin(x, 1), np.argmin(x, 1)),
+        (table.argsort(x), np.argsort(x)),
+        (table.all(x > -1), np.all(x > -1)),
+        (table.any(x > 1, 1), np.any(x > 1, 1)),
+        (table.concatenate(x, x), np.concatenate([x, x])),
+        (table.stack(x, x), np.stack([x, x])),
+        (table.pad(x, ((1, 0), (0, 0), (0, 2))), np.pad(x, ((1, 0), (0, 0), (0, 2)))),
+    ):
+        assert np.shape(ours) == np.shape(wanted)
+        np.testing.assert_allclose(ours, wanted, rtol=1e-13)
+
+
 def test_pieces_of_plain_arrays():
     """Functions of the engine run on arrays as they do on Tensors."""
     x = np.arange(6.0).reshape(2, 3)

@@ -223,7 +223,7 @@ def value_of(tree: ast.expr, variables: dict[str, Any]) -> Any:
             return getattr(value_of(owner, variables), name)
         case ast.Subscript(value=owner, slice=key):
             return value_of(owner, variables)[ast.literal_eval(key)]
-    raise TypeError(f"not a name: {ast.dump(tree)}")
+    raise TypeError(f"not a name: {ast.dump(tree)}")  # pragma: no cover - tree_of gives no other
 
 
 class Variables:
@@ -446,7 +446,7 @@ def main(words: list[str]) -> int:
         if theirs and not isinstance(error, (tg.TraceError, tg.ListingError)):
             return show(error)
         if not isinstance(error, (ValueError, RuntimeError)):
-            raise
+            raise  # pragma: no cover - a mistake of ours, of which none is known
         complain(error)
         return 1
 
