@@ -17,6 +17,7 @@ import pytest
 import tinygrad_ce as tg
 from tinygrad_ce import creation, nn
 from tinygrad_ce.nn import functional as F, init
+from tinygrad_ce.optim import lr_scheduler
 from tinygrad_ce.utils import data
 
 
@@ -381,6 +382,125 @@ def test_an_optimiser_takes_the_steps_that_its_options_say(kind):
         p = tg.tensor(np.array([1.0, -2.0]), requires_grad=True)
         np.testing.assert_allclose(first_steps(kind([p], **row)), formula(**row), rtol=1e-12)
     assert set(options) == {p.name for p in parameters_of(kind, 1)}
+
+
+SCHEDULES = [  # the learning rates of six epochs from 1 on, by formula
+    (lr_scheduler.StepLR, {"step_size": 2}, [1, 0.1, 0.1, 0.01, 0.01, 0.001]),
+    (lr_scheduler.StepLR, {"step_size": 3, "gamma": 0.5}, [1, 1, 0.5, 0.5, 0.5, 0.25]),
+    (lr_scheduler.CosineAnnealingLR, {"T_max": 4},
+     [(1 + math.cos(math.pi * i / 4)) / 2 for i in range(1, 7)]),
+    (lr_scheduler.CosineAnnealingLR, {"T_max": 2, "eta_min": 0.5},
+     [0.5 + 0.25 * (1 + math.cos(math.pi * i / 2)) for i in range(1, 7)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "options", "wanted"), SCHEDULES)
+def test_a_schedule_follows_its_formula(kind, options, wanted):
+    for args, named in (((), options), (tuple(options.values()), {})):
+        scheduler = kind(tg.optim.SGD([numbers(2).requires_grad_()], lr=1.0), *args, **named)
+        rates = []
+        for _ in wanted:
+            scheduler.step()
+            rates += scheduler.get_last_lr()
+        np.testing.assert_allclose(rates, wanted, rtol=1e-12)
+
+
+PLATEAU = [  # options, metrics, and the learning rates that they lead to, from 1 on
+    ({}, [1.0] * 12 + [0.5], [1] * 11 + [0.1] * 2),
+    ({"patience": 0}, [1, 1, 0.5, 0.5], [1, 0.1, 0.1, 0.01]),
+    ({"patience": 1, "factor": 0.5}, [1, 1, 1, 1, 1], [1, 1, 0.5, 0.5, 0.25]),
+    ({"patience": 0, "mode": "max"}, [1, 2, 1.5, 3], [1, 1, 0.1, 0.1]),
+    ({"patience": 0}, [1, 0.9998, 0.99975], [1, 1, 0.1]),  # better by less than 1e-4 of it
+    ({"patience": 0, "threshold": 0.5}, [1, 0.6, 0.4], [1, 0.1, 0.1]),
+    ({"patience": 0, "cooldown": 2}, [1, 1, 1, 1, 1], [1, 0.1, 0.1, 0.1, 0.01]),
+    ({"patience": 0, "min_lr": 0.05}, [1, 1, 1, 1], [1, 0.1, 0.05, 0.05]),
+    ({"patience": 0, "eps": 0.5}, [1, 1, 1], [1, 0.1, 0.1]),
+    ({"patience": 0, "factor": 1e-8}, [1, 1, 1, 1], [1, 1e-8, 1e-8, 1e-8]),  # eps is 1e-8
+]
+
+
+@pytest.mark.parametrize(("options", "metrics", "wanted"), PLATEAU)
+def test_a_plateau_lowers_the_rate_as_its_options_say(options, metrics, wanted):
+    optimizer = tg.optim.SGD([numbers(2).requires_grad_()], lr=1.0)
+    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, **options)
+    rates = []
+    for metric in metrics:
+        scheduler.step(metric)
+        rates += scheduler.get_last_lr()
+    np.testing.assert_allclose(rates, wanted, rtol=1e-12)
+
+
+def test_no_option_of_a_schedule_is_missing():
+    kinds = [kind for kind, _, _ in SCHEDULES]
+    rows = {
+        kind: {o for k, options, _ in SCHEDULES if k is kind for o in options} for kind in kinds
+    }
+    rows[lr_scheduler.ReduceLROnPlateau] = {o for options, _, _ in PLATEAU for o in options}
+    for kind, options in rows.items():
+        assert options == {p.name for p in parameters_of(kind, 1)}
+    public = {k for k in vars(lr_scheduler).values() if isinstance(k, type) and hasattr(k, "step")}
+    assert {
+        kind for kind in public if kind not in (tg.optim.Optimizer, lr_scheduler.LRScheduler)
+    } == set(rows)
+
+
+# --- the tree of modules ------------------------------------------------------------------------
+
+
+def test_names_of_a_tree_begin_with_the_prefix():
+    inner = nn.BatchNorm1d(2)
+    model = nn.Sequential(inner, nn.Sequential(inner))
+    names = ["0.weight", "0.bias"]
+    assert [n for n, _ in model.named_parameters()] == names
+    assert [n for n, _ in model.named_parameters("m")] == [f"m.{n}" for n in names]
+    assert [n for n, _ in model.named_parameters(prefix="m")] == [f"m.{n}" for n in names]
+    kept = ["0.running_mean", "0.running_var", "0.num_batches_tracked"]
+    assert [n for n, _ in model.named_buffers()] == kept
+    assert [n for n, _ in model.named_buffers("m")] == [f"m.{n}" for n in kept]
+    assert [n for n, _ in model.named_modules()] == ["", "0", "1"]
+    assert [n for n, _ in model.named_modules("m")] == ["m", "m.0", "m.1"]
+    every = [n for n, _ in model.named_modules("m", remove_duplicate=False)]
+    assert every == ["m", "m.0", "m.1", "m.1.0"]
+    assert len([*model.modules()]) == 3 and len([*model.children()]) == 2
+
+
+def test_buffers_are_saved_unless_they_are_not_persistent():
+    module = nn.Module()
+    module.register_buffer("kept", tg.ones(1))
+    module.register_buffer("passing", tg.ones(1), persistent=False)
+    module.register_buffer("empty", None)
+    assert list(module.state_dict()) == ["kept"]
+    assert [n for n, _ in module.named_buffers()] == ["kept", "passing"]
+    assert list(module.state_dict("p.")) == ["p.kept"]
+
+
+def test_switches_of_a_model():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
+    for call, training in ((model.eval, False), (model.train, True)):
+        assert call() is model and {m.training for m in model.modules()} == {training}
+    model.train(False)
+    assert {m.training for m in model.modules()} == {False}
+    assert model.requires_grad_(False) is model
+    assert not any(p.requires_grad for p in model.parameters())
+    model.requires_grad_()
+    assert all(p.requires_grad for p in model.parameters())
+    model(tg.ones(1, 2)).sum().backward()
+    model.zero_grad(set_to_none=False)
+    assert [p.grad.tolist() for p in model.parameters()] == [[[0.0, 0.0], [0.0, 0.0]], [0.0, 0.0]]
+    model.zero_grad()
+    assert [p.grad for p in model.parameters()] == [None, None]
+
+
+# --- the limits of the stream -------------------------------------------------------------------
+
+
+def test_limits_of_the_stream_are_pytorchs():
+    """Beyond them PyTorch draws in another way, or not at all (ATen, native/cpu)."""
+    assert tg.random.MAX_PERMUTATION == (2**32 - 1) // 20 == 214748364
+    assert tg.random.MAX_CATEGORIES == 2**24 and tg.random.WIDE_RANGE == 2**28
+    assert tg.random.DEFAULT_SEED == 67280421310721
+    with pytest.raises(ValueError, match="214748364"):
+        seeded().randperm(214748364)
 
 
 # --- tensors from nothing ------------------------------------------------------------------------
