@@ -215,6 +215,42 @@ def test_where_takes_a_condition_of_any_kind():
     assert tg.where(True, a, b).tolist() == [1.0, 2.0, 3.0]
 
 
+def test_a_condition_of_numbers_chooses_where_gradients_go_too():
+    for condition in ([1, 0, 2], [True, False, True], np.array([0.5, 0.0, -1.0])):
+        a, b = leaf(1.0, 2.0, 3.0), leaf(4.0, 5.0, 6.0)
+        tg.where(condition, a, b).backward([1.0, 10.0, 100.0])
+        assert a.grad.tolist() == [1.0, 0.0, 100.0] and b.grad.tolist() == [0.0, 10.0, 0.0]
+
+
+def test_a_rule_of_two_operands_may_have_a_setting():
+    scaled = rule.differentiable(
+        lambda g, b, scale: g * b * scale, lambda g, a, scale: g * a * scale
+    )
+    product = scaled(lambda a, b, scale=2.0: a * b * scale)
+    for call, factor in (
+        (product, 2.0),
+        (lambda a, b: product(a, b, 5.0), 5.0),
+        (lambda a, b: product(a, b, scale=5.0), 5.0),
+        (lambda a, b: product(a=a, b=b, scale=5.0), 5.0),
+        (lambda a, b: product(a, scale=5.0, b=b), 5.0),
+    ):
+        a, b = leaf(3.0), leaf(7.0)
+        y = call(a, b)
+        y.backward([1.0])
+        assert y.tolist() == [21 * factor]
+        assert (a.grad.tolist(), b.grad.tolist()) == ([7 * factor], [3 * factor])
+    assert product(np.array(3.0), 7.0) == 42.0
+    with pytest.raises(TypeError, match=r"\(a, b, scale\) does not take"):
+        product(leaf(1.0), leaf(1.0), size=2)
+
+
+def test_no_gradient_goes_where_a_rule_has_none():
+    product = rule.rule(lambda a, b: a * b, lambda g, b: g * b, None)
+    a, b = leaf(3.0), leaf(7.0)
+    product(a, b * 2).backward([1.0])
+    assert a.grad.tolist() == [14.0] and b.grad is None
+
+
 # --- the chain rule -------------------------------------------------------------------------
 
 
@@ -233,6 +269,16 @@ def test_sizes_of_one_that_an_assignment_drops_come_back_in_its_gradient():
     y[...] = v
     (y * tg.tensor([[5.0], [7.0]])).sum().backward()
     assert v.grad.tolist() == [[[5.0], [7.0]]]
+
+
+def test_what_was_added_later_in_place_gets_no_gradient_from_before():
+    x, w, later = tg.zeros(2, dtype=np.float64), leaf(1.0, 2.0), leaf(3.0, 4.0)
+    y = x + w
+    x += later
+    y.backward([1.0, 10.0])
+    assert w.grad.tolist() == [1.0, 10.0] and later.grad is None
+    x.backward([5.0, 7.0])
+    assert later.grad.tolist() == [5.0, 7.0]
 
 
 def test_zero_grad_can_leave_zeros():
@@ -438,6 +484,7 @@ def test_functions_of_the_engine_have_numpys_defaults():
         (table.all(x > -1), np.all(x > -1)),
         (table.any(x > 1, 1), np.any(x > 1, 1)),
         (table.concatenate(x, x), np.concatenate([x, x])),
+        (tg.stack([1.0, 2.0]).numpy(), [1.0, 2.0]),
         (table.stack(x, x), np.stack([x, x])),
         (table.pad(x, ((1, 0), (0, 0), (0, 2))), np.pad(x, ((1, 0), (0, 0), (0, 2)))),
     ):

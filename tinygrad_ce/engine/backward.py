@@ -75,8 +75,6 @@ def add_up(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
     owned = {id(seed)}  # what others hold: a gradient gets an array of its own
     for node, g in arrived.items():
         old = kept_of(node)
-        if node.inputs and old is None:
-            continue
         old = old if isinstance(old, Node) else None
         if graph:
             alone = table.copy(g) if id(g) in owned else g

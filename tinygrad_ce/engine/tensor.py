@@ -307,7 +307,6 @@ class Tensor(Node):
         y = as_subclass(operands.leaf(np.array(self.array), self.requires_grad), type(self))
         if self.grad is not None:
             y.kept = self.grad.detach().clone()
-        memo[id(self)] = y
         return y
 
     def __reduce__(self) -> Any:
