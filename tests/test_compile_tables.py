@@ -1,7 +1,6 @@
 """Everything in the tables of the other tests, compiled and eager side by side."""
 
 import copy
-import os
 import sys
 from pathlib import Path
 
@@ -9,16 +8,12 @@ import nn_cases as cases
 import numpy as np
 import pytest
 import test_rules
-from hypothesis import given, settings, strategies as st
 from side_by_side import side_by_side, with_gradients
 from test_nn import MODULES
-from test_trace import values_of
 
 import tinygrad_ce as tg
 from tinygrad_ce import nn
-from tinygrad_ce.engine import table
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.program.passes import simplified
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 
@@ -123,90 +118,6 @@ def test_every_optimiser_for_twenty_steps(name, double):
     dtype = np.float64 if double else np.float32
     calls = [[stream.standard_normal(s).astype(dtype) for s in ((7, 3), (7,))] for _ in range(20)]
     side_by_side(build, calls)
-
-
-# --- random programs ----------------------------------------------------------------------------
-
-UNARY = [
-    table.neg, table.exp, table.sin, table.cos, table.tanh, table.abs, table.expm1, table.erfc,
-    F.relu, F.softplus, F.sigmoid, F.gelu, F.silu, F.logsigmoid,
-    lambda x: table.log(x * x + 1.0), lambda x: table.sqrt(x * x + 0.5),
-    lambda x: 1.0 / (x * x + 2.0), lambda x: x.clone().mul_(2.0),
-    lambda x: x.softmax(-1), lambda x: x.log_softmax(0), lambda x: x**3, lambda x: x.T.flip(0).T,
-    lambda x: x - x.mean(0), lambda x: x / (x.std(1, keepdim=True) + 0.5), lambda x: x.cumsum(1),
-    lambda x: x.sum(0).expand(*x.shape), lambda x: x.amax(1, keepdim=True) * x,
-    lambda x: x[:, [4, 1, 4, 0, 2]], lambda x: x.reshape(5, 3).mT,
-    lambda x: table.clip(x, -0.5, 0.5),
-    lambda x: x.sort(1).values, lambda x: x.prod(1, keepdim=True) + x, lambda x: x.tril(1),
-    lambda x: tg.cat([x[1:], x[:1]]), lambda x: tg.stack([x, -x]).sum(0), lambda x: x @ (x.T @ x),
-    lambda x: x.norm(dim=1, keepdim=True) + x, lambda x: x.detach() * x,
-]  # fmt: skip
-BINARY = [
-    table.add, table.sub, table.mul, table.maximum, table.minimum,
-    lambda a, b: a / (b * b + 1.0), lambda a, b: table.where(a.detach() > 0.0, a, b),
-    lambda a, b: tg.einsum("ij,kj->ik", a, b) @ b, lambda a, b: a + b[1], lambda a, b: a * b[:, :1],
-    lambda a, b: a.gather(1, b.detach().argsort(1)), lambda a, b: written(a, b),
-]  # fmt: skip
-
-
-def written(a, b):
-    a = a.clone()
-    a[1] = b[0]
-    a[:, 2] = a[:, 2] * 0.5
-    return a
-
-
-@st.composite
-def programs(draw):
-    """Steps (function, operands): each takes what stands before it."""
-    steps = []
-    for i in range(draw(st.integers(1, 12))):
-        pool = draw(st.sampled_from([UNARY, BINARY]))
-        n = 1 if pool is UNARY else 2
-        operands = [draw(st.integers(0, 1 + i)) for _ in range(n)]
-        steps.append((draw(st.sampled_from(pool)), operands))
-    return steps
-
-
-@settings(deadline=None, max_examples=int(os.environ.get("PROGRAMS", "60")), derandomize=True)
-@given(programs(), st.booleans(), st.booleans())
-def test_random_programs(steps, double, momentum):
-    dtype = np.float64 if double else np.float32
-
-    def build():
-        w = tg.tensor(
-            np.random.default_rng(0).uniform(-1, 1, (3, 5)).astype(dtype), requires_grad=True
-        )
-        optimizer = tg.optim.SGD([w], lr=0.01, momentum=0.9 * momentum)
-
-        def f(x):
-            optimizer.zero_grad()
-            values = [w, x]
-            for function, operands in steps:
-                values.append(function(*(values[i] for i in operands)).tanh())
-            loss = sum(weighed(v, seed=i) for i, v in enumerate(values))
-            loss.backward()
-            optimizer.step()
-            return loss, values[-1]
-
-        return f, with_gradients([w])
-
-    stream = np.random.default_rng(7)
-    calls = [[stream.uniform(-1, 1, (3, 5)).astype(dtype)] for _ in range(3)]
-    noise = 1e-12 if double else 1e-4  # of sums that nearly cancel
-    side_by_side(build, calls, noise=noise)
-    step, held = build()
-    program = tg.trace(step, tg.tensor(calls[0][0]))
-    both = [
-        (p, dict(zip(p.roots(), values_of(p, calls[0])))) for p in (program, simplified(program))
-    ]
-    loss, last = step(tg.tensor(calls[0][0]))
-    ((w, g),) = held()
-    for p, values in both:
-        after = next(s.after for s in p.states if s.node is w)
-        found = [values[x] for x in (*p.outputs, after, p.kept[0].var)]
-        for a, b in zip(found, (loss, last, w, g)):
-            np.testing.assert_array_equal(a, b.detach().numpy())
 
 
 # --- whole networks -----------------------------------------------------------------------------

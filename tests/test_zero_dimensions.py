@@ -134,3 +134,24 @@ def test_no_dimensions_are_all_of_them():
         assert x.sum(dim, keepdim=True).tolist() == [[10]]
         assert math.isclose(x.var(dim, correction=0).item(), 1.25)
     assert x.sum(axis=()).tolist() == x.tolist()
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in CASES if "index_select" not in n and "gather" not in n]
+)
+def test_its_listing_gives_the_same(name):
+    f, value, _ = CASES[name]
+    program = tg.trace(lambda x: f(x * 1.0), tg.tensor(X))
+    for level in ("primitive", "formula"):
+        names = {}
+        exec(program.source(level), names)
+        np.testing.assert_allclose(names["function"](np.float32(X)), value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("new", [tg.ones(2).sum(), np.float32(2.0), 2.0], ids=lambda new: type(new))
+def test_new_data_of_a_parameter_without_dimensions_is_updated(new):
+    w = tg.tensor(X, requires_grad=True)
+    w.data = new
+    (w * w).backward()
+    tg.optim.SGD([w], lr=0.25).step()
+    assert w.item() == 1.0

@@ -144,7 +144,7 @@ class Tensor(Node):
         old = memory_of(self)
         old.owner = lambda: None  # views of the old numbers stay behind
         self.memory = None
-        self.array = array.astype(self.dtype, copy=True)
+        self.array = np.array(array, self.dtype)
         memory = memory_of(self)
         memory.written, memory.writer = old.written, old.writer
 

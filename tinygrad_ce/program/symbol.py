@@ -410,6 +410,8 @@ class Tracer:
         """Carry a step out on the example and write it down."""
         symbols = [x if isinstance(x, Symbol) else self.constant(x) for x in operands]
         operands_ = tuple(map(self.look, symbols))
+        if op in REDUCE.values() and not symbols[0].ndim:
+            settings = {**settings, "axis": None}  # NumPy lets 0 and -1 stand for none there
         value = evaluate(op, [s.example for s in symbols], settings)
         var = Var.like(value)
         line = self.note_names()
