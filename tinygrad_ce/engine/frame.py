@@ -23,14 +23,12 @@ class Scope:
 
     __slots__ = ("formula", "kind", "module", "name", "outer", "owner")
 
-    def __init__(
-        self, name: str, outer: Scope | None, kind: str, formula: str = "", owner: str = ""
-    ) -> None:
+    def __init__(self, name: str, outer: Scope | None, kind: str, formula: str = "") -> None:
         self.name = name
         self.outer = outer
         self.kind = kind
         self.formula = formula
-        self.owner = owner  # the class of the module that is called
+        self.owner = ""  # the class of the module that is called
         self.module: Callable[[], Any] | None = None  # a weak reference to it
 
     def path(self) -> tuple[str, ...]:
@@ -87,18 +85,6 @@ class Frame:
         self.tracer = tracer
         self.lines = lines
 
-
-class Changes:
-    """Counts how often a module or an optimiser got other parts or settings."""
-
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
-
-
-changes = Changes()
-"""What was traced looks again at modules and optimisers when this count has moved."""
 
 _frame: ContextVar[Frame] = ContextVar("frame", default=Frame(None, True, None, False))  # noqa: B039
 current: Callable[[], Frame] = _frame.get
@@ -208,16 +194,18 @@ def call_in_scope(
     function: Callable[..., Any],
     args: Any,
     kwargs: Any,
-    owner: str = "",
+    called: Any = None,
 ) -> Any:
-    """`function(*args, **kwargs)` with its operations recorded under a named scope."""
+    """`function(*args, **kwargs)` with its operations recorded under a named scope.
+
+    `called` is the module or the optimiser whose function it is.
+    """
     frame = current()
-    if frame.tracer is not None and kind in ("module", "optimizer"):
-        frame.tracer.enters(function.__self__)  # type: ignore[attr-defined]
-    scope = Scope(name, frame.scope, kind, formula, owner)
-    called = getattr(function, "__self__", None)
+    if frame.tracer is not None and called is not None:
+        frame.tracer.enters(called)
+    scope = Scope(name, frame.scope, kind, formula)
     if kind == "module" and called is not None:
-        scope.module = ref(called)
+        scope.owner, scope.module = type(called).__name__, ref(called)
     token = enter(Frame(scope, frame.record, frame.tracer, frame.lines))
     try:
         return function(*args, **kwargs)

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_ce.engine import operands
 from tinygrad_ce.engine.backward import forget_grad
-from tinygrad_ce.engine.frame import call_in_scope, changes, current
+from tinygrad_ce.engine.frame import call_in_scope, current
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.tensor import Tensor, as_subclass, check_can_require_grad
 
@@ -81,10 +81,9 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What `forward` gives, recorded under this module's name."""
-        kind = type(self).__name__
-        name = self._name or kind
+        name = self._name or type(self).__name__
         try:
-            return call_in_scope(name, "module", self.formula, self.forward, args, kwargs, kind)
+            return call_in_scope(name, "module", self.formula, self.forward, args, kwargs, self)
         except RecursionError:
             limit = sys.getrecursionlimit()
             depth = 0 if current().scope else max(n.count(".") for n, _ in self.named_modules()) + 2
@@ -96,7 +95,6 @@ class Module:
             ) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        changes.count += 1
         tracer = current().tracer
         if tracer is not None:
             tracer.sets(self, name, value)
@@ -111,10 +109,6 @@ class Module:
         elif name in self._buffer_names and not (value is None or isinstance(value, Tensor)):
             raise TypeError(f"{name}: is a buffer; got a {type(value).__name__}, wanted a Tensor")
         object.__setattr__(self, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        changes.count += 1
-        object.__delattr__(self, name)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Hold a Tensor that is saved with the module but not trained."""

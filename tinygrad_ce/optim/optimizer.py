@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine.backward import forget_grad
-from tinygrad_ce.engine.frame import call_in_scope, changes, current
+from tinygrad_ce.engine.frame import call_in_scope, current
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.operands import box, exact, fitted, leaf, value_of
 from tinygrad_ce.engine.tensor import Tensor
@@ -65,7 +65,6 @@ class Optimizer:
         settings = {**self.defaults, **group, "params": params}
         self.check(settings)
         self.param_groups.append(settings)
-        changes.count += 1
 
     def check(self, group: dict[str, Any]) -> None:
         """Refuse settings that make no sense."""
@@ -84,7 +83,7 @@ class Optimizer:
         """Take one step with every parameter that has a gradient."""
         kind = type(self).__name__
         if current().tracer is not None:
-            call_in_scope(kind, "optimizer", "", self.traced_step, (), {})
+            call_in_scope(kind, "optimizer", "", self.traced_step, (), {}, self)
             return
         name = kind + ".step()"
         for group in self.param_groups:
@@ -161,7 +160,6 @@ class Optimizer:
         for group, saved in zip(self.param_groups, groups):
             group.update({k: v for k, v in saved.items() if k != "params"})
         self.state = {p: self.taken_over(p, new) for p, new in state.items() if new}
-        changes.count += 1
 
     def check_groups(self, groups: Sequence[Any]) -> None:
         """Refuse saved groups that are not like those of this optimiser."""

@@ -47,6 +47,7 @@ class Arguments:
         self.guards = guards
         self.texts: list[str] = []  # for each input of the program, the expression for it
         self.found: dict[int, Argument] = {}
+        self.objects: list[Any] = []  # what is neither an array nor a number
 
     def take(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Any], Any]:
         """The arguments with Symbols in the place of arrays and floats."""
@@ -105,7 +106,7 @@ class Arguments:
         symbol = self.array(arg.array, name, f"{path}.array", f"{path}.array")
         node = leaf(symbol, arg.requires_grad)
         node.cut = arg.cut if not arg.requires_grad else None
-        self.guards.require(f"{path}.requires_grad is {arg.requires_grad}")
+        self.guards.require(f"{path}.live is {arg.live}")
         if arg.requires_grad:
             self.guards.require(f"bool({path}.inputs) is {bool(arg.inputs)}")
             self.guards.require(f"({path}.kept is None) is {arg.kept is None}")
@@ -123,6 +124,7 @@ class Arguments:
                 f"compile: argument {name} is a {type(arg).__name__}; wanted Tensors, arrays, "
                 "numbers, strings, or tuples, lists and dicts of them"
             )
+        self.objects.append(arg)
         value = self.guards.define(arg)
         self.guards.require(f"({path} is {value} or {path} == {value})")
         return arg

@@ -29,12 +29,14 @@ def usual_call(runner: Runner) -> Callable[[Any, Any], Any] | None:
         return None
     names = dict(trace.guards.names)
     names.update(MISS=MISS, tick=tick, leaf=leaf, run=runner.run, writer=runner.program.name + "()")
+    names["runner"] = runner
 
     def name(value: Any) -> str:
         names[f"n{len(names)}"] = value
         return f"n{len(names) - 1}"
 
-    conditions = [*trace.guards.conditions, *trace.guards.numbers]
+    check = (1 << runner.calls.bit_length()) - 1  # calls before the next comparison
+    conditions = [f"runner.calls < {check}", *trace.guards.conditions]
     conditions += [f"{name(n)}.array is {name(a)}" for n, a in zip(runner.states, runner.seen)]
     if runner.memories:
         shared = name(runner.memories)
@@ -47,7 +49,8 @@ def usual_call(runner: Runner) -> Callable[[Any, Any], Any] | None:
             for x, text in zip(trace.program.inputs, trace.texts)
             if not (x.scalar or text.endswith(".array"))
         ]
-    lines = [f"if not ({' and '.join(conditions)}): return MISS"]
+    lines = ["try:", f"    if not ({' and '.join(conditions)}): return MISS"]
+    lines += ["except Exception: return MISS"]  # an attribute or an entry is gone
     run = f"values = run({', '.join(trace.texts)})"
     marks = []
     for memory in map(name, runner.memories):
@@ -57,6 +60,7 @@ def usual_call(runner: Runner) -> Callable[[Any, Any], Any] | None:
         lines += ["try:", f"    {run}", "finally:", f"    {mark}"]
     else:
         lines.append(run)
+    lines.append("runner.calls += 1")
     for node, kept in runner.kept:
         gradient = name(kept) if kept is not None else "None"
         lines.append(f"{name(node)}.kept = {gradient}")

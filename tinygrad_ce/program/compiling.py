@@ -22,12 +22,14 @@ from tinygrad_ce.engine.memory import memory_of, tick
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.program.arguments import Given
 from tinygrad_ce.program.calling import MISS, usual_call
-from tinygrad_ce.program.checking import Before, compare_traces, compare_values
+from tinygrad_ce.program.checking import Before, compare_traces, compare_values, doubts
 from tinygrad_ce.program.emit import Doubt, Emitted, Emitter, assumptions_first, in_one_piece
 from tinygrad_ce.program.fast import optimised
+from tinygrad_ce.program.guards import Guards
 from tinygrad_ce.program.ir import Program, State
 from tinygrad_ce.program.packing import Packed, Unpackable
 from tinygrad_ce.program.places import root
+from tinygrad_ce.program.symbol import TraceError
 from tinygrad_ce.program.tracing import GradOf, Hole, Trace, trace_call
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,6 +49,7 @@ class Compiled:
         self.check = check
         self.runners: list[Runner] = []  # the one used last in front
         self.usual: Callable[[Any, Any], Any] = missed  # the call that was the right one last
+        self.refused = False  # the last comparison failed: the next program is compared at once
         self.lock = RLock()
         EVERY[id(self)] = self
 
@@ -68,8 +71,10 @@ class Compiled:
         self.usual = missed
         runner = self.fitting(args, kwargs)
         if runner is None:
-            return self.traced(args, kwargs, frozenset()).call(args, kwargs)
-        if self.check or runner.calls == 1:
+            runner = self.traced(args, kwargs, frozenset())
+            if not self.refused:
+                return runner.call(args, kwargs)
+        if self.check or self.refused or runner.to_be_checked():
             return self.checked(runner, args, kwargs)
         try:
             result = runner.call(args, kwargs)
@@ -81,11 +86,8 @@ class Compiled:
 
     def fitting(self, args: Any, kwargs: Any) -> Runner | None:
         """The program for such arguments, if there is one."""
-        same = [r for r in self.runners if r.fits_numbers(args, kwargs)]
-        if not same:  # in the second call, numbers that differ are an error
-            same = [r for r in self.runners if r.calls == 1 and r.fits(args, kwargs)]
-        for runner in same:
-            if runner.bound() and runner.apart(args, kwargs):
+        for runner in self.runners:
+            if runner.fits(args, kwargs) and runner.bound() and runner.apart(args, kwargs):
                 self.runners.remove(runner)
                 self.runners.insert(0, runner)
                 return runner
@@ -104,8 +106,8 @@ class Compiled:
             name = runner.trace.program.name
             warnings.warn(
                 f"compile: {name} was traced for more than {MOST} kinds of arguments; each new "
-                "shape, and each new value of an argument that is an int or a text, is one. Pass "
-                "numbers that change as floats or tensors",
+                "shape is one, and each new value of an int or a text among them, or of what the "
+                "function reads from outside. Pass numbers that change as floats or tensors",
                 stacklevel=4,
             )
         return runner
@@ -114,16 +116,26 @@ class Compiled:
         """What the program took for granted does not hold here: trace one that does without."""
         key = runner.program.assumptions[doubt.number].key
         new = self.traced(args, kwargs, runner.without | {key})
-        self.runners.remove(runner)
+        self.forget(runner)
         return new.call(args, kwargs)
 
     def checked(self, runner: Runner, args: Any, kwargs: Any) -> Any:
         """Run both ways: the function, written down once more, and the program."""
-        again = trace_call(self.fn, args, kwargs, runner.without)
-        if not compare_traces(runner.trace, again):  # it may differ like this: take the new one
-            self.runners.remove(runner)
+        try:
+            again = trace_call(self.fn, args, kwargs, runner.without)
+            doubtful = doubts(runner.trace.program, again.program)
+            may_stay = doubtful or compare_traces(runner.trace, again, runner.calls + 1)
+        except TraceError:
+            self.refuse(runner)
+            raise
+        if doubtful:
+            new = self.traced(args, kwargs, runner.without | doubtful)
+            self.forget(runner)
+            return new.call(args, kwargs)
+        if not may_stay:  # it may differ like this: take the new one
+            self.forget(runner)
             return self.remembered(Runner(again, runner.without)).call(args, kwargs)
-        before = Before(runner.program, runner.arrays(args, kwargs))
+        before = Before(runner, args, kwargs)
         wanted = {x: np.array(again.found[x]) for x in again.program.roots() if x in again.found}
         again.found.update(wanted)  # it may be the memory of a state, which the run replaces
         try:
@@ -131,10 +143,24 @@ class Compiled:
             compare_values(runner, again, before)
         except Doubt as doubt:
             return self.doubted(runner, doubt, args, kwargs)
-        except BaseException:
+        except BaseException as error:
             before.put_back()
+            if isinstance(error, TraceError):
+                self.refuse(runner)
             raise
+        self.refused = False
+        runner.rest_on(again.guards)
         return result
+
+    def refuse(self, runner: Runner) -> None:
+        """Never run a program again that does not do what the function does."""
+        self.forget(runner)
+        self.refused = True
+
+    def forget(self, runner: Runner) -> None:
+        """Let a program go."""
+        self.usual = missed
+        self.runners = [r for r in self.runners if r is not runner]
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As a decorator of a method: one compiled function for each object."""
@@ -148,6 +174,12 @@ class Compiled:
         if name.startswith("__") or "fn" not in vars(self):
             raise AttributeError(name)
         return getattr(self.fn, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in OWN or name.startswith("__"):
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self.fn, name, value)
 
     def __reduce__(self) -> Any:
         owner = getattr(self.fn, "__self__", None)
@@ -180,6 +212,8 @@ class Compiled:
         name = getattr(self.fn, "__name__", type(self.fn).__name__)
         return f"<compiled {name}, {len(self.runners)} programs>"
 
+
+OWN = {"fn", "check", "runners", "usual", "refused", "lock"}
 
 copyreg.pickle(Compiled, Compiled.__reduce__)
 
@@ -219,17 +253,17 @@ def compile(fn: F | None = None, *, check: bool = False) -> Any:
     """A function that does what `fn` does, as a straight line of NumPy calls.
 
     The first call for each combination of shapes, dtypes and modes (train, eval, no_grad) runs
-    `fn` once to write down what it does; later calls run what was written. The second call runs
-    both ways and raises TraceError, naming the step, where they differ; `check=True` does so in
-    every call.
+    `fn` once to write down what it does; later calls run what was written. Calls 2, 4, 8, 16, ...
+    run both ways and raise TraceError, naming the step, where they differ; `check=True` does so
+    in every call. A program that was refused never runs again.
 
     Inputs are Tensors, arrays and floats among the arguments, also in tuples, lists and dicts;
     another int, bool or text makes another program. State is what `fn` reads from elsewhere and
-    may write: parameters, buffers, optimisers, learning rates, generators; setting
-    `module.weight`, `p.data` or a variable of `fn` to another tensor is seen. **A Python number
-    or NumPy array that `fn` reads from a variable is a constant**; another number or text there
-    makes another program, but no call looks into a NumPy array. What is printed, appended or
-    counted inside happens when `fn` is traced, not in later calls.
+    may write: parameters, buffers, optimisers, learning rates, generators. **Whatever else `fn`
+    reads by name is a constant**: variables, attributes, what lists and dicts hold, functions.
+    Each call looks whether it still is the same, and traces `fn` anew if not; but no call looks
+    into a NumPy array or into what installed packages read. What is printed, appended or counted
+    inside happens when `fn` is traced, not in other calls.
 
     Results are new tensors without a graph: call backward() inside. The `.grad` of a parameter is
     the same Tensor after every call, and the next call overwrites it; clone() what you keep.
@@ -298,13 +332,24 @@ class Runner:
         self.calls = 0
         self.usual: Callable[[Any, Any], Any] | None = None
         self.build(pack=True)
-        self.fits = trace.guards.holds()
-        self.fits_numbers = trace.guards.holds(numbers=True)
+        self.names = trace.guards.names  # those that the expressions for arguments use
+        self.rest_on(trace.guards)
         self.arrays = arrays_function(trace)
         self.results: tuple[Any, ...] = ()
         self.kept: list[tuple[Any, Any]] = []
         self.entering: list[tuple[Any, Any]] = []  # (tensor, array for the gradient it has)
         self.leaving: list[tuple[Any, Any]] = []  # those of them that are written in place
+
+    def rest_on(self, guards: Guards) -> None:
+        """Let these be the conditions: what a trace itself has changed is no reason for another."""
+        guards.names = {**self.names, **guards.names}
+        self.trace.guards = guards
+        self.fits = guards.holds()
+        self.usual = None
+
+    def to_be_checked(self) -> bool:
+        """Whether the next call is the second, fourth, eighth, ..."""
+        return self.calls > 0 and self.calls & (self.calls + 1) == 0
 
     def build(self, pack: bool) -> None:
         """Make the program fast and write its text; with `pack`, parameters may move together."""

@@ -1,19 +1,33 @@
 """What a traced program rests on besides its arguments, as conditions that each call looks at.
 
 Conditions are collected as Python text, joined by `and` and compiled once: a call of a compiled
-function pays a few attribute reads, not a loop over objects.
+function pays a few attribute reads, not a loop over objects. What a function reads by name, and
+what that holds, must be the same objects, or equal numbers and texts of the same type.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
+import sys
+import threading
 import types
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable
+from operator import is_
 from typing import Any
 
-from tinygrad_ce.engine.frame import changes, current
-from tinygrad_ce.engine.graph import Node
+import numpy as np
 
-PLAIN = (bool, int, float, str, tuple, type(None))
+from tinygrad_ce.engine.frame import current
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.program.reads import Path, reads_of
+
+PLAIN = (bool, int, float, complex, str, bytes, tuple, frozenset, slice, range, type(None))
+MOST = 4096  # conditions of one program; what goes beyond is left to the next check
+LONG = 64  # entries of a list or dict that have a condition each
+MISSING = object()
+_numbers = itertools.count()
 _PACKAGE = __name__.partition(".")[0]
 
 
@@ -21,26 +35,31 @@ class Guards:
     """Conditions over `args` and `kwargs`, and the names that they use."""
 
     def __init__(self) -> None:
-        self.conditions: list[str] = []
-        self.numbers: list[str] = []  # numbers and texts that the function reads from variables
-        self.read: set[int] = set()  # functions whose variables are looked at
-        self.names: dict[str, Any] = {"current": current, "changes": changes, "item": item}
+        self.conditions: dict[str, None] = {}
+        self.names: dict[str, Any] = {"current": current, "same": same, "is_": is_, "alike": alike}
+        self.known: dict[int, str] = {}  # id of a value -> its name
 
     def define(self, value: Any) -> str:
         """A name for a value that a condition looks at."""
-        name = f"v{len(self.names)}"
-        self.names[name] = value
+        name = self.known.get(id(value))
+        if name is None:
+            name = self.known[id(value)] = f"v{next(_numbers)}"  # another one in every trace
+            self.names[name] = value
         return name
 
     def require(self, condition: str) -> None:
         """One more condition."""
-        self.conditions.append(condition)
+        self.conditions[condition] = None
 
-    def holds(self, numbers: bool = False) -> Callable[[Any, Any], bool]:
-        """`holds(args, kwargs)`: whether all conditions hold, with those on numbers or without."""
+    def holds(self) -> Callable[[Any, Any], bool]:
+        """`holds(args, kwargs)`: whether all conditions hold."""
         names = dict(self.names)
-        conditions = self.conditions + self.numbers * numbers
-        exec(f"def holds(args, kwargs): return {' and '.join(conditions) or 'True'}", names)
+        lines = [
+            "def holds(args, kwargs):",
+            f"    try: return {' and '.join(self.conditions) or 'True'}",
+            "    except Exception: return False",  # an attribute or an entry is gone
+        ]
+        exec("\n".join(lines), names)
         result: Callable[[Any, Any], bool] = names["holds"]
         return result
 
@@ -52,9 +71,8 @@ class Guards:
 
     def settings(self, group: dict[str, Any], fixed: dict[str, Any]) -> None:
         """The settings of an optimiser that are constants of the program."""
-        name = self.define(group)
         for key, value in fixed.items():
-            self.require(f"{name}.get({key!r}) == {self.define(value)}")
+            self.same(f"{self.define(group)}[{key!r}]", value)
 
     def gradient(self, node: Node, empty: bool) -> None:
         """Whether a tensor has a gradient before the call."""
@@ -62,150 +80,346 @@ class Guards:
 
     def state(self, node: Node) -> None:
         """Whether a tensor requires a gradient."""
-        self.require(f"{self.define(node)}.requires_grad is {node.requires_grad}")
+        self.require(f"{self.define(node)}.live is {node.live}")
 
     def constant(self, node: Node) -> None:
         """That a tensor that cannot be written still has the same numbers."""
         self.require(f"{self.define(node)}.array is {self.define(node.array)}")
 
-    def owners(self, owners: Iterator[Any]) -> None:
-        """The parts and settings of modules and optimisers; looked at when some have changed."""
-        parts = Parts(list(owners))
-        if parts.before:
-            name = self.define(parts)
-            self.require(f"({name}.count == changes.count or {name}.unchanged())")
+    def same(self, text: str, value: Any) -> None:
+        """That an expression still gives this object, or an equal number or text."""
+        name = self.define(value)
+        if isinstance(value, (*PLAIN, np.generic)):
+            self.require(f"({text} is {name} or same({text}, {name}))")
+        else:
+            self.require(f"{text} is {name}")
 
-    def variables(self, fn: Callable[..., Any]) -> None:
-        """That the variables which `fn` reads still are the same tensors and modules."""
-        for text, value in variables_of(fn, self.define, self.read):
-            if isinstance(value, SIMPLE):
-                self.numbers.append(f"{text} == {self.define(value)}")
-            else:
-                self.require(f"{text} is {self.define(value)}")
-
-
-class Parts:
-    """Modules and optimisers, and what they consisted of when they were traced."""
-
-    def __init__(self, owners: list[Any]) -> None:
-        self.before = {owner: parts_of(owner) for owner in owners}
-        self.count = changes.count
-
-    def unchanged(self) -> bool:
-        """Whether they consist of the same now."""
-        for owner, before in self.before.items():
-            now = parts_of(owner)
-            if now.keys() != before.keys() or not all(map(same, now.values(), before.values())):
-                return False
-        self.count = changes.count
-        return True
-
-
-def parts_of(owner: Any) -> dict[Any, Any]:
-    """The attributes of a module; groups, parameters and state of an optimiser."""
-    if not hasattr(owner, "param_groups"):
-        return {**vars(owner), "training": owner.training}
-    parts: dict[Any, Any] = dict(enumerate(owner.param_groups))
-    for i, group in enumerate(owner.param_groups):
-        parts.update(((i, j), p) for j, p in enumerate(group["params"]))
-    for p, state in owner.state.items():
-        parts.update(((p, name), tensor) for name, tensor in state.items())
-    return parts
+    def entries(self, held: Any) -> None:
+        """That a list, dict or set holds the same."""
+        if isinstance(held, (tuple, frozenset)):
+            return
+        name = self.define(held)
+        if isinstance(held, (set, bytearray)):
+            self.require(f"{name} == {self.define(type(held)(held))}")
+            return
+        has_keys = isinstance(held, (dict, types.MappingProxyType))
+        if len(held) <= LONG and type(held) in (dict, list):
+            self.require(f"len({name}) == {len(held)}")
+            for key, value in held.items() if has_keys else enumerate(held):
+                text = repr(key) if type(key) in (int, str) else self.define(key)
+                self.same(f"{name}[{text}]", value)
+            return
+        if has_keys:
+            self.require(f"tuple({name}) == {self.define(tuple(held))}")
+        now = f"{name}.values()" if has_keys else name
+        then = self.define(tuple(held.values() if has_keys else held))
+        self.require(
+            f"len({name}) == {len(held)} and (all(map(is_, {now}, {then})) or alike({now}, {then}))"
+        )
 
 
 def same(a: Any, b: Any) -> bool:
-    """The same object, or an equal number or text."""
-    return a is b or (type(a) is type(b) and type(a) in PLAIN and a == b)
+    """The same object, or an equal number or text of the same type; nan equals itself."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, tuple):
+        return alike(a, b)
+    if isinstance(a, (float, complex, np.generic)):
+        return repr(a) == repr(b)  # tells 0.0 from -0.0
+    return isinstance(a, PLAIN) and a == b
 
 
-def variables_of(
-    fn: Any, define: Callable[[Any], str], seen: set[int]
-) -> Iterator[tuple[str, Any]]:
-    """(expression, value) for the tensors, modules, ... that a function reads from outside, and
-    for those of the user's functions that it calls.
-    """
-    fn = getattr(fn, "func", fn)  # of a functools.partial
-    if not isinstance(fn, (types.FunctionType, types.MethodType)):
-        fn = types.MethodType(type(fn).__call__, fn)
-    if isinstance(fn, types.MethodType):
-        owner = fn.__self__
-        known_already = id(owner) in seen or hasattr(owner, "named_parameters")
-        written_in_python = hasattr(fn.__func__, "__code__")
-        if written_in_python and not known_already and hasattr(owner, "__dict__"):
-            seen.add(id(owner))
-            own, names = vars(fn.__self__), names_in(fn.__func__.__code__)
-            read = {k: v for k, v in own.items() if k in names or not isinstance(v, SIMPLE)}
-            yield from held_by(define(own) + ".get({!r})", read, define, seen, names)
-        fn = fn.__func__
-    code = getattr(fn, "__code__", None)
-    if code is None or id(fn) in seen or (fn.__module__ or "").partition(".")[0] == _PACKAGE:
-        return
-    seen.add(id(fn))
-    known, names = fn.__globals__, names_in(code)
-    read = {name: known[name] for name in sorted(names) if name in known}
-    yield from held_by(define(known) + ".get({!r})", read, define, seen, names)
-    for cell in fn.__closure__ or ():
-        try:
-            contents = {"": cell.cell_contents}
-        except ValueError:  # not bound yet
-            continue
-        yield from held_by(define(cell) + ".cell_contents", contents, define, seen, names)
+def alike(a: Iterable[Any], b: Iterable[Any]) -> bool:
+    """Whether two rows hold the same."""
+    a, b = [*a], [*b]
+    return len(a) == len(b) and all(map(same, a, b))
 
 
-def names_in(code: types.CodeType) -> set[str]:
-    """The names that a function reads, in its inner functions too."""
-    names = set(code.co_names)
-    for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
-            names |= names_in(inner)
-    return names
+class Watch:
+    """Finds what functions can reach by the names in their code, and writes conditions on it."""
+
+    def __init__(self, guards: Guards, fn: Any) -> None:
+        self.guards = guards
+        self.home = str(getattr(fn, "__module__", "")).partition(".")[0]  # its own package
+        self.todo: list[Any] = []
+        self.reached: dict[int, Any] = {}
+        self.read: set[tuple[int, int]] = set()  # (function, what it is bound to)
+        self.objects: list[Any] = []
+        self.names: dict[str, bool] = {}  # attributes without a path -> whether only called
+        self.texts: set[str] = set()  # those of them that stand in the code as a text
+        self.asked: set[tuple[int, str, bool]] = set()
+
+    def look(self, values: Iterable[Any]) -> None:
+        """Watch these and all that can be reached from them."""
+        self.todo.extend(values)
+        while self.todo:
+            while self.todo and len(self.guards.conditions) < MOST:
+                self.reach(self.todo.pop())
+            if len(self.guards.conditions) >= MOST:
+                return
+            for owner in tuple(self.objects):
+                for name, called in tuple(self.names.items()):
+                    if (id(owner), name, called) not in self.asked:
+                        self.asked.add((id(owner), name, called))
+                        value = self.attribute(owner, name, called)
+                        self.todo += [value] * (value is not MISSING)
+
+    def foreign(self, module: Any) -> bool:
+        """Whether a module belongs to Python or to an installed package."""
+        top = str(module).partition(".")[0]
+        return installed(top) and (top != self.home or top == _PACKAGE)
+
+    # --- values -----------------------------------------------------------------------------
+
+    def reach(self, value: Any) -> None:
+        """A value that the function has in its hands."""
+        if isinstance(value, LEAVES) or id(value) in self.reached:
+            return
+        self.reached[id(value)] = value
+        if isinstance(value, types.FunctionType):
+            self.function(value, None)
+        elif isinstance(value, types.MethodType):
+            self.todo.append(value.__func__)
+            if isinstance(value.__func__, types.FunctionType):
+                self.function(value.__func__, value.__self__)
+            self.todo.append(value.__self__)
+        elif isinstance(value, functools.partial):
+            self.todo += [value.func, value.args, value.keywords]
+        elif isinstance(value, HOLDERS):
+            self.guards.entries(value)
+            held: Any = value
+            has_keys = isinstance(value, (dict, types.MappingProxyType))
+            self.todo.extend(held.values() if has_keys else held)
+            if type(value) not in HOLDERS:
+                self.object(value)
+        elif isinstance(value, type):
+            if not self.foreign(value.__module__):
+                self.object(value)
+        elif {"param_groups", "state"} <= (vars_of(value) or {}).keys():
+            self.optimizer(value)
+        elif hasattr(type(value), "named_parameters"):
+            self.module(value)
+        elif not isinstance(value, types.ModuleType) or not self.foreign(value.__name__):
+            self.object(value)
+
+    def object(self, value: Any) -> None:
+        """An object or a class of the user's: its special methods, and attributes by their name."""
+        own = vars_of(value) or {}
+        self.todo += [own.get("fn"), own.get("__wrapped__")]  # of what stands around a function
+        cls = value if isinstance(value, type) else type(value)
+        bases = [c for c in cls.__mro__ if c.__module__.partition(".")[0] != _PACKAGE]
+        if bases[0] is cls:
+            self.objects.append(value)
+        for method in (m for c in bases for m in tuple(vars(c).items())):
+            if isinstance(method[1], types.FunctionType) and method[0].startswith("__"):
+                self.function(method[1], None if cls is value else value)
+
+    def module(self, value: Any) -> None:
+        """A module: its parts; of a layer of the library all attributes."""
+        name, held = self.guards.define(value), self.guards.define(vars(value))
+        self.guards.same(f"{name}.training", value.training)
+        read = own_reads(type(value))  # type: ignore[arg-type]
+        for key, part in vars(value).items():
+            if key in read or isinstance(part, Node) or hasattr(type(part), "named_parameters"):
+                self.guards.same(
+                    f"{name}.{key}" if key.isidentifier() else f"{held}[{key!r}]", part
+                )
+                self.todo.append(part)
+        self.object(value)
+        self.attribute(value, "forward")
+
+    def optimizer(self, value: Any) -> None:
+        """An optimiser: its groups, their parameters and the state of each."""
+        for name in ("param_groups", "state"):
+            self.guards.same(f"{self.guards.define(value)}.{name}", getattr(value, name))
+        self.guards.entries(value.param_groups)
+        for group in value.param_groups:
+            self.guards.same(f"{self.guards.define(group)}['params']", group["params"])
+            self.guards.entries(group["params"])
+        self.guards.entries(value.state)
+        for state in value.state.values():
+            self.guards.entries(state)
+        self.object(value)
+        self.attribute(value, "update")
+
+    # --- functions --------------------------------------------------------------------------
+
+    def function(self, fn: types.FunctionType, bound: Any) -> None:
+        """What a function reads; of one that is installed, what it reads of its own object."""
+        if (id(fn), id(bound)) in self.read:
+            return
+        self.read.add((id(fn), id(bound)))
+        module = str(fn.__globals__.get("__name__"))
+        foreign = self.foreign(module)
+        if module.partition(".")[0] == _PACKAGE:
+            return
+        reads = reads_of(fn.__code__)
+        first = fn.__code__.co_varnames[: fn.__code__.co_argcount]
+        values = {first[0]: bound} if bound is not None and first else {}
+        if not foreign:
+            name = self.guards.define(fn)
+            for part in ("__code__", "__defaults__", "__kwdefaults__"):
+                if part != "__kwdefaults__" or fn.__code__.co_kwonlyargcount:
+                    self.guards.require(f"{name}.{part} is {self.guards.define(getattr(fn, part))}")
+            defaults = fn.__defaults__ or ()
+            values.update(zip(first[len(first) - len(defaults) :], defaults))
+            values.update(fn.__kwdefaults__ or {})
+            self.todo += [*defaults, fn.__kwdefaults__, getattr(fn, "__wrapped__", None)]
+            self.texts |= reads.texts
+            for attribute in reads.values | reads.texts:
+                self.names[attribute] = False
+            for attribute in reads.methods:
+                self.names.setdefault(attribute, True)
+        cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or ()))
+        for path in reads.paths:
+            if not (foreign and path[0][0] in ("global", "import")):
+                self.follow(path, self.base(path[0], fn, cells, values))
+
+    def base(self, start: tuple[str, Any], fn: Any, cells: dict[str, Any], values: Any) -> Any:
+        """What a path begins at."""
+        kind, name = start
+        if kind == "import":
+            return sys.modules.get(name, MISSING)
+        if kind == "global":
+            value = fn.__globals__.get(name, MISSING)
+            if value is not MISSING:
+                self.guards.same(f"{self.guards.define(fn.__globals__)}[{name!r}]", value)
+            return value
+        if kind == "cell" and name in cells:
+            try:
+                value = cells[name].cell_contents
+            except ValueError:  # not bound yet
+                return MISSING
+            self.guards.same(f"{self.guards.define(cells[name])}.cell_contents", value)
+            return value
+        return values.get(name, MISSING)
+
+    def follow(self, path: Path, value: Any) -> None:
+        """Watch what a path leads through, and what is at its end."""
+        for kind, name in path[1:]:
+            if kind == "." and value is MISSING:
+                self.names[name] = False
+            elif kind == ".":
+                if isinstance(value, HOLDERS):
+                    self.todo.append(value)
+                value = self.attribute(value, name)
+            elif value is not MISSING:
+                value = self.item(value, name)
+        if value is not MISSING:
+            self.todo.append(value)
+
+    def item(self, value: Any, key: Any) -> Any:
+        """value[key], if that is an entry of a plain list, tuple or dict."""
+        if type(value) in (list, dict, tuple):
+            try:
+                part = value[key]
+            except (LookupError, TypeError):
+                part = MISSING
+            if part is not MISSING and not isinstance(key, slice):
+                text = repr(key) if type(key) in (int, str) else self.guards.define(key)
+                self.guards.same(f"{self.guards.define(value)}[{text}]", part)
+                return part
+        self.todo.append(value)
+        return MISSING
+
+    def attribute(self, owner: Any, name: str, called: bool = False) -> Any:
+        """Watch one attribute; its value, or MISSING if it is computed or not there."""
+        if isinstance(owner, LEAVES):
+            return MISSING
+        if isinstance(owner, types.ModuleType) and self.foreign(owner.__name__):
+            return MISSING
+        cls = owner if isinstance(owner, type) else type(owner)
+        shared = next((vars(c)[name] for c in cls.__mro__ if name in vars(c)), MISSING)
+        own = None if owner is cls else vars_of(owner)
+        text = f"{self.guards.define(owner)}.{name}"
+        if own is not None and name in own and not hasattr(type(shared), "__set__"):
+            if isinstance(getattr(cls, "__getattribute__", None), types.FunctionType):
+                text = f"{self.guards.define(own)}[{name!r}]"  # no code of the user's runs
+            return self.value(text, own[name], called)
+        if isinstance(shared, types.MemberDescriptorType) and owner is not cls:  # of __slots__
+            return self.value(text, getattr(owner, name, MISSING), called)
+        if isinstance(shared, staticmethod) or not hasattr(type(shared), "__get__"):
+            if shared is MISSING:
+                self.todo.append(owner)  # it may have a __getattr__
+                if name in self.texts and not hasattr(cls, "__getattr__"):
+                    self.guards.require(f"not hasattr({self.guards.define(owner)}, {name!r})")
+            return self.value(text, getattr(shared, "__func__", shared), called)
+        if owner is cls and not isinstance(shared, classmethod):
+            return self.value(text, shared, called)
+        self.computed(owner, cls, own, name, shared, called)
+        return MISSING
+
+    def value(self, text: str, value: Any, called: bool) -> Any:
+        """Watch a value that is held somewhere; a method that is called may be no number."""
+        if value is MISSING or (called and not callable(value)):
+            return MISSING
+        self.guards.same(text, value)
+        return value
+
+    def computed(
+        self, owner: Any, cls: type, own: Any, name: str, shared: Any, called: bool
+    ) -> None:
+        """Watch an attribute that is a method, a property or another descriptor."""
+        inner = getattr(shared, "__func__", getattr(shared, "func", shared))
+        inner = shared.fget if isinstance(shared, property) else inner
+        if isinstance(inner, types.FunctionType):
+            foreign = self.foreign(inner.__globals__.get("__name__"))
+            if isinstance(shared, property):
+                self.guards.same(f"{self.guards.define(cls)}.{name}", shared)
+            elif isinstance(shared, classmethod):
+                self.guards.same(f"{self.guards.define(owner)}.{name}.__func__", inner)
+            elif inner is shared and not (foreign and called):
+                self.guards.same(f"{self.guards.define(cls)}.{name}", inner)
+                if own is not None:  # an attribute of its own would hide the method
+                    self.guards.require(f"len({self.guards.define(own)}) == {len(own)}")
+                for base in cls.__mro__:  # super() may find them
+                    if isinstance(vars(base).get(name), types.FunctionType):
+                        self.guards.same(f"{self.guards.define(base)}.{name}", vars(base)[name])
+                        self.function(vars(base)[name], None if owner is cls else owner)
+            self.function(inner, cls if isinstance(shared, classmethod) else owner)
+        else:
+            self.todo.append(shared)
+        self.todo.append(owner)
 
 
-def held_by(
-    text: str,
-    values: dict[str, Any],
-    define: Callable[[Any], str],
-    seen: set[int],
-    names: set[str],
-    depth: int = 3,
-) -> Iterator[tuple[str, Any]]:
-    """(expression, value) for each value that is a tensor, a module, a number or a text, and for
-    those that lists, dicts and objects hold. Numbers of an object only if they are in `names`.
-    """
-    for name, value in values.items():
-        place = text.format(name)
-        if isinstance(value, (types.FunctionType, types.MethodType)):
-            yield from variables_of(value, define, seen)
-        elif isinstance(getattr(value, "fn", None), (types.FunctionType, types.MethodType)):
-            yield from variables_of(value.fn, define, seen)  # of another compiled one
-        elif isinstance(value, (Node, *SIMPLE)) or any(hasattr(value, a) for a in KNOWN_BY):
-            yield place, value
-        elif not depth or (id(value) in seen and not isinstance(value, (list, tuple, dict))):
-            continue
-        elif type(value) in (list, tuple) and len(value) <= FEW:
-            yield place, value
-            inside = {str(i): v for i, v in enumerate(value)}
-            part = f"item({place}, {{}})"
-            yield from held_by(part, inside, define, seen, names, depth - 1)
-        elif type(value) is dict and len(value) <= FEW:
-            yield place, value
-            inside = {k: v for k, v in value.items() if isinstance(k, str)}
-            yield from held_by(define(value) + ".get({!r})", inside, define, seen, names, depth - 1)
-        elif isinstance(getattr(value, "__dict__", None), dict):
-            if isinstance(value, (types.ModuleType, type)):
-                continue
-            seen.add(id(value))
-            yield place, value
-            own = vars(value)
-            inside = {k: v for k, v in own.items() if k in names or not isinstance(v, SIMPLE)}
-            yield from held_by(define(own) + ".get({!r})", inside, define, seen, names, depth - 1)
+HOLDERS = (list, tuple, dict, set, frozenset, deque, bytearray, types.MappingProxyType)
+LEAVES = (Node, np.ndarray, np.generic, np.ufunc, bool, int, float, complex, str, bytes, range,
+          slice, type(None), types.BuiltinFunctionType, types.CodeType)  # fmt: skip
 
 
-def item(x: Any, i: int) -> Any:
-    """x[i], or None if there is none any more."""
-    return x[i] if i < len(x) else None
+@functools.lru_cache(maxsize=1024)
+def own_reads(cls: Any) -> set[str]:
+    """The attributes that the functions of a layer of the library read."""
+    read: set[str] = set()
+    for base in cls.__mro__:
+        if base.__module__.partition(".")[0] == _PACKAGE:
+            for fn in vars(base).values():
+                if isinstance(fn, types.FunctionType) and fn.__name__ not in NOT_CALLED:
+                    reads = reads_of(fn.__code__)
+                    read |= {name for path in reads.paths for kind, name in path if kind == "."}
+    return read
 
 
-FEW = 64  # parts of a list or dict that are looked at
-SIMPLE = (bool, int, float, str)
-KNOWN_BY = ("named_parameters", "param_groups", "manual_seed")  # modules, optimisers, generators
+NOT_CALLED = ("__init__", "__repr__", "extra_repr")  # while a module computes
+
+
+def vars_of(value: Any) -> dict[str, Any] | None:
+    """The attributes that an object holds itself, found without any code of the user's."""
+    of_thread = isinstance(value, threading.local)
+    try:
+        held = vars(value) if of_thread else object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return held if isinstance(held, dict) else None
+
+
+@functools.lru_cache(maxsize=1024)
+def installed(module: str) -> bool:
+    """Whether a module belongs to Python, to this package or to another that is installed."""
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names or top in (_PACKAGE, "numpy"):
+        return top != "builtins"  # where classes without a module say that they are from
+    file = getattr(sys.modules.get(top), "__file__", None) or ""
+    return "site-packages" in file or "dist-packages" in file

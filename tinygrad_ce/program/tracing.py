@@ -16,7 +16,7 @@ from tinygrad_ce.engine.frame import tracing
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import holds_number
 from tinygrad_ce.program.arguments import Arguments, Given
-from tinygrad_ce.program.guards import Guards
+from tinygrad_ce.program.guards import Guards, Watch, vars_of
 from tinygrad_ce.program.ir import Kept, Program, State, Var
 from tinygrad_ce.program.symbol import Cell, Symbol, TraceError, Tracer
 from tinygrad_ce.program.variables import Variables
@@ -243,12 +243,12 @@ def names_around(fn: Callable[..., Any], tracer: Tracer) -> dict[int, str]:
     if getattr(inner, "__self__", None) is not None:
         scope["self"] = inner.__self__
     names: dict[int, str] = {}
-    modules = sum(hasattr(value, "named_parameters") for value in scope.values())
+    modules = sum(hasattr(type(value), "named_parameters") for value in scope.values())
     for name, value in scope.items():
         for found, tensor in tensors_in(value, name, alone=modules == 1):
             names.setdefault(id(tensor), found)
-    for optimizer in (v for v in scope.values() if hasattr(v, "param_groups")):
-        for p, state in getattr(optimizer, "state", {}).items():
+    for held in filter(None, map(vars_of, scope.values())):
+        for p, state in held["state"].items() if "param_groups" in held else ():
             lifted = tracer.cells.get(id(p.array))
             known_as = names.get(id(p)) or (lifted.name if lifted is not None else "")
             if known_as:
@@ -263,7 +263,7 @@ def tensors_in(value: Any, name: str, alone: bool = True) -> list[tuple[str, Any
     """
     if isinstance(value, Node):
         return [(name, value)]
-    if hasattr(value, "named_parameters") and hasattr(value, "named_buffers"):
+    if hasattr(type(value), "named_parameters") and hasattr(type(value), "named_buffers"):
         both = [*value.named_parameters(), *value.named_buffers()]
         front = "" if alone else name + "_"
         return [(front + path.replace(".", "_"), tensor) for path, tensor in both]
@@ -288,6 +288,7 @@ class Finish:
     ) -> None:
         self.tracer = tracer
         self.guards = guards
+        self.objects = arguments.objects
         program = self.program = Program(getattr(fn, "__name__", type(fn).__name__))
         program.inputs = tracer.inputs
         program.settings = tracer.settings_read
@@ -398,11 +399,7 @@ class Finish:
         for state in self.program.states:
             if isinstance(state.node, Node) and state.node not in own:
                 guards.state(state.node)
-        modules = [o for o in tracer.owners if hasattr(o, "modules")]
-        below = {m: None for module in modules for m in module.modules()}
-        guards.owners(iter({**below, **tracer.owners}))
-        for function in (fn, *(m.forward for m in modules)):
-            guards.variables(function)
+        Watch(guards, fn).look([fn, *tracer.owners, *self.objects])
 
 
 def can_be_written(array: Any) -> bool:

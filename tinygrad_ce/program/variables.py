@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.program.guards import FEW, names_in
+from tinygrad_ce.program.guards import vars_of
 from tinygrad_ce.program.symbol import Symbol
+
+FEW = 64  # parts of a list or dict that are remembered
 
 
 class Variables:
@@ -68,6 +70,15 @@ class Variables:
                 now_list[:] = then_list
 
 
+def names_in(code: types.CodeType) -> set[str]:
+    """The names that a function reads, in its inner functions too."""
+    names = set(code.co_names)
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            names |= names_in(inner)
+    return names
+
+
 def contents_of(cell: Any) -> Any:
     """What a closure cell holds."""
     try:
@@ -80,10 +91,10 @@ def attributes(value: Any) -> dict[str, Any] | None:
     """The attributes of an object of the user's, or of a module."""
     if isinstance(value, (types.ModuleType, types.FunctionType, type)):
         return None
-    if hasattr(value, "param_groups") or hasattr(value, "manual_seed"):
+    held = vars_of(value)
+    if held is None or "param_groups" in held or hasattr(type(value), "manual_seed"):
         return None
-    held = getattr(value, "__dict__", None)
-    return held if isinstance(held, dict) else None
+    return held
 
 
 def is_dead(value: Any) -> bool:

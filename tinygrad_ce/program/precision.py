@@ -1,0 +1,139 @@
+"""The same program in float64: is a difference mere rounding, or a mistake?
+
+A relu, a comparison, a largest element may turn over in the last bit of float32, and what comes
+after it then differs by much. In float64 none of them turns, so a program that computes there what
+it should is right, and so is the text that is made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_ce.program.emit import Emitter
+from tinygrad_ce.program.ir import Assumption, Kept, Program, State, Step, Var
+from tinygrad_ce.program.operations import evaluate
+from tinygrad_ce.program.packing import Packed
+from tinygrad_ce.program.tracing import GradOf
+
+if TYPE_CHECKING:
+    from tinygrad_ce.program.checking import Before
+
+WIDE = np.dtype(np.float64)
+COMPARING = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "maximum",
+             "minimum", "clip", "sign", "absolute"}  # fmt: skip
+CHOOSING = {"max", "min", "argmax", "argmin", "argsort"}
+ROUNDING = {"floor", "ceil", "rint", "remainder", "floor_divide", "astype"}
+
+
+def is_float(setting: Any) -> bool:
+    """Whether a setting is a dtype of floats."""
+    return isinstance(setting, (type, np.dtype)) and np.dtype(setting).kind == "f"
+
+
+def raised(value: Any) -> Any:
+    """The value in float64, if it is an array of floats."""
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f":
+        return value.astype(WIDE, copy=False)
+    return value
+
+
+def in_float64(program: Program, before: Before) -> dict[Var, Any]:
+    """All values of a program, computed in float64 from what was given."""
+    before.set_generators()
+    values = {x: raised(value) for x, value in before.given(program).items()}
+    for step in program.steps:
+        settings = {k: WIDE if is_float(v) else v for k, v in step.settings.items()}
+        operands = [values[x] for x in step.operands]
+        values[step.out] = raised(evaluate(step.op, operands, settings))
+    return values
+
+
+def may_turn(program: Program, values: dict[Var, Any], noise: float) -> bool:
+    """Whether something is decided by no more than the last bits of float32, of numbers as large
+    as `noise`; `values` are those of float64.
+    """
+    bound = 64 * float(np.finfo(np.float32).eps) * noise
+    return any(
+        np.any(distance <= bound)
+        for step in program.steps
+        for distance in distances(step, [np.asarray(values[x]) for x in step.operands])
+    )
+
+
+def distances(step: Step, given: list[Any]) -> Iterator[Any]:
+    """How far the numbers of a step are from where its result jumps."""
+    if not given or given[0].dtype.kind != "f":
+        return
+    x, settings = given[0], step.settings
+    if step.op in COMPARING:
+        limits = [settings[k] for k in ("low", "high") if settings.get(k) is not None]
+        for other in given[1:] or limits or [0.0]:
+            yield np.abs(x - other)
+    elif step.op in CHOOSING:
+        axis = settings["axis"]
+        axes = range(x.ndim) if axis is None else np.atleast_1d(axis).tolist()
+        rest = [i for i in range(x.ndim) if i not in {a % x.ndim for a in axes}]
+        rows = x.transpose(*rest, *(a % x.ndim for a in axes))
+        rows = np.sort(rows.reshape(*rows.shape[: len(rest)], -1), axis=-1)
+        ends = {"argmin": np.s_[:2], "min": np.s_[:2], "argsort": np.s_[:]}
+        yield np.diff(rows[..., ends.get(step.op, np.s_[-2:])])
+    elif step.op in ROUNDING and not is_float(settings.get("dtype")):
+        quotient = x / given[1] if len(given) > 1 else x
+        yield np.abs(2 * quotient - np.rint(2 * quotient))  # rint jumps at halves
+
+
+def emitted_in_float64(program: Program, values: dict[Var, Any], before: Before) -> dict[Var, Any]:
+    """What the text that is made of a program computes in float64: outputs, states, gradients.
+
+    `values` are those of the steps. The text is bound to memory laid out as that of the states,
+    and only then is the memory filled: a copy made too early would be found.
+    """
+    wide = {x: Var.like(v, x.name) for x, v in values.items()}
+    emitted = Emitter(widened(program, wide)).emit()
+    names = dict(emitted.names)
+    memory = {id(s.node): empty_like(s, values[s.before]) for s in program.states}
+    names.update((name, memory[id(node)]) for name, node in emitted.state_names)
+    exec(emitted.source, names)
+    for state in program.states:
+        memory[id(state.node)][...] = values[state.before]
+    before.set_generators()
+    results = names["run"](*(values[x] for x in program.inputs))
+    found: dict[Var, Any] = dict(zip(program.outputs, results))
+    found.update((s.after, memory[id(s.node)]) for s in program.states)
+    left = dict(names["KEPT"])
+    found.update((k.var, names[left[k.node]]) for k in program.kept if k.var is not None)
+    return found
+
+
+def empty_like(state: State, value: Any) -> Any:
+    """Memory for a state, laid out as it lies now."""
+    now = value if isinstance(state.node, (Packed, GradOf)) else np.asarray(state.node.array)
+    return np.zeros_like(now, value.dtype)
+
+
+def widened(program: Program, wide: dict[Var, Var]) -> Program:
+    """The program with other values in the place of its own."""
+    steps = [
+        Step(
+            wide[s.out], s.op, tuple(wide[x] for x in s.operands),
+            {k: WIDE if is_float(v) else v for k, v in s.settings.items()}, s.scope, s.line,
+        )
+        for s in program.steps
+    ]  # fmt: skip
+    return replace(
+        program,
+        inputs=[wide[x] for x in program.inputs],
+        states=[State(s.node, wide[s.before], wide[s.after]) for s in program.states],
+        settings=[replace(s, var=wide[s.var]) for s in program.settings],
+        constants={wide[x]: raised(v) for x, v in program.constants.items()},
+        steps=steps,
+        outputs=[wide[x] for x in program.outputs],
+        kept=[Kept(k.node, k.var and wide[k.var]) for k in program.kept],
+        assumptions=[Assumption(wide[a.var], a.what, a.key) for a in program.assumptions],
+        example={},
+        gradients={},
+    )
