@@ -718,3 +718,28 @@ def test_no_gradient_flows_through_integers(whole):
     assert not y.requires_grad
     (y.double() * x).sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), y.numpy())  # not y + x
+
+
+# --- printing one number ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "spec", "text"),
+    [
+        (3.14159, ".3f", "3.142"), ([3.5], ".1f", "3.5"), (3, "d", "3"), ([[2.0]], ">6", "   2.0"),
+        (0.25, ".0%", "25%"), (3.5, "", "3.5"), (7, "", "7"), (True, "", "True"),
+        ([3.5], "", "tensor([3.5])"), ([1.0, 2.0], "", "tensor([1., 2.])"),
+        ([1.0, 2.0], ">17", " tensor([1., 2.])"),
+    ],
+)  # fmt: skip
+def test_a_tensor_of_one_number_is_formatted_as_the_number(data, spec, text):
+    assert format(tg.tensor(data), spec) == text
+    if np.asarray(data).dtype.kind == "f" and np.size(data) == 1 and spec:
+        assert format(tg.tensor(data, requires_grad=True) * 1.0, spec) == text
+
+
+@pytest.mark.parametrize("spec", [".3f", "d", "e", ",", ".2%", "x"])
+def test_a_format_for_one_number_is_refused_for_more(spec):
+    for t in (tg.ones(3), tg.arange(4).reshape(2, 2), tg.zeros(0)):
+        with pytest.raises(TypeError, match=rf"shape \({t.shape[0]},.*has {t.numel()}.*tolist"):
+            format(t, spec)

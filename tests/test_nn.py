@@ -1,6 +1,7 @@
 """Modules: names, trees and first values as PyTorch's, training, copies, and what is refused."""
 
 import copy
+import inspect
 import pickle
 import re
 import sys
@@ -595,6 +596,51 @@ def test_a_refused_parameter_leaves_the_module_as_it_was():
     with pytest.raises(TypeError, match="stop being trained"):
         layer.weight = tg.ones(2, 2)
     assert layer.weight is weight
+
+
+# --- data in the place of settings -------------------------------------------------------------
+
+LAYERS = [
+    getattr(nn, name) for name in nn.__all__
+    if isinstance(getattr(nn, name), type) and name not in ("Module", "ModuleList", "Parameter")
+]  # fmt: skip
+PREDICTED, WANTED = tg.ones(2, 3), tg.tensor([0, 1])
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.__name__)
+def test_data_given_to_a_constructor_is_refused(layer):
+    """For every layer and loss: one tensor, two, an array, a tensor of one number, by name."""
+    names = [*inspect.signature(layer).parameters] if layer.__init__ is not object.__init__ else []
+    settings = [{n: WANTED} for n in names if n not in ("weight", "pos_weight", "modules")]
+    for args in ((PREDICTED, WANTED), (np.ones((2, 3)), WANTED), (tg.tensor(1), PREDICTED)):
+        with pytest.raises(TypeError, match=rf"{layer.__name__}: .*(call it: |wanted a Module)"):
+            layer(*args)
+    for setting in settings:
+        with pytest.raises(TypeError):
+            layer(**setting)
+    with pytest.raises((TypeError, ValueError)):
+        layer(PREDICTED, PREDICTED, PREDICTED, PREDICTED)
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss, nn.NLLLoss])
+def test_logits_are_no_class_weights(loss):
+    with pytest.raises(
+        ValueError, match=r"weight has shape \(2, 3\); wanted \(C,\).*\(\)\(logits, tar"
+    ):
+        loss(PREDICTED)
+    assert loss(tg.ones(3)).weight.tolist() == [1.0, 1.0, 1.0]
+    assert loss([1.0, 1.0, 1.0])(PREDICTED, WANTED).shape == ()
+
+
+def test_a_subclass_may_take_tensors():
+    class Scaled(nn.Linear):
+        def __init__(self, scale):
+            super().__init__(3, 3)
+            self.scale = scale
+
+    assert Scaled(PREDICTED).scale is PREDICTED
+    with pytest.raises(TypeError, match=r"ReLU\(\) takes no settings"):
+        nn.ReLU(3)
 
 
 # --- many modules, one inside of the other --------------------------------------------------------

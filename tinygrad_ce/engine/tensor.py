@@ -216,7 +216,16 @@ class Tensor(Node):
         return f"tensor({', '.join(parts)})"
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.numel() == 1 else format(str(self), spec)
+        numbers = isinstance(self.array, (np.ndarray, np.generic))  # else somebody traces
+        if self.numel() == 1 and (spec or (numbers and not self.ndim)):
+            return format(self.item(), spec)
+        try:
+            return format(str(self), spec)
+        except ValueError:
+            raise TypeError(
+                f"format: {spec!r} is for one number, and this Tensor of shape {self.shape} has "
+                f"{self.numel()}; write [f'{{v:{spec}}}' for v in t.tolist()], or t.mean()"
+            ) from None
 
     # --- leaving the graph ------------------------------------------------------------------
 

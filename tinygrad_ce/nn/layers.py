@@ -5,6 +5,7 @@ Parameter names, shapes and initial draws are PyTorch's, so weights go both ways
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -24,7 +25,39 @@ def positive(value: Any, name: str, layer: str) -> int:
     return int(value)
 
 
-class Linear(Module):
+class Layer(Module):
+    """A module whose constructor takes settings: data that is given to it is refused."""
+
+    data: str = "x"  # what it is called with
+    weights: tuple[str, ...] = ()  # settings that are tensors
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """An empty module, if no argument is a Tensor in the place of a setting."""
+        init = cls.__init__
+        if init is object.__init__ or init.__module__ == __name__:  # and is no subclass's
+            if any(isinstance(x, (Tensor, np.ndarray)) for x in (*args, *kwargs.values())):
+                refuse_data(cls, args, kwargs)
+            elif init is object.__init__ and (args or kwargs):
+                raise TypeError(f"{cls.__name__}() takes no settings")
+        return super().__new__(cls)
+
+
+def refuse_data(kind: type[Layer], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """`MSELoss(x, y)` is a mistake that everybody makes once."""
+    has_settings = kind.__init__ is not object.__init__
+    settings = list(inspect.signature(kind.__init__).parameters.values())[1:] * has_settings
+    names = [setting.name for setting in settings] + ["an argument"] * len(args)
+    free = all(setting.default is not setting.empty for setting in settings)
+    for name, value in [*zip(names, args), *kwargs.items()]:
+        if isinstance(value, (Tensor, np.ndarray)) and name not in kind.weights:
+            raise TypeError(
+                f"{kind.__name__}: got a {type(value).__name__} of shape {value.shape} for {name}, "
+                "a setting. First make the module, then call it: "
+                f"{kind.__name__}({'' if free else '...'})({kind.data})"
+            )
+
+
+class Linear(Layer):
     """x @ Wᵀ + b: (..., in_features) -> (..., out_features); W is (out, in), b is (out,).
 
     Both are drawn uniformly on ±1/√in_features.
@@ -58,7 +91,7 @@ class Linear(Module):
         return f"{self.in_features} → {self.out_features}"
 
 
-class Embedding(Module):
+class Embedding(Layer):
     """A table of vectors: ids (...) -> (..., embedding_dim).
 
     >>> Embedding(27, 8)
@@ -90,7 +123,7 @@ class Embedding(Module):
         return f"{self.num_embeddings}, {self.embedding_dim}"
 
 
-class Conv2d(Module):
+class Conv2d(Layer):
     """Σ over window and channels of x·w, + b: (N, C, H, W) -> (N, O, H', W').
 
     >>> Conv2d(1, 8, 3, padding=1)
@@ -149,7 +182,7 @@ class Conv2d(Module):
         )
 
 
-class _Pool2d(Module):
+class _Pool2d(Layer):
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
@@ -192,7 +225,7 @@ class AvgPool2d(_Pool2d):
         return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding)
 
 
-class _BatchNorm(Module):
+class _BatchNorm(Layer):
     formula = "(x − μ) / √(σ² + ε) · γ + β"
     ndims: tuple[int, ...] = ()
 
@@ -264,7 +297,7 @@ class BatchNorm2d(_BatchNorm):
     ndims = (4,)
 
 
-class LayerNorm(Module):
+class LayerNorm(Layer):
     """(x - μ)/√(σ² + ε)·γ + β over the last dimensions.
 
     >>> LayerNorm(8)
@@ -298,7 +331,7 @@ class LayerNorm(Module):
         return f"{self.normalized_shape}"
 
 
-class Dropout(Module):
+class Dropout(Layer):
     """While training, 0 with probability p, else x/(1 - p).
 
     >>> Dropout(0.5).eval()(Tensor([1.0]))
@@ -322,7 +355,7 @@ class Dropout(Module):
         return f"{self.p}"
 
 
-class Flatten(Module):
+class Flatten(Layer):
     """All dimensions from `start_dim` to `end_dim` as one: (N, ...) -> (N, ·).
 
     >>> Flatten()(Tensor([[[1.0], [2.0]]]))
@@ -338,7 +371,7 @@ class Flatten(Module):
         return x.flatten(self.start_dim, self.end_dim)
 
 
-class Identity(Module):
+class Identity(Layer):
     """x."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -349,7 +382,7 @@ class Identity(Module):
 # --- activations: the functions as modules -----------------------------------------------------
 
 
-class ReLU(Module):
+class ReLU(Layer):
     """max(x, 0).
 
     >>> ReLU()(Tensor([-1.0, 2.0]))
@@ -361,7 +394,7 @@ class ReLU(Module):
         return F.relu(x)
 
 
-class LeakyReLU(Module):
+class LeakyReLU(Layer):
     """x where x > 0, else negative_slope·x."""
 
     def __init__(self, negative_slope: float = 0.01) -> None:
@@ -372,7 +405,7 @@ class LeakyReLU(Module):
         return F.leaky_relu(x, self.negative_slope)
 
 
-class Sigmoid(Module):
+class Sigmoid(Layer):
     """1 / (1 + exp(-x))."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -380,7 +413,7 @@ class Sigmoid(Module):
         return F.sigmoid(x)
 
 
-class LogSigmoid(Module):
+class LogSigmoid(Layer):
     """-log(1 + exp(-x))."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -388,7 +421,7 @@ class LogSigmoid(Module):
         return F.log_sigmoid(x)
 
 
-class Softplus(Module):
+class Softplus(Layer):
     """log(1 + exp(x))."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -396,7 +429,7 @@ class Softplus(Module):
         return F.softplus(x)
 
 
-class Tanh(Module):
+class Tanh(Layer):
     """tanh(x)."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -404,7 +437,7 @@ class Tanh(Module):
         return F.tanh(x)
 
 
-class GELU(Module):
+class GELU(Layer):
     """x·Φ(x)."""
 
     def __init__(self, approximate: str = "none") -> None:
@@ -415,7 +448,7 @@ class GELU(Module):
         return F.gelu(x, self.approximate)
 
 
-class SiLU(Module):
+class SiLU(Layer):
     """x·sigmoid(x)."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -423,7 +456,7 @@ class SiLU(Module):
         return F.silu(x)
 
 
-class Softmax(Module):
+class Softmax(Layer):
     """exp(z) / Σ exp(z) along `dim`."""
 
     def __init__(self, dim: int = -1) -> None:
@@ -434,7 +467,7 @@ class Softmax(Module):
         return F.softmax(z, self.dim)
 
 
-class LogSoftmax(Module):
+class LogSoftmax(Layer):
     """z - log Σ exp(z) along `dim`."""
 
     def __init__(self, dim: int = -1) -> None:
@@ -448,7 +481,9 @@ class LogSoftmax(Module):
 # --- losses: the functions as modules, with their settings kept ----------------------------------
 
 
-class _Loss(Module):
+class _Loss(Layer):
+    data = "input, target"
+
     def __init__(self, **settings: Any) -> None:
         for name in ("weight", "pos_weight"):
             if isinstance(settings.get(name), Tensor):
@@ -468,6 +503,8 @@ class CrossEntropyLoss(_Loss):
     tensor(0.6931)
     """
 
+    weights = ("weight",)
+
     def __init__(
         self,
         weight: Tensor | None = None,
@@ -475,6 +512,11 @@ class CrossEntropyLoss(_Loss):
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
+        if weight is not None and np.ndim(weight) != 1:
+            raise ValueError(
+                f"CrossEntropyLoss: weight has shape {np.shape(weight)}; wanted (C,), one for each "
+                "class. Logits and targets go to the module: CrossEntropyLoss()(logits, targets)"
+            )
         super().__init__(
             weight=weight,
             ignore_index=ignore_index,
@@ -490,9 +532,16 @@ class CrossEntropyLoss(_Loss):
 class NLLLoss(_Loss):
     """-logp[y], the mean: (N, C), (N,) -> ()."""
 
+    weights = ("weight",)
+
     def __init__(
         self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
+        if weight is not None and np.ndim(weight) != 1:
+            raise ValueError(
+                f"NLLLoss: weight has shape {np.shape(weight)}; wanted (C,), one weight for each "
+                "class. Logits and targets go to the module: NLLLoss()(logits, targets)"
+            )
         super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
 
     def forward(self, input: Tensor, target: Any) -> Tensor:
@@ -502,6 +551,8 @@ class NLLLoss(_Loss):
 
 class BCELoss(_Loss):
     """-(y·log p + (1 - y)·log(1 - p)), the mean."""
+
+    weights = ("weight",)
 
     def __init__(self, weight: Tensor | None = None, reduction: str = "mean") -> None:
         super().__init__(weight=weight, reduction=reduction)
@@ -513,6 +564,8 @@ class BCELoss(_Loss):
 
 class BCEWithLogitsLoss(_Loss):
     """log(1 + exp(z)) - z·y, the mean."""
+
+    weights = ("weight", "pos_weight")
 
     def __init__(
         self,
