@@ -132,7 +132,7 @@ def lstm(dtype):
 
 def embedding_of_many_rows(dtype):
     tg.manual_seed(5)
-    rows, out = nn.Embedding(3000, 6).to(dtype), nn.Linear(6, 4).to(dtype)
+    rows, out = nn.Embedding(50_000, 2).to(dtype), nn.Linear(2, 4).to(dtype)
     parameters = [*rows.parameters(), *out.parameters()]
     optimizer = tg.optim.SGD(parameters, lr=0.5)
     step = learner(optimizer, lambda ids, y: F.cross_entropy(out(rows(ids).mean(1)), y))
@@ -318,6 +318,25 @@ def dropout_and_batch_norm(dtype):
     step = learner(optimizer, lambda x, y: F.nll_loss(model(x), y))
     held = held_by(model.parameters(), optimizer)
     return step, lambda: [held(), list(model.buffers())], calls_of((7, 4), Ids(3, (7,)))(dtype)
+
+
+def one_layer_twice(dtype):
+    """Weights that are used twice, of a long batch, and a layer that is much wider than it is."""
+    tg.manual_seed(5)
+    same, wide = nn.Linear(8, 8).to(dtype), nn.Linear(8, 9000, bias=False).to(dtype)
+    optimizer = tg.optim.Adam([*same.parameters(), *wide.parameters()], lr=0.01)
+
+    def loss_of(x):
+        h = same(same(x).tanh())
+        return h.square().mean() + wide(h[:2]).square().mean() + wide(h[:3]).amax()
+
+    parameters = [*same.parameters(), wide.weight]
+    held = held_by(same.parameters())
+    return (
+        learner(optimizer, loss_of),
+        lambda: [held(), wide.weight[::999], parameters[0]],
+        calls_of((600, 8), count=3)(dtype),
+    )
 
 
 # --- derivatives, and steps of other forms --------------------------------------------------------
@@ -605,7 +624,7 @@ def long_rows(dtype):
 PROGRAMS = [
     mlp_with_tanh, recurrent, lstm, embedding_of_many_rows, embedding_of_few_rows, small_images,
     two_layers_of_gpt, tied_autoencoder, attention_over_its_inputs, u_net, graph_convolution,
-    variational_autoencoder, dropout_and_batch_norm, physics_informed, oscillator,
+    variational_autoencoder, dropout_and_batch_norm, one_layer_twice, physics_informed, oscillator,
     gradient_penalty, gathered_gradients, mixture, whitening, broadcasting, reductions,
     reductions_of_matrices, parameters_that_are_views, indexing, whole_numbers, long_rows,
 ]  # fmt: skip

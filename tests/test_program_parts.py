@@ -12,7 +12,9 @@ from tinygrad_ce.nn import functional as F
 
 
 def weighed(y, seed=0):
-    """Σ w·y, with w different in every element."""
+    """Σ w·y, with w different in every element; a number is itself."""
+    if not y.shape:
+        return y
     w = np.random.default_rng(seed).uniform(0.5, 1.5, y.shape).astype(y.dtype)
     return (y * tg.tensor(w)).sum()
 
@@ -41,6 +43,12 @@ def pairs(x):
     return sliding_window_view(x, (2, 2), axis=(2, 3))
 
 
+def ids(x):
+    """Whole numbers that depend on what is given."""
+    return (x.detach() * 4.0).int()
+
+
+CLASSES = tg.tensor([1, 0, 2, 2])
 SCALARS = {
     "sums": lambda x: (x.sum() * 2.0 - 1.0) / (x * x).mean().sqrt(),
     "squares": lambda x: x.sum().square() + x.sum() ** 2 + x.sum() ** 3,
@@ -78,6 +86,10 @@ ROWS = {
     "picked in a stack": lambda x: (x - x.mean(1, keepdim=True))[
         tg.tensor([[0], [2]]), tg.arange(3)
     ],
+    "of which rows are summed": lambda x: (x + x[0])[tg.arange(4), tg.tensor([2, 0, 1, 1])],
+    "more classes than columns": lambda x: (
+        F.cross_entropy(tg.cat([x, x[:, :2]], 1), CLASSES) + x[tg.arange(4), CLASSES].sum()
+    ),
     "softmax": lambda x: F.cross_entropy(x, tg.tensor([1, 0, 2, 2])),
     "softmax by hand": lambda x: (x.exp() / x.exp().sum(1, keepdim=True)).log()[:, 1].mean(),
     "softmax over rows": lambda x: F.softmax(x, 0) * x,
@@ -98,9 +110,12 @@ ROWS = {
     "empty": lambda x: x[:0].sum(1).sum() + x.sum() + x[:, :0].sum(0).sum(),
 }
 SLOPES = {  # where gradients are written as formulas
-    "factors that cancel": lambda x, y: x * (y * 2.0) * (y.exp() * 0.5),
-    "whole numbers": lambda x, y: x * (tg.arange(3) * 2.0) + x * (tg.arange(1, 4) * 2.0) + y,
-    "one divisor": lambda x, y: x / tg.arange(1, 4) + y / tg.arange(1, 4) + x / y / tg.arange(1, 4),
+    "factors that cancel": lambda x, y: x * (y.detach() * 2.0) * (y.detach().exp() * 0.5) + y,
+    "whole numbers": lambda x, y: (x * (ids(y) * 2.0) + x * (ids(y * y) * 2.0)).sum() + y.sum(),
+    "one divisor": lambda x, y: (x / tg.arange(1, 4)) * y + (x / tg.arange(1, 4)) * y.exp(),
+    "one number": lambda x, y: 2.0 / (x * x + 1.0) + 2.0 / (y * y + 1.0) - 3.0 * x - 3.0 * y,
+    "another side": lambda x, y: (1.0 - 2.0 * (x >= 0.5).to(x.dtype)) * x + y,
+    "sigmoid alone": lambda x, y: x.sigmoid() + y * 2.0,
     "negative mean": lambda x, y: -(y * (x[0] + y)).mean(),
     "means": lambda x, y: (x * y).mean(0).square().mean() + (x - y).abs().mean(1).sum(),
     "common divisor": lambda x, y: x / (y * y + 1.0) + y / (y * y + 1.0) - x.exp() / (y * y + 1.0),
@@ -120,7 +135,10 @@ SLOPES = {  # where gradients are written as formulas
 IMAGES = {
     "every window": lambda x: sliding_window_view(x, (2, 3), axis=(2, 3)).sum((4, 5)),
     "every second": lambda x: pairs(x)[:, :, ::2, ::2].amax((4, 5)),
-    "from the second": lambda x: pairs(x)[:, :, 1:, ::2].sum((4, 5)),
+    "from the second": lambda x: pairs(x)[:, :, 1:, ::2, :, :].sum((4, 5)),
+    "turned pixels": lambda x: (x * 2.0).permute(0, 3, 1, 2) * 3.0,
+    "rows of pixels": lambda x: F.max_pool2d((x.reshape(6, 20) * 2.0).reshape(3, 2, 4, 5), 2),
+    "a channel": lambda x: F.max_pool2d(x, 2, 1)[:, 0, :, :, None] * 2.0,
     "with gaps": lambda x: sliding_window_view(x, (3, 3), axis=(2, 3))[..., ::2, ::2].sum((4, 5)),
     "of two samples": lambda x: pairs(x)[::2].sum((4, 5)),
     "of other axes": lambda x: sliding_window_view(x, (2, 2), axis=(1, 2)).sum((4, 5)),
@@ -133,7 +151,7 @@ IMAGES = {
     "pixels": lambda x: (x * 2.0).permute(0, 2, 3, 1).reshape(3, 20, 2) * 3.0,
     "maxima by hand": lambda x: pairs(x)
     .reshape(3, 2, 3, 4, 4).amax(4),
-    "maxima with gaps": lambda x: sliding_window_view(x, (3, 3), axis=(2, 3))[..., ::2, ::2]
+    "maxima with gaps": lambda x: sliding_window_view(x, (3, 3), axis=(2, 3))[:, :, :, :, ::2, ::2]
     .reshape(36, 4).max(1).values,
     "pool and relu": lambda x: F.max_pool2d(F.relu(x), 2) + F.relu(x)[:, :, :2, :2],
     "relu of two pools": lambda x: F.max_pool2d(r := F.relu(x), 2) * F.max_pool2d(r, 2, (3, 2)),

@@ -47,7 +47,7 @@ def flat(x):
         x = list(x.values())
     if isinstance(x, (list, tuple)):
         return [a for part in x for a in flat(part)]
-    return [np.asarray(numbers_of(x))]
+    return [] if x is None else [np.asarray(numbers_of(x))]
 
 
 def text_does_what_eager_code_does(step, calls, level):

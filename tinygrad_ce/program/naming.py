@@ -89,17 +89,21 @@ class Names:
             return self.give(var, "keep")
         return self.give(var, self.derived(step))
 
-    def derived(self, step: Step) -> str:
-        """A name for a value that the user has not named."""
+    def derived(self, step: Step, as_gradient: bool = True) -> str:
+        """A name for a value that the user has not named.
+
+        In a·b each factor is the gradient of the other: what a gradient is called after is not
+        itself called after what it is the gradient of.
+        """
         own = self.recognised(step)
         if own:
             return own
-        of = self.program.gradients.get(step.out, ())
+        of = self.program.gradients.get(step.out, ()) if as_gradient else ()
         if of:
             seen = [x for x in of if x in self.of]
             if not seen:
                 maker = self.makers.get(of[0])
-                self.give(of[0], of[0].name or (self.derived(maker) if maker else "z"))
+                self.give(of[0], of[0].name or (self.derived(maker, False) if maker else "z"))
             return "d" + self.of[seen[-1] if seen else of[0]]
         if step.scope[:1] == ("backward",):
             return "du"

@@ -230,9 +230,7 @@ class Writer:
             source = shared.get(state.after) or ast.unparse(self.operand(state.after, None))
             writes.append(f"{self.names.of[state.before]}[...] = {source}")
         if copies:
-            first = min((i for i, s in enumerate(self.statements) if s.shape is None), default=None)
-            at = len(self.statements) if first is None else first
-            self.statements.insert(at, Statement(None, copies, set(), []))
+            self.statements.append(Statement(None, copies, set(), []))
             self.returned = [
                 parsed(shared[x]) if x in shared else tree
                 for x, tree in zip(self.program.outputs, self.returned)
@@ -250,7 +248,9 @@ class Writer:
             return False
         if any(before in s.reads for s in self.statements[at + 1 :]):
             return False
-        if any(before in self.reads.get(x, ()) for x in (*self.program.outputs, *self.kept)):
+        others = (s.after for s in self.program.states if s is not state)
+        asked = (*self.program.outputs, *self.kept, *others)
+        if any(before in self.reads.get(x, ()) for x in asked):
             return False
         name = self.names.of[before]
         old = self.names.of[after]
