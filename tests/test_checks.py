@@ -453,3 +453,115 @@ def test_nothing_of_the_graph_changes():
     check_uses(loss, uses, found)
     assert all(np.array_equal(use.source.array, b) for use, b in zip(uses, before))
     assert x.grad is None
+
+
+# --- next to numbers of other sizes -------------------------------------------------------------
+
+
+def attention(masked):
+    """Causal attention over five tokens, its scores masked in one of the usual ways."""
+
+    def loss(rng, dtype):
+        x, *weights = (parameter(rng.standard_normal(s), dtype) for s in ((5, 4), *[(4, 4)] * 3))
+        q, k, v = (x @ W / 2 for W in weights)
+        scores = masked(q @ k.mT / 2, np.tril(np.ones((5, 5), bool)), dtype)
+        return ((F.softmax(scores, dim=-1) @ v) ** 2).mean()
+
+    return loss
+
+
+def values(build, *shape):
+    """A loss of one parameter of normal numbers."""
+    return lambda rng, dtype: build(parameter(rng.standard_normal(shape), dtype), dtype)
+
+
+def with_outliers(function, size):
+    """A function of ordinary numbers and ±size, summed."""
+    return lambda rng, dtype: function(
+        parameter(np.r_[rng.standard_normal(4), size, -size], dtype)
+    ).sum()
+
+
+def const(data, dtype):
+    return tensor(np.asarray(data, dtype))
+
+
+MASKED = {}
+for size in (-1e4, -1e9, -1e30, -math.inf):
+    MASKED |= {
+        f"added {size:g}": attention(
+            lambda s, seen, dtype, size=size: s + const(np.where(seen, 0, size), dtype)
+        ),
+        f"where {size:g}": attention(
+            lambda s, seen, dtype, size=size: where(tensor(seen), s, size)
+        ),
+        f"filled {size:g}": attention(
+            lambda s, seen, dtype, size=size: s.masked_fill(tensor(~seen), size)
+        ),
+    }
+SIZES = {}
+for size in (1e4, 1e6, 1e8, 1e12, 1e30):
+    SIZES |= {
+        f"{name} {size:g}": loss
+        for name, loss in {
+            "offset": values(lambda x, d, c=size: (((x + c) - c) ** 2).sum(), 5),
+            "logits": values(lambda x, d, c=size: F.cross_entropy(x + c, tensor([0, 1, 2])), 3, 4),
+            "masked logits": values(lambda x, d, c=size: F.cross_entropy(
+                x + const([0, 0, -c, 0], d), tensor([0, 1, 3])), 3, 4),
+            "logsumexp": values(lambda x, d, c=size: F.logsumexp(
+                x + const([0, 0, 0, -c, -c, 0], d), 0), 6),
+            "variance": values(lambda x, d, c=size: (x + c).var(), 5),
+            "norm": values(lambda x, d, c=size: (F.layer_norm(x + c, (5,)) ** 3).sum(), 3, 5),
+            "factor": values(lambda x, d, c=size: (x * c / c).tanh().sum(), 5),
+            "loss": values(lambda x, d, c=size: (x**2).sum() + c, 5),
+            "terms": values(lambda x, d, c=size: tg.cat([x**2, const([-c, c], d)]).mean(), 5),
+            "running sum": values(lambda x, d, c=size: (
+                tg.cat([const([c], d), x]).cumsum(0) - c).tanh().sum(), 4),
+            "product": values(lambda x, d, c=size: (
+                x * const([1, c, 1 / c], d) * const([1, 1 / c, c], d)).exp().sum(), 3),
+            "max": values(lambda x, d, c=size: (
+                x + const([0, -c, 0, -c, 0, 0], d)).amax(1).sum(), 4, 6),
+            "tiny log": lambda rng, d, c=size: parameter([1, 2, 1 / c], d).log().sum(),
+            "tiny root": lambda rng, d, c=size: parameter([1, 2, 1 / c], d).sqrt().sum(),
+            "large norm": lambda rng, d, c=size: parameter([1, 2, c], d).norm(),
+            "root": lambda rng, d, c=size: (parameter([1, 2, c], d) ** 0.5).sum(),
+            "sigmoid": with_outliers(F.sigmoid, size),
+            "softplus": with_outliers(F.softplus, size),
+            "silu": with_outliers(F.silu, size),
+            "tanh": with_outliers(F.tanh, size),
+            "relu": with_outliers(F.relu, size),
+        }.items()
+    }  # fmt: skip
+DTYPES = [np.float32, np.float64]
+
+
+def falsified(loss, factor):
+    """The checks of a graph whose contributions are all off by a factor."""
+    uses, found = backward_pass(loss)
+    return found, check_uses(loss, uses, {i: np.asarray(g) * factor for i, g in found.items()})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", MASKED)
+def test_a_mask_of_any_size_hides_nothing(name, dtype):
+    loss = MASKED[name](np.random.default_rng(0), dtype)
+    all_agree(loss)
+    for factor in (0.99, 1.001):
+        found, results = falsified(loss, factor)
+        telling = [i for i, g in found.items() if np.any(g)]
+        assert telling and not any(results[i].agrees for i in telling)
+        if dtype == np.float64 or factor == 0.99:  # float32 itself may be a thousandth off
+            assert all(results[i].differs for i in telling)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_no_size_makes_right_look_wrong_or_wrong_look_right(name, dtype):
+    loss = SIZES[name](np.random.default_rng(0), dtype)
+    _, results = falsified(loss, 1)
+    assert not [result for result in results.values() if result.differs]
+    for factor in (0.99, 1.001):
+        found, results = falsified(loss, factor)
+        finite = [i for i, g in found.items() if np.any(g) and np.isfinite(g).all()]
+        assert not [results[i] for i in finite if results[i].agrees]

@@ -32,13 +32,14 @@ from tinygrad_ce.viz.walking import Use, is_number, uses_of
 EPS = float(np.finfo(np.float64).eps)
 STEP = EPS ** (1 / 3)  # h of an element of size 1: rounding and the error O(h²) balance
 LARGER = (1e2, 1e4, 1e6, 1e8)  # times h, up to a hundredth: where rounding hides the difference
-SMALLER = (1e-2, 1e-4)  # times h: where a function is too curved for h
+FINER = 40  # times h is divided by ten at most: where a function is too curved for h
 FEW = 24  # so many elements are all nudged
 LARGEST, SPREAD = 8, 16  # of more: those with the largest contributions, and evenly spread ones
 BUDGET = 7 * 10**8  # elements that are computed for a page: a few seconds
 CALL = 3000  # what calling an operation costs, in elements
 LOST = 30  # so many times the digits that are lost to rounding may be missing
-WORST = 0.01  # of the scale: what is known less well than this is not compared
+WORST = 2.4e-4  # of the scale: what is known less well than this is not compared
+TOLD = 4.9e-4  # of a contribution: what has to show, or one that is 0.1 % off might be right
 
 
 @dataclass(frozen=True)
@@ -230,6 +231,15 @@ def neighbours(y: Any) -> Any:
     return np.concatenate([part.ravel() for part in parts])
 
 
+ROUNDS = {
+    "add", "sub", "mul", "truediv", "matmul", "inner", "einsum", "sum", "prod", "cumsum", "cumprod",
+    "pow", "power", "sqrt", "norm", "exp", "log", "log1p", "expm1", "tanh", "erfc", "sin", "cos",
+    "overlap_add",
+}  # fmt: skip
+"""Operations whose results are rounded; the others choose or move numbers."""
+
+SUMS = {"sum", "matmul", "inner", "einsum", "cumsum", "overlap_add"}
+
 Decision = Callable[[Node, list[Any], Any], Any]
 
 DECISIONS: dict[str, Decision] = {
@@ -305,6 +315,8 @@ class Probe:
     given: float
     slope: float
     doubt: float
+    h: float
+    leaps: bool = False  # whether the contribution times h is far more than the loss itself
 
     @property
     def difference(self) -> float:
@@ -338,7 +350,8 @@ def check(replay: Replay, rounding: Rounding, i: int, use: Use, g: np.ndarray, m
         note = f"an operand of {late[0].op.name} was written after it was read"
         return Check(0, g.size, note=note)
     lost = LOST * rounding.lost[i]
-    tolerance = min(max(1e-6, 800 * eps_of(replay.root)) + lost, WORST)
+    lost += max(1e-6, 800 * eps_of(replay.root))
+    tolerance = min(lost, WORST)
     places = [tuple(map(int, np.unravel_index(k, g.shape))) for k in chosen(g, most)]
     kinks: dict[Node, Any] = {}
     prober = Prober(replay, use, largest(g), tolerance, rounding.of_loss(use.target))
@@ -348,16 +361,17 @@ def check(replay: Replay, rounding: Rounding, i: int, use: Use, g: np.ndarray, m
                   straddled=len(probes) - len(smooth))  # fmt: skip
     if not smooth:
         return found
-    worst = max(smooth, key=lambda p: p.difference)
     scale = max(largest([p.given for p in smooth]), largest([p.slope for p in smooth]))
+    clear = [p for p in smooth if p.doubt <= WORST * scale]
+    worst = max(clear or smooth, key=lambda p: p.difference)
     far = [p for p in smooth if p.difference > tolerance * scale + p.doubt]
     unequal = [p for p in smooth if p.difference]
     note = not_finite(smooth)
     if not note and unequal and scale <= rounding.floor[i]:
         far, note = [], ZERO
-    elif not note and far and lost > WORST:
+    elif not note and not any(p.difference > lost * scale + p.doubt for p in far) and far:
         note = ROUNDED
-    elif not note and unequal and all(p.doubt > WORST * scale for p in unequal):
+    elif not note and unequal and not far and not telling(smooth, tolerance * scale):
         note = HIDDEN
     differs = note not in (ROUNDED, HIDDEN) and any(np.isfinite(p.slope) for p in far)
     agrees = note not in (ROUNDED, HIDDEN) and not far
@@ -368,6 +382,12 @@ def check(replay: Replay, rounding: Rounding, i: int, use: Use, g: np.ndarray, m
 ZERO = "0 but for rounding"
 ROUNDED = "rounding has cost the contribution too many digits to compare it"
 HIDDEN = "too small to be seen in a difference of the loss"
+
+
+def telling(smooth: list[Probe], tolerated: float) -> bool:
+    """Whether one of them would show a contribution that is a thousandth off."""
+    sizes = ((max(abs(p.given), abs(p.slope)), p.doubt) for p in smooth)
+    return any(tolerated + doubt <= TOLD * size for size, doubt in sizes)
 
 
 def not_finite(smooth: list[Probe]) -> str:
@@ -389,48 +409,74 @@ class Prober:
         self.replay, self.use = replay, use
         self.scale, self.tolerance, self.noise = scale, tolerance, noise
         self.operand = np.array(replay.values[use.source])
-        finite = self.operand[np.isfinite(self.operand)]
-        self.typical = float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
+        sizes = np.abs(self.operand[np.isfinite(self.operand) & (self.operand != 0)])
+        self.typical = float(np.median(sizes)) if sizes.size else 0.0  # a mask of 1e9 is not
 
     def probe(self, index: tuple[int, ...], given: float, kinks: dict[Node, Any]) -> Probe | None:
         """The central difference for one element; None at a kink, and what switched in `kinks`.
 
         h is the cube root of eps times the size of the element, or of its neighbours if they are
-        larger. Where the difference fits badly smaller steps are tried too, and the best one
-        counts: a contribution that is wrong fits none of them, since the rounding that grows with
-        1/h is counted against a step. The error that grows with h is not, so larger steps are for
-        what would be lost in rounding otherwise.
+        larger. Where the difference does not fit, h is made smaller until rounding, which grows
+        with 1/h, hides it, and the best of those counts that the smallest h confirms. Larger steps
+        are for what would be lost in rounding otherwise.
         """
         x = float(self.operand[index])
         size = abs(x) if np.isfinite(x) else 0.0
-        h = first = STEP * (max(size, self.typical) or 1.0)
-        steps = [h, *(h * k for k in LARGER if h * k <= 0.01 * max(self.typical, 1.0))]
-        steps += [h * k for k in SMALLER]
-        steps += [STEP * size] * (0 < STEP * size < min(steps))
-        best, crossed, narrowest = None, {}, np.inf
-        for h in steps:
-            if h >= narrowest or (h > first and best is not None and self.is_clear(best)):
-                continue
-            slope, moved = self.difference(index, h)
-            if moved:
-                narrowest, crossed = h, moved  # of smaller steps one may not straddle it
-                continue
-            doubt = self.noise / h
-            if h > first:  # twice the step shows how much of it is curvature
-                wider, moved = self.difference(index, 2 * h)
-                doubt += np.inf if moved else abs(wider - slope)
-            new = Probe(index, given, slope, doubt)
+        first = STEP * (max(size, self.typical) or 1.0)
+        tried, crossed = self.finer(index, given, first, size)
+        if tried and (self.is_right(tried[-1]) or not np.isfinite(tried[-1].slope)):
+            return tried[-1]
+        near = 0.1 * (size or min(self.typical, 1.0) or 1.0)
+        clear = [p for p in tried if p.h <= near and not p.leaps and self.is_clear(p)]
+        if clear and clear[-1] in tried[-2:]:
+            finest = clear[-1]
+            same = [p for p in clear if abs(p.slope - finest.slope) <= p.doubt + finest.doubt]
+            return min(same, key=lambda p: p.doubt)
+        for h in (first * k for k in LARGER if first * k <= 0.01 * max(self.typical, 1.0)):
+            slope, moved, _ = self.difference(index, h)
+            wider, widely, _ = self.difference(index, 2 * h)  # how much of it is curvature
+            new = Probe(index, given, slope, self.noise / h + abs(wider - slope), h)
             fits = new.difference <= self.tolerance * self.size(new) + new.doubt
-            if new.difference == 0 or (fits and self.is_clear(new)):
+            if not (moved or widely) and self.is_clear(new) and (fits or len(tried) == 1):
                 return new
-            if best is None or closeness(new) < closeness(best):
-                best = new
-            if not np.isfinite(given):
-                break
-        if crossed and (best is None or not (best.difference == 0 or self.is_clear(best))):
+        if crossed:
             kinks.update({n: kinks.get(n, False) | where for n, where in crossed.items()})
             return None
-        return best
+        return replace(tried[-1], doubt=np.inf)
+
+    def finer(
+        self, index: tuple[int, ...], given: float, first: float, size: float
+    ) -> tuple[list[Probe], dict[Node, Any]]:
+        """Differences for smaller and smaller h, up to one that fits, and what switched in others.
+
+        How far a slope has moved since the last h says how curved the function is; with h² it
+        moves ever less.
+        """
+        tried: list[Probe] = []
+        moves: list[float] = []
+        crossed: dict[Node, Any] = {}
+        for h in (first / 10**k for k in range(FINER)):
+            hidden = bool(tried) and self.noise / h > WORST * self.size(tried[-1])
+            if hidden or h < 8 * EPS * size or (crossed and h < 1e-6 * first):
+                break
+            slope, moved, level = self.difference(index, h)
+            if moved:
+                crossed = moved  # a smaller step may not straddle it
+                continue
+            moves.append(abs(slope - tried[-1].slope) if tried else 0.0)
+            shrunk = ratio(*moves[:-3:-1]) if len(moves) > 2 else 1.0
+            curved = moves[-1] * min(1.0, max(shrunk, 0.01))
+            leaps = abs(given) * h > 10 * level
+            tried.append(Probe(index, given, slope, self.noise / h + curved, h, leaps))
+            if self.is_right(tried[-1]) or not np.isfinite(given):
+                break
+        finite = [p for p in tried if np.isfinite(p.slope)]
+        return finite or tried[:1], crossed
+
+    def is_right(self, p: Probe) -> bool:
+        """Whether the contribution is the slope, which is clear."""
+        fits = p.difference <= self.tolerance * self.size(p)
+        return p.difference == 0 or (fits and self.is_clear(p))
 
     def size(self, p: Probe) -> float:
         """What a difference is to be compared with."""
@@ -440,8 +486,11 @@ class Prober:
         """Whether rounding leaves enough of a difference to see."""
         return bool(np.isfinite(p.slope)) and p.doubt <= WORST * self.size(p)
 
-    def difference(self, index: tuple[int, ...], h: float) -> tuple[float, dict[Node, Any]]:
-        """(L(x + h) − L(x − h)) / 2h, and the decisions in which the two and L(x) are not one."""
+    def difference(self, index: tuple[int, ...], h: float) -> tuple[float, dict[Node, Any], float]:
+        """(L(x + h) − L(x − h)) / 2h, and the decisions in which the two and L(x) are not one.
+
+        And |L(x + h)| + |L(x − h)|.
+        """
         x, at, ends = self.operand[index], (self.use.target, self.use.position), []
         for side in (h, -h):
             self.operand[index] = x + side
@@ -455,12 +504,8 @@ class Prober:
             where = switched(theirs[node], centre) | switched(ds, centre)
             if np.any(where):
                 crossed[node] = where
-        return (above - below) / (right - left if np.isfinite(x) else 2 * h), crossed
-
-
-def closeness(p: Probe) -> float:
-    """How far a contribution may be from its slope; what is not finite comes last."""
-    return p.difference + p.doubt if np.isfinite(p.slope) else np.inf
+        slope = (above - below) / (right - left if np.isfinite(x) else 2 * h)
+        return slope, crossed, abs(above) + abs(below)
 
 
 # --- how well, and how many -------------------------------------------------------------------
@@ -475,9 +520,11 @@ def eps_of(node: Node) -> float:
 class Rounding:
     """How far rounding has moved the contributions, and how far it moves the loss of a replay.
 
-    Digits are lost where a rule reads values that are far from those in float64, and where large
-    terms cancel: those of a sum inside of a contribution, and the contributions to a node.
-    Terms of size 1 that add up to 1e-5 have lost five digits.
+    Digits are lost where large terms cancel, those of a sum inside of a contribution and the
+    contributions to a node: terms of size 1 that add up to 1e-5 have lost five digits. And they are
+    lost in the values that the rules read. So the chain rule runs three times, with the values in
+    float64, with the recorded ones, and with those of a replay that rounds a little differently.
+    None of this depends on the contributions that are checked.
     """
 
     def __init__(
@@ -486,26 +533,41 @@ class Rounding:
         self.replay = replay
         self.lost: dict[int, float] = {}  # of use i, relative to its largest element
         self.floor: dict[int, float] = {}  # of use i: what is smaller is 0 but for rounding
-        self.gradients: dict[Node, Any] = {replay.root: np.ones(replay.root.array.shape)}
-        error: dict[Node, Any] = {}  # how far rounding has moved these
-        least: dict[Node, Any] = {}  # the same, if the values were those in float64
-        ordered = sorted(given, key=lambda i: replay.place[uses[i].target], reverse=True)
-        for i in ordered:
+        self.terms: dict[Node, float] = {}  # Σ |x·∂L/∂x| of what is summed, which may cancel
+        moved = perturbed(replay)
+        ways = (replay.exact, recorded, lambda node: moved.get(node, replay.exact(node)))
+        gradients: list[dict[Node, Any]] = [
+            {replay.root: np.ones(replay.root.array.shape)} for _ in ways
+        ]
+        self.gradients = gradients[0]
+        least: dict[Node, Any] = {}  # how far rounding has moved these, if the values are right
+        back = [i for i, use in enumerate(uses) if use.flows and use.target in replay.place]
+        for i in sorted(back, key=lambda i: replay.place[uses[i].target], reverse=True):
             use, node, source = uses[i], uses[i].target, uses[i].source
-            g = self.gradients.get(node, np.zeros(node.array.shape))
-            rounded = eps_of(node) * np.abs(g)
+            nothing = np.zeros(node.array.shape)
+            sent = [passed(use, at.get(node, nothing), way) for at, way in zip(gradients, ways)]
+            rounded = eps_of(node) * np.abs(self.gradients.get(node, nothing))
             floor = passed_at_most(use, least.get(node, 0.0) + rounded)
-            drift = np.abs(passed(use, g, recorded) - passed(use, g, replay.exact))
-            moved = passed_at_most(use, error.get(node, 0.0) + rounded) + drift
-            self.lost[i], self.floor[i] = ratio(moved, given[i]), 8 * largest(floor)
-            self.gradients[source] = self.gradients.get(source, 0.0) + given[i]
-            error[source] = error.get(source, 0.0) + moved
+            for at, d in zip(gradients, sent):
+                at[source] = at.get(source, 0.0) + d
             least[source] = least.get(source, 0.0) + floor
+            if i in given:
+                exact, *others = sent
+                drift = sum(np.abs(d - exact) for d in others)
+                scale = max(largest(given[i]), largest(exact))
+                self.lost[i] = ratio(largest(floor + drift), scale)
+                self.floor[i] = 8 * largest(floor)
+            if node.op.name in SUMS:
+                term = float(np.nansum(np.abs(self.replay.exact(source) * sent[0])))
+                self.terms[node] = self.terms.get(node, 0.0) + term
 
     def of_loss(self, target: Node) -> float:
-        """4 eps Σ |v·∂L/∂v| over all steps from `target` to the loss."""
+        """4 eps Σ |v·∂L/∂v| over all steps from `target` to the loss, and over what they sum."""
         sums = [
-            float(np.nansum(np.abs(self.gradients.get(node, 0.0) * self.replay.values[node])))
+            max(
+                self.terms.get(node, 0.0),
+                float(np.nansum(np.abs(self.gradients.get(node, 0.0) * self.replay.values[node]))),
+            )
             for node in self.replay.downstream(target)
         ]
         return 4 * EPS * sum(x for x in sums if np.isfinite(x))
@@ -540,10 +602,23 @@ def magnitude(node: Node) -> Any:
     return array if array.dtype.kind == "b" else np.abs(array)
 
 
-def ratio(a: Any, b: Any) -> float:
-    """The largest |a| by the largest |b|; 0 of nothing."""
-    top, bottom = largest(a), largest(b)
-    return top / bottom if bottom else (np.inf if top else 0.0)
+def ratio(a: float, b: float) -> float:
+    """a/b of numbers that are not negative; 0/0 is 0."""
+    return a / b if b else (np.inf if a else 0.0)
+
+
+def perturbed(replay: Replay) -> dict[Node, Any]:
+    """The values of the operations, if each had rounded up or down once more, by chance."""
+    random = np.random.default_rng(0)
+    values: dict[Node, Any] = {}
+    for node, sources in replay.operands.items():
+        if node in replay.outdated:
+            continue
+        y = compute(node, [values.get(x, replay.values[x]) for x in sources])
+        if node.op.name in ROUNDS and y.dtype.kind == "f":
+            y = y * (1 + EPS * random.choice((-1.0, 1.0), y.shape))
+        values[node] = y
+    return values
 
 
 def elements_for(
