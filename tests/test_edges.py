@@ -50,6 +50,15 @@ REFUSED = [
     (lambda: hessian(lambda x: x * x, row()), ValueError,
      r"hessian: func gave \(3,\); wanted a scalar"),
     (lambda: hessian(lambda x: 1.0, row()), ValueError, "hessian: func gave 1.0; wanted a scalar"),
+    *((lambda f=f: f(lambda x: x, 3.0), TypeError, f"{f.__name__}: inputs: got float; wanted a Ten")
+      for f in (jacobian, hessian, gradcheck, gradgradcheck)),
+    (lambda: vjp(lambda x: x, 3.0), TypeError, "vjp: inputs: got float"),
+    (lambda: jvp(lambda x: x, 3.0, row()), TypeError, "jvp: inputs: got float"),
+    (lambda: jvp(lambda x: x, row(), 3.0), TypeError, "jvp: v: got float"),
+    (lambda: vjp(lambda x: 1.0, row()), TypeError, "vjp: what func gave: got float"),
+    (lambda: jvp(lambda x: 1.0, row(), row()), TypeError, "jvp: what func gave: got float"),
+    (lambda: jacobian(lambda x: 1.0, row()), TypeError, "jacobian: what func gave: got float"),
+    (lambda: gradcheck(lambda x: 1.0, leaf(1.0)), TypeError, "gradcheck: what func gave: got fl"),
     (lambda: gradcheck(lambda x: x, row()), ValueError, "no input requires a gradient"),
     (lambda: gradgradcheck(lambda x: x.detach(), leaf(1.0)), ValueError,
      "no output of func needs a gradient"),
@@ -176,6 +185,18 @@ def test_a_long_row_of_float32_is_added_in_pairs():
     x = np.full((2, 20_000), 0.1, np.float32)
     exact = 20_000 * float(np.float32(0.1))
     assert abs(tg.tensor(x).sum(1)[0].item() - exact) < 2e-6 * exact
+
+
+def test_rows_columns_and_numbers_are_repeated_as_numpy_does():
+    for shape, full in (
+        ((), ()), ((), (4,)), ((), (20, 20)), ((1,), (3,)), ((3, 1), (3, 5)), ((3, 1), (3, 3, 1)),
+        ((3, 1), (3, 3, 5)), ((1, 5), (3, 5)), ((3, 5), (3, 5)), ((1, 1), (3, 5)), ((5,), (3, 5)),
+    ):  # fmt: skip
+        for x in (np.arange(math.prod(shape), dtype=np.float32).reshape(shape) + 1.0,
+                  (np.arange(math.prod(shape)) + 1).reshape(shape[::-1]).T):  # fmt: skip
+            for ours in (table.broadcast_to(x, full), tg.tensor(x).expand(full).numpy()):
+                np.testing.assert_array_equal(ours, np.broadcast_to(x, full))
+                assert ours.shape == full and ours.dtype == x.dtype
 
 
 def test_extrema_of_tall_and_wide_matrices():
@@ -318,6 +339,8 @@ def test_products_with_a_jacobian_of_what_is_constant_are_zero():
     (y, z), (p, q) = jvp(lambda x: (x * x, constant), x, tg.tensor(np.array([1.0, 10.0])))
     assert y.tolist() == [1.0, 4.0] and z.tolist() == [1.0] * 3
     assert p.tolist() == [2.0, 40.0] and q.tolist() == [0.0] * 3
+    y, p = jvp(lambda x: constant, x, x)
+    assert y.tolist() == [1.0] * 3 and p.tolist() == [0.0] * 3
     (y, z), g = vjp(lambda x: (x * x, x.sum()), x, [tg.ones(2), tg.tensor(5.0)])
     assert (y.tolist(), z.item(), g.tolist()) == ([1.0, 4.0], 3.0, [7.0, 9.0])
     (y,), (p, q) = vjp(lambda a, b: (a * b,), (row(2), 3 * row(2)), [tg.ones(2)])
@@ -350,6 +373,16 @@ def test_checks_of_functions_with_constants():
     assert gradgradcheck(lambda x, w: (x * x * w, w * 2.0), (x, w))
     with pytest.raises(GradcheckError, match="output 1"):
         gradcheck(lambda x: (x * 2.0, (x.detach() + 0 * x) * 3.0), x)
+
+
+def test_a_strong_curve_is_no_kink():
+    """Its two slopes differ too, but by less where the step is smaller."""
+    wrong = rule.rule(lambda x: x * x * 1e4, lambda g, x: g * x * 0.0 + g)
+    with pytest.raises(GradcheckError) as error:
+        gradcheck(lambda x: wrong(x), leaf(0.0))
+    assert "kink" not in str(error.value) and "is wrong for operand 0" in str(error.value)
+    with pytest.raises(GradcheckError, match="sits on a kink"):
+        gradcheck(lambda x: x.relu() * 1e4, leaf(0.0))
 
 
 def test_a_wrong_function_of_right_rules_accuses_no_rule():
@@ -431,6 +464,10 @@ def test_clipping_a_norm_of_several_gradients():
     for parameters in ([a, b, c], (p for p in (a, b, c))):
         total = utils.clip_grad_norm_(parameters, 3.5)
     assert total.item() == pytest.approx(3.5, rel=1e-6) and c.grad is None
+    assert total.dtype == np.float64
+    d = tg.tensor([3.0, 4.0], requires_grad=True)
+    d.sum().backward()
+    assert utils.clip_grad_norm_(d, 9.0).dtype == np.float32
     np.testing.assert_allclose(b.grad.numpy(), [1.5, 3.0], rtol=1e-6)
     before = b.grad.tolist()
     utils.clip_grad_norm_([b], 100.0)
