@@ -1,7 +1,6 @@
 """Datasets and loaders, against orders frozen from PyTorch by ``data/make_data.py``."""
 
 import json
-import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -176,18 +175,27 @@ def test_a_batch_follows_the_tensor_when_it_is_written():
     assert next(iter(loader))[0].tolist() == [3.0, 4.0]
 
 
-def test_a_batch_of_a_tensor_dataset_costs_one_indexing_per_tensor():
-    n, size = 60_000, 60
-    x = Tensor(np.zeros((n, 4), np.float32))
-    times = {}
-    for kind in (TensorDataset, Rows):
-        loader = DataLoader(kind(x, x), size)
-        start = time.perf_counter()
-        for _ in loader:
-            pass
-        times[kind] = time.perf_counter() - start
-    # Sample by sample is 30 times slower; a quarter leaves room for a busy machine.
-    assert times[TensorDataset] < times[Rows] / 4
+class Counted(Tensor):
+    """Counts how often it is indexed, one sample or many at a time."""
+
+    __slots__ = ()
+    indexed = 0
+
+    def __getitem__(self, index):
+        Counted.indexed += 1
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize(
+    "kind", [TensorDataset, lambda x, y: Subset(TensorDataset(x, y), range(6))]
+)
+def test_a_batch_of_a_tensor_dataset_is_not_taken_sample_by_sample(kind):
+    x = Counted(np.arange(6.0))
+    for dataset, each in ((kind(x, x), 0), (Rows(x, x), 2)):
+        Counted.indexed = 0
+        batches = [batch.tolist() for batch, _ in DataLoader(dataset, 4)]
+        assert batches == [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0]]
+        assert Counted.indexed == 6 * each
 
 
 @pytest.mark.parametrize(
