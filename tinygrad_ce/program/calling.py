@@ -27,6 +27,8 @@ def usual_call(runner: Runner) -> Callable[[Any, Any], Any] | None:
     trace = runner.trace
     if runner.drawing or runner.entering or trace.written or trace.gradients or trace.live:
         return None
+    if trace.attributes:
+        return None
     names = dict(trace.guards.names)
     names.update(MISS=MISS, tick=tick, leaf=leaf, run=runner.run, writer=runner.program.name + "()")
     names["runner"] = runner

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.program.attributes import AttributeOf
 from tinygrad_ce.program.guards import PLAIN, same
 from tinygrad_ce.program.ir import Program, State, Step, Var
 from tinygrad_ce.program.operations import pack, run
@@ -40,6 +41,8 @@ class Before:
             (s, node, node.array, np.array(node.array))
             for s in program.states for node in parts_of(s)
         ]  # fmt: skip
+        places = [s.node for s in program.states if isinstance(s.node, AttributeOf)]
+        self.attributes = [(place, place.tensor) for place in places]
         self.kept = [(k.node, k.node.kept) for k in program.kept]
         self.gradients = [
             (kept, np.array(kept.array)) for _, kept in self.kept if isinstance(kept, Node)
@@ -58,6 +61,8 @@ class Before:
         for state, _, array, values in self.states:
             if state.after is not state.before:
                 array[...] = values
+        for place, tensor in self.attributes:
+            place.tensor = tensor
         for node, kept in self.kept:
             node.kept = kept
         for kept, values in self.gradients:
@@ -91,6 +96,8 @@ def parts_of(state: State) -> list[Any]:
 
 def key_of(node: Any) -> Any:
     """What a state is known by in another trace."""
+    if isinstance(node, AttributeOf):
+        return node.key
     return ("grad", node.node) if isinstance(node, GradOf) else node
 
 

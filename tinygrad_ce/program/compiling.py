@@ -21,6 +21,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import memory_of, tick
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.program.arguments import Given
+from tinygrad_ce.program.attributes import AttributeOf
 from tinygrad_ce.program.calling import MISS, usual_call
 from tinygrad_ce.program.checking import Before, compare_traces, compare_values, doubts
 from tinygrad_ce.program.emit import Doubt, Emitted, Emitter, assumptions_first, in_one_piece
@@ -442,6 +443,8 @@ class Runner:
         self.run = names["run"]
         self.kept = [(node, leaf(names[name]) if name else None) for node, name in names["KEPT"]]
         gradients = [kept for _, kept in self.kept if kept is not None]
+        for place in self.trace.attributes:
+            place.bind()
         self.memories = dict.fromkeys(map(memory_of, [*self.written, *gradients]))
         self.roots: dict[int, list[Any]] = {}
         for node in self.written:
@@ -450,8 +453,10 @@ class Runner:
 
     def call(self, args: Any, kwargs: Any) -> Any:
         """Run the program on these arguments."""
-        if self.run == self.not_bound:
-            self.bind()
+        for place in self.trace.attributes:
+            place.renew()
+        if self.run == self.not_bound or self.trace.attributes:
+            self.bound()
         arrays = self.arrays(args, kwargs)
         if self.gradients:  # of the last run: they are written while this one reads
             arrays = tuple(np.array(x) if root(x) in self.gradients else x for x in arrays)
@@ -556,4 +561,4 @@ def tensors_of(state: State) -> list[Any]:
     """The Tensors that a state stands for; none for a gradient, which may be another each time."""
     if isinstance(state.node, Packed):
         return state.node.nodes
-    return [state.node] if isinstance(state.node, Node) else []
+    return [state.node] if isinstance(state.node, (Node, AttributeOf)) else []

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.program.attributes import AttributeOf
 from tinygrad_ce.program.blocks import Loop, LoopWriter, in_blocks
 from tinygrad_ce.program.ir import Program, State, Step, Var
 from tinygrad_ce.program.operations import ELEMENTWISE, EVALUATE, REDUCTIONS, UFUNCS
@@ -495,7 +496,7 @@ class Emitter:
 
 def in_one_piece(state: State) -> bool:
     """Whether the elements of a state follow each other in memory, as the text may count on."""
-    if not isinstance(state.node, Node):
+    if not isinstance(state.node, (Node, AttributeOf)):
         return True  # a gradient, or parameters in one array: in memory of our own
     return bool(state.node.array.flags.c_contiguous)
 

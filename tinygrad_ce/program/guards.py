@@ -38,6 +38,7 @@ class Guards:
         self.conditions: dict[str, None] = {}
         self.names: dict[str, Any] = {"current": current, "same": same, "is_": is_, "alike": alike}
         self.known: dict[int, str] = {}  # id of a value -> its name
+        self.replaced: dict[int, Any] = {}  # tensors that each call replaces by others
 
     def define(self, value: Any) -> str:
         """A name for a value that a condition looks at."""
@@ -88,6 +89,9 @@ class Guards:
 
     def same(self, text: str, value: Any) -> None:
         """That an expression still gives this object, or an equal number or text."""
+        if id(value) in self.replaced:
+            self.require(f"type({text}) is {self.define(type(value))}")
+            return
         name = self.define(value)
         if isinstance(value, (*PLAIN, np.generic)):
             self.require(f"({text} is {name} or same({text}, {name}))")

@@ -316,6 +316,12 @@ def laid_out(value: Any, place: Any) -> Any:
 PAST = ("op", "inputs", "settings", "tick", "scope", "live", "cut")
 PLAIN = (bool, int, float, str)
 
+
+def same_number(a: Any, b: Any) -> bool:
+    """Whether a number or text is set to itself."""
+    return type(b) in PLAIN and bool(a == b)
+
+
 REDUCE = {
     np.add: "sum", np.maximum: "max", np.minimum: "min", np.multiply: "prod",
     np.logical_and: "all", np.logical_or: "any",
@@ -343,6 +349,7 @@ class Tracer:
         self.ticks: list[tuple[Any, int]] = []  # tensors, and when they were written last
         self.owners: dict[Any, None] = {}  # modules and optimisers that were called, in order
         self.generators: dict[Any, Any] = {}  # generator -> its state before the first draw
+        self.assigned: dict[Any, tuple[Any, str, Any]] = {}  # attributes, what they held before
         self.gradient_of: list[tuple[Var, Any]] = []
         self.backward_of: tuple[str, ...] | None = None
         self.alive: list[weakref.ref[Symbol]] = []
@@ -504,12 +511,26 @@ class Tracer:
             old = module.training
         elif old is None or name.startswith("_"):
             return
-        if old is not value and not (type(old) in PLAIN and type(value) in PLAIN and old == value):
+        if isinstance(old, Node) and isinstance(value, Node) and not old.requires_grad:
+            self.assigns(module, name, old, value)
+        elif old is not value and not (type(old) in PLAIN and same_number(old, value)):
             self.refuse(
                 f"{type(module).__name__}.{name} is set, which would be done only once",
                 "Set it outside of the function, or write into a tensor: self.register_buffer"
                 "(name, tensor) and then self.name[...] = x",
             )
+
+    def assigns(self, module: Any, name: str, old: Node, new: Node) -> None:
+        """An attribute that holds a tensor is set to another one: so does each run."""
+        if (old.array.shape, old.array.dtype) != (new.array.shape, new.array.dtype):
+            self.refuse(
+                f"{type(module).__name__}.{name} of shape {old.array.shape} and dtype "
+                f"{old.array.dtype} is set to a tensor of shape {new.array.shape} and dtype "
+                f"{new.array.dtype}, so that each call would be another program",
+                f"Set it before the first call to a tensor of the shape and dtype that it will "
+                f"have: module.{name} = zeros(...)",
+            )
+        self.assigned.setdefault((id(module), name), (module, name, old))
 
     def settings(self, group: dict[str, Any]) -> dict[str, Any]:
         """The settings of an optimiser: its learning rate is read at each run, the rest is fixed.

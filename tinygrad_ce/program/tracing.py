@@ -16,6 +16,7 @@ from tinygrad_ce.engine.frame import tracing
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import holds_number
 from tinygrad_ce.program.arguments import Arguments, Given
+from tinygrad_ce.program.attributes import Assigned, AttributeOf, assigned, check_alone
 from tinygrad_ce.program.guards import Guards, Watch, vars_of
 from tinygrad_ce.program.ir import Kept, Program, State, Var
 from tinygrad_ce.program.symbol import Cell, Symbol, TraceError, Tracer
@@ -39,6 +40,8 @@ class Trace:
     """Arguments whose `.grad` is set, and the output with it, or None to forget it."""
     live: list[Given] = field(default_factory=list)
     """Arguments that require a gradient from then on."""
+    attributes: list[AttributeOf] = field(default_factory=list)
+    """Attributes of modules that hold another tensor after each call."""
 
 
 class Hole:
@@ -96,14 +99,17 @@ def traced(
         with tracing(tracer):
             result = fn(*given, **keywords)
             structure = returned.take(result)
+            left = assigned(tracer, [a.symbol for a in arguments.found.values()])
         gradients = name_gradients(tracer)  # while the graph is there
         del result
     finally:
         for generator, state in tracer.generators.items():
             generator.set_state(state)
+        for module, name, old in tracer.assigned.values():
+            vars(module)[name] = old
         put_back(tracer)
     del given, keywords
-    finished = Finish(fn, tracer, guards, arguments, returned, structure).trace
+    finished = Finish(fn, tracer, guards, arguments, returned, structure, left).trace
     finished.program.gradients = gradients
     tracer.cells.clear()  # they hold the arrays of the state, in a cycle
     return finished
@@ -285,6 +291,7 @@ class Finish:
         arguments: Arguments,
         returned: Returned,
         structure: Any,
+        left: list[Assigned],
     ) -> None:
         self.tracer = tracer
         self.guards = guards
@@ -302,12 +309,13 @@ class Finish:
         self.arguments(arguments, outputs)
         self.gradients()
         refuse_rebound(tracer)
-        survivors_but(tracer, [*outputs, *self.kept_symbols])
+        check_alone(left)
+        survivors_but(tracer, [*outputs, *self.kept_symbols, *(x.symbol for x in left)])
         self.trace.structure = returned.without_known(structure)
         program.outputs = [tracer.look(symbol) for symbol in outputs]
         self.trace.found.update((symbol.now, symbol.value) for symbol in outputs)
-        cells = list(tracer.cells.values())
-        for cell in cells:
+        self.attributes(left, names)
+        for cell in list(tracer.cells.values()):
             self.cell(cell, names)
         self.guard(fn)
 
@@ -366,6 +374,31 @@ class Finish:
         for ref, symbol in kept:
             if (node := ref()) is not None:
                 self.program.kept.append(Kept(node, symbol.now if symbol is not None else None))
+
+    def attributes(self, left: list[Assigned], names: dict[int, str]) -> None:
+        """What the function has set attributes of modules to."""
+        read = {x for step in self.program.steps for x in step.operands}
+        read.update(self.program.outputs)
+        for place, old, symbol, _ in left:
+            cell = self.tracer.cells.pop(id(old.array), None)
+            if cell is None or cell.symbol.now is not cell.before:
+                raise TraceError(
+                    f"trace: {place!r} is set to another tensor, and the old one is written in "
+                    "place or is another attribute too. Do one of both, or keep x.clone()"
+                )
+            if place.live and cell.before in read:
+                raise TraceError(
+                    f"trace: {place!r} is set to a tensor that carries a gradient, but the graph "
+                    f"ends with the function, and the next call reads it. Write self.{place.name} "
+                    "= x.detach(), or compute it under no_grad()"
+                )
+            cell.before.name = names.get(id(old)) or cell.name or place.name
+            self.program.states.append(State(place, cell.before, symbol.now))
+            self.program.example[cell.before] = np.array(cell.array)
+            self.trace.found[symbol.now] = symbol.value
+            self.trace.attributes.append(place)
+            self.guards.replaced[id(old)] = old
+            self.guards.require(f"not {self.guards.define(place)}.tensor.requires_grad")
 
     def cell(self, cell: Cell, names: dict[int, str]) -> None:
         """What was read from an array: a constant if nobody can change it, else state."""
