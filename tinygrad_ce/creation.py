@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.operands import array_from, leaf
+from tinygrad_ce.engine.operands import array_from, leaf, shaped
 from tinygrad_ce.engine.tensor import Tensor, check_can_require_grad, generator_or_default, sizes
 
 
@@ -15,6 +15,10 @@ def made(array: Any, dtype: Any, requires_grad: bool) -> Tensor:
     """A leaf around an array that nobody else holds."""
     if dtype is not None and array.dtype != dtype:
         array = array.astype(dtype)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"dtype {array.dtype} is not a dtype of numbers: float32, float64, int64, bool"
+        )
     check_can_require_grad(array, requires_grad)
     return leaf(array, requires_grad)
 
@@ -116,6 +120,9 @@ def arange(
     """
     if end is None:
         start, end = 0, start
+    for x in (start, end, step):
+        if not isinstance(x, (int, float, np.integer, np.floating, Tensor)):
+            raise TypeError(f"arange: got a {type(x).__name__}; wanted numbers: arange(start, end)")
     whole = all(isinstance(x, (int, np.integer)) for x in (start, end, step))
     wanted = dtype or (np.int64 if whole else np.float32)
     return made(np.arange(start, end, step), wanted, requires_grad)
@@ -138,7 +145,9 @@ def zeros_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) ->
     >>> zeros_like(ones(2))
     tensor([0., 0.])
     """
-    return made(np.zeros(input.shape, dtype or input.dtype), None, requires_grad)
+    return made(
+        np.zeros(shaped(input, "zeros_like").shape, dtype or input.dtype), None, requires_grad
+    )
 
 
 def ones_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -147,7 +156,9 @@ def ones_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) -> 
     >>> ones_like(zeros(2))
     tensor([1., 1.])
     """
-    return made(np.ones(input.shape, dtype or input.dtype), None, requires_grad)
+    return made(
+        np.ones(shaped(input, "ones_like").shape, dtype or input.dtype), None, requires_grad
+    )
 
 
 def full_like(input: Tensor, fill_value: Any, dtype: Any = None) -> Tensor:
@@ -156,7 +167,9 @@ def full_like(input: Tensor, fill_value: Any, dtype: Any = None) -> Tensor:
     >>> full_like(zeros(2), 3.0)
     tensor([3., 3.])
     """
-    return made(np.full(input.shape, fill_value, dtype or input.dtype), None, False)
+    return made(
+        np.full(shaped(input, "full_like").shape, fill_value, dtype or input.dtype), None, False
+    )
 
 
 # --- random: PyTorch's numbers for the same seed ------------------------------------------------
@@ -245,7 +258,7 @@ def normal(mean: Any, std: Any, size: Any = None, generator: Any = None) -> Tens
     if size is not None:
         shape = (size,) if isinstance(size, int) else tuple(size)
         return made(source.normal(mean, std, shape, np.dtype(np.float32)), None, False)
-    arrays = [x.array if isinstance(x, Tensor) else np.float32(x) for x in (mean, std)]
+    arrays = [x.array if isinstance(x, Tensor) else array_from(x, np.float32) for x in (mean, std)]
     shape = np.broadcast_shapes(*(x.shape for x in arrays))
     draws = source.randn(shape, np.dtype(np.result_type(*arrays)))
     return made(draws * arrays[1] + arrays[0], None, False)

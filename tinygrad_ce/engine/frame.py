@@ -226,12 +226,21 @@ def composed(formula: str) -> Callable[[F], F]:
             token = enter(Frame(scope, frame.record, frame.tracer, frame.lines))
             try:
                 return function(*args, **kwargs)
+            except (AttributeError, TypeError) as error:
+                if args and not hasattr(args[0], "shape") and "wanted" not in str(error):
+                    raise TypeError(f"{name}: got {kind_of(args[0])}; wanted a Tensor") from None
+                raise
             finally:
                 leave(token)
 
         return call  # type: ignore[return-value]
 
     return mark
+
+
+def kind_of(x: Any) -> str:
+    """What x is, for an error: the class of an object, or the name of a function or class."""
+    return repr(x) if isinstance(x, type) or callable(x) else f"a {type(x).__name__}"
 
 
 def calling_line() -> tuple[Any, int]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_ce.engine.frame import composed
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.operands import all_finite, box, leaf, value_of
+from tinygrad_ce.engine.operands import all_finite, box, leaf, shaped, value_of
 from tinygrad_ce.engine.table import (
     amax,
     argsort,
@@ -230,7 +230,7 @@ def along_axis(index: Any, axis: int) -> tuple[Any, ...]:
 
 def gather(x: Any, axis: int, index: Any) -> Any:
     """y[i, j] = x[index[i, j], j] for axis 0; index has as many axes as x."""
-    if index.ndim != x.ndim:
+    if shaped(index, "gather").ndim != x.ndim:
         raise ValueError(f"gather: index has {index.ndim} dimensions; wanted {x.ndim}, as x has")
     return x[along_axis(index, axis_of(axis, x.ndim))]
 
@@ -270,7 +270,7 @@ def einsum(spec: str, *operands: Any) -> Any:
     widest = ""
     for term, x in zip(terms, operands):
         plain = term.replace("...", "")
-        n = x.ndim - len(plain)
+        n = len(shaped(x, "einsum").shape) - len(plain)
         if n < 0 or (n and "..." not in term) or not (plain.isalpha() or not plain):
             raise ValueError(f"einsum: term {term!r} of {spec!r} does not fit shape {x.shape}")
         dots = "".join(free[:n][::-1]) if n else ""

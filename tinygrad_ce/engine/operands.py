@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.frame import current
+from tinygrad_ce.engine.frame import current, kind_of
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.memory import tick
 
@@ -57,7 +57,7 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
     if isinstance(value, np.generic) and value.dtype.kind in "fiu" and array.dtype.kind == "f":
         return leaf(np.asarray(value, array.dtype))  # a number, as a Python number is
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
-        return leaf(value.copy())
+        return leaf(plain_array(value, op).copy())
     if isinstance(value, (list, tuple)):
         array = array_from(value)
         floats = like.array.dtype.kind == "f" and array.dtype.kind in "fiu"
@@ -66,9 +66,21 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
         return leaf(value.beside(array.dtype))  # a Symbol
     where = f"{op}: " if op else ""
     got = f"an array of dtype {value.dtype}" if isinstance(value, np.ndarray) else kind.__name__
+    own = kind.__module__ in ("builtins", "numpy")
     raise TypeError(
-        f"{where}got {got} next to a Tensor; wanted a Tensor, an array of numbers or a number"
+        f"{where}got {got if own else f'{kind.__module__}.{got}'} next to a Tensor; "
+        "wanted a Tensor, an array of numbers or a number"
     )
+
+
+def plain_array(value: Any, op: str) -> Any:
+    """The numbers of a np.matrix, a memmap, ...: subclasses mean something else by `*` or `==`."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise TypeError(
+            f"{f'{op}: ' if op else ''}got a masked array, which has no number where it is masked; "
+            "write array.filled(0.0), or array.compressed() for the others"
+        )
+    return np.asarray(value) if isinstance(value, np.ndarray) else value
 
 
 def boxed(value: float, array: Any) -> Node:
@@ -100,6 +112,7 @@ def array_from(data: Any, dtype: Any = None) -> np.ndarray:
     """A new array of numbers from nested lists, a number or an array; Python floats are float32."""
     if isinstance(data, Node):
         data = value_of(data)
+    data = plain_array(data, "tensor")
     if _holds_nodes(data):
         data = _numbers_of(data)
     if not isinstance(data, np.ndarray) and hasattr(data, "__array_function__"):
@@ -196,6 +209,13 @@ def explained(op: str, nodes: tuple[Node, ...], error: Exception) -> Exception:
     return kind(f"{op} on shape{'s' * (len(shapes) > 1)} {arrived}: {error}")
 
 
+def shaped(x: Any, name: str) -> Any:
+    """x, if it is an array of some kind."""
+    if not hasattr(x, "shape"):
+        raise TypeError(f"{name}: got {kind_of(x)}; wanted a Tensor")
+    return x
+
+
 def type_name(x: Any) -> str:
     """What kind of thing x is."""
     return type(x).__name__
@@ -229,7 +249,7 @@ def speaks_numpy(forward: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(forward)
     def call(x: Any, *args: Any, **kwargs: Any) -> Any:
-        if type(x) is np.ndarray or not hasattr(x, "__array_function__"):
+        if isinstance(x, np.ndarray) or not hasattr(x, "__array_function__"):
             return forward(x, *args, **kwargs)
         return x.__array_function__(call, (type(x),), (x, *args), kwargs)
 

@@ -128,7 +128,12 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     """a where the condition holds (is not 0), b elsewhere."""
     dtype = getattr(condition, "dtype", None)
     if dtype is None:
-        condition = np.asarray(condition) != 0
+        array = np.asarray(condition)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(
+                f"where: the condition is a {type(condition).__name__}; wanted a Tensor"
+            )
+        condition = array != 0
     elif dtype != np.bool_:
         condition = condition != 0
     return choose(condition, a, b)

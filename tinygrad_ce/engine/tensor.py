@@ -264,6 +264,14 @@ class Tensor(Node):
             return array.astype(dtype)
         return array.copy() if copy else array
 
+    @property
+    def _data(self) -> np.ndarray:
+        """What np.ma asks an operand of a masked array for."""
+        raise TypeError(
+            "got a masked array next to a Tensor: it has no number where it is masked; write "
+            "array.filled(0.0), or t.detach().numpy() to stay in NumPy"
+        )
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         return protocol.array_ufunc(ufunc, method, inputs, kwargs)
 
@@ -439,12 +447,12 @@ class Tensor(Node):
         return table.float_power(other, self)
 
     def __eq__(self, other: object) -> Any:
-        if isinstance(other, OPERANDS):
+        if isinstance(other, OPERANDS) or hasattr(other, "dtype"):
             return table.equal(self, other)
         return NotImplemented
 
     def __ne__(self, other: object) -> Any:
-        if isinstance(other, OPERANDS):
+        if isinstance(other, OPERANDS) or hasattr(other, "dtype"):
             return table.not_equal(self, other)
         return NotImplemented
 
@@ -638,7 +646,7 @@ class Tensor(Node):
 
     def outer(self, other: Any) -> Tensor:
         """y[i, j] = a[i]·b[j]."""
-        return self.reshape(-1, 1) * other.reshape(1, -1)
+        return self.reshape(-1, 1) * operands.shaped(other, "outer").reshape(1, -1)
 
     # --- shape ------------------------------------------------------------------------------
 
@@ -748,7 +756,7 @@ class Tensor(Node):
 
     def gather(self, dim: int, index: Any) -> Tensor:
         """y[i, j] = x[index[i, j], j] for dim 0."""
-        if self.ndim and index.ndim:
+        if self.ndim and operands.shaped(index, "gather").ndim:
             return functions.gather(self, dim, index)
         rows = (x if x.ndim else x.reshape(1) for x in (self, index))
         return functions.gather(next(rows), dim, next(rows)).reshape(index.shape)
@@ -812,6 +820,8 @@ class Tensor(Node):
         dtype = np.dtype(dtype)
         if self.dtype == dtype:
             return self
+        if dtype.kind not in "fiub":
+            raise TypeError(f"astype: {dtype} is not a dtype of numbers: float32, int64, bool")
         return table.astype(self, dtype) if dtype.kind == "f" else table.as_whole(self, dtype)
 
     def to(self, target: Any) -> Tensor:
@@ -980,7 +990,10 @@ def bound(value: Any) -> int | None:
 
 def index_array(part: Any) -> Any:
     """An index that is an array: integers or booleans."""
-    array = part if isinstance(part, Node) else operands.leaf(np.array(part))
+    if not isinstance(part, Node):
+        array = operands.leaf(np.array(operands.plain_array(part, "index")))
+    else:
+        array = part
     dtype = array.array.dtype
     if array.array.size == 0 and dtype.kind == "f" and isinstance(part, (list, tuple)):
         return operands.leaf(np.zeros(array.array.shape, np.int64))
