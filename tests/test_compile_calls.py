@@ -19,6 +19,7 @@ from side_by_side import (
 import tinygrad_ce as tg
 from tinygrad_ce import TraceError, nn
 from tinygrad_ce.nn import functional as F
+from tinygrad_ce.program import compiling
 from tinygrad_ce.program.emit import Emitter
 
 # --- the second call ----------------------------------------------------------------------------
@@ -620,3 +621,55 @@ def test_a_compiled_function_shows_what_runs():
     double(tg.ones(2))
     assert "return 2 * x" in double.source() or "return x * 2" in double.source()
     assert "multiply(" in double.emitted()
+
+
+# --- the first call -----------------------------------------------------------------------------
+
+
+def test_a_first_call_that_computes_something_else_changes_nothing(monkeypatch):
+    """A pass that is wrong is found before an optimiser has used what it gives."""
+
+    def with_maxima_for_sums(program):
+        steps = []
+        for step in program.steps:
+            if step.op == "sum" and step.out in {k.var for k in program.kept}:
+                step = step._replace(op="max")
+            steps.append(step)
+        return program.with_steps(steps)
+
+    real = compiling.optimised
+    monkeypatch.setattr(
+        compiling, "optimised", lambda program, *rest: real(with_maxima_for_sums(program), *rest)
+    )
+    b = tg.tensor([1.0, 2.0], requires_grad=True)
+    optimizer = tg.optim.SGD([b], lr=0.1, momentum=0.9)
+
+    def step(x):
+        optimizer.zero_grad()
+        loss = ((x + b) ** 2).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    fast, x = tg.compile(step), tg.tensor([[1.0, 2.0], [3.0, -4.0]])
+    for _ in range(2):
+        with pytest.raises(TraceError, match=r"b differs .* Nothing was changed"):
+            fast(x)
+        assert b.tolist() == [1.0, 2.0] and b.grad is None
+    monkeypatch.undo()
+    assert float(fast(x)) == 4.0 + 16.0 + 16.0 + 4.0
+    assert np.allclose(b.tolist(), [1.0 - 0.1 * 12.0, 2.0 - 0.1 * 4.0])
+
+
+@pytest.mark.parametrize("size", [1.0, 1e25, 1e38])
+def test_numbers_whose_squares_overflow_are_finite_in_the_first_call_too(size):
+    """No warning, and values of NumPy's own: gelu and silu of large numbers are the numbers."""
+    x = np.array([size, -size, 0.0], np.float32)
+    for function in (F.gelu, F.silu):
+        fast = tg.compile(function)
+        for _ in range(3):
+            found = fast(tg.tensor(x)).numpy()
+            if size > 1.0:
+                assert found.tolist() == [x[0], 0.0, 0.0]
+            else:
+                assert np.allclose(found, function(tg.tensor(x)).numpy())

@@ -198,7 +198,7 @@ class LoopWriter:
         e = self.e
         a = self.operand(step.operands[0], None)
         if step.op == "all_finite":
-            self.lines.append(f"if not dot({a}, {a}) < inf: raise Doubt({self.doubts[step.out]})")
+            self.lines.append(f"if not vdot({a}, {a}) < inf: raise Doubt({self.doubts[step.out]})")
             e.scalars[step.out] = "True"
             return
         if step.op == "sum":

@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from threading import RLock, get_ident
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -27,7 +28,7 @@ from tinygrad_ce.program.checking import Before, compare_traces, compare_values,
 from tinygrad_ce.program.emit import Doubt, Emitted, Emitter, assumptions_first, in_one_piece
 from tinygrad_ce.program.fast import optimised
 from tinygrad_ce.program.guards import Guards
-from tinygrad_ce.program.ir import Program, State
+from tinygrad_ce.program.ir import Program, State, Var
 from tinygrad_ce.program.packing import Packed, Unpackable
 from tinygrad_ce.program.places import root
 from tinygrad_ce.program.symbol import TraceError
@@ -72,9 +73,10 @@ class Compiled:
         self.usual = missed
         runner = self.fitting(args, kwargs)
         if runner is None:
-            runner = self.traced(args, kwargs, frozenset())
+            trace = trace_call(self.fn, args, kwargs)
             if not self.refused:
-                return runner.call(args, kwargs)
+                return self.first(trace, frozenset(), args, kwargs)
+            runner = self.remembered(Runner(trace))
         if self.check or self.refused or runner.to_be_checked():
             return self.checked(runner, args, kwargs)
         try:
@@ -94,9 +96,11 @@ class Compiled:
                 return runner
         return None
 
-    def traced(self, args: Any, kwargs: Any, doubted: frozenset[Any]) -> Runner:
-        """A new program, for arguments of this kind."""
-        return self.remembered(Runner(trace_call(self.fn, args, kwargs, doubted), doubted))
+    def first(self, trace: Trace, doubted: frozenset[Any], args: Any, kwargs: Any) -> Any:
+        """Run a new program, and see that it computes what the function did while it was traced."""
+        again = replace(trace, found=copied(trace))
+        runner = self.remembered(Runner(trace, doubted))
+        return self.compared(runner, again, args, kwargs)
 
     def remembered(self, runner: Runner) -> Runner:
         """The runner, in front of the others."""
@@ -109,16 +113,21 @@ class Compiled:
                 f"compile: {name} was traced for more than {MOST} kinds of arguments; each new "
                 "shape is one, and each new value of an int or a text among them, or of what the "
                 "function reads from outside. Pass numbers that change as floats or tensors",
-                stacklevel=4,
+                stacklevel=5,
             )
         return runner
 
     def doubted(self, runner: Runner, doubt: Doubt, args: Any, kwargs: Any) -> Any:
         """What the program took for granted does not hold here: trace one that does without."""
         key = runner.program.assumptions[doubt.number].key
-        new = self.traced(args, kwargs, runner.without | {key})
+        return self.without(runner, frozenset({key}), args, kwargs)
+
+    def without(self, runner: Runner, keys: frozenset[Any], args: Any, kwargs: Any) -> Any:
+        """Trace a program in the place of another one that takes less for granted, and run it."""
+        doubted = runner.without | keys
+        trace = trace_call(self.fn, args, kwargs, doubted)
         self.forget(runner)
-        return new.call(args, kwargs)
+        return self.first(trace, doubted, args, kwargs)
 
     def checked(self, runner: Runner, args: Any, kwargs: Any) -> Any:
         """Run both ways: the function, written down once more, and the program."""
@@ -130,15 +139,23 @@ class Compiled:
             self.refuse(runner)
             raise
         if doubtful:
-            new = self.traced(args, kwargs, runner.without | doubtful)
-            self.forget(runner)
-            return new.call(args, kwargs)
+            return self.without(runner, frozenset(doubtful), args, kwargs)
         if not may_stay:  # it may differ like this: take the new one
             self.forget(runner)
-            return self.remembered(Runner(again, runner.without)).call(args, kwargs)
+            return self.first(again, runner.without, args, kwargs)
+        again.found.update(copied(again))
+        result = self.compared(runner, again, args, kwargs)
+        if runner in self.runners:
+            self.refused = False
+            runner.rest_on(again.guards)
+        return result
+
+    def compared(self, runner: Runner, again: Trace, args: Any, kwargs: Any) -> Any:
+        """Run a program and compare it with the trace of the same call; nothing changes if it is
+        wrong.
+        """
+        runner.bound()  # parameters may move: before they are looked at
         before = Before(runner, args, kwargs)
-        wanted = {x: np.array(again.found[x]) for x in again.program.roots() if x in again.found}
-        again.found.update(wanted)  # it may be the memory of a state, which the run replaces
         try:
             result = runner.call(args, kwargs)
             compare_values(runner, again, before)
@@ -149,8 +166,6 @@ class Compiled:
             if isinstance(error, TraceError):
                 self.refuse(runner)
             raise
-        self.refused = False
-        runner.rest_on(again.guards)
         return result
 
     def refuse(self, runner: Runner) -> None:
@@ -313,6 +328,11 @@ def with_example(program: Program) -> Program:
     program.example.update((s.before, np.array(s.node.array)) for s in program.states)
     program.example.update((s.var, float(s.group[s.key])) for s in program.settings)
     return program
+
+
+def copied(trace: Trace) -> dict[Var, Any]:
+    """What the outputs, states and gradients are, apart from memory that a run replaces."""
+    return {x: np.array(trace.found[x]) for x in trace.program.roots() if x in trace.found}
 
 
 def missed(args: Any, kwargs: Any) -> Any:

@@ -556,8 +556,8 @@ def number_text(value: Any) -> str:
 
 
 LIBRARY: dict[str, Any] = {
-    **UFUNCS, "dot": np.dot, "matmul": np.matmul, "copyto": np.copyto, "empty": np.empty,
-    "zeros": np.zeros, "apart": apart, "single": np.float32,
+    **UFUNCS, "dot": np.dot, "vdot": np.vdot, "matmul": np.matmul, "copyto": np.copyto,
+    "empty": np.empty, "zeros": np.zeros, "apart": apart, "single": np.float32,
     "uint8": np.uint8, "inf": math.inf, "nan": math.nan, "Doubt": Doubt, "einsum": np.einsum,
     "concatenate": np.concatenate, "stack": np.stack, "broadcast_to": np.broadcast_to,
     "msqrt": math.sqrt,

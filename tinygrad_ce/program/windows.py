@@ -291,7 +291,7 @@ def comparison(e: Emitter, y: Var) -> str:
     """The name of the function that finds y in x: a slower one, if there is a nan in y."""
     squares, compare = e.fresh(prefix="squares"), e.fresh(prefix="compare")
     e.names["equal_or_nan"] = equal_or_nan
-    e.say(f"{squares} = dot({e.flat(y)}, {e.flat(y)})")
+    e.say(f"{squares} = vdot({e.flat(y)}, {e.flat(y)})")
     e.say(f"{compare} = equal if {squares} == {squares} else equal_or_nan")
     return compare
 

@@ -313,7 +313,7 @@ def _all_finite(e: Emitter, step: Step) -> None:
     static = place.storage is not None and place.storage.static
     flat = f"{place.text}.reshape(-1)"
     flat = e.once(flat) if static else flat
-    e.say(f"{name} = dot({flat}, {flat}) < inf")
+    e.say(f"{name} = vdot({flat}, {flat}) < inf")
     e.scalars[step.out] = name
 
 
