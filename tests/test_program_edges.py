@@ -3,6 +3,7 @@
 import ast
 import copy
 import operator
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -325,6 +326,56 @@ def test_a_number_that_was_computed_is_written_as_an_argument():
     agree(results[1], results[0])
 
 
+class Pair(NamedTuple):
+    """Two tensors and a number."""
+
+    first: tg.Tensor
+    second: tg.Tensor
+    factor: float
+
+
+def test_named_tuples_are_arguments_and_results():
+    compiled = tg.compile(lambda p: Pair(p.second * p.factor, p.first + 1.0, p.factor * 2.0))
+    for k in range(4):
+        found = compiled(Pair(tg.ones(2), tg.full((2,), 3.0), 1.0 + k))
+        assert type(found) is Pair and found.factor == 2.0 * (1.0 + k)
+        assert found.first.tolist() == [3.0 + 3 * k] * 2 and found.second.tolist() == [2.0] * 2
+
+
+class Nested:
+    """Writes into what its parts hold."""
+
+    def __init__(self):
+        self.parts = [{"held": tg.ones(2)}]
+
+    def step(self, x):
+        self.parts[0]["held"] = x * 2.0
+        return x
+
+
+def test_parts_of_an_object_are_put_back_when_a_trace_fails():
+    nested = Nested()
+    before = nested.parts[0]["held"]
+    with pytest.raises(TraceError, match="outlives"):
+        tg.compile(nested.step)(tg.ones(2))
+    assert nested.parts[0]["held"] is before
+
+
+@pytest.mark.parametrize("text", [
+    "def f(x): return (lambda y: y * rate)(x)",
+    "def f(x): return sum(x * rate for _ in range(1))",
+    "import functools\ndef g(k, x): return x * rate\nf = functools.partial(g, 1)",
+    "class F:\n    def __call__(self, x): return x * rate\nf = F()",
+], ids=["inner", "comprehension", "partial", "object"])  # fmt: skip
+def test_a_number_that_an_inner_function_reads_is_seen(text):
+    names = {"rate": 2.0}
+    exec(text, names)
+    compiled = tg.compile(names["f"])
+    for k in range(8):
+        names["rate"] = 2.0 if k < 4 else 5.0
+        assert compiled(tg.ones(1)).item() == names["rate"]
+
+
 def test_methods_that_are_compiled_for_each_object():
     class Scaler:
         def __init__(self, k):
@@ -394,6 +445,29 @@ def test_the_table_counts_products_and_sums():
         "einsum": 8 * (24 + 40 + 30), "@ b": 8 * (24 + 40 + 30), "exp": 8 * (12 + 4 + 3 + 3 + 3),
         "sum": 8 * (24 + 1), "transpose": 0,
     }  # fmt: skip
+
+
+def test_a_profile_draws_nothing():
+    program = tg.trace(lambda x: x + tg.randn(3) * 2.0, tg.ones(3))
+    before = tg.get_rng_state()
+    program.profile(2)
+    np.testing.assert_array_equal(tg.get_rng_state(), before)
+    assert all(t > 0.0 for t in program.microseconds[1:]) and program.microseconds[0] == 0.0
+
+
+def test_comments_name_modules_and_functions():
+    class Net(nn.Module):
+        def __init__(self):
+            self.fc1 = nn.Linear(3, 4)
+            self.rest = nn.Sequential(nn.Linear(4, 2), nn.Softmax(1))
+
+        def forward(self, x):
+            return self.rest(self.fc1(x).tanh())
+
+    net = Net()
+    text = tg.trace(lambda x: net(x).log().sum(), tg.ones(5, 3)).source()
+    comments = [line.strip() for line in text.split("\n") if line.strip().startswith("#")]
+    assert comments == ["# fc1, Net, Linear 0", "# Softmax 1"]
 
 
 @pytest.mark.parametrize(("a", "b", "wanted"), [
@@ -498,6 +572,9 @@ def parts_of_chains():
         a[0], b[0] = 1.0, 2.0
         before.copy_(now)
         now.mul_(2.0)
+        y = x.clone()
+        y[0] = now[1]
+        return y
 
     return step, [a, b, c, drift, before, now]
 
