@@ -61,6 +61,7 @@ SCALARS = {
     "powers": lambda x: 0.5 ** x.sum().detach() * x + x.abs().sum() ** 0.5,
     "divided": lambda x: 1.0 / (x.sum() + 7.0) / 4.0 + x.mean() / 0.3,
     "repeated": lambda x: x.sum().expand(2, 3) * x.mean().expand(3),
+    "with an axis": lambda x: x.sum()[None] * x + x.mean()[None, ...] - x.amax()[..., None] * 2.0,
     "one element": lambda x: x[0] * x[1] - x[-1] / (x[0] * x[0] + 1.0),
     "casts": lambda x: (x.sum().float().expand(2) * 3.0, x.sum() - x.sum().float().double()),
 }

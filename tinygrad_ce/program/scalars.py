@@ -24,7 +24,7 @@ def by_python(step: Step) -> bool:
     and it adds truths as if they were numbers.
     """
     if any(x.dtype not in FLOATS for x in step.operands):
-        return step.op == "reshape"
+        return False
     return step.op in TRUTHS or step.out.dtype in FLOATS
 
 
@@ -39,8 +39,6 @@ def scalar_text(step: Step, texts: list[str], constants: dict[Var, Any]) -> str:
         return f"{texts[0]} * {texts[0]}"
     if op == "absolute":
         return f"abs({texts[0]})"
-    if op == "reshape":
-        return texts[0]
     if op == "astype":  # Python's floats have 64 bits: what is cast to fewer is rounded
         rounded = step.out.dtype == np.float32 and step.operands[0].dtype != np.float32
         return f"float(single({texts[0]}))" if rounded else f"float({texts[0]})"

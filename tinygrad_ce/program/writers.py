@@ -408,7 +408,6 @@ SCALAR = frozenset(
         "less_equal",
         "equal",
         "not_equal",
-        "reshape",
         "square",
         "maximum",
         "minimum",
