@@ -325,7 +325,8 @@ async def waiting(x):
 
 
 @pytest.mark.parametrize(
-    ("fn", "message"), [(generating, "generator"), (waiting, "coroutine"), (3, "wanted a function")]
+    ("fn", "message"),
+    [(generating, "generating is a generator"), (waiting, "coroutine"), (3, "wanted a function")],
 )
 def test_what_is_no_function_is_refused(fn, message):
     with pytest.raises(TypeError, match=message):

@@ -118,6 +118,9 @@ ROWS = {
     "einsum": lambda x: tg.einsum("ij,kj->ik", x, x) * tg.einsum("ij,ij->i", x, x),
     "constants": lambda x: x * tg.tensor([0.1, 0.7, -3.0]) + tg.eye(4, 3) - tg.ones(4, 1),
     "tables": lambda x: x * tg.tensor(np.arange(12.0).reshape(4, 3)) + tg.full((3,), 0.25),
+    "kept and cut": lambda x: (
+        x.sum(0, keepdim=True).clamp(-0.4, 0.6) * x.amax(0, keepdim=True).abs()
+    ),
     "kept axes": lambda x: x.sum(0, keepdim=True).reshape(3) * x.amax(1).reshape(4, 1),
     "empty": lambda x: x[:0].sum(1).sum() + x.sum() + x[:, :0].sum(0).sum(),
 }
