@@ -289,9 +289,9 @@ METHODS = [
       for mask in (MASK, MASK[1], MASK[:, :1])),
     Row("copy_", {"other": other(5)}, lambda x, other: np.broadcast_to(other, x.shape).copy(),
         dtypes=FLOATS),
-    Row("copy_", {"other": 4}, lambda x, other: np.full_like(x, other), shapes=SHAPES[1:]),
-    Row("fill_", {"value": 4}, lambda x, value: np.full_like(x, value), shapes=SHAPES[1:]),
-    Row("zero_", {}, np.zeros_like, shapes=SHAPES[1:]),
+    Row("copy_", {"other": 4}, lambda x, other: np.full_like(x, other)),
+    Row("fill_", {"value": 4}, lambda x, value: np.full_like(x, value)),
+    Row("zero_", {}, np.zeros_like),
     # reductions
     *reduction("sum", np.sum, 0, 1, -1, (0, 2), [0, 1], (1,)),
     *reduction("mean", np.mean, 0, 1, -1, (0, 2), [0, 1], dtypes=FLOATS),
