@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_ce as tg
+from tinygrad_ce import nn
 from tinygrad_ce.autograd import (
     GradcheckError,
     grad,
@@ -117,6 +118,26 @@ REFUSED = [
     (lambda: tg.no_grad()(coroutine), TypeError, "coroutine is a coroutine: its body runs while"),
     (lambda: tg.no_grad()(iter([]).__iter__ and (lambda: (yield))), TypeError, "is a generator"),
     # layers and helpers
+    *((lambda layer=layer, args=args: layer(*args), ValueError, rf"^{layer.__name__}: {words}")
+      for layer, args, words in (
+          (nn.Linear, (0, 2), "in_features=0; wanted an integer of at least 1"),
+          (nn.Linear, (2, 1.5), "out_features=1.5"), (nn.Linear, (True, 2), "in_features=True"),
+          (nn.Embedding, (-1, 2), "num_embeddings=-1"), (nn.Embedding, (2, 0), "embedding_dim=0"),
+          (nn.Embedding, (2, 2, 2), "padding_idx=2 of 2 rows"),
+          (nn.Embedding, (2, 2, -3), "padding_idx=-3"),
+          (nn.Conv2d, (0, 2, 3), "in_channels=0"), (nn.Conv2d, (2, 0, 3), "out_channels=0"),
+          (nn.Conv2d, (2, 2, 0), "kernel_size"), (nn.Conv2d, (2, 2, 3, 0), "stride"),
+          (nn.Conv2d, (2, 2, 3, 1, -1), "padding"), (nn.Conv2d, (2, 2, 3, 1, 0, 0), "dilation"),
+          (nn.Conv2d, (2, 2, 3, 1, 0, 1, 0), "groups=0"),
+          (nn.Conv2d, (4, 3, 3, 1, 0, 1, 2), "4 and 3 channels do not divide into 2 groups"),
+          (nn.Conv2d, (3, 4, 3, 1, 0, 1, 2), "3 and 4 channels do not divide into 2 groups"),
+          (nn.BatchNorm1d, (0,), "num_features=0"), (nn.BatchNorm2d, (2, 1e-5, 1.5), "momentum"),
+          (nn.BatchNorm1d, (2, 1e-5, -0.5), "momentum=-0.5; wanted a number, 0 to 1"),
+          (nn.LayerNorm, (0,), "normalized_shape=0"), (nn.LayerNorm, ((2, -1),), "normalized_sha"),
+          (nn.MaxPool2d, (0,), "kernel_size"), (nn.AvgPool2d, (2, 0), "stride"),
+          (nn.AvgPool2d, (2, 1, 2), "padding"), (nn.Dropout, (1.5,), "p=1.5; wanted a probabil"),
+          (nn.Dropout, (-0.5,), "p=-0.5"),
+      )),
     (lambda: utils.clip_grad_norm_([leaf(1.0)], 0.0), ValueError, "max_norm=0.0; wanted a number"),
     (lambda: utils.clip_grad_norm_([leaf(1.0)], math.nan), ValueError, "max_norm=nan"),
     (lambda: init.orthogonal_(row()), ValueError, r"orthogonal_: shape \(3,\); wanted at least"),
@@ -524,9 +545,24 @@ def test_functions_of_the_engine_have_numpys_defaults():
         (tg.stack([1.0, 2.0]).numpy(), [1.0, 2.0]),
         (table.stack(x, x), np.stack([x, x])),
         (table.pad(x, ((1, 0), (0, 0), (0, 2))), np.pad(x, ((1, 0), (0, 0), (0, 2)))),
+        (table.scatter(x, index=(slice(1, 3),), shape=(3, 3, 5))[1:], x),
     ):
         assert np.shape(ours) == np.shape(wanted)
         np.testing.assert_allclose(ours, wanted, rtol=1e-13)
+
+
+def test_float32_stays_float32_on_every_way_back():
+    """Rules make zeros and ones of their own; a wide one would make all that follows wide."""
+    x, ids = np.ones((3, 4), np.float32), np.array([0, 2])
+    for y in (
+        table.scatter(x[:2], ids, index=(table.SLOT,), shape=(3, 4)),
+        table.scatter(x[:2], index=(slice(0, 2),), shape=(3, 4)),
+        table.put(x, np.float32(2), index=(0,)),
+        table.overlap_add(np.ones((2, 2, 2, 3), np.float32), (3, 4), (2, 3), (0, 1)),
+        table.erfc(x), table.masked(x, x > 0), table.norm(x, 1), table.sum(x, 0), table.prod(x),
+        table.broadcast_to(x[0, 0:1], (3, 4)), table.cumprod(x, 1), table.clip(x, 0.0, 2.0),
+    ):  # fmt: skip
+        assert y.dtype == np.float32
 
 
 def test_pieces_of_plain_arrays():
