@@ -453,6 +453,19 @@ def test_numbers_of_numpy_and_lists_take_the_dtype_of_the_floats_beside_them():
     assert (tg.tensor([True]) * 0.5).dtype == np.float32
 
 
+def test_numbers_that_do_not_fit_into_a_dtype():
+    assert tg.tensor([1e300, -1e39, 3e38]).isinf().tolist() == [True, True, False]  # as PyTorch
+    assert tg.tensor([1e300], dtype=np.float64).item() == 1e300
+    for data, dtype in (([300], np.uint8), ([-1], np.uint8), ([2**40], np.int32)):
+        with pytest.raises(ValueError, match=r"does not fit into u?int"):
+            tg.tensor(data, dtype)
+    layer = nn.Linear(1, 2, bias=False)
+    with pytest.raises(ValueError, match=r"float64.* does not fit into float32"):
+        layer.load_state_dict({"weight": np.array([[1e300], [1.0]])})
+    layer.load_state_dict({"weight": np.array([[math.inf], [1.0]])})
+    assert layer.weight.tolist() == [[math.inf], [1.0]]
+
+
 def test_shared_constants_keep_their_sign_and_their_kind():
     one = tg.tensor([1.0])
     for _ in range(2):
