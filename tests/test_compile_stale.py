@@ -18,11 +18,12 @@ import types
 
 import numpy as np
 import pytest
-from side_by_side import numbers_of
+from side_by_side import agree, numbers_of
 
 import tinygrad_ce as tg
 from tinygrad_ce import TraceError, nn
 from tinygrad_ce.nn import functional as F
+from tinygrad_ce.program import compiling
 
 # --- variables ----------------------------------------------------------------------------------
 
@@ -777,3 +778,121 @@ def test_a_change_is_unseen_until_the_next_check(row):
         compiled.call()
     for _ in range(9):  # the program that was refused never runs again
         assert equal(compiled.call(), plain.call())
+
+
+# --- the comparisons ----------------------------------------------------------------------------
+
+
+def test_the_function_runs_in_calls_1_2_4_8_and_16():
+    runs, seen = [], []
+
+    def f(x):
+        runs.append(1)  # a list that the function fills is no reason for another trace
+        return x * 2.0
+
+    compiled = tg.compile(f)
+    for k in range(20):
+        assert compiled(tg.tensor([float(k)])).tolist() == [2.0 * k]
+        seen.append(len(runs))
+    assert seen == [1, 2, 2, *[3] * 4, *[4] * 8, *[5] * 5] and len(compiled.runners) == 1
+
+
+def changing_everything():
+    """A step that writes state, gradients and arguments and draws; and a counter that it reads."""
+    w, total = nn.Parameter(np.ones(3)), tg.zeros(3).double()
+    numbers = iter(range(1000))
+    optimizer = tg.optim.Adam([w], lr=0.1)
+
+    def f(x, t):
+        optimizer.zero_grad()
+        ((w * x * tg.rand(3, dtype=np.float64)) ** 2).sum().backward()
+        optimizer.step()
+        total.add_(x)
+        t.mul_(2.0)
+        return x * float(next(numbers))
+
+    def held(t):
+        state = [*optimizer.state.get(w, {}).values()]
+        return numbers_of([w, w.grad, total, t, state, tg.random.get_rng_state()])
+
+    return f, held
+
+
+def test_a_function_that_differs_from_itself_is_refused_in_every_later_call():
+    f, held = changing_everything()
+    compiled = tg.compile(f)
+    t = tg.ones(3).double()
+    compiled(tg.ones(3).double(), t)
+    before = held(t)
+    for k in range(5):
+        with pytest.raises(TraceError, match=r"another number in (its|a) second .*multiply at"):
+            compiled(tg.ones(3).double() * (k + 2.0), t)
+        agree(held(t), before)
+        assert not compiled.runners
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_wrong_program_never_runs_again(dtype, monkeypatch):
+    right = compiling.optimised
+
+    def wrong(program, *args):
+        program = right(program, *args)
+        steps = [s._replace(op="sin") if s.op == "tanh" else s for s in program.steps]
+        return program.with_steps(steps)
+
+    def build():
+        tg.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 8), nn.Tanh())
+        model.to(dtype)
+        optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+
+        def step(x):
+            optimizer.zero_grad()
+            loss = model(x).max(dim=1).values.sum()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step, model
+
+    (plain, other), (step, model) = build(), build()
+    compiled = tg.compile(step)
+    x = tg.tensor(np.random.default_rng(0).standard_normal((16, 3)).astype(dtype))
+    monkeypatch.setattr(compiling, "optimised", wrong)
+    compiled(x)
+    before = numbers_of(list(model.parameters()))
+    for _ in range(3):
+        with pytest.raises(TraceError, match="does not compute what the function does"):
+            compiled(x)
+        agree(numbers_of(list(model.parameters())), before)
+    monkeypatch.undo()
+    other.load_state_dict(model.state_dict())
+    for _ in range(4):
+        agree(numbers_of(compiled(x)), numbers_of(plain(x)))
+
+
+def decided(x, w, c):
+    """Results that turn over where the sum of x·w comes from one side of c to the other."""
+    s = (x * w).sum()
+    w.grad = None
+    (F.relu(s - c) * x.sum()).backward()
+    both = tg.stack([s, c])
+    pooled = F.max_pool2d(both.reshape(1, 1, 1, 2) * 1e3, (1, 2))
+    return (
+        w.grad, tg.where(s > c, x, -x), both.argmax(), both.argsort(dim=0), (s - c).sign() * x,
+        (s / c).floor() * x, (s <= c) * x, tg.maximum(s, c) - s, pooled,
+    )  # fmt: skip
+
+
+def test_what_turns_over_in_the_last_bit_is_no_mistake():
+    turned = 0
+    for seed in range(40):
+        stream = np.random.default_rng(seed)
+        x, w = (stream.standard_normal(1000).astype(np.float32) for _ in range(2))
+        c, x = tg.tensor((tg.tensor(x) * tg.tensor(w)).sum().item()), tg.tensor(x)
+        weight = nn.Parameter(w)
+        wanted = numbers_of(decided(x, weight, c))
+        compiled = tg.compile(lambda x, weight=weight, c=c: decided(x, weight, c))
+        compiled(x)
+        turned += not equal(numbers_of(compiled(x)), wanted)
+    assert turned > 5
