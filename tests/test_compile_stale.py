@@ -6,7 +6,9 @@ after the same change is the oracle.
 """
 
 import argparse
+import array
 import collections
+import contextlib
 import contextvars
 import dataclasses
 import enum
@@ -15,6 +17,7 @@ import os
 import sys
 import threading
 import types
+import weakref
 
 import numpy as np
 import pytest
@@ -202,6 +205,51 @@ OBJECTS = {
     ),
     "class attribute by type()": ("class A: s = 2.0\na = A()", "x * type(a).s", "A.s = 3.0"),
     "another class": ("class A: s = 2.0\nclass B: s = 3.0\na = A()", "x * a.s", "a.__class__ = B"),
+    "class attribute by __class__": (
+        "class A:\n  s = 2.0\n  def h(self, x): return x * self.__class__.s\na = A()",
+        "a.h(x)",
+        "A.s = 3.0",
+    ),
+    "attribute of a metaclass": (
+        "class T(type): s = 2.0\nclass A(metaclass=T): pass",
+        "x * A.s",
+        "T.s = 3.0",
+    ),
+    "attribute by super()": (
+        "class B: s = 2.0\nclass A(B):\n  s = 1.0\n  def h(self, x): return x * super().s\na = A()",
+        "a.h(x)",
+        "B.s = 3.0",
+    ),
+    "list of a class": ("class A: s = [2.0]\na = A()", "x * a.s[0]", "A.s[0] = 3.0"),
+    "hides __getattr__": (
+        "class A:\n  def __getattr__(self, n): return 2.0\na = A()",
+        "x * a.s",
+        "a.s = 3.0",
+    ),
+    "weak reference": ("class A: s = 2.0\na = A()\nr = ref(a)", "x * r().s", "a.s = 3.0"),
+    "context manager": (
+        "s = 2.0\n@contextmanager\ndef held(): yield s\n"
+        "def f(x):\n  with held() as t: return x * t",
+        "",
+        "s = 3.0",
+    ),
+    "cached method": (
+        "class A:\n  s = 2.0\n  @lru_cache\n  def h(self): return self.s\na = A()",
+        "x * a.h()",
+        "a.s = 3.0; A.h.cache_clear()",
+    ),
+    "partial method": (
+        "class A:\n  def g(self, x, b): return x * b * self.s\n  h = partialmethod(g, b=1.0)\n"
+        "a = A(); a.s = 2.0",
+        "a.h(x)",
+        "a.s = 3.0",
+    ),
+    "equal argument with other attributes": (
+        "class A:\n  def __eq__(self, other): return True\n  def __hash__(self): return 0\n"
+        "a = A(); a.s = 2.0\nargs = [a]\ndef f(x, b): return x * b.s",
+        "",
+        "args[0] = A(); args[0].s = 3.0",
+    ),
     "enum": ("class E(Enum):\n  one = 2.0\n  two = 3.0\na = E.one", "x * a.value", "a = E.two"),
     "slots": ("class A: __slots__ = ('s',)\na = A(); a.s = 2.0", "x * a.s", "a.s = 3.0"),
     "property": (
@@ -492,6 +540,7 @@ CONTAINERS = {
     "set": ("a = {1, 2}", "x * sum(a)", "a.add(3)"),
     "membership": ("a = {'mean'}", "x.mean() if 'mean' in a else x.sum()", "a.clear()"),
     "environment": ("environ['S'] = '2'", "x * float(environ['S'])", "environ['S'] = '3'"),
+    "array.array": ("a = array('d', [2.0])", "x * a[0]", "a[0] = 3.0"),
     "bytearray": ("a = bytearray(b'ab')", "x * a[0]", "a[0] = 3"),
 }
 
@@ -689,7 +738,9 @@ FOLLOWED = {**VARIABLES, **OBJECTS, **CONTAINERS, **MODULES, **OPTIMISERS}
 
 NAMES = {
     "tg": tg, "nn": nn, "F": F, "np": np, "partial": functools.partial, "wraps": functools.wraps,
-    "lru_cache": functools.lru_cache, "singledispatch": functools.singledispatch,
+    "partialmethod": functools.partialmethod, "ref": weakref.ref, "array": array.array,
+    "contextmanager": contextlib.contextmanager, "lru_cache": functools.lru_cache,
+    "singledispatch": functools.singledispatch,
     "cached_property": functools.cached_property, "dataclass": dataclasses.dataclass,
     "Enum": enum.Enum, "SimpleNamespace": types.SimpleNamespace,
     "MappingProxyType": types.MappingProxyType, "Namespace": argparse.Namespace,

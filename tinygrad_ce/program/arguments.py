@@ -126,7 +126,7 @@ class Arguments:
             )
         self.objects.append(arg)
         value = self.guards.define(arg)
-        self.guards.require(f"({path} is {value} or {path} == {value})")
+        self.guards.require(f"({path} is {value} or twin({path}, {value}))")
         return arg
 
     def kept_apart(self) -> None:

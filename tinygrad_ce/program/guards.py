@@ -12,8 +12,11 @@ import itertools
 import sys
 import threading
 import types
+import weakref
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
+from copy import copy
 from operator import is_
 from typing import Any
 
@@ -36,7 +39,13 @@ class Guards:
 
     def __init__(self) -> None:
         self.conditions: dict[str, None] = {}
-        self.names: dict[str, Any] = {"current": current, "same": same, "is_": is_, "alike": alike}
+        self.names: dict[str, Any] = {
+            "current": current,
+            "same": same,
+            "is_": is_,
+            "alike": alike,
+            "twin": twin,
+        }
         self.known: dict[int, str] = {}  # id of a value -> its name
         self.replaced: dict[int, Any] = {}  # tensors that each call replaces by others
 
@@ -103,8 +112,8 @@ class Guards:
         if isinstance(held, (tuple, frozenset)):
             return
         name = self.define(held)
-        if isinstance(held, (set, bytearray)):
-            self.require(f"{name} == {self.define(type(held)(held))}")
+        if isinstance(held, (set, bytearray, array)):
+            self.require(f"{name} == {self.define(copy(held))}")
             return
         has_keys = isinstance(held, (dict, types.MappingProxyType))
         if len(held) <= LONG and type(held) in (dict, list):
@@ -139,6 +148,15 @@ def alike(a: Iterable[Any], b: Iterable[Any]) -> bool:
     """Whether two rows hold the same."""
     a, b = [*a], [*b]
     return len(a) == len(b) and all(map(same, a, b))
+
+
+def twin(a: Any, b: Any) -> bool:
+    """Whether an object that is equal to another also has the same attributes."""
+    if isinstance(a, PLAIN):
+        return same(a, b)
+    one, two = vars_of(a) or {}, vars_of(b) or {}
+    twins = type(a) is type(b) and bool(a == b) and one.keys() == two.keys()
+    return twins and alike(one.values(), two.values())
 
 
 class Watch:
@@ -189,6 +207,8 @@ class Watch:
             if isinstance(value.__func__, types.FunctionType):
                 self.function(value.__func__, value.__self__)
             self.todo.append(value.__self__)
+        elif isinstance(value, weakref.ref):
+            self.todo.append(value())
         elif isinstance(value, functools.partial):
             self.todo += [value.func, value.args, value.keywords]
         elif isinstance(value, HOLDERS):
@@ -211,7 +231,7 @@ class Watch:
     def object(self, value: Any) -> None:
         """An object or a class of the user's: its special methods, and attributes by their name."""
         own = vars_of(value) or {}
-        self.todo += [own.get("fn"), own.get("__wrapped__")]  # of what stands around a function
+        self.todo += [own.get(name) for name in ("fn", "__wrapped__", "func", "dispatcher")]
         cls = value if isinstance(value, type) else type(value)
         bases = [c for c in cls.__mro__ if c.__module__.partition(".")[0] != _PACKAGE]
         if bases[0] is cls:
@@ -335,7 +355,8 @@ class Watch:
         if isinstance(owner, types.ModuleType) and self.foreign(owner.__name__):
             return MISSING
         cls = owner if isinstance(owner, type) else type(owner)
-        shared = next((vars(c)[name] for c in cls.__mro__ if name in vars(c)), MISSING)
+        line = [*cls.__mro__, *(type(cls).__mro__ if owner is cls else ())]
+        shared = next((vars(c)[name] for c in line if name in vars(c)), MISSING)
         own = None if owner is cls else vars_of(owner)
         text = f"{self.guards.define(owner)}.{name}"
         if own is not None and name in own and not hasattr(type(shared), "__set__"):
@@ -347,9 +368,16 @@ class Watch:
         if isinstance(shared, staticmethod) or not hasattr(type(shared), "__get__"):
             if shared is MISSING:
                 self.todo.append(owner)  # it may have a __getattr__
-                if name in self.texts and not hasattr(cls, "__getattr__"):
+                if own is not None and hasattr(cls, "__getattr__"):
+                    self.guards.require(f"{name!r} not in {self.guards.define(own)}")
+                elif name in self.texts:
                     self.guards.require(f"not hasattr({self.guards.define(owner)}, {name!r})")
-            return self.value(text, getattr(shared, "__func__", shared), called)
+            for base in line if owner is not cls else ():  # super() may find them
+                held = vars(base).get(name, MISSING)
+                if base is not cls and isinstance(held, (*PLAIN, *HOLDERS)):
+                    self.guards.same(f"{self.guards.define(base)}.{name}", held)
+            held = shared.__func__ if isinstance(shared, staticmethod) else shared
+            return self.value(text, held, called)
         if owner is cls and not isinstance(shared, classmethod):
             return self.value(text, shared, called)
         self.computed(owner, cls, own, name, shared, called)
@@ -366,8 +394,10 @@ class Watch:
         self, owner: Any, cls: type, own: Any, name: str, shared: Any, called: bool
     ) -> None:
         """Watch an attribute that is a method, a property or another descriptor."""
-        inner = getattr(shared, "__func__", getattr(shared, "func", shared))
-        inner = shared.fget if isinstance(shared, property) else inner
+        inner = shared
+        for kind, place in ((property, "fget"), (classmethod, "__func__"), (CACHED, "func")):
+            if isinstance(shared, kind):
+                inner = getattr(shared, place)
         if isinstance(inner, types.FunctionType):
             foreign = self.foreign(inner.__globals__.get("__name__"))
             if isinstance(shared, property):
@@ -388,7 +418,8 @@ class Watch:
         self.todo.append(owner)
 
 
-HOLDERS = (list, tuple, dict, set, frozenset, deque, bytearray, types.MappingProxyType)
+CACHED = functools.cached_property
+HOLDERS = (list, tuple, dict, set, frozenset, deque, bytearray, array, types.MappingProxyType)
 LEAVES = (Node, np.ndarray, np.generic, np.ufunc, bool, int, float, complex, str, bytes, range,
           slice, type(None), types.BuiltinFunctionType, types.CodeType)  # fmt: skip
 

@@ -19,7 +19,7 @@ Path = tuple[tuple[str, Any], ...]
 class Reads(NamedTuple):
     """What one function reads, its inner functions included."""
 
-    paths: frozenset[Path]
+    paths: tuple[Path, ...]
     values: frozenset[str]  # attributes of what has no path
     methods: frozenset[str]  # those of them that are called
     texts: frozenset[str]  # texts that may name an attribute, for getattr and the like
@@ -34,7 +34,7 @@ NO_KEY = object()
 @lru_cache(maxsize=1024)
 def reads_of(code: types.CodeType) -> Reads:
     """The reads of a function with this code."""
-    paths: set[Path] = set()
+    paths: dict[Path, None] = {}  # in the order of the code
     names: dict[str, set[str]] = {"values": set(), "methods": set(), "texts": set()}
     texts = code.co_names if BY_TEXT & {*code.co_names} else ()
     path: Path = ()
@@ -47,7 +47,7 @@ def reads_of(code: types.CodeType) -> Reads:
             key = arg
             if isinstance(arg, types.CodeType):
                 inner = reads_of(arg)
-                paths |= inner.paths
+                paths.update(dict.fromkeys(inner.paths))
                 for kind, known in names.items():
                     known |= getattr(inner, kind)
             elif texts and isinstance(arg, str) and arg.isidentifier():
@@ -64,12 +64,12 @@ def reads_of(code: types.CodeType) -> Reads:
             called = op == "LOAD_METHOD" or "NULL|self" in step.argrepr
             names["methods" if called else "values"].add(arg)
         if op == "IMPORT_FROM" and path:
-            paths.add((*path, (".", arg)))
+            paths[*path, (".", arg)] = None
             continue
-        paths.add(path)
+        paths[path] = None
         path, key = begun(op, arg), NO_KEY
-    paths.add(path)
-    return Reads(frozenset(paths - {()}), *map(frozenset, names.values()))
+    paths[path] = None
+    return Reads(tuple(filter(None, paths)), *map(frozenset, names.values()))
 
 
 def begun(op: str, arg: Any) -> Path:
