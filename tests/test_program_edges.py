@@ -253,11 +253,12 @@ def wrongly(change):
 def test_a_wrong_pass_is_found_and_changes_nothing(change, monkeypatch):
     monkeypatch.setattr(compiling, "optimised", wrongly(change))
     step, held, calls = mlp_with_tanh(np.float64)
+    step(*map(tg.tensor, calls[2]))  # the optimiser has its state
     compiled = tg.compile(step)
-    compiled(*map(tg.tensor, calls[0]))
-    before = numbers_of([held(), tg.get_rng_state()])
     with pytest.raises(TraceError, match=r"does not compute what .* by up to .*, first in .* at"):
-        compiled(*map(tg.tensor, calls[1]))
+        for call in calls[:2]:
+            before = numbers_of([held(), tg.get_rng_state()])
+            compiled(*map(tg.tensor, call))
     agree(numbers_of([held(), tg.get_rng_state()]), before)
 
 
@@ -277,9 +278,9 @@ def test_a_wrong_text_is_found(function, wrong, message, monkeypatch):
     monkeypatch.setattr(compiling, "Emitter", emitter)
     compiled = tg.compile(function)
     x = tg.tensor(np.array([1.0, 5.0, 4.0]))
-    compiled(x)
     with pytest.raises(TraceError, match=message):
-        compiled(x)
+        for _ in range(2):
+            compiled(x)
 
 
 # --- state that is replaced, and arguments that are written ---------------------------------------
