@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+from side_by_side import batches, side_by_side, with_gradients
 
 import tinygrad_ce as tg
 from tinygrad_ce import nn
@@ -441,3 +442,38 @@ def test_rows_of_pixels_stay_when_the_image_is_written_over(shape):
         return (z * y).sum() + y.amax(0, keepdim=True) - y.relu()
 
     check(function, images(*shape), images(*shape[1:], seed=8))
+
+
+def pooled(size):
+    layers = [nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(size, 2))
+
+
+def averaged(size):
+    layers = [nn.Conv2d(1, 2, 3, padding=1, bias=False), nn.GELU(), nn.AvgPool2d(2), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(size, 2))
+
+
+@pytest.mark.parametrize("make", [pooled, averaged])
+@pytest.mark.parametrize("call", [
+    lambda model, x: model(x.double()),
+    lambda model, x: model(x).double(),
+    lambda model, x: model[1:](model[0](x).double()),
+    lambda model, x: tg.cat([model[0](x), x.double()], 1),
+], ids=["input", "output", "between", "joined"])  # fmt: skip
+def test_float64_next_to_a_float32_convolution(make, call):
+    def build():
+        tg.manual_seed(2)
+        model = make(8)
+        optimizer = tg.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+
+        def step(x):
+            optimizer.zero_grad()
+            loss = call(model, x).square().mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step, with_gradients(model.parameters())
+
+    side_by_side(build, batches((3, 1, 4, 4), count=4, dtype=np.float32), bound=1e-5, noise=1e-6)

@@ -14,6 +14,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.operations import ELEMENTWISE
 from tinygrad_ce.program.passes import Rewriter, counts_up, without_dead_steps
@@ -337,8 +339,10 @@ class BatchLast:
         self, op: str, operands: tuple[Var, ...], shape: tuple[int, ...], out: Var | None = None,
         /, **settings: Any,
     ) -> Var:  # fmt: skip
-        """A new step."""
-        out = out if out is not None else Var(shape, operands[0].dtype, False)
+        """A new step. Products and joins have the dtype of all, others that of the first."""
+        alike = operands if op in ("dot", "concatenate") else operands[:1]
+        dtype = np.result_type(*(x.dtype for x in alike))
+        out = out if out is not None else Var(shape, dtype, False)
         self.steps.append(Step(out, op, operands, settings, self.here.scope, self.here.line))
         return out
 
