@@ -219,3 +219,51 @@ def test_arange_and_normal_want_numbers():
             tg.normal(wrong, tg.ones(2))
     with pytest.raises(TypeError, match="where: the condition is a str"):
         tg.where("abc", tg.ones(2), 0.0)
+
+
+# --- what a beginner writes: the name of what was called, what arrived, what was wanted --------
+
+ONES = tg.ones(2, 3)
+MISTAKES = [
+    (lambda: tg.zeros(-1), ValueError, "sizes .-1,.; wanted none below 0"),
+    (lambda: tg.randn(2, -1), ValueError, "wanted none below 0"),
+    (lambda: tg.full((-2,), 1.0), ValueError, "wanted none below 0"),
+    (lambda: tg.eye(-1), ValueError, "wanted none below 0"),
+    (lambda: tg.linspace(0, 1, -1), ValueError, "wanted none below 0"),
+    (lambda: tg.zeros(2.5), TypeError, "got .2.5,. for sizes; wanted integers"),
+    (lambda: tg.rand("a"), TypeError, "for sizes; wanted integers"),
+    (lambda: tg.zeros((2, 3), (4,)), TypeError, "for sizes; wanted integers"),
+    (lambda: ONES.reshape("a"), TypeError, "for sizes; wanted integers"),
+    (lambda: tg.arange(0, 10, 0), ValueError, "arange: a step of 0"),
+    (lambda: ONES.expand(4, 3), ValueError, "expand: shape .2, 3. does not repeat"),
+    (lambda: ONES.expand(3), ValueError, "expand: shape .2, 3. does not repeat"),
+    (lambda: ONES.broadcast_to((5, 3)), ValueError, "expand: shape .2, 3. does not repeat"),
+    (lambda: tg.ones(2, 2, 2).flatten(2, 1), ValueError, "start_dim=2 comes after end_dim=1"),
+    (lambda: ONES.softmax("a"), TypeError, "dimension 'a': wanted an integer"),
+    (lambda: ONES.transpose(0, None), TypeError, "dimension None: wanted an integer"),
+    (lambda: ONES.softmax(7), IndexError, "dimension 7 of a tensor with 2"),
+    (lambda: F.log_softmax(ONES, dim=2), IndexError, "dimension 2 of a tensor with 2"),
+    (lambda: ONES.size(2), IndexError, "dimension 2 of a tensor with 2"),
+    (lambda: ONES.sort(5), IndexError, "axis 5|dimension 5"),
+    (lambda: ONES.tril().t()[0].tril(), ValueError, "tril: shape .2,.; wanted a matrix"),
+    (lambda: ~ONES, TypeError, "invert: not for float32"),
+    (lambda: ONES & ONES, TypeError, "and_: not for float32 and float32"),
+    (lambda: -(ONES > 0), TypeError, "neg: not for bool"),
+    (lambda: (ONES > 0) - (ONES > 0), TypeError, "sub: not for bool and bool"),
+    (lambda: tg.where(ONES > 0, ONES, tg.ones(4)), ValueError, "where: shapes .* do not broadcast"),
+    (lambda: ONES.masked_fill(tg.ones(4) > 0, 0.0), ValueError, "where: shapes .* do not broadc"),
+    (lambda: tg.allclose(ONES, tg.ones(4)), ValueError, "allclose: shapes .2, 3. and .4,. do not"),
+    (lambda: ONES @ tg.tensor(1.0), ValueError, "matmul: .2, 3. @ .*a number has no rows"),
+    (lambda: F.dropout(ONES, "a"), ValueError, "dropout: p='a'; wanted a probability"),
+    (lambda: nn.Dropout("a"), ValueError, "Dropout: p='a'; wanted a probability"),
+    (lambda: nn.utils.clip_grad_norm_([ONES], "a"), ValueError, "max_norm='a'; wanted a number"),
+    (lambda: ONES.chunk(0), ValueError, "chunk: 0 pieces; wanted at least 1"),
+    (lambda: ONES.topk(9), ValueError, "topk: k=9 of 3 elements"),
+    (lambda: tg.cat([tg.tensor(1.0)]), ValueError, "cat: a tensor of shape .. has no dim.*stack"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "message"), MISTAKES)
+def test_a_mistake_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -23,6 +23,14 @@ def made(array: Any, dtype: Any, requires_grad: bool) -> Tensor:
     return leaf(array, requires_grad)
 
 
+def room(size: tuple[Any, ...]) -> tuple[int, ...]:
+    """Sizes of a new tensor, given one by one or as one tuple."""
+    shape = sizes(size)
+    if any(n < 0 for n in shape):
+        raise ValueError(f"got sizes {shape}; wanted none below 0")
+    return shape
+
+
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A new Tensor from numbers, nested lists or an array, which is copied.
 
@@ -67,7 +75,7 @@ def zeros(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> T
     >>> zeros(2, 3).shape
     (2, 3)
     """
-    return made(np.zeros(sizes(size), dtype), None, requires_grad)
+    return made(np.zeros(room(size), dtype), None, requires_grad)
 
 
 def ones(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
@@ -76,7 +84,7 @@ def ones(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Te
     >>> ones(3)
     tensor([1., 1., 1.])
     """
-    return made(np.ones(sizes(size), dtype), None, requires_grad)
+    return made(np.ones(room(size), dtype), None, requires_grad)
 
 
 def empty(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
@@ -85,7 +93,7 @@ def empty(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> T
     >>> empty(2, 3).shape
     (2, 3)
     """
-    return made(np.empty(sizes(size), dtype), None, requires_grad)
+    return made(np.empty(room(size), dtype), None, requires_grad)
 
 
 def full(size: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -95,8 +103,7 @@ def full(size: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = Fa
     tensor([7., 7.])
     """
     value = array_from(fill_value, dtype)
-    shape = (size,) if isinstance(size, int) else tuple(size)
-    return made(np.full(shape, value), None, requires_grad)
+    return made(np.full(room((size,)), value), None, requires_grad)
 
 
 def eye(n: int, m: int | None = None, dtype: Any = np.float32) -> Tensor:
@@ -106,6 +113,7 @@ def eye(n: int, m: int | None = None, dtype: Any = np.float32) -> Tensor:
     tensor([[1., 0.],
             [0., 1.]])
     """
+    room((n, n if m is None else m))
     return made(np.eye(n, m, dtype=dtype), None, False)
 
 
@@ -123,6 +131,8 @@ def arange(
     for x in (start, end, step):
         if not isinstance(x, (int, float, np.integer, np.floating, Tensor)):
             raise TypeError(f"arange: got a {type(x).__name__}; wanted numbers: arange(start, end)")
+    if step == 0:
+        raise ValueError("arange: a step of 0 never arrives; wanted another number")
     whole = all(isinstance(x, (int, np.integer)) for x in (start, end, step))
     wanted = dtype or (np.int64 if whole else np.float32)
     return made(np.arange(start, end, step), wanted, requires_grad)
@@ -136,6 +146,7 @@ def linspace(
     >>> linspace(0, 1, 3)
     tensor([0. , 0.5, 1. ])
     """
+    room((steps,))
     return made(np.linspace(start, end, steps, dtype=dtype), None, requires_grad)
 
 
@@ -185,7 +196,7 @@ def rand(
     tensor([0.7081, 0.3542, 0.1054])
     """
     source = generator_or_default(generator)
-    return made(source.rand(sizes(size), np.dtype(dtype)), None, requires_grad)
+    return made(source.rand(room(size), np.dtype(dtype)), None, requires_grad)
 
 
 def randn(
@@ -198,7 +209,7 @@ def randn(
     tensor([ 1.541 , -0.2934, -2.1788])
     """
     source = generator_or_default(generator)
-    return made(source.randn(sizes(size), np.dtype(dtype)), None, requires_grad)
+    return made(source.randn(room(size), np.dtype(dtype)), None, requires_grad)
 
 
 def rand_like(input: Tensor, generator: Any = None) -> Tensor:

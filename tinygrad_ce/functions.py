@@ -110,7 +110,10 @@ def allclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8) -> 
     >>> allclose(tensor([1.0]), tensor([1.0 + 1e-7]))
     True
     """
-    a, b = (x.array if isinstance(x, Tensor) else x for x in (input, other))
+    a, b = (np.asarray(x.array if isinstance(x, Tensor) else x) for x in (input, other))
+    for size, wanted in zip(a.shape[::-1], b.shape[::-1]):
+        if size != wanted and 1 not in (size, wanted):
+            raise ValueError(f"allclose: shapes {a.shape} and {b.shape} do not broadcast")
     return bool(np.allclose(a, b, rtol=rtol, atol=atol))
 
 

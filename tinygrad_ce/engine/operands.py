@@ -200,7 +200,15 @@ def explained(op: str, nodes: tuple[Node, ...], error: Exception) -> Exception:
                 f"matmul: {shapes[0]} @ {shapes[1]}: the inner sizes {inner[0]} and {inner[1]} "
                 "differ; (n, k) @ (k, m) gives (n, m). A transposed operand is x.mT"
             )
-    if "broadcast" in str(error) and len(shapes) == 2:
+    if op == "broadcast_to":
+        return ValueError(
+            f"expand: shape {arrived} does not repeat to the shape that was asked for: from the "
+            "right, sizes must be equal or 1, and none may be missing"
+        )
+    if "not supported" in str(error):
+        kinds = " and ".join(str(x.array.dtype) for x in nodes)
+        return TypeError(f"{op}: not for {kinds}; booleans and integers wanted: (x > 0), x.long()")
+    if "broadcast" in str(error) and len(shapes) > 1:
         return ValueError(
             f"{op}: shapes {arrived} do not broadcast: from the right, sizes must be equal "
             "or 1; x.unsqueeze(dim) adds a size of 1, x.reshape(...) changes the shape"

@@ -161,6 +161,8 @@ def masked(x: Any, keep: Any) -> Any:
 
 def axis_of(axis: int, ndim: int) -> int:
     """`axis` counted from the first one; -1 is the last."""
+    if not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"dimension {axis!r}: wanted an integer")
     if not ndim:
         raise IndexError(f"dimension {axis} of a tensor that has none, a number: x.reshape(1)")
     if not -ndim <= axis < ndim:

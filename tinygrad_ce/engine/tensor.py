@@ -669,6 +669,8 @@ class Tensor(Node):
         if not self.ndim:
             return self.reshape(1).flatten(start_dim, end_dim)
         start, end = table.axis_of(start_dim, self.ndim), table.axis_of(end_dim, self.ndim)
+        if start > end:
+            raise ValueError(f"flatten: start_dim={start_dim} comes after end_dim={end_dim}")
         n = math.prod(self.shape[start : end + 1])
         return self.reshape(*self.shape[:start], n, *self.shape[end + 1 :])
 
@@ -960,7 +962,10 @@ def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     """Sizes given one by one, or as one tuple or list."""
     if len(args) == 1 and isinstance(args[0], (tuple, list)):
         args = tuple(args[0])
-    return tuple(map(operator.index, args))
+    try:
+        return tuple(map(operator.index, args))
+    except TypeError:
+        raise TypeError(f"got {args} for sizes; wanted integers: (2, 3)") from None
 
 
 def index_parts(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

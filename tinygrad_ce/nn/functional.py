@@ -186,8 +186,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, generator: Any
     >>> dropout(tensor([1.0, 2.0]), p=0.5, training=False)
     tensor([1., 2.])
     """
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout: p={p}; wanted a probability, 0 to 1")
+    if not isinstance(p, (int, float, np.number)) or not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout: p={p!r}; wanted a probability, 0 to 1")
     if not training or p == 0.0:
         return input
     if p == 1.0:

@@ -341,8 +341,8 @@ class Dropout(Layer):
     formula = "x · mask / (1 − p)"
 
     def __init__(self, p: float = 0.5, generator: Any = None) -> None:
-        if not 0.0 <= p <= 1.0:
-            raise ValueError(f"Dropout: p={p}; wanted a probability, 0 to 1")
+        if not isinstance(p, (int, float, np.number)) or not 0.0 <= p <= 1.0:
+            raise ValueError(f"Dropout: p={p!r}; wanted a probability, 0 to 1")
         self.p = p
         self.generator = generator
 

@@ -22,8 +22,8 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> T
     >>> w.grad
     tensor([0.6, 0.8])
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm_: max_norm={max_norm}; wanted a number above 0")
+    if not isinstance(max_norm, (int, float, np.number)) or not max_norm > 0:
+        raise ValueError(f"clip_grad_norm_: max_norm={max_norm!r}; wanted a number above 0")
     gradients = gradients_of(parameters)
     arrays = [value_of(g) for g in gradients]
     squares = [np.add.reduce(np.square(v.astype(np.float64)), axis=None) for v in arrays]
