@@ -151,8 +151,8 @@ CASES = [
              tuple(at(*s, seed=i) for i, s in enumerate(shapes)))
         for spec, shapes in (
             ("ij,jk->ik", ((2, 3), (3, 5))), ("bij,bjk->bik", ((2, 3, 5), (2, 5, 3))),
-            ("ij->j", ((3, 5),)), ("ij->", ((3, 5),)), ("ij->ji", ((3, 5),)),
-            ("i,j->ij", ((3,), (5,))), ("ii->i", ((3, 3),)), ("ii", ((3, 3),)),
+            ("ij->j", ((3, 5),)), ("ij->", ((3, 5),)), ("iji->j", ((3, 5, 3),)),
+            ("i,j->ij", ((3,), (5,))), ("iiij->j", ((3, 3, 3, 2),)), ("ii", ((3, 3),)),
             ("ij,ij->i", ((3, 5), (3, 5))), ("ijk,k->j", ((2, 3, 5), (5,))),
             ("...i,i->...", ((2, 3, 5), (5,))), ("ij,jk,kl->il", ((2, 3), (3, 5), (5, 2))),
             ("...ij,...jk->...ik", ((2, 1, 3, 2), (5, 2, 3))),
@@ -167,6 +167,23 @@ CASES = [
     Case("transpose", lambda x: table.transpose(x, (1, 2, 0)), lambda x: np.transpose(x, (1, 2, 0)),
          (at(2, 3, 5),)),
     Case("mT", table.mT, np.matrix_transpose, (at(2, 3, 5),)),
+    *(
+        Case("transpose", partial(functions.einsum, spec), partial(np.einsum, spec), (at(3, 5, 2),))
+        for spec in ("ijk->kij", "i...->...i", "ijk->ijk")
+    ),
+    *(
+        Case("diagonal", partial(functions.einsum, spec), partial(np.einsum, spec), (at(*shape),))
+        for spec, shape in (("ii->i", (3, 3)), ("iji->ji", (3, 5, 3)), ("iijj->ij", (3, 3, 2, 2)))
+    ),
+    *(
+        Case("diagonal", lambda x, o=o: functions.diagonal(x, *o), lambda x, o=o: x.diagonal(*o),
+             (at(2, 3, 5),))
+        for o in ((), (1,), (-1, 1, 2), (2, -1, 0), (-4, 1, 0))
+    ),
+    *(
+        Case("flip", lambda x, a=a: table.flip(x, a), lambda x, a=a: np.flip(x, a), (at(2, 3, 5),))
+        for a in ((0,), (1, -1), ())
+    ),
     Case("broadcast_to", lambda x: table.broadcast_to(x, (2, 3, 5)),
          lambda x: np.broadcast_to(x, (2, 3, 5)), (at(3, 1),)),
     Case("copy", table.copy, np.copy, (at(3, 5),)),

@@ -381,7 +381,9 @@ METHODS = [
     *(Row(name, o, lambda x, diagonal=0, f=f: f(x, diagonal), dtypes=FLOATS, shapes=SHAPES[3:])
       for name, f in (("tril", np.tril), ("triu", np.triu))
       for o in ({}, {"diagonal": 1}, {"diagonal": -1}, {"diagonal": 2})),
-    Row("diagonal", {}, np.diagonal, shapes=((3, 3), (1, 1))),
+    *(Row("diagonal", o, lambda x, offset=0, dim1=0, dim2=1: np.diagonal(x, offset, dim1, dim2),
+          shapes=((3, 3), (1, 1), (2, 4), (2, 3, 5)))
+      for o in ({}, {"offset": 1}, {"offset": -1, "dim1": -1, "dim2": 0})),
     # dtypes
     *(Row("astype", {"dtype": d}, lambda x, dtype: x.astype(dtype))
       for d in (np.float32, np.float64, "int64", np.int32, bool)),
@@ -785,6 +787,8 @@ CALLS = [
     *(c for f in (np.tril, np.triu)
       for c in each(f, [{}, {"k": 1}, {"k": -1}, {"k": 3}], D2, D3)),
     *(Call(f, (SQUARE_A,)) for f in (np.diagonal, np.diag, np.trace)),
+    Call(np.diagonal, (SQUARE_A,), {"offset": 1, "axis1": 1, "axis2": 0}),
+    Call(np.diag, (SQUARE_A,), {"k": -1}),
     *each(np.round, [{}, {"decimals": 1}, {"decimals": 2}, {"decimals": -1}], 10 * D2),
     *each(np.around, [{}, {"decimals": 1}], D2),
     *each(np.clip, [{"a_min": -1, "a_max": 1}, {"a_min": -1, "a_max": None},

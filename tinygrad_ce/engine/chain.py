@@ -25,12 +25,19 @@ by_tick = attrgetter("tick")
 array_of = attrgetter("array")
 
 
+def as_of(node: Node, at: int) -> Node:
+    """What `node` was when the clock stood at `at`, or the oldest that is known."""
+    past = getattr(node, "was", None)
+    if node.tick <= at or not past:
+        return node
+    return past[max(bisect(past, at, key=by_tick) - 1, 0)]
+
+
 def version(node: Node, at: int) -> Node | None:
     """What `node` was when the clock stood at `at`, or None if no gradient reached it then."""
-    while node.tick > at:
-        if not hasattr(node, "was"):  # a leaf that became live later, perhaps not the first time
-            return node if bisect(getattr(node, "switched", ()), at) % 2 else None
-        node = node.was
+    node = as_of(node, at)
+    if node.tick > at:  # a leaf that became live later, perhaps not the first time
+        return node if bisect(getattr(node, "switched", ()), at) % 2 else None
     return node if node.live else None
 
 

@@ -65,6 +65,9 @@ class Tracer(Protocol):
     def rebinds(self, node: Any) -> None:
         """A tensor that is written becomes part of the graph."""
 
+    def reads_layout(self) -> None:
+        """Whether the elements of a tensor lie in order decides what happens next."""
+
     def settings(self, group: dict[str, Any]) -> dict[str, Any]:
         """The settings of an optimiser, as it may read them."""
 

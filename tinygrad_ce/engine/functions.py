@@ -23,6 +23,7 @@ from tinygrad_ce.engine.table import (
     argsort,
     axis_of,
     clip as clip_to_numbers,
+    diagonal as last_diagonal,
     einsum as explicit_einsum,
     erfc,
     exp,
@@ -245,7 +246,7 @@ def sorting(x: Any, axis: int = -1, descending: bool = False) -> Any:
     """The indices that sort; equal elements stay in their order."""
     if not descending:
         return argsort(x, axis)
-    return x.shape[axis_of(axis, x.ndim)] - 1 - flip(argsort(flip(x, axis), axis), axis)
+    return x.shape[axis_of(axis, x.ndim)] - 1 - flip(argsort(flip(x, (axis,)), axis), (axis,))
 
 
 # --- einsum ---------------------------------------------------------------------------------
@@ -282,8 +283,20 @@ def einsum(spec: str, *operands: Any) -> Any:
         out = widest + "".join(once)
     out = out.replace("...", widest)
     picked = [_diagonal(term, x) for term, x in zip(named, operands)]
+    (term, x), *others = picked
+    if not others and sorted(term) == sorted(out):  # nothing is summed: a view
+        return transpose(x, tuple(map(term.index, out)))
     spec = ",".join(term for term, _ in picked) + "->" + out
     return explicit_einsum(*(x for _, x in picked), spec=spec)
+
+
+def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """x[i, i + offset] of two axes, which become the last one; a view."""
+    i, j = axis_of(axis1, x.ndim), axis_of(axis2, x.ndim)
+    if i == j:
+        raise ValueError(f"diagonal: axes {axis1} and {axis2} of shape {x.shape} are the same")
+    rest = [a for a in range(x.ndim) if a not in (i, j)]
+    return last_diagonal(transpose(x, (*rest, i, j)), offset)
 
 
 def _diagonal(term: str, x: Any) -> tuple[str, Any]:
@@ -293,11 +306,8 @@ def _diagonal(term: str, x: Any) -> tuple[str, Any]:
             i, j = term.index(label), term.rindex(label)
             if x.shape[i] != x.shape[j]:
                 raise ValueError(f"einsum: label {label!r} has sizes {x.shape[i]} and {x.shape[j]}")
-            rest = [a for a in range(x.ndim) if a not in (i, j)]
-            x = transpose(x, (i, j, *rest))
-            diagonal = np.arange(x.shape[0])
-            x = x[diagonal, diagonal]
-            return _diagonal(label + "".join(term[a] for a in rest), x)
+            rest = "".join(c for a, c in enumerate(term) if a not in (i, j))
+            return _diagonal(rest + label, diagonal(x, 0, i, j))
     return term, x
 
 

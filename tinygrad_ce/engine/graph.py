@@ -25,7 +25,7 @@ class Node:
     """
 
     __slots__ = ("__weakref__", "array", "cut", "inputs", "kept", "line", "live", "memory", "op",
-                 "scope", "settings", "switched", "tick", "was")  # fmt: skip
+                 "scope", "settings", "switched", "tick", "was", "window")  # fmt: skip
 
     array: Any  # ndarray, a NumPy scalar for 0-d results, or a tracer's Symbol
     op: Any
@@ -39,7 +39,10 @@ class Node:
     cut: str | None
     line: tuple[Any, int]  # code object and instruction; only under source_lines()
     switched: tuple[int, ...]  # when a leaf became live, stopped, ...; only after a change
-    was: Node  # what this node was before the last recorded in-place write; only after one
+    was: list[Node]  # what it was before each recorded write into it, oldest first
+    window: tuple[
+        Node, Any, tuple[Any, ...], tuple[Node, ...]
+    ]  # of a view: what it was taken from, how
 
     @property
     def requires_grad(self) -> bool:

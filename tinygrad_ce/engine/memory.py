@@ -2,14 +2,21 @@
 
 The clock numbers nodes and in-place writes from one counter, so "was it written after it was
 read?" is one comparison. A memory is shared by all nodes that look at the same numbers.
+
+A view keeps its `window`: the node that it was taken from, the operation, its settings and its
+other operands (an index, in a trace). That is how it follows a recorded write into what it looks
+at (engine/write.py).
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from typing import Any
+
+import numpy as np
 
 Node = Any  # engine/graph.py has it, and imports this
 
@@ -20,19 +27,27 @@ tick: Callable[[], int] = count(1).__next__
 class Memory:
     """Numbers that several nodes look at: the first owner, the views of it, the last write."""
 
-    __slots__ = ("array", "owner", "tidy", "views", "writer", "written")
+    __slots__ = ("followed", "left", "owner", "tidy", "views", "writer", "written")
 
     def __init__(self, owner: Node) -> None:
         self.owner: Callable[[], Node | None] = weakref.ref(owner)
-        self.array = owner.array
-        self.views: list[weakref.ref[Node]] = []
+        self.views: list[weakref.ref[Node]] = []  # those that have followed the last write
+        self.followed = False  # whether there were others at an earlier write
+        self.left: dict[Node, Node] = {}  # who has gone to other numbers -> what stays in its place
         self.tidy = 16  # so many views, and the dead ones are dropped
         self.written = 0
         self.writer = ""
 
     def nodes(self) -> list[Node]:
-        """The views that are alive."""
+        """The views that are alive and look at what was written last."""
         return [node for ref in self.views if (node := ref()) is not None]
+
+    def watch(self, view: Node) -> None:
+        """Let `view` know of the next recorded write."""
+        if len(self.views) >= self.tidy:
+            self.views = [ref for ref in self.views if ref() is not None]
+            self.tidy = 2 * len(self.views) + 16
+        self.views.append(weakref.ref(view))
 
 
 def memory_of(node: Node) -> Memory:
@@ -42,20 +57,65 @@ def memory_of(node: Node) -> Memory:
     return node.memory
 
 
-def share_memory(view: Node, base: Node) -> None:
-    """Let `view` look at the memory of `base`: a write through one is a write to both.
+def share_memory(y: Node, x: Node, settings: tuple[Any, ...], others: Any = ()) -> None:
+    """Let y look at the memory of x, if its array is a view: a write through one is one to both.
 
-    It follows recorded writes too, unless `base` itself does not: a detached alias, or a leaf
-    that requires a gradient, into which recorded writes are refused anyway.
+    It follows recorded writes too, but for those into a leaf that requires a gradient, which are
+    refused.
     """
-    memory = view.memory = memory_of(base)
-    if base.live and not base.inputs:
+    array, base = y.array, y.array.base
+    if base is None:
         return
-    if memory.owner() is base or any(ref() is base for ref in memory.views):
-        if len(memory.views) >= memory.tidy:
-            memory.views = [ref for ref in memory.views if ref() is not None]
-            memory.tidy = 2 * len(memory.views) + 16
-        memory.views.append(weakref.ref(view))
+    same = base is x.array or base is x.array.base or type(array) is not np.ndarray  # a Symbol
+    if same or np.may_share_memory(array, x.array):
+        memory = y.memory = memory_of(x)
+        y.window = x, y.op, settings, others
+        if not x.live or x.inputs:
+            memory.watch(y)
+
+
+def repeats(array: np.ndarray) -> bool:
+    """Whether elements may lie in one place, as those of an expanded array and of windows do."""
+    reach = array.itemsize
+    for stride, n in sorted((abs(s), n) for s, n in zip(array.strides, array.shape) if n > 1):
+        if stride < reach:
+            return True
+        reach += stride * (n - 1)
+    return False
+
+
+def writable(array: np.ndarray) -> bool:
+    """Whether an array can be written: NumPy locks diagonals and rows of what repeats rows, too."""
+    if not array.flags.writeable and not repeats(array):
+        with suppress(ValueError):  # it looks at what is read-only itself
+            array.flags.writeable = True
+    return array.flags.writeable
+
+
+def base_of(view: Node) -> Node:
+    """What a view was taken from, or what stays in its place after `base.data = v`."""
+    base = view.window[0]
+    return base if base.memory is view.memory else view.memory.left.get(base, base)
+
+
+def leave(node: Node, stand_in: Node) -> None:
+    """Let `node` get a memory of its own; its views stay behind, with `stand_in` as their base."""
+    old = memory_of(node)
+    if old.views or old.followed:
+        stand_in.memory = old
+        old.left[node] = stand_in
+    old.owner = lambda: None
+    node.memory = None
+    if hasattr(node, "window"):
+        stand_in.window = node.window
+        del node.window
+
+
+def root_of(node: Node) -> Node:
+    """What a view of a view of ... was taken from in the end; a node that is no view itself."""
+    while hasattr(node, "window"):
+        node = base_of(node)
+    return node
 
 
 def mark_written(node: Node, writer: str) -> None:

@@ -30,6 +30,14 @@ def leaf(array: Any, requires_grad: bool = False) -> Any:
     return y
 
 
+def settle(x: Node) -> None:
+    """Give a number that NumPy returned without a place one that can be looked at and written."""
+    if isinstance(x.array, np.generic):
+        x.array = np.array(x.array)
+    elif type(x.array) is not np.ndarray:
+        x.array.as_array()  # a Symbol
+
+
 _boxes: dict[tuple[float, Any], Any] = {}
 _constants: dict[tuple[float, Any], Node] = {}  # (number, dtype or scalar type) -> node
 

@@ -300,7 +300,7 @@ def _moveaxis(a: Any, source: int, destination: int) -> Any:
 
 @implements(np.broadcast_to)
 def _broadcast_to(array: Any, shape: Any) -> Any:
-    return table.broadcast_to(array, (shape,) if isinstance(shape, int) else tuple(shape))
+    return array.expand(shape)
 
 
 @implements(np.expand_dims)
@@ -353,9 +353,7 @@ def _pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values:
 @implements(np.flip)
 def _flip(m: Any, axis: Any = None) -> Any:
     axes = range(m.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    for a in axes:
-        m = table.flip(m, a)
-    return m
+    return table.flip(m, tuple(axes))
 
 
 @implements(np.copy)
@@ -415,11 +413,16 @@ def _triu(m: Any, k: int = 0) -> Any:
     return functions.triu(m, k)
 
 
-@implements(np.diagonal, np.diag)
-def _diagonal(a: Any) -> Any:
-    if a.ndim == 2:
-        return functions.einsum("ii->i", a)
-    raise no_rule("diagonal", f" of a Tensor of shape {a.shape}")
+@implements(np.diagonal)
+def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    return functions.diagonal(a, offset, axis1, axis2)
+
+
+@implements(np.diag)
+def _diag(v: Any, k: int = 0) -> Any:
+    if v.ndim != 2:
+        raise no_rule("diag", f" of a Tensor of shape {v.shape}")
+    return table.copy(functions.diagonal(v, k))
 
 
 @implements(np.trace)

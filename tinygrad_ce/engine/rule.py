@@ -19,12 +19,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tinygrad_ce.engine.frame import Frame, calling_line, current
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.memory import share_memory, tick
-from tinygrad_ce.engine.operands import constant, explained, type_name
+from tinygrad_ce.engine.operands import constant, explained, settle, type_name
 
 Result: type[Node] = Node  # what operations return: engine/tensor.py sets it to Tensor
 
@@ -141,7 +139,7 @@ def unary(op: Op) -> Callable[..., Any]:
             raise explained(op.name, (x,), error) from None
         y = result(op, (x,), (), array, x.live, frame)
         if view:
-            share_memory(y, x)
+            share_memory(y, x, ())
         return y
 
     return call
@@ -167,7 +165,7 @@ def binary(op: Op) -> Callable[..., Any]:
                 array = forward(tracer.lift(a), tracer.lift(b))
         except (ValueError, TypeError) as error:
             raise explained(op.name, (a, b), error) from None
-        return result(op, (a, b), (), array, a.live or b.live, frame)
+        return result(op, (a, b), (), array, a.live | b.live, frame)  # both, see Behind
 
     return call
 
@@ -181,6 +179,8 @@ def single(op: Op) -> Callable[..., Any]:
             settings = completed(op, (x, *settings), keywords)[1:]
         if not isinstance(x, Node):
             return forward(x, *settings)
+        if view:
+            settle(x)
         frame = current()
         try:
             array = forward(x.array if frame.tracer is None else frame.tracer.lift(x), *settings)
@@ -188,7 +188,7 @@ def single(op: Op) -> Callable[..., Any]:
             raise explained(op.name, (x,), error) from None
         y = result(op, (x,), settings, array, x.live, frame)
         if view:
-            share_if_view(y, x)
+            share_memory(y, x, settings)
         return y
 
     return call
@@ -241,6 +241,8 @@ def apply(
             break
     if not operands or not isinstance(operands[0], Node):
         return op.forward(*operands, *settings, **keywords)
+    if op.view:
+        settle(operands[0])
     frame = current()
     tracer = frame.tracer
     arrays = [x.array for x in operands] if tracer is None else [tracer.lift(x) for x in operands]
@@ -250,10 +252,11 @@ def apply(
         raise explained(op.name, operands, error) from None
     live = False
     for x in operands:
-        live = live or x.live
-    y = result(op, operands, settings or tuple(keywords.values()), array, live, frame)
+        live |= x.live  # of every operand, see Behind
+    settings = settings or tuple(keywords.values())
+    y = result(op, operands, settings, array, live, frame)
     if op.view:
-        share_if_view(y, operands[0])
+        share_memory(y, operands[0], settings, operands[1:])
     return y
 
 
@@ -264,15 +267,6 @@ def as_nodes(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
         return operands
     like = next((x for x in nodes if x.array.dtype.kind == "f"), nodes[0])
     return tuple(x if isinstance(x, Node) else constant(x, like, name) for x in operands)
-
-
-def share_if_view(y: Node, x: Node) -> None:
-    """Let y look at the memory of x if its array is a view of the array of x."""
-    array = y.array
-    if array.base is None:
-        return
-    if not isinstance(array, np.ndarray) or np.may_share_memory(array, x.array):  # or a Symbol
-        share_memory(y, x)
 
 
 def result(

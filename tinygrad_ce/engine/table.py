@@ -250,7 +250,7 @@ def amin(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return _extremum(np.minimum, x, axis, keepdims)
 
 
-@differentiable(lambda g, axis: flip(cumsum(flip(g, axis), axis), axis))
+@differentiable(lambda g, axis: flip(cumsum(flip(g, (axis,)), axis), (axis,)))
 def cumsum(x: Any, axis: int) -> Any:
     """y[k] = Σ x[0..k] along `axis`."""
     return np.add.accumulate(x, axis=axis)
@@ -283,7 +283,7 @@ def _prod_gradient(g: Any, x: Any) -> Any:
     """∂y/∂x[i] = Π of the others = (Π before i)·(Π after i), for the last axis."""
     ones = x[..., :1] * 0.0 + 1.0
     before = concatenate(ones, cumprod(x, -1)[..., :-1], axis=-1)
-    after = concatenate(flip(cumprod(flip(x, -1), -1), -1)[..., 1:], ones, axis=-1)
+    after = concatenate(flip(cumprod(flip(x, (-1,)), -1), (-1,))[..., 1:], ones, axis=-1)
     return reshape(g, (*g.shape, 1)) * before * after
 
 
@@ -497,9 +497,30 @@ def scatter(x: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]
     return y
 
 
-def flip(x: Any, axis: int) -> Any:
-    """x backwards along `axis`."""
-    return x[(slice(None),) * axis_of(axis, x.ndim) + (slice(None, None, -1),)]
+@differentiable(
+    lambda g, shape, offset: scatter(
+        g, *places_on_diagonal(shape, offset), index=(..., SLOT, SLOT), shape=shape
+    ),
+    view=True,
+)
+def diagonal(x: Any, offset: int) -> Any:
+    """x[..., i, i + offset]."""
+    return x.diagonal(offset, -2, -1)
+
+
+def places_on_diagonal(shape: tuple[int, ...], offset: int) -> tuple[Any, Any]:
+    """Rows and columns of the diagonal of the last two axes."""
+    rows, columns = shape[-2:]
+    above, left = max(-offset, 0), max(offset, 0)
+    i = np.arange(max(min(rows - above, columns - left), 0))
+    return i + above, i + left
+
+
+@differentiable(lambda g, axes: flip(g, axes))
+def flip(x: Any, axes: tuple[int, ...]) -> Any:
+    """x backwards along `axes`, a copy."""
+    back = {axis_of(axis, x.ndim) for axis in axes}
+    return x[tuple(slice(None, None, -1 if i in back else None) for i in range(x.ndim))].copy()
 
 
 def _part(g: Any, shapes: tuple[tuple[int, ...], ...], i: int, axis: int) -> Any:

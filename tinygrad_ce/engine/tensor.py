@@ -16,7 +16,7 @@ from tinygrad_ce.engine import backward, functions, operands, protocol, rule, ta
 from tinygrad_ce.engine.chain import propagate, switch
 from tinygrad_ce.engine.frame import F, current, recording
 from tinygrad_ce.engine.graph import Node, new
-from tinygrad_ce.engine.memory import mark_written, memory_of
+from tinygrad_ce.engine.memory import leave, mark_written, memory_of
 
 RETAIN = object()  # in `kept`: a gradient is wanted here, none has arrived yet
 
@@ -141,9 +141,10 @@ class Tensor(Node):
             mark_written(self, "x.data = v")
             return
         mark_written(self, "x.data = v")
-        old = memory_of(self)
-        old.owner = lambda: None  # views of the old numbers stay behind
-        self.memory = None
+        old, numbers = memory_of(self), self.array
+        stand_in = write.aside(self)
+        stand_in.array = numbers
+        leave(self, stand_in)
         self.array = np.array(array, self.dtype)
         memory = memory_of(self)
         memory.written, memory.writer = old.written, old.writer
@@ -298,13 +299,9 @@ class Tensor(Node):
         return bool(operands.value_of(self))
 
     def _alias(self, cut: str | None) -> Tensor:
-        if isinstance(self.array, np.generic):
-            y = operands.leaf(np.array(self.array))
-        elif getattr(self.array, "scalar", False):  # the Symbol of such a number
-            y = operands.leaf(self.array.copy())
-        else:
-            y = operands.leaf(self.array)
-            y.memory = memory_of(self)
+        operands.settle(self)
+        y = operands.leaf(self.array)
+        y.memory = memory_of(self)
         y.cut = cut
         return y
 
@@ -715,7 +712,7 @@ class Tensor(Node):
         wanted = sizes(shape)
         own = (1,) * (len(wanted) - self.ndim) + self.shape
         full = tuple(n if n != -1 else m for n, m in zip(wanted, own))
-        return table.broadcast_to(self, full)
+        return table.broadcast_to(self if self.ndim else self.reshape(own), full)
 
     def broadcast_to(self, shape: Any) -> Tensor:
         """Repeated, not copied, to `shape`."""
@@ -731,15 +728,14 @@ class Tensor(Node):
         own = (1,) * (len(counts) - self.ndim) + self.shape
         pairs = self.reshape(*(k for n in own for k in (1, n)))
         full = tuple(k for r, n in zip(counts, own) for k in (r, n))
-        return pairs.expand(*full).reshape(*(r * n for r, n in zip(counts, own)))
+        y = pairs.expand(*full).reshape(*(r * n for r, n in zip(counts, own)))
+        copied = isinstance(y.array, np.ndarray) and y.memory is None
+        return y if copied else table.copy(y)
 
     @along
     def flip(self, *dims: Any) -> Tensor:
-        """Backwards along the dimensions."""
-        y = self
-        for d in sizes(dims):
-            y = table.flip(y, d)
-        return y
+        """Backwards along the dimensions, a copy."""
+        return table.flip(self, sizes(dims))
 
     def split(self, size: int | list[int], dim: int = 0) -> tuple[Tensor, ...]:
         """Pieces of the given size (or sizes) along `dim`."""
@@ -799,9 +795,9 @@ class Tensor(Node):
         """The upper triangle."""
         return functions.triu(self, diagonal)
 
-    def diagonal(self) -> Tensor:
-        """The diagonal of a matrix."""
-        return functions.einsum("ii->i", self)
+    def diagonal(self, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+        """x[i, i + offset] of two dimensions, which become the last one."""
+        return functions.diagonal(self, offset, dim1, dim2)
 
     def nonzero(self) -> Tensor:
         """(n, ndim): the indices of the elements that are not 0."""
@@ -812,8 +808,12 @@ class Tensor(Node):
         return table.copy(self)
 
     def contiguous(self) -> Tensor:
-        """This tensor: NumPy takes any layout."""
-        return self
+        """This tensor if its elements lie in order, one row after another; else such a copy."""
+        tracer = current().tracer
+        if tracer is not None:
+            tracer.reads_layout()
+        array = np.asarray(operands.numbers(operands.value_of(self)))
+        return self if array.flags.c_contiguous else table.copy(self)
 
     # --- dtypes -----------------------------------------------------------------------------
 
@@ -907,6 +907,38 @@ class Tensor(Node):
 
 rule.Result = operands.Result = Tensor
 
+
+def late(slot: str) -> property:
+    """A slot of the past, of a view that has to follow a write before it knows its past."""
+
+    def get(view: Tensor) -> Any:
+        write.catch_up(view)
+        return getattr(view, slot)
+
+    def put(view: Tensor, value: Any) -> None:
+        write.catch_up(view)
+        setattr(view, slot, value)
+
+    return property(get, put)
+
+
+class Behind(Tensor):
+    """A view whose base was written: a Tensor again as soon as somebody asks for its past.
+
+    So a write need not look after views that nobody uses any more, and all other operations
+    need not ask whether there was one. An operation asks each operand whether it is live, before
+    it takes its own number from the clock: what it reads is older than itself.
+    """
+
+    __slots__ = ()
+    op, inputs, settings, tick = late("op"), late("inputs"), late("settings"), late("tick")
+    live, scope, cut, line = late("live"), late("scope"), late("cut"), late("line")
+    was, switched = late("was"), late("switched")
+
+
+Behind.__name__ = Behind.__qualname__ = "Tensor"
+write.Behind = Behind
+
 OPERANDS = (Node, np.ndarray, np.generic, int, float, list, tuple)
 
 
@@ -983,8 +1015,13 @@ def index_parts(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         elif isinstance(part, np.integer):
             parts.append(int(part))
         else:
-            parts.append(table.SLOT)
-            arrays.append(index_array(part))
+            array = index_array(part)
+            number = isinstance(array.array, (np.ndarray, np.generic)) and not array.array.ndim
+            if number and array.array.dtype.kind != "b" and current().tracer is None:
+                parts.append(int(array.array))  # x[i] is a view, as it is for a Python number
+            else:
+                parts.append(table.SLOT)
+                arrays.append(array)
     return tuple(parts), tuple(arrays)
 
 

@@ -1,54 +1,79 @@
 """In-place writes that the graph can trust.
 
 Every write goes through a Tensor. While recording, a tensor that is written becomes a new node:
-what it was is set aside (`node.was`), so earlier consumers still find it, and all recorded views
-of the same memory follow. A backward pass that would need an overwritten value raises instead of
-using the new one (`chain.refuse`).
+what it was is set aside (`node.was`), so that earlier consumers still find it. What is written
+through a view is written into the tensor that it was taken from, the root. All other views fall
+behind, and follow when somebody asks for their past (`Behind` of engine/tensor.py): a write costs
+what the written tensor costs, however many views it has. A backward pass that would need an
+overwritten value raises instead of using the new one (`chain.refuse`).
 """
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine import table
+from tinygrad_ce.engine import rule, table
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node, new
-from tinygrad_ce.engine.memory import mark_written
-from tinygrad_ce.engine.operands import constant, leaf, numbers, value_of
+from tinygrad_ce.engine.memory import base_of, mark_written, memory_of, root_of, tick, writable
+from tinygrad_ce.engine.operands import constant, explained, leaf, numbers, settle, value_of
+
+Behind: type[Node] = Node  # the class of a view that has a write to follow: tensor.py sets it
 
 
 def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any) -> None:
     """x[index] = values."""
+    if not arrays and index != (...,) and is_locked(x):  # a row of what repeats rows may be written
+        assign(table.getitem(x, index=index), (), (...,), values)
+        return
     values = apart(values, x) if isinstance(values, Node) else constant(values, x)
+    if values.array.ndim and len(index) == x.array.ndim and all(type(i) is int for i in index):
+        values = only_number(values)
     if values.live and current().record:
         refuse_repeated(x, arrays, index)
 
-    def write(target: Any) -> None:
-        target[table.filled(index, tuple(value_of(a) for a in arrays))] = value_of(values)
+    def carry_out(old: Node | None) -> Node:
+        try:
+            at = table.filled(index, tuple(value_of(a) for a in arrays))
+            value_of(x)[at] = value_of(values)
+        except (ValueError, TypeError, IndexError) as error:
+            raise misfit(x, arrays, index, values, error) from None
+        return x if old is None else outcome(table.put, (old, values, *arrays), (index,), x.array)
 
-    change(x, values, write, lambda old: table.put(old, values, *arrays, index=index), "x[...] = v")
+    change(x, values, carry_out, "x[...] = v")
 
 
 def update(x: Node, operation: Callable[..., Any], other: Any, name: str) -> Node:
     """x = operation(x, other), written into the memory of x; gives x."""
     other = apart(other, x) if isinstance(other, Node) else constant(other, x)
 
-    def write(target: Any) -> None:
-        change = operation(target, value_of(other))
-        if change.shape != target.shape or not np.can_cast(change.dtype, target.dtype, "same_kind"):
+    def carry_out(old: Node | None) -> Node:
+        target = value_of(x)
+        try:
+            changed = operation(target, value_of(other)) if old is None else operation(old, other)
+        except (ValueError, TypeError) as error:
+            raise (explained(name, (x, other), error) if old is None else error) from None
+        if changed.shape != target.shape or not np.can_cast(
+            changed.dtype, target.dtype, "same_kind"
+        ):
             raise ValueError(
-                f"{name}: a result of shape {change.shape} and dtype {change.dtype} does not fit "
+                f"{name}: a result of shape {changed.shape} and dtype {changed.dtype} does not fit "
                 f"into a tensor of shape {target.shape} and dtype {target.dtype}; "
                 "write x = x + d for a new tensor"
             )
-        target[...] = change
+        target[...] = value_of(changed)
+        return x if old is None else changed
 
-    change(x, other, write, lambda old: operation(old, other), name)
+    change(x, other, carry_out, name)
     return x
+
+
+def is_locked(x: Node) -> bool:
+    """Whether the array of x cannot be written: its elements repeat."""
+    return isinstance(x.array, np.ndarray) and not writable(x.array)
 
 
 def apart(operand: Node, x: Node) -> Any:
@@ -57,12 +82,41 @@ def apart(operand: Node, x: Node) -> Any:
     return table.copy(operand) if same else operand
 
 
+def only_number(values: Node) -> Any:
+    """What is written into one element, as a number: a tensor of one element is one, too."""
+    if values.array.size != 1:
+        raise ValueError(
+            f"x[index] = v: the index names one element, and v has shape {values.array.shape}; "
+            "wanted one number"
+        )
+    return table.reshape(values, ())
+
+
+def misfit(
+    x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Node, error: Exception
+) -> Exception:
+    """What is said when `values` cannot be written to x[index]."""
+    shape = x.array.shape
+    if isinstance(error, IndexError) or "broadcast" not in str(error):
+        kind = IndexError if isinstance(error, IndexError) else type(error)
+        return kind(f"x[index] = v into shape {shape} and dtype {x.array.dtype}: {error}")
+    at = table.filled(index, tuple(numbers(a.array) for a in arrays))
+    wanted = np.broadcast_to(np.empty(()), shape)[at].shape
+    return ValueError(
+        f"x[index] = v: v has shape {values.array.shape}, which does not broadcast to {wanted}, "
+        f"the shape of x[index]; x has shape {shape}"
+    )
+
+
 def refuse_repeated(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...]) -> None:
     """Which of several values written to one element stays is not defined: no gradient then."""
     if not arrays or not isinstance(x.array, np.ndarray):
         return
-    numbers = np.arange(x.array.size).reshape(x.array.shape)
-    written = numbers[table.filled(index, tuple(a.array for a in arrays))]
+    places = np.arange(x.array.size).reshape(x.array.shape)
+    try:
+        written = places[table.filled(index, tuple(a.array for a in arrays))]
+    except IndexError:
+        return  # which the write itself will tell
     if np.unique(written).size != written.size:
         raise ValueError(
             "x[index] = v: the index names an element twice, so which value it gets, and so the "
@@ -70,116 +124,134 @@ def refuse_repeated(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...]) ->
         )
 
 
-def change(
-    x: Node,
-    operand: Node,
-    write: Callable[[Any], None],
-    redo: Callable[[Node], Node],
-    name: str,
-) -> None:
-    """Write into the memory of x; while recording, also move the graph along with `redo`."""
-    group = aliases(x) if current().record else [x]
-    live = x.live or operand.live or any(node.live for node in group)
-    recorded = current().record and live
-    if recorded:
-        refuse_leaf(x, name)
-    if isinstance(x.array, np.generic):
-        x.array = np.array(x.array)  # a scalar result gets a place of its own
-    elif isinstance(x.array, np.ndarray) and not x.array.flags.writeable:
+def change(x: Node, operand: Node, carry_out: Callable[[Node | None], Node], name: str) -> None:
+    """Write into the memory of x; while recording, also move the graph along.
+
+    `carry_out` writes. Given what x was, it returns the node that x becomes.
+    """
+    settle(x)
+    if is_locked(x):
         raise RuntimeError(
             f"{name}: this tensor of shape {x.array.shape} repeats its elements (expand, windows) "
             "and cannot be written; write into x.clone()"
         )
-    before = {node: aside(node) for node in group} if recorded else {}
-    write(value_of(x))
-    mark_written(x, name)
-    if recorded:
-        follow(x, redo(before[x]), before)
+    root = root_of(x)
+    if not current().record or not (x.live or operand.live or root.live):
+        carry_out(None)
+        mark_written(x, name)
+        return
+    memory = memory_of(x)
+    group = dict.fromkeys((root, x, *memory.nodes()))
+    refuse_leaf(x, root, group, name)
+    before = {node: aside(node) for node in group}
+    now = tick()  # newer than all that has read the numbers, older than what x becomes
+    changed = carry_out(before[x])
+    memory.written, memory.writer = now, name
+    if x is not root:
+        changed = around(changed, x, root, before[root])
+    rebind(root, changed, before.pop(root))
+    memory.views.clear()
+    memory.followed = memory.followed or bool(before)
+    for view, old in before.items():
+        fall_behind(view, old)
 
 
-def refuse_leaf(x: Node, name: str) -> None:
+def refuse_leaf(x: Node, root: Node, group: Iterable[Node], name: str) -> None:
     """A leaf that requires a gradient must not be written while recording, nor a view of one."""
     if x.array.dtype.kind != "f":
         raise TypeError(
             f"{name}: this tensor of dtype {x.array.dtype} cannot carry the gradient of what is "
             "written into it; write v.detach(), or use x.float()"
         )
-    owner = x.memory.owner() if x.memory is not None else None
-    for node, what in ((x, "a leaf"), (owner, "a view of a leaf")):
-        if node is not None and node.live and not node.inputs:
+    what = {root: "a view of a leaf", x: "a leaf"}
+    for node in group:
+        if node.live and not node.inputs:
             raise RuntimeError(
-                f"{name}: this tensor is {what} that requires a gradient, so its value must stay. "
-                "To update a parameter write `with no_grad(): w -= lr * w.grad`; for a new value "
-                "write w = w - d"
+                f"{name}: this tensor is {what.get(node, 'seen by a leaf')} that requires a "
+                "gradient, so its value must stay. To update a parameter write "
+                "`with no_grad(): w -= lr * w.grad`; for a new value write w = w - d"
             )
 
 
-def aliases(x: Node) -> list[Node]:
-    """x and the nodes that look at the same memory and follow its writes, its owner first."""
-    memory = x.memory
-    if memory is None:
-        return [x]
-    owner = memory.owner()
-    if owner is None:  # nobody holds it any more, but its views still look at its numbers
-        owner = leaf(memory.array)
-        owner.memory, memory.owner = memory, weakref.ref(owner)
-    found = [owner, *memory.nodes()]
-    return found if x in set(found) else [x]
+def outcome(function: Any, inputs: tuple[Node, ...], settings: tuple[Any, ...], array: Any) -> Any:
+    """The node that `function` makes of `inputs`, where its numbers are already known."""
+    live = False
+    for node in inputs:
+        live |= node.live  # of every input, see Behind
+    return rule.result(function.op, inputs, settings, array, live, current())
 
 
 def aside(x: Node) -> Node:
     """A node with the past of x and a copy of its numbers."""
-    old = new(type(x))
+    old = new(rule.Result)
     for slot in ("op", "inputs", "settings", "tick", "scope", "live"):
         setattr(old, slot, getattr(x, slot))
     old.cut = None if x.live else x.cut
-    old.array = x.array.copy()
+    old.array = value_of(x).copy()
     old.memory = old.kept = None
-    if hasattr(x, "was"):
-        old.was = x.was
     return old
 
 
-def follow(x: Node, changed: Node, before: dict[Node, Node]) -> None:
-    """Let x become `changed`, and everything that looks at the same memory what follows."""
-    owner = next(iter(before))
-    if x is not owner:
-        place = places(value_of(x), value_of(owner))
-        flat = table.reshape(before[owner], (-1,))
-        whole = table.put(flat, changed, place, index=(table.SLOT,))
-        rebind(owner, table.reshape(whole, owner.array.shape), before[owner])
-    else:
-        rebind(owner, changed, before[owner])
-    for view in before:
-        if view is not owner:
-            flat = table.reshape(table.copy(owner), (-1,))
-            place = places(value_of(view), value_of(owner))
-            rebind(view, table.getitem(flat, place, index=(table.SLOT,)), before[view])
+def around(changed: Node, x: Node, root: Node, old: Node) -> Node:
+    """What `root`, which was `old`, becomes when its view x becomes `changed`."""
+    if changed.array is x.array:
+        changed.array = value_of(x).copy()
+    base, op, settings, others = x.window
+    if base is root and op.name == "getitem":
+        return outcome(table.put, (old, changed, *others), settings, root.array)
+    flat = table.put(table.reshape(old, (-1,)), changed, places(x, root), index=(table.SLOT,))
+    return table.reshape(flat, root.array.shape)
 
 
-def rebind(x: Node, node: Node, before: Node) -> None:
+def places(x: Node, root: Node) -> Node:
+    """For each element of a view, its number among the elements of the root."""
+    windows = []
+    while x is not root:
+        windows.append(x.window[1:])
+        x = base_of(x)
+    where = value_of(leaf(np.arange(root.array.size).reshape(root.array.shape)))
+    for op, settings, others in reversed(windows):
+        keywords = dict(zip(op.names[-len(settings) :], settings)) if settings else {}
+        where = op.forward(where, *map(value_of, others), **keywords)
+    return leaf(where)
+
+
+def rebind(x: Node, node: Node, old: Node) -> None:
     """Give x the origin of `node`; its array, already written, stays where it is."""
-    tracer = current().tracer
-    if tracer is not None:
-        tracer.rebinds(x)
+    remember(x, old)
     for slot in ("op", "inputs", "settings", "tick", "scope", "live"):
         setattr(x, slot, getattr(node, slot))
     if not x.live:
         x.cut = node.cut
-    x.was = before
 
 
-def places(view: np.ndarray, owner: np.ndarray) -> Node:
-    """For each element of `view`, its number among the elements of `owner`, by their addresses."""
-    address = addresses(owner).ravel()
-    order = np.argsort(address)
-    return leaf(order[np.searchsorted(address, addresses(view), sorter=order)])
+def remember(x: Node, old: Node) -> None:
+    """Keep what x was."""
+    tracer = current().tracer
+    if tracer is not None:
+        tracer.rebinds(x)
+    if hasattr(x, "was"):
+        x.was.append(old)
+    else:
+        x.was = [old]
 
 
-def addresses(array: np.ndarray) -> np.ndarray:
-    """Where each element lies in memory."""
-    array = numbers(array)
-    where = np.array(array.__array_interface__["data"][0], dtype=np.int64)
-    for n, stride in zip(array.shape, array.strides):
-        where = where[..., None] + np.arange(n) * stride
-    return where
+def fall_behind(view: Node, old: Node) -> None:
+    """Let a view follow what happens to its base when it is next asked for its past."""
+    remember(view, old)
+    view.__class__ = Behind
+
+
+def catch_up(view: Node) -> None:
+    """Let a view that has fallen behind look at what its base has become, after its own base."""
+    behind = []
+    while type(view) is Behind:
+        behind.append(view)
+        view = base_of(view)
+    for view in reversed(behind):
+        view.__class__ = rule.Result
+        base, (_, op, settings, others) = base_of(view), view.window
+        if base.live:
+            view.op, view.inputs, view.settings = op, (base, *others), settings
+            view.tick, view.live = tick(), True
+        memory_of(view).watch(view)

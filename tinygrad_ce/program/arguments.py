@@ -102,7 +102,9 @@ class Arguments:
 
     def tensor(self, arg: Any, name: str, path: str) -> Any:
         """A Tensor: a leaf of the traced function, with the gradient that it has."""
-        self.guards.require(f"type({path}) is {self.guards.define(type(arg))}")
+        live, kind = arg.live, self.guards.define(type(arg))  # in this order, see engine's Behind
+        followed = f"getattr({path}, 'live', None) is {live} and type({path}) is {kind}"
+        self.guards.require(f"(type({path}) is {kind} or {followed})")
         symbol = self.array(arg.array, name, f"{path}.array", f"{path}.array")
         node = leaf(symbol, arg.requires_grad)
         node.cut = arg.cut if not arg.requires_grad else None

@@ -88,8 +88,6 @@ class Packed:
             piece = placement.of(flat)
             piece[...] = node.array
             node.array = piece
-            if node.memory is not None:
-                node.memory.array = piece
         return flat
 
 
@@ -115,9 +113,8 @@ ONE = references(SimpleNamespace(array=np.empty(0)))  # 3, and 2 from Python 3.1
 
 
 def alone(node: Any) -> bool:
-    """Whether nobody but the Tensor itself (and its Memory) holds its array."""
-    known = ONE + (node.memory is not None and node.memory.array is node.array)
-    if not isinstance(node.array, np.ndarray) or references(node) > known:
+    """Whether nobody but the Tensor itself holds its array."""
+    if not isinstance(node.array, np.ndarray) or references(node) > ONE:
         return False
     array = node.array
     return array.base is None or sys.getrefcount(array.base) <= 2

@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current, untraced
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.memory import repeats
 from tinygrad_ce.engine.operands import all_finite, all_within
 from tinygrad_ce.program.ir import Assumption, Line, Setting, Step, Var
 from tinygrad_ce.program.operations import UFUNCS, VIEWS, as_eager, evaluate
@@ -58,16 +59,18 @@ class Symbol(NDArrayOperatorsMixin):
         self.scalar = var.scalar  # of this place; the value that it holds later may be either
         self.writes = 0
         self.base: Symbol | None = None  # what this is a view of
-        self.how: tuple[str, dict[str, Any]] = ("", {})  # the operation that takes the view
+        self.how: tuple[str, dict[str, Any], Any] = ("", {}, ())  # the operation, index arrays
         self.seen = 0  # how often its place was written when the view was taken
         tracer.alive.append(weakref.ref(self))
 
-    def view_of(self, base: Symbol, op: str, settings: dict[str, Any]) -> None:
-        """Let this be a view of another."""
-        self.base, self.how, self.seen = base, (op, settings), base.place.writes
+    def view_of(self, base: Symbol, op: str, settings: dict[str, Any], arrays: Any = ()) -> None:
+        """Let this be a view of another. What is taken at `arrays` is one in eager code only."""
+        self.base, self.how, self.seen = base, (op, settings, arrays), base.place.writes
         self.scalar = False
         if not isinstance(self.example, np.ndarray):
-            self.example = base.example[(*settings["index"], ...)]
+            number = arrays or not isinstance(base.example, np.ndarray)
+            index = (*settings["index"], ...)
+            self.example = np.array(self.example) if number else base.example[index]
 
     @property
     def place(self) -> Symbol:
@@ -197,7 +200,19 @@ class Symbol(NDArrayOperatorsMixin):
         if not arrays:
             return self.part(parts)
         slots = tuple(table.SLOT if isinstance(p, (Symbol, np.ndarray)) else p for p in parts)
+        if all(not a.ndim and a.dtype.kind in "iu" for a in arrays):
+            return self.taken(arrays, slots)
         return self.record("take", *arrays, index=slots)
+
+    def taken(self, arrays: tuple[Any, ...], index: tuple[Any, ...]) -> Symbol:
+        """x[index], which the program copies and which is a view to who writes it."""
+        y: Symbol = self.record("take", *arrays, index=index)
+        y.view_of(self, "take", {"index": index}, arrays)
+        return y
+
+    def diagonal(self, offset: int, axis1: int, axis2: int) -> Symbol:
+        """x[..., i, i + offset] of the last two axes."""
+        return self.taken(table.places_on_diagonal(self.shape, offset), (..., *[table.SLOT] * 2))
 
     def part(self, index: tuple[Any, ...]) -> Symbol:
         """x[index] for integers, slices and None: a view, but where NumPy gives a number."""
@@ -224,6 +239,8 @@ class Symbol(NDArrayOperatorsMixin):
             value = self.tracer.constant(np.array(value, self.dtype))
         if value.dtype != self.dtype or value.now.dtype is None:
             value = value.record("astype", dtype=self.dtype)
+        if value.ndim > self.ndim:  # sizes of 1 in front
+            value = value.reshape(value.shape[value.ndim - self.ndim :])
         if value.shape != self.shape:
             value = value.record("broadcast_to", shape=self.shape)
         if self.base is not None:
@@ -235,11 +252,14 @@ class Symbol(NDArrayOperatorsMixin):
 
     def instead(self, value: Symbol, base: Symbol) -> Symbol:
         """The base of this view with `value` in the place of the view."""
-        op, settings = self.how
-        if isinstance(self.value, np.ndarray) and not self.example.flags.writeable:
-            raise ValueError("this view repeats its elements (expand, windows); write into a copy")
-        if op == "slice":
-            return self.tracer.record("put", (base, value), settings)
+        op, settings, arrays = self.how
+        if repeats(self.value):
+            self.tracer.refuse(
+                "what is written repeats its elements, or is a part of what does (expand, windows)",
+                "Write into the tensor that was expanded, or into x.clone()",
+            )
+        if op in ("slice", "take"):
+            return self.tracer.record("put", (base, value, *arrays), settings)
         if op == "transpose":
             return value.transpose(table.inverse(settings["axes"]))
         return value.reshape(base.shape)
@@ -353,6 +373,7 @@ class Tracer:
         self.gradient_of: list[tuple[Var, Any]] = []
         self.backward_of: tuple[str, ...] | None = None
         self.alive: list[weakref.ref[Symbol]] = []
+        self.layout_matters = False
         self.floor = sys._getframe(1)
 
     # --- values -----------------------------------------------------------------------------
@@ -409,7 +430,8 @@ class Tracer:
             stale.append((view, view.base))
             view = view.base
         for view, base in reversed(stale):
-            again = self.record(view.how[0], (base,), view.how[1])
+            op, settings, arrays = view.how
+            again = self.record(op, (base, *arrays), settings)
             view.now, view.example = again.now, again.example
             view.view_of(base, *view.how)
 
@@ -493,6 +515,10 @@ class Tracer:
         else:
             self.kept[node] = kept
             self.replaced.add(node)
+
+    def reads_layout(self) -> None:
+        """Whether the elements of a tensor lie in order decides what the program does."""
+        self.layout_matters = True
 
     def rebinds(self, node: Any) -> None:
         """A tensor that is written becomes part of the graph: not if it was there before."""

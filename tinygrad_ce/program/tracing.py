@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_ce.engine.frame import tracing
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.memory import writable
 from tinygrad_ce.engine.operands import holds_number
 from tinygrad_ce.program.arguments import Arguments, Given
 from tinygrad_ce.program.attributes import Assigned, AttributeOf, assigned, check_alone
@@ -196,6 +197,7 @@ def put_back(tracer: Tracer) -> None:
     for node, past in reversed(rebound):
         for slot, value in past.items():
             setattr(node, slot, value)
+        node.was.pop()
     tracer.rebound = [(ref, {}, where) for ref, _, where in tracer.rebound]  # a past holds Symbols
 
 
@@ -322,12 +324,16 @@ class Finish:
     def arguments(self, arguments: Arguments, outputs: list[Symbol]) -> None:
         """What the function did to its arguments, as further outputs."""
         trace = self.trace
+        for argument in arguments.found.values() if self.tracer.layout_matters else ():
+            path = argument.place.path + ("" if argument.node is None else ".array")
+            strides = getattr(argument.given, "array", argument.given).strides
+            self.guards.require(f"{path}.strides == {strides}")
         for argument in arguments.written():
             path = argument.place.path + ("" if argument.node is None else ".array")
             array = argument.given if argument.node is None else argument.given.array
             if isinstance(array, np.ndarray):
-                self.guards.require(f"{path}.flags.writeable")
-                if not array.flags.writeable:
+                self.guards.require(f"{self.guards.define(writable)}({path})")
+                if not writable(array):
                     raise TraceError(
                         f"trace: argument {path} is written and cannot be: it is read-only, or "
                         "repeats its elements. Pass x.clone()"

@@ -24,7 +24,7 @@ ELEMENTWISE = {
 }  # fmt: skip
 REDUCTIONS = {"sum", "amax", "amin", "norm"}
 MOVES = {"mT", "transpose", "reshape", "broadcast_to", "getitem", "concatenate", "stack", "put",
-         "sliding_windows"}  # fmt: skip
+         "sliding_windows", "diagonal", "flip"}  # fmt: skip
 TRACKED = 600  # elements whose way through an operation that moves them is written down
 
 

@@ -11,12 +11,12 @@ from collections.abc import Collection
 import numpy as np
 
 from tinygrad_ce.engine.backward import seed_for
-from tinygrad_ce.engine.chain import history, propagate
+from tinygrad_ce.engine.chain import as_of, history, propagate
 from tinygrad_ce.engine.frame import recording
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import tick
 from tinygrad_ce.engine.operands import leaf
-from tinygrad_ce.viz.walking import Graph, as_read
+from tinygrad_ce.viz.walking import Graph
 
 
 def gradient_graph(root: Node, names: dict[Node, str], given: Collection[Node] = ()) -> Graph:
@@ -52,7 +52,7 @@ def wanted_leaves(root: Node) -> list[Node]:
     found: dict[Node, None] = {} if root.inputs else {root: None}
     for node in reversed(history([root])):
         for x in node.inputs:
-            x = as_read(x, node)
+            x = as_of(x, node.tick)
             if x.requires_grad and not x.inputs and x.tick <= node.tick:
                 found.setdefault(x)
     return list(found)

@@ -75,6 +75,8 @@ DERIVATIVES: dict[str, tuple[str, ...]] = {
     "reshape": ("G, reshaped",),
     "broadcast_to": ("×1",),
     "getitem": ("G, put back",),
+    "diagonal": ("G, put back",),
+    "flip": ("G, backwards",),
     "put": ("G outside", "G inside"),
     "scatter": ("G, picked",),
     "concatenate": ("its part of G",),

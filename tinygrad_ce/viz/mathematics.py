@@ -35,6 +35,7 @@ FORWARD = {
     "concatenate": 'y = "the parts, one after the other"', "stack": 'y = "the parts, stacked"',
     "pad": 'y = x "with a border"',
     "put": 'y = a "with" b "written into it"',
+    "diagonal": 'y = "the diagonal of" x', "flip": 'y = x "backwards"',
 }  # fmt: skip
 
 BACKWARD: dict[str, tuple[str, ...]] = {
@@ -81,6 +82,8 @@ BACKWARD: dict[str, tuple[str, ...]] = {
     "reshape": ('D{y} "in the shape of" x',),
     "transpose": ('D{y} "with its axes back in order"',),
     "getitem": ('D{y} "put back where it was picked, 0 elsewhere"',),
+    "diagonal": ('D{y} "put back on the diagonal, 0 elsewhere"',),
+    "flip": ('D{y} "backwards again"',),
     "put": ('D{y} "outside of what was written"', 'D{y} "where it was written"'),
     "scatter": ('D{y} "picked"',),
     "concatenate": ('"the part of" D{y} "that came from here"',),
@@ -121,6 +124,8 @@ WHY: dict[str, tuple[str, ...]] = {
     "where": ("Only the chosen side is seen.",),
     "clip": ("Beyond the bounds the output does not move: the gradient stops there.",),
     "getitem": ("What was not picked did not matter: it gets 0. Picked twice, it gets both.",),
+    "diagonal": ("What is not on the diagonal did not matter: it gets 0.",),
+    "flip": ("The same elements in the other order: so is the gradient.",),
     "mT": ("A transposed matrix sends its gradient back transposed.",),
     "reshape": ("The same elements in another shape: so is the gradient.",),
     "broadcast_to": ("A copied element hears from all of its copies.",),

@@ -37,7 +37,7 @@ def undone(run: Callable[[], Any], things: Iterable[Any]) -> tuple[Any, dict[Nod
     found = reached([default_generator, *things])
     streams = [(stream, stream.get_state()) for stream in found if isinstance(stream, Generator)]
     nodes = [node for node in found if isinstance(node, Node) and isinstance(node.array, NUMBERS)]
-    tensors = [(node, node.array, aside(node)) for node in nodes]
+    tensors = [(node, node.array, noted(node)) for node in nodes]
     held = [
         (module, name, getattr(module, name))
         for module in found
@@ -88,9 +88,17 @@ def put_back(node: Node, array: Any, before: Node) -> None:
     mark_written(node, "draw (which put the tensor back)")
 
 
+def noted(node: Node) -> Node:
+    """A copy with the numbers and the past of a tensor."""
+    copy = aside(node)
+    if hasattr(node, "was"):
+        copy.was = [*node.was]
+    return copy
+
+
 def as_it_is(node: Node) -> Node:
     """A copy with the numbers and the past of a tensor, written when it was written."""
-    copy = aside(node)
+    copy = noted(node)
     copy.memory = Memory(copy)
     if node.memory is not None:
         copy.memory.written, copy.memory.writer = node.memory.written, node.memory.writer

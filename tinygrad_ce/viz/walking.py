@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from tinygrad_ce.engine.chain import history
+from tinygrad_ce.engine.chain import as_of, history
 from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.names import names_of
@@ -136,20 +136,13 @@ def is_number(node: Node) -> bool:
     return not node.requires_grad and not node.cut and node.array.ndim == 0
 
 
-def as_read(x: Node, reader: Node) -> Node:
-    """An operand as it was when an operation read it: before later in-place writes."""
-    while x.tick > reader.tick and hasattr(x, "was"):
-        x = x.was
-    return x
-
-
 def uses_of(operations: Iterable[Node]) -> list[Use]:
     """Every operand of every operation, as it was when the operation read it."""
     uses = []
     for node in operations:
         gradients = node.op.gradients_for(len(node.inputs))
         for position, x in enumerate(node.inputs):
-            x = as_read(x, node)
+            x = as_of(x, node.tick)
             flows = x.requires_grad and x.tick <= node.tick
             flows = flows and gradients[position] is not None
             uses.append(Use(x, node, position, flows))
