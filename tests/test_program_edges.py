@@ -129,6 +129,22 @@ def test_numbers_among_the_arguments(name):
         side_by_side(lambda: (NUMBERS[name], []), small)
 
 
+def features():
+    """Many samples of a few features: what is read of each sample, and of each feature."""
+    s = Stream(np.float64)
+    W, b = s.tensor(2, 3), s.tensor(2)
+
+    def f(x):
+        h = x @ W.T + b
+        return h.sum(-1), h.amax(-1), h.argmin(-1), h.sum(-2), h.argmax(0), h.amin((-1,)), h.sum(1)
+
+    return f, [W, b]
+
+
+def test_what_is_read_of_samples_and_features():
+    side_by_side(features, [[Stream(np.float64, k).array(5, 3)] for k in range(4)])
+
+
 # --- values that leave one trace for another ------------------------------------------------------
 
 
@@ -574,7 +590,7 @@ def parts_of_chains():
         before.copy_(now)
         now.mul_(2.0)
         y = x.clone()
-        y[0] = now[1]
+        y[0] = drift[1]
         return y
 
     return step, [a, b, c, drift, before, now]

@@ -348,7 +348,7 @@ def label(scope: tuple[str, ...]) -> str:
     modules = [name.partition(" ") for name in path if " " in name]
     if modules:
         where = ".".join(name for _, _, name in modules)
-        what = f"{modules[-1][0]} {where}" if modules[-1][2].isdigit() else where
+        what = f"{modules[-1][0]} {where}"  # those in a list have a number and the class's name
     else:
         while len(path) > 1 and path[0][:1].isupper():
             path.pop(0)
