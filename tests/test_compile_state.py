@@ -346,3 +346,22 @@ def test_nothing_is_written_or_drawn_before_a_doubt(build, width):
         calls[3][0][0, 1] = 1e200 if width == 3 else np.inf
     with np.errstate(all="ignore"):
         side_by_side(build, calls, bound=1e-9)
+
+
+def test_draws_with_probabilities_that_change():
+    def build():
+        kept = tg.tensor(np.array([0.1, 0.9, 0.5]))
+        own = tg.random.Generator().manual_seed(5)
+
+        def f(x, y):
+            p = x.sigmoid()
+            found = [tg.bernoulli(p), tg.bernoulli(kept, own), tg.bernoulli(y.abs().clamp(0, 1))]
+            found += [tg.multinomial(p, 2, generator=own), tg.normal(kept, p), F.dropout(x, 0.4)]
+            kept.mul_(0.9)
+            return [*found, F.softplus(found[4])]
+
+        return f, [kept]
+
+    compiled = side_by_side(build, batches((3,), (2,), count=6))
+    for level in ("formula", "primitive"):
+        assert "drawn anew for each run: bernoulli, (3,)" in compiled.source(level)

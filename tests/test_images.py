@@ -477,3 +477,33 @@ def test_float64_next_to_a_float32_convolution(make, call):
         return step, with_gradients(model.parameters())
 
     side_by_side(build, batches((3, 1, 4, 4), count=4, dtype=np.float32), bound=1e-5, noise=1e-6)
+
+
+MIXED = {
+    "conv": lambda: [nn.Conv2d(1, 3, 3, padding=1), nn.Flatten(), nn.Linear(192, 2)],
+    "pool": lambda: [nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()],
+    "norm": lambda: [nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten()],
+    "two": lambda: [nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Conv2d(4, 2, 3, stride=2), nn.AvgPool2d(2)],
+    "linear": lambda: [nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), nn.Linear(5, 2)],
+}
+
+
+@pytest.mark.parametrize("dtypes", [(np.float32, np.float64), (np.float64, np.float32)])
+@pytest.mark.parametrize("layers", MIXED.values(), ids=MIXED)
+def test_images_of_another_dtype_than_the_weights(layers, dtypes):
+    weights, given = dtypes
+
+    def build():
+        model = nn.Sequential(*layers()).to(weights)
+        optimizer = tg.optim.Adam(model.parameters(), lr=0.01)
+
+        def f(x):
+            optimizer.zero_grad()
+            y = model(x)
+            (y * y).mean().backward()
+            optimizer.step()
+            return y.detach()
+
+        return f, with_gradients(model.parameters())
+
+    side_by_side(build, batches((4, 1, 8, 8), count=4, dtype=given), noise=1e-6, bound=1e-6)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.operands import array_from, leaf, shaped
+from tinygrad_ce.engine.operands import array_from, leaf, shaped, value_of
 from tinygrad_ce.engine.tensor import Tensor, check_can_require_grad, generator_or_default, sizes
 
 
@@ -269,7 +269,8 @@ def normal(mean: Any, std: Any, size: Any = None, generator: Any = None) -> Tens
     if size is not None:
         shape = (size,) if isinstance(size, int) else tuple(size)
         return made(source.normal(mean, std, shape, np.dtype(np.float32)), None, False)
-    arrays = [x.array if isinstance(x, Tensor) else array_from(x, np.float32) for x in (mean, std)]
+    pair = (mean, std)
+    arrays = [value_of(x) if isinstance(x, Tensor) else array_from(x, np.float32) for x in pair]
     shape = np.broadcast_shapes(*(x.shape for x in arrays))
     draws = source.randn(shape, np.dtype(np.result_type(*arrays)))
     return made(draws * arrays[1] + arrays[0], None, False)
@@ -281,7 +282,7 @@ def bernoulli(input: Tensor, generator: Any = None) -> Tensor:
     >>> bernoulli(tensor([0.0, 1.0]))
     tensor([0., 1.])
     """
-    draws = generator_or_default(generator).bernoulli(input.array)
+    draws = generator_or_default(generator).bernoulli(value_of(input))
     return made(draws, input.dtype, False)
 
 
@@ -293,8 +294,8 @@ def multinomial(
     >>> multinomial(tensor([0.0, 1.0, 0.0]), 1)
     tensor([1])
     """
-    draws = generator_or_default(generator).multinomial(input.array, num_samples, replacement)
-    return made(draws, None, False)
+    source = generator_or_default(generator)
+    return made(source.multinomial(value_of(input), num_samples, replacement), None, False)
 
 
 def numel(input: Tensor) -> int:

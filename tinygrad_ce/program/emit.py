@@ -514,19 +514,18 @@ def assumptions_first(program: Program) -> list[Step]:
     needed = {a.var for a in program.assumptions}
     if not needed:
         return list(program.steps)
-    for step in reversed(program.steps):
-        if step.out in needed:
-            needed.update(step.operands)
+    while True:
+        for step in reversed(program.steps):
+            if step.out in needed:
+                needed.update(step.operands)
+        draws = [i for i, s in enumerate(program.steps) if s.op == "draw" and s.out in needed]
+        before = program.steps[: draws[-1]] if draws else []
+        others = {s.out for s in before if s.op == "draw"} - needed
+        if not others:
+            break
+        needed |= others  # draws keep their order among themselves
     first = [s for s in program.steps if s.out in needed]
-    draws = [i for i, s in enumerate(program.steps) if s.op == "draw" and s.out in needed]
-    if draws:  # draws keep their order among themselves
-        early = {id(s) for s in first}
-        first = [
-            s for i, s in enumerate(program.steps)
-            if id(s) in early or (s.op == "draw" and i < draws[-1])
-        ]  # fmt: skip
-    chosen = {id(s) for s in first}
-    return first + [s for s in program.steps if id(s) not in chosen]
+    return first + [s for s in program.steps if s.out not in needed]
 
 
 def made_by(item: Step | Loop) -> set[Var]:

@@ -47,6 +47,11 @@ class Var:
         return f"{self.name or 'value'}: {self.dtype or 'number'} {self.shape}"
 
 
+def common_dtype(operands: Iterable[Var]) -> Any:
+    """The dtype in which NumPy computes with these; Python numbers take that of the others."""
+    return np.result_type(*(x.dtype for x in operands if x.dtype is not None))
+
+
 class Line(NamedTuple):
     """A line of the user's program."""
 

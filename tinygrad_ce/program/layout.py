@@ -7,7 +7,7 @@ below the features lets the bias ride in the matrix product.
 
 from __future__ import annotations
 
-from tinygrad_ce.program.ir import Program, Step, Var
+from tinygrad_ce.program.ir import Program, Step, Var, common_dtype
 from tinygrad_ce.program.operations import BITS, ELEMENTWISE
 from tinygrad_ce.program.passes import Rewriter, without_dead_steps
 
@@ -244,7 +244,7 @@ class Turner:
         self, op: str, operands: tuple[Var, ...], size: tuple[int, ...], **settings: object
     ) -> Var:
         """A new step."""
-        out = Var(size, operands[0].dtype, False)
+        out = Var(size, common_dtype(operands), False)
         self.steps.append(self.here._replace(out=out, op=op, operands=operands, settings=settings))
         return out
 

@@ -122,7 +122,9 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "copy": lambda x: x.copy(),
     "contiguous": lambda x: x.copy(),
     "float": float,
-    "draw": lambda generator, method, args, kwargs: getattr(generator, method)(*args, **kwargs),
+    "draw": lambda *xs, generator, method, args, kwargs: getattr(generator, method)(
+        *table.filled(args, xs), **kwargs
+    ),
     "onehot": lambda ids, classes, dtype: (ids.reshape(-1, 1) == np.arange(classes)).astype(dtype),
     "vdot": lambda a, b: np.vdot(a, b),
     "piece": lambda x, placement: placement.of(np.ascontiguousarray(x)),

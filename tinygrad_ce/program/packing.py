@@ -479,7 +479,7 @@ class Layer:
             if turned is None or turned.op != "reshape" or b.shape != (step.out.shape[0], 1):
                 continue
             weight, x = product.operands
-            if product.op == "inner" and x.nbytes > INPUT:
+            if x.dtype != weight.dtype or (product.op == "inner" and x.nbytes > INPUT):
                 continue
             readers = sum(a in s.operands for s in program.steps)
             if readers == 1 and len(weight.shape) == 2 and x.size:

@@ -578,13 +578,17 @@ class Tracer:
         """Random numbers, drawn anew in each run."""
         if generator not in self.generators:
             self.generators[generator] = generator.get_state()
+        symbols = [x for x in args if isinstance(x, Symbol)]
+        operands = tuple(map(self.look, symbols))
+        args = tuple(table.SLOT if isinstance(x, Symbol) else x for x in args)
         with untraced():
-            value = method(generator, *args, **kwargs)
+            given = table.filled(args, tuple(x.example for x in symbols))
+            value = method(generator, *given, **kwargs)
         var = Var.like(value)
         settings = {
             "generator": generator, "method": method.__name__, "args": args, "kwargs": kwargs
         }  # fmt: skip
-        self.steps.append(Step(var, "draw", (), settings, self.scope(), self.note_names()))
+        self.steps.append(Step(var, "draw", operands, settings, self.scope(), self.note_names()))
         return Symbol(self, var, value)
 
     def assume(self, op: str, x: Any, what: str, **settings: Any) -> bool:

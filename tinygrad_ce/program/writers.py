@@ -345,7 +345,9 @@ def _draw(e: Emitter, step: Step) -> None:
     s = step.settings
     generator = e.define(getattr(s["generator"], s["method"]), "draw")
     name = e.fresh(step.out)
-    e.say(f"{name} = {generator}(*{e.define(s['args'])}, **{e.define(s['kwargs'])})")
+    args = table.filled(s["args"], tuple(e.text(x) for x in step.operands))
+    given = ", ".join(x if isinstance(x, str) else e.define(x) for x in args)
+    e.say(f"{name} = {generator}({given + ', ' * bool(given)}**{e.define(s['kwargs'])})")
     e.hold(step.out, name)
     if step.out.shape:
         storage = e.places[step.out].storage

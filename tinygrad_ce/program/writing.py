@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine import table
 from tinygrad_ce.program.expressions import (
     BLOCKS,
     block,
@@ -310,7 +311,7 @@ def update(name: str, tree: ast.expr, number: bool) -> str:
 def drawn(step: Step) -> str:
     """What a random draw is, in words."""
     method, args = step.settings["method"], step.settings["args"]
-    if method == "bernoulli":
+    if method == "bernoulli" and args[0] is not table.SLOT:
         return f"drawn anew for each run: 1 with probability {args[0]:g}, else 0; {step.out.shape}"
     return f"drawn anew for each run: {method}, {step.out.shape}"
 
