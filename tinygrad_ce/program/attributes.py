@@ -60,7 +60,7 @@ class AttributeOf:
     def bind(self) -> None:
         """Remember who holds the array: the tensor and the program, which begins with it."""
         self.seen = self.array
-        self.held = holders(self.tensor)
+        self.held = references(self.tensor)
 
     def renew(self) -> None:
         """Put another tensor with the same numbers there; who holds the old one keeps it.
@@ -68,20 +68,13 @@ class AttributeOf:
         The array that the program is bound to goes over to the new one, unless somebody looks.
         """
         old = self.tensor
-        moves = isinstance(old.array, np.ndarray) and not (old.memory and old.memory.nodes())
-        moves = moves and (holders(old) <= self.held if old.array is self.seen else alone(old))
+        moves = isinstance(old.array, np.ndarray) and old.array.base is None
+        moves = moves and (references(old) <= self.held if old.array is self.seen else alone(old))
         new = leaf(old.array if moves else np.array(old.array))
         if moves:
             old.array = old.array.copy()
-            if old.memory is not None:
-                old.memory.array = old.array
         new.cut = COMPILED if self.live else None
         self.tensor = new
-
-
-def holders(tensor: Any) -> int:
-    """How many hold the array of a tensor, its memory left out."""
-    return references(tensor) - (tensor.memory is not None and tensor.memory.array is tensor.array)
 
 
 class Assigned(NamedTuple):
