@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 import tinygrad_ce as tg
+from tests.interrupted import HEARS
 
 ROOT = Path(tg.__file__).parents[1]
 
@@ -432,14 +433,17 @@ def test_a_terminal_without_the_characters_gets_escapes(folder):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals and pipes of POSIX")
 def test_ctrl_c_and_a_reader_that_leaves(folder):
-    words = [sys.executable, "-m", "tinygrad_ce", "draw"]
+    words = [*HEARS, "-m", "tinygrad_ce", "draw"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(
         [*words, "sleeps.py:x"], cwd=folder, env=environment(), **pipes
     ) as process:
-        assert process.stdout.readline() == "asleep\n"
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=30) == ("", "")
+        try:
+            assert process.stdout.readline() == "asleep\n"
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=30) == ("", "")
+        finally:
+            process.kill()
         assert process.returncode == 130
     with subprocess.Popen(
         [*words, "leaves.py:loss"], cwd=folder, env=environment(), **pipes

@@ -251,6 +251,12 @@ def test_the_largest_depth_that_fits_is_taken():
     assert note(drawing) == "folded by itself: 363 operations, depth=1"
 
 
+def test_where_no_depth_is_small_enough_it_is_0():
+    x = tensor([1.0, 2.0], requires_grad=True)
+    y = sum((F.sigmoid(x * i) for i in range(400)), start=x)
+    assert "depth=0" in draw(y.sum()).picture.notes[1]
+
+
 def test_then_repeated_blocks_then_whole_calls():
     x = parameter(1.0)
     y = x

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_ce as tg
+from tests.interrupted import HEARS
 
 SCRIPT = Path(__file__).parent.parent / "examples" / "digits.py"
 sys.path.insert(0, str(SCRIPT.parent))
@@ -121,15 +122,18 @@ def test_a_loss_that_runs_away_gets_one_line(tmp_path, capsys):
 def test_ctrl_c_says_what_was_written_and_exits_with_130(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent.parent), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), "--epochs", "100000", "--out", str(tmp_path)],
+        [*HEARS, str(SCRIPT), "--epochs", "100000", "--out", str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
     )
-    while "difference" not in process.stdout.readline():  # the table stands: training begins
-        pass
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        while "difference" not in (line := process.stdout.readline()):  # then training begins
+            assert line
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "interrupted; written so far: nothing" in err and "Traceback" not in err

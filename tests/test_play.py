@@ -18,6 +18,7 @@ import pytest
 import tinygrad_ce as tg
 from tests.drawn_programs import PROGRAMS
 from tinygrad_ce import nn, viz
+from tinygrad_ce.engine.chain import history
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.viz import engines
 from tinygrad_ce.viz.flow import arrivals, relation, run
@@ -25,7 +26,7 @@ from tinygrad_ce.viz.labels import DERIVATIVES
 from tinygrad_ce.viz.mathematics import BACKWARD, FORWARD, WHY, backward_math, mathml
 from tinygrad_ce.viz.playing import Page
 from tinygrad_ce.viz.story import residual, window
-from tinygrad_ce.viz.walking import Graph
+from tinygrad_ce.viz.walking import Graph, uses_of
 
 
 def parameter(data):
@@ -157,6 +158,15 @@ def test_written_elements_come_from_nowhere():
     assert relation(y, 1) == ["ix", [0, 1, 2, -1, -1, -1]]
 
 
+def test_elements_written_by_ids_come_from_nowhere():
+    x, v = parameter(np.zeros(4)), parameter([7.0, 8.0])
+    y = x * 1.0
+    y[tg.tensor([3, 0])] = v
+    assert relation(y, 0) == ["ix", [-1, 1, 2, -1]]
+    assert relation(y, 1) == ["ix", [1, -1, -1, 0]]
+    assert relation(y, 2) is None
+
+
 def test_the_ids_of_a_pick_belong_to_no_element():
     x = parameter(np.arange(6.0).reshape(2, 3))
     picked = x[tg.tensor([1, 0]), tg.tensor([2, 2])]
@@ -208,8 +218,15 @@ def test_a_fan_out_is_already_there_plus_new():
 
 def test_every_step_of_the_programs_agrees_with_central_differences():
     for name in ("softmax_regression", "two_layer_network", "fan_out", "lstm_step"):
-        for step in steps(tg.play(*PROGRAMS[name]()), "b"):
+        loss, names = PROGRAMS[name]()
+        page = tg.play(loss, names)
+        back = steps(page, "b")
+        assert len(back) == sum(use.flows for use in uses_of(history([loss])[::-1])) > 10
+        for step in back:
             assert step["ok"]["ok"] == 1, (name, step["ok"])
+            assert re.search(
+                r"Agrees with central differences at \d+ elements?", step["ok"]["text"]
+            )
 
 
 def test_a_kink_is_called_a_kink():
@@ -511,6 +528,30 @@ def test_without_an_engine_the_cards_are_stacked(name, monkeypatch):
     assert shown == list(told(page)["tensors"])
 
 
+def test_stacked_cards_are_joined_at_their_middles(monkeypatch):
+    monkeypatch.setattr(engines, "ENGINES", ())
+    page = tg.play(*PROGRAMS["two_layer_network"]()).html
+    middles = {}
+    for id, y, height in re.findall(
+        r'id="(n\d+)"[^>]*><rect [^>]*?y="([\d.]+)" width="[\d.]+" height="([\d.]+)"', page
+    ):
+        middles[id] = float(y) + float(height) / 2
+    path = r'<path d="M300\.0,(\d+)C[^"]* 300\.0,(\d+)"'
+    edges = re.findall(rf'data-a="(n\d+)" data-b="(n\d+)">{path}', page)
+    assert len(edges) > 20
+    for a, b, start, end in edges:
+        assert (float(start), float(end)) == (middles[a], middles[b])
+
+
+def test_a_folded_call_adds_its_share():
+    tg.manual_seed(0)
+    layer, x = nn.Linear(3, 3), parameter(np.ones((2, 3)))
+    y = layer(x)
+    page = tg.play((y * x).sum(), names={"x": x}, depth=0)
+    assert [("+=" in words(step), step.get("share")) for step in named(page, "x")] == [
+        (True, 1), (True, 1)]  # fmt: skip
+
+
 @pytest.mark.skipif(not shutil.which("dot"), reason="the dot program is not installed")
 def test_both_engines_give_the_same_story(monkeypatch):
     loss, names = PROGRAMS["two_layer_network"]()
@@ -565,26 +606,32 @@ def named(page, name, kind="b"):
 
 def test_the_largest_float64_is_json():
     x, mask = parameter([1.0, 2.0]), tg.tensor(np.array([np.finfo(np.float64).min, 0.0]))
-    told(tg.play((x + mask).max(), names={"x": x, "mask": mask}))
+    page = told(tg.play((x + mask).max(), names={"x": x, "mask": mask}))
+    (shown,) = (t["v"]["d"] for t in page["tensors"].values() if t["name"] == "mask")
+    assert shown == ["−1.8e308", 0]
 
 
 def test_a_sum_over_an_axis_of_a_scalar_is_played():
     x = parameter(3.0)
-    tg.play(x.sum(-1) * 2)
+    page = tg.play(x.sum(-1) * 2, names={"x": x})
+    assert [numbers(step["new"]).tolist() if "new" in step else None for step in named(page, "x")]
+    assert told(page)["leaves"] == [["x", [], "∇ 2"]]
 
 
 def test_an_einsum_names_the_operand_that_its_slope_is_of():
     a, b = parameter(np.ones((2, 3))), parameter(np.ones((3, 2)))
     page = tg.play(tg.einsum("ij,jk->ik", a, b).sum(), names={"A": a, "B": b})
-    assert not any("∂B" in words(s) and "∂A" in words(s) for s in steps(page, "b"))
+    for name, other in ("AB", "BA"):
+        (step,) = named(page, name)
+        assert f"∂{name}" in words(step) and f"∂{other}" not in words(step)
 
 
 def test_the_fourth_part_of_a_concatenation_has_its_own_name():
     parts = {name: parameter([1.0]) for name in "pqrs"}
     page = tg.play(tg.cat(list(parts.values())).exp().sum(), names=parts)
-    for step in steps(page, "b"):
-        name = told(page)["tensors"][step["x"]]["name"]
-        assert name not in parts or step["as"][0] == name
+    for name in parts:
+        (step,) = named(page, name)
+        assert step["as"][0] == name
 
 
 @pytest.mark.parametrize(
@@ -631,7 +678,9 @@ def test_whole_numbers_in_a_concatenation_are_no_places():
 
 def test_half_a_surrogate_in_a_name_is_a_name(tmp_path):
     x = parameter(2.0)
-    tg.play(x * x, names={"\ud800": x}).save(tmp_path / "page.html")
+    page = tg.play(x * x, names={"\ud800": x})
+    text = page.save(tmp_path / "page.html").read_text("utf-8")
+    assert text == page.html and "\ufffd" in [t["name"] for t in told(page)["tensors"].values()]
 
 
 def test_a_share_is_added_and_not_called_the_gradient():
@@ -694,6 +743,8 @@ def test_gradients_of_values_inside_of_a_folded_call_are_told():
     page = tg.play((model(x) @ model.h).sum(), names={"x": x}, depth="Keeps")
     inside = [step for step in steps(page, "b") if step.get("in")]
     assert len(inside) == 1 and "new" in inside[0]
+    assert inside[0]["why"].startswith("It arrives at a value inside of the folded call")
+    assert inside[0]["map"] is None
     h = x.detach().numpy() @ x.detach().numpy()
     np.testing.assert_allclose(numbers(inside[0]["new"]), h.T @ np.ones((2, 2)), rtol=5e-3)
 

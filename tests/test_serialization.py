@@ -672,6 +672,7 @@ def test_names_as_long_as_the_system_allows(tmp_path, monkeypatch):
 FIRST = """
 import os, resource, signal, sys
 import numpy as np
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where tests run
 from tinygrad_ce.serialization import load, save
 
 def state(number, size=100_000):

@@ -132,6 +132,47 @@ def test_a_long_training_needs_no_more_memory(monkeypatch):
     assert LOOKS == 256
 
 
+def test_many_looks_at_activations_are_thinned_out(monkeypatch):
+    monkeypatch.setattr(recorder_module, "LOOKS", 4)
+    recorder = Recorder(nn.Tanh())
+    for _ in range(8):
+        recorder.look(tensor([0.5, 1.0]))
+        recorder.step(loss=1.0)
+    # The fifth look, at step 4, leaves 0, 2, 4; that of step 6 leaves 0, 4, 6.
+    assert [h.step for h in recorder.activations["Tanh"]] == [0, 4, 6, 7]
+
+
+def test_a_parameter_of_another_shape_has_no_update():
+    model = nn.Linear(2, 2)
+    recorder = Recorder(model, every=1)
+    recorder.step(loss=1.0)
+    model.weight = nn.Parameter(tg.ones(3, 2))
+    recorder.step(loss=1.0)
+    assert recorder.updates["weight"].steps == [1]
+    assert recorder.updates["bias"].steps == [1, 2]
+
+
+def test_layers_that_give_no_tensor_of_floats_are_passed_over():
+    class Pair(nn.Module):
+        def forward(self, x):
+            return x, x * 2
+
+    class Likeliest(nn.Module):
+        def forward(self, x):
+            return x.argmax(1)
+
+    class Model(nn.Module):
+        def __init__(self):
+            self.pair, self.act, self.likeliest = Pair(), nn.Tanh(), Likeliest()
+
+        def forward(self, x):
+            return self.likeliest(self.act(self.pair(x)[1]))
+
+    recorder = Recorder(Model())
+    recorder.look(tensor([[1.0, 2.0]]))
+    assert list(recorder.activations) == ["act"]
+
+
 def test_activations_are_what_each_layer_gives():
     recorder, _, model = trained()
     X = tensor(points()[0])
@@ -528,9 +569,35 @@ def test_the_boundary_leaves_modes_gradients_and_random_numbers_alone():
     ],
 )
 def test_what_does_not_fit_is_said(change, message):
+    plot_decision_boundary(network(), np.eye(2), np.array([0, 1]), resolution=2)  # the least
     given = {"model": network(), "X": np.zeros((4, 2)), "y": np.array([0, 1, 0, 1]), **change}
     with pytest.raises(ValueError, match=message):
         plot_decision_boundary(**given)
+
+
+# --- how they look ---------------------------------------------------------------------------
+
+
+def test_shares_are_percent_from_0_to_1():
+    for values, text in (([0.0, 1.0], "100%"), ([0.5, 1.5], "1.5")):
+        recorder = Recorder()
+        for accuracy in values:
+            recorder.step(accuracy=accuracy)
+        (ax,) = np.atleast_1d(plot_history(recorder)).ravel()
+        axis = ax.yaxis
+        assert axis.get_major_formatter().format_ticks([values[1]])[0].rstrip("0") in (text, "1.5")
+
+
+def test_lines_of_the_grid_and_room_are_where_rows_are():
+    recorder = full_recorder()
+    ax = plot_activations(recorder)[0]
+    assert [any(line.get_visible() for line in axis.get_gridlines())
+            for axis in (ax.xaxis, ax.yaxis)] == [True, False]  # fmt: skip
+    rows = len(ax.get_yticks())
+    assert ax.get_ylim()[0] == pytest.approx(0.8 - rows)
+    history = plot_history(recorder)[0]
+    assert [any(line.get_visible() for line in axis.get_gridlines())
+            for axis in (history.xaxis, history.yaxis)] == [False, True]  # fmt: skip
 
 
 # --- all of them ----------------------------------------------------------------------------

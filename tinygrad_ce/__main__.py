@@ -360,7 +360,7 @@ def draw_or_play(asked: argparse.Namespace, variables: Variables, path: Path | N
         try:
             drawing.save(path)
         except OSError as error:
-            raise ValueError(f"cannot write {asked.out}: {error.strerror or error}") from None
+            raise ValueError(f"cannot write {asked.out}: {os.strerror(error.errno or 0)}") from None
     for warning in said:  # that something else was written
         complain(str(warning.message))
     if said:
