@@ -27,7 +27,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.program.reads import Path, reads_of
 
 PLAIN = (bool, int, float, complex, str, bytes, tuple, frozenset, slice, range, type(None))
-MOST = 4096  # conditions of one program; what goes beyond is left to the next check
+MOST = 4096  # objects and entries that are looked at, besides modules and optimisers
 LONG = 64  # entries of a list or dict that have a condition each
 MISSING = object()
 _numbers = itertools.count()
@@ -165,6 +165,7 @@ class Watch:
     def __init__(self, guards: Guards, fn: Any) -> None:
         self.guards = guards
         self.home = str(getattr(fn, "__module__", "")).partition(".")[0]  # its own package
+        self.left = MOST
         self.todo: list[Any] = []
         self.reached: dict[int, Any] = {}
         self.read: set[tuple[int, int]] = set()  # (function, what it is bound to)
@@ -177,10 +178,8 @@ class Watch:
         """Watch these and all that can be reached from them."""
         self.todo.extend(values)
         while self.todo:
-            while self.todo and len(self.guards.conditions) < MOST:
+            while self.todo:
                 self.reach(self.todo.pop())
-            if len(self.guards.conditions) >= MOST:
-                return
             for owner in tuple(self.objects):
                 for name, called in tuple(self.names.items()):
                     if (id(owner), name, called) not in self.asked:
@@ -200,6 +199,13 @@ class Watch:
         if isinstance(value, LEAVES) or id(value) in self.reached:
             return
         self.reached[id(value)] = value
+        is_optimizer = {"param_groups", "state"} <= (vars_of(value) or {}).keys()
+        is_module = hasattr(type(value), "named_parameters")
+        if not (is_optimizer or is_module):
+            entries = len(value) if isinstance(value, HOLDERS) else 0
+            self.left -= 1 + entries * (entries <= LONG)
+            if self.left < 0:
+                return  # a change there is seen by the next comparison
         if isinstance(value, types.FunctionType):
             self.function(value, None)
         elif isinstance(value, types.MethodType):
@@ -221,9 +227,9 @@ class Watch:
         elif isinstance(value, type):
             if not self.foreign(value.__module__):
                 self.object(value)
-        elif {"param_groups", "state"} <= (vars_of(value) or {}).keys():
+        elif is_optimizer:
             self.optimizer(value)
-        elif hasattr(type(value), "named_parameters"):
+        elif is_module:
             self.module(value)
         elif not isinstance(value, types.ModuleType) or not self.foreign(value.__name__):
             self.object(value)
