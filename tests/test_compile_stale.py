@@ -798,8 +798,9 @@ def own_modules(monkeypatch):
     vars(np).pop("s_of_mine", None)
 
 
-@pytest.mark.parametrize("calls", [1, 6])
-@pytest.mark.parametrize("row", FOLLOWED)
+@pytest.mark.parametrize(
+    ("row", "calls"), [*((row, 6) for row in FOLLOWED), *((row, 1) for row in [*FOLLOWED][::5])]
+)
 def test_a_change_is_followed(row, calls):
     with np.errstate(all="ignore"):
         unchanged = Side(FOLLOWED[row])
@@ -910,7 +911,6 @@ def test_a_wrong_program_never_runs_again(dtype, monkeypatch):
     compiled = tg.compile(step)
     x = tg.tensor(np.random.default_rng(0).standard_normal((16, 3)).astype(dtype))
     monkeypatch.setattr(compiling, "optimised", wrong)
-    compiled(x)
     before = numbers_of(list(model.parameters()))
     for _ in range(3):
         with pytest.raises(TraceError, match="does not compute what the function does"):
