@@ -16,8 +16,8 @@ THREADS, ROUNDS, SIZE = 8, 20, 3
 
 
 def give_way(frame, event, argument):
-    """Let another thread run before each line of the code that adds gradients."""
-    if frame.f_code.co_filename.endswith("backward.py"):
+    """Let another thread run before each line of the code that changes what is shared."""
+    if frame.f_code.co_filename.endswith(("backward.py", "memory.py")):
         time.sleep(0)
         return give_way
     return None
@@ -84,6 +84,18 @@ def test_a_model_trained_by_many_threads_sums_their_batches():
     together(work)
     for p, g in zip(model.parameters(), wanted):
         np.testing.assert_allclose(p.grad.numpy(), g, rtol=1e-10)
+
+
+def test_views_taken_by_many_threads_all_see_a_later_write():
+    """All look at one memory, so that no gradient is computed from overwritten numbers."""
+    for _ in range(ROUNDS):
+        w, x = tg.ones(SIZE, SIZE, requires_grad=True), tg.ones(SIZE, SIZE)
+        products = together(lambda i, w=w, x=x: (w * x.T).sum())
+        assert {id(y.inputs[0].inputs[1].memory) for y in products} == {id(x.memory)}
+        x += 1.0
+        for y in products:
+            with pytest.raises(RuntimeError, match="changed it in place"):
+                y.backward()
 
 
 @pytest.mark.parametrize("forget", ["grad = None", "zero_grad", "zero_grad to zeros"])

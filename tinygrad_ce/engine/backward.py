@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -11,16 +9,10 @@ import numpy as np
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.chain import freed, history
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.memory import shared
 from tinygrad_ce.engine.operands import array_from, keep, kept_of, leaf, value_of
 
 COMPILED = "a compiled function"  # what cut the graph behind the result of one
-
-adding = RLock()
-"""Held while gradients are added or forgotten: threads may share a parameter."""
-if hasattr(os, "register_at_fork"):  # whichever thread holds it, the child has a free one
-    os.register_at_fork(
-        before=adding.acquire, after_in_parent=adding.release, after_in_child=adding.release
-    )
 
 
 def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
@@ -66,7 +58,7 @@ def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
 
 def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
     """Add to `.grad` of the leaves, and of the nodes that retain theirs, what arrived there."""
-    with adding:
+    with shared:
         add_up(arrived, graph, seed)
 
 
@@ -100,7 +92,7 @@ def free(root: Node) -> None:
 
 def forget_grad(node: Node, set_to_none: bool = True) -> None:
     """Let a leaf have no gradient, or one of zeros if it has one and `set_to_none` is False."""
-    with adding:
+    with shared:
         if set_to_none or kept_of(node) is None:
             keep(node, None)
         else:

@@ -10,10 +10,12 @@ at (engine/write.py).
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,13 @@ Node = Any  # engine/graph.py has it, and imports this
 
 tick: Callable[[], int] = count(1).__next__
 """The clock: each call gives the next number. Shared by node creation and in-place writes."""
+
+shared = RLock()
+"""Held where threads may change the same thing: while gradients are added, a memory is made."""
+if hasattr(os, "register_at_fork"):  # whichever thread holds it, the child has a free one
+    os.register_at_fork(
+        before=shared.acquire, after_in_parent=shared.release, after_in_child=shared.release
+    )
 
 
 class Memory:
@@ -53,7 +62,9 @@ class Memory:
 def memory_of(node: Node) -> Memory:
     """The memory that `node` looks at, made when it is first asked for."""
     if node.memory is None:
-        node.memory = Memory(node)
+        with shared:
+            if node.memory is None:  # no other thread was faster
+                node.memory = Memory(node)
     return node.memory
 
 

@@ -16,7 +16,7 @@ from tinygrad_ce.engine import backward, functions, operands, protocol, rule, ta
 from tinygrad_ce.engine.chain import propagate, switch
 from tinygrad_ce.engine.frame import F, current, recording
 from tinygrad_ce.engine.graph import Node, new
-from tinygrad_ce.engine.memory import leave, mark_written, memory_of
+from tinygrad_ce.engine.memory import leave, mark_written, memory_of, shared
 
 RETAIN = object()  # in `kept`: a gradient is wanted here, none has arrived yet
 
@@ -120,7 +120,7 @@ class Tensor(Node):
                     f"grad: got shape {value.shape} and dtype {value.dtype}; this tensor has shape "
                     f"{self.shape} and dtype {self.dtype}"
                 )
-        with backward.adding:
+        with shared:
             retained = value is None and self.inputs and operands.kept_of(self) is not None
             operands.keep(self, RETAIN if retained else value)
 
