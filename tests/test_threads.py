@@ -98,6 +98,14 @@ def test_views_taken_by_many_threads_all_see_a_later_write():
                 y.backward()
 
 
+def test_views_of_many_threads_all_follow_a_recorded_write():
+    """None is forgotten while the list of views is tidied."""
+    w, x = tg.ones(SIZE, requires_grad=True), tg.ones(SIZE, SIZE)
+    kept = [v for views in together(lambda i: [x[0] for _ in range(ROUNDS)]) for v in views]
+    x *= w
+    assert all(v.requires_grad for v in kept)
+
+
 @pytest.mark.parametrize("forget", ["grad = None", "zero_grad", "zero_grad to zeros"])
 def test_a_forgotten_gradient_does_not_come_back(forget):
     w = tg.ones(SIZE, requires_grad=True)

@@ -54,8 +54,10 @@ class Memory:
     def watch(self, view: Node) -> None:
         """Let `view` know of the next recorded write."""
         if len(self.views) >= self.tidy:
-            self.views = [ref for ref in self.views if ref() is not None]
-            self.tidy = 2 * len(self.views) + 16
+            with shared:
+                n = len(self.views)  # another thread may append while the first n are looked at
+                self.views[:n] = [ref for ref in self.views[:n] if ref() is not None]
+                self.tidy = 2 * len(self.views) + 16
         self.views.append(weakref.ref(view))
 
 
