@@ -947,3 +947,17 @@ def test_what_turns_over_in_the_last_bit_is_no_mistake():
         compiled(x)
         turned += not equal(numbers_of(compiled(x)), wanted)
     assert turned > 5
+
+
+def test_what_is_set_on_a_compiled_module_is_set_on_the_module():
+    model = nn.Linear(3, 2)
+    compiled = tg.compile(model)
+    x = tg.tensor([1.0, 2.0, 3.0])
+    for _ in range(3):
+        agree(numbers_of(compiled(x)), numbers_of(model(x)))
+    compiled.forward = lambda x: x * 3.0
+    assert compiled(x).tolist() == model(x).tolist() == [3.0, 6.0, 9.0]
+    other = nn.Linear(3, 2)
+    other.forward = tg.compile(other.forward)
+    for _ in range(5):
+        agree(numbers_of(other(x)), numbers_of(nn.Linear.forward(other, x)))
