@@ -374,6 +374,8 @@ class Finish:
         for known in (tracer.kept, tracer.replaced, tracer.empty):  # so that what the function
             known.clear()  # itself has made goes away
         value = node = None
+        if tracer.rebound:
+            gc.collect()  # a tensor that was written, and its views, may hold each other
         for ref, was in empty:
             if (node := ref()) is not None:
                 self.guards.gradient(node, was)
