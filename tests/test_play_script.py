@@ -600,3 +600,100 @@ def test_one_of_two_fingers_moves_the_graph_by_half(visit):
       at("pointermove", 54); const moved = camera.x - before; at("pointerup", 54);
       return [held, moved]; })()"""
     assert js(page, tremble) == [0, 1]
+
+
+# --- what is left -------------------------------------------------------------------------------
+
+
+def test_folding_keeps_the_keyboard_where_it_was(visit):
+    page = visit()
+    seen = js(
+        page,
+        """[[true, 'c0'], [false, 'c0']].map(([on, id]) => { fold(id, on);
+      const f = document.activeElement; return [f.id, f.parentNode.id, f.getAttribute("class"),
+        [...svg.querySelectorAll(".call")].filter((g) => g.style.display !== "none").length]; })""",
+    )
+    assert [seen[0][0], *seen[1][1:]] == ["fc0", "c0", "title", 0] and seen[0][3] == 1
+    page = visit("attention_block")
+    outer, inner = js(
+        page,
+        """(() => { const [id, c] = [...clusters].find(([, c]) => c.outer);
+      folded.add(id); folded.add(c.outer); layout(); return [c.outer, id]; })()""",
+    )
+    shown = js(
+        page,
+        f"""[...svg.querySelectorAll('.call')].filter(
+        (g) => g.style.display !== 'none').map((g) => g.id)""",
+    )
+    assert shown == [f"f{outer}"] and inner != outer
+
+
+def test_what_is_out_of_view_is_brought_into_the_middle(visit):
+    page = visit()
+    far = {"left": 4000, "right": 4100, "top": 5000, "bottom": 5060}
+    room, camera = js(
+        page,
+        f"""(() => {{ camera.k = 1; camera.x = camera.y = 0;
+      bring([{json.dumps(far)}]); return [svg.getBoundingClientRect(), camera]; }})()""",
+    )
+    assert 4050 + camera["x"] == pytest.approx(room["width"] / 2)
+    assert 5030 + camera["y"] == pytest.approx(room["height"] / 2)
+    near = {"left": 10, "right": 90, "top": 20, "bottom": 60}
+    still = f"(camera.x = camera.y = 0, bring([{json.dumps(near)}]), [camera.x, camera.y])"
+    assert js(page, still) == [0, 0]
+
+
+def test_the_line_of_a_step_has_its_part_marked(visit):
+    page = visit()
+    files = js(page, "story.files")
+    for k, step in enumerate(js(page, "steps")):
+        if "src" in step:
+            file, line, text, start, end = files[step["src"]]
+            told = js(
+                page,
+                f"""(() => {{ const p = sourceOf(steps[{k}]); return [
+                p.textContent, p.querySelector("mark").textContent]; }})()""",
+            )
+            assert told == [f"{file}, line {line}{text}", text[start:end]]
+
+
+def test_signs_are_not_read_out_and_questions_name_what_they_ask_for(visit):
+    page = visit("fan_out")
+    assert js(page, "[sign('+').getAttribute('aria-hidden'), sign('+').textContent]") == [
+        "true", "+"]  # fmt: skip
+    k, step = next((k, s) for k, s in enumerate(js(page, "steps")) if s.get("share"))
+    loss = js(page, "story.loss")
+    assert js(page, f"asked(steps[{k}])") == f"this share of ∂{loss}/∂{step['as'][0]}"
+    marked = js(
+        page,
+        """(() => { const box = make("div");
+      state.asks = 2; box.append(heat({ s: [4], d: [1, 2, 3, 4] }, "x", { hidden: true }));
+      markAsked(box); return [...box.querySelectorAll("td")].map((td) => td.className); })()""",
+    )
+    assert marked == ["", "", "ask", ""]
+
+
+def test_the_way_back_of_a_product_lights_what_is_multiplied(visit):
+    """A[i, k] gets G[i, j]·B[k, j] for all j, and B[k, j] gets A[i, k]·G[i, j] for all i."""
+    page = visit("softmax_regression")
+    steps, tensors = js(page, "[steps, story.tensors]")
+    k, step = next((k, s) for k, s in enumerate(steps) if s.get("o") and s["map"][1] == 1)
+    (rows, inner), (_, columns) = (tensors[id]["v"]["s"] for id in (step["o"][0], step["x"]))
+    page.evaluate(f"go({k})")
+    pairs = [(b, a) for b in range(inner * columns) for a in range(rows * inner)]
+    lit = every(page, "related", [["x", b, "o", a] for b, a in pairs])
+    assert lit == [b // columns == a % inner for b, a in pairs]
+
+
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_the_theme_is_what_is_chosen_or_the_systems(visit, system):
+    page = visit()
+    page.emulate_media(color_scheme=system)
+    seen = js(
+        page,
+        """[0, 1, 2].map(() => { const word = at("theme").textContent; paint();
+      const look = document.documentElement.dataset.theme; at("theme").click();
+      return [word, look]; })""",
+    )
+    page.emulate_media(color_scheme="light")
+    assert seen == [["Auto", system], ["Light", "light"], ["Dark", "dark"]]
