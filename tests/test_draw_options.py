@@ -251,6 +251,13 @@ def test_the_largest_depth_that_fits_is_taken():
     assert note(drawing) == "folded by itself: 363 operations, depth=1"
 
 
+def test_the_mask_of_dropout_is_called_one():
+    tg.manual_seed(0)
+    x = tensor(np.ones(8), requires_grad=True)
+    names = [card.name for card in draw(F.dropout(x, 0.5), names={"x": x}).picture.cards]
+    assert "mask / (1 − p)" in names
+
+
 def test_where_no_depth_is_small_enough_it_is_0():
     x = tensor([1.0, 2.0], requires_grad=True)
     y = sum((F.sigmoid(x * i) for i in range(400)), start=x)

@@ -622,7 +622,7 @@ def test_folding_keeps_the_keyboard_where_it_was(visit):
     )
     shown = js(
         page,
-        f"""[...svg.querySelectorAll('.call')].filter(
+        """[...svg.querySelectorAll('.call')].filter(
         (g) => g.style.display !== 'none').map((g) => g.id)""",
     )
     assert shown == [f"f{outer}"] and inner != outer
