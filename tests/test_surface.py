@@ -388,7 +388,7 @@ METHODS = [
     *(Row("astype", {"dtype": d}, lambda x, dtype: x.astype(dtype))
       for d in (np.float32, np.float64, "int64", np.int32, bool)),
     *(Row("to", {"target": d}, lambda x, target: x if target == "cpu" else x.astype(target))
-      for d in (np.float32, np.float64, np.int64, "cpu")),
+      for d in (np.float32, np.float64, np.int64, "float32", "int64", "cpu")),
     *(Row(name, {}, lambda x, d=d: x.astype(d), inputs=inputs)
       for name, d in (("float", np.float32), ("double", np.float64), ("long", np.int64),
                       ("int", np.int32), ("bool", bool)) for inputs in (apart, some_zeros)),
