@@ -490,7 +490,7 @@ def broadcasting(dtype):
     return step, held_by(parts), calls_of((3, 4, 5), ())(dtype)
 
 
-AXES = [None, 0, 1, 2, -1, (0, 1), (1, 2), (0, 2), (-1, 0), (0, 1, 2)]
+AXES = [None, 0, 1, -1, (0, 1), (1, 2), (-1, 0)]
 
 
 def reductions(dtype):
@@ -507,7 +507,7 @@ def reductions(dtype):
                 found += [y.amax(axis, keepdim=keep), y.amin(axis, keepdim=keep)]
                 found.append((y * 0.5 + 1.0).var(axis, keepdim=keep))
                 found.append(y.logsumexp(axis, keepdim=keep) if axis is not None else y.norm())
-        for axis in (0, 1, 2, -1):
+        for axis in (0, 2, -2):
             for keep in (False, True):
                 found += [y.prod(axis, keepdim=keep), y.max(axis, keepdim=keep).values]
                 found += [y.std(axis, keepdim=keep), y.min(axis, keepdim=keep).values]
@@ -528,7 +528,7 @@ def reductions_of_matrices(dtype):
         for w in parts:
             w.grad = None
             y = w * x + 0.5
-            for axis in (None, 0, 1, -1, -2, (0, 1)):
+            for axis in (None, 0, -1, -2):
                 for keep in (False, True):
                     found += [y.sum(axis, keepdim=keep), (y * y).mean(axis, keepdim=keep)]
                     found += [y.amax(axis, keepdim=keep), y.T.amin(axis, keepdim=keep)]
