@@ -961,3 +961,29 @@ def test_what_is_set_on_a_compiled_module_is_set_on_the_module():
     other.forward = tg.compile(other.forward)
     for _ in range(5):
         agree(numbers_of(other(x)), numbers_of(nn.Linear.forward(other, x)))
+
+
+class Trainer:
+    """What people write: names of counters that are names of methods too."""
+
+    def __init__(self):
+        self.model = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+        self.optimizer = tg.optim.SGD(self.model.parameters(), lr=0.1)
+        self.step, self.losses, self.backward = 0, [], 0
+
+    def train(self, x):
+        optimizer = self.optimizer
+        optimizer.zero_grad()
+        loss = self.model(x).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+
+def test_counters_beside_what_is_read_are_no_reason_for_another_trace():
+    trainer = Trainer()
+    compiled = tg.compile(trainer.train)
+    for step in range(6):
+        trainer.losses.append(compiled(tg.ones(1, 3)).item())
+        trainer.step, trainer.backward, trainer.model.count = step, step, step
+    assert len(compiled.runners) <= 2  # one more for the first attribute of a module

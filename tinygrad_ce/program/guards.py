@@ -329,9 +329,9 @@ class Watch:
     def follow(self, path: Path, value: Any) -> None:
         """Watch what a path leads through, and what is at its end."""
         for kind, name in path[1:]:
-            if kind == "." and value is MISSING:
-                self.names[name] = False
-            elif kind == ".":
+            if kind != "[]" and value is MISSING:
+                self.names[name] = self.names.get(name, True) and kind == "()"
+            elif kind != "[]":
                 if isinstance(value, HOLDERS):
                     self.todo.append(value)
                 value = self.attribute(value, name)
@@ -439,7 +439,9 @@ def own_reads(cls: Any) -> set[str]:
             for fn in vars(base).values():
                 if isinstance(fn, types.FunctionType) and fn.__name__ not in NOT_CALLED:
                     reads = reads_of(fn.__code__)
-                    read |= {name for path in reads.paths for kind, name in path if kind == "."}
+                    read |= {
+                        path[1][1] for path in reads.paths if path[0][1] == "self" != path[-1][1]
+                    }
     return read
 
 

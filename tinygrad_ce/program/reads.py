@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 Path = tuple[tuple[str, Any], ...]
-"""(kind, name) pairs: "global", "cell", "local" or "import" first, then "." and "[]"."""
+"""(kind, name) pairs: "global", "cell", "local" or "import" first, then ".", "()" and "[]"."""
 
 
 class Reads(NamedTuple):
@@ -58,10 +58,10 @@ def reads_of(code: types.CodeType) -> Reads:
             path, key = (*path, ("[]", key)), NO_KEY
             continue
         if op in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
-            if path and key is NO_KEY and op != "LOAD_SUPER_ATTR":
-                path = (*path, (".", arg))
-                continue
             called = op == "LOAD_METHOD" or "NULL|self" in step.argrepr
+            if path and key is NO_KEY and op != "LOAD_SUPER_ATTR":
+                path = (*path, ("()" if called else ".", arg))
+                continue
             names["methods" if called else "values"].add(arg)
         if op == "IMPORT_FROM" and path:
             paths[*path, (".", arg)] = None
