@@ -111,8 +111,8 @@ def test_frozen_answers_of_pytorch():
 
 
 def program_with(function):
-    """Three lines that matter, and others."""
-    lines = ("u = w * x", f"v = u.{function}()", "t = b + 1.0", "s = t * v", "return s, t")
+    """Lines that matter, and others."""
+    lines = ("u = w * x", f"v = u.{function}()", "t = b + 1.0", "s = t * v", "return s, t", "pass")
     setup = ("w = tg.tensor(data(0, 3)).requires_grad_()", "b = tg.tensor(data(1, 3))")
     events = ("b += 1.0", "look('f', f(tg.tensor(data(2, 3))))", "look('w', w)")
     return Program(setup, (Function("f", "x", lines),), events)
@@ -126,10 +126,10 @@ def test_a_difference_is_found_and_cut_down_to_what_it_needs():
 
     program = program_with("tanh")
     assert differs(program).startswith("f[0]: array(")
-    (setup, (function,), events) = vars(shrunk(program, differs)).values()
-    assert (len(setup), function.lines) == (1, ("v = w.tanh()", "return v"))[:0] or len(setup) <= 2
-    assert [line for line in function.lines if "tanh" in line] == ["v = u.tanh()"]
-    assert len(events) == 1
+    small = shrunk(program, differs)
+    needed = ("u = w * x", "v = u.tanh()", "t = b + 1.0", "s = t * v", "return s")
+    assert (small.setup, small.functions[0].lines) == (program.setup, needed)
+    assert small.events == program.events[1:2]
 
 
 @pytest.mark.parametrize(("line", "message"), [
