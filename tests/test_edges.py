@@ -613,3 +613,22 @@ def test_pieces_of_plain_arrays():
     assert table.kept_shape((2, 3), None) == (1, 1) and table.kept_shape((), None) == ()
     assert table.norm(x, None, True).shape == (1, 1)
     assert F.one_hot(np.array([1])).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize(("function", "wanted"), [
+    (lambda x: x.softmax(0), np.zeros(0)),
+    (lambda x: x.log_softmax(-1), np.zeros(0)),
+    (lambda x: x.logsumexp(0), np.array(-np.inf)),
+    (lambda x: x.reshape(2, 0).logsumexp(1, keepdim=True), np.full((2, 1), -np.inf)),
+    (lambda x: x.reshape(2, 0).log_softmax(1), np.zeros((2, 0))),
+    (lambda x: x.reshape(0, 2).softmax(0), np.zeros((0, 2))),
+    (lambda x: tg.cat(x.split(2)), np.zeros(0)),
+    (lambda x: tg.stack(x.reshape(2, 0).chunk(3, 1)), np.zeros((1, 2, 0))),
+])  # fmt: skip
+def test_nothing_is_one_piece_and_has_a_softmax(function, wanted):
+    x = tg.tensor(np.zeros(0), requires_grad=True)
+    for call in (function, tg.compile(lambda x: function(x))):
+        y = call(x)
+        np.testing.assert_array_equal(y.detach().numpy(), wanted)
+    function(x).sum().backward()
+    assert x.grad.shape == (0,)

@@ -139,9 +139,15 @@ def gelu_tanh(x: Any) -> Any:
 def _shifted(z: Any, axis: Any) -> tuple[Any, Any]:
     """z − max z and max z, the maximum detached and finite, so that exp cannot overflow."""
     axis_of(axis, z.ndim or 1)
-    top = amax(value_of(z), axis, True)
-    top = fixed(top, z)
+    top = fixed(largest(value_of(z), axis), z)
     return z - top, top
+
+
+def largest(v: Any, axis: Any) -> Any:
+    """The maximum over `axis`, which stays; 0 where there is nothing."""
+    return (
+        amax(v, axis, True) if math.prod(v.shape) else np.zeros(kept_shape(v.shape, axis), v.dtype)
+    )
 
 
 @composed("eᶻ / Σ eᶻ")
@@ -155,6 +161,8 @@ def softmax(z: Any, axis: int = -1) -> Any:
 def log_softmax(z: Any, axis: int = -1) -> Any:
     """z - log Σ exp(z) along `axis`."""
     shifted, _ = _shifted(z, axis)
+    if not math.prod(z.shape):
+        return shifted
     return shifted - log(sum(exp(shifted), axis, True))
 
 
@@ -162,9 +170,8 @@ def log_softmax(z: Any, axis: int = -1) -> Any:
 def logsumexp(z: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """log Σ exp(z) over `axis`, with all of it -inf where all z are -inf."""
     v = value_of(z)
-    top = amax(v, axis, True)
-    largest = np.finfo(v.dtype).max
-    finite = np.clip(top, -largest, largest)
+    bound = np.finfo(v.dtype).max
+    finite = np.clip(largest(v, axis), -bound, bound)
     total = sum(exp(z - fixed(finite, z)), axis, True)
     empty = value_of(total) == 0
     shift = np.where(empty, -math.inf, finite).astype(v.dtype)
@@ -343,12 +350,15 @@ def triangle(x: Any, diagonal: int, name: str) -> np.ndarray:
 
 
 def split(x: Any, sizes: int | list[int], axis: int = 0) -> tuple[Any, ...]:
-    """Pieces of the given sizes along `axis`; a number gives pieces of that size, the last less."""
+    """Pieces of the given sizes along `axis`; a number gives pieces of that size, the last less.
+
+    Nothing is one piece of size 0.
+    """
     n = x.shape[axis_of(axis, x.ndim)]
     if isinstance(sizes, int):
         if sizes < 1:
             raise ValueError(f"split: pieces of size {sizes}; wanted at least 1")
-        sizes = [sizes] * (n // sizes) + ([n % sizes] if n % sizes else [])
+        sizes = [sizes] * (n // sizes) + ([n % sizes] if n % sizes or not n else [])
     if builtins.sum(sizes) != n:
         raise ValueError(f"split: sizes {sizes} do not add up to {n}, the size of axis {axis}")
     ends = list(itertools.accumulate(sizes))
