@@ -986,8 +986,8 @@ class Subject(NamedTuple):
 SUBJECTS = {
     "eager": Subject(derivatives, against_torch, 0.6),
     "steps": Subject(training, against_torch, 0.1),
-    "compiled": Subject(training, against_eager, 0.2),
-    "source": Subject(training, against_source, 0.1),
+    "compiled": Subject(training, against_eager, 0.25),
+    "source": Subject(training, against_source, 0.05),
 }
 
 
