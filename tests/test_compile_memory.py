@@ -443,3 +443,29 @@ def test_a_fork_waits_for_the_call_under_way():
     finally:
         stop.set()
         thread.join()
+
+
+def test_parameters_that_one_update_serves_can_still_be_viewed():
+    """A weight and its bias keep their elements in one piece: `view` finds them."""
+    found = []
+    for compiled in (False, True):
+        tg.manual_seed(0)
+        layer = tg.nn.Linear(4, 3).double()
+        optimizer = optim.Adam(layer.parameters(), lr=0.1)
+
+        def train(x, layer=layer, optimizer=optimizer):
+            loss = (layer(x) ** 2).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        def penalty(layer=layer):
+            return (layer.weight.view(-1) ** 2).sum() + layer.weight.view(2, 6)[0].sum()
+
+        steps = [tg.compile(f) if compiled else f for f in (train, penalty)]
+        x = tg.tensor(np.arange(20.0).reshape(5, 4) / 10)
+        values = [[float(steps[0](x)), float(steps[1]())] for _ in range(6)]
+        rows = [p.view(-1).tolist() for p in layer.parameters()]
+        found.append([*np.ravel(values), *rows[0], *rows[1]])
+    assert np.allclose(*found, rtol=1e-11, atol=1e-12)

@@ -20,7 +20,7 @@ from tinygrad_ce.program.ir import Program, State, Step, Var
 from tinygrad_ce.program.operations import ELEMENTWISE, EVALUATE, REDUCTIONS, UFUNCS
 from tinygrad_ce.program.places import Place, Storage
 from tinygrad_ce.program.scalars import by_python, scalar_text
-from tinygrad_ce.program.writers import INTO, SCALAR, STRIDED, VIEWS, WRITERS, is_in_order
+from tinygrad_ce.program.writers import INTO, SCALAR, VIEWS, WRITERS
 
 FOREVER = 1 << 60
 
@@ -192,15 +192,8 @@ class Emitter:
                 if x in self.program.constants:
                     self.setup.append(f"copyto({view}, {self.places[x].text})")
                     self.filled.add((out, x))
-                elif self.can_write(x, placement) and x not in self.preplaced:
-                    self.preplaced[x] = Place(view, storage, is_in_order(placement))
-
-    def can_write(self, x: Var, placement: Any) -> bool:
-        """Whether the step that makes x can write it into such a place."""
-        op = self.own.get(x)
-        if op is None or x in self.state_of:
-            return False
-        return is_in_order(placement) or op in UFUNCS or op in STRIDED
+                elif x in self.own and x not in self.state_of and x not in self.preplaced:
+                    self.preplaced[x] = Place(view, storage, True)
 
     def piece_of(self, name: str, placement: Any) -> str:
         """A piece of a flat array, made once."""

@@ -1,17 +1,16 @@
-"""Parameters side by side: one update for all of them, and biases inside of matrix products.
+"""Parameters side by side: one update for all of them.
 
 An optimiser does the same to every parameter. When the arrays of all parameters are pieces of one
-long array, it is done once; so are their gradients, moments and step counts. A weight W (C, k) and
-its bias b lie in one block (C, k + 1), so that [W b] [x; 1] is the layer, and one product gives
-both gradients.
+long array, it is done once; so are their gradients, moments and step counts.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -22,32 +21,16 @@ from tinygrad_ce.program.ir import Assumption, Program, State, Step, Var
 from tinygrad_ce.program.operations import ELEMENTWISE
 from tinygrad_ce.program.passes import without_dead_steps
 
-INPUT = 1 << 15  # bytes up to which an input is copied to stand above a row of ones
-
 
 class Placement(NamedTuple):
-    """Where a piece lies in a flat array, counted in elements."""
+    """Where a piece lies in a flat array: its first element, and its shape."""
 
     offset: int
     shape: tuple[int, ...]
-    strides: tuple[int, ...]
 
     def of(self, flat: np.ndarray) -> np.ndarray:
         """The piece of an array."""
-        size = flat.itemsize
-        return np.ndarray(
-            self.shape, flat.dtype, flat, self.offset * size, tuple(s * size for s in self.strides)
-        )
-
-
-def in_order(offset: int, shape: tuple[int, ...]) -> Placement:
-    """A piece whose elements follow each other."""
-    strides: list[int] = []
-    step = 1
-    for n in reversed(shape):
-        strides.insert(0, step)
-        step *= n
-    return Placement(offset, shape, tuple(strides))
+        return flat[self.offset : self.offset + math.prod(self.shape)].reshape(self.shape)
 
 
 class Unpackable(Exception):  # noqa: N818
@@ -300,60 +283,17 @@ class Packer:
     def __init__(self, program: Program, group: list[Update]) -> None:
         self.program = program
         self.group = group
-        self.makers = program.makers()
-        self.pairs = dict(self.biased_layers())  # number of a weight -> number of its bias
-        self.places: list[Placement] = [in_order(0, ())] * len(group)
-        self.size = self.place()
+        shapes = [u.states[0].before.shape for u in group]
+        ends = list(accumulate(map(math.prod, shapes), initial=0))
+        self.places = list(map(Placement, ends, shapes))
+        self.size = ends[-1]
         self.steps: list[Step] = []
-
-    def place(self) -> int:
-        """Give every parameter its place; returns how many elements there are."""
-        offset = 0
-        biases = set(self.pairs.values())
-        for i, update in enumerate(self.group):
-            shape = update.states[0].before.shape
-            if i in biases:
-                continue
-            if i in self.pairs:
-                rows, k = shape
-                self.places[i] = Placement(offset, shape, (k + 1, 1))
-                self.places[self.pairs[i]] = Placement(offset + k, (rows,), (k + 1,))
-                offset += rows * (k + 1)
-            else:
-                self.places[i] = in_order(offset, shape)
-                offset += int(np.prod(shape, dtype=np.int64))
-        return offset
-
-    def biased_layers(self) -> Iterator[tuple[int, int]]:
-        """(weight, bias) of the layers W x + b whose gradients come from the same g."""
-        self.layers: dict[int, Layer] = {}
-        number = {u.states[0].before: i for i, u in enumerate(self.group)}
-        for step in self.program.steps:
-            layer = Layer.at(step, self.makers, self.program)
-            if layer is None or layer.weight not in number or layer.bias not in number:
-                continue
-            w, b = number[layer.weight], number[layer.bias]
-            if w in self.layers or any(b == v.bias_number for v in self.layers.values()):
-                continue
-            gradients = self.group[w].leaves, self.group[b].leaves
-            if len(gradients[0]) == len(gradients[1]) == 1 and not self.read_before(gradients):
-                layer.bias_number = b
-                if layer.gradients_fit(self.makers, gradients[0][0], gradients[1][0]):
-                    self.layers[w] = layer
-                    yield w, b
-
-    def read_before(self, gradients: tuple[list[Var], ...]) -> bool:
-        """Whether anybody but the updates reads these gradients."""
-        moved = {step.out for update in self.group for step in update.steps}
-        wanted = {x for row in gradients for x in row}
-        return any(s.out not in moved and wanted & {*s.operands} for s in self.program.steps)
 
     def run(self) -> Program:
         """The program after packing."""
         group, program = self.group, self.program
         first = group[0]
         states = [replace_state(self, j) for j in range(len(first.states))]
-        self.flat_before = {s.before: s for s in states}
         moved = {step.out for update in group for step in update.steps}
         last = max(i for i, s in enumerate(program.steps) if s.out in moved)
         late = {x for s in program.steps[:last] if s.out not in moved for x in s.operands} & moved
@@ -390,15 +330,10 @@ class Packer:
     def write_steps(self, moved: set[Var], last: int, states: list[State]) -> None:
         """All steps in order, the updates as one in the place of the last of them."""
         counters = not self.group[0].states[0].before.shape
-        replaced = {}
-        for w, layer in self.layers.items():
-            replaced.update(layer.rewritten(self, w, next(iter(self.flat_before))))
         for i, step in enumerate(self.program.steps):
             if counters and step.out in moved:
                 if step.out is next(iter(s for s in self.group[0].steps)).out:
                     self.update(states)
-            elif step.out in replaced:
-                self.steps.extend(replaced[step.out])
             elif step.out not in moved:
                 self.steps.append(step)
             if i == last and not counters:
@@ -424,23 +359,9 @@ class Packer:
     def gradients(self, j: int, dtype: Any) -> Var:
         """The gradients of all parameters as one value."""
         flat = Var((self.size,), dtype, False, "gradients")
-        pieces, placements = [], []
-        biases = set(self.pairs.values())
-        for i, update in enumerate(self.group):
-            if i in biases:
-                continue
-            if i in self.layers:
-                pieces.append(self.layers[i].block_gradient)
-                rows, k = update.states[0].before.shape
-                placements.append(in_order(self.places[i].offset, (rows, k + 1)))
-            else:
-                pieces.append(update.leaves[j])
-                placements.append(self.places[i])
-        settings = {"placements": tuple(placements), "shape": (self.size,)}
-        self.steps.append(Step(flat, "pack", tuple(pieces), settings, self.group[0].steps[0].scope))
-        for w, b in self.pairs.items():
-            for i in (w, b):
-                self.piece(flat, i, self.group[i].leaves[j])
+        pieces = tuple(update.leaves[j] for update in self.group)
+        settings = {"placements": tuple(self.places), "shape": (self.size,)}
+        self.steps.append(Step(flat, "pack", pieces, settings, self.group[0].steps[0].scope))
         return flat
 
 
@@ -453,84 +374,3 @@ def replace_state(packer: Packer, j: int) -> State:
     shape = (packer.size,)
     before, after = Var(shape, dtype, False, name), Var(shape, dtype, False, name)
     return State(Packed(nodes, packer.places, packer.size, dtype), before, after)
-
-
-class Layer:
-    """y = W x + b, x feature by feature, or W Xᵀ + b: with the products that give its gradients."""
-
-    def __init__(self, weight: Var, bias: Var, x: Var, product: Step, add: Step) -> None:
-        self.weight, self.bias, self.x = weight, bias, x
-        self.product, self.add = product, add
-        self.bias_number = -1
-        self.dW: Step
-        self.db: Step
-        k = weight.shape[1]
-        self.block_gradient = Var((weight.shape[0], k + 1), weight.dtype, False)
-
-    @staticmethod
-    def at(step: Step, makers: dict[Var, Step], program: Program) -> Layer | None:
-        """The layer that ends with this addition, if there is one."""
-        if step.op != "add" or len(step.out.shape) != 2:
-            return None
-        for a, b in (step.operands, step.operands[::-1]):
-            product, turned = makers.get(a), makers.get(b)
-            if product is None or product.op not in ("dot", "inner"):
-                continue
-            if turned is None or turned.op != "reshape" or b.shape != (step.out.shape[0], 1):
-                continue
-            weight, x = product.operands
-            if x.dtype != weight.dtype or (product.op == "inner" and x.nbytes > INPUT):
-                continue
-            readers = sum(a in s.operands for s in program.steps)
-            if readers == 1 and len(weight.shape) == 2 and x.size:
-                return Layer(weight, turned.operands[0], x, product, step)
-        return None
-
-    def gradients_fit(self, makers: dict[Var, Step], dW: Var, db: Var) -> bool:
-        """Whether dW = g xᵀ and db = Σ g, for one and the same g."""
-        product, total = makers.get(dW), makers.get(db)
-        if product is None or total is None or product.op != "dot" or total.op != "sum":
-            return False
-        if total.settings["axis"] != 1 or total.settings["keepdims"]:
-            return False
-        g, right = product.operands
-        turned = makers.get(right)
-        same = right is self.x if self.product.op == "inner" else (
-            turned is not None and turned.op == "transpose" and turned.operands[0] is self.x
-        )  # fmt: skip
-        self.dW, self.db = product, total
-        return same and total.operands[0] is g
-
-    def rewritten(self, packer: Packer, w: int, flat: Var) -> dict[Var, list[Step]]:
-        """The steps that stand in the place of those of the layer."""
-        rows, k = self.weight.shape
-        n = self.add.out.shape[1]
-        dtype = self.weight.dtype
-        block = Var((rows, k + 1), dtype, False, self.weight.name)
-        where = {"placement": in_order(packer.places[w].offset, (rows, k + 1))}
-        sample_major = self.product.op == "inner"
-        shape, ones = ((n, k + 1), (n, 1)) if sample_major else ((k + 1, n), (1, n))
-        with_ones = Var(shape, dtype, False, self.x.name)
-        one = Var(ones, dtype, False)
-        packer.program.constants[one] = np.ones(ones, dtype)
-        if sample_major:
-            placements = (Placement(0, (n, k), (k + 1, 1)), Placement(k, ones, (k + 1, 1)))
-        else:
-            placements = (in_order(0, (k, n)), in_order(k * n, ones))
-        pack = {"placements": placements, "shape": shape}
-        steps = [
-            Step(block, "piece", (flat,), where, self.product.scope, self.product.line),
-            self.product._replace(out=with_ones, op="pack", operands=(self.x, one), settings=pack),
-            self.add._replace(op=self.product.op, operands=(block, with_ones), settings={}),
-        ]
-        g, right, gradient = self.dW.operands[0], with_ones, []
-        if not sample_major:
-            right = Var((n, k + 1), dtype, False)
-            turn = {"axes": (1, 0)}
-            gradient = [
-                self.dW._replace(out=right, op="transpose", operands=(with_ones,), settings=turn)
-            ]
-        gradient.append(self.dW._replace(out=self.block_gradient, operands=(g, right)))
-        return {
-            self.product.out: [], self.add.out: steps, self.dW.out: gradient, self.db.out: [],
-        }  # fmt: skip

@@ -186,22 +186,12 @@ def _let_pass(e: Emitter, step: Step) -> None:
     e.put(step.out, place)
 
 
-def is_in_order(placement: Any) -> bool:
-    """Whether the elements of a piece follow each other."""
-    expected = 1
-    for n, stride in zip(reversed(placement.shape), reversed(placement.strides)):
-        if n != 1 and stride != expected:
-            return False
-        expected *= n
-    return True
-
-
 def _piece(e: Emitter, step: Step) -> None:
     (x,) = step.operands
     base = e.places[x]
     placement = step.settings["placement"]
     name = e.piece_of(base.text, placement)
-    e.put(step.out, Place(name, base.storage, is_in_order(placement)))
+    e.put(step.out, Place(name, base.storage, True))
     if not step.out.shape:
         e.scalars[step.out] = f"{name}.item()"
 
@@ -364,9 +354,6 @@ WRITERS: dict[str, Callable[[Emitter, Step], None]] = {
     "all_finite": _all_finite, "all_within": _all_within, "concatenate": _joined,
     "stack": _joined, "einsum": _einsum, "draw": _draw, **windows.WRITERS,
 }  # fmt: skip
-
-# Operations that can write into memory with gaps.
-STRIDED = frozenset({"relu", "astype", "copy", "broadcast_to", "let_pass"})
 
 # Operations that write their result into memory they are given.
 INTO = frozenset(UFUNCS) | (
