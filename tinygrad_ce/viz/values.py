@@ -102,8 +102,10 @@ def listed(array: np.ndarray) -> str:
 
     Of a stack of many elements the first matrix: the ends of n axes would be 4ⁿ numbers.
 
-    >>> listed(np.arange(24).reshape(2, 3, 2, 2))
-    'at [0, 0]:\n[[0, 1],\n [2, 3]]'
+    >>> print(listed(np.arange(24).reshape(2, 3, 2, 2)))
+    at [0, 0]:
+    [[0, 1],
+     [2, 3]]
     """
     if array.ndim and array.size == max(array.shape):
         array = array.reshape(-1)
