@@ -26,7 +26,8 @@ tick: Callable[[], int] = count(1).__next__
 """The clock: each call gives the next number. Shared by node creation and in-place writes."""
 
 shared = RLock()
-"""Held where threads may change the same thing: while gradients are added, a memory is made."""
+"""Held where threads may change the same thing: while gradients are added, a memory is made, a
+view follows a write."""
 if hasattr(os, "register_at_fork"):  # whichever thread holds it, the child has a free one
     os.register_at_fork(
         before=shared.acquire, after_in_parent=shared.release, after_in_child=shared.release

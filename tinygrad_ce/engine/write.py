@@ -18,7 +18,15 @@ import numpy as np
 from tinygrad_ce.engine import rule, table
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node, new
-from tinygrad_ce.engine.memory import base_of, mark_written, memory_of, root_of, tick, writable
+from tinygrad_ce.engine.memory import (
+    base_of,
+    mark_written,
+    memory_of,
+    root_of,
+    shared,
+    tick,
+    writable,
+)
 from tinygrad_ce.engine.operands import constant, explained, leaf, numbers, settle, value_of
 
 Behind: type[Node] = Node  # the class of a view that has a write to follow: tensor.py sets it
@@ -243,15 +251,20 @@ def fall_behind(view: Node, old: Node) -> None:
 
 
 def catch_up(view: Node) -> None:
-    """Let a view that has fallen behind look at what its base has become, after its own base."""
-    behind = []
-    while type(view) is Behind:
-        behind.append(view)
-        view = base_of(view)
-    for view in reversed(behind):
-        view.__class__ = rule.Result
-        base, (_, op, settings, others) = base_of(view), view.window
-        if base.live:
-            view.op, view.inputs, view.settings = op, (base, *others), settings
-            view.tick, view.live = tick(), True
-        memory_of(view).watch(view)
+    """Let a view that has fallen behind look at what its base has become, after its own base.
+
+    It is a Tensor again only when its past is whole: until then other threads that ask wait.
+    """
+    with shared:
+        behind = []
+        while type(view) is Behind:
+            behind.append(view)
+            view = base_of(view)
+        for view in reversed(behind):
+            base, (_, op, settings, others) = base_of(view), view.window
+            if base.live:
+                past = {"op": op, "inputs": (base, *others), "settings": settings, "live": True}
+                for slot, value in {**past, "tick": tick()}.items():
+                    getattr(Node, slot).__set__(view, value)  # not by way of Behind
+            memory_of(view).watch(view)
+            view.__class__ = rule.Result
