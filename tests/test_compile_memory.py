@@ -423,6 +423,25 @@ def test_a_child_calls_what_another_thread_is_inside_of(monkeypatch):
     assert float(fast(tg.ones(3))) == 6.0  # and the parent goes on
 
 
+def test_a_fork_waits_for_all_busy_functions_together_no_longer_than_for_one(monkeypatch):
+    """By a clock that goes on by a second whenever it is read."""
+    asked = []
+
+    class Busy:
+        def acquire(self, timeout):
+            asked.append(timeout)
+            return False
+
+    busy = [tg.compile(lambda x: x) for _ in range(8)]
+    for compiled in busy:
+        compiled.lock = Busy()
+    monkeypatch.setattr(compiling, "monotonic", itertools.count().__next__)
+    compiling.before_fork()
+    compiling.after_fork()
+    assert asked[0] < compiling.PATIENCE and len(asked) == len(busy)
+    assert all(a > b or a == b == 0 for a, b in itertools.pairwise(asked))
+
+
 @forks
 @threads_and_forks
 def test_a_fork_waits_for_the_call_under_way():

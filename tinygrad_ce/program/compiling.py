@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from threading import RLock, get_ident
+from time import monotonic
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -236,14 +237,17 @@ copyreg.pickle(Compiled, Compiled.__reduce__)
 # A process that is forked while another thread is inside of a call would find the lock taken for
 # ever, and numbers half written. So a fork waits for the calls under way, as long as is reasonable.
 EVERY: WeakValueDictionary[int, Compiled] = WeakValueDictionary()
-PATIENCE = 5.0  # seconds
+PATIENCE = 5.0  # seconds for all of them together
 _held: dict[int, list[Any]] = {}  # thread that forks -> the locks that it has taken
 
 
 def before_fork() -> None:
     """Take the locks of all compiled functions."""
     locks = [compiled.lock for ref in EVERY.valuerefs() if (compiled := ref()) is not None]
-    _held[get_ident()] = [lock for lock in locks if lock.acquire(timeout=PATIENCE)]
+    end = monotonic() + PATIENCE
+    _held[get_ident()] = [
+        lock for lock in locks if lock.acquire(timeout=max(0.0, end - monotonic()))
+    ]
 
 
 def after_fork() -> None:
