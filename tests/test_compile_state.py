@@ -365,3 +365,42 @@ def test_draws_with_probabilities_that_change():
     compiled = side_by_side(build, batches((3,), (2,), count=6))
     for level in ("formula", "primitive"):
         assert "drawn anew for each run: bernoulli, (3,)" in compiled.source(level)
+
+
+# --- arguments and views that become what others are ----------------------------------------------
+
+
+def exchanged(x, y):
+    old = x.clone()
+    x.copy_(y)
+    y.copy_(old)
+
+
+def taken_over_and_changed(x, y):
+    x.copy_(y)
+    y.mul_(2.0)
+
+
+def assigned_data(x, y):
+    x.data = y
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x, y: x.copy_(y.detach()), exchanged, taken_over_and_changed, assigned_data]
+)
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_an_argument_becomes_what_another_is(function, shape):
+    def step(x, y):
+        function(x, y)
+
+    side_by_side(lambda: (step, []), batches(shape, shape, count=5))
+
+
+@pytest.mark.parametrize("part", [lambda x: x[1:3], lambda x: x.reshape(2, 2).T])
+@pytest.mark.parametrize("read", [lambda x: x.detach() * 1.0, lambda x: x.data[1:] * 2.0])
+def test_a_view_that_is_read_without_its_past_is_no_constant(part, read):
+    view = part(tg.tensor(np.arange(4.0)))  # nobody holds the tensor that it is a part of
+    compiled = tg.compile(lambda: read(view))
+    for _ in range(6):
+        agree(numbers_of(compiled()), numbers_of(read(view)))
+        view.mul_(1.5)

@@ -37,6 +37,10 @@ class Argument:
     node: Any  # the Tensor that stands for it in the trace, or None
     symbol: Any  # the Symbol for its array
     kept: Any = None  # the `.grad` of `node` when the trace begins
+    var: Any = None  # what `symbol` is when the trace begins
+
+    def __post_init__(self) -> None:
+        self.var = self.symbol.now
 
 
 class Arguments:
@@ -142,9 +146,8 @@ class Arguments:
 
     def written(self) -> Iterator[Argument]:
         """The arguments that the function wrote into."""
-        inputs = set(self.tracer.inputs)
         for argument in self.found.values():
-            if argument.symbol.writes and argument.symbol.now not in inputs:
+            if argument.symbol.writes and argument.symbol.now is not argument.var:
                 yield argument
 
     def gradients(self) -> Iterator[tuple[Argument, Any]]:

@@ -397,9 +397,12 @@ class Tracer:
             cell.nodes[id(node)] = weakref.ref(node)
             memory = node.memory
             self.ticks.append((weakref.ref(node), memory.written if memory is not None else 0))
-        owner = node.memory.owner() if node.memory is not None else None
-        if owner is not None and owner.array is array:  # node may be x.detach(), which goes away
-            cell.nodes.setdefault(id(owner), weakref.ref(owner))
+        memory = node.memory
+        for other in (memory.owner(), *memory.nodes()) if memory is not None else ():
+            if (
+                other is not None and other.array is array
+            ):  # node may be x.detach(), which goes away
+                cell.nodes.setdefault(id(other), weakref.ref(other))
         return cell.symbol
 
     def input(self, array: Any, name: str) -> Symbol:
