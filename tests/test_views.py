@@ -292,6 +292,30 @@ def test_new_data_leaves_a_written_view_behind():
     assert w.grad.tolist() == [6.0, 30.0]
 
 
+@pytest.mark.parametrize("writes_before", [0, 1, 2])
+def test_a_view_with_new_data_follows_no_later_write(writes_before):
+    """But a view of what it was does."""
+    w = leaf(1.0, 2.0)
+    y = w * 1.0
+    v = y[:1]
+    u = v[:]
+    for _ in range(writes_before):
+        y *= 2.0
+    v.data = np.array([7.0])
+    y *= 3.0
+    y *= 5.0
+    factor = 2.0**writes_before
+    assert (v.tolist(), u.tolist(), y.tolist()) == (
+        [7.0],
+        [15 * factor],
+        [15 * factor, 30 * factor],
+    )
+    v.sum().backward()
+    assert w.grad.tolist() == [factor, 0.0]
+    u.sum().backward()
+    assert w.grad.tolist() == [16 * factor, 0.0]
+
+
 # --- numbers, repeated elements, errors ---------------------------------------------------------
 
 

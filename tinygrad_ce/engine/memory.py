@@ -118,6 +118,7 @@ def leave(node: Node, stand_in: Node) -> None:
     if old.views or old.followed:
         stand_in.memory = old
         old.left[node] = stand_in
+        old.views[:] = [weakref.ref(stand_in) if ref() is node else ref for ref in old.views]
     old.owner = lambda: None
     node.memory = None
     if hasattr(node, "window"):
