@@ -251,6 +251,18 @@ OBJECTS = {
         "args[0] = A(); args[0].s = 3.0",
     ),
     "enum": ("class E(Enum):\n  one = 2.0\n  two = 3.0\na = E.one", "x * a.value", "a = E.two"),
+    "class of an object": (
+        "class A:\n  def h(self, x): return x * 2.0\nclass B:\n  def h(self, x): return x * 3.0\n"
+        "a = A()",
+        "a.h(x)",
+        "a.__class__ = B",
+    ),
+    "class of a module": (
+        "class A(nn.Module):\n  def forward(self, x): return x * 2.0\n"
+        "class B(nn.Module):\n  def forward(self, x): return x * 3.0\na = A()",
+        "a(x)",
+        "a.__class__ = B",
+    ),
     "slots": ("class A: __slots__ = ('s',)\na = A(); a.s = 2.0", "x * a.s", "a.s = 3.0"),
     "property": (
         "class A:\n  _s = 2.0\n  @property\n  def s(self): return self._s\na = A()",

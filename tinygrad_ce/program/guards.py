@@ -242,6 +242,10 @@ class Watch:
         bases = [c for c in cls.__mro__ if c.__module__.partition(".")[0] != _PACKAGE]
         if bases[0] is cls:
             self.objects.append(value)
+            if cls is not value and not self.foreign(cls.__module__):
+                self.guards.require(
+                    f"type({self.guards.define(value)}) is {self.guards.define(cls)}"
+                )
         for method in (m for c in bases for m in tuple(vars(c).items())):
             if isinstance(method[1], types.FunctionType) and method[0].startswith("__"):
                 self.function(method[1], None if cls is value else value)
