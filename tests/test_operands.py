@@ -186,6 +186,7 @@ def test_index_arrays():
         lambda x: F.binary_cross_entropy_with_logits(x, tg.ones(2)), F.dropout,
         lambda x: tg.einsum("ij->j", x), lambda x: tg.ones(2, 2).gather(0, x), tg.zeros_like,
         tg.ones_like, lambda x: tg.full_like(x, 1.0), lambda x: tg.ones(2).outer(x),
+        tg.rand_like, tg.randn_like, tg.numel,
         lambda x: F.huber_loss(x, tg.ones(2)), lambda x: F.kl_div(x, tg.ones(2)),
     ],
 )  # fmt: skip

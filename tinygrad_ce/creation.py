@@ -218,7 +218,8 @@ def rand_like(input: Tensor, generator: Any = None) -> Tensor:
     >>> rand_like(zeros(2, 3)).shape
     (2, 3)
     """
-    return rand(input.shape, generator=generator, dtype=input.dtype)
+    shape = shaped(input, "rand_like").shape
+    return rand(shape, generator=generator, dtype=input.dtype)
 
 
 def randn_like(input: Tensor, generator: Any = None) -> Tensor:
@@ -227,7 +228,8 @@ def randn_like(input: Tensor, generator: Any = None) -> Tensor:
     >>> randn_like(zeros(2, 3)).shape
     (2, 3)
     """
-    return randn(input.shape, generator=generator, dtype=input.dtype)
+    shape = shaped(input, "randn_like").shape
+    return randn(shape, generator=generator, dtype=input.dtype)
 
 
 def randint(
@@ -304,4 +306,4 @@ def numel(input: Tensor) -> int:
     >>> numel(zeros(2, 3))
     6
     """
-    return math.prod(input.shape)
+    return math.prod(shaped(input, "numel").shape)
