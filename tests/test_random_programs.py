@@ -26,7 +26,7 @@ from random_programs import (
     shrunk,
 )
 
-COUNT = int(os.environ.get("PROGRAMS", "200"))
+COUNT = int(os.environ.get("PROGRAMS", "140"))
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 MOST = 0.1  # of the programs may end early: the others prove something
 
