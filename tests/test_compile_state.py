@@ -404,3 +404,90 @@ def test_a_view_that_is_read_without_its_past_is_no_constant(part, read):
     for _ in range(6):
         agree(numbers_of(compiled()), numbers_of(read(view)))
         view.mul_(1.5)
+
+
+# --- what would be done only once ---------------------------------------------------------------
+
+
+def trained(do_first, do_last=lambda optimizer, model, lr: None, compiled=True):
+    """A step of training that does something else, too; the optimiser and the module."""
+    tg.manual_seed(0)
+    model = nn.Linear(2, 1).double()
+    optimizer = tg.optim.SGD(model.parameters(), lr=1, momentum=0.5)
+
+    def step(x, lr):
+        do_first(optimizer, model, lr)
+        optimizer.zero_grad()
+        loss = model(x).sum() * tg.rand(1).double()
+        loss.backward()
+        optimizer.step()
+        do_last(optimizer, model, lr)
+        return loss
+
+    return tg.compile(step) if compiled else step, optimizer, model
+
+
+def rate(change):
+    def do(optimizer, model, lr):
+        optimizer.param_groups[0]["lr"] = change(optimizer.param_groups[0]["lr"], lr)
+
+    return do
+
+
+def nothing(optimizer, model, lr):
+    pass
+
+
+WEIGHTS = {"weight": np.zeros((1, 2)), "bias": np.zeros(1)}
+STATE = tg.get_rng_state()
+
+
+@pytest.mark.parametrize(("first", "last", "message"), [
+    (rate(lambda old, lr: lr), nothing, r"learning rate is set to a value .*test_.* group\['lr'\]"),
+    (nothing, rate(lambda old, lr: lr), r"learning rate is set, from 1, .* group\['lr'\]"),
+    (nothing, rate(lambda old, lr: old / 2), r"learning rate is set, from 1, .* group\['lr'\]"),
+    (nothing, rate(lambda old, lr: 0.25), r"learning rate is set, from 1, .* group\['lr'\]"),
+    (lambda *_: tg.manual_seed(3), nothing, "manual_seed starts .*test_.*before the call"),
+    (lambda *_: tg.set_rng_state(STATE), nothing, "set_state starts .*before the call"),
+    (lambda *_: tg.Generator().manual_seed(3), nothing, "manual_seed starts .*before the call"),
+    (lambda o, m, _: m.load_state_dict(WEIGHTS), nothing, "load_state_dict writes.*before"),
+    (nothing, lambda o, m, _: m.load_state_dict(m.state_dict()), "load_state_dict writes"),
+    (nothing, lambda o, m, _: o.load_state_dict(o.state_dict()), "load_state_dict writes"),
+])  # fmt: skip
+def test_what_would_be_done_only_once_is_refused_and_leaves_all_as_it_was(first, last, message):
+    step, optimizer, model = trained(first, last)
+    before = [p.tolist() for p in model.parameters()]
+    for _ in range(2):
+        drawn = tg.get_rng_state()
+        with pytest.raises(TraceError, match=message.replace("'", '"')):
+            step(tg.ones(3, 2).double(), 0.125)
+        assert (tg.get_rng_state() == drawn).all()
+        assert optimizer.param_groups[0]["lr"] == 1
+        assert not any(t.numpy().any() for kept in optimizer.state.values() for t in kept.values())
+        assert [p.tolist() for p in model.parameters()] == before
+
+
+def test_a_learning_rate_that_each_call_changes_is_refused_in_the_second_call():
+    halve = rate(lambda old, lr: old / 2)
+    step, optimizer, model = trained(halve)
+    eager, _, same = trained(halve, compiled=False)
+    for f in (step, eager):
+        tg.manual_seed(5)
+        f(tg.ones(3, 2).double(), 0.125)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    np.testing.assert_allclose(model.weight.tolist(), same.weight.tolist(), rtol=1e-12)
+    with pytest.raises(TraceError, match=r"step sets a learning rate, here from 0.5 to 0.25"):
+        step(tg.ones(3, 2).double(), 0.125)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+def test_a_learning_rate_that_is_set_to_the_same_in_each_call_is_none():
+    same = rate(lambda old, lr: 0.25)
+    found = []
+    for compiled in (True, False):
+        step, optimizer, model = trained(same, compiled=compiled)
+        tg.manual_seed(5)
+        found.append([step(tg.ones(3, 2).double(), 0.125).tolist() for _ in range(5)])
+        found[-1] += [*model.weight.tolist(), optimizer.param_groups[0]["lr"]]
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a, b, rtol=1e-12)

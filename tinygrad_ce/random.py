@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_ce.engine.frame import current
+from tinygrad_ce.engine.frame import current, refuse_once
 
 __all__ = [
     "Generator",
@@ -66,6 +66,8 @@ STATE = np.dtype(
 )
 
 
+START_OUTSIDE = "Do so before the call: a program goes on where the generator is"
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -97,7 +99,7 @@ class Generator:
 
     def __init__(self) -> None:
         self._bits = np.random.MT19937(0)
-        self.manual_seed(DEFAULT_SEED)
+        self._start(DEFAULT_SEED)
 
     def manual_seed(self, seed: int) -> "Generator":
         """Start the stream again from ``seed`` and return the generator.
@@ -108,17 +110,21 @@ class Generator:
         >>> Generator().manual_seed(-1).initial_seed() == 2**64 - 1
         True
         """
+        refuse_once("manual_seed starts random numbers anew", START_OUTSIDE)
         seed = _integer("seed", seed)
         if not -(2**63) <= seed < 2**64:
             raise ValueError(
                 f"got seed={seed}, expected an int in [-2**63, 2**64): "
                 "write seed % 2**64 to bring any int into it"
             )
-        self._seed = seed % 2**64
-        seeded: Any = np.random.RandomState(self._seed % 2**32).get_state(legacy=False)
+        self._start(seed % 2**64)
+        return self
+
+    def _start(self, seed: int) -> None:
+        self._seed = seed
+        seeded: Any = np.random.RandomState(seed % 2**32).get_state(legacy=False)
         self._bits.state = seeded
         self._kept: float | None = None  # the second normal of the last pair drawn one by one
-        return self
 
     def initial_seed(self) -> int:
         """The seed that the stream was last started from, in [0, 2⁶⁴).
@@ -165,6 +171,7 @@ class Generator:
         Raises TypeError when the state is no uint8 array, ValueError when it has another shape or
         its content is no state of a generator. The generator is then left as it was.
         """
+        refuse_once("set_state starts random numbers anew", START_OUTSIDE)
         if not isinstance(state, np.ndarray) or state.dtype != np.uint8:
             raise TypeError(
                 f"set_state got {getattr(state, 'dtype', type(state).__name__)}, expected a uint8 "

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from threading import get_ident
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 from weakref import ref
 
 
@@ -73,6 +73,9 @@ class Tracer(Protocol):
 
     def draw(self, generator: Any, method: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Random numbers of a generator."""
+
+    def refuse(self, what: str, instead: str) -> NoReturn:
+        """Stop: this cannot be written down."""
 
 
 class Frame:
@@ -239,6 +242,13 @@ def composed(formula: str) -> Callable[[F], F]:
         return call  # type: ignore[return-value]
 
     return mark
+
+
+def refuse_once(what: str, instead: str) -> None:
+    """Stop if somebody traces: this would be done now, and not again in later runs."""
+    tracer = current().tracer
+    if tracer is not None:
+        tracer.refuse(f"{what}, which would be done only once", instead)
 
 
 def kind_of(x: Any) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_ce.engine import operands
 from tinygrad_ce.engine.backward import forget_grad
-from tinygrad_ce.engine.frame import call_in_scope, current
+from tinygrad_ce.engine.frame import call_in_scope, current, refuse_once
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.tensor import Tensor, as_subclass, check_can_require_grad
 
@@ -267,6 +267,7 @@ class Module:
         Shapes must agree. Names must too, unless `strict` is False. Raises ValueError with every
         difference found.
         """
+        refuse_once("load_state_dict writes", "Load before the call, which finds what was loaded")
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"load_state_dict: got a {type(state_dict).__name__}; wanted a dict")
         own = dict(self._saved())

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine.backward import forget_grad
-from tinygrad_ce.engine.frame import call_in_scope, current
+from tinygrad_ce.engine.frame import call_in_scope, current, refuse_once
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.operands import box, exact, fitted, leaf, value_of
 from tinygrad_ce.engine.tensor import Tensor
@@ -139,6 +139,7 @@ class Optimizer:
         Raises ValueError or TypeError for what the constructor refuses, for groups of other
         sizes, and for state of other names, shapes and kinds than this optimiser keeps.
         """
+        refuse_once("load_state_dict writes", "Load before the call, which finds what was loaded")
         if not (isinstance(state_dict, Mapping) and isinstance(state_dict.get("state"), Mapping)
                 and isinstance(state_dict.get("param_groups"), (list, tuple))):  # fmt: skip
             raise ValueError("load_state_dict: wanted a dict with 'state' and 'param_groups'")

@@ -14,7 +14,7 @@ from tinygrad_ce.program.ir import Program, State, Step, Var
 from tinygrad_ce.program.operations import pack, run
 from tinygrad_ce.program.packing import Packed
 from tinygrad_ce.program.precision import emitted_in_float64, in_float64, may_turn
-from tinygrad_ce.program.symbol import TraceError
+from tinygrad_ce.program.symbol import SET_OUTSIDE, TraceError
 from tinygrad_ce.program.tracing import GradOf, Hole, Trace
 
 if TYPE_CHECKING:
@@ -152,6 +152,18 @@ def compare_traces(first: Trace, again: Trace, call: int) -> bool:
     compare_returned(one.name, when, first.structure, again.structure)
     compare_ends(first, again, when, names)
     return True
+
+
+def compare_settings(name: str, before: list[tuple[dict[str, Any], str, Any]]) -> None:
+    """Stop if the function itself sets a learning rate to another one in each call."""
+    for group, key, value in before:
+        now = group[key]
+        if now != value:
+            group[key] = value
+            raise TraceError(
+                f"compile: {name} sets a learning rate, here from {value:g} to {now:g}, which "
+                f"would be done only in calls that trace. {SET_OUTSIDE}"
+            )
 
 
 WHEN = {1: "a second trace", 2: "its second call"}

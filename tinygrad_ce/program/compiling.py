@@ -25,7 +25,13 @@ from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.program.arguments import Given
 from tinygrad_ce.program.attributes import AttributeOf
 from tinygrad_ce.program.calling import MISS, usual_call
-from tinygrad_ce.program.checking import Before, compare_traces, compare_values, doubts
+from tinygrad_ce.program.checking import (
+    Before,
+    compare_settings,
+    compare_traces,
+    compare_values,
+    doubts,
+)
 from tinygrad_ce.program.emit import Doubt, Emitted, Emitter, assumptions_first, in_one_piece
 from tinygrad_ce.program.fast import optimised
 from tinygrad_ce.program.guards import Guards
@@ -132,8 +138,10 @@ class Compiled:
 
     def checked(self, runner: Runner, args: Any, kwargs: Any) -> Any:
         """Run both ways: the function, written down once more, and the program."""
+        before = [(s.group, s.key, s.group[s.key]) for s in runner.trace.program.settings]
         try:
             again = trace_call(self.fn, args, kwargs, runner.without)
+            compare_settings(runner.program.name, before)
             doubtful = doubts(runner.trace.program, again.program)
             may_stay = doubtful or compare_traces(runner.trace, again, runner.calls + 1)
         except TraceError:

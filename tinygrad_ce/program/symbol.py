@@ -333,6 +333,10 @@ def laid_out(value: Any, place: Any) -> Any:
     return y
 
 
+SET_OUTSIDE = (
+    'Set it outside of the function: group["lr"] = lr, for each group in optimizer.param_groups. '
+    "Each call reads it anew"
+)
 PAST = ("op", "inputs", "settings", "tick", "scope", "live", "cut")
 PLAIN = (bool, int, float, str)
 
@@ -569,6 +573,8 @@ class Tracer:
         for setting in self.settings_read:
             if setting.group is group:
                 return {**group, "lr": Symbol(self, setting.var, group["lr"])}
+        if type(group["lr"]) is Symbol:
+            self.refuse("a learning rate is set to a value of the program", SET_OUTSIDE)
         fixed = {k: v for k, v in group.items() if k not in ("lr", "params")}
         self.fixed_settings.append((group, fixed))
         lr = float(group["lr"])
@@ -576,6 +582,18 @@ class Tracer:
         self.settings_read.append(Setting(group, "lr", var))
         self.given.append((var, lr))
         return {**group, "lr": Symbol(self, var, lr)}
+
+    def check_settings(self) -> None:
+        """Stop if the function has set a learning rate that it had read before."""
+        example = dict(self.given)
+        for setting in self.settings_read:
+            now, read = setting.group[setting.key], example[setting.var]
+            if type(now) is Symbol or now != read:
+                setting.group[setting.key] = read
+                self.refuse(
+                    f"a learning rate is set, from {read:g}, which would be done only once",
+                    SET_OUTSIDE,
+                )
 
     def draw(self, generator: Any, method: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Random numbers, drawn anew in each run."""

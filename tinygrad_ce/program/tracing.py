@@ -99,6 +99,7 @@ def traced(
     try:
         with tracing(tracer):
             result = fn(*given, **keywords)
+            tracer.check_settings()
             structure = returned.take(result)
             left = assigned(tracer, [a.symbol for a in arguments.found.values()])
         gradients = name_gradients(tracer)  # while the graph is there

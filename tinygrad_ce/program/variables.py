@@ -18,7 +18,7 @@ FEW = 64  # parts of a list or dict that are remembered
 
 
 class Variables:
-    """Globals, closure cells, lists, dicts and attributes that a function may write."""
+    """Globals, closure cells, lists, dicts, attributes and settings that a function may write."""
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         self.dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
@@ -42,6 +42,8 @@ class Variables:
     def remember(self, values: Iterable[Any], depth: int) -> None:
         """What lists, dicts and objects hold, and those in them."""
         for value in values:
+            groups = (vars_of(value) or {}).get("param_groups", ())  # of an optimiser
+            self.dicts += [(group, dict(group)) for group in groups if type(group) is dict]
             if type(value) is list and len(value) <= FEW * FEW:
                 self.lists.append((value, list(value)))
                 inside: Iterator[Any] = iter(value[:FEW])
@@ -98,5 +100,5 @@ def attributes(value: Any) -> dict[str, Any] | None:
 
 
 def is_dead(value: Any) -> bool:
-    """Whether a tensor has no numbers."""
-    return isinstance(value, Node) and type(value.array) is Symbol
+    """Whether a tensor, or what stands for a number, has no numbers."""
+    return type(value.array if isinstance(value, Node) else value) is Symbol
