@@ -727,3 +727,25 @@ def test_copies_keep_what_is_shared_circles_and_what_a_class_says():
     calls = []
     model.apply(calls.append)
     assert calls[-1] is model and len(calls) == 6  # one, own.layer, own, inner's one, inner, model
+
+
+def test_a_view_of_a_buffer_stays_behind_when_the_buffer_gets_another_dtype():
+    """As in PyTorch, where it keeps the old numbers; a later write is no matter of its own."""
+    norm = nn.BatchNorm1d(2)
+    view, alias = norm.running_mean[:1], norm.running_var.detach()
+    w = tg.tensor([3.0], requires_grad=True)
+    y = (w * alias[:1]).sum()
+    norm.double()
+    norm.running_mean.add_(tg.tensor([2.0, 3.0], requires_grad=True))
+    assert view.tolist() == [0.0] and not view.requires_grad
+    assert norm.running_mean.requires_grad and norm.running_mean.tolist() == [2.0, 3.0]
+    y.backward()  # it has read the alias, which nobody has written
+    assert w.grad.tolist() == [1.0]
+
+
+def test_a_converted_weight_is_not_what_was_read_before():
+    linear = nn.Linear(2, 1)
+    loss = (linear.weight * linear.weight).sum()
+    linear.double()
+    with pytest.raises(RuntimeError, match=r"to\(float64\) has changed it in place"):
+        loss.backward()

@@ -16,7 +16,7 @@ from tinygrad_ce.engine import backward, functions, operands, protocol, rule, ta
 from tinygrad_ce.engine.chain import propagate, switch
 from tinygrad_ce.engine.frame import F, current, recording
 from tinygrad_ce.engine.graph import Node, new
-from tinygrad_ce.engine.memory import leave, mark_written, memory_of, shared
+from tinygrad_ce.engine.memory import mark_written, memory_of, shared
 
 RETAIN = object()  # in `kept`: a gradient is wanted here, none has arrived yet
 
@@ -140,14 +140,7 @@ class Tensor(Node):
             operands.value_of(self)[...] = operands.value_of(value)
             mark_written(self, "x.data = v")
             return
-        mark_written(self, "x.data = v")
-        old, numbers = memory_of(self), self.array
-        stand_in = write.aside(self)
-        stand_in.array = numbers
-        leave(self, stand_in)
-        self.array = np.array(array, self.dtype)
-        memory = memory_of(self)
-        memory.written, memory.writer = old.written, old.writer
+        write.exchange(self, np.array(array, self.dtype), "x.data = v")
 
     @property
     def T(self) -> Tensor:  # noqa: N802

@@ -20,6 +20,7 @@ from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.memory import (
     base_of,
+    leave,
     mark_written,
     memory_of,
     root_of,
@@ -151,7 +152,7 @@ def change(x: Node, operand: Node, carry_out: Callable[[Node | None], Node], nam
     memory = memory_of(x)
     group = dict.fromkeys((root, x, *memory.nodes()))
     refuse_leaf(x, root, group, name)
-    before = {node: aside(node) for node in group}
+    before = {node: aside(node, value_of(node).copy()) for node in group}
     now = tick()  # newer than all that has read the numbers, older than what x becomes
     changed = carry_out(before[x])
     memory.written, memory.writer = now, name
@@ -189,13 +190,20 @@ def outcome(function: Any, inputs: tuple[Node, ...], settings: tuple[Any, ...], 
     return rule.result(function.op, inputs, settings, array, live, current())
 
 
-def aside(x: Node) -> Node:
-    """A node with the past of x and a copy of its numbers."""
+def exchange(x: Node, array: Any, name: str) -> None:
+    """Let x hold another array; views and aliases keep the numbers that x had."""
+    leave(x, aside(x, x.array))
+    x.array = array
+    mark_written(x, name)
+
+
+def aside(x: Node, array: Any) -> Node:
+    """A node with the past of x and these numbers."""
     old = new(rule.Result)
     for slot in ("op", "inputs", "settings", "tick", "scope", "live"):
         setattr(old, slot, getattr(x, slot))
     old.cut = None if x.live else x.cut
-    old.array = value_of(x).copy()
+    old.array = array
     old.memory = old.kept = None
     return old
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from tinygrad_ce.engine import operands
+from tinygrad_ce.engine import operands, write
 from tinygrad_ce.engine.backward import forget_grad
 from tinygrad_ce.engine.frame import call_in_scope, current, refuse_once
 from tinygrad_ce.engine.memory import mark_written
@@ -231,8 +231,8 @@ class Module:
             raise TypeError(f"to: dtype {wanted}; parameters are floats: float32 or float64")
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.is_floating_point() and tensor.dtype != wanted:
-                mark_written(tensor, f"to({wanted})")
-                tensor.array, tensor.kept = tensor.array.astype(wanted), None
+                write.exchange(tensor, tensor.array.astype(wanted), f"to({wanted})")
+                tensor.kept = None
         return self
 
     def float(self: M) -> M:

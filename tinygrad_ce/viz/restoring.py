@@ -18,6 +18,7 @@ import numpy as np
 from tinygrad_ce.engine.chain import history
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import Memory, mark_written, tick
+from tinygrad_ce.engine.operands import value_of
 from tinygrad_ce.engine.write import aside
 
 MANY = 200_000  # things that are looked at, so that a picture comes in seconds
@@ -90,7 +91,7 @@ def put_back(node: Node, array: Any, before: Node) -> None:
 
 def noted(node: Node) -> Node:
     """A copy with the numbers and the past of a tensor."""
-    copy = aside(node)
+    copy = aside(node, value_of(node).copy())
     if hasattr(node, "was"):
         copy.was = [*node.was]
     return copy
