@@ -491,3 +491,42 @@ def test_a_learning_rate_that_is_set_to_the_same_in_each_call_is_none():
         found[-1] += [*model.weight.tolist(), optimizer.param_groups[0]["lr"]]
     for a, b in zip(*found):
         np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+GRADIENT_WRITES = {
+    "zero_": lambda w: w.grad.zero_(),
+    "halved": lambda w: w.grad.mul_(0.5),
+    "all at once": lambda w: w.grad.__setitem__(slice(None), 0.0),
+    "one element": lambda w: w.grad.__setitem__(1, 7.0),
+    "filled": lambda w: w.grad.fill_(1.0),
+    "its data": lambda w: w.grad.data.zero_(),
+    "new data": lambda w: setattr(w.grad, "data", w.grad * 0.25),
+    "moved": lambda w: w.grad.copy_(w * 2.0),
+    "scaled and zero_": lambda w: w.grad.mul_(3.0).zero_(),
+}
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("write", GRADIENT_WRITES)
+def test_a_gradient_is_written_before_the_next_one_is_added(write, early):
+    """As `p.grad.zero_()` in older programs: before the forward pass, or before backward()."""
+
+    def build():
+        w = tg.tensor([1.0, 2.0, 3.0]).double().requires_grad_()
+        w.grad = tg.tensor([5.0, 6.0, 7.0]).double()
+
+        def step(x):
+            if early:
+                with tg.no_grad():
+                    GRADIENT_WRITES[write](w)
+            loss = (x * w * w).sum()
+            if not early:
+                with tg.no_grad():
+                    GRADIENT_WRITES[write](w)
+            loss.backward()
+            w.data += -0.01 * w.grad
+            return loss
+
+        return step, with_gradients([w])
+
+    side_by_side(build, batches((3,), count=9))

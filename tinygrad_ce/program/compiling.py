@@ -517,8 +517,10 @@ class Runner:
 
     def write_gradients(self) -> None:
         """The gradients that the run has computed, into the `.grad` of their tensors."""
+        new = [kept for _, kept in self.kept]
         for node, array in self.leaving:
-            np.copyto(node.kept.array, array)
+            if not any(node.kept is kept for kept in new):  # else it is the new one by now
+                np.copyto(node.kept.array, array)
         for node, kept in self.kept:
             node.kept = kept
 
