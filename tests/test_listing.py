@@ -17,6 +17,8 @@ from tests.listing_cases import (
     dropout_batch_norm_adam,
     exchange,
     gradient_that_grows,
+    numbers,
+    parameter,
     predict,
     recurrent,
     scalars,
@@ -177,6 +179,42 @@ def test_noise_that_an_optimiser_amplifies_is_told_from_an_error(monkeypatch):
     monkeypatch.setattr(listing, "FORMULAS", (*FORMULAS, change))
     with pytest.raises(ListingError):
         program.source()
+
+
+def subtracted_and_written():
+    b = numbers(2, 3, dtype=np.float64).T
+
+    def step(x):
+        b.sub_(3)
+        b[..., tg.tensor([[1], [0]])] = 3
+
+    return step, numbers(1)
+
+
+def float32_on_the_way_to_float64():
+    w = parameter(3, 4, dtype=np.float64)
+
+    def step(x):
+        w.grad = None
+        (w.tanh().sum() + w.float().max(0).values.std(-1).tanh()).backward()
+
+    return step, numbers(1)
+
+
+@pytest.mark.parametrize("case", [subtracted_and_written, float32_on_the_way_to_float64])
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_right_program_is_listed(case, level):
+    step, x = case()
+    program = tg.trace(step, x)
+    text = program.source(level)
+    held = dict(zip((n for n in parameters_of(text) if n != "x"), program.states))
+    arrays = {name: state.node.detach().numpy().copy() for name, state in held.items()}
+    found = function_of(text)(**{n: arrays.get(n, x.numpy()) for n in parameters_of(text)})
+    step(x)
+    for name, state in held.items():
+        np.testing.assert_array_equal(arrays[name], state.node.detach().numpy())
+        if state.node.grad is not None:
+            np.testing.assert_allclose(found, state.node.grad.numpy(), rtol=1e-5)
 
 
 # --- each pass alone --------------------------------------------------------------------------

@@ -224,8 +224,8 @@ def block(step: Step, name: str, operands: Sequence[ast.expr]) -> list[str]:
     zeros = f"{name} = np.zeros({step.out.shape}, {ast.unparse(literal(step.out.dtype))})"
     if step.op == "put":
         index = index_of(settings["index"], operands[2:])
-        copied = f"{texts[0]}.copy()" if step.out.shape else f"np.array({texts[0]})"
-        return [f"{name} = {copied}", f"{at(name, index)} = {texts[1]}"]
+        copied = fill("a.copy()" if step.out.shape else "np.array(a)", a=operands[0])
+        return [f"{name} = {ast.unparse(copied)}", f"{at(name, index)} = {texts[1]}"]
     if step.op == "scatter":
         index = index_of(settings["index"], operands[1:])
         if all(x.dtype == bool for x in step.operands[1:]):
@@ -236,11 +236,12 @@ def block(step: Step, name: str, operands: Sequence[ast.expr]) -> list[str]:
         return [zeros, f"np.add.at({name}, {where}, {texts[0]})"]
     axes, window = settings["axes"], settings["window"]
     places = [f"k{i + 1}" for i in range(len(axes))]
+    windows = fill(f"a[..., {', '.join(places)}]", a=operands[0])
     part = [":"] * len(step.out.shape)
     for axis, place in zip(axes, places):
         part[axis] = f"{place} : {place} + {step.operands[0].shape[axis]}"
     return [
         zeros,
         f"for {', '.join(places)} in np.ndindex{window if len(window) > 1 else f'({window[0]})'}:",
-        f"    {name}[{', '.join(part)}] += {texts[0]}[..., {', '.join(places)}]",
+        f"    {name}[{', '.join(part)}] += {ast.unparse(windows)}",
     ]

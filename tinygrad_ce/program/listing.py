@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.program.checking import coarsest
 from tinygrad_ce.program.formulas import FORMULAS
 from tinygrad_ce.program.ir import Program, State, Var
 from tinygrad_ce.program.loops import looped
@@ -217,9 +218,9 @@ class Listing:
                 wanted.append(state.after)
                 found.append(arguments[shown.before])
                 what.append(self.writer.names.of[shown.before])
-        exactly = oracle(program, program.example)
+        exactly, coarse = oracle(program, program.example), coarsest(program)
         for name, x, b in zip(what, wanted, found):
-            if agrees(exactly[x], b, self.exact):
+            if agrees(exactly[x], b, self.exact, coarse):
                 continue
             if self.exact or not within_noise(program, x, b):
                 raise ListingError(
@@ -262,14 +263,14 @@ def within_noise(program: Program, x: Var, found: Any) -> bool:
     return difference(exact, found) <= 10 * difference(exact, other)
 
 
-def agrees(a: Any, b: Any, exact: bool) -> bool:
-    """Whether b is a: to the last bit, or to the tolerance of its dtype."""
+def agrees(a: Any, b: Any, exact: bool, coarse: Any) -> bool:
+    """Whether b is a: to the last bit, or to the tolerance of the `coarse` floats beside it."""
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape or a.dtype.kind != b.dtype.kind:
         return False
     if exact or a.dtype.kind != "f":
         return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
-    return difference(a, b) <= TOLERANCE[f"f{a.dtype.itemsize}"]
+    return difference(a, b) <= TOLERANCE[f"f{coarse.itemsize}"]
 
 
 def difference(a: Any, b: Any) -> float:

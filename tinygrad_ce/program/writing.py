@@ -226,7 +226,8 @@ class Writer:
                 shared[x] = self.names.give(
                     Var((), None, True), f"old_{ast.unparse(self.trees[x])}"
                 )
-                copies.append(f"{shared[x]} = {ast.unparse(self.trees[x])}.copy()")
+                copied = fill("a.copy()", a=self.trees[x])
+                copies.append(f"{shared[x]} = {ast.unparse(copied)}")
         for state in late:
             source = shared.get(state.after) or ast.unparse(self.operand(state.after, None))
             writes.append(f"{self.names.of[state.before]}[...] = {source}")
