@@ -530,3 +530,27 @@ def test_a_gradient_is_written_before_the_next_one_is_added(write, early):
         return step, with_gradients([w])
 
     side_by_side(build, batches((3,), count=9))
+
+
+def test_a_number_that_was_kept_is_put_back():
+    """What stands for an argument while a function is traced is no number afterwards."""
+
+    class Settings:
+        scale = 1.0
+
+    held, row, table, settings = 1.0, [1.0], {"a": 1.0}, Settings()
+    settings.scale = 1.0
+    optimizer = tg.optim.SGD([tg.ones(1, requires_grad=True)], lr=0.5)
+    group = optimizer.param_groups[0]
+
+    def f(x, a):
+        nonlocal held
+        held = row[0] = table["a"] = settings.scale = group["lr"] = a
+        table["b"] = optimizer.param_groups[0]["momentum"] = a
+        return x * a
+
+    for _ in range(2):
+        with pytest.raises(TraceError, match="a is kept by something that outlives the function"):
+            tg.compile(f)(tg.ones(2), 3.0)
+        assert (held, row, table, settings.scale) == (1.0, [1.0], {"a": 1.0}, 1.0)
+        assert (group["lr"], group["momentum"]) == (0.5, 0.0)
