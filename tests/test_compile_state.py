@@ -440,6 +440,7 @@ def nothing(optimizer, model, lr):
 
 WEIGHTS = {"weight": np.zeros((1, 2)), "bias": np.zeros(1)}
 STATE = tg.get_rng_state()
+PLATEAU = tg.optim.lr_scheduler.ReduceLROnPlateau
 
 
 @pytest.mark.parametrize(("first", "last", "message"), [
@@ -452,6 +453,8 @@ STATE = tg.get_rng_state()
     (lambda *_: tg.Generator().manual_seed(3), nothing, "manual_seed starts .*before the call"),
     (lambda o, m, _: m.load_state_dict(WEIGHTS), nothing, "load_state_dict writes.*before"),
     (nothing, lambda o, m, _: m.load_state_dict(m.state_dict()), "load_state_dict writes"),
+    (lambda o, *_: tg.optim.lr_scheduler.StepLR(o, 1).step(), nothing, r"StepLR.step\(\) .*after"),
+    (lambda o, *_: PLATEAU(o).step(1.0), nothing, r"ReduceLROnPlateau.step\(\) is called.*after"),
     (nothing, lambda o, m, _: o.load_state_dict(o.state_dict()), "load_state_dict writes"),
 ])  # fmt: skip
 def test_what_would_be_done_only_once_is_refused_and_leaves_all_as_it_was(first, last, message):

@@ -7,8 +7,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tinygrad_ce.engine.frame import current
+from tinygrad_ce.engine.frame import refuse_once
 from tinygrad_ce.optim.optimizer import Optimizer, is_number
+
+STEP_OUTSIDE = "Call it after the compiled function, which reads the learning rate anew each time"
 
 
 class LRScheduler:
@@ -42,11 +44,7 @@ class LRScheduler:
 
     def step(self) -> None:
         """One epoch is over."""
-        if current().tracer is not None:
-            raise RuntimeError(
-                f"{type(self).__name__}.step(): a traced function would do this only once; call it "
-                "after the compiled function, which reads the learning rate anew at each call"
-            )
+        refuse_once(f"{type(self).__name__}.step() is called", STEP_OUTSIDE)
         self.last_epoch += 1
         for group, first in zip(self.optimizer.param_groups, self.base_lrs):
             group["lr"] = self.rate(first, self.last_epoch)
@@ -175,6 +173,7 @@ class ReduceLROnPlateau:
 
     def step(self, metrics: Any) -> None:
         """One epoch is over, with this value of the metric."""
+        refuse_once("ReduceLROnPlateau.step() is called", STEP_OUTSIDE)
         value = float(metrics)
         margin = -self.threshold if self.mode == "min" else self.threshold
         limit = self.best + abs(self.best) * margin if math.isfinite(self.best) else self.best
