@@ -19,3 +19,6 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     written = {path.name for path in tmp_path.iterdir()}
     assert written >= {"graph.svg", "page.html", "history.png", "boundary.png"}
     assert "tensor([2., 4., 6.])" in capsys.readouterr().out
+    picture = re.sub("<[^>]*>", " ", (tmp_path / "graph.svg").read_text("utf-8"))
+    assert "∇ —" not in picture  # as of a loss whose parameters the optimiser has changed since
+    assert {"⊞", "Linear", "labels", "cross_entropy"} <= {*picture.split()}  # folded: a card each
