@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tinygrad_ce as tg
 from tinygrad_ce import random
 from tinygrad_ce.random import Generator
 
@@ -148,6 +149,25 @@ def test_a_wrong_state_is_refused_and_changes_nothing(state, error):
     with pytest.raises(error, match="get_state"):
         g.set_state(state)
     np.testing.assert_array_equal(g.get_state(), before)
+
+
+def test_a_state_may_be_a_tensor_as_it_is_loaded(tmp_path):
+    g = Generator().manual_seed(3)
+    tg.save({"rng": g.get_state()}, tmp_path / "state")
+    wanted = g.rand(4)
+    np.testing.assert_array_equal(g.set_state(tg.load(tmp_path / "state")["rng"]).rand(4), wanted)
+
+
+def test_a_wrong_state_is_told_what_was_wanted():
+    wanted = r"; wanted an array or a Tensor of uint8 and shape \(5056,\), as get_state\(\) gives$"
+    for state, error, got in (
+        ([1, 2], TypeError, "list"),
+        (None, TypeError, "NoneType"),
+        (tg.ones(5056), TypeError, r"float32 of shape \(5056,\)"),
+        (tg.tensor(np.zeros((2, 3), np.uint8)), ValueError, r"uint8 of shape \(2, 3\)"),
+    ):
+        with pytest.raises(error, match=f"^set_state: got {got}{wanted}"):
+            Generator().set_state(state)
 
 
 def test_a_state_need_not_be_contiguous():

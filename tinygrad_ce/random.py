@@ -27,6 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_ce.engine.frame import current, refuse_once
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.operands import type_name
 
 __all__ = [
     "Generator",
@@ -165,24 +167,25 @@ class Generator:
         state["has_kept"] = self._kept is not None
         return state.view(np.uint8)
 
-    def set_state(self, state: Array) -> "Generator":
+    def set_state(self, state: Any) -> "Generator":
         """Continue from where `get_state` was called; return the generator.
 
-        Raises TypeError when the state is no uint8 array, ValueError when it has another shape or
-        its content is no state of a generator. The generator is then left as it was.
+        state: the array that `get_state` gave, or a Tensor of it, as `load` gives it back.
+
+        Raises TypeError when the state is neither or not uint8, ValueError when it has another
+        shape or its content is no state of a generator. The generator is then left as it was.
         """
         refuse_once("set_state starts random numbers anew", START_OUTSIDE)
-        if not isinstance(state, np.ndarray) or state.dtype != np.uint8:
-            raise TypeError(
-                f"set_state got {getattr(state, 'dtype', type(state).__name__)}, expected a uint8 "
-                "ndarray: pass what get_state() gave"
-            )
-        if state.shape != (STATE.itemsize,):
-            raise ValueError(
-                f"set_state got an array of shape {state.shape}, expected ({STATE.itemsize},): "
-                "pass what get_state() gave"
-            )
-        fields = np.ascontiguousarray(state).view(STATE)[0]
+        array = state.array if isinstance(state, Node) else state
+        wanted = f"wanted an array or a Tensor of uint8 and shape ({STATE.itemsize},)"
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"set_state: got {type_name(state)}; {wanted}, as get_state() gives")
+        got = f"set_state: got {array.dtype} of shape {array.shape}; {wanted}, as get_state() gives"
+        if array.dtype != np.uint8:
+            raise TypeError(got)
+        if array.shape != (STATE.itemsize,):
+            raise ValueError(got)
+        fields = np.ascontiguousarray(array).view(STATE)[0]
         words, left, kept = fields["words"], int(fields["left"]), float(fields["kept"])
         # All words zero is the one state that the Twister never leaves.
         words_fit = 0 < words.max() < 2**32
@@ -574,7 +577,7 @@ def get_rng_state() -> Array:
     return default_generator.get_state()
 
 
-def set_rng_state(state: Array) -> None:
+def set_rng_state(state: Any) -> None:
     """Give `default_generator` this state; raises what `Generator.set_state` raises.
 
     >>> set_rng_state(get_rng_state())

@@ -73,11 +73,9 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
     if hasattr(value, "__array_function__") and current().tracer is not None:
         return leaf(value.beside(array.dtype))  # a Symbol
     where = f"{op}: " if op else ""
-    got = f"an array of dtype {value.dtype}" if isinstance(value, np.ndarray) else kind.__name__
-    own = kind.__module__ in ("builtins", "numpy")
+    got = f"an array of dtype {value.dtype}" if isinstance(value, np.ndarray) else type_name(value)
     raise TypeError(
-        f"{where}got {got if own else f'{kind.__module__}.{got}'} next to a Tensor; "
-        "wanted a Tensor, an array of numbers or a number"
+        f"{where}got {got} next to a Tensor; wanted a Tensor, an array of numbers or a number"
     )
 
 
@@ -233,8 +231,10 @@ def shaped(x: Any, name: str) -> Any:
 
 
 def type_name(x: Any) -> str:
-    """What kind of thing x is."""
-    return type(x).__name__
+    """What the type of x is called: `list`, `Tensor`, but `torch.Tensor`."""
+    kind = type(x)
+    own = kind.__module__ in ("builtins", "numpy") or isinstance(x, Node)
+    return kind.__name__ if own else f"{kind.__module__}.{kind.__name__}"
 
 
 def value_of(x: Any) -> Any:
