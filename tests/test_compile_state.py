@@ -557,3 +557,29 @@ def test_a_number_that_was_kept_is_put_back():
             tg.compile(f)(tg.ones(2), 3.0)
         assert (held, row, table, settings.scale) == (1.0, [1.0], {"a": 1.0}, 1.0)
         assert (group["lr"], group["momentum"]) == (0.5, 0.0)
+
+
+ALIASES = {
+    "an alias of what is gone": lambda w: (w.detach() * 1.0).detach(),
+    "a row of what is gone": lambda w: (w.detach() * 1.0)[1],
+    "rows of a leaf": lambda w: w[1:],
+    "a transposed leaf": lambda w: w.T,
+    "a row of an alias": lambda w: w.detach().detach()[1],
+    "the data of a row": lambda w: w.data[1].data,
+}
+
+
+@pytest.mark.parametrize("read", [lambda b: b.detach(), lambda b: b.data])
+@pytest.mark.parametrize("alias", ALIASES)
+def test_an_alias_that_is_made_inside_follows_what_is_written_outside(alias, read):
+    def build():
+        w = tg.tensor(np.arange(6.0).reshape(2, 3)).requires_grad_()
+        b = ALIASES[alias](w)
+        return lambda x: (read(b) * x).sum(), [b, w]
+
+    def write(own, i):
+        with tg.no_grad():
+            own[1].mul_(2.0)
+            own[0].detach().add_(1.0)
+
+    side_by_side(build, batches((1,), count=7), write)

@@ -21,7 +21,7 @@ from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current, untraced
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import repeats
-from tinygrad_ce.engine.operands import all_finite, all_within
+from tinygrad_ce.engine.operands import all_finite, all_within, leaf
 from tinygrad_ce.program.ir import Assumption, Line, Setting, Step, Var
 from tinygrad_ce.program.operations import UFUNCS, VIEWS, as_eager, evaluate
 
@@ -401,7 +401,7 @@ class Tracer:
             cell.nodes[id(node)] = weakref.ref(node)
             memory = node.memory
             self.ticks.append((weakref.ref(node), memory.written if memory is not None else 0))
-        memory = node.memory
+        memory = cell.memory = node.memory
         for other in (memory.owner(), *memory.nodes()) if memory is not None else ():
             if (
                 other is not None and other.array is array
@@ -664,7 +664,7 @@ class Tracer:
 class Cell:
     """An array that was there before the trace, the Symbol for it, and the Tensors that hold it."""
 
-    __slots__ = ("array", "before", "grad_of", "name", "nodes", "symbol")
+    __slots__ = ("array", "before", "grad_of", "memory", "name", "nodes", "symbol")
 
     def __init__(self, tracer: Tracer, array: Any) -> None:
         self.array = array
@@ -672,7 +672,18 @@ class Cell:
         self.symbol = Symbol(tracer, self.before, array)
         self.nodes: dict[int, weakref.ref[Any]] = {}
         self.grad_of: Any = None
+        self.memory: Any = None
         self.name = ""
+
+    def holders(self) -> list[Any]:
+        """The Tensors that hold the array: one of ours, if all are gone but somebody else looks at
+        its memory, such as b after b.detach().
+        """
+        nodes = [node for ref in self.nodes.values() if (node := ref()) is not None]
+        if not nodes and self.memory is not None and sys.getrefcount(self.memory) > 2:
+            nodes = [leaf(self.array)]
+            nodes[0].memory = self.memory
+        return nodes
 
 
 def user_frames(floor: FrameType) -> Iterator[FrameType]:

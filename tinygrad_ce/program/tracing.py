@@ -412,7 +412,7 @@ class Finish:
     def cell(self, cell: Cell, names: dict[int, str]) -> None:
         """What was read from an array: a constant if nobody can change it, else state."""
         program = self.program
-        nodes = [node for ref in cell.nodes.values() if (node := ref()) is not None]
+        nodes = cell.holders()
         written = cell.symbol.now is not cell.before
         if cell.grad_of is not None:
             nodes = [GradOf(cell.grad_of)]
