@@ -468,7 +468,7 @@ def test_drawing_changes_nothing_that_a_backward_pass_needs():
     assert all(np.array_equal(a, b) for a, b in zip(*results))
 
 
-def test_models_and_examples_are_kept_weakly():
+def test_models_are_kept_weakly():
     model, x = Net(), tg.ones(1, 2)
     drawing = draw(model, x)
     what, examples, names = drawing._again()

@@ -165,6 +165,17 @@ def test_a_method_of_a_living_model_has_a_page(tmp_path):
         drawing.save(tmp_path / "page.html")
 
 
+def test_a_drawing_keeps_no_graph_of_an_example():
+    w, model = leaf([[1.0, 2.0]]), nn.Linear(2, 1)
+    x = w * 2.0
+    there = weakref.ref(x)
+    drawing = draw(model, x)
+    assert drawing._again()[1] == (x,)
+    del x
+    gc.collect()
+    assert there() is None
+
+
 def test_a_drawing_keeps_no_list_of_tensors(tmp_path):
     x, y = leaf(2.0), leaf(3.0)
     there = weakref.ref(x)

@@ -417,6 +417,21 @@ def test_nothing_is_kept_alive():
     assert page.steps
 
 
+def test_a_page_of_what_was_written_in_the_call():
+    model = nn.Linear(2, 1)
+    ones = np.ones((1, 2), np.float32)
+    calls = [
+        lambda how: how(model, tg.ones(1, 2)),
+        lambda how: how(model, ones.copy()),
+        lambda how: how(model.forward, tg.ones(1, 2, requires_grad=True), names={"model": model}),
+        lambda how: how(lambda x, y: model(x) * y, tg.ones(1, 2), 3.0),
+    ]
+    for call in calls:
+        drawing = call(tg.draw)
+        gc.collect()
+        assert told(viz.page_of(drawing))["tensors"] == told(call(tg.play))["tensors"]
+
+
 def test_save_and_notebooks(tmp_path):
     loss, names = PROGRAMS["fan_out"]()
     page = tg.play(loss, names)

@@ -82,7 +82,8 @@ def draw(
     `draw(program)` draws what was traced.
     Each tensor is a card: operation, name, shape, value and, in red, the gradient. Gradients are
     computed for the picture; no `.grad` changes, and `backward()` need not have been called. Where
-    none can be computed there is `∇ —`. The drawing keeps nothing of the graph alive.
+    none can be computed there is `∇ —`. The drawing keeps nothing of the graph, nor the
+    model, alive, only its examples.
 
     names: what tensors are called: a dict such as `locals()` or `{"x": x}`, or a module, whose
         parameters have names already.

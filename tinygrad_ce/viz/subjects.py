@@ -180,10 +180,11 @@ def again(
 ) -> Callable[[], tuple[Any, tuple[Any, ...], dict[str, Node]]]:
     """A function that gives (what, examples, names) once more, as long as they are there.
 
-    Nothing is kept alive by it. It raises RuntimeError when the tensor or the model is gone.
+    It keeps a function and the numbers of the examples, often written in the very call, and
+    nothing else alive. It raises RuntimeError when the tensor or the model is gone.
     """
-    subject = weakly(what)
-    others = () if isinstance(what, Node) else tuple(map(weakly, examples))
+    subject = (lambda: what) if inspect.isfunction(what) else weakly(what)
+    others = () if isinstance(what, Node) else tuple(map(kept, examples))
     named = [(weakly(node), name) for node, name in found.items()]
 
     def all_again() -> tuple[Any, tuple[Any, ...], dict[str, Node]]:
@@ -191,7 +192,7 @@ def again(
         if any(thing is GONE for thing in alive):
             raise RuntimeError(
                 "draw: what was drawn is gone, since a drawing keeps nothing alive. Keep the loss "
-                "(or the model and its example) in a variable, or make the page first: "
+                "(or the model) in a variable, or make the page first: "
                 'play(loss).save("x.html")'
             )
         names = {name: node for ref, name in reversed(named) if (node := ref()) is not GONE}
@@ -203,6 +204,12 @@ def again(
 GONE = object()  # stands for what is no longer there
 FREE = (type(None), bool, int, float, complex, str, bytes, slice, np.generic, np.dtype)
 """What keeps nothing else alive."""
+
+
+def kept(example: Any) -> Callable[[], Any]:
+    """A function that gives an array or a tensor without a past; anything else weakly."""
+    numbers = not example.inputs if isinstance(example, Node) else isinstance(example, np.ndarray)
+    return (lambda: example) if numbers else weakly(example)
 
 
 def weakly(thing: Any) -> Callable[[], Any]:
