@@ -294,6 +294,65 @@ def test_pytorchs_own_states_are_taken():
     assert w.tolist() == [0.5, 1.5]
 
 
+HALVED = {  # PyTorch 2.13's rates of 20 epochs from 0.1 on, halved by hand before the fifth
+    "StepLR": [
+        0.1, 0.1, 0.05, 0.05, 0.025, 0.0125, 0.0125, 0.0125, 0.00625, 0.00625, 0.00625, 0.003125,
+        0.003125, 0.003125, 0.0015625, 0.0015625, 0.0015625, 0.00078125, 0.00078125, 0.00078125,
+    ],
+    "CosineAnnealingLR": [
+        0.0993844170297569, 0.0975528258147577, 0.0945503262094184, 0.0904508497187474,
+        0.0426776695296637, 0.0396946313073118, 0.0363497624934887, 0.0327254248593737,
+        0.0289108616260058, 0.025, 0.0210891383739942, 0.0172745751406263, 0.0136502375065113,
+        0.0103053686926882, 0.00732233047033631, 0.00477457514062632, 0.00272483689529081,
+        0.00122358709262116, 0.000307791485121559, 0,
+    ],
+    "CosineAnnealingLR-again": [
+        0.0965745789630079, 0.0868198051533946, 0.072220754456429, 0.055, 0.0208030399336109,
+        0.0151256313292354, 0.0113321081810525, 0.01, 0.0134254210369921, 0.0231801948466054,
+        0.037779245543571, 0.055, 0.0722207544564291, 0.0868198051533947, 0.0965745789630079, 0.1,
+        0.0965745789630079, 0.0868198051533947, 0.0722207544564291, 0.055,
+    ],
+}  # fmt: skip
+HALVED_OF = {
+    "StepLR": lambda o: lr_scheduler.StepLR(o, 3, 0.5),
+    "CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, 20),
+    "CosineAnnealingLR-again": lambda o: lr_scheduler.CosineAnnealingLR(o, 8, 0.01),
+}
+
+
+@pytest.mark.parametrize("resume", [None, 4, 12])
+@pytest.mark.parametrize("name", HALVED)
+def test_a_rate_set_by_hand_lasts(name, resume):
+    make, rates = HALVED_OF[name], []
+    optimizer = SGD([leaf(1.0)], lr=0.1)
+    scheduler = make(optimizer)
+    for epoch in range(20):
+        if epoch == 4:
+            optimizer.param_groups[0]["lr"] *= 0.5
+        if epoch == resume:
+            old = optimizer.state_dict(), scheduler.state_dict()
+            optimizer = SGD([leaf(1.0)], lr=5.0)
+            scheduler = make(optimizer)
+            optimizer.load_state_dict(old[0])
+            scheduler.load_state_dict(old[1])
+        scheduler.step()
+        rates += scheduler.get_last_lr()
+    np.testing.assert_allclose(rates, HALVED[name], rtol=1e-12, atol=1e-15)
+
+
+def test_a_schedule_of_ones_own_is_a_formula_of_the_epoch():
+    class Halving(lr_scheduler.LRScheduler):
+        def rate(self, first, epoch):
+            return first * 0.5**epoch
+
+    optimizer = SGD([leaf(1.0)], lr=0.5)
+    scheduler = Halving(optimizer)
+    scheduler.step()
+    optimizer.param_groups[0]["lr"] = 3.0
+    scheduler.step()
+    assert scheduler.get_last_lr() == [0.125]
+
+
 def test_parameters_go_by_their_numbers():
     a, b = tg.tensor([1.0], requires_grad=True), tg.tensor([1.0], requires_grad=True)
     optimizer = SGD([a, b], lr=0.5, momentum=0.5)

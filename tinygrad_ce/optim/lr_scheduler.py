@@ -14,9 +14,11 @@ STEP_OUTSIDE = "Call it after the compiled function, which reads the learning ra
 
 
 class LRScheduler:
-    """Sets the learning rate of every group from its first one and the number of epochs.
+    """Sets the learning rate of every group after each epoch.
 
-    A subclass says how: `rate(first, epoch)`.
+    A subclass says how: `rate(first, epoch)` from the first one and the number of epochs, or
+    `onward(lr, first, epoch)` from the present one, so that a rate set by hand in between lasts,
+    as with the schedules here.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -42,12 +44,16 @@ class LRScheduler:
         """The learning rate after `epoch` steps of the schedule."""
         raise TypeError(f"{type(self).__name__} has no rate(first, epoch) method")
 
+    def onward(self, lr: float, first: float, epoch: int) -> float:
+        """The learning rate after `epoch` steps, from the one before the last of them."""
+        return self.rate(first, epoch)
+
     def step(self) -> None:
         """One epoch is over."""
         refuse_once(f"{type(self).__name__}.step() is called", STEP_OUTSIDE)
         self.last_epoch += 1
         for group, first in zip(self.optimizer.param_groups, self.base_lrs):
-            group["lr"] = self.rate(first, self.last_epoch)
+            group["lr"] = self.onward(group["lr"], first, self.last_epoch)
 
     def get_last_lr(self) -> list[float]:
         """The learning rate of each group."""
@@ -82,7 +88,7 @@ def wanted(owner: Any, name: str, value: Any, least: float = 0, whole: bool = Fa
 
 
 class StepLR(LRScheduler):
-    """lr₀·γ^⌊epoch/step_size⌋: times γ every `step_size` epochs."""
+    """lr₀·γ^⌊epoch/step_size⌋: times γ every `step_size` epochs, whatever it is then."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         super().__init__(optimizer)
@@ -96,13 +102,16 @@ class StepLR(LRScheduler):
         wanted(self, "step_size", self.step_size, 1, whole=True)
         wanted(self, "gamma", self.gamma)
 
-    def rate(self, first: float, epoch: int) -> float:
-        """lr₀·γ^⌊epoch/step_size⌋."""
-        return float(first * self.gamma ** (epoch // self.step_size))
+    def onward(self, lr: float, first: float, epoch: int) -> float:
+        """lr·γ where `epoch` is a multiple of step_size, else lr."""
+        return lr if epoch % self.step_size else lr * self.gamma
 
 
 class CosineAnnealingLR(LRScheduler):
-    """η + (lr₀ - η)(1 + cos(π·epoch/T))/2: from lr₀ down to η = eta_min in T_max epochs."""
+    """η + (lr₀ - η)(1 + cos(π·epoch/T))/2: from lr₀ down to η = eta_min in T_max epochs, and back.
+
+    A rate set by hand keeps its share of the way: lr - η is scaled by what the curve is scaled by.
+    """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
         super().__init__(optimizer)
@@ -116,11 +125,12 @@ class CosineAnnealingLR(LRScheduler):
         wanted(self, "T_max", self.T_max, 1, whole=True)
         wanted(self, "eta_min", self.eta_min)
 
-    def rate(self, first: float, epoch: int) -> float:
-        """η + (lr₀ - η)(1 + cos(π·epoch/T))/2."""
-        return (
-            self.eta_min + (first - self.eta_min) * (1 + math.cos(math.pi * epoch / self.T_max)) / 2
-        )
+    def onward(self, lr: float, first: float, epoch: int) -> float:
+        """η + (lr - η)(1 + cos(π·epoch/T))/(1 + cos(π·(epoch - 1)/T)); up from η as lr₀ would."""
+        if epoch % (2 * self.T_max) == (self.T_max + 1) % (2 * self.T_max):
+            return lr + (first - self.eta_min) * (1 - math.cos(math.pi / self.T_max)) / 2
+        now, before = (1 + math.cos(math.pi * e / self.T_max) for e in (epoch, epoch - 1))
+        return now / before * (lr - self.eta_min) + self.eta_min
 
 
 class ReduceLROnPlateau:
