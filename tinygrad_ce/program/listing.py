@@ -13,7 +13,7 @@ from tinygrad_ce.program.checking import coarsest
 from tinygrad_ce.program.formulas import FORMULAS
 from tinygrad_ce.program.ir import Program, State, Var
 from tinygrad_ce.program.loops import looped
-from tinygrad_ce.program.naming import OPTIMIZERS
+from tinygrad_ce.program.naming import OPTIMIZER_SCOPES, OPTIMIZERS
 from tinygrad_ce.program.operations import run
 from tinygrad_ce.program.passes import simplified, without_dead_steps
 from tinygrad_ce.program.writing import Statement, Writer, label
@@ -32,7 +32,7 @@ def source(program: Program, level: str = "formula") -> str:
     if level not in ("formula", "primitive"):
         raise ValueError(f"source: level is {level!r}; wanted 'formula' or 'primitive'")
     listing = Listing(shown_program(program, level), level == "primitive")
-    listing.check(program, values_of(listing.program, program))
+    listing.check(with_gradients(program), values_of(listing.program, program))
     return listing.text()
 
 
@@ -53,6 +53,28 @@ def gradients_of(program: Program) -> list[Var]:
     return [k.var for k in kept if k.var is not None]
 
 
+def with_gradients(program: Program) -> Program:
+    """The program that returns the gradients, too, that nothing reads but the backward pass.
+
+    Who reads a gradient is asked of the traced steps: simplified, a gradient may be an input.
+    """
+    begun = False
+    read: set[Var] = set()
+    for step in program.steps:
+        back = step.scope[:1] == ("backward",)
+        begun = begun or back
+        if not back and (begun or step.scope[:1] in OPTIMIZER_SCOPES):
+            read.update(step.operands)
+    returned = list(program.outputs)
+    outputs = list(program.outputs)
+    for x in gradients_of(program):
+        if x in returned:
+            returned.remove(x)  # the user's own `return loss, W.grad`
+        elif x not in read:
+            outputs.append(x)
+    return replace(program, outputs=outputs)
+
+
 def values_of(shown: Program, program: Program) -> dict[Var, Any]:
     """What a listing of `shown` may be called with: all values in the example."""
     return {**oracle(shown, program.example), **oracle(program, program.example)}
@@ -71,7 +93,7 @@ def backward_part(program: Program) -> Program:
     handed = {
         x
         for step in program.steps
-        for x in step.operands
+        for x in (step.operands if step.scope[:1] not in OPTIMIZER_SCOPES else ())
         if x in makers and label(makers[x].scope) != label(step.scope).removeprefix("backward of ")
     }
     needed, arguments = set(gradients), set()
@@ -83,7 +105,7 @@ def backward_part(program: Program) -> Program:
         else:
             needed.update(step.operands)
     steps = [s for s in program.steps if s.out in needed and s.out not in arguments]
-    read = {x for step in steps for x in step.operands}
+    read = {x for step in steps for x in step.operands} | set(gradients)
     inputs = [x for x in program.inputs if x in read]
     return replace(
         program,
@@ -97,7 +119,7 @@ def backward_part(program: Program) -> Program:
 
 def shown_program(program: Program, level: str) -> Program:
     """What is shown at a level: exact passes alone, or the formulas as well."""
-    shown = simplified(program)
+    shown = simplified(with_gradients(program))
     if level == "formula":
         shown = simplified(shown, FORMULAS)
     return without_dead_steps(replace(shown, assumptions=[]))
@@ -191,16 +213,17 @@ class Listing:
 
     def last_line(self, everything: bool) -> str:
         """The return statement."""
-        returned = [ast.unparse(tree) for tree in self.writer.returned]
-        unread = self.writer.gradients
-        if not everything:
-            read = {x for step in self.program.steps for x in step.operands}
-            unread = {x: tree for x, tree in unread.items() if x not in read}
-        gradients = [ast.unparse(unread[x]) for x in gradients_of(self.program) if x in unread]
+        returned = ", ".join(ast.unparse(tree) for tree in self.writer.returned)
         if everything:
-            return f"return [{', '.join(returned)}], [{', '.join(gradients)}]"
-        both = [*returned, *(g for g in gradients if g not in returned)]
-        return f"return {', '.join(both)}" if both else "return None"
+            gradients = ", ".join(ast.unparse(self.writer.gradients[x]) for x in self.lasting())
+            return f"return [{returned}], [{gradients}]"
+        return f"return {returned or None}"
+
+    def lasting(self) -> list[Var]:
+        """The gradients that their names still mean after the updates: `b` is another by then."""
+        changed = {s.before for s in self.program.states if s.after is not s.before}
+        reads = self.writer.reads
+        return [x for x in gradients_of(self.program) if not reads.get(x, set()) & changed]
 
     # --- the check --------------------------------------------------------------------------
 
@@ -210,7 +233,8 @@ class Listing:
         exec(compile(self.text(everything=True), "<listing>", "exec"), names)
         arguments = {x: own(values[x]) for x in self.parameters()}
         outputs, gradients = names[function_name(self.program.name)](*arguments.values())
-        wanted = [*program.outputs, *gradients_of(program)]
+        traced = dict(zip(gradients_of(self.program), gradients_of(program)))
+        wanted = [*program.outputs, *(traced[x] for x in self.lasting())]
         found = [*outputs, *gradients]
         what = [ast.unparse(t) for t in self.writer.returned] + ["a gradient"] * len(gradients)
         for shown, state in zip(self.program.states, program.states):

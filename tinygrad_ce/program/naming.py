@@ -78,7 +78,7 @@ class Names:
         var = step.out
         if var in self.of:
             return self.of[var]
-        if var in self.kept:
+        if var in self.kept and not (var.name and step.scope[:1] != ("backward",)):
             return self.give(var, self.kept[var])
         for x in self.program.gradients.get(var, ()):
             if x in self.of and var.name == "d" + x.name:

@@ -221,7 +221,7 @@ class Writer:
         late_befores = {s.before for s in written}
         copies, writes = [], []
         shared: dict[Var, str] = {}
-        for x in {s.after for s in late} | set(self.program.outputs) | self.kept:
+        for x in dict.fromkeys([*(s.after for s in late), *self.program.outputs]):
             if self.reads.get(x, set()) & late_befores:
                 shared[x] = self.names.give(
                     Var((), None, True), f"old_{ast.unparse(self.trees[x])}"
@@ -251,7 +251,7 @@ class Writer:
         if any(before in s.reads for s in self.statements[at + 1 :]):
             return False
         others = (s.after for s in self.program.states if s is not state)
-        asked = (*self.program.outputs, *self.kept, *others)
+        asked = (*self.program.outputs, *others)
         if any(before in self.reads.get(x, ()) for x in asked):
             return False
         name = self.names.of[before]
