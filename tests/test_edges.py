@@ -39,6 +39,17 @@ async def coroutine():
     """A function whose body runs after the call."""
 
 
+def first_gradient():
+    x = leaf(2.0)
+    return grad((x**2).sum(), x)[0]
+
+
+def kept_gradient():
+    x = leaf(2.0)
+    (x**2).sum().backward()
+    return x.grad
+
+
 REFUSED = [
     # autograd
     (lambda: grad(3.0, leaf(1.0)), TypeError, "grad: outputs: got float; wanted a Tensor or sev"),
@@ -63,6 +74,13 @@ REFUSED = [
     (lambda: gradcheck(lambda x: x, row()), ValueError, "no input requires a gradient"),
     (lambda: gradgradcheck(lambda x: x.detach(), leaf(1.0)), ValueError,
      "no output of func needs a gradient"),
+    (lambda: first_gradient().backward(), RuntimeError,
+     r"it came through grad\(\)\. Write grad\(\.\.\., create_graph=True\) to differentiate a"),
+    (lambda: (first_gradient() * 2).sum().backward(), RuntimeError,
+     r"sum made it from what grad\(\) cut off the graph\. Write grad\(\.\.\., create_graph=True\)"),
+    (lambda: grad(first_gradient().sum(), leaf(1.0)), RuntimeError, "create_graph=True"),
+    (lambda: kept_gradient().square().sum().backward(), RuntimeError,
+     r"sum made it from what backward\(\) cut off the graph\. Write backward\(create_graph=True\)"),
     (lambda: row().retain_grad(), RuntimeError, "retain_grad: this tensor does not require"),
     (lambda: (leaf(1.0) * 2).requires_grad_(False), RuntimeError, "mul"),
     (lambda: leaf(1.0).requires_grad_("no"), TypeError, "requires_grad: got 'no'; wanted True or"),

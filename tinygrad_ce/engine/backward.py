@@ -13,6 +13,11 @@ from tinygrad_ce.engine.memory import shared
 from tinygrad_ce.engine.operands import array_from, keep, kept_of, leaf, value_of
 
 COMPILED = "a compiled function"  # what cut the graph behind the result of one
+INSTEAD = {
+    COMPILED: "Call backward() inside of the compiled function, without leaving the graph",
+    "grad()": "Write grad(..., create_graph=True) to differentiate a gradient again",
+    "backward()": "Write backward(create_graph=True) to differentiate a gradient again",
+}
 
 
 def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
@@ -28,12 +33,12 @@ def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
                 if root.cut
                 else "tensors without requires_grad"
             )
-        instead = "Create the parameters with requires_grad=True and compute the loss from them"
-        if root.cut == COMPILED:
-            instead = "Call backward() inside of the compiled function,"
-        raise RuntimeError(
-            f"backward: this tensor needs no gradient: {why}. {instead} without leaving the graph"
+        instead = INSTEAD.get(
+            root.cut or "",
+            "Create the parameters with requires_grad=True and compute the loss from them "
+            "without leaving the graph",
         )
+        raise RuntimeError(f"backward: this tensor needs no gradient: {why}. {instead}")
     if root.op is not None and not root.inputs:
         raise freed(root)
     shape, dtype = root.array.shape, root.array.dtype
@@ -80,7 +85,9 @@ def add_up(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
             elif g.base is not None or id(g) in owned:  # a view, or another's too
                 g = g.copy()
             owned.add(id(g))
-            keep(node, leaf(g))
+            gradient = leaf(g)
+            gradient.cut = "backward()"
+            keep(node, gradient)
 
 
 def free(root: Node) -> None:
