@@ -324,13 +324,19 @@ async def waiting(x):
     return x
 
 
+@pytest.mark.parametrize("way", [tg.compile, tg.trace])
 @pytest.mark.parametrize(
     ("fn", "message"),
-    [(generating, "generating is a generator"), (waiting, "coroutine"), (3, "wanted a function")],
+    [
+        (generating, "generating is a generator"),
+        (waiting, "coroutine"),
+        (3, "got a int; wanted a function"),
+        (tg.ones(2), "got a Tensor; wanted a function"),
+    ],
 )
-def test_what_is_no_function_is_refused(fn, message):
-    with pytest.raises(TypeError, match=message):
-        tg.compile(fn)
+def test_what_is_no_function_is_refused(way, fn, message):
+    with pytest.raises(TypeError, match=f"^{way.__name__}: .*{message}"):
+        way(fn)
 
 
 def test_recursion():

@@ -93,7 +93,7 @@ def test_wrong_subjects_are_explained():
     x = parameter([1.0])
     with pytest.raises(TypeError, match=r"gave a tuple; wanted one Tensor: draw\(lambda x"):
         draw(lambda x: (x, x), x)
-    with pytest.raises(TypeError, match=r"to draw it, run it on an example: draw\(Net, x\)"):
+    with pytest.raises(TypeError, match=r"to draw it, run it on an example: draw\(model, x\)"):
         draw(Net())
     with pytest.raises(TypeError, match="called with 2 examples: too many"):
         draw(Net(), x, x)

@@ -86,6 +86,8 @@ REFUSED = [
     (lambda: leaf(1.0).requires_grad_("no"), TypeError, "requires_grad: got 'no'; wanted True or"),
     (lambda: setattr(leaf(1.0), "grad", np.ones(1)), TypeError, "grad: got ndarray; wanted a Ten"),
     (lambda: setattr(leaf(1.0), "data", np.ones(2)), ValueError, r"data: got shape \(2,\); this"),
+    (lambda: copy.copy(leaf(1.0) * 2), RuntimeError,
+     r"copy: this tensor was made by mul .*; write t\.detach\(\)\.numpy\(\) for NumPy and for pl"),
     (lambda: pickle.dumps(leaf(1.0) * 2), RuntimeError, "pickle: only leaves; .*made by mul"),
     # shapes
     (lambda: row().mT, ValueError, r"mT: shape \(3,\) has no two dimensions to exchange"),

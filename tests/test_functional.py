@@ -380,6 +380,10 @@ def test_what_does_not_fit_is_refused(name, args, options, error, message):
 def test_lists_and_arrays_where_tensors_are_wanted():
     with pytest.raises(TypeError, match="linear: the input is a list; wanted a Tensor"):
         F.linear([1.0, 2.0], tg.ones(3, 2))
+    alien = type("Tensor", (), {"__module__": "torch", "ndim": 2, "shape": (1, 2)})()
+    for x, weight in ((alien, tg.ones(3, 2)), (tg.ones(1, 2), alien)):
+        with pytest.raises(TypeError, match=r"^linear: got torch\.Tensor next to a Tensor; wanted"):
+            F.linear(x, weight)
     with pytest.raises(TypeError, match="cross_entropy: the logits are a ndarray; wanted a Tensor"):
         F.cross_entropy(Z, [0, 1])
 

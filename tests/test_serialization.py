@@ -550,6 +550,9 @@ def endless():
     return state
 
 
+ALIEN = type("Tensor", (), {"__module__": "torch"})()  # of the other library, by its name
+
+
 @pytest.mark.parametrize(
     "state, kind, words",
     [
@@ -562,6 +565,7 @@ def endless():
         ({"a": {(1,): 2}}, TypeError, "a tuple; wanted a str or an int"),
         ({"a": [1, object()]}, TypeError, r"state_dict\['a'\]\[1\] is an object"),
         ({"a": {1, 2}}, TypeError, "is a set"),
+        ({"a": ALIEN}, TypeError, r"state_dict\['a'\] is a torch\.Tensor; wanted a Tensor, an"),
         ({"a": b"b"}, TypeError, "is a bytes"),
         ({"a": 1j}, TypeError, "is a complex"),
         ({"a": np.complex64(1)}, TypeError, "is a complex"),

@@ -204,8 +204,8 @@ def _take_apart(value: Any, where: tuple[Any, ...], arrays: dict[str, np.ndarray
     if value is None or type(value) in (bool, int, float, str):
         return value
     raise TypeError(
-        f"save: {_shown(where)} is {_kind(value)}; wanted a Tensor, an array, a number, a string, "
-        "None, or dicts and lists of these"
+        f"save: {_shown(where)} is {_with_article(operands.type_name(value))}; wanted a Tensor, "
+        "an array, a number, a string, None, or dicts and lists of these"
     )
 
 
@@ -498,7 +498,10 @@ def _what_is_wrong(start: bytes, size: int) -> str:
 
 
 def _kind(value: Any) -> str:
-    name = type(value).__name__
+    return _with_article(type(value).__name__)
+
+
+def _with_article(name: str) -> str:
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 

@@ -308,8 +308,9 @@ class Tensor(Node):
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self.inputs:
             raise RuntimeError(
-                f"copy: only leaves can be copied, this tensor was made by {self.op.name}; "
-                "write t.clone() to stay in the graph, t.detach().clone() to leave it"
+                f"copy: this tensor was made by {self.op.name} and requires a gradient; write "
+                "t.detach().numpy() for NumPy and for plots, t.clone() to stay in the graph, "
+                "t.detach().clone() to leave it"
             )
         y = as_subclass(operands.leaf(np.array(self.array), self.requires_grad), type(self))
         if self.grad is not None:

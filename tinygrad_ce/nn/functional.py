@@ -116,13 +116,15 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     try:
         matrix = input.ndim == 2
         y = table.inner(input, weight) if matrix else table.matmul(input, table.mT(weight))
-    except (AttributeError, ValueError):
-        raise linear_complaint(input, weight) from None
+    except (AttributeError, TypeError, ValueError) as error:
+        raise linear_complaint(input, weight, error) from None
     return y if bias is None else y + bias
 
 
-def linear_complaint(input: Any, weight: Any) -> Exception:
+def linear_complaint(input: Any, weight: Any, error: Exception) -> Exception:
     """What is wrong with the input of `linear`."""
+    if isinstance(error, TypeError):
+        return TypeError(f"linear: {str(error).removeprefix('inner: ').removeprefix('matmul: ')}")
     if not hasattr(input, "shape"):
         return TypeError(f"linear: the input is a {type(input).__name__}; wanted a Tensor")
     return ValueError(

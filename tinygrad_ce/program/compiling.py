@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copyreg
 import functools
-import inspect
 import os
 import sys
 import warnings
@@ -39,7 +38,7 @@ from tinygrad_ce.program.ir import Program, State, Var
 from tinygrad_ce.program.packing import Packed, Unpackable
 from tinygrad_ce.program.places import root
 from tinygrad_ce.program.symbol import TraceError
-from tinygrad_ce.program.tracing import GradOf, Hole, Trace, trace_call
+from tinygrad_ce.program.tracing import GradOf, Hole, Trace, check_function, trace_call
 
 F = TypeVar("F", bound=Callable[..., Any])
 SMALL_EXAMPLE = 1 << 14  # bytes of an input that is kept from the example
@@ -309,22 +308,8 @@ def compile(fn: F | None = None, *, check: bool = False) -> Any:
     """
     if fn is None:
         return functools.partial(compile, check=check)
-    if not callable(fn):
-        raise TypeError(f"compile: got a {type(fn).__name__}; wanted a function")
-    for is_kind, kind in KINDS:
-        if is_kind(fn):
-            raise TypeError(
-                f"compile: {getattr(fn, '__name__', fn)} is {kind}, whose body runs in pieces; "
-                "compile the function that does one step, and loop outside of it"
-            )
+    check_function(fn, "compile")
     return Compiled(fn, check)
-
-
-KINDS = (
-    (inspect.isgeneratorfunction, "a generator"),
-    (inspect.iscoroutinefunction, "a coroutine"),
-    (inspect.isasyncgenfunction, "an asynchronous generator"),
-)
 
 
 def with_example(program: Program) -> Program:

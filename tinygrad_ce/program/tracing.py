@@ -122,14 +122,35 @@ def trace(fn: Callable[..., Any], *examples: Any, **keywords: Any) -> Program:
 
     Tensors, arrays and floats among the arguments are inputs of the program; parameters and other
     tensors that `fn` knows are state. Raises TraceError where a program cannot hold what `fn`
-    does: a branch on a value, `.item()`, a NumPy function that has no record.
+    does: a branch on a value, `.item()`, a NumPy function that has no record. TypeError where it is
+    no function, or one whose body runs in pieces.
 
     >>> from tinygrad_ce import tensor
     >>> program = trace(lambda x: (x * x).sum(), tensor([1.0, 2.0]))
     >>> [step.op for step in program.steps]
     ['multiply', 'sum']
     """
+    check_function(fn, "trace")
     return trace_call(fn, examples, keywords).program
+
+
+def check_function(fn: Any, caller: str) -> None:
+    """Refuse what is no function, and one whose body does not run when it is called."""
+    if not callable(fn):
+        raise TypeError(f"{caller}: got a {type(fn).__name__}; wanted a function")
+    for is_kind, kind in KINDS:
+        if is_kind(fn):
+            raise TypeError(
+                f"{caller}: {getattr(fn, '__name__', fn)} is {kind}, whose body runs in pieces; "
+                f"{caller} the function that does one step, and loop outside of it"
+            )
+
+
+KINDS = (
+    (inspect.isgeneratorfunction, "a generator"),
+    (inspect.iscoroutinefunction, "a coroutine"),
+    (inspect.isasyncgenfunction, "an asynchronous generator"),
+)
 
 
 class Returned:

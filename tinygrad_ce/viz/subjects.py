@@ -146,7 +146,8 @@ def arguments_of(what: Any, examples: tuple[Any, ...], title: str, caller: str) 
     try:
         bound = takes.bind(*examples).arguments
     except TypeError as error:
-        advice = "" if examples else f"; to {caller} it, run it on an example: {caller}({title}, x)"
+        name = getattr(what, "__name__", "model")
+        advice = "" if examples else f"; to {caller} it, run it on an example: {caller}({name}, x)"
         raise TypeError(
             f"{caller}: {title}{takes} is called with {len(examples)} examples: {error}{advice}"
         ) from None
