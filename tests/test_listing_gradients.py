@@ -301,10 +301,23 @@ def begun_with_the_input():
     return step, [x], [x * x, x], {}  # b_ is read first
 
 
+def shared_with_the_argument():
+    """The gradient of an argument is an output; that of the parameter comes after it."""
+    (w_,) = make(w)
+    (c_,) = make(c, requires_grad=False)
+
+    def step(x):
+        x.requires_grad_()
+        ((w_ + x) * c_).sum().backward()
+
+    return step, [x], [c, c], {}
+
+
 STEPS = [
     changed_after, both_changed_after, changed_before, changed_twice, changed_under_a_view,
     changed_to_the_input, changed_by_one_gradient, exchanged, changed_input,
     returned_by_the_user, one_returned_by_the_user, named_by_the_user, begun_with_the_input,
+    shared_with_the_argument,
 ]  # fmt: skip
 
 
@@ -313,7 +326,7 @@ STEPS = [
 def test_a_gradient_is_what_it_was_when_state_changes(case, level):
     step, inputs, wanted, after = case()
     text = tg.trace(step, *map(tg.tensor, inputs)).source(level)
-    given = {"x": x, "w_": w, "b_": b}
+    given = {"x": x, "w_": w, "b_": b, "c_": c}
     if case is changed_under_a_view:
         given = {"w_": W, "b_": B}
     found, arrays = call(text, given)

@@ -131,6 +131,8 @@ class Program:
     """What was given when it was traced: inputs, state and settings."""
     gradients: dict[Var, tuple[Var, ...]] = field(default_factory=dict)
     """Which values a value is the gradient of: several where it was handed on unchanged."""
+    returned: int = 0
+    """How many outputs the function returned: after them comes what it did to its arguments."""
     microseconds: list[float] = field(default_factory=list)
     """How long each step of the formulas took in a profiled run."""
 

@@ -65,8 +65,7 @@ def with_gradients(program: Program) -> Program:
         begun = begun or back
         if not back and (begun or step.scope[:1] in OPTIMIZER_SCOPES):
             read.update(step.operands)
-    returned = list(program.outputs)
-    outputs = list(program.outputs)
+    returned, outputs = program.outputs[: program.returned], list(program.outputs)
     for x in gradients_of(program):
         if x in returned:
             returned.remove(x)  # the user's own `return loss, W.grad`

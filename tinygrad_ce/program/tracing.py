@@ -330,6 +330,7 @@ class Finish:
         names = names_around(fn, tracer)
         self.trace = Trace(program, None, guards, arguments.texts, {})
         outputs = list(returned.outputs)
+        program.returned = len(outputs)
         self.arguments(arguments, outputs)
         self.gradients()
         refuse_rebound(tracer)
