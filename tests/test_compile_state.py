@@ -583,3 +583,24 @@ def test_an_alias_that_is_made_inside_follows_what_is_written_outside(alias, rea
             own[0].detach().add_(1.0)
 
     side_by_side(build, batches((1,), count=7), write)
+
+
+@pytest.mark.parametrize("ends", ["written", "refused"])
+@pytest.mark.parametrize("which", [lambda h: h, lambda h: h[:1]], ids=["itself", "a view"])
+def test_a_recorded_tensor_from_outside_has_its_past_again(which, ends):
+    x = tg.tensor([1.5, 2.5], requires_grad=True)
+    h = x * 2.0
+    view, seen = h[1:], h.reshape(2, 1)
+
+    def f():
+        which(h).mul_(3.0)
+        return seen.sum() if ends == "written" else np.linalg.svd(h)
+
+    wanted = {"written": (TraceError, "from outside"), "refused": (TypeError, "svd")}
+    for _ in range(2):
+        error, message = wanted[ends]
+        with pytest.raises(error, match=message):
+            tg.compile(f)()
+    (h.sum() + view.sum() * 10.0 + seen.sum() * 100.0).backward()
+    assert (h.tolist(), view.tolist(), seen.tolist()) == ([3.0, 5.0], [5.0], [[3.0], [5.0]])
+    assert x.grad.tolist() == [202.0, 222.0]

@@ -530,7 +530,7 @@ class Tracer:
     def rebinds(self, node: Any) -> None:
         """A tensor that is written becomes part of the graph: not if it was there before."""
         if isinstance(node.array, np.ndarray):
-            past = {slot: getattr(node, slot) for slot in PAST}
+            past = {slot: getattr(node, slot, None) for slot in PAST}  # no cut where it is live
             self.rebound.append((weakref.ref(node), past, self.where()))
 
     def enters(self, owner: Any) -> None:
