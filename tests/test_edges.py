@@ -93,6 +93,7 @@ REFUSED = [
     (lambda: row().mT, ValueError, r"mT: shape \(3,\) has no two dimensions to exchange"),
     (lambda: row().unsqueeze(2), IndexError, r"unsqueeze: dim 2 of shape \(3,\)"),
     (lambda: row().unsqueeze(-3), IndexError, r"unsqueeze: dim -3 of shape \(3,\)"),
+    (lambda: tg.ones(2, 3).diagonal(0, 1, -1), ValueError, r"axes 1 and -1 of shape \(2, 3\) are"),
     (lambda: tg.ones(2, 3).T.view(6), ValueError, "without a copy; write reshape"),
     (lambda: tg.ones(2, 3).repeat(2), ValueError, r"repeat: \(2,\) for shape \(2, 3\)"),
     (lambda: row().chunk(0), ValueError, "chunk: 0 pieces; wanted at least 1"),

@@ -547,6 +547,29 @@ def test_an_optimiser_without_an_update_says_so():
         Optimizer([w], {}).step()
 
 
+def test_an_optimiser_of_ones_own_saves_what_it_keeps():
+    """It names no state, so states of every name are taken, with the parameter's shape or none."""
+
+    class Signs(Optimizer):
+        def update(self, p, w, g, group):
+            (last,) = self.state_of(p, last=w.shape)
+            last[...] = np.sign(g)
+            w -= group["lr"] * last
+
+    w = leaf(1.0, -2.0)
+    first, second = Signs([w], {"lr": 0.5}), Signs([w], {"lr": 1.0})
+    w.grad = tg.tensor([3.0, -4.0])
+    first.step()
+    assert w.tolist() == [0.5, -1.5]
+    second.load_state_dict(first.state_dict())
+    assert second.state[w]["last"].tolist() == [1.0, -1.0]
+    assert second.param_groups[0]["lr"] == 0.5
+    state = first.state_dict()
+    state["state"][0]["last"] = tg.ones(3)
+    with pytest.raises(ValueError, match=r"last of parameter 0 has shape \(3,\), the par"):
+        second.load_state_dict(state)
+
+
 def test_numbers_of_numpy_are_settings():
     w = leaf(1.0)
     w.grad = tg.tensor([1.0])

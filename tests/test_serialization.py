@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+import tinygrad_ce as tg
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.serialization import LoadError, load, load_metadata, save
 
@@ -620,6 +621,13 @@ def test_paths_that_cannot_be_written(tmp_path):
         save(state, io.BytesIO())
     with pytest.raises(ValueError, match="a device or a pipe"):
         save(state, "/dev/null")
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_being_traced_is_not_saved(tmp_path):
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(TypeError, match=r"'x'. holds a Symbol, not numbers: .*traced.*save after"):
+        tg.compile(lambda x: save({"x": x * 2.0}, path))(tg.ones(2))
     assert os.listdir(tmp_path) == []
 
 

@@ -92,12 +92,14 @@ def test_import_brings_in_numpy_and_nothing_else_that_is_big():
     code = (
         "import sys, tinygrad_ce\n"
         "print(*sorted({m.split('.')[0] for m in sys.modules}))\n"
-        "print(*sorted(m for m in sys.modules if m.startswith('tinygrad_ce.')))"
+        "print(*sorted(m for m in sys.modules if m.startswith('tinygrad_ce.')))\n"
+        "print(*dir(tinygrad_ce))"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent
     )
-    loaded, own = result.stdout.split("\n")[:2]
+    loaded, own, named = result.stdout.split("\n")[:3]
     assert not {"graphviz", "pygraphviz", "safetensors", "matplotlib"} & set(loaded.split())
     for later in ("nn", "optim", "random", "viz", "serialization", "utils"):
         assert f"tinygrad_ce.{later}" not in own.split()
+    assert named.split() == sorted(named.split()) and set(tg.__all__) <= set(named.split())

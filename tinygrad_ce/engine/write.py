@@ -237,8 +237,6 @@ def rebind(x: Node, node: Node, old: Node) -> None:
     remember(x, old)
     for slot in ("op", "inputs", "settings", "tick", "scope", "live"):
         setattr(x, slot, getattr(node, slot))
-    if not x.live:
-        x.cut = node.cut
 
 
 def remember(x: Node, old: Node) -> None:
