@@ -215,6 +215,7 @@ def test_a_batch_of_a_tensor_dataset_is_not_taken_sample_by_sample(kind):
         ([("a", 1), ("b", 2)], [["a", "b"], Tensor([1, 2])]),
         ([[1, (2, 3)], [4, (5, 6)]], [Tensor([1, 4]), [Tensor([2, 5]), Tensor([3, 6])]]),
         ([{"p": 1, "q": 2}, {"q": 4, "p": 3}], {"p": Tensor([1, 3]), "q": Tensor([2, 4])}),
+        ([{"p": 1, 2: 3}, {2: 4, "p": 5}], {"p": Tensor([1, 5]), 2: Tensor([3, 4])}),
         ([Point(1, 2), Point(3, 4)], Point(Tensor([1, 3]), Tensor([2, 4]))),
         ([(), ()], []),
     ],

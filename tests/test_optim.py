@@ -378,7 +378,9 @@ SPOILED_SCHEDULES = [
     *((("CosineAnnealingLR",), "T_max", v) for v in (*WRONG_NUMBERS, 0)),
     *((("CosineAnnealingLR",), "eta_min", v) for v in WRONG_NUMBERS),
     *((("ReduceLROnPlateau",), name, v) for v in WRONG_NUMBERS for name in
-      ("patience", "cooldown", "num_bad_epochs", "min_lr", "eps", "threshold", "factor")),
+      ("min_lr", "eps", "threshold", "factor")),
+    *((("ReduceLROnPlateau",), name, v) for v in (*WRONG_NUMBERS, 1.5) for name in
+      ("patience", "cooldown", "num_bad_epochs", "cooldown_counter")),
     *((("ReduceLROnPlateau",), "mode", v) for v in ("low", None, 3)),
     *((("ReduceLROnPlateau",), "best", v) for v in (math.nan, "a", None)),
     *((tuple(SCHEDULES_OF), "unknown", v) for v in (1,)),

@@ -248,6 +248,21 @@ def test_the_root_lives_on_in_its_views():
     assert row.tolist() == [0.0, 4.0] and w.grad.tolist() == [20.0, 0.0]
 
 
+def test_of_many_views_only_those_in_use_are_looked_after():
+    x = tg.ones(50, requires_grad=True)
+    h = x * 1.0
+    kept = []
+    for i in range(50):
+        kept.append(h[i : i + 1])
+        for _ in range(20):
+            h[i:]  # gone at once
+    assert 50 <= len(h.memory.views) <= 2 * 50 + 16
+    h.mul_(tg.arange(50.0))
+    sum(v.sum() * 2.0 for v in kept).backward()
+    assert [v.item() for v in kept] == list(range(50))
+    assert x.grad.tolist() == [2.0 * i for i in range(50)]
+
+
 def test_views_of_what_is_detached_follow_what_is_detached():
     w, u = leaf(1.0, 2.0), leaf(3.0, 4.0)
     x = w * 1.0
