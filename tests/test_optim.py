@@ -12,6 +12,7 @@ from tinygrad_ce import nn
 from tinygrad_ce.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 
 FROZEN, _ = cases.read()
+Plateau = lr_scheduler.ReduceLROnPlateau
 STATEFUL = ("SGD-momentum", "SGD-all", "SGD-groups", "Adam", "Adam-all", "Adam-groups", "AdamW")
 
 
@@ -491,6 +492,27 @@ def test_plateau_ignores_the_infinite_and_counts_nan_as_bad():
     assert rates == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25]
 
 
+@pytest.mark.parametrize(("make", "lr", "metrics", "rates"), [
+    (lambda o: lr_scheduler.StepLR(o, 1, 0.5), 0.0, ((), ()), [0.0, 0.0]),
+    (lambda o: lr_scheduler.CosineAnnealingLR(o, 1), 1.0, ((), ()), [0.0, 1.0]),
+    (lambda o: Plateau(o, "max", 0.5, 0), 1.0, ((-5.0,), (-4.0,)), [1, 1]),
+    (lambda o: Plateau(o, "min", 0.5, 0), 1.0, ((math.nan,), (1.0,)), [0.5, 0.5]),
+])  # fmt: skip
+def test_schedules_at_the_ends_of_their_settings(make, lr, metrics, rates):
+    optimizer = SGD([leaf(1.0)], lr=lr)
+    scheduler, found = make(optimizer), []
+    for metric in metrics:
+        scheduler.step(*metric)
+        found += scheduler.get_last_lr()
+    assert found == pytest.approx(rates, abs=1e-15)
+
+
+def test_the_first_rates_may_be_loaded_as_a_tuple():
+    scheduler = lr_scheduler.StepLR(SGD([leaf(1.0)], lr=0.5), 1)
+    scheduler.load_state_dict({**scheduler.state_dict(), "base_lrs": (0.25,)})
+    assert scheduler.state_dict()["base_lrs"] == (0.25,)
+
+
 # --- wrong settings -----------------------------------------------------------------------------
 
 
@@ -533,6 +555,7 @@ def raises(error, message):
         (lambda p: lr_scheduler.ReduceLROnPlateau(p), TypeError, "wanted an optimiser"),
         (lambda p: lr_scheduler.ReduceLROnPlateau(SGD([p]), "low"), ValueError, "mode='low'.*min"),
         (lambda p: lr_scheduler.ReduceLROnPlateau(SGD([p]), factor=1), ValueError, "factor=1"),
+        (lambda p: lr_scheduler.ReduceLROnPlateau(SGD([p]), factor=0), ValueError, "factor=0"),
         (lambda p: lr_scheduler.LRScheduler(SGD([p])).step(), TypeError, "LRScheduler has no rate"),
         (lambda p: lr_scheduler.StepLR(SGD([p]), 1).load_state_dict({"a": 1}), ValueError, "'a'"),
     ],
