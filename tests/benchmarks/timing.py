@@ -22,18 +22,20 @@ def interleaved_medians(
     round. Every batch starts from fresh weights and is equally long for all, so that all compute
     with the same numbers: ones that sink below the smallest normal float are slow. There are
     `rounds` of them, or as many as fit into `seconds`, and at least five. `tg.compile` compares in
-    calls 2, 4, 8, 16, ...: so many steps come before a batch that none of these calls is in it.
+    calls 2, 4, 8, 16, ... and prepares its usual call in the one after: so many steps come before
+    a batch that neither is in it.
     """
     names = list(candidates)
     steps = max(1, round(BATCH_SECONDS / max(_step_seconds(candidates[n], data) for n in names)))
-    before = max(WARM_UP_STEPS, 1 << steps.bit_length())
+    before = (1 << (steps + 2).bit_length()) + 2
     samples: dict[str, list[float]] = {name: [] for name in names}
     end = time.perf_counter() + seconds
     done = 0
     while done < rounds if rounds else done < LEAST_ROUNDS or time.perf_counter() < end:
         turn = done % len(names)
         for name in names[turn:] + names[:turn]:
-            samples[name].append(_batch_seconds(_warm(candidates[name], data, before), steps) / steps)
+            run = _warm(candidates[name], data, before)
+            samples[name].append(_batch_seconds(run, steps) / steps)
         done += 1
     return {name: 1e6 * statistics.median(times) for name, times in samples.items()}
 
