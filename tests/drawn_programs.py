@@ -4,13 +4,26 @@ Each gives the loss and the names of its tensors, for `tg.draw(loss, names=names
 all of them by name. The last one, `hostile`, holds what a picture may stumble over.
 """
 
+import importlib.util
 import math
+import shutil
 
 import numpy as np
 
 import tinygrad_ce as tg
 from tinygrad_ce import nn
 from tinygrad_ce.nn import functional as F
+from tinygrad_ce.viz import engines
+
+AVAILABLE = [
+    engine
+    for engine, there in (
+        (engines.with_dot, shutil.which("dot")),
+        (engines.with_pygraphviz, importlib.util.find_spec("pygraphviz")),
+    )
+    if there
+]
+"""The drawing engines of this machine."""
 
 
 def softmax_regression():

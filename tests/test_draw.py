@@ -1,7 +1,6 @@
 """Pictures: what stands in the DOT text, exactly, and that every engine draws it."""
 
 import gc
-import importlib.util
 import os
 import re
 import shutil
@@ -17,19 +16,11 @@ import numpy as np
 import pytest
 
 import tinygrad_ce as tg
+from tests.drawn_programs import AVAILABLE
 from tinygrad_ce import draw, nn, no_grad, tensor
 from tinygrad_ce.engine.frame import composed
 from tinygrad_ce.viz import dot, engines, values
 from tinygrad_ce.viz.labels import DERIVATIVES, STRETCHES, derivative_label
-
-AVAILABLE = [
-    engine
-    for engine, there in (
-        (engines.with_dot, shutil.which("dot")),
-        (engines.with_pygraphviz, importlib.util.find_spec("pygraphviz")),
-    )
-    if there
-]
 
 
 def parameter(data):

@@ -4,9 +4,7 @@ Graphviz reads no string of 16,384 bytes or more, and it is the tooltips of arra
 names, that were as long.
 """
 
-import importlib.util
 import re
-import shutil
 from functools import cache
 from xml.etree import ElementTree
 
@@ -15,16 +13,9 @@ import pytest
 
 import tinygrad_ce as tg
 from tests.drawn_networks import NETWORKS
+from tests.drawn_programs import AVAILABLE
 from tinygrad_ce.viz import engines
 
-AVAILABLE = [
-    engine
-    for engine, there in (
-        (engines.with_dot, shutil.which("dot")),
-        (engines.with_pygraphviz, importlib.util.find_spec("pygraphviz")),
-    )
-    if there
-]
 LONGEST = 16_383  # bytes
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -25,13 +25,11 @@ MISS = object()
 def usual_call(runner: Runner) -> Callable[[Any, Any], Any] | None:
     """`call(args, kwargs)` for a program that is bound; None if its calls need more than this."""
     trace = runner.trace
-    if runner.drawing or runner.entering or trace.written or trace.gradients or trace.live:
+    on_arguments = trace.written or trace.gradients or trace.live
+    if runner.drawing or runner.entering or trace.attributes or on_arguments:
         return None
-    if trace.attributes:
-        return None
-    names = dict(trace.guards.names)
-    names.update(MISS=MISS, tick=tick, leaf=leaf, run=runner.run, writer=runner.program.name + "()")
-    names["runner"] = runner
+    names = {**trace.guards.names, "runner": runner, "run": runner.run}
+    names.update(MISS=MISS, tick=tick, leaf=leaf, writer=runner.program.name + "()")
 
     def name(value: Any) -> str:
         names[f"n{len(names)}"] = value
