@@ -274,6 +274,74 @@ def test_a_detached_value_stays_a_constant_where_there_is_a_backward_pass():
     assert not product.flows and names["h"].requires_grad
 
 
+WRITES = [
+    "z.view(2, 2)[0].add_(1.0)",
+    "z.view(2, 2)[0][1].mul_(p)",
+    "z.view(2, 2)[0][1] = p",
+    "z.view(2, 2)[0].fill_(3.0)",
+    "z.view(2, 2).T[1].mul_(p)",
+    "z.view(2, 2).T[1][:1] = z.view(2, 2)[1:, 0] + p",
+    "z.view(2, 1, 2).squeeze(1).unsqueeze(0)[0, 1].add_(p)",
+    "z.expand(1, 4)[0, 1:].mul_(p)",
+    "z[::2][:1].mul_(p)",
+    "z[1:].view(3, 1).mT[0, 1:].clamp_(min=5.0)",
+    "v = z.view(2, 2)[0]; z.mul_(p); v.add_(1.0); z = z + v.sum()",
+    "v = z.view(2, 2)[0]; v.mul_(p); z.view(2, 2)[:, 1].mul_(p); z = z + v.sum()",
+    "v = z[1:]; w = v[1:]; w.mul_(p); v.add_(w.sum()); z = z * w.sum()",
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("back", [False, True], ids=["forward", "backward"])
+def test_what_is_written_through_a_view_of_a_view_is_drawn_as_in_eager_code(write, back):
+    def loss_of(x, p):
+        known = {"z": x * 2.0, "p": p}
+        exec(write, known)
+        return (known["z"] ** 2).sum()
+
+    def step(x, p):
+        loss = loss_of(x, p)
+        if back:
+            loss.backward()
+        return loss
+
+    x = tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
+    p = tensor(3.0, requires_grad=True)
+    root, _ = graph_of(tg.trace(step, x, p))
+    assert seen(draw(root)) == seen(draw(loss_of(x, p)))
+
+
+def test_what_is_written_on_a_diagonal_is_drawn():
+    def step(x):
+        z = x * 2.0
+        z.view(2, 2).diagonal()[1:].add_(x[:1])
+        loss = (z**2).sum()
+        loss.backward()
+        return loss
+
+    x = tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
+    root, names = graph_of(tg.trace(step, x))
+    root.backward()
+    z4 = 2.0 * 4.0 + 1.0  # the others are 2 x, and the loss is Σ z²
+    by_hand = [8.0 * 1.0 + 2.0 * z4, 8.0 * 2.0, 8.0 * 3.0, 4.0 * z4]
+    np.testing.assert_allclose(names["x"].grad.numpy(), by_hand)
+
+
+def test_a_value_that_is_overwritten_by_a_number_needs_no_gradient():
+    def step(x, p):
+        z = x * 2.0
+        z.zero_()
+        loss = (z * p + x).sum()
+        loss.backward()
+        return loss
+
+    x, p = tensor([1.0, 2.0], requires_grad=True), tensor(3.0, requires_grad=True)
+    root, names = graph_of(tg.trace(step, x, p))
+    root.backward()
+    np.testing.assert_array_equal(names["x"].grad.numpy(), [1.0, 1.0])
+    assert root.item() == 3.0 and (names["p"].grad is None or names["p"].grad.item() == 0.0)
+
+
 def test_a_gradient_that_cannot_be_told_is_refused():
     w = tensor([2.0, 3.0], requires_grad=True)
 

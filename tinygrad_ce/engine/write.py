@@ -50,7 +50,12 @@ def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any
             value_of(x)[at] = value_of(values)
         except (ValueError, TypeError, IndexError) as error:
             raise misfit(x, arrays, index, values, error) from None
-        return x if old is None else outcome(table.put, (old, values, *arrays), (index,), x.array)
+        if old is None:
+            return x
+        if not hasattr(x, "window"):
+            return outcome(table.put, (old, values, *arrays), (index,), x.array)
+        y: Node = table.put(old, values, *arrays, index=index)  # a step of several: own numbers
+        return y
 
     change(x, values, carry_out, "x[...] = v")
 
@@ -157,7 +162,7 @@ def change(x: Node, operand: Node, carry_out: Callable[[Node | None], Node], nam
     changed = carry_out(before[x])
     memory.written, memory.writer = now, name
     if x is not root:
-        changed = around(changed, x, root, before[root])
+        changed = around(changed, x, root, before)
     rebind(root, changed, before.pop(root))
     memory.views.clear()
     memory.followed = memory.followed or bool(before)
@@ -208,25 +213,54 @@ def aside(x: Node, array: Any) -> Node:
     return old
 
 
-def around(changed: Node, x: Node, root: Node, old: Node) -> Node:
-    """What `root`, which was `old`, becomes when its view x becomes `changed`."""
-    if changed.array is x.array:
-        changed.array = value_of(x).copy()
-    base, op, settings, others = x.window
-    if base is root and op.name == "getitem":
-        return outcome(table.put, (old, changed, *others), settings, root.array)
-    flat = table.put(table.reshape(old, (-1,)), changed, places(x, root), index=(table.SLOT,))
-    return table.reshape(flat, root.array.shape)
+def around(changed: Node, x: Node, root: Node, before: dict[Node, Node]) -> Node:
+    """What `root` becomes when its view x becomes `changed`.
+
+    Each tensor on the way from x to the root takes the view of it in, as a step of the graph:
+    `z.view(2, 2)[0] += 1` puts a row into a matrix, which is reshaped. `before` has what they were.
+    """
+    path = [x]
+    while path[-1] is not root:
+        path.append(base_of(path[-1]))
+    traced = current().tracer is not None
+    _, op, settings, others = x.window
+    if len(path) == 2 and op.name == "getitem" and not traced:
+        return outcome(table.put, (before[root], changed, *others), settings, root.array)  # no copy
+    pasts = [before.get(base) for base in path[1:]]  # of a view that was cut off: none, or no slope
+    taken_in = all(past is not None and past.live == before[root].live for past in pasts)
+    if taken_in and all(v.window[1].name in TAKEN_IN and not is_locked(v) for v in path[:-1]):
+        for view, past in zip(path, pasts):
+            _, op, settings, others = view.window
+            changed = TAKEN_IN[op.name](changed, past, *settings, *others)
+    else:
+        flat = table.reshape(before[root], (-1,))
+        flat = table.put(flat, changed, places(path), index=(table.SLOT,))
+        changed = table.reshape(flat, root.array.shape)
+    if traced:  # the program goes the way that the gradient goes
+        value_of(root)[...] = value_of(changed)
+    return changed
 
 
-def places(x: Node, root: Node) -> Node:
-    """For each element of a view, its number among the elements of the root."""
-    windows = []
-    while x is not root:
-        windows.append(x.window[1:])
-        x = base_of(x)
-    where = value_of(leaf(np.arange(root.array.size).reshape(root.array.shape)))
-    for op, settings, others in reversed(windows):
+ON_DIAGONAL = (..., table.SLOT, table.SLOT)
+TAKEN_IN: dict[str, Callable[..., Node]] = {
+    "getitem": lambda y, x, index, *arrays: table.put(x, y, *arrays, index=index),
+    "diagonal": lambda y, x, offset: table.put(
+        x, y, *map(leaf, table.places_on_diagonal(x.array.shape, offset)), index=ON_DIAGONAL
+    ),
+    "reshape": lambda y, x, _: table.reshape(y, x.array.shape),
+    "broadcast_to": lambda y, x, _: table.reshape(y, x.array.shape),  # if it repeats nothing
+    "transpose": lambda y, x, axes: table.transpose(y, table.inverse(axes)),
+    "mT": lambda y, x: table.mT(y),
+}
+"""What x becomes when a view of it becomes y, by the operation of the view and its settings."""
+
+
+def places(path: list[Node]) -> Node:
+    """For each element of a view, the first, its number among the elements of the root, the last."""
+    size, shape = path[-1].array.size, path[-1].array.shape
+    where = value_of(leaf(np.arange(size).reshape(shape)))
+    for view in path[-2::-1]:
+        _, op, settings, others = view.window
         keywords = dict(zip(op.names[-len(settings) :], settings)) if settings else {}
         where = op.forward(where, *map(value_of, others), **keywords)
     return leaf(where)

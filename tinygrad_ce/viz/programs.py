@@ -383,7 +383,7 @@ def compare(program: Program, player: Player, root: Node) -> None:
         for g, xs in program.gradients.items():
             for x in xs:
                 theirs.setdefault(x, []).append(values[g])
-        nodes = {x: player.values[x] for x in theirs if x in player.values}
+        nodes = {x: player.values[x] for x in theirs if is_alive(player.values.get(x))}
         seed = np.ones(root.array.shape, root.array.dtype)
         ours = propagate({root: seed}, set(nodes.values()))
     for x, node in nodes.items():
