@@ -256,7 +256,7 @@ TAKEN_IN: dict[str, Callable[..., Node]] = {
 
 
 def places(path: list[Node]) -> Node:
-    """For each element of a view, the first, its number among the elements of the root, the last."""
+    """For each element of the first, a view, its number among those of the last, the root."""
     size, shape = path[-1].array.size, path[-1].array.shape
     where = value_of(leaf(np.arange(size).reshape(shape)))
     for view in path[-2::-1]:
