@@ -643,6 +643,300 @@ def test_what_is_out_of_view_is_brought_into_the_middle(visit):
     assert js(page, still) == [0, 0]
 
 
+BRING = """((boxes, k, x, y) => { Object.assign(camera, { k, x, y }); view.style.transform = "";
+  bring(boxes); const { style } = view; const said = style.transform; aim();
+  return [camera.x, camera.y, camera.k, said === style.transform]; })"""
+
+
+def test_cards_are_brought_into_view_and_the_last_are_left_out_where_all_do_not_fit(visit):
+    """In view is 12 below the top, 48 above the foot and 4 from the sides; else the middle."""
+    page = visit()
+    wide, high = js(page, "[svg.getBoundingClientRect()].map((r) => [r.width, r.height])[0]")
+
+    def box(left, top, right, bottom):
+        return {"left": left, "top": top, "right": right, "bottom": bottom}
+
+    def moved(*boxes, k=1, x=0, y=0):
+        """How far the camera moves right and down."""
+        ((x1, y1, k1, aimed),) = every(page, BRING, [[boxes, k, x, y]])
+        assert k1 == k and aimed
+        return pytest.approx([x1 - x, y1 - y])
+
+    right, foot = wide - 4, high - 48
+    assert moved(box(4, 12, right, foot)) == [0, 0]
+    assert moved(box(4, 11, 24, 31)) == [0, high / 2 - 21]
+    assert moved(box(4, foot - 19, 24, foot + 1)) == [0, high / 2 - (foot - 9)]
+    assert moved(box(3, 12, 23, 32)) == [wide / 2 - 13, 0]
+    assert moved(box(right - 19, 12, right + 1, 32)) == [wide / 2 - (right - 9), 0]
+    assert moved(box(-50, -70, -30, -40)) == [wide / 2 + 40, high / 2 + 55]
+    # at another size, and moved before: 2 · 20 − 30 = 10 and 2 · 30 − 40 = 20 are in view
+    assert moved(box(20, 30, 40, 50), k=2, x=-30, y=-40) == [0, 0]
+    assert moved(box(20, 30, 40, 50), k=2, x=-40, y=-50) == [wide / 2 - 20, high / 2 - 30]
+    # of two that both fit the middle of all is shown, of others that of the first
+    first, span = box(100, -100, 120, -80), high - 60
+    assert moved(first, box(90, -60, 130, -100 + span)) == [0, high / 2 - (span - 200) / 2]
+    assert moved(first, box(90, -60, 130, -99 + span)) == [0, high / 2 + 90]
+    assert moved(box(90, -60, 130, -99 + span), first) == [0, high / 2 - (span - 159) / 2]
+    first, span = box(-100, 100, -80, 120), wide - 8
+    assert moved(first, box(-60, 90, -100 + span, 130)) == [wide / 2 - (span - 200) / 2, 0]
+    assert moved(first, box(-60, 90, -99 + span, 130)) == [wide / 2 + 90, 0]
+    assert moved(first, box(-300, 90, -290, 100), box(5000, 0, 5010, 9)) == [wide / 2 + 190, 0]
+    page.evaluate("framing = fit")
+    assert every(page, BRING, [[[], 1, 5, 7]]) == [[5, 7, 1, False]]
+    assert js(page, "framing === fit")
+
+
+def test_what_gets_the_keyboard_is_brought_into_view(visit):
+    page = visit()
+    wide, high = js(page, "[svg.getBoundingClientRect()].map((r) => [r.width, r.height])[0]")
+    seen = js(
+        page,
+        """(() => { const found = [], look = (g, box) => {
+      Object.assign(camera, { k: 1, x: 9000, y: 9000 }); bringFocus(g.querySelector("text"));
+      found.push([box, camera.x, camera.y]); };
+      for (const { g, at } of cards.values()) look(g, [at.left, at.top, at.right, at.bottom]);
+      for (const { g, at } of clusters.values())
+        look(g.querySelector(".title"), [at.left, at.top, at.left + 120, at.top + 34]);
+      foldAll(true);
+      for (const { g, outer, card } of clusters.values()) if (!outer)
+        look(card.g, [card.at.left, card.at.top, card.at.right, card.at.bottom]);
+      return found; })()""",
+    )
+    assert len(seen) == 29 + 6 + 2
+    for (left, top, right, bottom), x, y in seen:
+        assert near(x + (left + right) / 2, wide / 2) and near(y + (top + bottom) / 2, high / 2)
+
+
+def test_the_wheel_stops_where_nothing_is_hidden(visit):
+    page = visit()
+    roll = """((hidden, dx, dy) => { // so much is hidden at the left, the top, the right, the foot
+      const { width, height } = svg.getBoundingClientRect(), box = extent();
+      const [left, top, right, foot] = hidden;
+      camera.k = 2;
+      camera.x = left === null ? width - 2 * box.right + right : -left - 2 * box.left;
+      camera.y = top === null ? height - 40 - 2 * box.bottom + foot : -top - 2 * box.top;
+      const { x, y } = camera, event = new WheelEvent("wheel",
+        { deltaX: dx, deltaY: dy, cancelable: true });
+      framing = fit;
+      svg.dispatchEvent(event);
+      return [camera.x - x, camera.y - y, event.defaultPrevented, framing === fit,
+              svg.classList.contains("still")]; })"""
+    none = None
+    cases = {
+        ((5, 7, none, none), -20, -30): [5, 7, True, False, True],
+        ((5, 7, none, none), -3, -4): [3, 4, True, False, True],
+        ((none, none, 5, 7), 20, 30): [-5, -7, True, False, True],
+        ((none, none, 5, 7), 3, 4): [-3, -4, True, False, True],
+        ((5, 0, none, none), -20, -30): [0, 0, False, True, False],
+        ((0, 7, none, none), -30, -20): [0, 0, False, True, False],
+        ((5, 0, none, none), -20, -20): [0, 0, False, True, False],  # as far: it is the foot's
+        ((5, 0, none, none), -21, -20): [5, 0, True, False, True],
+        ((-9, 7, none, none), -20, -30): [0, 7, True, False, True],
+    }
+    for (hidden, *by), wanted in cases.items():
+        page.evaluate("svg.classList.remove('still')")
+        ((*moved, prevented, framed, still),) = every(page, roll, [[hidden, *by]])
+        assert moved == pytest.approx(wanted[:2], abs=1e-6), (hidden, by)
+        assert [prevented, framed, still] == wanted[2:], (hidden, by)
+
+
+def test_a_press_does_not_move_the_page_as_well(visit):
+    """Of keys that do something here the browser does nothing more; of others it does its own."""
+    page = visit()
+    press = """((query, key) => { go(3); const target = document.querySelector(query);
+      const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });
+      target.dispatchEvent(event); if (state.timer) play(false);
+      return [event.defaultPrevented, state.step !== 3, folded.size]; })"""
+    card, title = "#cards .card:not(.now)", "#clusters .title"
+    did, went, not_ours = [True, False, 0], [True, True, 0], [False, False, 0]
+    cases = {
+        ("body", "ArrowRight"): went, ("body", " "): did, ("body", "+"): did,
+        ("body", "x"): not_ours, ("body", "Enter"): not_ours, ("body", "ArrowDown"): not_ours,
+        (card, "ArrowDown"): did, (card, "ArrowRight"): went, (card, "Enter"): went,
+        (card, " "): went, ("#slider", "ArrowRight"): not_ours, ("#slider", " "): did,
+        ("#next", " "): not_ours, ("#next", "ArrowRight"): went, ("#link", " "): not_ours,
+        ("#step td", "ArrowRight"): did, ("#step td", "Home"): went,
+        ("#step td", "Enter"): not_ours, (title, "Enter"): [True, False, 1],
+        (title, "ArrowDown"): [False, False, 1], (".call", " "): did,
+    }  # fmt: skip
+    for (query, key), wanted in cases.items():
+        assert every(page, press, [[query, key]]) == [wanted], (query, key)
+    page.evaluate("document.body.append(make('input'), make('select'), make('textarea'))")
+    for query in ("body > input", "select", "textarea"):
+        assert every(page, press, [[query, key] for key in ("ArrowRight", " ", "+")]) == [
+            not_ours] * 3  # fmt: skip
+
+
+def test_the_start_lists_what_is_given_and_the_end_what_arrived(visit):
+    page = visit("softmax_regression")
+    rows = """(k) => { go(k); const all = [...at("step").querySelectorAll(".list tr")];
+      return [at("step").querySelector("h2").textContent, at("step").className,
+              all.map((row) => [...row.cells].map((cell) => cell.textContent)),
+              at("step").querySelector(".why").textContent,
+              at("step").querySelectorAll(".note:not(#inside)").length > 0]; }"""
+    head, look, given, why, note = js(page, f"({rows})(0)")
+    assert (head, look, note) == ("What is given", "start", False)
+    shapes = {"x": "4 × 2", "W": "2 × 3", "b": "3", "y": "4 × 3"}
+    assert {name: shape for name, _, shape in given} == shapes
+    roles = {id["name"]: id["role"] for id in js(page, "Object.values(story.tensors)")}
+    assert all(role == roles[name] for name, role, _ in given)
+    assert why.startswith("4 tensors are there") and why.endswith("up the red ones.")
+    head, look, arrived, why, _ = js(page, f"({rows})(steps.length - 1)")
+    assert (head, look) == ("Every gradient has arrived", "end")
+    assert sorted(row[:2] for row in arrived) == [["∂L/∂W", "2 × 3"], ["∂L/∂b", "3"]]
+    assert all(norm for *_, norm in arrived) and why.startswith("These are the slopes")
+    page.evaluate("""() => { story.note = "a note"; delete story.leaves;
+      for (const t of Object.values(story.tensors)) if (t.name !== "W") t.op ||= "op"; }""")
+    *_, given, why, note = js(page, f"({rows})(0)")
+    assert (len(given), note) == (1, True) and why.startswith("1 tensor is there")
+    (cells,) = js(page, f"({rows})(steps.length - 1)[2]")
+    assert cells[:2] == ["∂L/∂W", "2 × 3"]
+
+
+WRITTEN = """steps.map((step, k) => { go(k);
+  const word = (part) => part.matches(".sign") ? part.textContent
+    : part.querySelector("table").getAttribute("aria-label").replace("∂L/", "");
+  const flat = (part) => (part.matches(".pair") ? [...part.children] : [part]).map(word).join(" ");
+  return [at("step").querySelector("h2").textContent,
+    [...at("step").querySelectorAll(".flow")].map((flow) => [...flow.children].map(flat)),
+    at("say").textContent]; })"""
+
+EQUATIONS = {
+    "Forward @": ["value of x", "@ value of W", "= value of @"],
+    "Forward + logits": ["value of @", "+ value of b", "→ the copies", "= value of + logits"],
+    "Forward − in softmax": [
+        "value of + logits", "− value of max z", "→ the copies", "= value of −"],
+    "Forward exp in softmax": ["value of −", "exp → value of exp"],
+    "Forward Σ axis 1 in softmax": ["value of exp", "Σ axis 1 → value of Σ axis 1"],
+    "Forward ÷ p in softmax": [
+        "value of exp", "÷ value of Σ axis 1", "→ the copies", "= value of ÷ p"],
+    "Forward log": ["value of ÷ p", "log → value of log"],
+    "Forward ×": ["value of y", "× value of log", "= value of ×"],
+    "Forward Σ": ["value of ×", "Σ → value of Σ"],
+    "Forward − x": ["value of Σ", "− x → value of − x"],
+    "Forward ÷ 4": ["value of − x", "÷ 4 → value of ÷ 4"],
+    "Backward starts at ÷ 4": ["gradient ∂L"],
+    "Backward through ÷ 4, to − x": ["gradient ∂v", "⊙ slope ∂v/∂u", "= gradient ∂u"],
+    "Backward through − x, to Σ": ["gradient ∂v", "⊙ slope ∂v/∂u", "= gradient ∂u"],
+    "Backward through Σ, to ×": ["gradient ∂v", "×1 (copied) = gradient ∂u"],
+    "Backward through ×, to log": ["gradient ∂v", "⊙ slope ∂v/∂q", "= gradient ∂q"],
+    "Backward through log, to ÷ p": ["gradient ∂v", "⊙ slope ∂v/∂p", "= gradient ∂p"],
+    "Backward through ÷ p, to exp in softmax": [
+        "gradient ∂p", "⊙ slope ∂p/∂a", "= gradient share of ∂a"],
+    "Backward through ÷ p, to Σ axis 1 in softmax": [
+        "gradient ∂p", "⊙ slope ∂p/∂q", "= product", "Σ cols = gradient ∂q"],
+    "Backward through Σ axis 1, to exp in softmax": [
+        "gradient ∂v", "×1 (copied) = gradient share of ∂u"],
+    "Backward through exp, to − in softmax": ["gradient ∂v", "⊙ slope ∂v/∂u", "= gradient ∂u"],
+    "Backward through −, to + logits in softmax": ["gradient ∂v", "×1 = gradient ∂logits"],
+    "Backward through + logits, to @": ["gradient ∂logits", "×1 = gradient ∂a"],
+    "Backward through + logits, to b": ["gradient ∂logits", "Σ rows = gradient ∂b"],
+    "Backward through @, to W": ["gradient ∂v", "with value of x", "= gradient ∂W"],
+}  # fmt: skip
+"""Every step of a softmax regression as an equation; a sign stands with the table after it."""
+
+
+def test_every_step_reads_as_an_equation(visit):
+    page = visit("softmax_regression")
+    start, *told, end = js(page, WRITTEN)
+    assert [start[0], end[0]] == ["What is given", "Every gradient has arrived"]
+    assert [heading for heading, *_ in told] == list(EQUATIONS)
+    sums = {"Backward through Σ axis 1, to exp in softmax": [
+        ["already there", "+ new", "= accumulated"]]}  # fmt: skip
+    for heading, equations, _ in told:
+        assert equations == [EQUATIONS[heading], *sums.get(heading, [])]
+    said = {k: words for k, (*_, words) in enumerate((start, *told, end))}
+    assert {k: said[k] for k in (0, 1, 6, 11, 12, 21, 26)} == {
+        0: "Step 0 of 26: what is given",
+        1: "Step 1 of 26: forward, @ from x and W",
+        6: "Step 6 of 26: forward, ÷ p from exp and Σ axis 1",
+        11: "Step 11 of 26: forward, ÷ 4 from − x and a number",
+        12: "Step 12 of 26: backward starts",
+        21: "Step 21 of 26: backward through exp to −",
+        26: "Step 26 of 26: the end",
+    }
+    bar = """[0, 3, 99, -5].map((k) => { go(k); const link = at("link"), slider = at("slider");
+      return [link.textContent, link.getAttribute("href"), link.getAttribute("aria-label"),
+              slider.value, slider.max, location.hash, slider.getAttribute("aria-valuetext"),
+              ["first", "back", "next", "last"].map((id) => at(id).ariaDisabled === "true")]; })"""
+    assert js(page, bar) == [
+        [f"{k} / 26", f"#step={k}", f"Link to step {k}", str(k), "26", f"#step={k}",
+         said[k].replace("Step ", "", 1), [k == 0, k == 0, k == 26, k == 26]]
+        for k in (0, 3, 26, 0)
+    ]  # fmt: skip
+
+
+def test_the_arrow_keys_walk_over_cells_and_cards(visit):
+    page = visit("softmax_regression")
+    walked = """((start, keys) => { go(1); // y has 4 rows of 3
+      const table = at("step").querySelector("table[data-space=y]");
+      (start === null ? table : table.querySelectorAll("td")[start]).focus();
+      return keys.map((key) => { document.activeElement.dispatchEvent(
+        new KeyboardEvent("keydown", { key: `Arrow${key}`, bubbles: true, cancelable: true }));
+        return +document.activeElement.dataset.i; }); })"""
+    walks = {
+        (None, ("Up", "Right", "Right", "Right", "Left", "Down", "Up")): [0, 1, 2, 3, 2, 5, 2],
+        (0, ("Left", "Up", "Down", "Down", "Down", "Down")): [0, 0, 3, 6, 9, 9],
+        (11, ("Right", "Down", "Left", "Up")): [11, 11, 10, 7],
+    }
+    for walk, places in walks.items():
+        assert every(page, walked, [walk]) == [places]
+    cards = """((keys, hidden) => { const all = [...svg.querySelectorAll("#cards .card")];
+      all.forEach((g, k) => { g.tabIndex = k ? -1 : 0;
+        g.style.display = hidden.includes(k) ? "none" : ""; });
+      all[0].focus();
+      return keys.map((key) => { document.activeElement.dispatchEvent(
+        new KeyboardEvent("keydown", { key: `Arrow${key}`, bubbles: true, cancelable: true }));
+        return [all.indexOf(document.activeElement), document.activeElement.tabIndex,
+                all.filter((g) => g.tabIndex === 0).length]; }); })"""
+    assert every(page, cards, [[("Up", "Down", "Down", "Up"), []], [("Down", "Up"), [1, 2]]]) == [
+        [[0, 0, 1], [1, 0, 1], [2, 0, 1], [1, 0, 1]], [[3, 0, 1], [0, 0, 1]]]  # fmt: skip
+
+
+def test_a_drag_goes_on_outside_of_the_graph(visit):
+    page = visit()
+    box = page.locator("#graph").bounding_box()
+    right, y = box["x"] + box["width"], box["y"] + 300
+    before = js(page, "camera")
+    page.mouse.move(right - 20, y)
+    page.mouse.down()
+    for x in (right - 30, right + 90):
+        page.mouse.move(x, y + 5)
+    assert js(page, "svg.classList.contains('held')")
+    page.mouse.up()
+    after = js(page, "camera")
+    assert [after["x"] - before["x"], after["y"] - before["y"]] == [110, 5]
+    page.mouse.move(right - 50, y)
+    assert js(page, "[camera, svg.classList.contains('held')]") == [after, False]
+
+
+def test_two_fingers_zoom_as_far_as_they_part(visit):
+    page = visit()
+    pinch = """((ways) => { svg.setPointerCapture = () => {}; fit();
+      const { left, top } = svg.getBoundingClientRect();
+      const touch = (type, id, x, y) => svg.dispatchEvent(new PointerEvent(type, { pointerId: id,
+        clientX: left + x, clientY: top + y, buttons: 1, bubbles: true }));
+      const sizes = [camera.k], seen = [];
+      touch("pointerdown", 1, 100, 100);
+      touch("pointerdown", 2, 200, 100);
+      for (const [id, x, y] of ways) { touch("pointermove", id, x, y); sizes.push(camera.k); }
+      touch("pointerup", 2, 0, 0);
+      touch("pointerdown", 2, 300, 100); // another finger is another distance
+      touch("pointermove", 2, 310, 100);
+      sizes.push(camera.k);
+      touch("pointerup", 1, 0, 0);
+      touch("pointerup", 2, 0, 0);
+      return sizes.slice(1).map((k, i) => k / sizes[i]); })"""
+    ways = [[1, 100, 100], [2, 220, 100], [1, 70, 100], [1, 220, 50], [2, 220, 25]]
+    fingers, wanted, gap = {1: (100, 100), 2: (200, 100)}, [], 0
+    for id, x, y in ways:  # the first move tells how far apart they are
+        fingers[id] = (x, y)
+        now = math.dist(*fingers.values())
+        wanted.append(now / gap if gap else 1)
+        gap = now
+    assert every(page, pinch, [[ways]]) == [pytest.approx([*wanted, 1])]
+
+
 def test_the_line_of_a_step_has_its_part_marked(visit):
     page = visit()
     files = js(page, "story.files")
@@ -697,3 +991,225 @@ def test_the_theme_is_what_is_chosen_or_the_systems(visit, system):
     )
     page.emulate_media(color_scheme="light")
     assert seen == [["Auto", system], ["Light", "light"], ["Dark", "dark"]]
+
+
+# --- the layout, as it is drawn -----------------------------------------------------------------
+
+LAID_OUT = r"""(states) => states.map((ids) => {
+  folded.clear();
+  for (const id of ids) folded.add(id);
+  layout();
+  const back = view.getCTM().inverse();
+  const drawn = (element) => {
+    if (!element.getClientRects().length) return null;
+    const { x, y, width, height } = element.getBBox(), to = back.multiply(element.getCTM());
+    return [x + to.e, y + to.f, x + to.e + width, y + to.f + height];
+  };
+  const sides = ({ left, top, right, bottom }) => [left, top, right, bottom];
+  const rect = (g) => drawn(g.querySelector("rect"));
+  const moved = (element, { left, top, right, bottom }) => {
+    const { e, f } = back.multiply(element.getCTM());
+    return [left + e, top + f, right + e, bottom + f];
+  };
+  const numbers = (text) => text.match(/-?[\d.]+/g).map(Number);
+  return {
+    cards: [...cards].map(([id, { g, box }]) => ({ id, outer: g.dataset.c ?? null, box: sides(box),
+      at: rect(g) })),
+    clusters: [...clusters].map(([id, { g, box, last, count, card, title: room }]) => ({ id, last,
+      count, room, outer: g.dataset.c ?? null, box: sides(box), at: rect(g),
+      title: drawn(g.querySelector(".title")),
+      card: card ? rect(card.g) : null, cardBox: card ? sides(card.box) : null,
+      words: card && card.words.map((row) => row.map((text) => [text.textContent,
+        text.getComputedTextLength(), ...["x", "y"].map((a) => +text.getAttribute(a)),
+        text.getAttribute("text-anchor") ?? "start"])) })),
+    edges: edges.map(({ g, from, to, texts, lines, straight }) => ({ from, to,
+      shown: g.style.display !== "none", straight: straight ? { class: straight.className.baseVal,
+        data: [straight.dataset.a, straight.dataset.b], there: straight.isConnected,
+        points: numbers(straight.querySelector("path").getAttribute("d")) } : null,
+      flow: g.matches(".flow"), texts: texts.map(({ t, box }) => [sides(box), moved(t, box)]),
+      lines: lines.map(({ line, name, text }) => [numbers(text),
+        numbers(line.getAttribute(name))]) })),
+  };
+})"""
+"""Where everything stands in the units of the drawing for each set of folded clusters."""
+
+FOLDED = "two_layer_network", "attention_block", "lstm_step"
+
+
+@pytest.fixture(scope="module")
+def laid_out(visit):
+    """`laid_out(program)`: the sets of clusters that are folded, and how each of them is drawn."""
+
+    @cache
+    def laid_out(program):
+        page = visit(program)
+        page.evaluate("view.style.transform = 'none'")  # a font's metrics depend on its size
+        ids = js(page, "[...clusters.keys()]")
+        states = [[], *([id] for id in ids), ids, []]
+        return states, js(page, f"({LAID_OUT})({json.dumps(states)})")
+
+    return laid_out
+
+
+def around(drawn):
+    """`around(id)`: the clusters around a card or a cluster, the inner ones first."""
+    outer = {thing["id"]: thing["outer"] and f"c{thing['outer']}"
+             for thing in (*drawn["cards"], *drawn["clusters"])}  # fmt: skip
+
+    def around(id):
+        found = []
+        while id := outer.get(id):
+            found.append(id)
+        return found
+
+    return around
+
+
+def near(a, b, off=0.11):
+    """Whether coordinates are equal but for what is written with one digit."""
+    return np.allclose(a, b, rtol=0, atol=off)
+
+
+@pytest.mark.parametrize("program", FOLDED)
+def test_the_graph_is_read_as_it_was_laid_out(visit, laid_out, program):
+    """The last operation of a call is what it gives, and its operations are counted."""
+    page = visit(program)
+    (unfolded, *_) = laid_out(program)[1]
+    inside = around(unfolded)
+    made = [step["y"] for step in js(page, "steps") if step["k"] == "f"]
+    for cluster in unfolded["clusters"]:
+        own = [id for id in made if cluster["id"] in inside(id)]
+        assert (cluster["last"], cluster["count"]) == (own[-1], len(own))
+        assert cluster["at"] == pytest.approx(cluster["box"])
+    for edge in unfolded["edges"]:
+        assert edge["shown"] and not edge["straight"]
+        for before, after in (*edge["texts"], *edge["lines"]):
+            assert near(before, after)
+    assert not js(page, "svg.hasAttribute('viewBox')")
+    assert js(page, "clusters.size === svg.querySelectorAll('.cluster').length")
+    titles = "[...clusters.values()].map(({ g, title }) => [g.querySelector('.title'), title])"
+    rooms = js(page, f"{titles}.map(([words, room]) => room - words.getBBox().width)")
+    assert all(14 < room < 36 for room in rooms)  # 20, and a font's metrics depend on its size
+    red = "['stroke', 'fill'].some((a) => e.getAttribute(a) === '#f87171')"
+    wrong = f"""[...svg.querySelectorAll("#edges > .edge *")].filter((e) =>
+      e.matches(".red") !== (e.tagName === "text" || {red})
+      || e.matches(".path") !== (e.tagName === "path")).length"""
+    assert js(page, wrong) == 0
+
+
+@pytest.mark.parametrize("program", FOLDED)
+def test_what_is_folded_is_hidden_and_all_else_keeps_its_size(laid_out, program):
+    for folded, drawn in zip(*laid_out(program)):
+        inside = around(drawn)
+        for card in drawn["cards"]:
+            assert (card["at"] is None) == any(id in folded for id in inside(card["id"]))
+            if card["at"]:
+                assert near(np.subtract(card["at"][2:], card["at"][:2]),
+                            np.subtract(card["box"][2:], card["box"][:2]))  # fmt: skip
+        for cluster in drawn["clusters"]:
+            covered = any(id in folded for id in inside(cluster["id"]))
+            assert (cluster["at"] is None) == (covered or cluster["id"] in folded)
+            if cluster["card"] or cluster["id"] in folded:
+                assert (cluster["card"] is None) == (covered or cluster["id"] not in folded)
+            held = [card["at"] for card in drawn["cards"]
+                    if cluster["id"] in inside(card["id"]) and card["at"]]  # fmt: skip
+            if cluster["at"]:
+                assert all(helpers.inside(box, cluster["at"]) for box in (*held, cluster["title"]))
+                before = next(c for c in laid_out(program)[1][0]["clusters"]
+                              if c["id"] == cluster["id"])  # fmt: skip
+                moved = np.subtract(cluster["title"][:2], cluster["at"][:2])
+                assert near(moved, np.subtract(before["title"][:2], before["at"][:2]))
+
+
+@pytest.mark.parametrize("program", FOLDED)
+def test_a_folded_card_is_as_large_as_its_words_and_stands_on_its_spine(laid_out, program):
+    for drawn in laid_out(program)[1]:
+        boxes = {card["id"]: card["box"] for card in drawn["cards"]}
+        for cluster in drawn["clusters"]:
+            if not cluster["card"]:
+                continue
+            left, top, right, bottom = cluster["card"]
+            rows = cluster["words"]
+            widths = [10 + sum(length + 14 for _, length, *_ in row) for row in rows]
+            assert near(right - left, max(widths)) and near(bottom - top, 14 + 18 * len(rows))
+            spine = boxes[cluster["last"]]
+            assert near(sum(cluster["cardBox"][::2]), spine[0] + spine[2])
+            plural = "" if cluster["count"] == 1 else "s"
+            assert rows[0][1][0] == f"{cluster['count']} operation{plural}"
+            for k, row in enumerate(rows):
+                assert near(row[0][2:4], [left + 10, top + 20 + 18 * k]) and row[0][4] == "start"
+                for word in row[1:]:
+                    assert near(word[2:4], [right - 10, top + 20 + 18 * k]) and word[4] == "end"
+    assert {len(rows) for rows in (c["words"] for c in drawn["clusters"])} - {1}
+
+
+@pytest.mark.parametrize("program", FOLDED)
+def test_only_what_is_empty_is_squeezed_and_no_more_than_it_may_be(laid_out, program):
+    """Cards with the room of an arrow's head, titles, corners and words keep their lengths."""
+    squeezed = set()
+    for folded, drawn in zip(*laid_out(program)):
+        kept = [(card["box"], card["at"], 9) for card in drawn["cards"] if card["at"]]
+        for cluster in drawn["clusters"]:
+            if cluster["card"]:
+                kept.append((cluster["cardBox"], cluster["card"], 0))
+            if cluster["at"]:
+                (a, b, c, d), (x0, y0, x1, y1) = cluster["box"], cluster["at"]
+                kept.append(([c - 12, d - 12, c, d], [x1 - 12, y1 - 12, x1, y1], 0))
+                wide = cluster["room"]
+                kept.append(([a, b, a + wide, b + 34], [x0, y0, x0 + wide, y0 + 34], 0))
+        kept += [(*text, 2) for edge in drawn["edges"] if edge["shown"] for text in edge["texts"]]
+        for axis, room in ((0, 30), (1, 24)):
+            spans = sorted((before[axis] - more, before[axis + 2] + more,
+                            after[axis] - more, after[axis + 2] + more)
+                           for before, after, more in kept)  # fmt: skip
+            end, moved_end = 0.0, 0.0
+            for start, stop, moved_start, moved_stop in spans:
+                gap = start - end
+                if gap > 0:
+                    wanted = min(gap, room) if folded else gap
+                    assert near(moved_start - moved_end, wanted, 0.3), (folded, axis, start)
+                    squeezed.add((axis, wanted == room))
+                else:
+                    assert near(moved_start - moved_end, gap, 0.3), (folded, axis, start)
+                if stop > end:
+                    end, moved_end = stop, moved_stop
+    assert squeezed == set(itertools.product((0, 1), (False, True)))
+
+
+def middle(box, height):
+    return [(box[0] + box[2]) / 2, height]
+
+
+@pytest.mark.parametrize("program", FOLDED)
+def test_edges_stay_at_their_cards(laid_out, program):
+    """An edge between cards moves with both; one to a folded card goes from foot to head."""
+    joined = 0
+    for folded, drawn in zip(*laid_out(program)):
+        inside = around(drawn)
+        cards = {card["id"]: (card["box"], card["at"]) for card in drawn["cards"]}
+        cards |= {c["id"]: (c["cardBox"], c["card"]) for c in drawn["clusters"]}
+        for edge in drawn["edges"]:
+            ends = [next((id for id in reversed(inside(end)) if id in folded), end)
+                    for end in (edge["from"], edge["to"])]  # fmt: skip
+            own = ends == [edge["from"], edge["to"]]
+            assert edge["shown"] == own
+            if own:
+                assert not edge["straight"]
+                for before, after in edge["lines"]:
+                    for axis in (0, 1):
+                        tips = zip(before[axis::2], after[axis::2], strict=True)
+                        for was, now in (next(tips), *list(tips)[-1:]):
+                            moved = [cards[end][1][axis] - cards[end][0][axis] for end in ends]
+                            low, high = sorted(moved)
+                            assert low - 0.11 <= now - was <= high + 0.11
+            elif line := edge["straight"]:
+                joined += 1
+                a, b = (cards[end][1] for end in ends)
+                assert line["there"] and line["data"] == [edge["from"], edge["to"]]
+                assert ("flow" in line["class"]) == edge["flow"]
+                if b[1] >= a[3]:
+                    side = -1 if edge["flow"] else 0
+                    start, end = middle(a, a[3]), middle(b, b[1])
+                    assert near(line["points"][:2], [start[0] + side, start[1]])
+                    assert near(line["points"][-2:], [end[0] + side, end[1]])
+    assert joined > 3
