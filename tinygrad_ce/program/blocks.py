@@ -77,7 +77,7 @@ def gathered(
 
 def fits(step: Step, shape: tuple[int, ...], afters: set[Var]) -> bool:
     """Whether a step can be done block by block."""
-    if step.op in ("sum", "vdot", "all_finite"):
+    if step.op in ("sum", "all_finite"):
         whole = step.op != "sum" or not step.out.shape
         return whole and all(x.shape == shape and x.dtype.kind == "f" for x in step.operands)
     if step.op not in UFUNCS and step.op != "astype":
@@ -107,7 +107,7 @@ class LoopWriter:
     def write(self) -> None:
         """The lines before the loop, the loop itself, and where its results are."""
         e = self.e
-        sums = [s for s in self.steps if s.op in ("sum", "vdot")]
+        sums = [s for s in self.steps if s.op == "sum"]
         for step in sums:
             e.scalars[step.out] = e.fresh(step.out, "n")
             e.say(f"{e.scalars[step.out]} = 0.0")
@@ -151,7 +151,7 @@ class LoopWriter:
     def step(self, i: int, step: Step, outside: bool) -> None:
         """The line of one step."""
         e = self.e
-        if step.op in ("sum", "vdot", "all_finite"):
+        if step.op in ("sum", "all_finite"):
             self.reduction(step)
         else:
             known = [x.dtype for x in step.operands if x.dtype is not None]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine import table
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.program.attributes import AttributeOf
 from tinygrad_ce.program.blocks import Loop, LoopWriter, in_blocks
@@ -548,8 +549,8 @@ def number_text(value: Any) -> str:
 
 
 LIBRARY: dict[str, Any] = {
-    **UFUNCS, "dot": np.dot, "vdot": np.vdot, "matmul": np.matmul, "copyto": np.copyto,
-    "empty": np.empty, "zeros": np.zeros, "apart": apart, "single": np.float32,
+    **UFUNCS, "add_at": table.add_at, "dot": np.dot, "vdot": np.vdot, "matmul": np.matmul,
+    "copyto": np.copyto, "empty": np.empty, "zeros": np.zeros, "apart": apart, "single": np.float32,
     "uint8": np.uint8, "inf": math.inf, "nan": math.nan, "Doubt": Doubt, "einsum": np.einsum,
     "concatenate": np.concatenate, "stack": np.stack, "broadcast_to": np.broadcast_to,
     "msqrt": math.sqrt,

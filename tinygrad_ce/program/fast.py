@@ -16,35 +16,23 @@ from tinygrad_ce.program.passes import (
     without_dead_steps,
 )
 from tinygrad_ce.program.reassociate import (
-    with_factors_moved_out,
     with_finite_sums_checked,
     with_large_operands_untransposed,
     with_picks_first,
-    with_products_summed,
-    with_products_turned,
-    with_rows_gathered_by_products,
-    with_running_means_moved,
-    with_scalar_chains_folded,
 )
 
 # First what makes long programs short: a loop of numbers need not go through all other passes.
-SHORTER = (without_dead_steps, with_numbers_folded, with_scalar_chains_folded)
+SHORTER = (without_dead_steps, with_numbers_folded)
 
 FAST = (
-    with_scalar_chains_folded,
-    with_factors_moved_out,
     with_finite_sums_checked,
     with_relus_recognised,
     with_picks_first,
     *IMAGES,
-    with_rows_gathered_by_products,
     with_flat_batches,
     feature_major,
     with_products_of_transposed,
-    with_products_summed,
     with_large_operands_untransposed,
-    with_products_turned,
-    with_running_means_moved,
 )
 
 TIDY = tuple(with_numbers_folded if p is with_constants_folded else p for p in EXACT)

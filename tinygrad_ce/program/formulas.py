@@ -20,11 +20,13 @@ from tinygrad_ce.program.passes import (
     Pass,
     with_common_steps_shared,
     with_constants_folded,
+    with_late_broadcasts,
     with_plain_steps_left_out,
     without_dead_steps,
 )
 from tinygrad_ce.program.recognise import (
     with_onehot,
+    with_onehot_sums_read_off,
     with_relu,
     with_scalars_as_python_floats,
     with_sides_as_absolutes,
@@ -34,6 +36,11 @@ from tinygrad_ce.program.recognise import (
 )
 
 FORMULAS: tuple[Pass, ...] = (
+    with_onehot_sums_read_off,
+    with_constants_folded,
+    with_late_broadcasts,
+    with_plain_steps_left_out,
+    with_common_steps_shared,
     with_reductions_along_rows,
     with_numbers_for_uniform_arrays,
     with_plain_rows,

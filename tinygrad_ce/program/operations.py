@@ -125,8 +125,6 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "draw": lambda *xs, generator, method, args, kwargs: getattr(generator, method)(
         *table.filled(args, xs), **kwargs
     ),
-    "onehot": lambda ids, classes, dtype: (ids.reshape(-1, 1) == np.arange(classes)).astype(dtype),
-    "vdot": lambda a, b: np.vdot(a, b),
     "piece": lambda x, placement: placement.of(np.ascontiguousarray(x)),
     "pack": lambda *xs, placements, shape: pack(xs, placements, shape),
     "counts_agree": lambda x: bool((x == x[0]).all()),

@@ -276,59 +276,11 @@ def _broadcast_result(r: Rewriter, step: Step) -> Step | Var | None:
     return None
 
 
-def with_onehot_sums_read_off(program: Program) -> Program:
-    """The row sums of an array with one value in each row are those values."""
-    return Rewriter(program).run(_negated_scatter, _onehot_sum, _scatter_of_repeats)
-
-
 def counts_up(constants: dict[Var, Any], x: Var, n: int) -> bool:
     """Whether x is the constant index 0, 1, ... n - 1, one after the other in one row."""
     if x not in constants or x.shape != (n,) or x.dtype is None or x.dtype.kind not in "iu":
         return False
     return bool(np.array_equal(constants[x], np.arange(n)))
-
-
-def one_in_each_row(r: Rewriter, scatter: Step) -> bool:
-    """Whether a scatter puts one value into each row of a matrix."""
-    shape, arrays = scatter.settings["shape"], scatter.operands[1:]
-    if len(shape) != 2 or len(arrays) != 2 or len(scatter.settings["index"]) != 2:
-        return False
-    rows, columns = arrays
-    return counts_up(r.constants, rows, shape[0]) and columns.shape in ((), (1,), rows.shape)
-
-
-def _negated_scatter(r: Rewriter, step: Step) -> Step | None:
-    scatter = r.maker(step.operands[0], "scatter") if step.op == "negative" else None
-    if scatter is None:
-        return None
-    value = scatter.operands[0]
-    negated = r.make("negative", (value,), value)
-    return scatter._replace(out=step.out, operands=(negated, *scatter.operands[1:]))
-
-
-def _onehot_sum(r: Rewriter, step: Step) -> Var | Step | None:
-    scatter = r.maker(step.operands[0], "scatter") if step.op == "sum" else None
-    if scatter is None or not one_in_each_row(r, scatter):
-        return None
-    if step.settings["axis"] not in (1, -1, (1,), (-1,)):
-        return None
-    value = scatter.operands[0]
-    n = scatter.settings["shape"][0]
-    if value.shape != (n,):
-        value = r.make("broadcast_to", (value,), Var((n,), value.dtype, False), shape=(n,))
-    if not step.settings["keepdims"]:
-        return value
-    return step._replace(op="reshape", operands=(value,), settings={"shape": step.out.shape})
-
-
-def _scatter_of_repeats(r: Rewriter, step: Step) -> Step | None:
-    """One number put in every place needs no row of copies."""
-    if step.op != "scatter" or not one_in_each_row(r, step):
-        return None
-    repeats = r.maker(step.operands[0], "broadcast_to")
-    if repeats is None or repeats.operands[0].shape:
-        return None
-    return step._replace(operands=(repeats.operands[0], *step.operands[1:]))
 
 
 def with_numbers_folded(program: Program) -> Program:
@@ -344,7 +296,6 @@ EXACT: tuple[Pass, ...] = (
     with_common_steps_shared,
     with_late_broadcasts,
     with_plain_steps_left_out,
-    with_onehot_sums_read_off,
     with_constants_folded,
     with_late_broadcasts,
     with_plain_steps_left_out,

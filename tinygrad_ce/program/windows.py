@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_ce.program import products
 from tinygrad_ce.program.ir import Step, Var
 
 if TYPE_CHECKING:
@@ -213,7 +212,7 @@ def _columns(e: Emitter, step: Step) -> None:
     if not fixed(e, x):
         e.emit_call(step)
         return
-    place = products.destination(e, step)
+    place = e.destination(step)
     pairs = prepared(e, into_columns, place.text, e.places[x].text, **step.settings)
     e.say(f"for a, b in {pairs}: copyto(a, b)")
     e.put(step.out, place)
@@ -221,7 +220,7 @@ def _columns(e: Emitter, step: Step) -> None:
 
 def _add_columns(e: Emitter, step: Step) -> None:
     (y,) = step.operands
-    if not products.lies_still(e, y):
+    if not fixed(e, y):
         e.emit_call(step)
         return
     way = {k: v for k, v in step.settings.items() if k != "shape"}

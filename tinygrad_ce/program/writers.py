@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.program import products, windows
+from tinygrad_ce.program import windows
 from tinygrad_ce.program.ir import Step, Var
 from tinygrad_ce.program.operations import UFUNCS
 from tinygrad_ce.program.passes import counts_up
@@ -23,10 +23,8 @@ def _dot(e: Emitter, step: Step) -> None:
     if not step.out.shape or len(a.shape) != 2 or len(b.shape) != 2:
         e.emit_call(step)
         return
-    if products.written_in_pieces(e, step):
-        return
     left, right = e.places[a].text, e.places[b].text
-    place = products.destination(e, step)
+    place = e.destination(step)
     word = "dot" if place.contiguous else "matmul"  # dot writes into arrays in one piece only
     e.say(f"{word}({left}, {right}, {place.text})")
     e.put(step.out, place)
@@ -214,25 +212,6 @@ def _counts_agree(e: Emitter, step: Step) -> None:
     e.scalars[step.out] = f"{every}.count({every}[0]) == {x.size}"
 
 
-def _onehot(e: Emitter, step: Step) -> None:
-    (ids,) = step.operands
-    classes = e.shared(np.arange(step.settings["classes"], dtype=ids.dtype))
-    equal = e.buffer(Var(step.out.shape, np.dtype(bool), False))
-    e.say(f"equal({e.flat(ids)}[:, None], {classes}, {equal.text})")
-    place = e.destination(step)
-    e.say(f"copyto({place.text}, {equal.text})")
-    if equal.storage is not None:
-        e.free.append(equal.storage)
-    e.put(step.out, place)
-
-
-def _vdot(e: Emitter, step: Step) -> None:
-    a, b = (e.flat(x) for x in step.operands)
-    name = e.fresh(step.out, "n")
-    e.say(f"{name} = float(dot({a}, {b}))")
-    e.scalars[step.out] = name
-
-
 def _astype(e: Emitter, step: Step) -> None:
     (x,) = step.operands
     if not step.out.shape:
@@ -274,7 +253,7 @@ def _scatter(e: Emitter, step: Step) -> None:
     if all(a.dtype == bool for a in arrays) or picks_once(e, arrays, step.out):
         e.say(f"{place.text}[{', '.join(parts) or '()'}] = {value}")
     else:
-        e.say(f"add.at({place.text}, ({', '.join(parts)},), {value})")
+        e.say(f"add_at({place.text}, ({', '.join(parts)},), {value})")
     e.put(step.out, place)
 
 
@@ -349,7 +328,7 @@ WRITERS: dict[str, Callable[[Emitter, Step], None]] = {
     "min": _extremum, "masked": _masked, "astype": _astype, "reshape": _copying_view,
     "broadcast_to": _copying_view, "scatter": _scatter, "take": _take,
     "relu": _relu, "passes": _passes, "let_pass": _let_pass,
-    "copy": _copying_view, "contiguous": _copying_view, "vdot": _vdot, "onehot": _onehot,
+    "copy": _copying_view, "contiguous": _copying_view,
     "piece": _piece, "pack": _pack, "counts_agree": _counts_agree,
     "all_finite": _all_finite, "all_within": _all_within, "concatenate": _joined,
     "stack": _joined, "einsum": _einsum, "draw": _draw, **windows.WRITERS,
@@ -357,8 +336,7 @@ WRITERS: dict[str, Callable[[Emitter, Step], None]] = {
 
 # Operations that write their result into memory they are given.
 INTO = frozenset(UFUNCS) | (
-    WRITERS.keys()
-    - {"vdot", "take", "draw", "piece", "pack", "counts_agree", "all_finite", "all_within"}
+    WRITERS.keys() - {"take", "draw", "piece", "pack", "counts_agree", "all_finite", "all_within"}
 )
 
 VIEWS: dict[str, Callable[[str, Step], str]] = {
