@@ -468,6 +468,8 @@ def test_gaps_are_squeezed_where_something_is_folded(visit):
     assert js(page, f"(folded.clear(), {free})") == at
     squeezed = js(page, f"(folded.add('c0'), {free})")
     assert squeezed == [0, 3, 6, 16, 21, 24, 27, 37, 47, 50, 53, 63, 73]
+    around = "[0, 12, 30, 40, 90].map(squeeze([[30, 40], [12, 90], [50, 60]], 6))"
+    assert js(page, around) == [0, 6, 24, 34, 84]  # what lies around others may come after them
     assert js(page, "bent('M1.5,-2C3,4', (x) => 2 * x, (y) => y + 10)") == "M3.0,8.0C6.0,14.0"
 
 
@@ -559,6 +561,30 @@ def test_the_graph_is_as_large_as_its_width_allows_within_limits(visit):
     assert box["top"] == pytest.approx(min(b["top"] for b in around) - 16)
     assert box["right"] == pytest.approx(max(b["right"] for b in around) + 16)
     assert box["bottom"] == pytest.approx(max(b["bottom"] for b in around) + 16)
+
+
+def test_the_whole_graph_is_shown_by_its_longer_side_and_not_too_large(visit):
+    page = visit()
+    look = """((wide, high) => { const { width, height } = svg.getBoundingClientRect();
+      const right = width * wide - 32, bottom = (height - 40) * high - 32; // and 16 on each side
+      for (const c of [...cards.values(), ...clusters.values()])
+        c.at = { left: 0, top: 0, right, bottom };
+      fit(); return camera.k; })"""
+    cases = [((0.1, 0.1), 1.3), ((2, 0.5), 0.5), ((0.5, 4), 0.25), ((0.8, 1), 1.0)]
+    assert every(page, look, [case for case, _ in cases]) == [
+        pytest.approx(k) for _, k in cases]  # fmt: skip
+    assert js(page, "framing === fit")
+    page = visit()
+    fitted = "[framing === fitWidth, camera.k * (extent().right - extent().left)]"
+    framed, shown = js(page, fitted)
+    k, wide = js(page, "[camera.k, svg.getBoundingClientRect().width]")
+    assert framed and (shown == pytest.approx(wide) or k in (0.62, 1.15))
+    middle = """(() => { const { width, height } = svg.getBoundingClientRect(), see = () =>
+      [(width / 2 - camera.x) / camera.k, (height / 2 - camera.y) / camera.k];
+      const before = see(); zoom(1.5); return [before, see(), [camera.x, camera.y, camera.k],
+        view.style.transform.match(/-?[\\d.]+/g).map(Number)]; })()"""
+    before, after, camera, aimed = js(page, middle)
+    assert after == pytest.approx(before) and aimed == pytest.approx(camera, rel=1e-4)
 
 
 def test_so_much_is_moved_as_is_hidden(visit):
@@ -937,6 +963,47 @@ def test_two_fingers_zoom_as_far_as_they_part(visit):
     assert every(page, pinch, [[ways]]) == [pytest.approx([*wanted, 1])]
 
 
+@pytest.mark.parametrize("program, turned", [("softmax_regression", 0), ("two_layer_network", 1)])
+def test_the_factors_of_a_product_light_each_other(visit, program, turned):
+    """A[i, k] meets B[k, j], of which a transposed one is written as [j, k]."""
+    page = visit(program)
+    (rows, inner), shape = js(page, "(go(1), steps[1].x.map((x) => arrayOf(x).s))")
+    columns = shape[1 - turned]
+    a = np.arange(rows * inner) % inner
+    b = np.arange(inner * columns) % inner if turned else np.arange(inner * columns) // columns
+    pairs = list(np.ndindex(a.size, b.size))
+    for calls in ([["x0", i, "x1", j] for i, j in pairs], [["x1", j, "x0", i] for i, j in pairs]):
+        assert every(page, "related", calls) == [bool(a[i] == b[j]) for i, j in pairs]
+    i_of_a, y = np.arange(rows * inner) // inner, np.arange(rows * columns)
+    calls = [["x0", i, "y", j] for i in range(a.size) for j in range(y.size)]
+    wanted = [bool(i_of_a[i] == j // columns) for _, i, _, j in calls]
+    assert every(page, "related", calls) == wanted
+    assert every(page, "related", [[c, j, a, i] for a, i, c, j in calls]) == wanted
+
+
+def test_a_gradient_stays_hidden_on_its_card_until_it_is_found_out(visit):
+    page = visit("fan_out")
+    blank = """steps.map((step, k) => { go(k); const id = step.k === "b" ? step.x : null;
+      return [id, hides(k), id && cards.get(id).g.classList.contains("blank")]; })"""
+    (plain, asked) = js(page, f"[{blank}, (at('quiz').click(), {blank})]")
+    last = {id: k for k, (id, *_) in enumerate(plain) if id}
+    for k, (id, hidden, covered) in enumerate(plain):
+        assert not hidden and (id is None or covered == (last[id] != k))
+    for id, hidden, covered in asked:
+        assert hidden == bool(id) and (id is None or covered)
+    k = max(last.values())
+    shown = f"(go({k}), [at('step').querySelectorAll('.quiz').length, state.asked, state.right])"
+    assert js(page, shown) == [1, 0, 0]
+    solved = f"""(solve({k}, false), [at('step').querySelectorAll('.quiz').length, state.asked,
+      state.right, at("say").textContent, document.activeElement.id])"""
+    assert js(page, solved) == [0, 1, 0, "Shown. 0 of 1.", "next"]
+    assert js(page, blank)[k] == [plain[k][0], False, False]
+    assert js(page, "(solve(state.step, true), at('say').textContent)") == "Right. 1 of 2."
+    score = "[0, steps.length - 2].map((k) => (go(k), quizScore()))"
+    assert js(page, score) == ["Quiz: 1 right of 2. Go to a backward step to be asked.",
+                               "Quiz: 1 right of 2."]  # fmt: skip
+
+
 def test_the_line_of_a_step_has_its_part_marked(visit):
     page = visit()
     files = js(page, "story.files")
@@ -1174,6 +1241,98 @@ def test_only_what_is_empty_is_squeezed_and_no_more_than_it_may_be(laid_out, pro
                 if stop > end:
                     end, moved_end = stop, moved_stop
     assert squeezed == set(itertools.product((0, 1), (False, True)))
+
+
+@pytest.mark.parametrize("program", FOLDED)
+def test_a_folded_card_says_what_it_stands_for(visit, program):
+    page = visit(program)
+    told = js(
+        page,
+        """(foldAll(false), [...clusters.keys()].map((id) => { fold(id, true);
+      const { g, card, last } = clusters.get(id), rect = card.g.querySelector("rect"), look =
+        (e) => ["fill", "stroke", "rx"].map((name) => e.getAttribute(name));
+      const { left, top, right, bottom } = extent(), boxes = [...svg.querySelectorAll(
+        ".card rect, .cluster > rect")].filter((e) => e.getClientRects().length).map((e) => {
+          const { x, y, width, height } = e.getBBox();
+          const { e: dx, f: dy } = view.getCTM().inverse().multiply(e.getCTM());
+          return [x + dx, y + dy, x + dx + width, y + dy + height]; });
+      const found = [card.g.id === `f${id}`, card.g.getAttribute("class").split(" ").slice(0, 3),
+        g.classList[1], ["role", "tabindex", "aria-expanded", "aria-label"].map(
+          (name) => card.g.getAttribute(name)), [g.dataset.name, g.dataset.formula, clusters.get(
+          id).count], look(rect).join() === look(g.querySelector("rect")).join(),
+        rect.getAttribute("stroke-width"), card.words.map((row) => row[0].textContent),
+        [...cards.get(last).g.querySelectorAll("text.t11")].map((text) => text.textContent),
+        [...folded], document.activeElement === card.g, [left, top, right, bottom], boxes];
+      fold(id, false); return found; }))""",
+    )
+    ids = js(page, "[...clusters.keys()]")
+    for id, found in zip(ids, told, strict=True):
+        own, classes, kind, said, (name, formula, count), same, border, words, last, *_ = found
+        assert own and classes == ["card", "call", kind] and kind in ("module", "function")
+        operations = "1 operation" if count == 1 else f"{count} operations"
+        assert said == ["button", "0", "false", f"{name}, folded: {operations}"]
+        assert same and border == "2"
+        assert words == [f"⊞ {name}", *([formula] if formula else []), *last]
+        only, focused, extent, boxes = found[-4:]
+        assert only == [id] and focused
+        sides = [min(b[0] for b in boxes) - 16, min(b[1] for b in boxes) - 16,
+                 max(b[2] for b in boxes) + 16, max(b[3] for b in boxes) + 16]  # fmt: skip
+        assert near(extent, sides)
+    assert {bool(found[4][1]) for found in told} == {True, False}
+    assert js(page, "(zoom(2), foldAll(true), [folded.size, framing === fit])") == [len(ids), True]
+    assert js(page, "(zoom(2), foldAll(false), [folded.size, framing === fit])") == [0, True]
+
+
+def test_a_press_folds_unfolds_or_visits(visit):
+    page = visit()
+    pressed = """((query, held) => { go(5); const target = document.querySelector(query);
+      svg.classList.toggle("held", held); press(target); svg.classList.remove("held");
+      return [state.step, [...folded]]; })"""
+    card = "#" + js(page, "steps[2].y")
+    assert every(page, pressed, [
+        [f"{card} text", True], ["#c3 .title text", True], [f"{card} text", False],
+        [f"{card}", False], ["#graph", False], ["#c3 > rect", False], ["#c3 .title text", False],
+        ["#fc3 text", True], ["#fc3 text", False], ["#graph", False],
+    ]) == [[5, []], [5, []], [2, []], [2, []], [5, []], [5, []], [5, ["c3"]], [5, ["c3"]],
+           [5, []], [5, []]]  # fmt: skip
+
+
+def test_a_step_inside_of_a_folded_call_says_so(visit):
+    """A call's last operation and what leaves it can be seen on its card; the rest cannot."""
+    page = visit()
+    cluster_of = js(page, "Object.fromEntries([...cards].map(([id, c]) => [id, c.outer]))")
+    outer = js(page, "Object.fromEntries([...clusters].map(([id, c]) => [id, c.outer]))")
+    steps = js(page, "steps")
+    for call in outer:
+
+        def inside(id, call=call):
+            around = cluster_of[id]
+            while around and around != call:
+                around = outer[around]
+            return around == call
+
+        made = [step["y"] for step in steps if step["k"] == "f" and inside(step["y"])]
+        wanted = []
+        for step in steps:
+            if step["k"] == "f":
+                hidden = inside(step["y"]) and step["y"] != made[-1]
+            else:
+                hidden = step["k"] == "b" and inside(step["x"]) and inside(step["y"])
+            wanted.append(hidden)
+        seen = js(
+            page,
+            f"""(folded.clear(), fold('{call}', true), steps.map((step, k) => {{
+          state.step = k; redraw();
+          return [at("inside").hidden, at("inside").textContent, beside(1), beside(-1)]; }}))""",
+        )
+        name = js(page, f"clusters.get('{call}').g.dataset.name")
+        text = f"This step lies inside of {name}, which is folded."
+        assert [[row[0], row[1]] for row in seen] == [
+            [False, text] if hidden else [True, ""] for hidden in wanted]  # fmt: skip
+        open_steps = [-1, *(k for k, hidden in enumerate(wanted) if not hidden), len(steps)]
+        for k, (*_, after, before) in enumerate(seen):
+            assert after == min(n for n in open_steps if n > k)
+            assert before == max(n for n in open_steps if n < k)
 
 
 def middle(box, height):
