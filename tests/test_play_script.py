@@ -525,7 +525,7 @@ def test_zooming_has_ends_and_keeps_what_is_under_the_pointer(visit):
     assert js(page, "(zoom(1e-6), camera.k)") == 0.05
     before, after = js(
         page,
-        """(() => { fit();
+        """(() => { fit(); move(13, -17);
       const see = () => [(300 - camera.x) / camera.k, (200 - camera.y) / camera.k];
       const a = see(); zoom(1.5, 300, 200); return [a, see()]; })()""",
     )
@@ -917,6 +917,58 @@ def test_the_arrow_keys_walk_over_cells_and_cards(visit):
                 all.filter((g) => g.tabIndex === 0).length]; }); })"""
     assert every(page, cards, [[("Up", "Down", "Down", "Up"), []], [("Down", "Up"), [1, 2]]]) == [
         [[0, 0, 1], [1, 0, 1], [2, 0, 1], [1, 0, 1]], [[3, 0, 1], [0, 0, 1]]]  # fmt: skip
+
+
+def test_every_button_does_what_it_says(visit):
+    page = visit("softmax_regression")
+    clicked = """((id, from) => { go(from); at(id).click();
+      const seen = [state.step, Boolean(state.timer), at("run").className,
+        at("run").getAttribute("aria-label")]; play(false); return seen; })"""
+    still, going = [False, "", "Play"], [True, "on", "Pause"]
+    cases = {("first", 7): [0, *still], ("back", 7): [6, *still], ("next", 7): [8, *still],
+             ("last", 7): [26, *still], ("back", 0): [0, *still], ("next", 26): [26, *still],
+             ("run", 7): [7, *going], ("run", 26): [0, *going],
+             ("link", 7): [7, *still]}  # fmt: skip
+    assert every(page, clicked, list(cases)) == list(cases.values())
+    twice = "(at('run').click(), at('run').click(), [state.timer, at('run').ariaLabel, state.step])"
+    assert js(page, f"(go(4), {twice})") == [0, "Play", 4]
+    zooms = "((id) => { fit(); const { k } = camera; at(id).click(); return camera.k / k; })"
+    factors = [1.25, 0.8, 1]
+    assert every(page, zooms, [["closer"], ["farther"], ["fit"]]) == pytest.approx(factors)
+    folds = "((id) => { at(id).click(); return [folded.size, clusters.size]; })"
+    assert every(page, folds, [["fold"], ["unfold"]]) == [[1, 1], [0, 1]]
+    assert js(page, "[at('fold').hidden, at('unfold').hidden]") == [False, False]
+    slid = """((k) => { at("slider").value = k; at("slider").dispatchEvent(new Event("input"));
+      return state.step; })"""
+    assert every(page, slid, [["5"], ["0"], ["26"]]) == [5, 0, 26]
+    quiz = "(at('quiz').click(), [state.quiz, at('quiz').ariaPressed, at('step').textContent])"
+    on, pressed, text = js(page, f"(go(25), {quiz})")
+    assert (on, pressed) == (True, "true")
+    assert "Playing goes on after the answer." in text and "Quiz: 0 right of 0." in text
+    shown = """(at("step").querySelector(".quiz button[type=button]").click(),
+      [state.asked, state.right, state.solved.has(25)])"""
+    assert js(page, shown) == [1, 0, True]
+    off, pressed, text = js(page, quiz)
+    assert (off, pressed) == (False, "false") and "Quiz" not in text
+
+
+def test_cells_light_up_while_the_pointer_or_the_keyboard_is_on_them(visit):
+    page = visit("softmax_regression")
+    lit = """((event, query) => { go(1); light(at("step"), null, related);
+      const cell = at("step").querySelector("[data-space=x0] td");
+      if (event.endsWith("leave") || event.endsWith("out")) light(at("step"), cell, related);
+      at("step").querySelector(query).dispatchEvent(new Event(event, { bubbles: true }));
+      return [...at("step").querySelectorAll(".lit")].map((td) =>
+        td.closest("table").dataset.space + td.dataset.i); })"""
+    cell, own = "[data-space=y] td", ["x00", "x01", "x10", "x13", "y0"]
+    assert every(page, lit, [
+        ["pointerover", cell], ["focusin", cell], ["pointerover", "h2"], ["focusin", "h2"],
+        ["focusout", cell],
+    ]) == [own, own, [], [], []]  # fmt: skip
+    left = """(go(1), light(at("step"), at("step").querySelector("td"), related),
+      at("step").dispatchEvent(new Event("pointerleave")),
+      at("step").querySelectorAll(".lit").length)"""
+    assert js(page, left) == 0
 
 
 def test_a_drag_goes_on_outside_of_the_graph(visit):
