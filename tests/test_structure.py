@@ -10,8 +10,8 @@ import pytest
 import tinygrad_ce as tg
 
 ROOT = Path(tg.__file__).parent
-ENGINE = ["frame", "modes", "memory", "graph", "operands", "rule", "table", "chain", "backward",
-          "functions", "protocol", "write", "tensor"]  # fmt: skip
+ENGINE = ["frame", "modes", "memory", "graph", "operands", "rule", "erfc", "table", "chain",
+          "backward", "functions", "protocol", "write", "tensor"]  # fmt: skip
 ROOMS = [*(f"engine.{name}" for name in ENGINE), "random", "creation", "functions", "nn", "optim",
          "autograd", "serialization", "utils", "program", "viz"]  # fmt: skip
 LATE = {("engine.tensor", "random")}

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from tinygrad_ce.engine.erfc import erfc as erfc_of_array
 from tinygrad_ce.engine.operands import is_number, speaks_numpy
 from tinygrad_ce.engine.rule import differentiable, rule
 
@@ -66,16 +67,12 @@ sin = rule(np.sin, lambda g, x: g * cos(x))
 cos: Function = rule(np.cos, lambda g, x: -g * sin(x))
 tanh = rule(np.tanh, lambda g, y: g * (1.0 - y * y))
 
-_erfc = np.frompyfunc(math.erfc, 1, 1)
-
-
 # exp(−x²) is 0 from 28 on, where x² may still overflow.
-@differentiable(lambda g, x: g * exp(-power(clip(x, -28.0, 28.0), 2)) * (-2.0 / math.sqrt(math.pi)))
-@speaks_numpy
-def erfc(x: Any) -> Any:
-    """2/√π ∫ from x to ∞ of exp(−t²) dt."""
-    return np.asarray(_erfc(x), x.dtype)[()] if x.ndim == 0 else _erfc(x).astype(x.dtype)
-
+erfc = rule(
+    speaks_numpy(erfc_of_array),
+    lambda g, x: g * exp(-power(clip(x, -28.0, 28.0), 2)) * (-2.0 / math.sqrt(math.pi)),
+    name="erfc",
+)
 
 # At the kinks: |x|' is 0 at 0, a step is flat, and equal operands share the gradient.
 abs = rule(np.abs, lambda g, x: g * sign(x))
