@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_ce.program.listing import Listing, shown_program
+from tinygrad_ce.program.listing.listing import Listing, shown_program
 
 Pick = Callable[[Sequence[Any]], Any]  # gives one element: hypothesis, or a random.Random, decides
 

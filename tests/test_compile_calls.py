@@ -19,8 +19,8 @@ from side_by_side import (
 import tinygrad_ce as tg
 from tinygrad_ce import TraceError, nn
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.program import compiling
-from tinygrad_ce.program.emit import Emitter
+from tinygrad_ce.program import running
+from tinygrad_ce.program.emit.emitter import Emitter
 
 # --- the second call ----------------------------------------------------------------------------
 
@@ -644,9 +644,9 @@ def test_a_first_call_that_computes_something_else_changes_nothing(monkeypatch):
             steps.append(step)
         return program.with_steps(steps)
 
-    real = compiling.optimised
+    real = running.optimised
     monkeypatch.setattr(
-        compiling, "optimised", lambda program, *rest: real(with_maxima_for_sums(program), *rest)
+        running, "optimised", lambda program, *rest: real(with_maxima_for_sums(program), *rest)
     )
     b = tg.tensor([1.0, 2.0], requires_grad=True)
     optimizer = tg.optim.SGD([b], lr=0.1, momentum=0.9)

@@ -26,7 +26,7 @@ from side_by_side import agree, numbers_of
 import tinygrad_ce as tg
 from tinygrad_ce import TraceError, nn
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.program import compiling
+from tinygrad_ce.program import running
 
 # --- variables ----------------------------------------------------------------------------------
 
@@ -897,7 +897,7 @@ def test_a_function_that_differs_from_itself_is_refused_in_every_later_call():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_wrong_program_never_runs_again(dtype, monkeypatch):
-    right = compiling.optimised
+    right = running.optimised
 
     def wrong(program, *args):
         program = right(program, *args)
@@ -922,7 +922,7 @@ def test_a_wrong_program_never_runs_again(dtype, monkeypatch):
     (plain, other), (step, model) = build(), build()
     compiled = tg.compile(step)
     x = tg.tensor(np.random.default_rng(0).standard_normal((16, 3)).astype(dtype))
-    monkeypatch.setattr(compiling, "optimised", wrong)
+    monkeypatch.setattr(running, "optimised", wrong)
     before = numbers_of(list(model.parameters()))
     for _ in range(3):
         with pytest.raises(TraceError, match="does not compute what the function does"):

@@ -11,7 +11,7 @@ from tinygrad_ce import draw, nn, tensor
 from tinygrad_ce.engine.chain import history
 from tinygrad_ce.engine.frame import source_lines
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.program.operations import run
+from tinygrad_ce.program.ops import run
 from tinygrad_ce.viz.checks import check_uses
 from tinygrad_ce.viz.lines import place_of
 from tinygrad_ce.viz.programs import graph_of, result_of

@@ -8,17 +8,17 @@ import tinygrad_ce as tg
 from tinygrad_ce import nn
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.program import windows
-from tinygrad_ce.program.emit import Emitter
-from tinygrad_ce.program.fast import optimised
-from tinygrad_ce.program.images import (
+from tinygrad_ce.program.emit.emitter import Emitter
+from tinygrad_ce.program.ops import evaluate, run
+from tinygrad_ce.program.passes.exact import EXACT, simplified
+from tinygrad_ce.program.passes.images import (
     with_batch_last,
     with_images_recognised,
     with_pooled_gradients_summed,
     with_relus_after_pools,
 )
-from tinygrad_ce.program.layout import with_relus_recognised
-from tinygrad_ce.program.operations import evaluate, run
-from tinygrad_ce.program.passes import EXACT, simplified
+from tinygrad_ce.program.passes.layout import with_relus_recognised
+from tinygrad_ce.program.passes.order import optimised
 
 
 class Both(nn.Module):

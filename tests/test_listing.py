@@ -30,17 +30,17 @@ from tests.listing_cases import (
     written_by_hand,
 )
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.program import formulas, listing
-from tinygrad_ce.program.formulas import FORMULAS
-from tinygrad_ce.program.listing import (
+from tinygrad_ce.program.listing import formulas, listing
+from tinygrad_ce.program.listing.formulas import FORMULAS
+from tinygrad_ce.program.listing.listing import (
     ListingError,
     difference,
     gradients_of,
     oracle,
     shown_program,
 )
-from tinygrad_ce.program.naming import identifier, state_name
-from tinygrad_ce.program.passes import simplified
+from tinygrad_ce.program.listing.names import identifier, state_name
+from tinygrad_ce.program.passes.exact import simplified
 
 DATA = Path(__file__).parent / "data"
 LEVELS = ["formula", "primitive"]

@@ -6,13 +6,13 @@ import pytest
 import tinygrad_ce as tg
 from tinygrad_ce import nn
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.program.emit import Emitter
-from tinygrad_ce.program.fast import FAST, optimised
+from tinygrad_ce.program.emit.emitter import Emitter
 from tinygrad_ce.program.ir import Program
-from tinygrad_ce.program.operations import run
-from tinygrad_ce.program.packing import Packed, packed
-from tinygrad_ce.program.passes import EXACT, simplified
-from tinygrad_ce.program.tracing import trace_call
+from tinygrad_ce.program.ops import run
+from tinygrad_ce.program.passes.exact import EXACT, simplified
+from tinygrad_ce.program.passes.flatten import Packed, packed
+from tinygrad_ce.program.passes.order import FAST, optimised
+from tinygrad_ce.program.tracing.trace import trace_call
 
 N, T, C = 6, 5, 4
 

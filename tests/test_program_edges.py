@@ -14,9 +14,10 @@ from test_programs import keeps_what_it_computes, text_does_what_eager_code_does
 import tinygrad_ce as tg
 from tinygrad_ce import ListingError, TraceError, nn
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.program import compiling, listing
-from tinygrad_ce.program.emit import Emitter
-from tinygrad_ce.program.listing import difference
+from tinygrad_ce.program import running
+from tinygrad_ce.program.emit.emitter import Emitter
+from tinygrad_ce.program.listing import listing
+from tinygrad_ce.program.listing.listing import difference
 
 # --- NumPy's arrays as arguments: the function itself, on arrays, is what is expected -------------
 
@@ -253,7 +254,7 @@ def test_an_assumption_on_a_long_row_fails():
 
 def wrongly(change):
     """optimised(), followed by a pass that is wrong."""
-    right = compiling.optimised
+    right = running.optimised
 
     def wrong(program, *args):
         program = right(program, *args)
@@ -267,7 +268,7 @@ def wrongly(change):
     lambda s: s._replace(op="add") if s.op == "subtract" else s,
 ], ids=["function", "sign"])  # fmt: skip
 def test_a_wrong_pass_is_found_and_changes_nothing(change, monkeypatch):
-    monkeypatch.setattr(compiling, "optimised", wrongly(change))
+    monkeypatch.setattr(running, "optimised", wrongly(change))
     step, held, calls = mlp_with_tanh(np.float64)
     step(*map(tg.tensor, calls[2]))  # the optimiser has its state
     compiled = tg.compile(step)
@@ -291,7 +292,7 @@ def test_a_wrong_text_is_found(function, wrong, message, monkeypatch):
                 steps[i] = s._replace(op=wrong[1], settings=settings)
         return Emitter(program.with_steps(steps))
 
-    monkeypatch.setattr(compiling, "Emitter", emitter)
+    monkeypatch.setattr(running, "Emitter", emitter)
     compiled = tg.compile(function)
     x = tg.tensor(np.array([1.0, 5.0, 4.0]))
     with pytest.raises(TraceError, match=message):

@@ -6,10 +6,10 @@ from programs import PROGRAMS
 from side_by_side import agree, numbers_of, side_by_side
 
 import tinygrad_ce as tg
-from tinygrad_ce.program.fast import FAST
-from tinygrad_ce.program.formulas import FORMULAS
-from tinygrad_ce.program.listing import Listing, function_name, oracle, shown_program
-from tinygrad_ce.program.passes import EXACT
+from tinygrad_ce.program.listing.formulas import FORMULAS
+from tinygrad_ce.program.listing.listing import Listing, function_name, oracle, shown_program
+from tinygrad_ce.program.passes.exact import EXACT
+from tinygrad_ce.program.passes.order import FAST
 
 by_name = pytest.mark.parametrize("build", PROGRAMS, ids=lambda build: build.__name__)
 

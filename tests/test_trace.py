@@ -6,8 +6,8 @@ import pytest
 import tinygrad_ce as tg
 from tinygrad_ce import nn
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.program.operations import run
-from tinygrad_ce.program.passes import EXACT, simplified
+from tinygrad_ce.program.ops import run
+from tinygrad_ce.program.passes.exact import EXACT, simplified
 
 
 def network(parameters, x, targets):

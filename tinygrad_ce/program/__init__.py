@@ -1,17 +1,19 @@
 """Programs: what a function does to tensors, written down as straight-line NumPy.
 
-| to | read |
-|---|---|
-| write it down | ir (what a program is), symbol, tracing, arguments, guards, operations |
-| change it, keeping every bit | passes |
-| change it for speed | fast (in which order), reassociate, layout, images, packing, blocks |
-| change it for reading | formulas (in which order), algebra, recognise |
-| print it | listing, writing, expressions, naming, loops, costs, picture |
-| run it | emit, writers, scalars, windows, products, places, compiling, calling, checking |
+Each room knows those above it, none below.
+
+| to | room | read |
+|---|---|---|
+| hold it | | ir (what a program is), ops (what a step can do), memory (who holds an array) |
+| write it down | tracing/ | trace (the whole), symbol, arguments, guards, attributes, variables |
+| make it fast | passes/ | order (of all passes), exact, reassociate, layout, images, flatten |
+| write lines that fill buffers | emit/ | emitter, writers (of each operation), blocks, scalars |
+| print it to be read | listing/ | listing, formulas (passes), statements, costs, picture |
+| show it, run it, compare it | | traced; running, calling, before, precision, check, compiling |
 """
 
 from tinygrad_ce.program.compiling import Compiled as Compiled, compile as compile
 from tinygrad_ce.program.ir import Program as Program
-from tinygrad_ce.program.listing import ListingError as ListingError
-from tinygrad_ce.program.symbol import TraceError as TraceError
-from tinygrad_ce.program.tracing import trace as trace
+from tinygrad_ce.program.listing.listing import ListingError as ListingError
+from tinygrad_ce.program.traced import TracedProgram as TracedProgram, trace as trace
+from tinygrad_ce.program.tracing.symbol import TraceError as TraceError

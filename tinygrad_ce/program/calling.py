@@ -8,16 +8,14 @@ gives MISS, before anything has happened.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygrad_ce.engine.backward import COMPILED
 from tinygrad_ce.engine.memory import tick
 from tinygrad_ce.engine.operands import leaf
-from tinygrad_ce.program.places import root
-from tinygrad_ce.program.tracing import Hole
-
-if TYPE_CHECKING:
-    from tinygrad_ce.program.compiling import Runner
+from tinygrad_ce.program.memory import root
+from tinygrad_ce.program.running import Runner
+from tinygrad_ce.program.tracing.trace import Hole
 
 MISS = object()
 

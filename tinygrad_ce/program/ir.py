@@ -140,62 +140,6 @@ class Program:
         given = len(self.inputs) + len(self.states) + len(self.settings)
         return f"<Program {self.name}: {len(self.steps)} steps on {given} given values>"
 
-    # --- to read ----------------------------------------------------------------------------
-
-    def source(self, level: str = "formula") -> str:
-        """The program as a NumPy function that a person could have written.
-
-        level="formula" reads as in a book: `dlogits = (p - onehot) / 32`; level="primitive" has
-        one line for each step. The text needs `import numpy as np` only. It is run on the example
-        and compared before it is handed out: to the last bit for "primitive", to 1e-12 (float64) or
-        1e-5 (float32) of each tensor's largest element for "formula". Raises ListingError.
-
-        >>> import tinygrad_ce as tg
-        >>> print(tg.trace(lambda x: (x * 2.0).sum(), tg.ones(3)).source())
-        import numpy as np
-        <BLANKLINE>
-        <BLANKLINE>
-        def function(x):
-            return (2 * x).sum()
-        <BLANKLINE>
-        """
-        from tinygrad_ce.program.listing import source
-
-        return source(self, level)
-
-    def backward_source(self, level: str = "formula") -> str:
-        """The backward pass alone: the gradients from what the forward pass has computed.
-
-        Checked as `source` is. Raises ValueError if the function calls no backward().
-        """
-        from tinygrad_ce.program.listing import backward_source
-
-        return backward_source(self, level)
-
-    def table(self) -> str:
-        """What each line of the listing costs: scope, line, shape, operations, bytes moved.
-
-        FLOPs counts each addition, product and function as one; bytes are what a step reads and
-        writes, none for a view. After `profile()` there are microseconds too.
-        """
-        from tinygrad_ce.program.costs import table
-
-        return table(self)
-
-    def profile(self, repeats: int = 100) -> None:
-        """Run each step `repeats` times on the example and keep its median time for `table`."""
-        from tinygrad_ce.program.costs import profile
-
-        profile(self, repeats)
-
-    def to_dot(self, level: str = "formula") -> str:
-        """The program as a picture in the language of Graphviz: `dot -Tsvg`."""
-        from tinygrad_ce.program.picture import to_dot
-
-        return to_dot(self, level)
-
-    # --- to work with -----------------------------------------------------------------------
-
     def roots(self) -> Iterator[Var]:
         """What somebody looks at after the run."""
         yield from self.outputs
@@ -247,3 +191,10 @@ class Program:
         read.update(result.roots())
         result.constants = {x: v for x, v in self.constants.items() if x in read}
         return result
+
+
+def coarsest(program: Program) -> Any:
+    """The float dtype of least precision among the values of a program."""
+    vars_ = [*program.given(), *(s.out for s in program.steps)]
+    floats = [x.dtype for x in vars_ if x.dtype is not None and x.dtype.kind == "f"]
+    return max(floats, key=lambda dtype: np.finfo(dtype).eps, default=np.dtype(np.float64))

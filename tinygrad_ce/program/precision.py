@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.program.emit import Emitter
+from tinygrad_ce.program.before import Before
+from tinygrad_ce.program.emit.emitter import Emitter
 from tinygrad_ce.program.ir import Assumption, Kept, Program, State, Step, Var
-from tinygrad_ce.program.operations import evaluate
-from tinygrad_ce.program.packing import Packed
-from tinygrad_ce.program.tracing import GradOf
-
-if TYPE_CHECKING:
-    from tinygrad_ce.program.checking import Before
+from tinygrad_ce.program.memory import Packed
+from tinygrad_ce.program.ops import evaluate
+from tinygrad_ce.program.tracing.trace import GradOf
 
 WIDE = np.dtype(np.float64)
 COMPARING = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "maximum",

@@ -17,8 +17,8 @@ import numpy as np
 from tinygrad_ce.program.ir import Step, Var
 
 if TYPE_CHECKING:
-    from tinygrad_ce.program.emit import Emitter
-    from tinygrad_ce.program.places import Place
+    from tinygrad_ce.program.emit.emitter import Emitter
+    from tinygrad_ce.program.emit.places import Place
 
 Pair = tuple[int, int]
 Array = np.ndarray

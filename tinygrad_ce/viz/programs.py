@@ -23,8 +23,8 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.nn import functional, losses
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.naming import Names
-from tinygrad_ce.program.operations import evaluate, run
+from tinygrad_ce.program.listing.names import Names
+from tinygrad_ce.program.ops import evaluate, run
 from tinygrad_ce.viz.values import largest
 
 

@@ -5,7 +5,7 @@ composed function and its gradient is recognised. Values change by rounding only
 and compared before anybody sees it.
 """
 
-from tinygrad_ce.program.algebra import (
+from tinygrad_ce.program.listing.algebra import (
     with_common_divisors,
     with_divisions,
     with_factors_outside,
@@ -16,15 +16,7 @@ from tinygrad_ce.program.algebra import (
     with_reductions_along_rows,
     with_turned_products,
 )
-from tinygrad_ce.program.passes import (
-    Pass,
-    with_common_steps_shared,
-    with_constants_folded,
-    with_late_broadcasts,
-    with_plain_steps_left_out,
-    without_dead_steps,
-)
-from tinygrad_ce.program.recognise import (
+from tinygrad_ce.program.listing.recognise import (
     with_onehot,
     with_onehot_sums_read_off,
     with_relu,
@@ -33,6 +25,14 @@ from tinygrad_ce.program.recognise import (
     with_sigmoid,
     with_sigmoid_minus_y,
     with_truth_as_numbers,
+)
+from tinygrad_ce.program.passes.exact import (
+    Pass,
+    with_common_steps_shared,
+    with_constants_folded,
+    with_late_broadcasts,
+    with_plain_steps_left_out,
+    without_dead_steps,
 )
 
 FORMULAS: tuple[Pass, ...] = (

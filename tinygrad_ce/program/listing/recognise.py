@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_ce.program.algebra import Algebra, floats
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.operations import UFUNCS
-from tinygrad_ce.program.passes import Rewriter, counts_up
+from tinygrad_ce.program.listing.algebra import Algebra, floats
+from tinygrad_ce.program.ops import UFUNCS
+from tinygrad_ce.program.passes.exact import Rewriter, counts_up
 
 ARITHMETIC = ("add", "subtract", "multiply", "divide", "negative", "power")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.operations import ELEMENTWISE, evaluate
+from tinygrad_ce.program.ops import ELEMENTWISE, evaluate
 
 Pass = Callable[[Program], Program]
 LARGEST_CONSTANT = 4096  # elements that folding may make: larger constants are computed each time

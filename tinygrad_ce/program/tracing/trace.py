@@ -1,4 +1,4 @@
-"""trace(): run a function once on Symbols and keep what it did as a Program."""
+"""Run a function once on Symbols and keep what it did as a Program."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tinygrad_ce.engine.frame import tracing
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import writable
 from tinygrad_ce.engine.operands import holds_number
-from tinygrad_ce.program.arguments import Arguments, Given
-from tinygrad_ce.program.attributes import Assigned, AttributeOf, assigned, check_alone
-from tinygrad_ce.program.guards import Guards, Watch, vars_of
 from tinygrad_ce.program.ir import Kept, Program, State, Var
-from tinygrad_ce.program.symbol import Cell, Symbol, TraceError, Tracer
-from tinygrad_ce.program.variables import Variables
+from tinygrad_ce.program.tracing.arguments import Arguments, Given
+from tinygrad_ce.program.tracing.attributes import Assigned, AttributeOf, assigned, check_alone
+from tinygrad_ce.program.tracing.guards import Guards, Watch, vars_of
+from tinygrad_ce.program.tracing.symbol import Cell, Symbol, TraceError, Tracer
+from tinygrad_ce.program.tracing.variables import Variables
 
 
 @dataclass(eq=False, slots=True)
@@ -115,23 +115,6 @@ def traced(
     finished.program.gradients = gradients
     tracer.cells.clear()  # they hold the arrays of the state, in a cycle
     return finished
-
-
-def trace(fn: Callable[..., Any], *examples: Any, **keywords: Any) -> Program:
-    """What `fn` does to its arguments, as a Program: `fn` runs once, nothing is changed.
-
-    Tensors, arrays and floats among the arguments are inputs of the program; parameters and other
-    tensors that `fn` knows are state. Raises TraceError where a program cannot hold what `fn`
-    does: a branch on a value, `.item()`, a NumPy function that has no record. TypeError where it is
-    no function, or one whose body runs in pieces.
-
-    >>> from tinygrad_ce import tensor
-    >>> program = trace(lambda x: (x * x).sum(), tensor([1.0, 2.0]))
-    >>> [step.op for step in program.steps]
-    ['multiply', 'sum']
-    """
-    check_function(fn, "trace")
-    return trace_call(fn, examples, keywords).program
 
 
 def check_function(fn: Any, caller: str) -> None:

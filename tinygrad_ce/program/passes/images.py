@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.operations import ELEMENTWISE
-from tinygrad_ce.program.passes import Rewriter, counts_up, without_dead_steps
+from tinygrad_ce.program.ops import ELEMENTWISE
+from tinygrad_ce.program.passes.exact import Rewriter, counts_up, without_dead_steps
 from tinygrad_ce.program.windows import Pair, counts
 
 ONE = (1, 1)

@@ -24,7 +24,7 @@ import numpy as np
 
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.program.reads import Path, reads_of
+from tinygrad_ce.program.tracing.reads import Path, reads_of
 
 PLAIN = (bool, int, float, complex, str, bytes, tuple, frozenset, slice, range, type(None))
 MOST = 4096  # objects and entries that are looked at, besides modules and optimisers

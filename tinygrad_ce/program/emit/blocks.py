@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.operations import UFUNCS
+from tinygrad_ce.program.ops import UFUNCS
 
 if TYPE_CHECKING:
-    from tinygrad_ce.program.emit import Emitter
+    from tinygrad_ce.program.emit.emitter import Emitter
 
 LONG = 1 << 18  # elements from which a row is done in blocks
 BLOCK = 1 << 15  # elements of a block

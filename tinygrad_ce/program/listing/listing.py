@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.program.checking import coarsest
-from tinygrad_ce.program.formulas import FORMULAS
-from tinygrad_ce.program.ir import Program, State, Var
-from tinygrad_ce.program.loops import looped
-from tinygrad_ce.program.naming import OPTIMIZER_SCOPES, OPTIMIZERS
-from tinygrad_ce.program.operations import run
-from tinygrad_ce.program.passes import simplified, without_dead_steps
-from tinygrad_ce.program.writing import Statement, Writer, label
+from tinygrad_ce.program.ir import Program, State, Var, coarsest
+from tinygrad_ce.program.listing.formulas import FORMULAS
+from tinygrad_ce.program.listing.loops import looped
+from tinygrad_ce.program.listing.names import OPTIMIZER_SCOPES, OPTIMIZERS
+from tinygrad_ce.program.listing.statements import Statement, Writer, label
+from tinygrad_ce.program.ops import run
+from tinygrad_ce.program.passes.exact import simplified, without_dead_steps
 
 WIDTH = 88
 COLUMN = 62  # shapes stand behind the longest line that is not longer

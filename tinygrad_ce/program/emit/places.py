@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(eq=False, slots=True)
@@ -24,10 +23,3 @@ class Place:
     text: str
     storage: Storage | None
     contiguous: bool
-
-
-def root(x: Any) -> int:
-    """The id of what owns the memory of an array: equal for arrays that may share it."""
-    while (base := getattr(x, "base", None)) is not None:
-        x = base
-    return id(x)

@@ -3,102 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.program.attributes import AttributeOf
-from tinygrad_ce.program.guards import PLAIN, same
-from tinygrad_ce.program.ir import Program, State, Step, Var
-from tinygrad_ce.program.operations import pack, run
-from tinygrad_ce.program.packing import Packed
+from tinygrad_ce.program.before import Before, key_of, parts_of
+from tinygrad_ce.program.ir import Program, Step, Var, coarsest
+from tinygrad_ce.program.memory import Packed
+from tinygrad_ce.program.ops import run
 from tinygrad_ce.program.precision import emitted_in_float64, in_float64, may_turn
-from tinygrad_ce.program.symbol import SET_OUTSIDE, TraceError
-from tinygrad_ce.program.tracing import GradOf, Hole, Trace
-
-if TYPE_CHECKING:
-    from tinygrad_ce.program.compiling import Runner
+from tinygrad_ce.program.running import Runner
+from tinygrad_ce.program.tracing.guards import PLAIN, same
+from tinygrad_ce.program.tracing.symbol import SET_OUTSIDE, TraceError
+from tinygrad_ce.program.tracing.trace import GradOf, Hole, Trace
 
 NUMBERS = "Pass it as an argument, or keep it in a Tensor that is written in place: t[...] = x"
-
-
-CHANGED = ("array", "kept", "live", "switched", "was")
-"""What a call may put into a Tensor among the arguments."""
-
-
-class Before:
-    """What a call may change, as it was before, and how to bring it back."""
-
-    def __init__(self, runner: Runner, args: Any, kwargs: Any) -> None:
-        program = runner.program
-        self.inputs = [(x, np.array(x)) for x in runner.arrays(args, kwargs)]
-        self.tensors = [
-            (node, {slot: getattr(node, slot) for slot in CHANGED if hasattr(node, slot)})
-            for node in (place.find(args, kwargs) for place in runner.trace.tensors)
-        ]
-        self.states = [
-            (s, node, node.array, np.array(node.array))
-            for s in program.states for node in parts_of(s)
-        ]  # fmt: skip
-        places = [s.node for s in program.states if isinstance(s.node, AttributeOf)]
-        self.attributes = [(place, place.tensor) for place in places]
-        self.kept = [(k.node, k.node.kept) for k in program.kept]
-        self.gradients = [
-            (kept, np.array(kept.array)) for _, kept in self.kept if isinstance(kept, Node)
-        ]
-        draws = {s.settings["generator"] for s in program.steps if s.op == "draw"}
-        self.generators = [(g, g.get_state()) for g in draws]
-
-    def put_back(self) -> None:
-        """Let everything be as it was."""
-        for x, values in self.inputs:
-            if isinstance(x, np.ndarray) and x.flags.writeable:
-                x[...] = values
-        for node, slots in self.tensors:
-            for slot, value in slots.items():
-                setattr(node, slot, value)
-        for state, _, array, values in self.states:
-            if state.after is not state.before:
-                array[...] = values
-        for place, tensor in self.attributes:
-            place.tensor = tensor
-        for node, kept in self.kept:
-            node.kept = kept
-        for kept, values in self.gradients:
-            kept.array[...] = values
-        self.set_generators()
-
-    def set_generators(self) -> None:
-        """Let the generators draw once more what they drew."""
-        for generator, state in self.generators:
-            generator.set_state(state)
-
-    def given(self, program: Program) -> dict[Var, Any]:
-        """The values that a program begins with."""
-        values = dict(program.constants)
-        values.update(zip(program.inputs, (copy for _, copy in self.inputs)))
-        states = {key_of(node): copy for _, node, _, copy in self.states}
-        for s in program.states:
-            if isinstance(s.node, Packed):
-                parts = [states[node] for node in s.node.nodes]
-                values[s.before] = pack(parts, s.node.placements, (s.node.size,))
-            else:
-                values[s.before] = states.get(key_of(s.node), s.node.array)
-        values.update((s.var, s.group[s.key]) for s in program.settings)
-        return values
-
-
-def parts_of(state: State) -> list[Any]:
-    """The tensors of a state, or the place where its gradient is found."""
-    return state.node.nodes if isinstance(state.node, Packed) else [state.node]
-
-
-def key_of(node: Any) -> Any:
-    """What a state is known by in another trace."""
-    if isinstance(node, AttributeOf):
-        return node.key
-    return ("grad", node.node) if isinstance(node, GradOf) else node
 
 
 # --- the steps ----------------------------------------------------------------------------------
@@ -412,13 +331,6 @@ def close(a: Any, b: Any, noise: float, coarse: Any) -> bool:
     top = float(np.max(np.abs(b), initial=0.0, where=np.isfinite(b)))
     atol = bound * top + 16 * float(np.finfo(coarse).eps) * noise
     return bool(np.allclose(a, b, rtol=0.0, atol=atol, equal_nan=True))
-
-
-def coarsest(program: Program) -> Any:
-    """The float dtype of least precision among the values of a program."""
-    vars_ = [*program.given(), *(s.out for s in program.steps)]
-    floats = [x.dtype for x in vars_ if x.dtype is not None and x.dtype.kind == "f"]
-    return max(floats, key=lambda dtype: np.finfo(dtype).eps, default=np.dtype(np.float64))
 
 
 def by_how_much(found: Any, wanted: Any) -> str:

@@ -8,8 +8,8 @@ below the features lets the bias ride in the matrix product.
 from __future__ import annotations
 
 from tinygrad_ce.program.ir import Program, Step, Var, common_dtype
-from tinygrad_ce.program.operations import BITS, ELEMENTWISE
-from tinygrad_ce.program.passes import Rewriter, without_dead_steps
+from tinygrad_ce.program.ops import BITS, ELEMENTWISE
+from tinygrad_ce.program.passes.exact import Rewriter, without_dead_steps
 
 SWAP = (1, 0)
 

@@ -6,7 +6,7 @@ import keyword
 import re
 
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.tracing import GradOf
+from tinygrad_ce.program.tracing.trace import GradOf
 
 RESERVED = {"np", "math", "float", "bool", "range", "zip"}
 CALLED = {

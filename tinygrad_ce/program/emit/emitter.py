@@ -15,13 +15,13 @@ import numpy as np
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.program.attributes import AttributeOf
-from tinygrad_ce.program.blocks import Loop, LoopWriter, in_blocks
+from tinygrad_ce.program.emit.blocks import Loop, LoopWriter, in_blocks
+from tinygrad_ce.program.emit.places import Place, Storage
+from tinygrad_ce.program.emit.scalars import by_python, scalar_text
+from tinygrad_ce.program.emit.writers import INTO, SCALAR, VIEWS, WRITERS
 from tinygrad_ce.program.ir import Program, State, Step, Var
-from tinygrad_ce.program.operations import ELEMENTWISE, EVALUATE, REDUCTIONS, UFUNCS
-from tinygrad_ce.program.places import Place, Storage
-from tinygrad_ce.program.scalars import by_python, scalar_text
-from tinygrad_ce.program.writers import INTO, SCALAR, VIEWS, WRITERS
+from tinygrad_ce.program.ops import ELEMENTWISE, EVALUATE, REDUCTIONS, UFUNCS
+from tinygrad_ce.program.tracing.attributes import AttributeOf
 
 FOREVER = 1 << 60
 

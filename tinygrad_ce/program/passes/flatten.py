@@ -7,101 +7,17 @@ long array, it is done once; so are their gradients, moments and step counts.
 from __future__ import annotations
 
 import math
-import sys
-import weakref
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.program.ir import Assumption, Program, State, Step, Var
-from tinygrad_ce.program.operations import ELEMENTWISE
-from tinygrad_ce.program.passes import without_dead_steps
-
-
-class Placement(NamedTuple):
-    """Where a piece lies in a flat array: its first element, and its shape."""
-
-    offset: int
-    shape: tuple[int, ...]
-
-    def of(self, flat: np.ndarray) -> np.ndarray:
-        """The piece of an array."""
-        return flat[self.offset : self.offset + math.prod(self.shape)].reshape(self.shape)
-
-
-class Unpackable(Exception):  # noqa: N818
-    """Somebody else looks at the memory of a parameter, so it must stay where it is."""
-
-
-class Packed:
-    """Tensors whose arrays are pieces of one array."""
-
-    def __init__(
-        self, nodes: list[Any], placements: list[Placement], size: int, dtype: Any
-    ) -> None:
-        self.nodes = nodes
-        self.placements = placements
-        self.size = size
-        self.dtype = dtype
-
-    def fits(self) -> bool:
-        """Whether the tensors still have the shapes and the dtype that they were packed with."""
-        return all(
-            n.array.shape == p.shape and n.array.dtype == self.dtype
-            for n, p in zip(self.nodes, self.placements)
-        )
-
-    @property
-    def array(self) -> np.ndarray:
-        """The one array; the tensors move into it if they are not there yet."""
-        flat = self.nodes[0].array.base
-        if isinstance(flat, np.ndarray) and flat.shape == (self.size,):
-            expected = [p.of(flat) for p in self.placements]
-            if all(same_memory(n.array, e) for n, e in zip(self.nodes, expected)):
-                return flat
-        if not all(map(alone, self.nodes)):
-            raise Unpackable
-        flat = np.zeros(self.size, self.dtype)
-        FLATS[id(flat)] = flat
-        for node, placement in zip(self.nodes, self.placements):
-            piece = placement.of(flat)
-            piece[...] = node.array
-            node.array = piece
-        return flat
-
-
-FLATS: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()
-"""The arrays that tensors have moved into."""
-
-
-def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays are the same elements in the same places."""
-    return bool(
-        a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype
-        and a.__array_interface__["data"] == b.__array_interface__["data"]
-    )  # fmt: skip
-
-
-def references(node: Any) -> int:
-    """How many hold the array of a Tensor, with those that come from asking."""
-    array = node.array
-    return sys.getrefcount(array)
-
-
-ONE = references(SimpleNamespace(array=np.empty(0)))  # 3, and 2 from Python 3.14 on
-
-
-def alone(node: Any) -> bool:
-    """Whether nobody but the Tensor itself holds its array."""
-    if not isinstance(node.array, np.ndarray) or references(node) > ONE:
-        return False
-    array = node.array
-    return array.base is None or sys.getrefcount(array.base) <= 2
-
+from tinygrad_ce.program.memory import FLATS, Packed, Placement, alone
+from tinygrad_ce.program.ops import ELEMENTWISE
+from tinygrad_ce.program.passes.exact import without_dead_steps
 
 # --- which updates are alike --------------------------------------------------------------------
 

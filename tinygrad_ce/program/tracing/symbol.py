@@ -23,7 +23,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import repeats
 from tinygrad_ce.engine.operands import all_finite, all_within, leaf
 from tinygrad_ce.program.ir import Assumption, Line, Setting, Step, Var
-from tinygrad_ce.program.operations import UFUNCS, VIEWS, as_eager, evaluate
+from tinygrad_ce.program.ops import UFUNCS, VIEWS, as_eager, evaluate
 
 
 class TraceError(RuntimeError):

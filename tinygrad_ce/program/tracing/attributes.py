@@ -14,8 +14,8 @@ import numpy as np
 from tinygrad_ce.engine.backward import COMPILED
 from tinygrad_ce.engine.memory import Memory, memory_of
 from tinygrad_ce.engine.operands import leaf
-from tinygrad_ce.program.packing import alone, references
-from tinygrad_ce.program.symbol import Symbol, TraceError, Tracer
+from tinygrad_ce.program.memory import alone, references
+from tinygrad_ce.program.tracing.symbol import Symbol, TraceError, Tracer
 
 
 class AttributeOf:

@@ -14,8 +14,8 @@ import numpy as np
 
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import leaf
-from tinygrad_ce.program.guards import Guards
-from tinygrad_ce.program.symbol import Symbol, TraceError, Tracer
+from tinygrad_ce.program.tracing.guards import Guards
+from tinygrad_ce.program.tracing.symbol import Symbol, TraceError, Tracer
 
 
 class Given:

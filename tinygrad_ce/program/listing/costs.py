@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.listing import joined, shown_program, values_of
-from tinygrad_ce.program.operations import ELEMENTWISE, VIEWS, evaluate
-from tinygrad_ce.program.writing import Writer
+from tinygrad_ce.program.listing.listing import joined, shown_program, values_of
+from tinygrad_ce.program.listing.statements import Writer
+from tinygrad_ce.program.ops import ELEMENTWISE, VIEWS, evaluate
 
 MOVES = ("take", "put", "concatenate", "stack", "pad", "copy", "where", "astype", "draw", "full")
 COLUMNS = ("scope", "line", "shape", "FLOPs", "bytes", "µs")

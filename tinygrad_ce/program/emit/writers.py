@@ -9,13 +9,13 @@ import numpy as np
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.program import windows
+from tinygrad_ce.program.emit.places import Place
 from tinygrad_ce.program.ir import Step, Var
-from tinygrad_ce.program.operations import UFUNCS
-from tinygrad_ce.program.passes import counts_up
-from tinygrad_ce.program.places import Place
+from tinygrad_ce.program.ops import UFUNCS
+from tinygrad_ce.program.passes.exact import counts_up
 
 if TYPE_CHECKING:
-    from tinygrad_ce.program.emit import Emitter
+    from tinygrad_ce.program.emit.emitter import Emitter
 
 
 def _dot(e: Emitter, step: Step) -> None:

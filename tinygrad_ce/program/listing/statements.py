@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.program.expressions import (
+from tinygrad_ce.program.ir import Program, State, Step, Var
+from tinygrad_ce.program.listing.expressions import (
     BLOCKS,
     block,
     expression,
@@ -24,9 +25,8 @@ from tinygrad_ce.program.expressions import (
     parsed,
     whole,
 )
-from tinygrad_ce.program.ir import Program, State, Step, Var
-from tinygrad_ce.program.naming import Names
-from tinygrad_ce.program.operations import ELEMENTWISE, VIEWS
+from tinygrad_ce.program.listing.names import Names
+from tinygrad_ce.program.ops import ELEMENTWISE, VIEWS
 
 SHORT, LONG = 52, 76  # characters: what may move into another expression, what makes a line
 OWN_LINE = ("p", "onehot", "xhat", "logp")

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.program.guards import vars_of
-from tinygrad_ce.program.symbol import Symbol
+from tinygrad_ce.program.tracing.guards import vars_of
+from tinygrad_ce.program.tracing.symbol import Symbol
 
 FEW = 64  # parts of a list or dict that are remembered
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 
 from tinygrad_ce.program.ir import Program
-from tinygrad_ce.program.listing import Listing, shown_program
-from tinygrad_ce.program.writing import Statement
+from tinygrad_ce.program.listing.listing import Listing, shown_program
+from tinygrad_ce.program.listing.statements import Statement
 
 INPUT, PARAMETER, STEP, BACK, UPDATE, RESULT = (
     ("#dbeafe", "#2563eb"), ("#dcfce7", "#16a34a"), ("#ffffff", "#94a3b8"),

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_ce.program.images import IMAGES, with_products_of_transposed
 from tinygrad_ce.program.ir import Program
-from tinygrad_ce.program.layout import feature_major, with_flat_batches, with_relus_recognised
-from tinygrad_ce.program.packing import packed
-from tinygrad_ce.program.passes import (
+from tinygrad_ce.program.passes.exact import (
     EXACT,
     simplified,
     with_constants_folded,
     with_numbers_folded,
     without_dead_steps,
 )
-from tinygrad_ce.program.reassociate import (
+from tinygrad_ce.program.passes.flatten import packed
+from tinygrad_ce.program.passes.images import IMAGES, with_products_of_transposed
+from tinygrad_ce.program.passes.layout import (
+    feature_major,
+    with_flat_batches,
+    with_relus_recognised,
+)
+from tinygrad_ce.program.passes.reassociate import (
     with_finite_sums_checked,
     with_large_operands_untransposed,
     with_picks_first,

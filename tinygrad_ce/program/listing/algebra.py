@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.operations import ELEMENTWISE
-from tinygrad_ce.program.passes import (
+from tinygrad_ce.program.ops import ELEMENTWISE
+from tinygrad_ce.program.passes.exact import (
     Rewriter,
     same_form,
     with_common_steps_shared,

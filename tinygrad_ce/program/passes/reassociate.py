@@ -6,7 +6,7 @@ What they give is within 1e-12 of the tensor's largest element in float64 and 1e
 from __future__ import annotations
 
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.passes import Rewriter, counts_up
+from tinygrad_ce.program.passes.exact import Rewriter, counts_up
 
 LARGE = 1 << 16  # elements from which it matters in which order a product reads a matrix
 MUCH_LARGER = 16

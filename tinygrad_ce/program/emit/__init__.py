@@ -1,0 +1,1 @@
+"""A program as lines of Python that fill buffers."""

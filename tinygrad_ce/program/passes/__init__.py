@@ -1,0 +1,1 @@
+"""Programs made faster: functions from Program to Program."""

@@ -1,0 +1,1 @@
+"""Writing a program down: the function runs once, on Symbols."""
