@@ -1098,6 +1098,160 @@ def test_the_way_back_of_a_product_lights_what_is_multiplied(visit):
     assert lit == [b // columns == a % inner for b, a in pairs]
 
 
+@pytest.mark.parametrize("program", ["softmax_regression", "two_layer_network", "attention_block"])
+def test_the_way_back_of_each_product_lights_as_its_elements_are_mixed(visit, program):
+    """Elements of two arrays of l @ r belong together if the product needs both, as NumPy says."""
+    page = visit(program)
+    steps, tensors = js(page, "[steps, story.tensors]")
+    found = set()
+    for k, step in enumerate(steps):
+        if not step.get("o"):
+            continue
+        kind, position = step["map"]
+        shapes = [tensors[id]["v"]["s"] for id in (step["x"], step["o"][0])]
+        left, right = shapes[::-1] if position else shapes
+        if len(left) != 2 or len(right) != 2:
+            continue
+        rule = {"mm": "ik,kj->ikj", "in": "ik,jk->ikj"}[kind]
+        names = dict(zip("xo", rule[:5].split(",")[:: 1 - 2 * position])) | {"y": "ij"}
+        sizes = {"i": left[0], "k": left[1], "j": right[kind == "mm"]}
+        page.evaluate(f"go({k})")
+        for one, two in itertools.permutations("xoy", 2):
+            places = [np.arange(math.prod(sizes[c] for c in names[n])).reshape(
+                [sizes[c] for c in names[n]]) for n in (one, two)]  # fmt: skip
+            wanted = {
+                (int(places[0][tuple(at[c] for c in names[one])]),
+                 int(places[1][tuple(at[c] for c in names[two])]))
+                for at in (dict(zip("ikj", n)) for n in np.ndindex(*(sizes[c] for c in "ikj")))
+            }  # fmt: skip
+            pairs = list(itertools.product(range(places[0].size), range(places[1].size)))
+            lit = every(page, "related", [[one, i, two, j] for i, j in pairs])
+            assert {pair for pair, on in zip(pairs, lit) if on} == wanted, (k, one, two)
+        found.add((kind, position))
+    assert found
+
+
+def test_headings_name_the_calls_around_a_step(visit):
+    page = visit("attention_block")
+    told = js(
+        page,
+        """[...cards.keys()].map((id) => [id, heading(id, "Forward", "it").textContent,
+        heading(id, "Forward", "it").querySelector("b").textContent])""",
+    )
+    outer, names, cards = js(
+        page,
+        """["c", "name"].map((key) => Object.fromEntries([...svg.querySelectorAll(".cluster")].map(
+        (g) => [g.id, g.dataset[key] ?? null]))).concat(Object.fromEntries(
+        [...svg.querySelectorAll("#cards > .card")].map((g) => [g.id, g.dataset.c ?? null])))""",
+    )
+    depths = set()
+    for id, text, way in told:
+        calls, around = [], cards[id]
+        while around is not None:
+            calls.insert(0, names[f"c{around}"])
+            around = outer[f"c{around}"]
+        depths.add(len(calls))
+        assert text == "Forward it" + (f" in {' › '.join(calls)}" if calls else "")
+        assert way == "Forward"
+    assert {0, 1, 2} <= depths
+
+
+def test_copies_are_shown_of_what_has_several_elements_and_is_all_there(visit):
+    page = visit()
+    told = """((own, c) => {
+      story.tensors[steps[1].y].v = { s: [2, 3], d: [1, 1, 1, 1, 1, 1] };
+      const figure = copies({ v: own, c }, steps[1]);
+      return figure && [[...figure.querySelectorAll("td")].map((td) => td.textContent),
+        figure.querySelector("figcaption").textContent, figure.className,
+        figure.querySelector("table").dataset.space]; })"""
+    row = {"s": [3], "d": [1, 2, 3]}
+    assert every(page, told, [
+        [row, "rows"], [{"s": [2, 1], "d": [4, 5]}, "columns"], [row, None],
+        [{**row, "w": [1, 1, 3]}, "rows"], [{"s": [], "d": [1]}, "all"],
+        [{"s": [1], "d": [1]}, "all"],
+    ]) == [
+        [list("123123"), "copied along rows 2 × 3", "copy", "y"],
+        [list("444555"), "copied along columns 2 × 3", "copy", "y"], None, None, None, None,
+    ]  # fmt: skip
+    infix = """((op) => {
+      const step = steps.find((s) => s.k === "f" && s.x.length === 2 && s.x[1].id);
+      story.tensors[step.y].op = op; const all = forwardStep(step).filter(Boolean);
+      return all.flatMap((e) => [...e.querySelectorAll?.(".sign") ?? []].map(
+        (s) => s.textContent)).filter((text) => text !== "→"); })"""
+    assert every(page, infix, [["+"], ["//"], ["max"]]) == [
+        ["+", "="], ["//", "="], [",", "max →"]]  # fmt: skip
+
+
+def test_the_quiz_says_how_an_answer_was_and_waits_for_one(visit):
+    page = visit("softmax_regression")
+    page.evaluate("(at('quiz').click(), go(25))")
+    assert js(page, f"(at('say').textContent = 'still', {ANSWERED}('  '))") == ["", 0, 0]
+    assert js(page, "at('say').textContent") == "still"
+    assert js(page, f"{ANSWERED}('3 × 3')")[0].startswith("Not 3 × 3. A gradient has the shape")
+    assert js(page, "at('say').textContent").startswith("Not 3 × 3.")
+    assert js(page, f"{ANSWERED}('2 × 3')") == ["", 0, 0]
+    assert js(page, "[at('say').textContent, document.activeElement.ariaLabel]") == [
+        "Yes, 2 × 3.", "element"]  # fmt: skip
+    assert js(page, "at('step').querySelectorAll('td.ask').length") == 1
+    assert js(page, f"{ANSWERED}('1e999')")[0].startswith("Write a number")
+
+
+def test_the_first_of_several_gradients_says_how_many_there_are(visit):
+    page = visit("fan_out")
+    notes = js(
+        page,
+        """steps.map((step, k) => { go(k); return [...at("step").querySelectorAll(
+        ".note:not(#inside)")].map((note) => note.textContent); })""",
+    )
+    steps = js(page, "steps")
+    came = {}
+    for k, step in enumerate(steps):
+        if step["k"] == "b":
+            came.setdefault(step["x"], []).append(k)
+    for id, found in came.items():
+        name = js(page, f"fullName('{id}')")
+        n = len(found)
+        first = f"The first of {n} gradients that are added up at {name} (⊕{n})."
+        more = f"{name} was used more than once: gradients are added."
+        wanted = [[]] if n == 1 else [[first]] + [[more]] * (n - 1)
+        assert [notes[k] for k in found] == wanted
+    assert max(map(len, came.values())) >= 3
+
+
+def test_a_step_begins_at_its_top_and_what_is_focused_is_in_view(visit):
+    page = visit()
+    assert js(
+        page,
+        """(() => { const pane = at("pane"); pane.style.height = "90px"; go(3);
+      pane.scrollTop = 40; const before = pane.scrollTop; go(4);
+      return [before, pane.scrollTop]; })()""",
+    ) == [40, 0]
+    card = """(() => { Object.assign(camera, { k: 1, x: 9000, y: 9000 });
+      svg.querySelector(".card").focus(); return camera.x < 9000 && camera.y < 9000; })()"""
+    assert js(page, card)
+    hidden = """(() => { Object.assign(camera, { k: 1, x: 5, y: 7 }); svg.style.display = "none";
+      bring([{ left: 900, top: 900, right: 950, bottom: 950 }]);
+      return [camera.x, camera.y]; })()"""
+    assert js(page, hidden) == [5, 7]
+
+
+def test_a_touch_that_is_called_off_drags_no_more(visit):
+    page = visit()
+    drag = """((end) => { svg.setPointerCapture = () => {}; fit();
+      const touch = (type, x) => svg.dispatchEvent(new PointerEvent(type, { pointerId: 1,
+        clientX: x, clientY: 9, buttons: 1, bubbles: true }));
+      touch("pointerdown", 50); touch("pointermove", 60);
+      const moved = camera.x; touch(end, 60); touch("pointermove", 90);
+      return camera.x - moved; })"""
+    assert every(page, drag, [["pointerup"], ["pointercancel"]]) == [0, 0]
+    still = """new Promise((done) => { svg.dispatchEvent(new WheelEvent("wheel",
+        { deltaY: 9, ctrlKey: true, cancelable: true }));
+      const first = svg.classList.contains("still"), look = () => svg.classList.contains("still")
+        ? requestAnimationFrame(look) : done(first);
+      look(); })"""
+    assert page.evaluate(still)  # and it ends
+
+
 @pytest.mark.parametrize("system", ["light", "dark"])
 def test_the_theme_is_what_is_chosen_or_the_systems(visit, system):
     page = visit()
