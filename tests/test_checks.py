@@ -565,3 +565,9 @@ def test_no_size_makes_right_look_wrong_or_wrong_look_right(name, dtype):
         found, results = falsified(loss, factor)
         finite = [i for i, g in found.items() if np.any(g) and np.isfinite(g).all()]
         assert not [results[i] for i in finite if results[i].agrees]
+
+
+def test_an_element_that_is_sorted_alone_agrees():
+    x = parameter([3.0])
+    all_agree(x[x.reshape(()).argsort()] * 2.0)
+    all_agree(x.reshape(()).sort().values * 2.0)

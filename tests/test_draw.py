@@ -386,7 +386,9 @@ def test_each_label_is_the_derivative_that_the_engine_computes():
     unary = (table.neg, table.exp, table.log, table.log1p, table.expm1, table.sqrt, table.sin,
              table.cos, table.tanh, table.erfc, table.abs, table.sign, table.floor, table.ceil,
              table.round, table.norm, lambda x: table.power(x, 3), lambda x: table.power(x, 2),
-             lambda x: table.power(x, -1), lambda x: table.power(x, 1.5))  # fmt: skip
+             lambda x: table.power(x, -1), lambda x: table.power(x, 1.5),
+             lambda x: table.power(x, 0), lambda x: table.power(x, 1),
+             lambda x: table.power(x, 0.5))  # fmt: skip
     seen = set()
     for op, operands in [*((op, (x, y)) for op in binary), *((op, (x,)) for op in unary)]:
         result = op(*operands)
@@ -777,6 +779,13 @@ def test_without_an_engine_dot_is_written_and_one_line_says_what_to_install(tmp_
     assert "\n" not in str(caught[0].message)
     assert caught[0].filename == __file__
     assert sorted(p.name for p in tmp_path.iterdir()) == ["graph.dot"]
+
+
+@pytest.mark.parametrize("engine", AVAILABLE)
+def test_an_engine_that_cannot_read_a_graph_is_named(engine):
+    name = engine.__name__.removeprefix("with_")
+    with pytest.raises(engines.EngineFailedError, match=f"^{name}: "):
+        engine("digraph {", "svg")
 
 
 def test_only_warnings_of_fontconfig_are_kept_from_standard_error(capfd):

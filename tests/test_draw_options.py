@@ -198,6 +198,9 @@ def test_blocks_of_another_kind_shape_or_source_do_not_join():
     assert joined(tg.sigmoid(x).sum() + tg.sigmoid(w).sum()) == []
     assert joined((tg.sigmoid(x) + tg.sigmoid(x)).sum()) == []
     assert joined(tg.sigmoid(tg.sigmoid(x) + 1).sum()) == []
+    square, narrow = parameter(np.ones((2, 2))), parameter(np.ones((1, 2)))
+    assert joined(F.linear(F.linear(x, square), square).sum()) == ["linear × 2"]
+    assert joined(F.linear(F.linear(x, square), narrow).sum()) == []
 
 
 def test_depth_by_name_folds_those_calls():

@@ -1,6 +1,7 @@
 """The graph of a traced program: to the last bit, and to the last card, what eager code records."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -237,6 +238,28 @@ def test_every_node_knows_its_line():
         recorded = step(tg.ones(3, requires_grad=True))
     assert place_of(recorded)[:3] == place_of(root)[:3]
     assert place_of(step(tg.ones(3, requires_grad=True))) is None
+
+
+def test_a_value_whose_code_has_no_lines_has_no_place():
+    code = place_of.__code__.replace(co_linetable=b"")
+    assert place_of(SimpleNamespace(line=(code, 0))) is None
+
+
+@pytest.mark.parametrize("kept", [(1, 3), (3, 1)])
+@pytest.mark.parametrize("reduce", ["sum", "amax", "amin"])
+def test_a_reduction_that_is_reshaped_is_what_eager_code_records(reduce, kept):
+    def function(x):
+        return (getattr(x * 2.0, reduce)(1).reshape(kept) * 3.0).sum()
+
+    x = normal(3, 4).requires_grad_()
+    root, names = graph_of(tg.trace(function, x))
+    loss = function(x)
+    assert root.item() == loss.item()
+    found, wanted = ([y.array.shape for y in history([y])] for y in (root, loss))
+    assert set(found) <= set(wanted)
+    loss.backward()
+    (gradient,) = tg.autograd.grad(root, names["x"])
+    np.testing.assert_array_equal(gradient.numpy(), x.grad.numpy())
 
 
 def test_every_use_of_a_program_agrees_with_its_central_difference():

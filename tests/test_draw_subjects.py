@@ -9,7 +9,7 @@ import pytest
 from test_draw import card, cards
 
 import tinygrad_ce as tg
-from tinygrad_ce import draw, nn, play
+from tinygrad_ce import draw, nn, play, viz
 from tinygrad_ce.random import Generator
 from tinygrad_ce.viz.restoring import reached, undone
 
@@ -258,3 +258,50 @@ def test_a_long_loop_is_laid_out(tmp_path):
     assert "nslimit" in drawing.source
     svg = drawing.save(tmp_path / "x.svg").read_text("utf-8")
     assert all(f'id="{c.id}"' in svg for c in cards(drawing))
+
+
+def test_while_a_program_is_traced_there_is_nothing_to_draw():
+    for look in (draw, play):
+        with pytest.raises(RuntimeError, match=f"^{look.__name__}: while a program is traced"):
+            tg.trace(lambda x: look((x * 2).sum()), leaf([1.0]))  # noqa: B023
+
+
+def test_a_function_of_c_has_examples_by_number():
+    assert card(draw(max, leaf(1.0), leaf(2.0)), "x1").value == "2"
+
+
+def test_a_tensor_that_was_written_twice_keeps_its_past():
+    x = leaf([1.0, 2.0])
+    y = x * 3.0
+    y += 1.0
+
+    def function():
+        y.mul_(2.0)
+        return y.sum()
+
+    assert cards(draw(function))[-1].value == "22"
+    np.testing.assert_array_equal(y.detach().numpy(), [4.0, 7.0])
+    (y * y).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [24.0, 42.0])
+
+
+class Slotted:
+    __slots__ = ("weight",)
+
+    def __init__(self):
+        self.weight = leaf([3.0, 4.0])
+
+    def __call__(self, x):
+        return (x * self.weight).sum()
+
+
+def test_of_what_no_weak_reference_is_kept_nothing_is(tmp_path):
+    model = Slotted()
+    drawing = draw(model, leaf([1.0, 2.0]))
+    assert cards(drawing)[-1].value == "11"
+    with pytest.raises(RuntimeError, match="is gone"):
+        drawing.save(tmp_path / "page.html")
+    known_by_picture = viz.Drawing(drawing.picture)
+    with pytest.raises(RuntimeError, match=r"knows no graph; write play\(loss\)\.save"):
+        known_by_picture.save(tmp_path / "page.html")
+    assert not list(tmp_path.iterdir())

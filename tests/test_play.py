@@ -25,7 +25,7 @@ from tinygrad_ce.viz.flow import arrivals, relation, run
 from tinygrad_ce.viz.labels import DERIVATIVES
 from tinygrad_ce.viz.mathematics import BACKWARD, FORWARD, WHY, backward_math, mathml
 from tinygrad_ce.viz.playing import Page
-from tinygrad_ce.viz.story import residual, window
+from tinygrad_ce.viz.story import residual, said_of, window
 from tinygrad_ce.viz.walking import Graph, uses_of
 
 
@@ -318,6 +318,11 @@ def test_a_gradient_that_is_off_by_a_little_is_not_p_minus_y():
     assert residual(z, (p - y) / 4)["N"] == 4
     assert residual(z, (p - y) / 4 + 1e-8) is None
     assert residual(z, (p - np.eye(3)[[0, 1, 2, 0]] * 2) / 4) is None
+    two_classes = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]])
+    assert residual(z, (p - two_classes) / 4) is None
+    assert residual(z, np.zeros((4, 3))) is None
+    certain = np.where(y == 1, 0.0, -1e3)
+    assert residual(certain, 1e-12 * y) is None
 
 
 # --- windows --------------------------------------------------------------------------------
@@ -677,6 +682,41 @@ def test_a_freed_graph_has_a_page_that_says_so():
     y = (x * x).sum()
     y.backward(retain_graph=False)
     assert "freed" in told(tg.play(y))["none"]
+
+
+def test_a_page_without_gradients_says_why():
+    x = parameter([1.0, 2.0])
+    with tg.no_grad():
+        cut = x * 2
+    assert told(tg.play(cut.sum()))["none"] == (
+        "There are no gradients: mul under no_grad() cut the graph."
+    )
+    plain = tg.tensor([1.0, 2.0]).exp()
+    assert told(tg.play(plain))["none"] == "There are no gradients: nothing here requires one."
+    assert told(tg.play(x * 2))["none"] == (
+        "There are no gradients: the last tensor is not a scalar."
+    )
+    assert said_of(None, 1) == {
+        "ok": -1, "text": "Not checked against a central difference: the graph is large."
+    }  # fmt: skip
+
+
+def test_what_does_not_reach_the_loss_gets_nothing():
+    x = parameter([1.0, 2.0])
+    beside, loss = x.exp(), (x * 3.0).sum()
+    graph = Graph([beside, loss], {})
+    arrived = list(arrivals(loss, graph.operations, graph.uses))
+    (at_x,) = [a for a in arrived if graph.uses[a.use].source is x]
+    np.testing.assert_array_equal(at_x.after, [3.0, 3.0])
+    assert beside not in {graph.uses[a.use].target for a in arrived}
+
+
+def test_each_element_of_a_product_answers_for_all():
+    x = parameter([2.0, 3.0])
+    graph, arrived = came(x.prod())
+    product = next(a for a in arrived if graph.uses[a.use].target.op.name == "prod")
+    assert relation(graph.uses[product.use].target, 0) == ["sum", [0]]
+    np.testing.assert_array_equal(product.after, [3.0, 2.0])
 
 
 def test_the_sum_of_a_broadcast_stack_names_its_axes():

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 import tinygrad_ce as tg
@@ -22,7 +23,7 @@ from tinygrad_ce.viz import (
     recorder as recorder_module,
 )
 from tinygrad_ce.viz.recorder import LOOKS, Histogram
-from tinygrad_ce.viz.training import ROWS, smoothed
+from tinygrad_ce.viz.training import ROWS, remarks, smoothed
 
 
 def points(n=40):
@@ -573,6 +574,35 @@ def test_what_does_not_fit_is_said(change, message):
     given = {"model": network(), "X": np.zeros((4, 2)), "y": np.array([0, 1, 0, 1]), **change}
     with pytest.raises(ValueError, match=message):
         plot_decision_boundary(**given)
+
+
+def test_whole_numbers_are_points_too():
+    seen = []
+
+    class Watched(nn.Module):
+        def forward(self, x):
+            seen.append((x.dtype, x.numpy().min(0)))
+            return x
+
+    X, y = np.array([[0, 0], [10, 20]]), np.array([0, 1])
+    ax = plot_decision_boundary(Watched(), X, y, resolution=2)
+    assert seen[0][0] == np.float32
+    np.testing.assert_allclose(seen[0][1], [-1.0, -2.0], rtol=1e-6)
+    shown = [p.get_offsets()[0] for p in ax.collections if isinstance(p, PathCollection)]
+    np.testing.assert_array_equal(shown, X)
+
+
+def test_a_model_that_gives_no_tensor_is_refused():
+    with pytest.raises(TypeError, match="the model gave a tuple; wanted a Tensor"):
+        plot_decision_boundary(lambda x: (x, x), np.eye(2), np.array([0, 1]))
+
+
+def test_numbers_that_are_not_finite_are_told():
+    histogram = Histogram.of(0, np.array([1.0, 1.0, 1.0, 1.0]))
+    broken = Histogram.of(1, np.array([0.0, np.nan, -np.inf, 1.0]))
+    assert remarks([histogram, histogram]) == "σ 0"
+    assert "nan or inf 0% → 50%" in remarks([histogram, broken])
+    assert "nan or inf 50% → 0%" in remarks([broken, histogram])
 
 
 # --- how they look ---------------------------------------------------------------------------
