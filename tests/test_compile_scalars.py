@@ -4,12 +4,15 @@ An array of no axes is a place that is written, a number of NumPy is not: `x += 
 one and binds x anew for the other. A program has to know which of both is meant.
 """
 
+import math
+
 import nn_cases as cases
 import numpy as np
 import pytest
 from side_by_side import batches, side_by_side, with_gradients
 
 import tinygrad_ce as tg
+from tinygrad_ce.program.tracing.symbol import TraceError
 
 
 def adam_by_hand(w, steps, updates, lr=0.1, betas=(0.9, 0.999), eps=1e-8):
@@ -165,3 +168,78 @@ def test_operations_on_numbers_between_writes(several, write):
     compiled = side_by_side(build, calls, noise=1e-13)
     for level in ("formula", "primitive"):
         compiled.source(level)
+
+
+# --- floats among the arguments -------------------------------------------------------------------
+
+X = np.array([0.5, -1.0, 2.0], np.float32)
+NUMBERS = {
+    "tg.full((3,), lr) * x": lambda lr: lr * X,
+    "tg.full((2, 2), lr)": lambda lr: [[lr, lr], [lr, lr]],
+    "tg.full((2,), lr, dtype=tg.float64)": lambda lr: np.array([lr, lr]),
+    "tg.full_like(x, lr)": lambda lr: [lr, lr, lr],
+    "tg.tensor([lr, 1.0, 2.0])": lambda lr: [lr, 1, 2],
+    "tg.tensor([1, lr])": lambda lr: [1, lr],
+    "tg.tensor((lr, True))": lambda lr: [lr, 1],
+    "tg.tensor([[lr, 1.0], [0.0, 2 * lr]])": lambda lr: [[lr, 1], [0, 2 * lr]],
+    "tg.tensor([[1.0, 2.0], [3.0, lr]])": lambda lr: [[1, 2], [3, lr]],
+    "tg.tensor([lr, 1.0], dtype=tg.float64)": lambda lr: np.array([lr, 1.0]),
+    "tg.tensor([np.float64(2.0), lr])": lambda lr: np.array([2.0, lr]),
+    "tg.tensor([x[0], lr])": lambda lr: [X[0], lr],
+    "x + [lr, 1.0, 2.0]": lambda lr: X + np.float32([lr, 1, 2]),
+    "tg.zeros(3).add_(x, alpha=lr)": lambda lr: np.float32(lr) * X,
+    "tg.zeros(3).sub_(x, alpha=lr)": lambda lr: -np.float32(lr) * X,
+    "tg.zeros(3).add_(2.0, alpha=lr)": lambda lr: [2 * lr, 2 * lr, 2 * lr],
+}
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+def test_tensors_are_made_of_floats_among_the_arguments(text):
+    step = tg.compile(eval(f"lambda x, lr: {text}", {"tg": tg, "np": np}))
+    for lr in (0.25, 0.5, 1.0, 0.3, 0.25):
+        wanted = NUMBERS[text](lr)
+        wanted = wanted if isinstance(wanted, np.ndarray) else np.array(wanted, np.float32)
+        y = step(tg.tensor(X), lr).numpy()
+        assert y.dtype == wanted.dtype
+        np.testing.assert_allclose(y, wanted, rtol=1e-7)
+
+
+def test_a_list_with_a_tensor_from_outside_reads_it_in_every_call():
+    level = tg.tensor(1.0)
+    step = tg.compile(lambda x: tg.tensor([level, 2.0]) + x)
+    for value in (1.0, 3.0, 5.0):
+        with tg.no_grad():
+            level.fill_(value)
+        np.testing.assert_array_equal(step(tg.zeros(2)).numpy(), [value, 2.0])
+
+
+ASKED = [
+    "x * math.sqrt(lr)", "x * math.floor(lr)", "x * math.ceil(lr)", "x * math.trunc(lr)",
+    "x * float(lr)", "x * int(10 * lr)", "x * round(lr, 2)", "x * max(lr, 0.1)",
+    "x if lr > 0.3 else -x", "x * np.float32(lr)", "x * len(f'{lr}')", "x * len(f'{lr:.3f}')",
+    "x * len('{}'.format(lr))", "x * {0.25: 1.0, 0.5: 2.0}[lr]", "x * lr.is_integer()",
+    "F.dropout(x, p=lr)", "nn.Dropout(lr)(x)", "tg.nn.utils.clip_grad_norm_([x], max_norm=lr)",
+    "F.cross_entropy(x.view(1, 3), tg.tensor([1]), label_smoothing=lr)", "tg.arange(0.0, lr, 0.1)",
+    "F.huber_loss(x, x + 1.0, delta=lr)", "tg.optim.SGD([x], lr=lr)", "np.full(3, lr)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ASKED)
+def test_where_the_value_of_a_float_argument_is_asked_for_an_error_says_what_to_write(text):
+    known = {"tg": tg, "np": np, "math": math, "nn": tg.nn, "F": tg.nn.functional}
+    step = tg.compile(eval(f"lambda x, lr: {text}", known))
+    x = tg.tensor(X, requires_grad=True)
+    x.grad = tg.ones(3)
+    wanted = r"(?s)trace: .* \(<string>:1 in <lambda>\)\. lr is a float among the arguments"
+    with pytest.raises(TraceError, match=wanted):
+        step(x, 0.25)
+
+
+def test_what_is_asked_of_a_tensor_or_in_an_unrelated_error_is_told_as_before():
+    x = tg.tensor(X)
+    with pytest.raises(TraceError, match="a value that it has not computed yet"):
+        tg.compile(lambda x, lr: float(x.sum() * lr))(x, 0.25)
+    with pytest.raises(KeyError, match="nothing"):
+        tg.compile(lambda x, lr: {}["nothing"])(x, 0.25)
+    with pytest.raises(TraceError, match="scale and lr are floats among the arguments"):
+        tg.compile(lambda x, lr, scale: x * math.sqrt(lr * scale))(x, 0.25, 2.0)

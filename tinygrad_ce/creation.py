@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.operands import array_from, leaf, shaped, value_of
+from tinygrad_ce.engine.frame import current
+from tinygrad_ce.engine.operands import array_from, is_symbol, leaf, shaped, value_of
 from tinygrad_ce.engine.tensor import Tensor, check_can_require_grad, generator_or_default, sizes
 
 
@@ -21,6 +22,13 @@ def made(array: Any, dtype: Any, requires_grad: bool) -> Tensor:
         )
     check_can_require_grad(array, requires_grad)
     return leaf(array, requires_grad)
+
+
+def repeated(value: Any, shape: tuple[int, ...], dtype: Any = None) -> Any:
+    """`value` everywhere: np.full, which knows no numbers of a program."""
+    return (
+        np.broadcast_to(value, shape).copy() if is_symbol(value) else np.full(shape, value, dtype)
+    )
 
 
 def room(size: tuple[Any, ...]) -> tuple[int, ...]:
@@ -102,8 +110,7 @@ def full(size: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = Fa
     >>> full((2,), 7.0)
     tensor([7., 7.])
     """
-    value = array_from(fill_value, dtype)
-    return made(np.full(room((size,)), value), None, requires_grad)
+    return made(repeated(array_from(fill_value, dtype), room((size,))), None, requires_grad)
 
 
 def eye(n: int, m: int | None = None, dtype: Any = np.float32) -> Tensor:
@@ -178,9 +185,9 @@ def full_like(input: Tensor, fill_value: Any, dtype: Any = None) -> Tensor:
     >>> full_like(zeros(2), 3.0)
     tensor([3., 3.])
     """
-    return made(
-        np.full(shaped(input, "full_like").shape, fill_value, dtype or input.dtype), None, False
-    )
+    shape, dtype = shaped(input, "full_like").shape, dtype or input.dtype
+    value = fill_value if current().tracer is None else array_from(fill_value, dtype)
+    return made(repeated(value, shape, dtype), None, False)
 
 
 # --- random: PyTorch's numbers for the same seed ------------------------------------------------

@@ -121,8 +121,10 @@ def array_from(data: Any, dtype: Any = None) -> np.ndarray:
     data = plain_array(data, "tensor")
     if _holds_nodes(data):
         data = _numbers_of(data)
-    if not isinstance(data, np.ndarray) and hasattr(data, "__array_function__"):
-        return data.converted(dtype)  # a Symbol
+    if is_symbol(data):
+        return data.converted(dtype)
+    if current().tracer is not None and _holds_symbols(data):
+        return _stacked(data, array_from(_samples(data), dtype).dtype)
     try:
         array = np.array(data)
     except ValueError:
@@ -173,11 +175,36 @@ def _numbers_of(data: Any) -> list[Any]:
                 f"{', which requires a gradient' * x.live}; stack(list) joins Tensors "
                 "and keeps the graph"
             )
-    return [x.array[()] if isinstance(x, Node) else x for x in data]
+    return [value_of(x)[()] if isinstance(x, Node) else x for x in data]
 
 
 def _holds_nodes(data: Any) -> bool:
     return isinstance(data, (list, tuple)) and any(isinstance(x, Node) for x in data)
+
+
+def is_symbol(x: Any) -> bool:
+    """Whether x stands for an array, or a number, of a program that is being traced."""
+    return not isinstance(x, (np.ndarray, Node)) and hasattr(x, "__array_function__")
+
+
+def _holds_symbols(data: Any) -> bool:
+    return any(map(_holds_symbols, data)) if isinstance(data, (list, tuple)) else is_symbol(data)
+
+
+def _samples(data: Any) -> Any:
+    """Nested lists with zeros in the place of Symbols: they become the same dtype and shape."""
+    if isinstance(data, (list, tuple)):
+        return [_samples(x) for x in data]
+    if not is_symbol(data):
+        return data
+    dtype = data.converted(None).dtype
+    return 0.0 if dtype != data.dtype else np.zeros(data.shape, dtype)[()]  # a Python float
+
+
+def _stacked(data: Any, dtype: Any) -> Any:
+    """Nested lists, in which Symbols are, joined level by level."""
+    lists = isinstance(data, (list, tuple))
+    return np.stack([_stacked(x, dtype) for x in data]) if lists else array_from(data, dtype)
 
 
 def _holds_float64(data: Any) -> bool:

@@ -28,6 +28,11 @@ class Extremum(NamedTuple):
     indices: Tensor
 
 
+def times(alpha: Any, other: Any) -> Any:
+    """alpha·other; of a number in a trace it is not known whether it is 1."""
+    return other if type(alpha) in (int, float) and alpha == 1 else other * alpha
+
+
 def along(method: F) -> F:
     """A method along one dimension; to it a 0-d tensor is a row of one number, as in PyTorch."""
 
@@ -858,11 +863,11 @@ class Tensor(Node):
 
     def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """x += alpha·other."""
-        return self.__iadd__(other if alpha == 1 else other * alpha)
+        return self.__iadd__(times(alpha, other))
 
     def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """x -= alpha·other."""
-        return self.__isub__(other if alpha == 1 else other * alpha)
+        return self.__isub__(times(alpha, other))
 
     mul_, div_, pow_ = __imul__, __itruediv__, __ipow__
 

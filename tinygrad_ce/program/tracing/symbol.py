@@ -7,7 +7,9 @@ so that shapes, dtypes and everything that rests on them are those of a real run
 
 from __future__ import annotations
 
+import re
 import sys
+import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -125,7 +127,8 @@ class Symbol(NDArrayOperatorsMixin):
         return self.transpose((*range(n - 2), n - 1, n - 2))
 
     def __repr__(self) -> str:
-        return f"<traced {self.dtype} {self.shape}>"
+        number = self.now.dtype is None and self.now.name
+        return f"<traced number {number}>" if number else f"<traced {self.dtype} {self.shape}>"
 
     def __len__(self) -> int:
         return int(self.shape[0])
@@ -310,6 +313,9 @@ class Symbol(NDArrayOperatorsMixin):
 
     def looked_at(self, *_: Any, **__: Any) -> NoReturn:
         """A value is asked for that is not there yet: it is another one in every run."""
+        numbers = self.tracer.numbers_behind(self.now)
+        if numbers:
+            self.tracer.refuse(f"the value of {numbers[0]} is asked for", advice(numbers))
         self.tracer.refuse(
             "the program would depend on a value that it has not computed yet (item(), float(), "
             "bool(), if, while, assert, numpy())",
@@ -317,9 +323,24 @@ class Symbol(NDArrayOperatorsMixin):
             "between numbers",
         )
 
-    __bool__ = __float__ = __int__ = __index__ = __complex__ = looked_at
+    __bool__ = __float__ = __int__ = __index__ = __complex__ = __round__ = looked_at
+    __floor__ = __ceil__ = __trunc__ = __format__ = is_integer = looked_at
     item = tolist = __array__ = any = all = min = looked_at
     __array_interface__ = property(looked_at)
+
+
+def advice(numbers: list[str]) -> str:
+    """What to write where the value of a float among the arguments is asked for."""
+    name, *others = numbers
+    are = f"{' and '.join(numbers)} are floats" if others else f"{name} is a float"
+    return (
+        f"{are} among the arguments, which may change from call to call, and the program is the "
+        f"same for all of them. Operators and functions of NumPy take it as it is: {name} ** 0.5, "
+        f"np.sqrt({name}), np.maximum({name}, 0.1), where({name} > 0.5, a, b). float(), int(), "
+        "round(), max(), math, if, an f-string and settings such as p= and max_norm= need the "
+        "number itself: read it from a variable or an attribute outside of the function. It is a "
+        "constant of the program then, and another one makes another program"
+    )
 
 
 def laid_out(value: Any, place: Any) -> Any:
@@ -645,6 +666,35 @@ class Tracer:
         """Stop: this cannot be part of a program."""
         raise TraceError(f"trace: {what}{self.where()}. {instead}")
 
+    def numbers_behind(self, var: Var) -> list[str]:
+        """The names of the arguments that a value is computed from, if all of them are floats."""
+        makers = {step.out: step for step in self.steps}
+        names: dict[str, None] = {}
+        stack = [var]
+        while stack:
+            x = stack.pop()
+            if x in makers:
+                stack += makers[x].operands
+            elif x in self.inputs and x.dtype is None:
+                names[x.name] = None
+            elif x not in self.constants:
+                return []
+        return [*names]
+
+    def explain(self, error: Exception) -> None:
+        """Stop with what to write instead, if what was raised speaks of a float argument."""
+        numbers = [x.name for x in self.inputs if x.dtype is None]
+        shown = next((n for n in numbers if f"<traced number {n}>" in str(error)), None)
+        if shown is None and not (numbers and re.search(r"\bSymbol\b|<traced", str(error))):
+            return
+        lines = [
+            f" ({Line(frame.f_code.co_filename, number, frame.f_code.co_name)})"
+            for frame, number in traceback.walk_tb(error.__traceback__)
+            if is_users(frame)
+        ]
+        names = [shown] if shown else numbers
+        raise TraceError(f"trace: {error}{lines[-1]}. {advice(names)}") from error
+
     def where(self) -> str:
         """The user's line, for an error."""
         frame = next(user_frames(self.floor), None)
@@ -690,10 +740,14 @@ def user_frames(floor: FrameType) -> Iterator[FrameType]:
     """The frames of the user's functions, innermost first, down to where the trace began."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame is not floor:
-        module = frame.f_globals.get("__name__", "")
-        if module.partition(".")[0] not in NOT_THE_USERS:
+        if is_users(frame):
             yield frame
         frame = frame.f_back
+
+
+def is_users(frame: FrameType) -> bool:
+    """Whether a frame is of the user's code."""
+    return frame.f_globals.get("__name__", "").partition(".")[0] not in NOT_THE_USERS
 
 
 NOT_THE_USERS = {__name__.partition(".")[0], "numpy", *sys.stdlib_module_names}

@@ -104,6 +104,9 @@ def traced(
             left = assigned(tracer, [a.symbol for a in arguments.found.values()])
         gradients = name_gradients(tracer)  # while the graph is there
         del result
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        tracer.explain(error)
+        raise
     finally:
         for generator, state in tracer.generators.items():
             generator.set_state(state)
