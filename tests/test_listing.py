@@ -343,6 +343,33 @@ def test_state_is_read_before_it_is_written(level):
 
 
 @pytest.mark.parametrize("level", LEVELS)
+def test_a_new_state_called_as_something_of_numpy_hides_nothing(level):
+    A, B, C = (tg.ones(2, 2) for _ in range(3))
+    w = tg.zeros(3, requires_grad=True)
+
+    def f(x, i):
+        add = A * 2.0
+        A.copy_(add)
+        T = B * 3.0
+        B.copy_(T)
+        axis = C * 5.0
+        C.copy_(axis)
+        w.grad = None
+        (w[i] * add[0] * x).sum().backward()
+        return T.T + axis.sum(axis=0)
+
+    program = tg.trace(f, tg.tensor(7.0), tg.tensor([1, 1]))
+    arrays = [np.ones((2, 2), np.float32) for _ in range(3)]
+    text = program.source(level)
+    given = {"x": np.float32(7.0), "i": np.array([1, 1]), "w": np.zeros(3, np.float32)}
+    given.update(zip("ABC", arrays))
+    found, gradient = function_of(text)(*map(given.get, parameters_of(text)))
+    np.testing.assert_array_equal(found, np.full((2, 2), 13.0))
+    np.testing.assert_array_equal(gradient, [0.0, 28.0, 0.0])
+    np.testing.assert_array_equal([a[0, 0] for a in arrays], [2.0, 3.0, 5.0])
+
+
+@pytest.mark.parametrize("level", LEVELS)
 def test_a_constant_keeps_its_precision_where_it_meets_another_dtype(level):
     tenth = np.float32(0.1)
     text = tg.trace(lambda x: x * tg.tensor(tenth), tg.tensor(np.arange(4.0))).source(level)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -217,7 +218,14 @@ class Writer:
     def write_states(self) -> None:
         """Put new values into the arrays of the state."""
         written = [s for s in self.program.states if s.after is not s.before]
-        late = [state for state in written if not self.written_in_place(state)]
+        in_place = self.states_in_place(written)
+        self.rename({self.names.of[x]: self.names.of[s.before] for x, s in in_place.items()})
+        for here in self.statements:
+            if here.out in in_place and here.tree is not None:
+                before = in_place[here.out].before
+                here.lines = [update(self.names.of[before], here.tree, not before.shape)]
+                here.shape = None
+        late = [s for s in written if s.after not in in_place]
         late_befores = {s.before for s in written}
         copies, writes = [], []
         shared: dict[Var, str] = {}
@@ -239,56 +247,45 @@ class Writer:
             ]
         self.statements.extend(Statement(None, [line], set(), []) for line in writes)
 
-    def written_in_place(self, state: State) -> bool:
-        """Write the new value where it is made, if nobody reads the old one after that."""
-        after, before = state.after, state.before
-        at = next((i for i, s in enumerate(self.statements) if s.out is after), None)
-        if at is None or after in self.kept:
-            return False
-        here = self.statements[at]
-        if here.tree is None or [s.after for s in self.program.states].count(after) != 1:
-            return False
-        if any(before in s.reads for s in self.statements[at + 1 :]):
-            return False
-        others = (s.after for s in self.program.states if s is not state)
-        asked = (*self.program.outputs, *others)
-        if any(before in self.reads.get(x, ()) for x in asked):
-            return False
-        name = self.names.of[before]
-        old = self.names.of[after]
-        if old != name:
-            self.rename(old, name)
-        here.lines, here.shape = [update(name, here.tree, not before.shape)], None
-        return True
+    def states_in_place(self, written: list[State]) -> dict[Var, State]:
+        """New value -> state, where it is written as it is made: nobody reads the old one then."""
+        made = {s.out: i for i, s in enumerate(self.statements) if s.tree is not None}
+        last_read = {x: i for i, s in enumerate(self.statements) for x in s.reads}
+        asked = [*self.program.outputs, *(s.after for s in self.program.states)]
+        asked_for = Counter(x for after in asked for x in self.reads.get(after, ()))
+        afters = Counter(s.after for s in self.program.states)
 
-    def rename(self, old: str, new: str) -> None:
-        """Call a value by another name in every line."""
-        filling = {old: parsed(new)}
+        def fits(state: State) -> bool:
+            before, after = state.before, state.after
+            if after not in made or after in self.kept or afters[after] != 1:
+                return False
+            own = before in self.reads.get(after, ())
+            return last_read.get(before, -1) <= made[after] and asked_for[before] == own
+
+        return {state.after: state for state in written if fits(state)}
+
+    def rename(self, names: dict[str, str]) -> None:
+        """Call values by other names in every line."""
+        other = {old: new for old, new in names.items() if old != new}
+        if not other:
+            return
+        filling: dict[str, ast.expr] = {old: parsed(new) for old, new in other.items()}
+        word = re.compile(rf"(?<![\w.'])({'|'.join(other)})(?![\w'=])")  # no x.T, axis=1, 'ij'
         for s in self.statements:
-            if s.tree is not None and s.step is not None and s.out is not None:
-                if f"{old}" not in ast.unparse(s.tree):
-                    continue
-                s.tree = renamed(s.tree, filling)
-                target, _, _ = s.lines[0].partition(" ")
-                s.lines = (
-                    [f"{target} = {ast.unparse(s.tree)}"]
-                    if s.shape is not None
-                    else [update(target.removesuffix("[...]"), s.tree, not s.out.shape)]
-                )
-            else:
-                s.lines = [replaced(line, old, new) for line in s.lines]
+            if s.tree is None:
+                s.lines = [word.sub(lambda found: other[found[0]], line) for line in s.lines]
+            elif s.tree is not (tree := renamed(s.tree, filling)):
+                s.lines = [f"{s.lines[0].partition(' ')[0]} = {ast.unparse(tree)}"]
+                s.tree = tree
         self.returned = [renamed(t, filling) for t in self.returned]
         self.gradients = {x: renamed(t, filling) for x, t in self.gradients.items()}
         self.trees = {x: renamed(t, filling) for x, t in self.trees.items()}
 
 
-def replaced(line: str, old: str, new: str) -> str:
-    """A line with one name in the place of another."""
-    return re.sub(rf"\b{old}\b", new, line)
-
-
 def renamed(tree: ast.expr, filling: dict[str, ast.expr]) -> ast.expr:
     """A tree with names replaced."""
+    if not any(isinstance(node, ast.Name) and node.id in filling for node in ast.walk(tree)):
+        return tree
     return fill(ast.unparse(tree), **filling)
 
 
