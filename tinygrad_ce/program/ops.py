@@ -1,4 +1,4 @@
-"""What a step can do: for each operation, how it is computed on arrays.
+"""What is known of each operation, one entry each: `OPS["add"]`.
 
 The names are NumPy's. `evaluate` runs a step on arrays with the very functions that eager code
 uses, so a program that no pass has changed gives what eager code gives, to the last bit.
@@ -8,44 +8,51 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.program import windows
 from tinygrad_ce.program.ir import Step, Var
 
-UFUNCS: dict[str, Any] = {
-    u.__name__: u
-    for u in (
-        np.add, np.subtract, np.multiply, np.divide, np.negative, np.power, np.float_power,
-        np.square, np.reciprocal, np.exp, np.log, np.log1p, np.expm1, np.sqrt, np.sin, np.cos,
-        np.tanh, np.absolute, np.sign, np.floor, np.ceil, np.rint, np.maximum, np.minimum,
-        np.remainder, np.floor_divide, np.greater, np.greater_equal, np.less, np.less_equal,
-        np.equal, np.not_equal, np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
-        np.logical_and, np.logical_or, np.logical_xor, np.logical_not, np.isnan, np.isinf,
-        np.isfinite, np.ldexp, np.copysign, np.log2, np.log10, np.arctan, np.sinh, np.cosh,
-    )
-}  # fmt: skip
-
-# Python numbers stay Python numbers: next to an array they take its dtype.
-NUMBERS: dict[str, Callable[..., Any]] = {
-    "add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
-    "divide": operator.truediv, "negative": operator.neg, "power": operator.pow,
-    "greater": operator.gt, "greater_equal": operator.ge, "less": operator.lt,
-    "less_equal": operator.le, "equal": operator.eq, "not_equal": operator.ne,
-    "remainder": operator.mod, "floor_divide": operator.floordiv, "absolute": abs,
-}  # fmt: skip
-
-
+Array = Callable[..., Any]
 PYTHON = (bool, int, float)
 
 
-def as_eager(function: Any) -> Callable[..., Any]:
+class Op(NamedTuple):
+    """One operation.
+
+    `text` says how a person writes it: a, b, c are its operands, other names its settings;
+    without one it is `np.name(a, b)`. `exactly` is what eager code calls, where that differs.
+    """
+
+    run: Array  # on arrays, settings by name
+    text: str = ""
+    rule: Array | None = None  # what draws it with its gradient: of the calculus table
+    number: Array | None = None  # on Python's numbers: next to an array they take its dtype
+    jumps: str = ""  # the last bit decides: it "compares", "chooses" an element, "rounds"
+    exactly: str = ""
+    given: Array | None = None  # how the arguments of a call are operands and settings, ...
+    recorded: Array | None = None  # ... of this function, if it is not `run`
+    kind: str = "other"  # "elementwise", "reduction", "view": it costs nothing, "move": no FLOPs
+
+
+def as_eager(function: Any) -> Array:
     """What a function of the table computes on arrays."""
-    forward: Callable[..., Any] = function.op.forward
+    forward: Array = function.op.forward
     return forward
+
+
+def as_operands(*xs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments that are operands all."""
+    return xs, {}
+
+
+def over_axis(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Any, dict[str, Any]]:
+    """The arguments of a reduction."""
+    return (x,), {"axis": axis, "keepdims": keepdims}
 
 
 def total(x: Any, axis: Any, keepdims: bool, pairwise: bool = False) -> Any:
@@ -56,83 +63,11 @@ def total(x: Any, axis: Any, keepdims: bool, pairwise: bool = False) -> Any:
     return as_eager(table.sum)(x, axis, keepdims)
 
 
-def extremum(function: Any) -> Callable[..., Any]:
-    """The largest or smallest element over an axis, computed as eager code does."""
-    forward = as_eager(function)
-    return lambda x, axis, keepdims: forward(x, axis, keepdims)
-
-
-# As many bits as the float has: multiplied by 1 they stay, by 0 they are 0.0, inf and nan too.
-BITS: dict[Any, Any] = {
-    np.dtype(np.float32): np.dtype(np.uint32),
-    np.dtype(np.float64): np.dtype(np.uint64),
-}
-
-ELEMENTWISE: dict[str, Callable[..., Any]] = {
-    **UFUNCS,
-    "where": np.where,
-    "masked": as_eager(table.masked),
-    "erfc": as_eager(table.erfc),
-    "clip": lambda x, low, high: np.clip(x, low, high),
-    "astype": lambda x, dtype: dtype.type(x) if type(x) in PYTHON else x.astype(dtype),
-    "relu": lambda x: np.maximum(x, x.dtype.type(0)),
-    "passes": lambda y: np.where(y <= 0, 0, 1).astype(BITS[y.dtype]),
-    "let_pass": lambda g, bits: (g.view(bits.dtype) * bits).view(g.dtype),
-}
-
-
-REDUCTIONS: dict[str, Callable[..., Any]] = {
-    "sum": total,
-    "max": extremum(table.amax),
-    "min": extremum(table.amin),
-    "prod": lambda x, axis, keepdims: np.prod(x, axis=axis, keepdims=keepdims),
-    "all": lambda x, axis, keepdims: np.all(x, axis=axis, keepdims=keepdims),
-    "any": lambda x, axis, keepdims: np.any(x, axis=axis, keepdims=keepdims),
-    "argmax": lambda x, axis, keepdims: np.argmax(x, axis=axis, keepdims=keepdims),
-    "argmin": lambda x, axis, keepdims: np.argmin(x, axis=axis, keepdims=keepdims),
-}
-
-VIEWS: dict[str, Callable[..., Any]] = {
-    "reshape": lambda x, shape: x.reshape(shape),
-    "transpose": lambda x, axes: x.transpose(axes),
-    "broadcast_to": lambda x, shape: as_eager(table.broadcast_to)(x, shape),
-    "windows": lambda x, window, axes: as_eager(table.sliding_windows)(x, window, axes),
-    "slice": lambda x, index: x[index],
-}
-
-OTHERS: dict[str, Callable[..., Any]] = {
-    "dot": np.dot,
-    "inner": np.inner,
-    "matmul": np.matmul,
-    "einsum": lambda *xs, spec: as_eager(table.einsum)(*xs, spec=spec),
-    "take": lambda x, *arrays, index: x[table.filled(index, arrays)],
-    "put": lambda x, values, *arrays, index: as_eager(table.put)(x, values, *arrays, index=index),
-    "scatter": lambda x, *arrays, index, shape: as_eager(table.scatter)(
-        x, *arrays, index=index, shape=shape
-    ),
-    "overlap_add": lambda x, full, window, axes: as_eager(table.overlap_add)(x, full, window, axes),
-    "concatenate": lambda *xs, axis: np.concatenate(xs, axis=axis),
-    "stack": lambda *xs, axis: np.stack(xs, axis=axis),
-    "pad": lambda x, widths, value: np.pad(x, widths, constant_values=value),
-    "cumsum": lambda x, axis: np.add.accumulate(x, axis=axis),
-    "cumprod": lambda x, axis: np.multiply.accumulate(x, axis=axis),
-    "argsort": lambda x, axis: np.argsort(x, axis=axis, kind="stable"),
-    "frexp": lambda x, part: np.frexp(x)[part],
-    "full": lambda x, shape: np.full(shape, x),
-    "copy": lambda x: x.copy(),
-    "contiguous": lambda x: x.copy(),
-    "float": float,
-    "draw": lambda *xs, generator, method, args, kwargs: getattr(generator, method)(
-        *table.filled(args, xs), **kwargs
-    ),
-    "piece": lambda x, placement: placement.of(np.ascontiguousarray(x)),
-    "pack": lambda *xs, placements, shape: pack(xs, placements, shape),
-    "counts_agree": lambda x: bool((x == x[0]).all()),
-    "all_finite": lambda x: bool(np.isfinite(x).all()),
-    "all_within": lambda x, low, high, also: within(x, low, high, also),
-    "all_equal": lambda x, value: np.array_equal(x, value),
-    "is_equal": lambda x, value: bool(x == value),
-}
+def transposed(x: Any, axes: tuple[int, ...]) -> Any:
+    """A Tensor with its axes in another order: `mT` if it is just the last two."""
+    n = len(axes)
+    last = n > 1 and axes == (*range(n - 2), n - 1, n - 2)
+    return table.mT(x) if last else table.transpose(x, axes)
 
 
 def pack(xs: Sequence[Any], placements: Sequence[Any], shape: tuple[int, ...]) -> Any:
@@ -150,14 +85,203 @@ def within(x: Any, low: float, high: float, also: float | None) -> bool:
     return bool((inside if also is None else inside | (x == also)).all())
 
 
-EVALUATE = {**ELEMENTWISE, **REDUCTIONS, **VIEWS, **OTHERS, **windows.EVALUATE}
+# As many bits as the float has: multiplied by 1 they stay, by 0 they are 0.0, inf and nan too.
+BITS: dict[Any, Any] = {
+    np.dtype(np.float32): np.dtype(np.uint32),
+    np.dtype(np.float64): np.dtype(np.uint64),
+}
+
+# --- elementwise: functions of NumPy's, then others ---------------------------------------------
+
+UFUNC_OPS: dict[str, Op] = {
+    "add": Op(np.add, "a + b", table.add, operator.add),
+    "subtract": Op(np.subtract, "a - b", table.sub, operator.sub),
+    "multiply": Op(np.multiply, "a * b", table.mul, operator.mul),
+    "divide": Op(np.divide, "a / b", table.div, operator.truediv),
+    "negative": Op(np.negative, "-a", table.neg, operator.neg),
+    "power": Op(np.power, "a ** b", table.float_power, operator.pow, exactly="np.power(a, b)"),
+    "square": Op(np.square, "a ** 2", lambda x: table.power(x, 2), exactly="np.square(a)"),
+    "absolute": Op(np.absolute, "np.abs(a)", table.abs, abs, "compares", "np.absolute(a)"),
+    "remainder": Op(np.remainder, "a % b", table.mod, operator.mod, "rounds"),
+    "floor_divide": Op(np.floor_divide, "a // b", table.floordiv, operator.floordiv, "rounds"),
+    "greater": Op(np.greater, "a > b", table.greater, operator.gt, "compares"),
+    "greater_equal": Op(np.greater_equal, "a >= b", table.greater_equal, operator.ge, "compares"),
+    "less": Op(np.less, "a < b", table.less, operator.lt, "compares"),
+    "less_equal": Op(np.less_equal, "a <= b", table.less_equal, operator.le, "compares"),
+    "equal": Op(np.equal, "a == b", table.equal, operator.eq, "compares"),
+    "not_equal": Op(np.not_equal, "a != b", table.not_equal, operator.ne, "compares"),
+    "maximum": Op(np.maximum, rule=table.maximum, jumps="compares"),
+    "minimum": Op(np.minimum, rule=table.minimum, jumps="compares"),
+    "sign": Op(np.sign, rule=table.sign, jumps="compares"),
+    "floor": Op(np.floor, rule=table.floor, jumps="rounds"),
+    "ceil": Op(np.ceil, rule=table.ceil, jumps="rounds"),
+    "rint": Op(np.rint, "np.round(a)", table.round, jumps="rounds"),
+    "bitwise_and": Op(np.bitwise_and, "a & b", table.logical_and),
+    "bitwise_or": Op(np.bitwise_or, "a | b", table.logical_or),
+    "bitwise_xor": Op(np.bitwise_xor, "a ^ b", table.logical_xor),
+    "invert": Op(np.invert, "~a", table.logical_not),
+    **{
+        u.__name__: Op(u, rule=getattr(table, u.__name__, None))
+        for u in (
+            np.exp, np.log, np.log1p, np.expm1, np.sqrt, np.sin, np.cos, np.tanh, np.isnan,
+            np.isinf, np.isfinite, np.float_power, np.reciprocal, np.ldexp, np.copysign, np.log2,
+            np.log10, np.arctan, np.sinh, np.cosh,
+        )
+    },
+    **{
+        u.__name__: Op(u)
+        for u in (np.logical_and, np.logical_or, np.logical_xor, np.logical_not)
+    },
+}  # fmt: skip
+
+ELEMENTWISE_OPS: dict[str, Op] = {
+    "where": Op(np.where, "np.where(a, b, c)", table.choose, given=as_operands),
+    "masked": Op(as_eager(table.masked), "np.where(b, a, 0)", table.masked, given=as_operands),
+    "erfc": Op(
+        as_eager(table.erfc), "np.vectorize(math.erfc, otypes=[dtype])(a)", table.erfc,
+        given=as_operands,
+    ),
+    "clip": Op(
+        lambda x, low, high: np.clip(x, low, high), "np.clip(a, low, high)", table.clip,
+        jumps="compares", recorded=np.clip,
+        given=lambda x, low=None, high=None: ((x,), {"low": low, "high": high}),
+    ),
+    "astype": Op(
+        lambda x, dtype: dtype.type(x) if type(x) in PYTHON else x.astype(dtype), "a.astype(dtype)",
+        table.astype, jumps="rounds",
+    ),
+    "relu": Op(lambda x: np.maximum(x, x.dtype.type(0))),
+    "passes": Op(lambda y: np.where(y <= 0, 0, 1).astype(BITS[y.dtype])),
+    "let_pass": Op(lambda g, bits: (g.view(bits.dtype) * bits).view(g.dtype)),
+}  # fmt: skip
+
+# --- along axes, views, products, indices -------------------------------------------------------
+
+REDUCTION_OPS: dict[str, Op] = {
+    "sum": Op(
+        total, rule=lambda x, axis, keepdims, pairwise=False: table.sum(x, axis, keepdims),
+        recorded=np.sum, given=over_axis,
+    ),
+    "max": Op(as_eager(table.amax), "", table.amax, None, "chooses", "", over_axis, np.max),
+    "min": Op(as_eager(table.amin), "", table.amin, None, "chooses", "", over_axis, np.min),
+    "prod": Op(np.prod, rule=lambda x, axis, keepdims: table.prod(x), given=over_axis),
+    "all": Op(np.all, rule=table.all, given=over_axis),
+    "any": Op(np.any, rule=table.any, given=over_axis),
+    "argmax": Op(np.argmax, rule=table.argmax, jumps="chooses", given=over_axis),
+    "argmin": Op(np.argmin, rule=table.argmin, jumps="chooses", given=over_axis),
+}  # fmt: skip
+
+VIEW_OPS: dict[str, Op] = {
+    "reshape": Op(lambda x, shape: x.reshape(shape), rule=lambda x, shape: table.reshape(x, shape)),
+    "transpose": Op(lambda x, axes: x.transpose(axes), rule=transposed),
+    "broadcast_to": Op(
+        as_eager(table.broadcast_to), "np.broadcast_to(a, shape)", table.broadcast_to,
+        given=lambda x, shape: ((x,), {"shape": shape}),
+    ),
+    "windows": Op(
+        as_eager(table.sliding_windows),
+        "np.lib.stride_tricks.sliding_window_view(a, window, axis=axes)",
+        lambda x, window, axes: table.sliding_windows(x, window, axes),
+        recorded=sliding_window_view,
+        given=lambda x, window_shape, axis: (
+            (x,), {"window": tuple(window_shape), "axes": tuple(axis)}
+        ),
+    ),
+    "slice": Op(lambda x, index: x[index], rule=table.getitem),
+}  # fmt: skip
+
+MOVE_OPS: dict[str, Op] = {
+    "take": Op(lambda x, *arrays, index: x[table.filled(index, arrays)], rule=table.getitem),
+    "put": Op(
+        as_eager(table.put), rule=table.put,
+        given=lambda x, values, *arrays, index: ((x, values, *arrays), {"index": index}),
+    ),
+    "concatenate": Op(
+        lambda *xs, axis: np.concatenate(xs, axis=axis), rule=table.concatenate,
+        recorded=np.concatenate, given=lambda xs, axis=0: (tuple(xs), {"axis": axis}),
+    ),
+    "stack": Op(
+        lambda *xs, axis: np.stack(xs, axis=axis), rule=table.stack,
+        recorded=np.stack, given=lambda xs, axis=0: (tuple(xs), {"axis": axis}),
+    ),
+    "pad": Op(
+        lambda x, widths, value: np.pad(x, widths, constant_values=value), rule=table.pad,
+        recorded=np.pad, given=lambda x, widths, constant_values=0: (
+            (x,), {"widths": widths, "value": constant_values}
+        ),
+    ),
+    "full": Op(lambda x, shape: np.full(shape, x), "np.full(shape, a)"),
+    "copy": Op(lambda x: x.copy(), "a.copy()"),
+    "draw": Op(
+        lambda *xs, generator, method, args, kwargs: getattr(generator, method)(
+            *table.filled(args, xs), **kwargs
+        )
+    ),
+}  # fmt: skip
+
+OTHER_OPS: dict[str, Op] = {
+    "dot": Op(np.dot, "a @ b", table.mm, exactly="np.dot(a, b)"),
+    "inner": Op(np.inner, "a @ b.T", table.inner, exactly="np.inner(a, b)", given=as_operands),
+    "matmul": Op(np.matmul, "a @ b", table.any_matmul, exactly="np.matmul(a, b)"),
+    "einsum": Op(
+        lambda *xs, spec: as_eager(table.einsum)(*xs, spec=spec), rule=table.einsum,
+        recorded=np.einsum, given=lambda spec, *xs, optimize=True: (xs, {"spec": spec}),
+    ),
+    "scatter": Op(
+        as_eager(table.scatter), rule=table.scatter,
+        given=lambda x, *arrays, index, shape: ((x, *arrays), {"index": index, "shape": shape}),
+    ),
+    "overlap_add": Op(
+        as_eager(table.overlap_add), rule=table.overlap_add,
+        given=lambda x, full, window, axes: (
+            (x,), {"full": full, "window": window, "axes": axes}
+        ),
+    ),
+    "cumsum": Op(lambda x, axis: np.add.accumulate(x, axis=axis), "np.cumsum(a, axis=axis)",
+                 table.cumsum),
+    "cumprod": Op(lambda x, axis: np.multiply.accumulate(x, axis=axis),
+                  "np.cumprod(a, axis=axis)", table.cumprod),
+    "argsort": Op(
+        lambda x, axis: np.argsort(x, axis=axis, kind="stable"),
+        "np.argsort(a, axis=axis, kind='stable')", table.argsort, jumps="chooses",
+        recorded=np.argsort, given=lambda x, axis=-1, kind=None: ((x,), {"axis": axis}),
+    ),
+    "frexp": Op(lambda x, part: np.frexp(x)[part], "np.frexp(a)[part]"),
+    "contiguous": Op(lambda x: x.copy()),
+    "float": Op(float, "float(a)"),
+    "piece": Op(lambda x, placement: placement.of(np.ascontiguousarray(x))),
+    "pack": Op(lambda *xs, placements, shape: pack(xs, placements, shape)),
+    "counts_agree": Op(lambda x: bool((x == x[0]).all())),
+    "all_finite": Op(lambda x: bool(np.isfinite(x).all())),
+    "all_within": Op(within),
+    "all_equal": Op(lambda x, value: np.array_equal(x, value)),
+    "is_equal": Op(lambda x, value: bool(x == value)),
+    **{name: Op(run) for name, run in windows.EVALUATE.items()},
+}  # fmt: skip
+
+KINDS = {
+    "elementwise": {**UFUNC_OPS, **ELEMENTWISE_OPS},
+    "reduction": REDUCTION_OPS,
+    "view": VIEW_OPS,
+    "move": MOVE_OPS,
+    "other": OTHER_OPS,
+}
+OPS: dict[str, Op] = {
+    name: op._replace(kind=kind) for kind, ops in KINDS.items() for name, op in ops.items()
+}
+UFUNCS = {name: op.run for name, op in UFUNC_OPS.items()}
+ELEMENTWISE, REDUCTIONS, VIEWS = (
+    {name: op.run for name, op in KINDS[kind].items()}
+    for kind in ("elementwise", "reduction", "view")
+)
 
 
 def evaluate(op: str, values: Sequence[Any], settings: dict[str, Any]) -> Any:
     """`op` of arrays and numbers."""
-    if op in NUMBERS and all(type(v) in PYTHON for v in values):
-        return NUMBERS[op](*values)
-    return EVALUATE[op](*values, **settings)
+    known = OPS[op]
+    if known.number is not None and all(type(v) in PYTHON for v in values):
+        return known.number(*values)
+    return known.run(*values, **settings)
 
 
 def run(steps: Sequence[Step], values: dict[Var, Any]) -> dict[Var, Any]:

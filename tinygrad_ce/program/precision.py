@@ -17,14 +17,10 @@ from tinygrad_ce.program.before import Before
 from tinygrad_ce.program.emit.emitter import Emitter
 from tinygrad_ce.program.ir import Assumption, Kept, Program, State, Step, Var
 from tinygrad_ce.program.memory import Packed
-from tinygrad_ce.program.ops import evaluate
+from tinygrad_ce.program.ops import OPS, evaluate
 from tinygrad_ce.program.tracing.trace import GradOf
 
 WIDE = np.dtype(np.float64)
-COMPARING = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "maximum",
-             "minimum", "clip", "sign", "absolute"}  # fmt: skip
-CHOOSING = {"max", "min", "argmax", "argmin", "argsort"}
-ROUNDING = {"floor", "ceil", "rint", "remainder", "floor_divide", "astype"}
 
 
 def is_float(setting: Any) -> bool:
@@ -67,11 +63,11 @@ def distances(step: Step, given: list[Any]) -> Iterator[Any]:
     if not given or given[0].dtype.kind != "f":
         return
     x, settings = given[0], step.settings
-    if step.op in COMPARING:
+    if OPS[step.op].jumps == "compares":
         limits = [settings[k] for k in ("low", "high") if settings.get(k) is not None]
         for other in given[1:] or limits or [0.0]:
             yield np.abs(x - other)
-    elif step.op in CHOOSING:
+    elif OPS[step.op].jumps == "chooses":
         axis = settings["axis"]
         axes = range(x.ndim) if axis is None else np.atleast_1d(axis).tolist()
         rest = [i for i in range(x.ndim) if i not in {a % x.ndim for a in axes}]
@@ -79,7 +75,7 @@ def distances(step: Step, given: list[Any]) -> Iterator[Any]:
         rows = np.sort(rows.reshape(*rows.shape[: len(rest)], -1), axis=-1)
         ends = {"argmin": np.s_[:2], "min": np.s_[:2], "argsort": np.s_[:]}
         yield np.diff(rows[..., ends.get(step.op, np.s_[-2:])])
-    elif step.op in ROUNDING and not is_float(settings.get("dtype")):
+    elif OPS[step.op].jumps == "rounds" and not is_float(settings.get("dtype")):
         quotient = x / given[1] if len(given) > 1 else x
         yield np.abs(2 * quotient - np.rint(2 * quotient))  # rint jumps at halves
 

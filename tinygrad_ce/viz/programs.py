@@ -8,7 +8,7 @@ and with the lines of the program. Nothing that the program knows is changed.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -24,7 +24,7 @@ from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.nn import functional, losses
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.listing.names import Names
-from tinygrad_ce.program.ops import evaluate, run
+from tinygrad_ce.program.ops import OPS, evaluate, run
 from tinygrad_ce.viz.values import largest
 
 
@@ -116,53 +116,16 @@ def generators_kept(program: Program) -> Iterator[None]:
 
 # --- running them -----------------------------------------------------------------------------
 
-Operation = Callable[..., Any]
-
-PLAIN: dict[str, Operation] = {
-    "add": table.add, "subtract": table.sub, "multiply": table.mul, "divide": table.div,
-    "negative": table.neg, "exp": table.exp, "log": table.log, "log1p": table.log1p,
-    "expm1": table.expm1, "sqrt": table.sqrt, "sin": table.sin, "cos": table.cos,
-    "tanh": table.tanh, "erfc": table.erfc, "absolute": table.abs, "sign": table.sign,
-    "floor": table.floor, "ceil": table.ceil, "rint": table.round, "maximum": table.maximum,
-    "minimum": table.minimum, "remainder": table.mod, "floor_divide": table.floordiv,
-    "where": table.choose, "masked": table.masked, "dot": table.mm, "inner": table.inner,
-    "matmul": table.any_matmul, "power": table.float_power,
-    "square": lambda x: table.power(x, 2),
-}  # fmt: skip
-WITHOUT_GRADIENT: dict[str, Operation] = {
-    "greater": table.greater, "greater_equal": table.greater_equal, "less": table.less,
-    "less_equal": table.less_equal, "equal": table.equal, "not_equal": table.not_equal,
-    "bitwise_and": table.logical_and, "bitwise_or": table.logical_or,
-    "bitwise_xor": table.logical_xor, "invert": table.logical_not, "isnan": table.isnan,
-    "isinf": table.isinf, "isfinite": table.isfinite, "argmax": table.argmax,
-    "argmin": table.argmin, "argsort": table.argsort, "all": table.all, "any": table.any,
-}  # fmt: skip
-WITH_SETTINGS: dict[str, Operation] = {
-    "sum": lambda x, axis, keepdims, pairwise=False: table.sum(x, axis, keepdims),
-    "max": table.amax, "min": table.amin, "clip": table.clip, "astype": table.astype,
-    "einsum": table.einsum, "slice": table.getitem, "take": table.getitem, "put": table.put,
-    "scatter": table.scatter, "concatenate": table.concatenate, "stack": table.stack,
-    "pad": table.pad, "cumsum": table.cumsum, "cumprod": table.cumprod,
-    "prod": lambda x, axis, keepdims: table.prod(x),
-    "reshape": lambda x, shape: table.reshape(x, shape),
-    "transpose": lambda x, axes: transposed(x, axes),
-    "broadcast_to": table.broadcast_to,
-    "windows": lambda x, window, axes: table.sliding_windows(x, window, axes),
-    "overlap_add": table.overlap_add,
-}  # fmt: skip
-OPERATIONS = {**PLAIN, **WITHOUT_GRADIENT, **WITH_SETTINGS}
+WITHOUT_GRADIENT = {
+    name
+    for name, rule in ((name, getattr(op.rule, "op", None)) for name, op in OPS.items())
+    if rule is not None and not rule.differentiable
+}
 INSIDE_NORM = {"frexp", "ldexp"}
 
 # What these functions take from the numbers without a gradient, besides comparisons.
 DETACHED = {"softmax": "max", "log_softmax": "max", "logsumexp": "max", "huber_loss": "sign"}
 KEEPS_CONDITION = {"leaky_relu"}  # its condition is a Tensor; others compare arrays
-
-
-def transposed(x: Any, axes: tuple[int, ...]) -> Any:
-    """x with its axes in another order: `mT` if it is just the last two."""
-    n = len(axes)
-    last = n > 1 and axes == (*range(n - 2), n - 1, n - 2)
-    return table.mT(x) if last else table.transpose(x, axes)
 
 
 def as_leaf(value: Any, requires_grad: bool = False) -> Any:
@@ -228,7 +191,7 @@ class Player:
 
     def recorded(self, step: Step, values: list[Any]) -> Node | None:
         """The step as an operation on Tensors; None if it makes a constant."""
-        operation = OPERATIONS.get(step.op)
+        operation = OPS[step.op].rule
         norm = self.norm(step)
         alive = is_alive(norm) or any(map(is_alive, values))
         if operation is None and alive and step.op not in INSIDE_NORM:  # pragma: no cover
@@ -309,7 +272,8 @@ class Player:
             return None
         if keepdims and step.out.shape != table.kept_shape(x.shape, axis):
             return None
-        y: Node = OPERATIONS[last.op](self.values[x], axis, keepdims)
+        operation: Any = OPS[last.op].rule
+        y: Node = operation(self.values[x], axis, keepdims)
         return y
 
     def names(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tinygrad_ce.program.emit.places import Place, Storage
 from tinygrad_ce.program.emit.scalars import by_python, scalar_text
 from tinygrad_ce.program.emit.writers import INTO, SCALAR, VIEWS, WRITERS
 from tinygrad_ce.program.ir import Program, State, Step, Var
-from tinygrad_ce.program.ops import ELEMENTWISE, EVALUATE, REDUCTIONS, UFUNCS
+from tinygrad_ce.program.ops import ELEMENTWISE, OPS, REDUCTIONS, UFUNCS
 from tinygrad_ce.program.tracing.attributes import AttributeOf
 
 FOREVER = 1 << 60
@@ -422,7 +422,7 @@ class Emitter:
     def emit_call(self, step: Step) -> None:
         """Anything else: the function that eager code calls, with a result of its own."""
         name = self.fresh(step.out)
-        function = self.define(EVALUATE[step.op], step.op)
+        function = self.define(OPS[step.op].run, step.op)
         texts = [self.value(x) for x in step.operands]
         settings = [f"{k}={self.define(v, k)}" for k, v in step.settings.items()]
         call = f"{function}({', '.join(texts + settings)})"

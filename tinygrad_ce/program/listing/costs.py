@@ -12,9 +12,8 @@ import numpy as np
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.listing.listing import joined, shown_program, values_of
 from tinygrad_ce.program.listing.statements import Writer
-from tinygrad_ce.program.ops import ELEMENTWISE, VIEWS, evaluate
+from tinygrad_ce.program.ops import ELEMENTWISE, OPS, VIEWS, evaluate
 
-MOVES = ("take", "put", "concatenate", "stack", "pad", "copy", "where", "astype", "draw", "full")
 COLUMNS = ("scope", "line", "shape", "FLOPs", "bytes", "µs")
 WIDEST = 48
 
@@ -25,7 +24,7 @@ def operations(step: Step) -> int:
         return 2 * step.out.size * step.operands[0].shape[-1]
     if step.op == "einsum":
         return 2 * loops(step)
-    if step.op in VIEWS or step.op in MOVES:
+    if OPS[step.op].kind in ("view", "move") or step.op in ("where", "astype"):
         return 0
     if step.op in ELEMENTWISE:
         return step.out.size

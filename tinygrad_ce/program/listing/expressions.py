@@ -17,27 +17,8 @@ import numpy as np
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.program.ir import Step
+from tinygrad_ce.program.ops import OPS, REDUCTIONS
 
-WRITTEN = {
-    "add": "a + b", "subtract": "a - b", "multiply": "a * b", "divide": "a / b",
-    "negative": "-a", "power": "a ** b", "float_power": "np.float_power(a, b)",
-    "remainder": "a % b", "floor_divide": "a // b", "square": "a ** 2", "float": "float(a)",
-    "greater": "a > b", "greater_equal": "a >= b", "less": "a < b", "less_equal": "a <= b",
-    "equal": "a == b", "not_equal": "a != b", "invert": "~a", "absolute": "np.abs(a)",
-    "bitwise_and": "a & b", "bitwise_or": "a | b", "bitwise_xor": "a ^ b", "rint": "np.round(a)",
-    "where": "np.where(a, b, c)", "masked": "np.where(b, a, 0)", "clip": "np.clip(a, low, high)",
-    "erfc": "np.vectorize(math.erfc, otypes=[dtype])(a)", "astype": "a.astype(dtype)",
-    "dot": "a @ b", "inner": "a @ b.T", "matmul": "a @ b", "copy": "a.copy()",
-    "cumsum": "np.cumsum(a, axis=axis)", "cumprod": "np.cumprod(a, axis=axis)",
-    "argsort": "np.argsort(a, axis=axis, kind='stable')", "frexp": "np.frexp(a)[part]",
-    "windows": "np.lib.stride_tricks.sliding_window_view(a, window, axis=axes)",
-    "broadcast_to": "np.broadcast_to(a, shape)", "full": "np.full(shape, a)",
-}  # fmt: skip
-EXACTLY = {
-    "power": "np.power(a, b)", "square": "np.square(a)", "absolute": "np.absolute(a)",
-    "dot": "np.dot(a, b)", "inner": "np.inner(a, b)", "matmul": "np.matmul(a, b)",
-}  # fmt: skip
-REDUCTIONS = ("sum", "max", "min", "prod", "all", "any", "argmax", "argmin")
 BLOCKS = ("put", "scatter", "overlap_add")  # these take several lines
 
 
@@ -100,8 +81,9 @@ def expression(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.exp
         return reduction(step, operands[0], exact)
     names = dict(zip("abcdefgh", operands))
     names.update((k, literal(v)) for k, v in step.settings.items())
-    text = (EXACTLY.get(step.op) if exact else None) or WRITTEN.get(step.op)
-    if text is None:
+    op = OPS[step.op]
+    text = (exact and op.exactly) or op.text
+    if not text:
         text = f"np.{step.op}({', '.join('abcdefgh'[: len(operands)])})"
     if step.op == "erfc":
         names["dtype"] = literal(step.out.dtype)

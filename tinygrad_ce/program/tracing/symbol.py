@@ -17,7 +17,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
-from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current, untraced
@@ -25,7 +24,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import repeats
 from tinygrad_ce.engine.operands import all_finite, all_within, leaf
 from tinygrad_ce.program.ir import Assumption, Line, Setting, Step, Var
-from tinygrad_ce.program.ops import UFUNCS, VIEWS, as_eager, evaluate
+from tinygrad_ce.program.ops import OPS, UFUNCS, VIEWS, evaluate
 
 
 class TraceError(RuntimeError):
@@ -770,29 +769,8 @@ def is_ones(x: Any) -> bool:
     return isinstance(x, np.ndarray) and x.ndim == 1 and table.ones(len(x), x.dtype) is x
 
 
-def _windows(tracer: Tracer, x: Any, window_shape: Any, axis: Any = None) -> Any:
-    return tracer.record("windows", (x,), {"window": tuple(window_shape), "axes": tuple(axis)})
-
-
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.dot: _dot,
-    np.inner: lambda t, a, b: t.record("inner", (a, b), {}),
-    np.where: lambda t, c, a, b: t.record("where", (c, a, b), {}),
-    np.clip: lambda t, x, low=None, high=None: t.record("clip", (x,), {"low": low, "high": high}),
-    np.concatenate: lambda t, xs, axis=0: t.record("concatenate", tuple(xs), {"axis": axis}),
-    np.stack: lambda t, xs, axis=0: t.record("stack", tuple(xs), {"axis": axis}),
-    np.einsum: lambda t, spec, *xs, optimize=True: t.record("einsum", xs, {"spec": spec}),
-    np.pad: lambda t, x, widths, constant_values=0: t.record(
-        "pad", (x,), {"widths": widths, "value": constant_values}
-    ),
-    np.prod: lambda t, x, axis=None, keepdims=False: t.record(
-        "prod", (x,), {"axis": axis, "keepdims": keepdims}
-    ),
-    np.argsort: lambda t, x, axis=-1, kind=None: t.record("argsort", (x,), {"axis": axis}),
-    np.broadcast_to: lambda t, x, shape: t.record("broadcast_to", (x,), {"shape": shape}),
-    np.sum: lambda t, x, axis=None, keepdims=False: t.record(
-        "sum", (x,), {"axis": axis, "keepdims": keepdims}
-    ),
     np.reshape: lambda t, x, shape: x.reshape(shape),
     np.transpose: lambda t, x, axes: x.transpose(axes),
     np.shape: lambda t, x: x.shape,
@@ -804,30 +782,20 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.result_type: lambda t, *xs: np.result_type(
         *(x.value if isinstance(x, Symbol) else x for x in xs)
     ),
-    sliding_window_view: _windows,
-    as_eager(table.masked): lambda t, x, keep: t.record("masked", (x, keep), {}),
-    as_eager(table.erfc): lambda t, x: t.record("erfc", (x,), {}),
-    as_eager(table.broadcast_to): lambda t, x, shape: t.record(
-        "broadcast_to", (x,), {"shape": shape}
-    ),
-    as_eager(table.put): lambda t, x, values, *arrays, index: t.record(
-        "put", (x, values, *arrays), {"index": index}
-    ),
-    as_eager(table.scatter): lambda t, x, *arrays, index, shape: t.record(
-        "scatter", (x, *arrays), {"index": index, "shape": shape}
-    ),
-    as_eager(table.overlap_add): lambda t, x, full, window, axes: t.record(
-        "overlap_add", (x,), {"full": full, "window": window, "axes": axes}
-    ),
     all_finite: lambda t, x: t.assume("all_finite", x, "all numbers are finite"),
     all_within: lambda t, x, low, high, also=None: t.assume(
         "all_within", x, f"all numbers are in {low} ... {high}", low=low, high=high, also=also
     ),
 }
-for _function, _name in (
-    (np.argmax, "argmax"), (np.argmin, "argmin"), (np.any, "any"), (np.all, "all"),
-    (np.max, "max"), (np.min, "min"),
-):  # fmt: skip
-    FUNCTIONS[_function] = lambda t, x, axis=None, keepdims=False, _name=_name: t.record(
-        _name, (x,), {"axis": axis, "keepdims": keepdims}
-    )
+
+
+def recorded(name: str, given: Callable[..., Any]) -> Callable[..., Any]:
+    """What writes a call down as the operation `name`."""
+    return lambda tracer, *args, **kwargs: tracer.record(name, *given(*args, **kwargs))
+
+
+FUNCTIONS.update(
+    (op.recorded or op.run, recorded(name, op.given))
+    for name, op in OPS.items()
+    if op.given is not None
+)
