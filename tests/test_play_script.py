@@ -1033,6 +1033,18 @@ def test_the_factors_of_a_product_light_each_other(visit, program, turned):
     assert every(page, "related", [[c, j, a, i] for a, i, c, j in calls]) == wanted
 
 
+def test_operands_that_are_no_matrix_factors_do_not_light_each_other(visit):
+    page = visit("softmax_regression")
+    lit = """steps.map((step, k) => { if (step.k !== "f" || step.x.length < 2) return null; go(k);
+      const sizes = step.x.map((x) => sizeOf(arrayOf(x).s)), found = new Set();
+      for (let i = 0; i < sizes[0]; i++) for (let j = 0; j < sizes[1]; j++)
+        found.add(related("x0", i, "x1", j)).add(related("x1", j, "x0", i));
+      return [story.tensors[step.y].op, [...found].sort()]; }).filter(Boolean)"""
+    met = dict(js(page, lit))
+    assert met.pop("@") == [False, True] and {"+", "−", "×", "÷"} <= met.keys()
+    assert all(found == [False] for found in met.values())
+
+
 def test_a_gradient_stays_hidden_on_its_card_until_it_is_found_out(visit):
     page = visit("fan_out")
     blank = """steps.map((step, k) => { go(k); const id = step.k === "b" ? step.x : null;
