@@ -11,7 +11,7 @@ import tinygrad_ce as tg
 from tinygrad_ce import no_grad, tensor, where
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.backward import seed_for
-from tinygrad_ce.engine.chain import handed, history, propagate, unbroadcast
+from tinygrad_ce.engine.chain import array_of, history, propagate, unbroadcast
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.viz.checks import check_uses
 from tinygrad_ce.viz.walking import uses_of
@@ -34,11 +34,8 @@ def backward_pass(root):
         for i, use in enumerate(uses):
             node, g = use.target, arrived.get(use.target)
             if use.flows and g is not None:
-                rule = node.op.gradients_for(len(node.inputs))[use.position]
-                reads = [
-                    handed(node, rule.position, what, lambda x: x.array) for what in rule.reads
-                ]
-                d = np.asarray(rule.function(g, *reads))
+                pull = node.op.gradients_for(len(node.inputs))[use.position]
+                d = np.asarray(pull(node, g, array_of))
                 shape = use.source.array.shape
                 found[i] = d if d.shape == shape else unbroadcast(d, shape)
     return uses, found

@@ -8,7 +8,7 @@ they consume: sorting by the clock is all the order that is needed.
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any
 
@@ -19,7 +19,6 @@ from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import tick
 from tinygrad_ce.engine.operands import value_of
-from tinygrad_ce.engine.rule import NOTHING, OUTPUT, POSITION, SHAPE, SHAPES
 
 by_tick = attrgetter("tick")
 array_of = attrgetter("array")
@@ -122,27 +121,13 @@ def propagate(
         if retained or node in wanted:
             kept[node] = g
         op, at, inputs = node.op, node.tick, node.inputs
-        gradients = op.gradients_for(len(inputs)) if op.star else op.gradients
-        for x, gradient in zip(inputs, gradients):
-            if not x.live or gradient is None:
+        for x, pull in zip(inputs, op.gradients_for(len(inputs)) if op.star else op.gradients):
+            if pull is None or not x.live:
                 continue
-            target = x
-            if x.tick > at:
-                old = version(x, at)
-                if old is None:
-                    continue
-                target = old
-            function, only, reads, position = gradient
-            if only >= OUTPUT:
-                source = inputs[only] if only >= 0 else node
-                memory = source.memory
-                if memory is not None and memory.written > at:
-                    refuse(node, source)
-                d = function(g, value(source))
-            elif only == NOTHING:
-                d = function(g)
-            else:
-                d = function(g, *[handed(node, position, what, value) for what in reads])
+            target = x if x.tick <= at else version(x, at)
+            if target is None:
+                continue
+            d = pull(node, g, value)
             if op.stretches and d.shape != x.array.shape:
                 d = unbroadcast(d, x.array.shape)
             before = arrived.get(target)
@@ -159,37 +144,3 @@ def propagate(
 def itself(node: Node) -> Node:
     """The node: what rules are fed to make a new graph."""
     return node
-
-
-def handed(node: Node, i: int, what: int, value: Callable[[Node], Any]) -> Any:
-    """What a gradient for operand i of `node` reads under the number `what`."""
-    op, inputs = node.op, node.inputs
-    if what == SHAPE:
-        return inputs[i].array.shape
-    if what == SHAPES:
-        return [x.array.shape for x in inputs]
-    if what == POSITION:
-        return i
-    if what >= op.fixed:
-        if op.star and what == op.fixed:
-            return [value(unwritten(node, x)) for x in inputs[op.fixed :]]
-        return node.settings[what - op.fixed - op.star]
-    return value(unwritten(node, node if what == OUTPUT else inputs[what]))
-
-
-def unwritten(node: Node, source: Node) -> Node:
-    """`source`, if it has not been written since `node` was made from it."""
-    if source.memory is not None and source.memory.written > node.tick:
-        refuse(node, source)
-    return source
-
-
-def refuse(node: Node, source: Node) -> None:
-    """A value that the gradient of `node` reads was written after `node` was made."""
-    writer = source.memory.writer if source.memory else ""
-    name = "its output" if source is node else f"its input of shape {source.array.shape}"
-    raise RuntimeError(
-        f"backward: {node.op.name} needs {name} as it was, but {writer} has "
-        "changed it in place since. Compute a new tensor (x = x + d) instead of writing into "
-        "this one, or write after backward()"
-    )

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from tinygrad_ce.engine.frame import Frame, calling_line, current
 from tinygrad_ce.engine.graph import Node, new
@@ -27,28 +27,19 @@ from tinygrad_ce.engine.operands import constant, explained, settle, type_name
 Result: type[Node] = Node  # what operations return: engine/tensor.py sets it to Tensor
 
 
-# What a gradient may read besides operands and settings, which are counted from 0 as the forward
-# function names them.
-OUTPUT, SHAPE, SHAPES, POSITION = -1, -2, -3, -4
-NAMED = {"y": OUTPUT, "shape": SHAPE, "shapes": SHAPES, "i": POSITION}
-NOTHING, SEVERAL = -5, -6
 MISSING = object()  # the default of a setting that has none
 
-
-class Gradient(NamedTuple):
-    """The gradient for one operand: the function, and what it is handed after g."""
-
-    function: Callable[..., Any]
-    only: int  # what it reads, if that is one operand or the output; else NOTHING or SEVERAL
-    reads: tuple[int, ...]
-    position: int  # of the operand that it is for
+Value = Callable[[Node], Any]
+"""What gradients read of a node: its array, its Symbol, or the node itself."""
+Pull = Callable[[Node, Any, Value], Any]
+"""(node, g, value) -> the gradient for one operand of `node`, before broadcasting is undone."""
 
 
 class Op:
     """One operation: its name, how it is computed, and its gradients."""
 
-    __slots__ = ("defaults", "differentiable", "fixed", "forward", "gradients", "name", "names",
-                 "star", "stretches", "view")  # fmt: skip
+    __slots__ = ("defaults", "differentiable", "fixed", "forward", "gradients", "last", "name",
+                 "names", "star", "stretches", "view")  # fmt: skip
 
     def __init__(
         self, name: str, forward: Callable[..., Any], gradients: tuple[Any, ...], view: bool
@@ -59,30 +50,89 @@ class Op:
         self.names, self.defaults, self.star = signature(forward, len(gradients))
         self.fixed = len(gradients) - self.star  # operands before the starred one
         self.differentiable = any(gradients)
-        self.gradients = tuple(self.compile(i, fn) for i, fn in enumerate(gradients))
+        self.last = gradients[-1]
+        self.gradients = [self.compile(i, function) for i, function in enumerate(gradients)]
         self.stretches = True  # operands may be broadcast: the chain rule sums them back
 
-    def compile(self, position: int, function: Callable[..., Any] | None) -> Gradient | None:
-        """Find where the values that `function` names stand."""
+    def compile(self, i: int, function: Callable[..., Any] | None) -> Pull | None:
+        """The gradient for operand i as a function that finds what it reads at a node."""
         if function is None:
             return None
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
-        known = {**NAMED, **{name: i for i, name in enumerate(self.names)}}
-        if names[0] != "g" or not known.keys() >= set(names[1:]):
+        known = ("y", "shape", "shapes", "i", *self.names)
+        if names[0] != "g" or not {*known} >= {*names[1:]}:
             raise TypeError(f"{self.name}: a gradient reads g, then any of {[*known]}; got {names}")
-        reads = tuple(known[name] for name in names[1:])
-        alone = len(reads) == 1 and (reads[0] == OUTPUT or 0 <= reads[0] < self.fixed)
-        only = NOTHING if not reads else reads[0] if alone else SEVERAL
-        return Gradient(function, only, reads, position)
+        if len(names) == 1:
+            return lambda node, g, value: function(g)
+        if names[1:] == ("y",):
+            return reading_output(function)
+        if len(names) == 2 and names[1] in self.names[: self.fixed]:
+            return reading_operand(function, self.names.index(names[1]))
+        reads = [self.reader(i, name) for name in names[1:]]
+        return lambda node, g, value: function(g, *[read(node, value) for read in reads])
 
-    def gradients_for(self, count: int) -> list[Gradient | None]:
-        """The gradients for `count` operands, of which the starred ones share the last."""
-        last = self.gradients[-1]
-        shared = [last and last._replace(position=i) for i in range(self.fixed, count)]
-        return [*self.gradients[: self.fixed], *shared]
+    def reader(self, i: int, name: str) -> Callable[[Node, Value], Any]:
+        """What finds the value that the gradient for operand i reads under this name."""
+        if name == "y":
+            return lambda node, value: value(unwritten(node, node))
+        if name == "i":
+            return lambda node, value: i
+        if name == "shape":
+            return lambda node, value: node.inputs[i].array.shape
+        if name == "shapes":
+            return lambda node, value: [x.array.shape for x in node.inputs]
+        at = self.names.index(name)
+        if at < self.fixed:
+            return lambda node, value: value(unwritten(node, node.inputs[at]))
+        if self.star and at == self.fixed:
+            return lambda node, value: [value(unwritten(node, x)) for x in node.inputs[at:]]
+        setting = at - self.fixed - self.star
+        return lambda node, value: node.settings[setting]
+
+    def gradients_for(self, count: int) -> list[Pull | None]:
+        """The gradients for `count` operands or more; the starred ones share the last."""
+        for i in range(len(self.gradients), count):
+            self.gradients.append(self.compile(i, self.last))
+        return self.gradients
 
     def __repr__(self) -> str:
         return self.name
+
+
+def reading_output(function: Callable[..., Any]) -> Pull:
+    """A gradient that reads the output besides g."""
+
+    def pull(node: Node, g: Any, value: Value) -> Any:
+        if node.memory is not None:
+            unwritten(node, node)
+        return function(g, value(node))
+
+    return pull
+
+
+def reading_operand(function: Callable[..., Any], at: int) -> Pull:
+    """A gradient that reads one operand besides g."""
+
+    def pull(node: Node, g: Any, value: Value) -> Any:
+        x = node.inputs[at]
+        if x.memory is not None:
+            unwritten(node, x)
+        return function(g, value(x))
+
+    return pull
+
+
+def unwritten(node: Node, source: Node) -> Node:
+    """`source`, if it has not been written since `node` was made from it."""
+    memory = source.memory
+    if memory is None or memory.written <= node.tick:
+        return source
+    name = "its output" if source is node else f"its input of shape {source.array.shape}"
+    raise RuntimeError(
+        f"backward: {node.op.name} needs {name} as it was, but {memory.writer} has "
+        "changed it in place since. Compute a new tensor (x = x + d) instead of writing into "
+        "this one, or write after backward()"
+    )
 
 
 def signature(forward: Callable[..., Any], operands: int) -> tuple[list[str], tuple[Any, ...], int]:

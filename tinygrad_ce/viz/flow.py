@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.chain import array_of, handed, unbroadcast
+from tinygrad_ce.engine.chain import array_of, unbroadcast
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.walking import Use
 
@@ -76,9 +76,8 @@ def sent(node: Node, position: int, upstream: Any) -> tuple[Any, Any]:
 
 def rule_of(node: Node, position: int, value: Callable[[Node], Any]) -> Callable[[Any], Any]:
     """What an operation makes of a gradient for one operand; `value` gives the values it reads."""
-    gradient = node.op.gradients_for(len(node.inputs))[position]
-    reads = [handed(node, position, what, value) for what in gradient.reads]
-    return lambda g: np.asarray(gradient.function(g, *reads))
+    pull = node.op.gradients_for(len(node.inputs))[position]
+    return lambda g: np.asarray(pull(node, g, value))
 
 
 def summed(product: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
