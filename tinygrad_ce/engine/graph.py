@@ -12,6 +12,7 @@ from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.memory import Memory
 
 new = object.__new__
+kinds: dict[str, type[Node]] = {}  # the result of an operation, a view that is behind a write
 
 
 class Node:
@@ -43,6 +44,11 @@ class Node:
     window: tuple[
         Node, Any, tuple[Any, ...], tuple[Node, ...]
     ]  # of a view: what it was taken from, how
+
+    def __init_subclass__(cls, kind: str = "") -> None:
+        """`class Tensor(Node, kind="result")`: what operations make is a Tensor."""
+        if kind:
+            kinds[kind] = cls
 
     @property
     def requires_grad(self) -> bool:

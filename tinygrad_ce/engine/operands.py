@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine.frame import current, kind_of
-from tinygrad_ce.engine.graph import Node, new
+from tinygrad_ce.engine.graph import Node, kinds, new
 from tinygrad_ce.engine.memory import tick
-
-Result: type[Node] = Node  # what a leaf is made as: engine/tensor.py sets it to Tensor
 
 
 def leaf(array: Any, requires_grad: bool = False) -> Any:
     """A node that no operation made."""
-    y = new(Result)
+    y = new(kinds["result"])
     y.array = array
     y.op = y.memory = y.kept = y.cut = None
     y.scope = current().scope

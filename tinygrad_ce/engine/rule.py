@@ -20,19 +20,16 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_ce.engine.frame import Frame, calling_line, current
-from tinygrad_ce.engine.graph import Node, new
+from tinygrad_ce.engine.graph import Node, kinds, new
 from tinygrad_ce.engine.memory import share_memory, tick
 from tinygrad_ce.engine.operands import constant, explained, settle, type_name
 
-Result: type[Node] = Node  # what operations return: engine/tensor.py sets it to Tensor
-
-
 MISSING = object()  # the default of a setting that has none
 
+# What gradients read of a node: its array, its Symbol, or the node itself.
 Value = Callable[[Node], Any]
-"""What gradients read of a node: its array, its Symbol, or the node itself."""
+# (node, g, value) -> the gradient for one operand of `node`, before broadcasting is undone.
 Pull = Callable[[Node, Any, Value], Any]
-"""(node, g, value) -> the gradient for one operand of `node`, before broadcasting is undone."""
 
 
 class Op:
@@ -103,9 +100,7 @@ def reading_output(function: Callable[..., Any]) -> Pull:
     """A gradient that reads the output besides g."""
 
     def pull(node: Node, g: Any, value: Value) -> Any:
-        if node.memory is not None:
-            unwritten(node, node)
-        return function(g, value(node))
+        return function(g, value(node if node.memory is None else unwritten(node, node)))
 
     return pull
 
@@ -115,9 +110,7 @@ def reading_operand(function: Callable[..., Any], at: int) -> Pull:
 
     def pull(node: Node, g: Any, value: Value) -> Any:
         x = node.inputs[at]
-        if x.memory is not None:
-            unwritten(node, x)
-        return function(g, value(x))
+        return function(g, value(x if x.memory is None else unwritten(node, x)))
 
     return pull
 
@@ -328,7 +321,7 @@ def result(
     frame: Frame,
 ) -> Node:
     """The node that holds `array`. It remembers where it came from only if a gradient can flow."""
-    y = new(Result)
+    y = new(kinds["result"])
     y.array = array
     y.op = op
     y.memory = y.kept = None

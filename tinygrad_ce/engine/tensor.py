@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_ce.engine import backward, functions, operands, protocol, rule, table, write
+from tinygrad_ce.engine import backward, functions, operands, protocol, table, write
 from tinygrad_ce.engine.chain import propagate, switch
 from tinygrad_ce.engine.frame import F, current, recording
 from tinygrad_ce.engine.graph import Node, new
@@ -48,7 +48,7 @@ def along(method: F) -> F:
     return call  # type: ignore[return-value]
 
 
-class Tensor(Node):
+class Tensor(Node, kind="result"):
     """An array of numbers that remembers how it was computed.
 
     `Tensor(data)` is `tensor(data)`: data is copied; Python floats become float32, NumPy arrays
@@ -904,9 +904,6 @@ class Tensor(Node):
         return self.copy_(source.bernoulli(p, self.shape))
 
 
-rule.Result = operands.Result = Tensor
-
-
 def late(slot: str) -> property:
     """A slot of the past, of a view that has to follow a write before it knows its past."""
 
@@ -921,7 +918,7 @@ def late(slot: str) -> property:
     return property(get, put)
 
 
-class Behind(Tensor):
+class Behind(Tensor, kind="behind"):
     """A view whose base was written: a Tensor again as soon as somebody asks for its past.
 
     So a write need not look after views that nobody uses any more, and all other operations
@@ -936,7 +933,6 @@ class Behind(Tensor):
 
 
 Behind.__name__ = Behind.__qualname__ = "Tensor"
-write.Behind = Behind
 
 OPERANDS = (Node, np.ndarray, np.generic, int, float, list, tuple)
 

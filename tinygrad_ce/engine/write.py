@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_ce.engine import rule, table
 from tinygrad_ce.engine.frame import current
-from tinygrad_ce.engine.graph import Node, new
+from tinygrad_ce.engine.graph import Node, kinds, new
 from tinygrad_ce.engine.memory import (
     base_of,
     leave,
@@ -29,8 +29,6 @@ from tinygrad_ce.engine.memory import (
     writable,
 )
 from tinygrad_ce.engine.operands import constant, explained, leaf, numbers, settle, value_of
-
-Behind: type[Node] = Node  # the class of a view that has a write to follow: tensor.py sets it
 
 
 def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any) -> None:
@@ -204,7 +202,7 @@ def exchange(x: Node, array: Any, name: str) -> None:
 
 def aside(x: Node, array: Any) -> Node:
     """A node with the past of x and these numbers."""
-    old = new(rule.Result)
+    old = new(kinds["result"])
     for slot in ("op", "inputs", "settings", "tick", "scope", "live"):
         setattr(old, slot, getattr(x, slot))
     old.cut = None if x.live else x.cut
@@ -287,7 +285,7 @@ def remember(x: Node, old: Node) -> None:
 def fall_behind(view: Node, old: Node) -> None:
     """Let a view follow what happens to its base when it is next asked for its past."""
     remember(view, old)
-    view.__class__ = Behind
+    view.__class__ = kinds["behind"]
 
 
 def catch_up(view: Node) -> None:
@@ -297,7 +295,7 @@ def catch_up(view: Node) -> None:
     """
     with shared:
         behind = []
-        while type(view) is Behind:
+        while type(view) is kinds["behind"]:
             behind.append(view)
             view = base_of(view)
         for view in reversed(behind):
@@ -307,4 +305,4 @@ def catch_up(view: Node) -> None:
                 for slot, value in {**past, "tick": tick()}.items():
                     getattr(Node, slot).__set__(view, value)  # not by way of Behind
             memory_of(view).watch(view)
-            view.__class__ = rule.Result
+            view.__class__ = kinds["result"]
