@@ -751,6 +751,21 @@ def test_a_weight_of_many_steps_is_drawn_in_haste():
     assert "mclimit" in drawing.source and "mclimit" not in draw(*network()).source
 
 
+@pytest.mark.parametrize(
+    "steps, gradients, wanted",
+    [(8, True, ""), (20, True, "nslimit=30"), (20, False, ""), (28, True, "mclimit")],
+)
+def test_the_layout_hurries_more_the_more_ranks_edges_pass_and_labels_double_them(
+    steps, gradients, wanted
+):
+    W, U = parameter(np.eye(2)), parameter(np.eye(2))
+    b, h = parameter([1.0, 2.0]), tensor(np.ones((2, 2)))
+    for _ in range(steps):
+        h = (tensor(np.ones((2, 2))) @ W + h @ U + b).tanh()
+    source = draw(h.sum(), gradients=gradients).source
+    assert re.findall("nslimit=30|mclimit", source) == ([wanted] if wanted else [])
+
+
 def test_the_svg_says_what_it_is():
     x = parameter(1.0)
     root = ElementTree.fromstring(draw(x * 2, {"x": x})._repr_svg_())

@@ -43,7 +43,7 @@ DARK = {
     "#fca5a5": "#991b1b", "#fee2e2": "#3f1518", "#b91c1c": "#fb8a8a", "#64748b": "#94a3b8",
     "#e2f9ea": "#16352a", "#e0f7e9": "#1d4a38", "#efe7fd": "#3b2c6e",
 }  # fmt: skip
-LONG = 5000  # cards passed by all edges together, above which layout has to hurry
+LONG = 5000  # ranks passed by all edges together, above which layout has to hurry
 WIDE = 8  # folded to so many cards, a picture runs from left to right
 CHIPS = {"input": "input", "parameter": "parameter", "constant": "constant", "loss": "loss"}
 CHIPS_BACKWARD = {**CHIPS, "step": "forward pass", "backward": "backward pass",
@@ -228,11 +228,17 @@ def direction_of(picture: Picture) -> str:
 def haste(picture: Picture) -> str:
     """What lets `dot` end in seconds where edges are long, as from a weight to 100 time steps.
 
-    It puts a point on every rank that an edge passes, so their number grows with the square.
+    It puts a point on every rank that an edge passes, and has twice the ranks where edges have
+    labels; the time grows with the cube of these points. `nslimit` ends the search for straight
+    lines early; if that has to be so early that curves would wriggle, lines are drawn.
     """
     at = {card.id: i for i, card in enumerate(picture.cards)}
     passed = sum(abs(at[edge.target] - at[edge.source]) for edge in picture.edges)
-    return "splines=line nslimit=0.2 mclimit=0.01 " if passed > LONG else ""
+    if any(edge.kind == "flow" and edge.label for edge in picture.edges):
+        passed *= 2
+    if passed <= LONG:
+        return ""
+    return "nslimit=30 " if passed <= 1.5 * LONG else "splines=line nslimit=0.2 mclimit=0.01 "
 
 
 def caption(picture: Picture) -> str:
