@@ -13,6 +13,7 @@ from tests.benchmarks.in_tinygrad_ce import two_moons
 from tests.benchmarks.memory import step_peak
 from tests.benchmarks.picture import save_picture
 from tests.benchmarks.tables import goal_table, time_table
+from tests.benchmarks.untuned import UNTUNED, compiled_without, eager
 from tests.benchmarks.workloads import WORKLOADS, Build, Logits, Run
 
 OURS = ["numpy", "tinygrad_ce", "compiled"]
@@ -114,3 +115,32 @@ def test_a_wrong_implementation_is_found(wrong: Build) -> None:
     candidates = {"numpy": RUNS["W5"]["numpy"], "wrong": wrong}
     with pytest.raises(DisagreementError, match=r"W5.*wrong"):
         check_agreement("W5", WORKLOADS["W5"].small(), candidates)
+
+
+@pytest.mark.parametrize("name", UNTUNED)
+def test_programs_that_no_pass_was_written_for_train_as_they_do_eagerly(name: str) -> None:
+    losses = []
+    for compile in (eager, tg.compile):
+        tg.manual_seed(0)
+        step = UNTUNED[name][1](compile)
+        losses.append([step().item() for _ in range(3)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+    assert losses[0][0] > losses[0][2]
+
+
+def test_a_pass_is_left_out_and_the_step_computes_the_same() -> None:
+    texts, losses = [], []
+    for name in ("nothing", "relus_recognised", "flat parameters"):
+        compiled = []
+
+        def compile(step, name=name, compiled=compiled):
+            compiled.append(compiled_without(name)(step))
+            return compiled[0]
+
+        tg.manual_seed(0)
+        step = UNTUNED["U6"][1](compile)
+        losses.append([step().item() for _ in range(2)])
+        texts.append(compiled[0].__closure__[0].cell_contents.emitted())
+    np.testing.assert_allclose(losses[1:], [losses[0]] * 2, rtol=1e-6)
+    assert "minimum" in texts[0] and "minimum" not in texts[1] and "less_equal" in texts[1]
+    assert texts[0].count("sqrt") < texts[2].count("sqrt")

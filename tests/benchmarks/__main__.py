@@ -31,6 +31,7 @@ from tests.benchmarks.tables import (
     time_table,
 )
 from tests.benchmarks.timing import interleaved_medians
+from tests.benchmarks.untuned import ablation_table, untuned_table
 from tests.benchmarks.workloads import WORKLOADS
 
 
@@ -76,6 +77,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the times as well")
     parser.add_argument("--memory", action="store_true", help="peaks of memory instead of times")
+    parser.add_argument("--untuned", action="store_true", help="programs no pass was written for")
+    parser.add_argument("--ablate", action="store_true", help="the time without each pass")
     parser.add_argument("--imports", action="store_true", help="time imports instead")
     return parser.parse_args()
 
@@ -91,6 +94,13 @@ def names_among(known: Collection[str], text: str) -> list[str]:
 def measure(options: argparse.Namespace, console: Console) -> list[Table]:
     if options.imports:
         return [import_table(import_costs(("numpy", "tinygrad_ce"), options.rounds or 15))]
+    if options.untuned or options.ablate:
+        console.print(conditions(["tinygrad_ce"], options.threads))
+        with threadpool_limits(options.threads):
+            if options.ablate:
+                names = [name for name in options.only if not name.startswith("W6")]
+                return [ablation_table(names, options.rounds or 9)]
+            return [untuned_table(options.rounds or 9)]
     frameworks = options.frameworks or installed_frameworks()
     console.print(conditions(frameworks, options.threads))
     with threadpool_limits(options.threads):
