@@ -198,7 +198,8 @@ def test_sums_light_up_along_their_axes(visit, shape):
 
 
 PRODUCTS = [((2,), (2,)), ((2,), (2, 3)), ((3, 2), (2,)), ((3, 2), (2, 4)), ((2, 3, 2), (2, 4)),
-            ((3, 2), (2, 2, 4)), ((2, 1, 3, 2), (3, 2, 1)), ((1, 3, 2), (2, 2, 2))]  # fmt: skip
+            ((3, 2), (2, 2, 4)), ((2, 1, 3, 2), (3, 2, 1)), ((1, 3, 2), (2, 2, 2)),
+            ((2, 3, 2), (2, 2, 3))]  # fmt: skip
 
 
 @pytest.mark.parametrize("left, right", PRODUCTS)
@@ -1551,6 +1552,22 @@ def test_a_step_inside_of_a_folded_call_says_so(visit):
         for k, (*_, after, before) in enumerate(seen):
             assert after == min(n for n in open_steps if n > k)
             assert before == max(n for n in open_steps if n < k)
+
+
+def test_folding_shows_at_once_what_the_step_is_about(visit):
+    page = visit()
+    k, call = js(page, "(() => { const k = 6; return [k, cards.get(steps[k].y).outer]; })()")
+    seen = """((act) => { act(); const { card } = clusters.get(CALL); return [at("inside").hidden,
+      card ? ["now", "todo"].map((name) => card.g.classList.contains(name)) : null]; })"""
+    for on, off in (("fold(CALL, true)", "fold(CALL, false)"), ("foldAll(true)", "foldAll(false)")):
+        page = visit()
+        page.evaluate(f"(globalThis.CALL = '{call}', go({k}))")
+        assert js(page, f"{seen}(() => {{}})") == [True, None]
+        (hidden, classes), (open_again, _) = js(
+            page, f"[{seen}(() => {{ {on}; }}), {seen}(() => {{ {off}; }})]"
+        )
+        assert (hidden, open_again) == (False, True)
+        assert classes == ([True, False] if on.startswith("fold(") else None)
 
 
 def middle(box, height):
