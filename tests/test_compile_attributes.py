@@ -177,3 +177,66 @@ def test_what_cannot_be_set_is_refused_and_left(do, message):
         tg.compile(model)(tg.ones(3).double())
     assert all(vars(model)[name] is value for name, value in before.items())
     assert model.h.tolist() == [1.0, 1.0, 1.0]
+
+
+class Remembers(tg.nn.Module):
+    """Adds a part of what it gave in the last call, if there was one."""
+
+    def __init__(self):
+        self.fc = tg.nn.Linear(3, 3)
+        self.last = None
+
+    def forward(self, x):
+        h = self.fc(x).tanh()
+        if self.last is not None:
+            h = h + 0.5 * self.last
+        self.last = h.detach()
+        return (h * h).sum()
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_an_attribute_that_was_none_holds_a_tensor_from_the_first_call_on(deep):
+    tg.manual_seed(0)
+    inner = Remembers()
+    W, b = (p.detach().numpy().astype(np.float64) for p in inner.parameters())
+    model = inner
+    for _ in range(5 if deep else 0):
+        model = tg.nn.Sequential(model)
+    step = tg.compile(lambda x: model(x))
+    last = 0.0
+    for i in range(9):
+        if i == 6:
+            inner.last, last = None, 0.0
+        x = np.full((2, 3), 0.3 * i, np.float32)
+        last = np.tanh(x @ W.T + b) + 0.5 * last
+        np.testing.assert_allclose(step(tg.tensor(x)).item(), (last**2).sum(), rtol=1e-5)
+        np.testing.assert_allclose(inner.last.numpy(), last, rtol=1e-5, atol=1e-6)
+    assert step.runners
+
+
+def test_a_trace_of_an_attribute_that_was_none_says_what_to_write_and_leaves_it():
+    model = Remembers()
+    outer = tg.nn.Sequential(tg.nn.Sequential(tg.nn.Sequential(model)))
+    with pytest.raises(TraceError, match=r"Remembers\.last was None.*self\.last = zeros"):
+        tg.trace(lambda x: outer(x), tg.ones(2, 3))
+    assert model.last is None
+    model.last = tg.zeros(2, 3)
+    assert len(tg.trace(lambda x: outer(x), tg.ones(2, 3)).states) == 3
+
+
+def test_a_module_that_lives_in_the_function_alone_may_fill_what_was_none():
+    def step(x):
+        model = Counts()
+        return model(x) + model(x)
+
+    class Counts(tg.nn.Module):
+        def __init__(self):
+            self.last = None
+
+        def forward(self, x):
+            self.last = x * 2.0
+            return self.last
+
+    fast = tg.compile(step)
+    for value in (1.0, 2.0, 3.0):
+        assert fast(tg.full((1,), value)).item() == 4.0 * value

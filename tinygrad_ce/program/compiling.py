@@ -31,7 +31,7 @@ from tinygrad_ce.program.emit.emitter import (
 from tinygrad_ce.program.ir import Program, Var
 from tinygrad_ce.program.running import Runner
 from tinygrad_ce.program.traced import TracedProgram
-from tinygrad_ce.program.tracing.symbol import TraceError
+from tinygrad_ce.program.tracing.symbol import TraceError, UnsetError
 from tinygrad_ce.program.tracing.trace import Trace, check_function, trace_call
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -72,7 +72,10 @@ class Compiled:
         self.usual = missed
         runner = self.fitting(args, kwargs)
         if runner is None:
-            trace = trace_call(self.fn, args, kwargs)
+            try:
+                trace = trace_call(self.fn, args, kwargs)
+            except UnsetError:  # eager code sets it, and the next call finds a tensor there
+                return self.fn(*args, **kwargs)
             if not self.refused:
                 return self.first(trace, frozenset(), args, kwargs)
             runner = self.remembered(Runner(trace))

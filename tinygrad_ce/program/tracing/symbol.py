@@ -31,6 +31,10 @@ class TraceError(RuntimeError):
     """Something that a program cannot hold; the message says where, and what to write instead."""
 
 
+class UnsetError(TraceError):
+    """An attribute that was None holds a tensor when the function has run."""
+
+
 class Symbol(NDArrayOperatorsMixin):
     """An array that writes down what is done to it.
 
@@ -394,6 +398,7 @@ class Tracer:
         self.owners: dict[Any, None] = {}  # modules and optimisers that were called, in order
         self.generators: dict[Any, Any] = {}  # generator -> its state before the first draw
         self.assigned: dict[Any, tuple[Any, str, Any]] = {}  # attributes, what they held before
+        self.filled: list[tuple[Any, str]] = []  # attributes that were None and are tensors now
         self.gradient_of: list[tuple[Var, Any]] = []
         self.backward_of: tuple[str, ...] | None = None
         self.alive: list[weakref.ref[Symbol]] = []
@@ -563,6 +568,8 @@ class Tracer:
         if name == "training":
             old = module.training
         elif old is None or name.startswith("_"):
+            if name in vars(module) and isinstance(value, Node):
+                self.filled.append((weakref.ref(module), name))
             return
         if isinstance(old, Node) and isinstance(value, Node) and not old.requires_grad:
             self.assigns(module, name, old, value)

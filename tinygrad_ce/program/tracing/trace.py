@@ -20,7 +20,7 @@ from tinygrad_ce.program.ir import Kept, Program, State, Var
 from tinygrad_ce.program.tracing.arguments import Arguments, Given
 from tinygrad_ce.program.tracing.attributes import Assigned, AttributeOf, assigned, check_alone
 from tinygrad_ce.program.tracing.guards import Guards, Watch, vars_of
-from tinygrad_ce.program.tracing.symbol import Cell, Symbol, TraceError, Tracer
+from tinygrad_ce.program.tracing.symbol import Cell, Symbol, TraceError, Tracer, UnsetError
 from tinygrad_ce.program.tracing.variables import Variables
 
 
@@ -461,6 +461,11 @@ def can_be_written(array: Any) -> bool:
     return False
 
 
+def is_left(value: Any, left: list[Symbol]) -> bool:
+    """Whether a value is a Tensor with one of these Symbols."""
+    return isinstance(value, Node) and any(value.array is s for s in left)
+
+
 def survivors_but(tracer: Tracer, known: list[Symbol]) -> None:
     """Stop if a Symbol is still held by somebody: what it stands for exists only in the trace."""
     known = [*known, *(cell.symbol for cell in tracer.cells.values())]
@@ -472,6 +477,16 @@ def survivors_but(tracer: Tracer, known: list[Symbol]) -> None:
         if not attempt:
             del left
             gc.collect()
+    filled = [(m, name) for ref, name in tracer.filled if (m := ref()) is not None]
+    filled = [(m, name) for m, name in filled if is_left(vars(m).get(name), left)]
+    for module, name in filled:
+        vars(module)[name] = None
+    if filled:
+        raise UnsetError(
+            f"trace: {type(module).__name__}.{name} was None and is set to a tensor, so that the "
+            "next call is another program. Let it hold a tensor of that shape and dtype before: "
+            f"self.{name} = zeros(...), or call the function once before it is traced"
+        )
     number = {step.out: i for i, step in enumerate(tracer.steps)}
     symbol = max(left, key=lambda s: number.get(s.now, -1))  # it holds the others
     maker = next((s for s in tracer.steps if s.out is symbol.now), None)
