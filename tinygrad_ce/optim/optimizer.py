@@ -93,14 +93,18 @@ class Optimizer:
                     mark_written(p, name)
 
     def traced_step(self) -> None:
-        """The same step, written down: learning rates are read anew in each run."""
+        """The same step, written down: learning rates are read anew in each run, and which steps
+        update one parameter is noted, so that a program can update several at once.
+        """
         tracer: Any = current().tracer
         for group in self.param_groups:
             settings = tracer.settings(group)
             for p in group["params"]:
                 kept = tracer.kept_of(p)
                 if kept is not None:
-                    self.update(p, value_of(p), value_of(kept), settings)
+                    w, g, first = value_of(p), value_of(kept), len(tracer.steps)
+                    self.update(p, w, g, settings)
+                    tracer.updates.append(range(first, len(tracer.steps)))
                     mark_written(p, type(self).__name__ + ".step()")
 
     def update(self, p: Tensor, w: Any, g: Any, group: dict[str, Any]) -> None:

@@ -131,6 +131,8 @@ class Program:
     """What was given when it was traced: inputs, state and settings."""
     gradients: dict[Var, tuple[Var, ...]] = field(default_factory=dict)
     """Which values a value is the gradient of: several where it was handed on unchanged."""
+    updates: list[range] = field(default_factory=list)
+    """Which steps an optimiser took for each parameter; as it was traced, before any pass."""
     returned: int = 0
     """How many outputs the function returned: after them comes what it did to its arguments."""
     microseconds: list[float] = field(default_factory=list)
@@ -187,6 +189,7 @@ class Program:
             kept=[Kept(k.node, k.var and now(k.var)) for k in self.kept],
             assumptions=[Assumption(now(a.var), a.what, a.key) for a in self.assumptions],
             gradients={now(g): tuple(map(now, xs)) for g, xs in self.gradients.items()},
+            updates=[],
         )
         read.update(result.roots())
         result.constants = {x: v for x, v in self.constants.items() if x in read}

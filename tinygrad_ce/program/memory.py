@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 import sys
 import weakref
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from tinygrad_ce.engine.graph import Node
 
 
 def root(x: Any) -> int:
@@ -28,9 +31,22 @@ class Placement(NamedTuple):
     offset: int
     shape: tuple[int, ...]
 
+    @property
+    def end(self) -> int:
+        """The first element after it."""
+        return self.offset + math.prod(self.shape)
+
     def of(self, flat: np.ndarray) -> np.ndarray:
         """The piece of an array."""
-        return flat[self.offset : self.offset + math.prod(self.shape)].reshape(self.shape)
+        return flat[self.offset : self.end].reshape(self.shape)
+
+
+def placements(shapes: Iterable[tuple[int, ...]]) -> list[Placement]:
+    """Where pieces of these shapes lie side by side."""
+    places: list[Placement] = []
+    for shape in shapes:
+        places.append(Placement(places[-1].end if places else 0, shape))
+    return places
 
 
 class Unpackable(Exception):  # noqa: N818
@@ -40,12 +56,10 @@ class Unpackable(Exception):  # noqa: N818
 class Packed:
     """Tensors whose arrays are pieces of one array."""
 
-    def __init__(
-        self, nodes: list[Any], placements: list[Placement], size: int, dtype: Any
-    ) -> None:
+    def __init__(self, nodes: list[Any], placements: list[Placement], dtype: Any) -> None:
         self.nodes = nodes
         self.placements = placements
-        self.size = size
+        self.size = placements[-1].end
         self.dtype = dtype
 
     def fits(self) -> bool:
@@ -93,6 +107,13 @@ def references(node: Any) -> int:
 
 
 ONE = references(SimpleNamespace(array=np.empty(0)))  # 3, and 2 from Python 3.14 on
+
+
+def movable(node: Any) -> bool:
+    """Whether the array of a Tensor may move, or has moved already."""
+    if not isinstance(node, Node) or not isinstance(node.array, np.ndarray):
+        return False
+    return alone(node) or id(node.array.base) in FLATS
 
 
 def alone(node: Any) -> bool:

@@ -41,7 +41,7 @@ class Runner:
         self.without = without  # assumptions that did not hold once
         self.calls = 0
         self.usual: Callable[[Any, Any], Any] | None = None
-        self.build(pack=True)
+        self.build(flatten=True)
         self.names = trace.guards.names  # those that the expressions for arguments use
         self.rest_on(trace.guards)
         self.arrays = arrays_function(trace)
@@ -61,9 +61,9 @@ class Runner:
         """Whether the next call is the second, fourth, eighth, ..."""
         return self.calls > 0 and self.calls & (self.calls + 1) == 0
 
-    def build(self, pack: bool) -> None:
-        """Make the program fast and write its text; with `pack`, parameters may move together."""
-        self.program = program = optimised(self.trace.program, self.without, pack)
+    def build(self, flatten: bool) -> None:
+        """Make the program fast and write its text; parameters may move if `flatten`."""
+        self.program = program = optimised(self.trace.program, self.without, flatten)
         self.emitted: Emitted = Emitter(program).emit()
         self.layouts = list(map(in_one_piece, program.states))
         self.states = [node for s in program.states for node in tensors_of(s)]
@@ -91,13 +91,13 @@ class Runner:
         try:
             arrays = [state.node.array for state in self.program.states]
         except Unpackable:
-            self.build(pack=False)
+            self.build(flatten=False)
             return self.bound()
         for state, array in zip(self.program.states, arrays):
             if array.shape != state.before.shape or array.dtype != state.before.dtype:
                 return False
         if list(map(in_one_piece, self.program.states)) != self.layouts:  # the text counts on it
-            self.build(pack=True)
+            self.build(flatten=True)
             return self.bound()
         if not states_apart(self.program):
             return False
@@ -130,7 +130,7 @@ class Runner:
         try:
             self.bind_names()
         except Unpackable:  # somebody else looks at a parameter: it stays where it is
-            self.build(pack=False)
+            self.build(flatten=False)
             self.bind_names()
 
     def bind_names(self) -> None:

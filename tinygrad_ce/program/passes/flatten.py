@@ -1,292 +1,150 @@
-"""Parameters side by side: one update for all of them.
+"""Flat parameters: one update for all parameters that an optimiser treats alike.
 
-An optimiser does the same to every parameter. When the arrays of all parameters are pieces of one
-long array, it is done once; so are their gradients, moments and step counts.
+Which steps update which parameter is said by the optimiser itself (`Program.updates`). When the
+arrays of these parameters are pieces of one long array, the steps are done once for all of them; so
+are their gradients, moments and step counts.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, replace
-from itertools import accumulate
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.program.ir import Assumption, Program, State, Step, Var
-from tinygrad_ce.program.memory import FLATS, Packed, Placement, alone
+from tinygrad_ce.program.memory import Packed, Placement, movable, placements
 from tinygrad_ce.program.ops import ELEMENTWISE
 from tinygrad_ce.program.passes.exact import without_dead_steps
-
-# --- which updates are alike --------------------------------------------------------------------
-
-
-@dataclass(eq=False)
-class Update:
-    """The steps that replace a parameter and what its optimiser keeps for it."""
-
-    steps: list[Step] = field(default_factory=list)
-    states: list[State] = field(default_factory=list)
-    leaves: list[Var] = field(default_factory=list)  # gradients
-    signature: Any = None
-
-
-def updates_of(program: Program) -> list[Update]:
-    """The update of each parameter, if it is elementwise from gradient, state and numbers."""
-    makers = program.makers()
-    stop: set[Var | None] = {k.var for k in program.kept}
-    owner: dict[Var, Update] = {}
-    updates: list[Update] = []
-    for state in program.states:
-        if state.after is state.before or state.before.dtype.kind != "f":
-            continue
-        chain = chain_of(state, makers, stop, program)
-        if chain is None:
-            continue
-        found = {id(u): u for x in [*chain, state.before] if (u := owner.get(x)) is not None}
-        update = next(iter(found.values()), None)
-        if update is None:
-            update = Update()
-            updates.append(update)
-        update.states.append(state)
-        for x in [*chain, state.before]:
-            owner[x] = update
-        for other in list(found.values())[1:]:
-            update.states += other.states
-            updates.remove(other)
-            for x, u in owner.items():
-                if u is other:
-                    owner[x] = update
-    for update in updates:
-        update.steps = [s for s in program.steps if owner.get(s.out) is update]
-    return [u for u in updates if sign(u, program, makers)]
-
-
-def chain_of(
-    state: State, makers: dict[Var, Step], stop: set[Var | None], program: Program
-) -> list[Var] | None:
-    """The values between the state before and after, if all are elementwise and of its shape."""
-    shape = state.before.shape
-    found: list[Var] = []
-    stack = [state.after]
-    seen = set()
-    befores = {s.before for s in program.states}
-    while stack:
-        x = stack.pop()
-        if x in seen or x in stop or (not x.shape and shape):
-            continue
-        seen.add(x)
-        maker = makers.get(x)
-        if x in befores or maker is None:
-            if x in befores and x.shape == shape:
-                found.append(x)
-            continue
-        if x.shape != shape or maker.op not in ELEMENTWISE or x.dtype != state.before.dtype:
-            if x is state.after:
-                return None
-            continue
-        found.append(x)
-        stack.extend(maker.operands)
-    return found
-
-
-def sign(update: Update, program: Program, makers: dict[Var, Step]) -> bool:
-    """Note what the update does, in words that are equal for parameters that are treated alike."""
-    shape = update.states[0].before.shape
-    befores = {s.before: i for i, s in enumerate(update.states)}
-    afters = {s.after for s in update.states}
-    number = {s.out: i for i, s in enumerate(update.steps)}
-    words: list[Any] = []
-    if any(s.before.shape != shape for s in update.states):
-        return False
-    for step in update.steps:
-        refs: list[Any] = []
-        for x in step.operands:
-            if x in number:
-                refs.append(("step", number[x]))
-            elif x in befores:
-                refs.append(("state", befores[x]))
-            elif x.shape == shape and shape:
-                if x not in update.leaves:
-                    update.leaves.append(x)
-                refs.append(("leaf", update.leaves.index(x)))
-            elif not x.shape:
-                refs.append(scalar_key(x, program, makers))
-            else:
-                return False
-        words.append(
-            (step.op, repr(sorted(step.settings.items())), tuple(refs), step.out in afters)
-        )
-    finals = tuple(number.get(s.after, -1) for s in update.states)
-    dtypes = tuple(s.before.dtype for s in update.states)
-    update.signature = (
-        bool(shape),
-        dtypes,
-        tuple(x.dtype for x in update.leaves),
-        tuple(words),
-        finals,
-    )
-    return -1 not in finals and len({*finals}) == len(finals)
-
-
-def scalar_key(x: Var, program: Program, makers: dict[Var, Step]) -> Any:
-    """A number in words: equal for the step counters of several parameters."""
-    if x in program.constants:
-        return ("number", str(x.dtype), repr(np.asarray(program.constants[x]).item()))
-    if any(s.before is x for s in program.states):
-        return counter_key(x, program) or ("state", id(x))
-    maker = makers.get(x)
-    if maker is None or any(o.shape for o in maker.operands) or maker.op == "draw":
-        return ("value", id(x))
-    operands = tuple(scalar_key(o, program, makers) for o in maker.operands)
-    return (maker.op, repr(sorted(maker.settings.items())), operands)
-
-
-def counter_key(x: Var, program: Program) -> Any:
-    """Words for a 0-d state that counts: so much more after each run. None if it does not, or is
-    no float: the pass then has no way to see that it stands where the others stand.
-    """
-    state = next(s for s in program.states if s.before is x)
-    step = program.makers().get(state.after)
-    if step is None or step.op != "add" or step.operands[0] is not x or x.dtype.kind != "f":
-        return None
-    value = program.constants.get(step.operands[1])
-    return None if value is None else ("counter", str(x.dtype), repr(np.asarray(value).item()))
-
-
-# --- the pass -----------------------------------------------------------------------------------
-
-
-def packed(program: Program, doubted: frozenset[Any] = frozenset()) -> Program:
-    """Update all parameters that are treated alike at once."""
-    tried: set[Any] = set()
-    while True:
-        groups: dict[Any, list[Update]] = {}
-        for update in updates_of(program):
-            groups.setdefault(update.signature, []).append(update)
-        counters = [u for group in groups.values() for u in group if not u.states[0].before.shape]
-        if counters and (
-            EQUAL_COUNTS in doubted or not all(packable(u.states[0].node) for u in counters)
-        ):
-            return program
-        order = sorted(groups.items(), key=lambda item: not item[0][0])  # counters come last
-        group = next((g for key, g in order if key not in tried and worth(g)), None)
-        if group is None:
-            return program
-        tried.add(group[0].signature)
-        program = without_dead_steps(Packer(program, group).run())
-
 
 EQUAL_COUNTS = "counts_agree"
 
 
-def worth(group: list[Update]) -> bool:
-    """Whether there are several updates alike, of tensors that may move."""
-    return len(group) > 1 and all(packable(s.node) for u in group for s in u.states)
+class Update(NamedTuple):
+    """The steps that replace one parameter, and what its optimiser keeps for it."""
+
+    steps: list[Step]
+    states: list[State]  # those whose new value is made here
+    leaves: list[Var]  # what is read here in the shape of the parameter: its gradient
+    key: Any  # equal for parameters that are treated alike
+
+    @property
+    def values(self) -> list[Var]:
+        """All values, in an order that is the same for parameters that are treated alike."""
+        return [*(s.before for s in self.states), *self.leaves, *(s.out for s in self.steps)]
 
 
-def packable(node: Any) -> bool:
-    """Whether the array of a Tensor may move, or has moved already."""
-    if not isinstance(node, Node) or not isinstance(node.array, np.ndarray):
-        return False
-    return alone(node) or id(node.array.base) in FLATS
+def update_of(program: Program, steps: list[Step]) -> Update | None:
+    """The update that these steps are, if each of them is elementwise."""
+    number = {s.out: i for i, s in enumerate(steps)}
+    states = [s for s in program.states if s.after in number]
+    befores = {s.before: i for i, s in enumerate(states)}
+    shape = next((s.before.shape for s in states if s.before.shape), ())
+    leaves: dict[Var, int] = {}
+    words: list[Any] = [[(number[s.after], s.before.shape == shape) for s in states]]
+
+    def word(x: Var) -> Any:
+        if x in number:
+            return "step", number[x]
+        if x in befores:
+            return "state", befores[x]
+        if x.shape:
+            return "leaf", leaves.setdefault(x, len(leaves)), str(x.dtype)
+        value = program.constants.get(x)
+        return x if value is None else (type(value), str(x.dtype), np.asarray(value).tobytes())
+
+    for s in steps:
+        known = (x.shape in (shape, ()) for x in (s.out, *s.operands))
+        if not shape or s.op not in ELEMENTWISE or not all(known):
+            return None
+        settings = repr(sorted(s.settings.items()))
+        words.append(
+            [s.op, settings, str(s.out.dtype), s.out.shape == shape, *map(word, s.operands)]
+        )
+    counters = [s for s in states if not s.before.shape]
+    count = all(s.before in steps[number[s.after]].operands for s in counters)
+    if not count or len({s.after for s in states}) < len(states):  # a copy of a parameter
+        return None
+    return Update(steps, states, list(leaves), tuple(map(tuple, words)))
 
 
-class Packer:
-    """Writes a program again with a group of updates made one."""
-
-    def __init__(self, program: Program, group: list[Update]) -> None:
-        self.program = program
-        self.group = group
-        shapes = [u.states[0].before.shape for u in group]
-        ends = list(accumulate(map(math.prod, shapes), initial=0))
-        self.places = list(map(Placement, ends, shapes))
-        self.size = ends[-1]
-        self.steps: list[Step] = []
-
-    def run(self) -> Program:
-        """The program after packing."""
-        group, program = self.group, self.program
-        first = group[0]
-        states = [replace_state(self, j) for j in range(len(first.states))]
-        moved = {step.out for update in group for step in update.steps}
-        last = max(i for i, s in enumerate(program.steps) if s.out in moved)
-        late = {x for s in program.steps[:last] if s.out not in moved for x in s.operands} & moved
-        leaves = [u.leaves for u in group]
-        made = {s.out: i for i, s in enumerate(program.steps)}
-        if late - self.readable(late) or any(made.get(x, -1) > last for row in leaves for x in row):
-            return program
-        for j, state in enumerate(states):
-            for i, update in enumerate(group):
-                self.piece(state.before, i, update.states[j].before)
-        self.write_steps(moved, last, states)
-        gone = {id(s) for u in group for s in u.states}
-        kept_states = [s for s in program.states if id(s) not in gone]
-        program = replace(program, states=[*kept_states, *states])
-        program = program.with_steps(self.steps)
-        if not first.states[0].before.shape:
-            self.assume_equal(program, states[0].before)
-        return program
-
-    def readable(self, late: set[Var]) -> set[Var]:
-        """Values of the updates that steps in between may read: none but counters."""
-        return late if not self.group[0].states[0].before.shape else set()
-
-    def assume_equal(self, program: Program, flat: Var) -> None:
-        """All counters stand at the same number, so that one correction fits all."""
-        var = Var((), None, True)
-        program.steps.insert(0, Step(var, "counts_agree", (flat,), {}))
-        program.assumptions.append(Assumption(var, "all step counts are equal", EQUAL_COUNTS))
-
-    def piece(self, flat: Var, i: int, out: Var) -> None:
-        """A step that names a piece of a flat value."""
-        self.steps.append(Step(out, "piece", (flat,), {"placement": self.places[i]}))
-
-    def write_steps(self, moved: set[Var], last: int, states: list[State]) -> None:
-        """All steps in order, the updates as one in the place of the last of them."""
-        counters = not self.group[0].states[0].before.shape
-        for i, step in enumerate(self.program.steps):
-            if counters and step.out in moved:
-                if step.out is next(iter(s for s in self.group[0].steps)).out:
-                    self.update(states)
-            elif step.out not in moved:
-                self.steps.append(step)
-            if i == last and not counters:
-                self.update(states)
-
-    def update(self, states: list[State]) -> None:
-        """The update of all parameters at once."""
-        first = self.group[0]
-        dtype = first.states[0].before.dtype
-        known: dict[Var, Var] = {s.before: flat.before for s, flat in zip(first.states, states)}
-        for j, leaf in enumerate(first.leaves):
-            known[leaf] = self.gradients(j, dtype)
-        finals = {s.after: flat for s, flat in zip(first.states, states)}
-        for n, step in enumerate(first.steps):
-            state = finals.get(step.out)
-            out = state.after if state else Var((self.size,), step.out.dtype, False)
-            known[step.out] = out
-            operands = tuple(known.get(x, x) for x in step.operands)
-            self.steps.append(step._replace(out=out, operands=operands))
-            for i, update in enumerate(self.group):
-                self.piece(out, i, update.steps[n].out)
-
-    def gradients(self, j: int, dtype: Any) -> Var:
-        """The gradients of all parameters as one value."""
-        flat = Var((self.size,), dtype, False, "gradients")
-        pieces = tuple(update.leaves[j] for update in self.group)
-        settings = {"placements": tuple(self.places), "shape": (self.size,)}
-        self.steps.append(Step(flat, "pack", pieces, settings, self.group[0].steps[0].scope))
-        return flat
+def flattened(program: Program, doubted: frozenset[Any] = frozenset()) -> Program:
+    """Update all parameters that are treated alike at once, where their tensors may move."""
+    groups: dict[Any, list[Update]] = {}
+    for part in program.updates:
+        update = update_of(program, program.steps[part.start : part.stop])
+        if update is not None:
+            groups.setdefault(update.key, []).append(update)
+    for group in groups.values():
+        counted = any(not s.before.shape for s in group[0].states)
+        moves = all(movable(s.node) for u in group for s in u.states)
+        if len(group) > 1 and moves and not (counted and EQUAL_COUNTS in doubted):
+            program = together(program, group)
+    return program
 
 
-def replace_state(packer: Packer, j: int) -> State:
-    """The j-th states of all updates as one."""
-    olds = [u.states[j] for u in packer.group]
-    dtype = olds[0].before.dtype
-    name = olds[0].before.name.partition("_")[2] or "parameters"
-    nodes = [s.node for s in olds]
-    shape = (packer.size,)
-    before, after = Var(shape, dtype, False, name), Var(shape, dtype, False, name)
-    return State(Packed(nodes, packer.places, packer.size, dtype), before, after)
+def together(program: Program, group: list[Update]) -> Program:
+    """The program with one update in the place of several, where the last of them stood."""
+    moved = {s.out for u in group for s in u.steps}
+    last = max(i for i, s in enumerate(program.steps) if s.out in moved)
+    before = [s for s in program.steps[:last] if s.out not in moved]
+    if any(x in moved for s in before for x in s.operands):
+        return program  # somebody reads a new value before all are there
+    first = group[0]
+    shapes = [next(s.before.shape for s in u.states if s.before.shape) for u in group]
+    places = placements(shapes)
+    size = (places[-1].end,)
+    flat: dict[Var, Var] = {}  # a value of the first update -> that of all
+    renamed: dict[Var, Var] = {}
+    given: list[Step] = []
+    update: list[Step] = []
+
+    def pieces(x: Var) -> Iterator[Step]:
+        own = [Placement(i, ()) for i in range(len(group))] if not x.shape else places
+        for part, place in zip(members(group, x), own):
+            yield Step(part, "piece", (flat[x],), {"placement": place})
+
+    states = [flat_state([u.states[j] for u in group]) for j in range(len(first.states))]
+    checks = []
+    for old, new in zip(first.states, states):
+        flat[old.before], flat[old.after] = new.before, new.after
+        given += pieces(old.before)
+        if not old.before.shape:
+            truth = Var((), None, True)
+            given.append(Step(truth, "counts_agree", (new.before,), {}))
+            checks.append(Assumption(truth, "all step counts are equal", EQUAL_COUNTS))
+    for leaf in first.leaves:
+        flat[leaf] = Var(size, leaf.dtype, False, "gradients")
+        settings = {"placements": tuple(places), "shape": size}
+        parts = tuple(members(group, leaf))
+        update.append(Step(flat[leaf], "pack", parts, settings, first.steps[0].scope))
+    for step in first.steps:
+        if not step.out.shape and step.out not in flat:  # a number that is the same for all
+            renamed.update((x, step.out) for x in members(group, step.out)[1:])
+            update.append(step)
+            continue
+        out = flat.setdefault(step.out, Var(size, step.out.dtype, False))
+        counts = not step.out.shape
+        operands = tuple(flat.get(x, x) if x.shape or counts else x for x in step.operands)
+        update += [step._replace(out=out, operands=operands), *pieces(step.out)]
+    states = [*(s for s in program.states if s.after not in moved), *states]
+    after = [s for s in program.steps[last:] if s.out not in moved]
+    program = replace(program, states=states)
+    program = program.with_steps([*given, *before, *update, *after], renamed)
+    program.assumptions += checks
+    return without_dead_steps(program)
+
+
+def members(group: list[Update], x: Var) -> list[Var]:
+    """The values that stand in each update where x stands in the first."""
+    return [u.values[group[0].values.index(x)] for u in group]
+
+
+def flat_state(olds: list[State]) -> State:
+    """Several states as one."""
+    old = olds[0].before
+    name = old.name.partition("_")[2] or "parameters"
+    node = Packed([s.node for s in olds], placements([s.before.shape for s in olds]), old.dtype)
+    before, after = (Var((node.size,), old.dtype, False, name) for _ in range(2))
+    return State(node, before, after)

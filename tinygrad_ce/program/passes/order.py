@@ -12,7 +12,7 @@ from tinygrad_ce.program.passes.exact import (
     with_numbers_folded,
     without_dead_steps,
 )
-from tinygrad_ce.program.passes.flatten import packed
+from tinygrad_ce.program.passes.flatten import flattened
 from tinygrad_ce.program.passes.images import IMAGES, with_products_of_transposed
 from tinygrad_ce.program.passes.layout import (
     feature_major,
@@ -43,16 +43,16 @@ TIDY = tuple(with_numbers_folded if p is with_constants_folded else p for p in E
 
 
 def optimised(
-    program: Program, doubted: frozenset[Any] = frozenset(), pack: bool = True
+    program: Program, doubted: frozenset[Any] = frozenset(), flatten: bool = True
 ) -> Program:
-    """The program as compile() runs it."""
+    """The program as compile() runs it; with `flatten`, parameters may move together."""
+    program = flattened(program, doubted) if flatten else program
     program = simplified(program, SHORTER)
     program = simplified(program, TIDY)
     for change in FAST:
         changed = change(program)
         if not same_steps(program, changed):
             program = simplified(changed, TIDY)
-    program = packed(program, doubted) if pack else program
     return with_constants_folded(program)
 
 

@@ -400,6 +400,7 @@ class Tracer:
         self.assigned: dict[Any, tuple[Any, str, Any]] = {}  # attributes, what they held before
         self.filled: list[tuple[Any, str]] = []  # attributes that were None and are tensors now
         self.gradient_of: list[tuple[Var, Any]] = []
+        self.updates: list[range] = []  # the steps that an optimiser took for each parameter
         self.backward_of: tuple[str, ...] | None = None
         self.alive: list[weakref.ref[Symbol]] = []
         self.layout_matters = False

@@ -311,6 +311,7 @@ class Finish:
         program.settings = tracer.settings_read
         program.constants = tracer.constants
         program.steps = tracer.steps
+        program.updates = tracer.updates
         program.assumptions = tracer.assumptions
         program.example.update((var, value) for var, value in tracer.given)
         names = names_around(fn, tracer)
