@@ -443,6 +443,38 @@ def test_checks_of_functions_with_constants():
         gradcheck(lambda x: (x * 2.0, (x.detach() + 0 * x) * 3.0), x)
 
 
+@pytest.mark.parametrize("check, slope", [(gradcheck, 2.0), (gradgradcheck, 4.0)])
+def test_a_check_has_the_bounds_and_the_step_that_it_says(check, slope):
+    """|analytic - numeric| <= 1e-5 + 1e-3 |numeric|, with a step of 1e-6, as PyTorch has them."""
+
+    def agrees(off, **options):
+        twice = rule.rule(lambda x: x * 2.0, lambda g: g * (2.0 + off))
+        function = twice if check is gradcheck else lambda x: twice(x) * x
+        return check(function, leaf(3.0), **options, raise_exception=False)
+
+    assert agrees(1e-3 * slope) and not agrees(1.03e-3 * slope)
+    assert agrees(0.4e-5, rtol=0.0) and not agrees(3e-5, rtol=0.0)
+    assert agrees(2.4e-2 * slope, rtol=2.5e-2) and not agrees(2.4e-2 * slope)
+    assert agrees(0.1, atol=0.3) and not agrees(0.1)
+    bent = {gradcheck: lambda x: x**3, gradgradcheck: lambda x: x**4}[check]
+    assert check(bent, leaf(0.0))
+    assert not check(bent, leaf(0.0), eps=0.1, raise_exception=False)
+    with pytest.raises(GradcheckError, match="the central difference"):
+        check(bent, leaf(0.0), eps=0.1)
+
+
+def test_the_step_of_a_difference_is_the_one_that_it_says():
+    x = leaf(0.5, -2.0)
+    exact = 3 * np.array([0.25, 4.0])
+
+    def cubes():
+        return (x**3).sum()
+
+    np.testing.assert_allclose(tg.autograd.numerical_grad(cubes, x), exact, rtol=1e-8)
+    found = tg.autograd.numerical_grad(cubes, x, 0.1)
+    np.testing.assert_allclose(found, exact + 0.01, rtol=1e-12)  # ((x + h)^3 - (x - h)^3)/2h
+
+
 def test_a_strong_curve_is_no_kink():
     """Its two slopes differ too, but by less where the step is smaller."""
     wrong = rule.rule(lambda x: x * x * 1e4, lambda g, x: g * x * 0.0 + g)
