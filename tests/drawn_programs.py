@@ -13,7 +13,7 @@ import numpy as np
 import tinygrad_ce as tg
 from tinygrad_ce import nn
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.viz import engines
+from tinygrad_ce.viz.graph import engines
 
 AVAILABLE = [
     engine

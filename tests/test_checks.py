@@ -13,8 +13,8 @@ from tinygrad_ce.engine import table
 from tinygrad_ce.engine.backward import seed_for
 from tinygrad_ce.engine.chain import array_of, history, propagate, unbroadcast
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.viz.checks import check_uses
-from tinygrad_ce.viz.walking import uses_of
+from tinygrad_ce.viz.graph.walking import uses_of
+from tinygrad_ce.viz.page.checks import check_uses
 
 
 def parameter(data, dtype=np.float64):

@@ -19,8 +19,8 @@ import tinygrad_ce as tg
 from tests.drawn_programs import AVAILABLE
 from tinygrad_ce import draw, nn, no_grad, tensor
 from tinygrad_ce.engine.frame import composed
-from tinygrad_ce.viz import dot, engines, values
-from tinygrad_ce.viz.labels import DERIVATIVES, STRETCHES, derivative_label
+from tinygrad_ce.viz.graph import dot, engines, values
+from tinygrad_ce.viz.graph.labels import DERIVATIVES, STRETCHES, derivative_label
 
 
 def parameter(data):
@@ -818,7 +818,7 @@ def test_only_warnings_of_fontconfig_are_kept_from_standard_error(capfd):
 def test_a_process_without_standard_error_draws_too():
     code = (
         "import os; os.close(2)\n"
-        "from tinygrad_ce.viz.engines import without_font_warnings\n"
+        "from tinygrad_ce.viz.graph.engines import without_font_warnings\n"
         "with without_font_warnings(): print('drawn')"
     )
     run = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -14,7 +14,7 @@ import tinygrad_ce as tg
 from tests import browser as helpers
 from tests.browser import contrast, misplaced
 from tests.drawn_programs import NAMES, OPENED, PROGRAMS
-from tinygrad_ce.viz import engines
+from tinygrad_ce.viz.graph import engines
 
 LEGIBLE = 4.5  # contrast, as is wanted of body text
 

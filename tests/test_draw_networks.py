@@ -14,7 +14,7 @@ import pytest
 import tinygrad_ce as tg
 from tests.drawn_networks import NETWORKS
 from tests.drawn_programs import AVAILABLE
-from tinygrad_ce.viz import engines
+from tinygrad_ce.viz.graph import engines
 
 LONGEST = 16_383  # bytes
 SVG = "{http://www.w3.org/2000/svg}"

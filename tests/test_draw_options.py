@@ -12,7 +12,7 @@ import tinygrad_ce as tg
 from tinygrad_ce import draw, nn, tensor
 from tinygrad_ce.engine.frame import call_in_scope, composed
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.viz.values import number, value_text
+from tinygrad_ce.viz.graph.values import number, value_text
 
 # --- a model and an example -----------------------------------------------------------------
 

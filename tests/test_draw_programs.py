@@ -13,10 +13,10 @@ from tinygrad_ce.engine.chain import history
 from tinygrad_ce.engine.frame import source_lines
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.program.ops import run
-from tinygrad_ce.viz.checks import check_uses
-from tinygrad_ce.viz.lines import place_of
-from tinygrad_ce.viz.programs import graph_of, result_of
-from tinygrad_ce.viz.walking import chain_of, uses_of
+from tinygrad_ce.viz.graph.lines import place_of
+from tinygrad_ce.viz.graph.programs import graph_of, result_of
+from tinygrad_ce.viz.graph.walking import chain_of, uses_of
+from tinygrad_ce.viz.page.checks import check_uses
 
 from .test_checks import backward_pass
 

@@ -11,7 +11,7 @@ from test_draw import card, cards
 import tinygrad_ce as tg
 from tinygrad_ce import draw, nn, play, viz
 from tinygrad_ce.random import Generator
-from tinygrad_ce.viz.restoring import reached, undone
+from tinygrad_ce.viz.graph.restoring import reached, undone
 
 
 def leaf(values, requires_grad=True):

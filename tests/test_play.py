@@ -20,13 +20,13 @@ from tests.drawn_programs import PROGRAMS
 from tinygrad_ce import nn, viz
 from tinygrad_ce.engine.chain import history
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.viz import engines
-from tinygrad_ce.viz.flow import arrivals, relation, run
-from tinygrad_ce.viz.labels import DERIVATIVES
-from tinygrad_ce.viz.mathematics import BACKWARD, FORWARD, WHY, backward_math, mathml
-from tinygrad_ce.viz.playing import Page
-from tinygrad_ce.viz.story import residual, said_of, window
-from tinygrad_ce.viz.walking import Graph, uses_of
+from tinygrad_ce.viz.graph import engines
+from tinygrad_ce.viz.graph.labels import DERIVATIVES
+from tinygrad_ce.viz.graph.walking import Graph, uses_of
+from tinygrad_ce.viz.page.flow import arrivals, relation, run
+from tinygrad_ce.viz.page.mathematics import BACKWARD, FORWARD, WHY, backward_math, mathml
+from tinygrad_ce.viz.page.playing import Page
+from tinygrad_ce.viz.page.story import residual, said_of, window
 
 
 def parameter(data):
@@ -432,7 +432,7 @@ def test_a_page_of_what_was_written_in_the_call():
     for call in calls:
         drawing = call(tg.draw)
         gc.collect()
-        assert told(viz.page_of(drawing))["tensors"] == told(call(tg.play))["tensors"]
+        assert told(viz.drawing.page_of(drawing))["tensors"] == told(call(tg.play))["tensors"]
 
 
 def test_save_and_notebooks(tmp_path):

@@ -20,7 +20,8 @@ from tests.drawn_programs import PROGRAMS
 from tinygrad_ce import nn
 from tinygrad_ce.engine.frame import source_lines
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.viz import engines, play
+from tinygrad_ce.viz import play
+from tinygrad_ce.viz.graph import engines
 
 DRAWN = [name for name in PROGRAMS if name != "hostile"]
 SIZES = {"desk": (1280, 720), "phone": (390, 844)}

@@ -16,7 +16,7 @@ PROGRAM = ["ir", "memory", "windows", "ops", "tracing", "passes", "emit", "listi
            "running", "calling", "before", "precision", "check", "compiling"]  # fmt: skip
 ROOMS = [*(f"engine.{name}" for name in ENGINE), "random", "creation", "functions", "nn", "optim",
          "autograd", "serialization", "utils", *(f"program.{name}" for name in PROGRAM), "program",
-         "viz"]  # fmt: skip
+         "viz.writing", "viz.graph", "viz.page", "viz.plots", "viz.drawing", "viz"]  # fmt: skip
 LATE = {("engine.tensor", "random")}
 """Imports that point down and happen inside a function, when it is called."""
 HINTS = {("program.windows", "program.emit")}
@@ -25,7 +25,7 @@ HINTS = {("program.windows", "program.emit")}
 
 def room_of(module):
     names = module.split(".")[1:]
-    return ".".join(names[: 2 if names[:1] in (["engine"], ["program"]) else 1])
+    return ".".join(names[: 2 if names[:1] in (["engine"], ["program"], ["viz"]) else 1])
 
 
 def imports(path):

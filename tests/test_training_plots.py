@@ -20,10 +20,10 @@ from tinygrad_ce.viz import (
     plot_decision_boundary,
     plot_gradients,
     plot_history,
-    recorder as recorder_module,
 )
-from tinygrad_ce.viz.recorder import LOOKS, Histogram
-from tinygrad_ce.viz.training import ROWS, remarks, smoothed
+from tinygrad_ce.viz.plots import recorder as recorder_module
+from tinygrad_ce.viz.plots.recorder import LOOKS, Histogram
+from tinygrad_ce.viz.plots.training import ROWS, remarks, smoothed
 
 
 def points(n=40):

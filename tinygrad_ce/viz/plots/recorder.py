@@ -15,7 +15,7 @@ from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn.module import Module
 from tinygrad_ce.optim.optimizer import Optimizer
-from tinygrad_ce.viz.looking import evaluating, watched
+from tinygrad_ce.viz.plots.looking import evaluating, watched
 
 BINS = 64
 LOOKS = 256  # histograms of one array that are kept

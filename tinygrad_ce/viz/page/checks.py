@@ -24,10 +24,10 @@ import numpy as np
 from tinygrad_ce.engine.chain import history, unbroadcast
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.table import kept
-from tinygrad_ce.viz.flow import rule_of, run
-from tinygrad_ce.viz.labels import op_label
-from tinygrad_ce.viz.values import largest, number
-from tinygrad_ce.viz.walking import Use, is_number, uses_of
+from tinygrad_ce.viz.graph.labels import op_label
+from tinygrad_ce.viz.graph.values import largest, number
+from tinygrad_ce.viz.graph.walking import Use, is_number, uses_of
+from tinygrad_ce.viz.page.flow import rule_of, run
 
 EPS = float(np.finfo(np.float64).eps)
 STEP = EPS ** (1 / 3)  # h of an element of size 1: rounding and the error O(h²) balance

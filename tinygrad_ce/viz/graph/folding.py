@@ -14,9 +14,9 @@ from itertools import groupby
 
 from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.viz.labels import SYMBOLS
-from tinygrad_ce.viz.names import writable
-from tinygrad_ce.viz.walking import Graph
+from tinygrad_ce.viz.graph.labels import SYMBOLS
+from tinygrad_ce.viz.graph.names import writable
+from tinygrad_ce.viz.graph.walking import Graph
 
 FOLD_ABOVE = 300  # cards that a reader can still follow with every call open
 REFUSE_ABOVE = 1500  # cards that nobody looks at

@@ -10,7 +10,7 @@ import re
 from html import escape
 from xml.etree import ElementTree
 
-from tinygrad_ce.viz.cards import Card, Cluster, Edge, Picture
+from tinygrad_ce.viz.graph.cards import Card, Cluster, Edge, Picture
 
 INK, FAINT, PAPER, RED = "#0f172a", "#4b5a70", "#ffffff", "#dc2626"
 LINE, BACK, SLOPE = "#475569", "#f87171", "#b91c1c"

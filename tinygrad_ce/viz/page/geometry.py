@@ -13,8 +13,8 @@ from html import escape
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from tinygrad_ce.viz.cards import Card, Picture
-from tinygrad_ce.viz.dot import FAINT, INK, PAPER, RED, ROLES, text
+from tinygrad_ce.viz.graph.cards import Card, Picture
+from tinygrad_ce.viz.graph.dot import FAINT, INK, PAPER, RED, ROLES, text
 
 SVG = "{http://www.w3.org/2000/svg}"
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")

@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.viz.canvas import (
+from tinygrad_ce.viz.plots.canvas import (
     COLOURS,
     INK,
     axes_for,
@@ -19,7 +19,7 @@ from tinygrad_ce.viz.canvas import (
     legend_above,
     new_figure,
 )
-from tinygrad_ce.viz.looking import evaluating
+from tinygrad_ce.viz.plots.looking import evaluating
 
 NAME = "plot_decision_boundary"
 LEVELS = np.linspace(0, 1, 11)

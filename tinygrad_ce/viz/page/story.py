@@ -15,23 +15,23 @@ import numpy as np
 
 from tinygrad_ce.engine.backward import seed_for
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.viz.cards import Picture
-from tinygrad_ce.viz.checks import Check, check_uses, is_written
-from tinygrad_ce.viz.flow import Arrival, arrivals, relation
-from tinygrad_ce.viz.labels import INFIX, SYMBOLS, sum_label
-from tinygrad_ce.viz.lines import Place, place_of
-from tinygrad_ce.viz.mathematics import (
+from tinygrad_ce.viz.graph.cards import Picture
+from tinygrad_ce.viz.graph.labels import INFIX, SYMBOLS, sum_label
+from tinygrad_ce.viz.graph.lines import Place, place_of
+from tinygrad_ce.viz.graph.names import free_letters
+from tinygrad_ce.viz.graph.reading import Reader
+from tinygrad_ce.viz.graph.values import gradient_text, number, value_text
+from tinygrad_ce.viz.graph.walking import Graph, Use
+from tinygrad_ce.viz.page.checks import Check, check_uses, is_written
+from tinygrad_ce.viz.page.flow import Arrival, arrivals, relation
+from tinygrad_ce.viz.page.mathematics import (
     STABLE,
     SUMMED,
     WHY,
     backward_math,
     forward_math,
-    free_letters,
     symbols_of,
 )
-from tinygrad_ce.viz.reading import Reader
-from tinygrad_ce.viz.values import gradient_text, number, value_text
-from tinygrad_ce.viz.walking import Graph, Use
 
 WHOLE = 10  # so many rows or columns are shown in full
 EXACT = 2**53  # up to here a browser's numbers hold integers

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_ce.engine.chain import array_of, unbroadcast
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.viz.walking import Use
+from tinygrad_ce.viz.graph.walking import Use
 
 ELEMENTWISE = {
     "add", "sub", "mul", "truediv", "floordiv", "mod", "neg", "pow", "power", "exp", "log",

@@ -15,7 +15,7 @@ from tempfile import TemporaryFile
 from threading import Lock
 from xml.etree import ElementTree
 
-from tinygrad_ce.viz.dot import NOT_XML, dark_style
+from tinygrad_ce.viz.graph.dot import NOT_XML, dark_style
 
 INSTALL = (
     "pip install pygraphviz (or the Graphviz program: apt install graphviz, brew install graphviz)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from tinygrad_ce.viz.cards import Card, Picture
+from tinygrad_ce.viz.graph.cards import Card, Picture
 
 INDENT = "  "
 

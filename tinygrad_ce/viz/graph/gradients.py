@@ -16,7 +16,7 @@ from tinygrad_ce.engine.frame import recording
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import tick
 from tinygrad_ce.engine.operands import leaf
-from tinygrad_ce.viz.walking import Graph
+from tinygrad_ce.viz.graph.walking import Graph
 
 
 def gradient_graph(root: Node, names: dict[Node, str], given: Collection[Node] = ()) -> Graph:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.viz.canvas import (
+from tinygrad_ce.viz.plots.canvas import (
     COLOURS,
     INK,
     SOFT,
@@ -24,7 +24,7 @@ from tinygrad_ce.viz.canvas import (
     steps_below,
     through_time,
 )
-from tinygrad_ce.viz.recorder import RATE, Histogram, Recorder, Series
+from tinygrad_ce.viz.plots.recorder import RATE, Histogram, Recorder, Series
 
 SHARES = {"accuracy", "acc", "precision", "recall", "f1"}  # shown in percent
 ROWS = 10  # histograms of one array that are drawn, one below the other

@@ -15,14 +15,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tinygrad_ce.viz.cards import Options
-from tinygrad_ce.viz.dot import DARK, to_dot
-from tinygrad_ce.viz.engines import INSTALL, EngineMissingError, render
-from tinygrad_ce.viz.geometry import column, slim
-from tinygrad_ce.viz.reading import Reader
-from tinygrad_ce.viz.story import story
-from tinygrad_ce.viz.subjects import resolve
-from tinygrad_ce.viz.walking import Graph
+from tinygrad_ce.viz.graph.cards import Options
+from tinygrad_ce.viz.graph.dot import DARK, to_dot
+from tinygrad_ce.viz.graph.engines import INSTALL, EngineMissingError, render
+from tinygrad_ce.viz.graph.reading import Reader
+from tinygrad_ce.viz.graph.subjects import resolve
+from tinygrad_ce.viz.graph.walking import Graph
+from tinygrad_ce.viz.page.geometry import column, slim
+from tinygrad_ce.viz.page.story import story
+from tinygrad_ce.viz.writing import write
 
 MARK = re.compile("<!--([A-Z]+)-->")
 SCRIPTS = ("tables.js", "graph.js", "steps.js")
@@ -39,8 +40,6 @@ class Page:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the page as one .html file that needs nothing else. Gives the path."""
-        from tinygrad_ce.viz import write
-
         path = Path(path)
         if path.suffix.lower() not in (".html", ".htm"):
             raise ValueError(

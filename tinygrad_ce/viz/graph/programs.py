@@ -25,7 +25,7 @@ from tinygrad_ce.nn import functional, losses
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.listing.names import Names
 from tinygrad_ce.program.ops import OPS, evaluate, run
-from tinygrad_ce.viz.values import largest
+from tinygrad_ce.viz.graph.values import largest
 
 
 def graph_of(program: Program) -> tuple[Node, dict[str, Any]]:

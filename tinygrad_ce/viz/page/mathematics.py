@@ -8,12 +8,12 @@ their names), `D{x}` for ∂L/∂x, `^{…}` and `_{…}` raise and lower, `frac
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from tinygrad_ce.viz.labels import axes, index_text, op_label
-from tinygrad_ce.viz.values import number
+from tinygrad_ce.viz.graph.labels import axes, index_text, op_label
+from tinygrad_ce.viz.graph.values import number
 
 FORWARD = {
     "add": "y = a + b", "sub": "y = a − b", "mul": "y = a ⊙ b", "truediv": "y = frac{a}{b}",
@@ -209,24 +209,12 @@ def bounds(name: str, settings: tuple[Any, ...]) -> dict[str, str]:
     return {}
 
 
-def free_letters(taken: Iterable[str]) -> dict[str, str]:
-    """The letters of a rule, or others where the user's tensors have these names already.
-
-    >>> free_letters(["x", "W"])
-    {'a': 'a', 'b': 'b', 'c': 'c', 'x': 'u', 'y': 'y'}
-    """
-    names = set(taken)
-    return {
-        letter: next((other for other in letter + others if other not in names), letter)
-        for letter, others in (("a", "pf"), ("b", "qg"), ("c", "rh"), ("x", "ut"), ("y", "vs"))
-    }
-
-
 def symbols_of(
     names: Sequence[str | None], numbers: Sequence[str | None], letters: Mapping[str, str]
 ) -> dict[str, str]:
     """What the letters of a rule are called: the operands by name, by number or by letter.
 
+    >>> from tinygrad_ce.viz.graph.names import free_letters
     >>> symbols_of([None, "W"], [None, None], free_letters([]))
     {'a': 'a', 'b': 'W', 'c': 'c', 'x': 'a'}
     >>> symbols_of([None, None], [None, "1"], free_letters(["x"]))

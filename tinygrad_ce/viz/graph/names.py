@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tinygrad_ce.engine.graph import Node
@@ -51,3 +51,16 @@ def names_of(names: Any, caller: str = "draw") -> dict[Node, str]:
 def writable(text: str) -> str:
     """The text without halves of surrogate pairs, which no file can hold."""
     return HALVES.sub("\ufffd", text)
+
+
+def free_letters(taken: Iterable[str]) -> dict[str, str]:
+    """The letters of a rule, or others where the user's tensors have these names already.
+
+    >>> free_letters(["x", "W"])
+    {'a': 'a', 'b': 'b', 'c': 'c', 'x': 'u', 'y': 'y'}
+    """
+    names = set(taken)
+    return {
+        letter: next((other for other in letter + others if other not in names), letter)
+        for letter, others in (("a", "pf"), ("b", "qg"), ("c", "rh"), ("x", "ut"), ("y", "vs"))
+    }

@@ -14,7 +14,7 @@ from typing import Any
 from tinygrad_ce.engine.chain import as_of, history
 from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.viz.names import names_of
+from tinygrad_ce.viz.graph.names import names_of
 
 VIEWS = {"mT", "transpose", "reshape", "broadcast_to", "astype"}
 """Operations that show the same numbers in another shape or type."""

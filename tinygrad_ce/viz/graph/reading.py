@@ -15,14 +15,20 @@ from tinygrad_ce.engine.backward import seed_for
 from tinygrad_ce.engine.chain import propagate
 from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.viz.cards import Card, Cluster, Edge, Options, Picture
-from tinygrad_ce.viz.folding import fold
-from tinygrad_ce.viz.labels import CONSTANTS, SYMBOLS, derivative_label, op_label
-from tinygrad_ce.viz.lines import place_of
-from tinygrad_ce.viz.mathematics import free_letters
-from tinygrad_ce.viz.names import writable
-from tinygrad_ce.viz.values import gradient_text, listed, number, shape_text, sizes_text, value_text
-from tinygrad_ce.viz.walking import VIEWS, Graph, Use, chain_of, common
+from tinygrad_ce.viz.graph.cards import Card, Cluster, Edge, Options, Picture
+from tinygrad_ce.viz.graph.folding import fold
+from tinygrad_ce.viz.graph.labels import CONSTANTS, SYMBOLS, derivative_label, op_label
+from tinygrad_ce.viz.graph.lines import place_of
+from tinygrad_ce.viz.graph.names import free_letters, writable
+from tinygrad_ce.viz.graph.values import (
+    gradient_text,
+    listed,
+    number,
+    shape_text,
+    sizes_text,
+    value_text,
+)
+from tinygrad_ce.viz.graph.walking import VIEWS, Graph, Use, chain_of, common
 
 NAME = 13  # letters of a name that fit into a label
 
@@ -42,7 +48,7 @@ def read(
     options = options or Options()
     if not options.backward:
         return Reader(Graph([root], names or {}, given=given), options).read()
-    from tinygrad_ce.viz.gradients import gradient_graph
+    from tinygrad_ce.viz.graph.gradients import gradient_graph
 
     return Reader(gradient_graph(root, names or {}, given), options).read()
 

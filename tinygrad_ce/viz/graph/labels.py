@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tinygrad_ce.viz.values import number
+from tinygrad_ce.viz.graph.values import number
 
 SYMBOLS = {
     "add": "+", "sub": "−", "mul": "×", "truediv": "÷", "floordiv": "⌊÷⌋", "mod": "mod",

@@ -20,8 +20,8 @@ from tinygrad_ce.engine.chain import history
 from tinygrad_ce.engine.frame import current, recording, source_lines
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import leaf
-from tinygrad_ce.viz.names import names_of
-from tinygrad_ce.viz.restoring import undone, variables_of
+from tinygrad_ce.viz.graph.names import names_of
+from tinygrad_ce.viz.graph.restoring import undone, variables_of
 
 Subject = tuple[Node, dict[Node, str], frozenset[Node]]
 
@@ -54,7 +54,7 @@ def resolve(
             )
         return what, names_of(examples[0] if examples else names, caller), frozenset()
     if is_program(what):
-        root, found = import_module("tinygrad_ce.viz.programs").graph_of(what)
+        root, found = import_module("tinygrad_ce.viz.graph.programs").graph_of(what)
         return root, {**names_of(found), **names_of(names, caller)}, frozenset()
     if not callable(what):
         raise TypeError(

@@ -1,0 +1,1 @@
+"""Graphs: what is drawn, read into cards, laid out and written."""

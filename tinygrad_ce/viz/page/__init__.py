@@ -1,0 +1,1 @@
+"""The page that plays a graph back; what runs in a browser lies beside these files."""
