@@ -240,3 +240,20 @@ def test_a_module_that_lives_in_the_function_alone_may_fill_what_was_none():
     fast = tg.compile(step)
     for value in (1.0, 2.0, 3.0):
         assert fast(tg.full((1,), value)).item() == 4.0 * value
+
+
+def test_a_tensor_kept_with_its_graph_is_to_be_detached():
+    class Carrying(tg.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.last = tg.nn.Linear(3, 3), None
+
+        def forward(self, x):
+            h = self.inner(x) if self.last is None else self.inner(x) + self.last
+            self.last = h
+            return h.sum()
+
+    compiled = tg.compile(Carrying())
+    compiled(tg.ones(2, 3))
+    with pytest.raises(TraceError, match=r"last is set.*graph: self\.last = x\.detach\(\)"):
+        compiled(tg.ones(2, 3))

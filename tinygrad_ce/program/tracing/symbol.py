@@ -575,9 +575,12 @@ class Tracer:
         if isinstance(old, Node) and isinstance(value, Node) and not old.requires_grad:
             self.assigns(module, name, old, value)
         elif old is not value and not (type(old) in PLAIN and same_number(old, value)):
+            grown = isinstance(old, Node) and isinstance(value, Node) and bool(value.inputs)
             self.refuse(
                 f"{type(module).__name__}.{name} is set, which would be done only once",
-                "Set it outside of the function, or write into a tensor: self.register_buffer"
+                f"Keep the numbers without their graph: self.{name} = x.detach()"
+                if grown
+                else "Set it outside of the function, or write into a tensor: self.register_buffer"
                 "(name, tensor) and then self.name[...] = x",
             )
 
