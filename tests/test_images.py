@@ -7,17 +7,15 @@ from side_by_side import batches, side_by_side, with_gradients
 import tinygrad_ce as tg
 from tinygrad_ce import nn
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.program import windows
 from tinygrad_ce.program.emit.emitter import Emitter
-from tinygrad_ce.program.ops import evaluate, run
+from tinygrad_ce.program.listing.spelling import with_windows_spelt_out
+from tinygrad_ce.program.ops import run
 from tinygrad_ce.program.passes.exact import EXACT, simplified
-from tinygrad_ce.program.passes.images import (
-    with_batch_last,
-    with_images_recognised,
-    with_pooled_gradients_summed,
+from tinygrad_ce.program.passes.layout import (
+    with_best_layouts,
     with_relus_after_pools,
+    with_relus_recognised,
 )
-from tinygrad_ce.program.passes.layout import with_relus_recognised
 from tinygrad_ce.program.passes.order import optimised
 
 
@@ -173,21 +171,17 @@ def ops(program):
 
 
 @pytest.mark.parametrize("name", CONV)
-def test_recognised_images_are_the_same_to_the_last_bit(name):
+def test_windows_spelt_out_are_the_same_to_the_last_bit(name):
     before, inputs = program_of(name)
-    after = with_images_recognised(before)
-    assert not {"windows", "overlap_add", "argmax"} & set(ops(after))
+    after = with_windows_spelt_out(before, True)
+    assert not {"im2col", "max_pool"} & set(ops(after))
     for a, b in zip(values_of(after, inputs), values_of(before, inputs)):
-        if "average" in name:
-            assert_close(a, b)
-        else:
-            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("name", ["lenet", "overlapping pool", "batch norm"])
 def test_relus_go_after_pools_and_change_no_bit(name):
     before, inputs = program_of(name)
-    before = simplified(with_images_recognised(before))
     after = with_relus_after_pools(before)
     sizes = [[s.out.size for s in p.steps if s.op == "relu"] for p in (after, before)]
     assert all(a < b for a, b in zip(*sizes))
@@ -196,38 +190,25 @@ def test_relus_go_after_pools_and_change_no_bit(name):
         np.testing.assert_array_equal(a, b)
 
 
-def test_the_gradient_of_a_bias_is_summed_before_it_is_spread():
-    before, inputs = program_of("lenet")
-    before = simplified(with_relus_after_pools(simplified(with_images_recognised(before))))
-    after = with_pooled_gradients_summed(before)
-    summed = [[s.operands[0].size for s in p.steps if s.op == "sum"] for p in (after, before)]
-    assert sum(a < b for a, b in zip(*summed)) == 2
-    for a, b in zip(values_of(after, inputs), values_of(before, inputs)):
-        assert_close(a, b)
-
-
 @pytest.mark.parametrize("name", CONV)
-def test_with_the_batch_last_the_values_are_close(name):
+def test_in_other_layouts_the_values_are_close(name):
     before, inputs = program_of(name)
-    before = simplified(with_images_recognised(before))
-    after = with_batch_last(before)
-    assert "batch_last" in ops(after)
-    assert not {"im2col", "col2im", "rows_of", "image_of"} & set(ops(after))
+    after = simplified(with_best_layouts(before))
+    pools = [s for s in after.steps if "axes" in s.settings and "size" in s.settings]
+    assert all(s.settings["axes"] == (1, 2) for s in pools) or name == "pool alone"
     for a, b in zip(values_of(after, inputs), values_of(before, inputs)):
         assert_close(a, b)
 
 
 def test_a_program_without_images_is_left_alone():
     program = tg.trace(lambda x: (x * x).sum(), tg.ones(2, 3, 4, 4))
-    assert with_batch_last(program) is program
+    assert with_best_layouts(program) is program
 
 
 def test_the_lenet_moves_no_image_but_its_input():
     program = optimised(program_of("lenet")[0])
-    assert ops(program).count("batch_last") == 1
     moved = [s for s in program.steps if s.op == "transpose" and len(s.out.shape) > 2]
-    assert not moved
-    assert not {"im2col", "windows", "overlap_add"} & set(ops(program))
+    assert [s.operands[0] for s in moved] == [program.inputs[0]]
 
 
 def test_the_lenet_makes_no_array_in_a_run():
@@ -343,29 +324,39 @@ def test_ties_and_nans_get_the_gradient_that_eager_code_gives(size, stride, spec
 
 
 @pytest.mark.parametrize(("size", "stride"), WAYS)
-def test_the_gradient_goes_to_the_first_of_the_largest(size, stride):
-    x = np.zeros((1, 1, 7, 7))
-    y = windows.max_pool(x, (2, 3), size, stride)
-    d = windows.max_pool_gradient(np.ones_like(y), x, y, (2, 3), size, stride)
-    wanted = np.zeros_like(x)
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_the_gradient_goes_to_the_first_of_the_largest(size, stride, value):
+    x = tg.tensor(np.full((1, 1, 7, 7), value), requires_grad=True)
+    y = F.max_pool2d(x, size, stride)
+    y.sum().backward()
+    wanted = np.zeros((1, 1, 7, 7))
     wanted[:, :, : (y.shape[2] - 1) * stride[0] + 1 : stride[0],
            : (y.shape[3] - 1) * stride[1] + 1 : stride[1]] = 1  # fmt: skip
-    np.testing.assert_array_equal(d, wanted)
+    np.testing.assert_array_equal(x.grad.numpy(), wanted)
 
 
-def test_rows_and_columns_are_the_same_windows():
-    x = np.arange(2.0 * 3 * 7 * 6).reshape(2, 3, 7, 6)
-    way = {"size": (2, 3), "stride": (2, 1), "dilation": (2, 1)}
-    rows = evaluate("im2col", [x], way)
-    columns = evaluate("columns", [x.transpose(1, 2, 3, 0)], way)
-    h, w = windows.counts(x.shape, (2, 3), **way)
-    np.testing.assert_array_equal(
-        rows, columns.reshape(-1, h, w, 2).transpose(3, 1, 2, 0).reshape(rows.shape)
-    )
-    back = evaluate("col2im", [rows], {"shape": x.shape, **way})
-    last = evaluate("add_columns", [columns], {"shape": (3, 7, 6, 2), **way})
-    np.testing.assert_array_equal(back, last.transpose(3, 0, 1, 2))
-    assert (rows * rows).sum() == pytest.approx((back * x).sum())
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (3, 0, 1, 2), (2, 3, 1, 0)])
+@pytest.mark.parametrize(("size", "stride"), WAYS)
+def test_how_an_image_lies_in_memory_changes_nothing(size, stride, axes):
+    """Of the image, and of the gradient that arrives."""
+    v = np.random.default_rng(3).integers(-1, 2, (7, 7, 7, 7)).astype(float)
+    laid = np.ascontiguousarray(v.transpose(axes)).transpose(np.argsort(axes))
+    results = []
+    for array in (v, laid):
+        x = tg.as_tensor(array).requires_grad_()
+        y = F.max_pool2d(x, size, stride) * 2.0 + F.avg_pool2d(x, size, stride)
+        y = y + F.conv2d(x, tg.ones(7, 7, *size, dtype=x.dtype), stride=stride)
+        g = np.random.default_rng(4).integers(1, 9, y.shape).astype(float)
+        y.backward(tg.as_tensor(np.asarray(g, order="C" if array is v else "F")))
+        results.append((y.detach().numpy(), x.grad.numpy()))
+    for a, b in zip(*results):
+        np.testing.assert_allclose(a, b, rtol=1e-13)
+
+
+def test_what_a_pool_returns_lies_in_order():
+    y = F.max_pool2d(F.conv2d(images(3, 2, 8, 8), images(4, 2, 3, 3)), 2)
+    assert y.view(3, -1).shape == (3, 36)
+    assert F.avg_pool2d(F.conv2d(images(3, 2, 8, 8), images(4, 2, 3, 3)), 2).view(-1).ndim == 1
 
 
 @pytest.mark.parametrize("bias", [True, False])

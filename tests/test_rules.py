@@ -71,6 +71,44 @@ def overlapped(x, full, window):
 
 windows = np.lib.stride_tricks.sliding_window_view
 
+
+def strided(x, size, stride, axes, dilation=(1, 1)):
+    """Every window along two axes of an array with four, its elements the last two axes."""
+    spans = tuple((k - 1) * d + 1 for k, d in zip(size, dilation))
+    index = [slice(None)] * 4
+    for axis, step in zip(axes, stride):
+        index[axis] = slice(None, None, step)
+    return windows(x, spans, axes)[(*index, *(slice(None, None, d) for d in dilation))]
+
+
+def columns_of(x, size, stride, dilation):
+    w = strided(x, size, stride, (1, 2), dilation)
+    return w.transpose(0, 4, 5, 1, 2, 3).reshape(len(x) * math.prod(size), -1)
+
+
+def transposed(f, shape):
+    """The transpose of a linear function of arrays of this shape: of its matrix."""
+    units = np.eye(math.prod(shape)).reshape(-1, *shape)
+    matrix = np.stack([f(unit).ravel() for unit in units])
+    return lambda g: (matrix @ g.ravel()).reshape(shape)
+
+
+def at_places(x, best, size, stride, axes):
+    w = strided(x, size, stride, axes)
+    return np.take_along_axis(w.reshape(*w.shape[:4], -1), best[..., None], -1)[..., 0]
+
+
+def places(shape, n):
+    """A place in each window."""
+    return np.random.default_rng(4).integers(0, n, shape)
+
+
+# size, stride, dilation: tiles, overlaps, gaps, windows that are not square
+WAYS = [
+    ((2, 2), (2, 2), (1, 1)), ((3, 2), (1, 2), (1, 1)), ((2, 1), (3, 2), (1, 1)),
+    ((2, 3), (1, 1), (2, 1)), ((1, 1), (1, 1), (1, 1)),
+]  # fmt: skip
+
 CASES = [
     Case("add", table.add, np.add, (at(3, 5), at(3, 5, seed=2))),
     Case("add", table.add, np.add, (at(2, 1, 5), at(3, 1))),
@@ -220,6 +258,48 @@ CASES = [
          lambda x: windows(x, (2, 3), (1, 2)), (at(2, 3, 5),)),
     Case("overlap_add", lambda x: table.overlap_add(x, (2, 3, 5), (2, 3), (1, 2)),
          lambda x: overlapped(x, (2, 3, 5), (2, 3)), (at(2, 2, 3, 2, 3),)),
+    *(
+        Case("im2col", lambda x, w=way: table.im2col(x, *w), lambda x, w=way: columns_of(x, *w),
+             (at(2, 5, 6, 3),))
+        for way in WAYS
+    ),
+    *(
+        Case("col2im", lambda x, w=way: table.col2im(x, (2, 5, 3, 2), *w),
+             transposed(lambda x, w=way: columns_of(x, *w), (2, 5, 3, 2)),
+             (at(*columns_of(np.zeros((2, 5, 3, 2)), *way).shape),))
+        for way in WAYS
+    ),
+    *(
+        Case(name, lambda x, f=f, o=(size, stride, axes): f(x, *o),
+             lambda x, g=g, o=(size, stride, axes): g(strided(x, *o), (4, 5)), (apart(*shape),))
+        for name, f, g in (
+            ("max_pool", table.max_pool, np.max), ("sum_pool", table.sum_pool, np.sum)
+        )
+        for axes, shape in (((2, 3), (2, 3, 5, 3)), ((1, 2), (3, 5, 3, 2)))
+        for size, stride, dilation in WAYS if dilation == (1, 1)
+    ),
+    *(
+        Case("sum_unpool", lambda x, o=o: table.sum_unpool(x, (2, 3, 5, 3), *o),
+             transposed(lambda x, o=o: strided(x, *o).sum((4, 5)), (2, 3, 5, 3)),
+             (at(*strided(np.zeros((2, 3, 5, 3)), *o).shape[:4]),))
+        for size, stride, dilation in WAYS if dilation == (1, 1)
+        for o in [(size, stride, (2, 3))]
+    ),
+    *(
+        case
+        for size, stride, dilation in WAYS if dilation == (1, 1)
+        for o in [(size, stride, (2, 3))]
+        for shape in [strided(np.zeros((2, 3, 5, 3)), *o).shape[:4]]
+        for best in [places(shape, math.prod(size))]
+        for case in [
+            Case("take_in_windows", lambda x, b=best, o=o: table.take_in_windows(x, b, *o),
+                 lambda x, b=best, o=o: at_places(x, b, *o), (at(2, 3, 5, 3),)),
+            Case("put_in_windows",
+                 lambda x, b=best, o=o: table.put_in_windows(x, b, (2, 3, 5, 3), *o),
+                 transposed(lambda x, b=best, o=o: at_places(x, b, *o), (2, 3, 5, 3)),
+                 (at(*shape),)),
+        ]
+    ),
 ]  # fmt: skip
 
 IDS = [f"{i}-{case.id}" for i, case in enumerate(CASES)]

@@ -12,15 +12,13 @@ import tinygrad_ce as tg
 ROOT = Path(tg.__file__).parent
 ENGINE = ["frame", "modes", "memory", "graph", "operands", "rule", "erfc", "table", "chain",
           "backward", "functions", "protocol", "write", "tensor"]  # fmt: skip
-PROGRAM = ["ir", "memory", "windows", "ops", "tracing", "passes", "emit", "listing", "traced",
+PROGRAM = ["ir", "memory", "ops", "tracing", "passes", "emit", "listing", "traced",
            "running", "calling", "before", "precision", "check", "compiling"]  # fmt: skip
 ROOMS = [*(f"engine.{name}" for name in ENGINE), "random", "creation", "functions", "nn", "optim",
          "autograd", "serialization", "utils", *(f"program.{name}" for name in PROGRAM), "program",
          "viz.writing", "viz.graph", "viz.page", "viz.plots", "viz.drawing", "viz"]  # fmt: skip
 LATE = {("engine.tensor", "random")}
 """Imports that point down and happen inside a function, when it is called."""
-HINTS = {("program.windows", "program.emit")}
-"""Imports that point down for the type checker alone."""
 
 
 def room_of(module):
@@ -58,7 +56,7 @@ def test_imports_point_upward(path):
         return
     for name, late in imports(path):
         there = room_of(name)
-        if there != here and not (late and (here, there) in LATE) and (here, there) not in HINTS:
+        if there != here and not (late and (here, there) in LATE):
             assert ROOMS.index(there) < ROOMS.index(here), f"{here} imports {there}"
 
 

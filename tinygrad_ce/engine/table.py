@@ -27,6 +27,7 @@ from tinygrad_ce.engine.operands import is_number, speaks_numpy
 from tinygrad_ce.engine.rule import differentiable, rule
 
 Function = Callable[..., Any]
+Pair = tuple[int, int]  # of an image: its height, or rows, and its width, or columns
 
 # --- arithmetic -----------------------------------------------------------------------------
 
@@ -561,9 +562,13 @@ def stack(*xs: Any, axis: int = 0) -> Any:
 @differentiable(
     lambda g, shape, widths: g[tuple(slice(w[0], w[0] + n) for w, n in zip(widths, shape))]
 )
-def pad(x: Any, widths: tuple[tuple[int, int], ...], value: float = 0.0) -> Any:
+@speaks_numpy
+def pad(x: Any, widths: tuple[Pair, ...], value: float = 0.0) -> Any:
     """x with `value` around it; widths are (before, after) for each axis."""
-    return np.pad(x, widths, constant_values=value)
+    full = tuple(a + n + b for n, (a, b) in zip(x.shape, widths))
+    y = np.full_like(x, value, shape=full)
+    y[tuple(slice(a, a + n) for n, (a, b) in zip(x.shape, widths))] = x
+    return y
 
 
 @differentiable(lambda g, shape, window, axes: overlap_add(g, shape, window, axes), view=True)
@@ -584,6 +589,153 @@ def overlap_add(
         for axis, start in zip(axes, offset):
             part[axis] = slice(start, start + x.shape[axis])
         y[tuple(part)] += x[(..., *offset)]
+    return y
+
+
+# --- windows of images ----------------------------------------------------------------------
+#
+# A window of kh·kw elements is looked at as kh·kw arrays: all first elements, all second ones, and
+# so on. Each is a view of the image, so a maximum over windows is a few maxima of whole arrays.
+# What is as large as the image lies in memory as the image does.
+
+
+def window_counts(
+    shape: tuple[int, ...], axes: Pair, size: Pair, stride: Pair, dilation: Pair = (1, 1)
+) -> Pair:
+    """How many windows fit below and beside each other."""
+    h, w = ((shape[a] - (k - 1) * d - 1) // s + 1
+            for a, k, s, d in zip(axes, size, stride, dilation))  # fmt: skip
+    return h, w
+
+
+def window_parts(
+    x: Any, axes: Pair, size: Pair, stride: Pair, dilation: Pair = (1, 1)
+) -> list[Any]:
+    """For each place in a window, row by row, a view of the elements there."""
+    counts = window_counts(x.shape, axes, size, stride, dilation)
+    views = []
+    for offset in np.ndindex(*size):
+        index = [slice(None)] * x.ndim
+        for axis, i, n, s, d in zip(axes, offset, counts, stride, dilation):
+            index[axis] = slice(i * d, i * d + (n - 1) * s + 1, s)
+        views.append(x[tuple(index)])
+    return views
+
+
+@differentiable(lambda g, shape, size, stride, dilation: col2im(g, shape, size, stride, dilation))
+@speaks_numpy
+def im2col(x: Any, size: Pair, stride: Pair, dilation: Pair) -> Any:
+    """Every window as a column: (C, H, W, N) -> (C·kh·kw, H'·W'·N)."""
+    x = np.ascontiguousarray(x)
+    c, k, n = x.shape[0], math.prod(size), x.shape[3]
+    h, w = window_counts(x.shape, (1, 2), size, stride, dilation)
+    y = np.empty((c, k, h, w, n), x.dtype)
+    for i, part in enumerate(window_parts(x, (1, 2), size, stride, dilation)):
+        y[:, i] = part
+    return y.reshape(c * k, h * w * n)
+
+
+@differentiable(lambda g, size, stride, dilation: im2col(g, size, stride, dilation))
+@speaks_numpy
+def col2im(x: Any, full: tuple[int, ...], size: Pair, stride: Pair, dilation: Pair) -> Any:
+    """Columns laid back where they were taken, overlaps added: the transpose of im2col."""
+    y = np.zeros(full, x.dtype)
+    counts = window_counts(full, (1, 2), size, stride, dilation)
+    x = x.reshape(full[0], math.prod(size), *counts, full[3])
+    for i, part in enumerate(window_parts(y, (1, 2), size, stride, dilation)):
+        part += x[:, i]
+    return y
+
+
+def _max_pool_gradient(g: Any, x: Any, size: Pair, stride: Pair, axes: Pair) -> Any:
+    best = argmax_pool(x, max_pool(x, size, stride, axes), size, stride, axes)
+    return put_in_windows(g, best, x.shape, size, stride, axes)
+
+
+@differentiable(_max_pool_gradient)
+@speaks_numpy
+def max_pool(x: Any, size: Pair, stride: Pair, axes: Pair) -> Any:
+    """The largest element of each window along `axes`; the gradient goes to the first of equals."""
+    first, *rest = window_parts(x, axes, size, stride)
+    y = first.copy("K")
+    for part in rest:
+        np.maximum(y, part, out=y)
+    return np.ascontiguousarray(y)
+
+
+def _argmax_pool(x: Any, y: Any, size: Pair, stride: Pair, axes: Pair) -> Any:
+    """Where in each window its largest element `y` is, counted row by row; the first, or nan."""
+    parts = window_parts(x, axes, size, stride)
+    best = np.zeros_like(x, np.min_scalar_type(len(parts)), shape=parts[0].shape)
+    y = like(y, best)
+    missing = np.ones_like(best, bool)
+    nan = np.isnan(y).any()
+    for part in parts[:-1]:
+        missing &= part != y
+        if nan:
+            missing &= part == part
+        best += missing
+    return best
+
+
+def like(x: Any, y: Any) -> Any:
+    """x, its axes in memory in the order of those of y."""
+    z = np.empty_like(y, x.dtype, shape=x.shape)
+    z[...] = x
+    return z
+
+
+argmax_pool: Function = rule(speaks_numpy(_argmax_pool), None, None, name="argmax_pool")
+
+
+@differentiable(
+    lambda g, best, size, stride, axes: take_in_windows(g, best, size, stride, axes), None
+)
+@speaks_numpy
+def put_in_windows(
+    x: Any, best: Any, full: tuple[int, ...], size: Pair, stride: Pair, axes: Pair
+) -> Any:
+    """Zeros, plus x at the place `best` in each window: the transpose of take_in_windows."""
+    y = np.zeros_like(best, x.dtype, shape=full)
+    x = like(x, best)
+    apart = size[0] <= stride[0] and size[1] <= stride[1]
+    for i, part in enumerate(window_parts(y, axes, size, stride)):
+        own = masked(x, best == i)
+        part[...] = own if apart else part + own
+    return y
+
+
+@differentiable(
+    lambda g, shape, best, size, stride, axes: put_in_windows(g, best, shape, size, stride, axes),
+    None,
+)
+@speaks_numpy
+def take_in_windows(x: Any, best: Any, size: Pair, stride: Pair, axes: Pair) -> Any:
+    """Of each window the element at the place `best`."""
+    y = np.zeros(best.shape, x.dtype)
+    for i, part in enumerate(window_parts(x, axes, size, stride)):
+        y += masked(part, best == i)
+    return y
+
+
+@differentiable(lambda g, shape, size, stride, axes: sum_unpool(g, shape, size, stride, axes))
+@speaks_numpy
+def sum_pool(x: Any, size: Pair, stride: Pair, axes: Pair) -> Any:
+    """The sum of each window along `axes`."""
+    first, *rest = window_parts(x, axes, size, stride)
+    y = first.copy("K")
+    for part in rest:
+        y += part
+    return np.ascontiguousarray(y)
+
+
+@differentiable(lambda g, size, stride, axes: sum_pool(g, size, stride, axes))
+@speaks_numpy
+def sum_unpool(x: Any, full: tuple[int, ...], size: Pair, stride: Pair, axes: Pair) -> Any:
+    """x added to every element of its window: the transpose of sum_pool."""
+    y = np.zeros_like(x, shape=full)
+    for part in window_parts(y, axes, size, stride):
+        part += x
     return y
 
 

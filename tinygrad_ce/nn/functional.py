@@ -306,32 +306,26 @@ def pair(value: Any, name: str, least: int = 1) -> tuple[int, int]:
     return int(both[0]), int(both[1])
 
 
-def windows(
-    x: Any, size: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int], name: str
-) -> Any:
-    """(N, C, H, W) -> (N, C, H', W', kh, kw): every window that a kernel looks through."""
-    spans = tuple((k - 1) * d + 1 for k, d in zip(size, dilation))
-    if x.ndim != 4:
-        raise ValueError(f"{name}: input has shape {x.shape}; wanted (N, C, H, W)")
-    if spans[0] > x.shape[2] or spans[1] > x.shape[3]:
+def check_fits(name: str, shape: tuple[int, ...], spans: tuple[int, int]) -> None:
+    """A window has to fit into the image, padding included: shape (N, C, H, W)."""
+    if len(shape) != 4:
+        raise ValueError(f"{name}: input has shape {shape}; wanted (N, C, H, W)")
+    if spans[0] > shape[2] or spans[1] > shape[3]:
         raise ValueError(
             f"{name}: a window of {spans[0]}×{spans[1]} does not fit into an image of "
-            f"{x.shape[2]}×{x.shape[3]} (padding included)"
+            f"{shape[2]}×{shape[3]} (padding included)"
         )
-    w = table.sliding_windows(x, spans, (2, 3))
-    if stride == (1, 1) and dilation == (1, 1):
-        return w
-    return w[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
 
-def padded(x: Any, padding: tuple[int, int], value: float) -> Any:
+def padded(x: Any, padding: tuple[int, int], value: float, axes: tuple[int, int] = (2, 3)) -> Any:
     """The image with `value` around it."""
     if padding == (0, 0):
         return x
-    return table.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2), value)
+    around = dict(zip(axes, padding))
+    return table.pad(x, tuple((around.get(a, 0),) * 2 for a in range(4)), value)
 
 
-@composed("windows(x) @ Wᵀ + b")
+@composed("W @ windows(x) + b")
 def conv2d(
     input: Tensor,
     weight: Tensor,
@@ -343,8 +337,8 @@ def conv2d(
 ) -> Tensor:
     """Σ over window and channels of x·w, + b: (N, C, H, W), (O, C, kh, kw) -> (N, O, H', W').
 
-    Every window becomes a row, and the kernel is one matrix product with the rows. With groups
-    the channels fall into so many parts, each with kernels of its own.
+    Every window becomes a column, and the convolution is one matrix product of the kernels with the
+    columns. With groups the channels fall into so many parts, each with kernels of its own.
 
     >>> from tinygrad_ce import ones
     >>> conv2d(ones(1, 1, 3, 3), ones(1, 1, 2, 2))
@@ -368,17 +362,18 @@ def conv2d(
             conv2d(x, w, b, stride, padding, dilation) for x, w, b in zip(each, kernels, biases)
         ]
         return table.concatenate(*parts, axis=1)
-    x = padded(input, pair(padding, "conv2d: padding", 0), 0.0)
-    steps, spread_by = pair(stride, "conv2d: stride"), pair(dilation, "conv2d: dilation")
-    w = windows(x, (size[0], size[1]), steps, spread_by, "conv2d")
-    n, _, height, width = w.shape[:4]
-    rows = table.reshape(
-        table.transpose(w, (0, 2, 3, 1, 4, 5)), (n * height * width, depth * size[0] * size[1])
-    )
-    y = table.matmul(rows, table.mT(table.reshape(weight, (out, -1))))
+    steps, spread = pair(stride, "conv2d: stride"), pair(dilation, "conv2d: dilation")
+    border = pair(padding, "conv2d: padding", 0)
+    images = padded(table.transpose(input, (1, 2, 3, 0)), border, 0.0, (1, 2))
+    spans = ((size[0] - 1) * spread[0] + 1, (size[1] - 1) * spread[1] + 1)
+    n, (height, width) = input.shape[0], images.shape[1:3]
+    check_fits("conv2d", (n, depth, height, width), spans)
+    columns = table.im2col(images, (size[0], size[1]), steps, spread)
+    y = table.matmul(table.reshape(weight, (out, -1)), columns)
     if bias is not None:
-        y = y + bias
-    return table.transpose(table.reshape(y, (n, height, width, out)), (0, 3, 1, 2))
+        y = y + table.reshape(bias, (out, 1))
+    h, w = table.window_counts(images.shape, (1, 2), (size[0], size[1]), steps, spread)
+    return table.transpose(table.reshape(y, (out, h, w, n)), (3, 0, 1, 2))
 
 
 @composed("max over windows")
@@ -397,13 +392,8 @@ def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
     size = pair(kernel_size, "max_pool2d: kernel_size")
     step = size if stride is None else pair(stride, "max_pool2d: stride")
     x = padded(input, pool_padding(padding, size, "max_pool2d"), -math.inf)
-    w = windows(x, size, step, (1, 1), "max_pool2d")
-    rows = table.reshape(w, (-1, size[0] * size[1]))
-    best = table.argmax(value_of(rows), 1)
-    picked = table.getitem(
-        rows, leaf(np.arange(rows.shape[0])), fixed(best, rows), index=(SLOT, SLOT)
-    )
-    return table.reshape(picked, w.shape[:4])
+    check_fits("max_pool2d", x.shape, size)
+    return table.max_pool(x, size, step, (2, 3))
 
 
 @composed("mean over windows")
@@ -420,8 +410,8 @@ def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
     size = pair(kernel_size, "avg_pool2d: kernel_size")
     step = size if stride is None else pair(stride, "avg_pool2d: stride")
     x = padded(input, pool_padding(padding, size, "avg_pool2d"), 0.0)
-    w = windows(x, size, step, (1, 1), "avg_pool2d")
-    return table.sum(w, (4, 5)) / float(size[0] * size[1])
+    check_fits("avg_pool2d", x.shape, size)
+    return table.sum_pool(x, size, step, (2, 3)) / float(size[0] * size[1])
 
 
 def pool_padding(padding: Any, size: tuple[int, int], name: str) -> tuple[int, int]:

@@ -130,7 +130,7 @@ class Conv2d(Layer):
     Conv2d(1 → 8, kernel 3×3, stride (1, 1), padding (1, 1))  # weight (8, 1, 3, 3), bias (8,), 80 parameters
     """  # noqa: E501
 
-    formula = "windows(x) @ Wᵀ + b"
+    formula = "W @ windows(x) + b"
 
     def __init__(
         self,

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.program import windows
 from tinygrad_ce.program.ir import Step, Var
 
 Array = Callable[..., Any]
@@ -205,10 +204,8 @@ MOVE_OPS: dict[str, Op] = {
         recorded=np.stack, given=lambda xs, axis=0: (tuple(xs), {"axis": axis}),
     ),
     "pad": Op(
-        lambda x, widths, value: np.pad(x, widths, constant_values=value), rule=table.pad,
-        recorded=np.pad, given=lambda x, widths, constant_values=0: (
-            (x,), {"widths": widths, "value": constant_values}
-        ),
+        as_eager(table.pad), rule=table.pad,
+        given=lambda x, widths, value=0.0: ((x,), {"widths": widths, "value": value}),
     ),
     "full": Op(lambda x, shape: np.full(shape, x), "np.full(shape, a)"),
     "copy": Op(lambda x: x.copy(), "a.copy()"),
@@ -247,7 +244,8 @@ OTHER_OPS: dict[str, Op] = {
         recorded=np.argsort, given=lambda x, axis=-1, kind=None: ((x,), {"axis": axis}),
     ),
     "frexp": Op(lambda x, part: np.frexp(x)[part], "np.frexp(a)[part]"),
-    "contiguous": Op(lambda x: x.copy()),
+    "contiguous": Op(lambda x: x.copy(), "np.ascontiguousarray(a)"),
+    "like": Op(table.like),
     "float": Op(float, "float(a)"),
     "piece": Op(lambda x, placement: placement.of(np.ascontiguousarray(x))),
     "pack": Op(lambda *xs, placements, shape: pack(xs, placements, shape)),
@@ -256,15 +254,37 @@ OTHER_OPS: dict[str, Op] = {
     "all_within": Op(within),
     "all_equal": Op(lambda x, value: np.array_equal(x, value)),
     "is_equal": Op(lambda x, value: bool(x == value)),
-    **{name: Op(run) for name, run in windows.EVALUATE.items()},
 }  # fmt: skip
+
+
+def of_windows(function: Any, jumps: str = "") -> Op:
+    """An operation on windows of images, with the settings that it has in the table."""
+    op = function.op
+    names = op.names[op.fixed :]
+
+    def given(*args: Any) -> tuple[Any, dict[str, Any]]:
+        return args[: op.fixed], dict(zip(names, args[op.fixed :]))
+
+    return Op(op.forward, rule=function, jumps=jumps, given=given)
+
+
+WINDOW_OPS: dict[str, Op] = {
+    "im2col": of_windows(table.im2col),
+    "col2im": of_windows(table.col2im),
+    "max_pool": of_windows(table.max_pool),
+    "argmax_pool": of_windows(table.argmax_pool, "chooses"),
+    "put_in_windows": of_windows(table.put_in_windows),
+    "take_in_windows": of_windows(table.take_in_windows),
+    "sum_pool": of_windows(table.sum_pool),
+    "sum_unpool": of_windows(table.sum_unpool),
+}
 
 KINDS = {
     "elementwise": {**UFUNC_OPS, **ELEMENTWISE_OPS},
     "reduction": REDUCTION_OPS,
     "view": VIEW_OPS,
     "move": MOVE_OPS,
-    "other": OTHER_OPS,
+    "other": {**OTHER_OPS, **WINDOW_OPS},
 }
 OPS: dict[str, Op] = {
     name: op._replace(kind=kind) for kind, ops in KINDS.items() for name, op in ops.items()

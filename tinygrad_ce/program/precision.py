@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine.table import window_parts
 from tinygrad_ce.program.before import Before
 from tinygrad_ce.program.emit.emitter import Emitter
 from tinygrad_ce.program.ir import Assumption, Kept, Program, State, Step, Var
@@ -67,6 +68,8 @@ def distances(step: Step, given: list[Any]) -> Iterator[Any]:
         limits = [settings[k] for k in ("low", "high") if settings.get(k) is not None]
         for other in given[1:] or limits or [0.0]:
             yield np.abs(x - other)
+    elif step.op == "argmax_pool":
+        yield np.diff(np.sort(np.stack(window_parts(x, **settings), -1))[..., -2:])
     elif OPS[step.op].jumps == "chooses":
         axis = settings["axis"]
         axes = range(x.ndim) if axis is None else np.atleast_1d(axis).tolist()

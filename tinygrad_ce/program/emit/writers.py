@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.program import windows
+from tinygrad_ce.program.emit import windows
 from tinygrad_ce.program.emit.places import Place
 from tinygrad_ce.program.ir import Step, Var
 from tinygrad_ce.program.ops import UFUNCS

@@ -19,7 +19,15 @@ from tinygrad_ce.engine import table
 from tinygrad_ce.program.ir import Step
 from tinygrad_ce.program.ops import OPS, REDUCTIONS
 
-BLOCKS = ("put", "scatter", "overlap_add")  # these take several lines
+# What is added for each place k1, k2 in a window: {part} is the part of an image that lies there.
+WINDOWS = {
+    "col2im": "{y}{part} += {a}[:, k1, k2]",
+    "sum_unpool": "{y}{part} += {a}",
+    "sum_pool": "{y} += {a}{part}",
+    "put_in_windows": "{y}{part} += np.where({b} == {place}, {a}, 0)",
+    "take_in_windows": "{y} += np.where({b} == {place}, {a}{part}, 0)",
+}
+BLOCKS = ("put", "scatter", "overlap_add", "like", *WINDOWS)  # these take several lines
 
 
 def parsed(text: str) -> ast.expr:
@@ -199,11 +207,11 @@ def at(name: str, index: ast.expr) -> str:
     return ast.unparse(ast.Subscript(parsed(name), index, ast.Load()))
 
 
-def block(step: Step, name: str, operands: Sequence[ast.expr]) -> list[str]:
+def block(step: Step, name: str, operands: Sequence[ast.expr], exact: bool) -> list[str]:
     """The lines of an operation that fills an array that it has made."""
     texts = [ast.unparse(x) for x in operands]
     settings = step.settings
-    zeros = f"{name} = np.zeros({step.out.shape}, {ast.unparse(literal(step.out.dtype))})"
+    zeros = f"{name} = np.zeros({step.out.shape}, {literal_dtype(step)})"
     if step.op == "put":
         index = index_of(settings["index"], operands[2:])
         copied = fill("a.copy()" if step.out.shape else "np.array(a)", a=operands[0])
@@ -216,6 +224,13 @@ def block(step: Step, name: str, operands: Sequence[ast.expr]) -> list[str]:
         sliced = any(isinstance(part, ast.Slice) for part in parts)
         where = at("np.s_", index) if sliced else ast.unparse(index)
         return [zeros, f"np.add.at({name}, {where}, {texts[0]})"]
+    if step.op in LIKE and exact:  # its memory in the order of that operand's
+        of = texts[LIKE[step.op]]
+        zeros = f"{name} = np.zeros_like({of}, {literal_dtype(step)}, shape={step.out.shape})"
+    if step.op == "like":
+        return [zeros, f"{name}[...] = {texts[0]}"]
+    if step.op in WINDOWS:
+        return [zeros, *window_by_window(step, name, texts)]
     axes, window = settings["axes"], settings["window"]
     places = [f"k{i + 1}" for i in range(len(axes))]
     windows = fill(f"a[..., {', '.join(places)}]", a=operands[0])
@@ -227,3 +242,30 @@ def block(step: Step, name: str, operands: Sequence[ast.expr]) -> list[str]:
         f"for {', '.join(places)} in np.ndindex{window if len(window) > 1 else f'({window[0]})'}:",
         f"    {name}[{', '.join(part)}] += {ast.unparse(windows)}",
     ]
+
+
+LIKE = {"like": 1, "put_in_windows": 1, "sum_unpool": 0}
+
+
+def literal_dtype(step: Step) -> str:
+    """The dtype of a result, as Python writes it."""
+    return ast.unparse(literal(step.out.dtype))
+
+
+def window_by_window(step: Step, name: str, texts: list[str]) -> list[str]:
+    """The loop over the places in a window."""
+    s = step.settings
+    size, stride, dilation = s["size"], s["stride"], s.get("dilation", (1, 1))
+    axes, full = s.get("axes", (1, 2)), s.get("full", step.operands[0].shape)
+    part = [":"] * len(full)
+    counts = table.window_counts(full, axes, size, stride, dilation)
+    for axis, k, n, by, d in zip(axes, ("k1", "k2"), counts, stride, dilation):
+        start = k if d == 1 else f"{d} * {k}"
+        part[axis] = f"{start} : {start} + {(n - 1) * by + 1}{f' : {by}' if by > 1 else ''}"
+    while part[-1] == ":":
+        part.pop()
+    a, b = texts[0], texts[-1]
+    line = WINDOWS[step.op].format(
+        y=name, part=f"[{', '.join(part)}]", place=f"{size[1]} * k1 + k2", a=a, b=b
+    )
+    return [f"for k1, k2 in np.ndindex({size[0]}, {size[1]}):", f"    {line}"]

@@ -13,6 +13,7 @@ from tinygrad_ce.program.ir import Program, State, Var, coarsest
 from tinygrad_ce.program.listing.formulas import FORMULAS
 from tinygrad_ce.program.listing.loops import looped
 from tinygrad_ce.program.listing.names import OPTIMIZER_SCOPES, OPTIMIZERS
+from tinygrad_ce.program.listing.spelling import with_windows_spelt_out
 from tinygrad_ce.program.listing.statements import Statement, Writer, label
 from tinygrad_ce.program.ops import run
 from tinygrad_ce.program.passes.exact import simplified, without_dead_steps
@@ -118,6 +119,7 @@ def backward_part(program: Program) -> Program:
 def shown_program(program: Program, level: str) -> Program:
     """What is shown at a level: exact passes alone, or the formulas as well."""
     shown = simplified(with_gradients(program))
+    shown = simplified(with_windows_spelt_out(shown, level == "primitive"))
     if level == "formula":
         shown = simplified(shown, FORMULAS)
     return without_dead_steps(replace(shown, assumptions=[]))

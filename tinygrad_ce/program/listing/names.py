@@ -128,6 +128,10 @@ class Names:
                 return "p"
             if ops[1] == "sqrt" and len(step.out.shape) > 1 and step.scope[:1] != ("backward",):
                 return "xhat"
+        if step.op == "argmax" and step.scope[:1] == ("backward",):
+            return "best"
+        if step.op == "reshape" and ops == ["transpose"] and made[0]:
+            return "columns" if ops_of(made[0], self) in ("windows", "slice") else ""
         if step.op == "equal" and len(step.out.shape) == 2 and ops[0] == "reshape":
             return "onehot"
         if step.op == "subtract" and len(step.out.shape) > 1 and step.scope[:1] != ("backward",):

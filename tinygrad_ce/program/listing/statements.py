@@ -18,6 +18,7 @@ from tinygrad_ce.engine import table
 from tinygrad_ce.program.ir import Program, State, Step, Var
 from tinygrad_ce.program.listing.expressions import (
     BLOCKS,
+    WINDOWS,
     block,
     expression,
     fill,
@@ -30,7 +31,7 @@ from tinygrad_ce.program.listing.names import Names
 from tinygrad_ce.program.ops import ELEMENTWISE, VIEWS
 
 SHORT, LONG = 52, 76  # characters: what may move into another expression, what makes a line
-OWN_LINE = ("p", "onehot", "xhat", "logp")
+OWN_LINE = ("p", "onehot", "xhat", "logp", "columns")
 SMALL = 12  # elements of a constant that is written out
 
 
@@ -83,8 +84,12 @@ class Writer:
         if step.op == "draw":
             self.argument(step.out, drawn(step), self.names.name(step))
             return
-        tree = self.tree(step)
         waiting = [x for x in step.operands if x in self.pending]
+        if step.op in WINDOWS:  # a loop reads names
+            for x in waiting:
+                self.put_down(self.pending.pop(x))
+            waiting = []
+        tree = self.tree(step)
         while waiting and len(ast.unparse(tree)) > LONG:
             longest = max(waiting, key=lambda x: len(ast.unparse(self.trees[x])))
             self.put_down(self.pending.pop(longest))
@@ -113,9 +118,9 @@ class Writer:
             return False
         if any(x in self.names.of for x in self.program.gradients.get(var, ())):
             return False  # dh, where h has a line
-        if step.op in VIEWS and isinstance(self.trees.get(step.operands[0]), ast.Name):
-            return len(ast.unparse(tree)) <= 24
-        return self.uses.get(var) == 1 and len(ast.unparse(tree)) <= SHORT
+        named = step.op in VIEWS and isinstance(self.trees.get(step.operands[0]), ast.Name)
+        length = len(ast.unparse(tree))
+        return (named and length <= 24) or (self.uses.get(var) == 1 and length <= SHORT)
 
     def tree(self, step: Step) -> ast.expr:
         """The expression of a step."""
@@ -195,7 +200,7 @@ class Writer:
         name = self.names.name(step)
         tree = None if step.op in BLOCKS else self.trees[out]
         if tree is None:
-            lines = block(step, name, [self.operand(x, step) for x in step.operands])
+            lines = block(step, name, [self.operand(x, step) for x in step.operands], self.exact)
         else:
             lines = [f"{name} = {ast.unparse(tree)}"]
         self.statements.append(

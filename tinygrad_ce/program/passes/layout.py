@@ -1,17 +1,20 @@
 """Passes that choose how values lie in memory. They change the order in which sums are added up.
 
-A batch (N, C) of activations is kept feature by feature, (C, N): a bias is then added along long
-rows, a maximum or a sum over the features of each sample runs over whole rows, and a row of ones
-below the features lets the bias ride in the matrix product.
+Where relu stands, whether leading axes are one long batch, and in which order the axes lie.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from tinygrad_ce.engine.table import inverse
 from tinygrad_ce.program.ir import Program, Step, Var, common_dtype
 from tinygrad_ce.program.ops import BITS, ELEMENTWISE
 from tinygrad_ce.program.passes.exact import Rewriter, without_dead_steps
 
-SWAP = (1, 0)
+Axes = tuple[int, ...]
 
 
 # --- relu -------------------------------------------------------------------------------------
@@ -54,6 +57,49 @@ def _relu_gradient(r: Rewriter, step: Step) -> Step | None:
     if known is None:
         r.add(step._replace(out=bits, op="passes", operands=(y,), settings={}))
     return step._replace(op="let_pass", operands=(g, known or bits))
+
+
+def with_relus_after_pools(program: Program) -> Program:
+    """max_pool(relu(x)) is relu(max_pool(x)), of fewer elements; so is its gradient.
+
+    Where the maximum is > 0, or nan, the same element has it; where it is not, nothing passes.
+    """
+    readers: dict[Var, list[str]] = {}
+    for step in program.steps:
+        for x in step.operands:
+            readers.setdefault(x, []).append(step.op)
+    for x in program.roots():
+        readers.setdefault(x, []).append("root")
+
+    def pool(r: Rewriter, step: Step) -> Step | None:
+        before = r.maker(step.operands[0], "relu") if step.op == "max_pool" else None
+        others = readers[step.operands[0]] if before else []
+        if before is None or others.count("max_pool") != 1:
+            return None
+        if set(others) - {"max_pool", "argmax_pool", "passes"}:
+            return None
+        largest = r.make("max_pool", before.operands, step.out, **step.settings)
+        return step._replace(op="relu", operands=(largest,), settings={})
+
+    return Rewriter(program).run(pool, _gradient_of_relu_and_pool)
+
+
+def _gradient_of_relu_and_pool(r: Rewriter, step: Step) -> Step | None:
+    put = r.maker(step.operands[0], "put_in_windows") if step.op == "let_pass" else None
+    passes = r.maker(step.operands[1], "passes") if put else None
+    best = r.maker(put.operands[1], "argmax_pool") if put and passes else None
+    if put is None or passes is None or best is None or best.operands[0] is not passes.operands[0]:
+        return None
+    y, z = best.operands
+    before, after = r.maker(y, "relu"), r.maker(z, "relu")
+    largest = r.maker(after.operands[0], "max_pool") if after else None
+    if before is None or largest is None or largest.operands != before.operands:
+        return None
+    bits = r.make("passes", (z,), Var(z.shape, passes.out.dtype, False))
+    g = r.make("let_pass", (put.operands[0], bits), put.operands[0])
+    operands = (before.operands[0], largest.out)
+    where = r.make("argmax_pool", operands, best.out, **best.settings)
+    return put._replace(out=step.out, operands=(g, where))
 
 
 # --- batches of batches as one -----------------------------------------------------------------
@@ -134,21 +180,33 @@ def _flat_reduction(r: Rewriter, step: Step) -> Step | None:
     return reshaped(r, step, flat)
 
 
-# --- feature by feature -----------------------------------------------------------------------
+# --- axes in another order --------------------------------------------------------------------
+#
+# A batch (N, C) of activations is kept feature by feature, (C, N): a bias is then added along long
+# rows, and a maximum or a sum over the features of each sample runs over whole rows. Images
+# (N, C, H, W) are kept as (C, H, W, N), as a convolution makes them: copying windows is copying
+# long runs of memory, and pooling compares whole rows of samples.
 
-LINKED = frozenset(ELEMENTWISE)  # operations whose operands and result want one layout
-TURNABLE = LINKED | {"dot", "inner", "scatter"}  # operations that can make a turned result
+SWAP = (1, 0)
+LAST = (1, 2, 3, 0)  # (N, C, H, W) -> (C, H, W, N)
+FIRST = (3, 0, 1, 2)
+POOLS = frozenset(
+    ["max_pool", "argmax_pool", "put_in_windows", "take_in_windows", "sum_pool", "sum_unpool"]
+)
+LINKED = POOLS | frozenset(ELEMENTWISE)  # operations whose operands and result want one layout
+TURNABLE = LINKED | {"dot", "inner", "scatter"}  # operations that can make a turned matrix
+REDUCTIONS = ("sum", "max", "min", "argmax", "argmin")
 
 
-def feature_major(program: Program) -> Program:
-    """Keep batches (N, C) as (C, N) where biases are added or features are reduced."""
-    turned = values_to_turn(program)
-    return Turner(program, turned).run() if turned else program
+def with_best_layouts(program: Program) -> Program:
+    """Keep matrices feature by feature, and images with the batch last, where that pays."""
+    wanted = wanted_layouts(program)
+    return Layouts(program, wanted).run() if wanted else program
 
 
-def values_to_turn(program: Program) -> set[Var]:
-    """The matrices that are better kept with their axes exchanged, with all that meets them in
-    elementwise operations.
+def wanted_layouts(program: Program) -> dict[Var, Axes]:
+    """The values that are better computed in another layout, with all that meets them in
+    elementwise operations: x is then t.transpose(axes) of what is computed.
     """
     makers = program.makers()
     parent: dict[Var, Var] = {}
@@ -159,29 +217,37 @@ def values_to_turn(program: Program) -> set[Var]:
         return x
 
     for step in program.steps:
-        if step.op in LINKED and len(step.out.shape) == 2:
+        if step.op in LINKED and len(step.out.shape) in (2, 4):
             for x in step.operands:
-                if x.shape == step.out.shape:
+                if x.shape == step.out.shape or step.op in POOLS:
                     parent[root(x)] = root(step.out)
+    wishes = {root(x): axes for step in program.steps for x, axes in wish(step, makers)}
     fixed = {s.before for s in program.states} | {s.after for s in program.states}
     fixed |= {k.var for k in program.kept if k.var is not None}
-    refused, wished = set(), set()
+    refused = set()
     for step in program.steps:
         first = step.operands[0] if step.operands else step.out
-        if adds_bias(step, makers):
-            wished.add(root(step.out))
-        elif step.op in ("max", "sum") and reduces_features(step):
-            wished.add(root(first))
-    for step in program.steps:
-        first = step.operands[0] if step.operands else step.out
-        matrix = len(first.shape) == 2 and 1 not in first.shape
-        if step.op == "reshape" and first in parent and matrix:
+        if step.op == "reshape" and len(first.shape) == 2 and 1 not in first.shape:
             refused.add(root(first))  # of a turned matrix that would be a copy
     for x in list(parent):
         maker = makers.get(x)
-        if x in fixed or (maker is not None and not turnable(maker)):
+        if len(x.shape) == 2 and (x in fixed or (maker is not None and not turnable(maker))):
             refused.add(root(x))
-    return {x for x in parent if root(x) in wished - refused and x in makers}
+    roots = wishes.keys() - refused
+    return {x: wishes[root(x)] for x in parent if root(x) in roots and x in makers}
+
+
+def wish(step: Step, makers: dict[Var, Step]) -> Iterator[tuple[Var, Axes]]:
+    """The values that a step wants in another layout."""
+    first = step.operands[0] if step.operands else step.out
+    if adds_bias(step, makers):
+        yield step.out, SWAP
+    elif step.op in ("max", "sum") and reduces_features(step):
+        yield first, SWAP
+    elif step.op == "transpose" and step.settings["axes"] == LAST:
+        yield first, FIRST
+    elif step.op == "transpose" and step.settings["axes"] == FIRST:
+        yield step.out, FIRST
 
 
 def turnable(step: Step) -> bool:
@@ -206,125 +272,267 @@ def reduces_features(step: Step) -> bool:
     return len(x.shape) == 2 and step.settings["axis"] in (1, -1) and x.shape[0] > x.shape[1]
 
 
-class Turner:
-    """Writes the steps again with some values turned."""
+def permuted(parts: Sequence[Any], axes: Axes) -> tuple[Any, ...]:
+    """What belongs to each axis, for the axes in another order."""
+    return tuple(parts[a] for a in axes)
 
-    def __init__(self, program: Program, turned: set[Var]) -> None:
+
+def in_order(axes: Axes) -> bool:
+    """Whether nothing is moved."""
+    return axes == tuple(range(len(axes)))
+
+
+class Layouts:
+    """Writes the steps again, some values with their axes in another order.
+
+    `twins[x] = (t, axes)` says that x is t.transpose(axes), and that t is computed. A step that no
+    rule knows is given x itself: what is not understood costs a copy, and is never wrong.
+    """
+
+    def __init__(self, program: Program, wanted: dict[Var, Axes]) -> None:
         self.program = program
-        self.turned = turned
-        self.now: dict[Var, Var] = {}  # a turned value -> what is computed instead
-        self.natural: dict[Var, Var] = {}  # a turned value -> the view of it as it was
+        self.wanted = wanted
+        self.makers = program.makers()
+        self.uses = program.uses()
+        self.twins: dict[Var, tuple[Var, Axes]] = {}
+        self.known: dict[tuple[Var, Axes], Var] = {}
         self.steps: list[Step] = []
         self.here: Step
 
     def run(self) -> Program:
-        """The program with turned values."""
+        """The program in its new layouts."""
         for step in self.program.steps:
             self.here = step
-            out = self.now_of(step.out) if step.out in self.turned else step.out
-            if step.out in self.turned:
-                self.steps.append(self.turn(step)._replace(out=out))
+            rule = RULES.get(step.op, _elementwise if step.op in ELEMENTWISE else None)
+            made = rule(self, step) if rule is not None else None
+            if made is not None:
+                self.twins[step.out] = made
             else:
-                self.keep(step)
+                self.steps.append(step._replace(operands=tuple(map(self.as_it_was, step.operands))))
         renamed = {}
         for x in self.program.roots():
-            if x in self.turned:
-                self.here = self.program.makers()[x]
-                renamed[x] = self.as_was(x)
-        program = self.program.with_steps(self.steps, renamed)
-        return without_dead_steps(program)
-
-    def now_of(self, x: Var) -> Var:
-        """What is computed in the place of a value."""
-        if x not in self.now:
-            self.now[x] = Var(x.shape[::-1], x.dtype, False, x.name)
-        return self.now[x]
+            if x in self.twins:
+                self.here = self.makers[x]
+                renamed[x] = self.as_it_was(x)
+        renamed = {x: y for x, y in renamed.items() if x is not y}
+        return without_dead_steps(self.program.with_steps(self.steps, renamed))
 
     def add(
-        self, op: str, operands: tuple[Var, ...], size: tuple[int, ...], **settings: object
+        self, op: str, operands: tuple[Var, ...], shape: tuple[int, ...], /, **settings: Any
     ) -> Var:
-        """A new step."""
-        out = Var(size, common_dtype(operands), False)
+        """A new step. Products and joins have the dtype of all operands, others of the first."""
+        alike = operands if op in ("dot", "inner", "concatenate") else operands[:1]
+        out = Var(shape, common_dtype(alike), False)
         self.steps.append(self.here._replace(out=out, op=op, operands=operands, settings=settings))
         return out
 
-    def as_was(self, x: Var) -> Var:
-        """A value in its natural layout."""
-        if x not in self.turned:
-            return x
-        if x not in self.natural:
-            self.natural[x] = self.exchanged(self.now[x])
-        return self.natural[x]
+    def rewritten(
+        self, step: Step, operands: tuple[Var, ...], axes: Axes, /, **settings: Any
+    ) -> Var:
+        """The step on other operands, its result with the axes in another order."""
+        shape = permuted(step.out.shape, inverse(axes))
+        out = Var(shape, step.out.dtype, False, step.out.name)
+        settings = {**step.settings, **settings}
+        self.steps.append(step._replace(out=out, operands=operands, settings=settings))
+        return out
 
-    def other_way(self, x: Var) -> Var:
-        """A matrix with its axes exchanged."""
-        return self.now[x] if x in self.turned else self.exchanged(x)
+    def reshape(self, x: Var, shape: tuple[int, ...]) -> Var:
+        """x in another shape."""
+        return x if x.shape == shape else self.add("reshape", (x,), shape, shape=shape)
 
-    def exchanged(self, x: Var) -> Var:
-        """A step that exchanges the axes of a matrix."""
-        shape = x.shape[::-1]
-        if 1 in shape:
-            return self.add("reshape", (x,), shape, shape=shape)
-        return self.add("transpose", (x,), shape, axes=SWAP)
+    def transpose(self, x: Var, axes: Axes) -> Var:
+        """x with its axes in another order: a reshape, if only axes of size 1 move."""
+        shape = permuted(x.shape, axes)
+        moved = [a for a in axes if x.shape[a] != 1]
+        if moved == sorted(moved):
+            return self.reshape(x, shape)
+        return self.add("transpose", (x,), shape, axes=axes)
 
-    def turn(self, step: Step) -> Step:
-        """The step that makes the turned result."""
-        if step.op == "inner":  # (N, k), (C, k): a bᵀ, turned b aᵀ
-            a, b = step.operands
-            if a in self.turned:
-                return step._replace(op="dot", operands=(self.as_was(b), self.now[a]))
-            return step._replace(op="inner", operands=(self.as_was(b), a))
-        if step.op == "dot":
-            a, b = step.operands
-            return step._replace(operands=(self.other_way(b), self.other_way(a)))
-        if step.op == "scatter":
-            value, *arrays = step.operands
-            settings = {**step.settings, "shape": step.settings["shape"][::-1]}
-            return step._replace(operands=(value, *arrays[::-1]), settings=settings)
-        operands = tuple(self.beside(x, step.out) for x in step.operands)
-        return step._replace(operands=operands)
+    # --- from one layout to another
 
-    def beside(self, x: Var, out: Var) -> Var:
-        """An operand of an elementwise operation as the turned result needs it."""
+    def as_it_was(self, x: Var) -> Var:
+        """The value in its own layout."""
+        t, axes = self.twins.get(x, (x, ()))
+        return x if t is x else self.once(t, axes)
+
+    def turned(self, x: Var, axes: Axes) -> Var:
+        """The t of which x is t.transpose(axes)."""
+        t, own = self.twins.get(x, (x, ()))
+        return t if own == axes else self.once(self.as_it_was(x), inverse(axes))
+
+    def once(self, x: Var, axes: Axes) -> Var:
+        """x with its axes in another order, made once."""
+        if (x, axes) not in self.known:
+            self.known[x, axes] = self.transpose(x, axes)
+        return self.known[x, axes]
+
+    def layout_of(self, step: Step, operands: Sequence[Var]) -> Axes | None:
+        """The layout for a result: the one it should have, or that of an operand."""
+        if step.out in self.wanted:
+            return self.wanted[step.out]
+        known = (self.twins[x][1] for x in operands if x in self.twins)
+        return next((axes for axes in known if not in_order(axes)), None)
+
+    def beside(self, x: Var, out: Var, axes: Axes) -> Var:
+        """An operand of an elementwise operation, as the result in this layout needs it."""
         if not x.shape:
             return x
-        if len(x.shape) == 1:
-            return self.add("reshape", (x,), (x.shape[0], 1), shape=(x.shape[0], 1))
-        return self.other_way(x)
+        if len(x.shape) == len(out.shape):
+            return self.turned(x, axes)
+        ones = (1,) * (len(out.shape) - len(x.shape))
+        return self.transpose(self.reshape(self.as_it_was(x), ones + x.shape), inverse(axes))
 
-    def keep(self, step: Step) -> None:
-        """A step whose result keeps its layout, though an operand may be turned."""
-        x = step.operands[0] if step.operands else None
-        if x not in self.turned or x is None:
-            self.steps.append(step._replace(operands=tuple(map(self.as_was, step.operands))))
-            return
-        now, settings, out = self.now[x], step.settings, step.out
-        if step.op == "transpose":
-            self.steps.append(
-                step._replace(op="reshape", operands=(now,), settings={"shape": out.shape})
-            )
-        elif step.op in ("sum", "max", "min") and settings["axis"] in (0, 1, -1, (0,), (1,)):
-            axis = settings["axis"]
-            axis = 1 - (axis[0] if isinstance(axis, tuple) else axis) % 2
-            flat = self.add(step.op, (now,), (now.shape[1 - axis],), axis=axis, keepdims=False)
-            self.steps.append(
-                step._replace(op="reshape", operands=(flat,), settings={"shape": out.shape})
-            )
-        elif step.op == "sum" and settings["axis"] is None:
-            self.steps.append(step._replace(operands=(now,)))
-        elif step.op == "take" and len(step.operands) == 3 and len(settings["index"]) == 2:
-            _, rows, columns = step.operands
-            self.steps.append(step._replace(operands=(now, columns, rows)))
-        elif step.op == "reshape" and 1 in x.shape:
-            self.steps.append(step._replace(operands=(now,)))
-        elif step.op in ("argmax", "argmin") and settings["axis"] in (0, 1, -1):
-            axis = 1 - settings["axis"] % 2
-            flat = Var((now.shape[1 - axis],), out.dtype, False)
-            self.steps.append(
-                step._replace(out=flat, operands=(now,), settings={"axis": axis, "keepdims": False})
-            )
-            self.steps.append(
-                step._replace(op="reshape", operands=(flat,), settings={"shape": out.shape})
-            )
-        else:
-            self.steps.append(step._replace(operands=tuple(map(self.as_was, step.operands))))
+
+Twin = tuple[Var, Axes]
+
+
+def _elementwise(b: Layouts, step: Step) -> Twin | None:
+    axes = b.layout_of(step, [x for x in step.operands if x.shape == step.out.shape])
+    if axes is None:
+        return None
+    return b.rewritten(step, tuple(b.beside(x, step.out, axes) for x in step.operands), axes), axes
+
+
+def _pool(b: Layouts, step: Step) -> Twin | None:
+    axes = b.layout_of(step, step.operands)
+    if axes is None:
+        return None
+    settings = {"axes": permuted(axes, step.settings["axes"])}
+    if "full" in step.settings:
+        settings["full"] = permuted(step.settings["full"], inverse(axes))
+    operands = tuple(b.turned(x, axes) for x in step.operands)
+    return b.rewritten(step, operands, axes, **settings), axes
+
+
+def _transpose(b: Layouts, step: Step) -> Twin | None:
+    (x,), axes = step.operands, step.settings["axes"]
+    if x in b.twins:
+        t, own = b.twins[x]
+        return t, permuted(own, axes)
+    return (x, axes) if b.wanted.get(step.out) == axes else None
+
+
+def _product(b: Layouts, step: Step) -> Twin | None:
+    """(a b)ᵀ is bᵀ aᵀ, and (a bᵀ)ᵀ is b aᵀ."""
+    if b.wanted.get(step.out) != SWAP:
+        return None
+    return turned_product(b, step), SWAP
+
+
+def turned_product(b: Layouts, step: Step) -> Var:
+    """The product with its axes exchanged."""
+    left, right = step.operands
+    if step.op == "dot":
+        operands = (b.turned(right, SWAP), b.turned(left, SWAP))
+    elif left in b.twins:
+        operands = (b.as_it_was(right), b.turned(left, SWAP))
+    else:
+        return b.add("inner", (b.as_it_was(right), left), step.out.shape[::-1])
+    return b.add("dot", operands, step.out.shape[::-1])
+
+
+def _reduction(b: Layouts, step: Step) -> Twin | None:
+    """Over some axes: those axes where they are now."""
+    (x,), axis = step.operands, step.settings["axis"]
+    if x not in b.twins or in_order(b.twins[x][1]) or (axis is not None and not step.out.shape):
+        return None
+    t, axes = b.twins[x]
+    if axis is None:
+        if step.op.startswith("arg"):
+            return None  # the number of an element in another order
+        b.steps.append(step._replace(operands=(t,)))
+        return step.out, tuple(range(len(step.out.shape)))
+    given = {a % len(axes) for a in (axis if isinstance(axis, tuple) else (axis,))}
+    over = tuple(sorted(axes[a] for a in given))
+    rest = [axes[a] for a in range(len(axes)) if a not in given]
+    if over == tuple(range(over[0], len(axes))):  # one long row
+        t, over = b.reshape(t, (*t.shape[: over[0]], math.prod(t.shape[over[0] :]))), over[:1]
+    out = Var(tuple(n for a, n in enumerate(t.shape) if a not in over), step.out.dtype, False)
+    settings = {"axis": over[0] if len(over) == 1 else over, "keepdims": False}
+    settings = {**step.settings, **settings}
+    b.steps.append(step._replace(out=out, operands=(t,), settings=settings))
+    total = b.transpose(out, tuple(sorted(rest).index(a) for a in rest))
+    shape = step.out.shape
+    return b.reshape(total, shape), tuple(range(len(shape)))
+
+
+def _reshape(b: Layouts, step: Step) -> Twin | None:
+    """(N, C, H, W) -> (N, ...): the leading axes stay, the others become others; and back."""
+    (x,), shape = step.operands, step.out.shape
+    if x not in b.twins:
+        if b.wanted.get(step.out) != FIRST or len(x.shape) != 2 or x.shape[0] != shape[0]:
+            return None
+        made = b.makers.get(x)
+        product = made is not None and made.op == "dot" and b.uses[x] == 1
+        t = turned_product(b, made) if product and made is not None else b.turned(x, SWAP)
+        return b.reshape(t, permuted(shape, LAST)), FIRST
+    t, axes = b.twins[x]
+    n, first = len(axes), axes[0]
+    k = n - first  # leading axes of x, which are the last ones of t
+    if axes != (*range(first, n), *range(first)) or shape[:k] != x.shape[:k] or not step.out.size:
+        return None
+    rest = len(shape) - k
+    return b.reshape(t, (*shape[k:], *shape[:k])), (*range(rest, rest + k), *range(rest))
+
+
+def _permuted(b: Layouts, step: Step) -> Twin | None:
+    """Padding, slices, and their transposes: the same with the axes in another order."""
+    x, *arrays = step.operands
+    if arrays or x not in b.twins or len(step.out.shape) != len(x.shape):
+        return None
+    t, axes = b.twins[x]
+    back, settings = inverse(axes), dict(step.settings)
+    for key in ("widths", "index", "shape"):
+        if key in settings:
+            parts = settings[key]
+            if key == "index":
+                if not all(isinstance(part, slice) for part in parts):
+                    return None
+                parts = (*parts, *(slice(None),) * (len(axes) - len(parts)))
+            settings[key] = permuted(parts, back)
+    return b.rewritten(step, (t,), axes, **settings), axes
+
+
+def _scatter(b: Layouts, step: Step) -> Twin | None:
+    """x[rows, columns] of a matrix is xᵀ[columns, rows]."""
+    if b.wanted.get(step.out) != SWAP or len(step.operands) != 3:
+        return _permuted(b, step)
+    value, rows, columns = map(b.as_it_was, step.operands)
+    shape = step.settings["shape"][::-1]
+    return b.rewritten(step, (value, columns, rows), SWAP, shape=shape), SWAP
+
+
+def _take(b: Layouts, step: Step) -> Twin | None:
+    x, *arrays = step.operands
+    if len(arrays) != 2 or len(step.settings["index"]) != 2 or b.twins.get(x, ((), ()))[1] != SWAP:
+        return None
+    rows, columns = map(b.as_it_was, arrays)
+    b.steps.append(step._replace(operands=(b.twins[x][0], columns, rows)))
+    return step.out, tuple(range(len(step.out.shape)))
+
+
+def _concatenated(b: Layouts, step: Step) -> Twin | None:
+    axes = b.layout_of(step, step.operands)
+    if axes is None or not all(b.twins.get(x, (x, ()))[1] == axes for x in step.operands):
+        return None
+    axis = axes[step.settings["axis"] % len(axes)]
+    return b.rewritten(step, tuple(b.twins[x][0] for x in step.operands), axes, axis=axis), axes
+
+
+RULES: dict[str, Callable[[Layouts, Step], Twin | None]] = {
+    "transpose": _transpose, "reshape": _reshape, "dot": _product, "inner": _product,
+    "scatter": _scatter, "take": _take, "concatenate": _concatenated, "pad": _permuted,
+    "slice": _permuted, **dict.fromkeys(POOLS, _pool), **dict.fromkeys(REDUCTIONS, _reduction),
+}  # fmt: skip
+
+
+def with_products_of_transposed(program: Program) -> Program:
+    """inner(a, bᵀ) is a b."""
+
+    def rule(r: Rewriter, step: Step) -> Step | None:
+        before = r.maker(step.operands[1], "transpose") if step.op == "inner" else None
+        if before is None or len(step.out.shape) != 2:
+            return None
+        return step._replace(op="dot", operands=(step.operands[0], before.operands[0]))
+
+    return Rewriter(program).run(rule)

@@ -13,10 +13,11 @@ from tinygrad_ce.program.passes.exact import (
     without_dead_steps,
 )
 from tinygrad_ce.program.passes.flatten import flattened
-from tinygrad_ce.program.passes.images import IMAGES, with_products_of_transposed
 from tinygrad_ce.program.passes.layout import (
-    feature_major,
+    with_best_layouts,
     with_flat_batches,
+    with_products_of_transposed,
+    with_relus_after_pools,
     with_relus_recognised,
 )
 from tinygrad_ce.program.passes.reassociate import (
@@ -32,9 +33,9 @@ FAST = (
     with_finite_sums_checked,
     with_relus_recognised,
     with_picks_first,
-    *IMAGES,
+    with_relus_after_pools,
     with_flat_batches,
-    feature_major,
+    with_best_layouts,
     with_products_of_transposed,
     with_large_operands_untransposed,
 )

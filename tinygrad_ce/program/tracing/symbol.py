@@ -782,6 +782,9 @@ def is_ones(x: Any) -> bool:
 
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.dot: _dot,
+    np.pad: lambda t, x, widths, constant_values=0: t.record(
+        "pad", (x,), {"widths": widths, "value": constant_values}
+    ),
     np.reshape: lambda t, x, shape: x.reshape(shape),
     np.transpose: lambda t, x, axes: x.transpose(axes),
     np.shape: lambda t, x: x.shape,

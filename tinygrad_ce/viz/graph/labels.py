@@ -19,6 +19,9 @@ SYMBOLS = {
     "absolute": "|x|", "sqrt": "√x", "exp": "exp", "log": "log", "norm": "‖x‖", "pow": "aᵇ",
     "floor": "⌊x⌋", "ceil": "⌈x⌉", "rint": "round", "mT": "transpose", "broadcast_to": "expand",
     "sliding_windows": "windows", "overlap_add": "add windows",
+    "im2col": "windows as columns", "col2im": "add columns", "max_pool": "max of windows",
+    "sum_pool": "Σ of windows", "sum_unpool": "copied to windows",
+    "put_in_windows": "put in windows", "take_in_windows": "taken in windows",
     "gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠",
     "and_": "and", "or_": "or", "xor": "xor",
     "invert": "not",
@@ -84,6 +87,13 @@ DERIVATIVES: dict[str, tuple[str, ...]] = {
     "pad": ("G, cut out",),
     "sliding_windows": ("Σ overlaps",),
     "overlap_add": ("windows of G",),
+    "im2col": ("Σ overlaps",),
+    "col2im": ("windows of G",),
+    "max_pool": ("×[x = max]",),
+    "sum_pool": ("×1 (copied)",),
+    "sum_unpool": ("Σ of windows",),
+    "put_in_windows": ("G, picked", ""),
+    "take_in_windows": ("G, put back", ""),
 }
 STRETCHES = {"add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "maximum", "minimum",
              "where", "broadcast_to"}  # fmt: skip
@@ -112,6 +122,8 @@ CONSTANTS: dict[tuple[str, str, int], str] = {
     ("", "getitem", 1): "index",
     ("", "scatter", 1): "index",
     ("", "masked", 1): "kept",
+    ("", "put_in_windows", 1): "place",
+    ("", "take_in_windows", 1): "place",
 }
 SUPERSCRIPTS = str.maketrans("0123456789−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 

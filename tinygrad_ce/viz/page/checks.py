@@ -23,7 +23,7 @@ import numpy as np
 
 from tinygrad_ce.engine.chain import history, unbroadcast
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.table import kept
+from tinygrad_ce.engine.table import kept, window_parts
 from tinygrad_ce.viz.graph.labels import op_label
 from tinygrad_ce.viz.graph.values import largest, number
 from tinygrad_ce.viz.graph.walking import Use, is_number, uses_of
@@ -232,11 +232,12 @@ def neighbours(y: Any) -> Any:
 ROUNDS = {
     "add", "sub", "mul", "truediv", "matmul", "inner", "einsum", "sum", "prod", "cumsum", "cumprod",
     "pow", "power", "sqrt", "norm", "exp", "log", "log1p", "expm1", "tanh", "erfc", "sin", "cos",
-    "overlap_add",
+    "overlap_add", "col2im", "sum_pool", "sum_unpool",
 }  # fmt: skip
 """Operations whose results are rounded; the others choose or move numbers."""
 
-SUMS = {"sum", "matmul", "inner", "einsum", "cumsum", "overlap_add"}
+SUMS = {"sum", "matmul", "inner", "einsum", "cumsum", "overlap_add", "col2im", "sum_pool",
+        "sum_unpool"}  # fmt: skip
 
 Decision = Callable[[Node, list[Any], Any], Any]
 
@@ -254,6 +255,9 @@ DECISIONS: dict[str, Decision] = {
     "amax": lambda node, xs, y: where_it_is(node, xs[0], y),
     "amin": lambda node, xs, y: where_it_is(node, xs[0], y),
     "norm": lambda node, xs, y: alone(node, xs[0], y),
+    "max_pool": lambda node, xs, y: np.stack(
+        [part == y for part in window_parts(xs[0], node.settings[2], *node.settings[:2])], -1
+    ),
 }
 """What an operation decides by its operands; where a decision switches, it may have a kink."""
 
@@ -276,8 +280,6 @@ def decision_of(node: Node) -> Decision | None:
         return (lambda node, xs, y: order(xs[1], xs[2])) if cut_of(node.inputs[0]) else None
     if name == "masked" and (call == "relu" or cut_of(node.inputs[1])):
         return lambda node, xs, y: order(xs[0], 0)
-    if name == "getitem" and call == "max_pool2d" and len(node.inputs) == 3:
-        return lambda node, xs, y: xs[0] == xs[0].max(1, keepdims=True)
     if name == "getitem" and any(cut_of(x) == "argsort" for x in node.inputs[1:]):
         return lambda node, xs, y: neighbours(y)
     return DECISIONS.get(name)

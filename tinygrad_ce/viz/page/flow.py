@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine import table
 from tinygrad_ce.engine.chain import array_of, unbroadcast
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.graph.walking import Use
@@ -24,7 +25,7 @@ ELEMENTWISE = {
 }  # fmt: skip
 REDUCTIONS = {"sum", "amax", "amin", "norm"}
 MOVES = {"mT", "transpose", "reshape", "broadcast_to", "getitem", "concatenate", "stack", "put",
-         "sliding_windows", "diagonal", "flip"}  # fmt: skip
+         "sliding_windows", "diagonal", "flip", "im2col", "max_pool"}  # fmt: skip
 TRACKED = 600  # elements whose way through an operation that moves them is written down
 
 
@@ -125,11 +126,21 @@ def first_index(node: Node) -> int:
 
 def moved(node: Node, position: int) -> list[int]:
     """Where each element of the output of an operation that only moves elements came from."""
+    if node.op.name == "max_pool":
+        return largest_of_windows(node)
     operands = [np.zeros(x.array.shape, int) for x in node.inputs[: first_index(node)]]
     operands += [x.array for x in node.inputs[first_index(node) :]]
     size, shape = operands[position].size, operands[position].shape
     operands[position] = np.arange(1, size + 1).reshape(shape)
     return [int(place) - 1 for place in np.ravel(run(node, operands))]
+
+
+def largest_of_windows(node: Node) -> list[int]:
+    """Where the largest element of each window came from."""
+    x, settings = node.inputs[0].array, node.settings
+    best = table.argmax_pool(x, node.array, *settings)
+    places = table.take_in_windows(np.arange(x.size).reshape(x.shape), best, *settings)
+    return [int(place) for place in np.ravel(places)]
 
 
 def run(node: Node, arrays: Sequence[Any]) -> Any:

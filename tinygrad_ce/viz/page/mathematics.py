@@ -34,6 +34,13 @@ FORWARD = {
     "floor": "y = ⌊ x ⌋", "ceil": "y = ⌈ x ⌉", "rint": 'y = x "rounded"',
     "concatenate": 'y = "the parts, one after the other"', "stack": 'y = "the parts, stacked"',
     "pad": 'y = x "with a border"',
+    "im2col": 'y = "each window of" x "as a column"',
+    "col2im": 'y = "the columns" x "added up where they were taken"',
+    "max_pool": 'y = "the largest of each window of" x',
+    "sum_pool": 'y = "the sum of each window of" x',
+    "sum_unpool": 'y = x "copied to each element of its window"',
+    "put_in_windows": 'y = a "at the place" b "of each window, 0 elsewhere"',
+    "take_in_windows": 'y = a "at the place" b "of each window"',
     "put": 'y = a "with" b "written into it"',
     "diagonal": 'y = "the diagonal of" x', "flip": 'y = x "backwards"',
 }  # fmt: skip
@@ -89,6 +96,13 @@ BACKWARD: dict[str, tuple[str, ...]] = {
     "concatenate": ('"the part of" D{y} "that came from here"',),
     "stack": ('"the part of" D{y} "that came from here"',),
     "pad": ('D{y} "without the border"',),
+    "im2col": ('"the columns of" D{y} "added up where they were taken"',),
+    "col2im": ('"each window of" D{y} "as a column"',),
+    "max_pool": ('D{y} "at the largest of each window, 0 elsewhere"',),
+    "sum_pool": ('D{y} "copied to each element of its window"',),
+    "sum_unpool": ('"the sum of each window of" D{y}',),
+    "put_in_windows": ('D{y} "at the place" b "of each window"',),
+    "take_in_windows": ('D{y} "at the place" b "of each window, 0 elsewhere"',),
 }
 
 LEFT = "Each element of the left factor met a row of the right one, which sends its share back."
@@ -118,6 +132,9 @@ WHY: dict[str, tuple[str, ...]] = {
     "sum": ("Each term counts once in a sum: each gets a copy of the gradient.",),
     "amax": (LARGEST,),
     "amin": (SMALLEST,),
+    "im2col": ("An element in several windows hears from all of them: they add up.",),
+    "max_pool": ("Only the largest of a window is seen, the first of equal ones: it gets all.",),
+    "sum_pool": ("Each term counts once in a sum: each gets a copy of the gradient.",),
     "maximum": ("Only the larger of the two is seen; at a tie each gets half.",),
     "minimum": ("Only the smaller of the two is seen; at a tie each gets half.",),
     "masked": ("What was kept lets the gradient through; what was set to 0 blocks it.",),
