@@ -397,6 +397,29 @@ def test_what_repeats_its_elements_cannot_be_written():
     assert x.tolist() == [1.0] * 3
 
 
+@pytest.mark.parametrize("view", [
+    lambda x: np.lib.stride_tricks.sliding_window_view(x, 2), lambda x: x.expand(2, 4),
+    lambda x: x.expand(2, 4)[1:], lambda x: x.reshape(2, 2).T, lambda x: x[1:3],
+])  # fmt: skip
+def test_what_looks_at_a_memory_sees_that_it_was_written(view):
+    """In the numbers, in the gradient of what was written, and in what backward still reads."""
+    x, factor = tg.tensor([0.0, 1.0, 2.0, 3.0]), tg.tensor(3.0, requires_grad=True)
+    loss = (view(x) * factor).sum()
+    x.mul_(2.0)
+    with pytest.raises(RuntimeError, match=r"has changed it in place"):
+        loss.backward()
+    leaf = tg.tensor([0.0, 1.0, 2.0, 3.0], requires_grad=True)
+    h = leaf * 1.0
+    y = view(h)
+    h[1] = 7.0
+    array = np.array([0.0, 7.0, 2.0, 3.0], np.float32)
+    wanted = np.array(view(tg.tensor(array)).tolist())
+    assert y.tolist() == wanted.tolist()
+    y.sum().backward()
+    assert leaf.grad.tolist() == [0.0 if i == 1 else float((wanted == n).sum())
+                                  for i, n in enumerate(array)]  # fmt: skip
+
+
 def test_what_is_repeated_as_a_copy_can_be_written():
     x = tg.tensor([1.0, 2.0])
     for y in (x.repeat(2), x.repeat(1), x.repeat(2, 1), np.tile(x, 2), x[:1].repeat(3)):
