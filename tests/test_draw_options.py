@@ -289,6 +289,20 @@ def test_then_repeated_blocks_then_whole_calls():
     assert note(drawing).endswith("depth=0 and whole calls")
 
 
+def test_a_named_call_between_two_runs_stays_a_card():
+    x = y = parameter(1.0)
+    for _ in range(300):
+        y = (y * 1.5).tanh()
+    gate = y = tg.sigmoid(y)
+    for _ in range(300):
+        y = (y * 1.5).tanh()
+    drawing = draw(y * 2.0, {"x": x, "gate": gate})
+    assert note(drawing).endswith("runs of operations")
+    before, middle, after, *_ = (c for c in cards(drawing) if c.op)
+    assert (before.operations, after.operations) == (600, 600)
+    assert middle.name == "gate" and middle.operations > 1
+
+
 def test_runs_keep_named_tensors_and_what_is_used_elsewhere():
     x = y = parameter(1.0)
     kept = []
