@@ -406,6 +406,24 @@ def test_a_structure_that_save_never_writes_is_refused(path, structure):
         load(path)
 
 
+def test_a_file_that_was_written_long_ago_is_read_and_is_written_so_today(path):
+    """The format, frozen: the words in the header, their order, the seal, and where numbers lie."""
+    header = (
+        r'{"__metadata__":{"tinygrad_ce":"{\"tinygrad_ce_sha256\":\"8cc30b039545e7b278037be1cd2c5359'
+        r"24055cf9ebc4b2cfa9313428909ec53a\",\"structure\":{\"dict\":[[\"w\",{\"tensor\":\"w\"}],"
+        r'[\"n\",[3,\"x\"]]]}}"},"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}   '
+    )
+    content = len(header).to_bytes(8, "little") + header.encode() + b"\0\0\x80?\0\0\0\xc0"
+    path.write_bytes(content)
+    found = load(path)
+    assert found["w"].tolist() == [1.0, -2.0] and found["n"] == [3, "x"]
+    save({"w": tg.tensor([1.0, -2.0]), "n": [3, "x"]}, path)
+    assert path.read_bytes() == content
+    path.write_bytes(content.replace(b"\0\0\x80?", b"\0\0\x80>"))
+    with pytest.raises(LoadError, match="SHA-256"):
+        load(path)
+
+
 def test_a_missing_file_and_a_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.safetensors"):
         load(tmp_path / "nothing.safetensors")

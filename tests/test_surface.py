@@ -378,6 +378,7 @@ METHODS = [
       for inputs in (apart, some_zeros)),
     *(Row("topk", dict(zip(("k", "dim"), o)), topk_of, shapes=SHAPES[1:])
       for o in ((1,), (2, 0), (2, 1), (3, -1))),
+    *(Row("topk", {"k": k, "dim": 1}, topk_of, shapes=SHAPES[3:4]) for k in (0, 5)),
     *(Row(name, o, lambda x, diagonal=0, f=f: f(x, diagonal), dtypes=FLOATS, shapes=SHAPES[3:])
       for name, f in (("tril", np.tril), ("triu", np.triu))
       for o in ({}, {"diagonal": 1}, {"diagonal": -1}, {"diagonal": 2})),
