@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_ce as tg
-from tinygrad_ce.autograd import gradcheck, gradgradcheck
+from tinygrad_ce.autograd import grad, gradcheck, gradgradcheck
 from tinygrad_ce.nn import functional as F
 
 FROZEN, _ = cases.read()
@@ -178,6 +178,26 @@ def test_the_slopes_at_the_kinks():
     assert slope(lambda x: F.leaky_relu(x, 0.25)) == 0.25
     assert slope(lambda x: F.l1_loss(x, tg.zeros(1))) == 0.0
     assert slope(lambda x: F.huber_loss(x, tg.ones(1))) == -1.0
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_relu_and_its_slope_everywhere(dtype, compiled):
+    """PyTorch's: nothing passes where the result is 0, not even what is infinite; nan does."""
+    data = np.array([-np.inf, -2, -0.0, 0, 1e-7, 3, np.inf, np.nan] * 40, dtype)
+    x = tg.tensor(data, requires_grad=True)
+    g = tg.tensor(np.array([np.inf, np.nan, -np.inf, 5, 5, -7, 2, np.inf] * 40, dtype))
+
+    def step(x, g):
+        y = F.relu(x)
+        (d,) = grad(y, x, g)
+        return y, d
+
+    y, d = (tg.compile(step) if compiled else step)(x, g)
+    values = np.array([0, 0, 0, 0, 1e-7, 3, np.inf, np.nan] * 40, dtype)
+    np.testing.assert_array_equal(y.detach().numpy(), values)
+    slopes = np.array([0, 0, 0, 0, 5, -7, 2, np.inf] * 40, dtype)
+    np.testing.assert_array_equal(d.numpy(), slopes)
 
 
 def test_nothing_overflows_at_the_ends():

@@ -140,6 +140,7 @@ CASES = [
     Case("rint", table.round, np.rint, (apart(3, 5),)),
     Case("maximum", table.maximum, np.maximum, (apart(3, 5), apart(3, 5, seed=9)[::-1] + 0.1)),
     Case("minimum", table.minimum, np.minimum, (apart(3, 5), apart(5, seed=9) + 0.1)),
+    Case("relu", table.relu, lambda x: np.maximum(x, 0), (apart(3, 5),)),
     Case("clip", lambda x: table.clip(x, -1.0, 1.1), lambda x: np.clip(x, -1, 1.1), (apart(3, 5),)),
     Case("clip", lambda x: table.clip(x, -1.0, None),
          lambda x: np.maximum(x, -1), (apart(3, 5),)),

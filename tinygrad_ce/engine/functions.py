@@ -37,6 +37,7 @@ from tinygrad_ce.engine.table import (
     power,
     prod as prod_of_last,
     reduced_shape,
+    relu as max_with_0,
     reshape,
     sum,
     transpose,
@@ -112,8 +113,7 @@ def log_sigmoid(x: Any) -> Any:
 @composed("max(x, 0)")
 def relu(x: Any) -> Any:
     """x where x > 0, else 0; its slope at 0 is 0. A nan stays a nan."""
-    v = value_of(x)
-    return masked(x, fixed(~(v <= box(0.0, v.dtype)), x))
+    return max_with_0(x)
 
 
 @composed("x · Φ(x)")

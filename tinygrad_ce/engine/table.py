@@ -23,7 +23,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_ce.engine.erfc import erfc as erfc_of_array
-from tinygrad_ce.engine.operands import is_number, speaks_numpy
+from tinygrad_ce.engine.operands import box, is_number, speaks_numpy
 from tinygrad_ce.engine.rule import differentiable, rule
 
 Function = Callable[..., Any]
@@ -91,6 +91,13 @@ minimum = rule(
     lambda g, a, b: where(a < b, g, where(a == b, g * 0.5, 0.0)),
     lambda g, a, b: where(b < a, g, where(a == b, g * 0.5, 0.0)),
 )
+
+
+@differentiable(lambda g, y: masked(g, y != 0))
+@speaks_numpy
+def relu(x: Any) -> Any:
+    """max(x, 0); its slope at 0 is 0. A nan stays a nan."""
+    return np.maximum(x, box(0.0, x.dtype))
 
 
 @differentiable(lambda g, x, low, high: masked(g, inside(x, low, high)))

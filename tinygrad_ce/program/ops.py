@@ -149,7 +149,9 @@ ELEMENTWISE_OPS: dict[str, Op] = {
         lambda x, dtype: dtype.type(x) if type(x) in PYTHON else x.astype(dtype), "a.astype(dtype)",
         table.astype, jumps="rounds",
     ),
-    "relu": Op(lambda x: np.maximum(x, x.dtype.type(0))),
+    "relu": Op(
+        as_eager(table.relu), "np.maximum(a, 0)", table.relu, jumps="compares", given=as_operands
+    ),
     "passes": Op(lambda y: np.where(y <= 0, 0, 1).astype(BITS[y.dtype])),
     "let_pass": Op(lambda g, bits: (g.view(bits.dtype) * bits).view(g.dtype)),
 }  # fmt: skip

@@ -12,6 +12,7 @@ from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.listing.algebra import Algebra, floats
 from tinygrad_ce.program.ops import UFUNCS
 from tinygrad_ce.program.passes.exact import Rewriter, counts_up
+from tinygrad_ce.program.passes.layout import mask_of_relu
 
 ARITHMETIC = ("add", "subtract", "multiply", "divide", "negative", "power")
 
@@ -198,31 +199,22 @@ def _sigmoid(r: Algebra, z: Var, e: Var, below: Var) -> Var:
 
 
 def with_relu(program: Program) -> Program:
-    """x where x > 0 is maximum(x, 0); its gradient passes where that is > 0."""
-    program = Algebra(program).run(_relu)
-    return Algebra(program).run(_relu_gradient)
-
-
-def _not_below(r: Rewriter, keep: Var) -> Var | None:
-    """x of ~(x <= 0)."""
-    not_ = r.maker(keep, "invert")
-    test = r.maker(not_.operands[0], "less_equal") if not_ else None
-    return test.operands[0] if test and r.number(test.operands[1]) == 0.0 else None
+    """The gradient of h = relu(x) passes where h > 0; h is maximum(x, 0)."""
+    program = Algebra(program).run(_relu_gradient)
+    return Algebra(program).run(_relu)
 
 
 def _relu(r: Algebra, step: Step) -> Step | None:
-    if step.op != "masked" or _not_below(r, step.operands[1]) is not step.operands[0]:
+    if step.op != "relu":
         return None
-    x = step.operands[0]
+    (x,) = step.operands
     return step._replace(op="maximum", operands=(x, r.typed(0.0, x)))
 
 
 def _relu_gradient(r: Algebra, step: Step) -> Step | None:
-    x = _not_below(r, step.operands[1]) if step.op == "masked" else None
-    if x is None:
+    h = mask_of_relu(r, step.operands[1]) if step.op == "masked" else None
+    if h is None:
         return None
-    made = (s.out for s in r.steps if s.op == "maximum" and s.operands[0] is x)
-    h = next((h for h in made if r.number(r.makers[h].operands[1]) == 0.0), x)
     passes = r.make("greater", (h, r.typed(0.0, h)), Var(h.shape, np.dtype(bool), False))
     return step._replace(op="multiply", operands=(step.operands[0], passes))
 

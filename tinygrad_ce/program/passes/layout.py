@@ -21,35 +21,22 @@ Axes = tuple[int, ...]
 
 
 def with_relus_recognised(program: Program) -> Program:
-    """masked(x, ~(x ≤ 0)) is max(x, 0), and what it lets pass is read off its result.
-
-    The same values, but for the sign of a zero.
-    """
-    return Rewriter(program).run(_relu, _relu_gradient)
+    """What a relu lets pass is read off the bits of its result."""
+    return Rewriter(program).run(_relu_gradient)
 
 
-def _relu_mask(r: Rewriter, keep: Var) -> Var | None:
-    """x, if `keep` is ~(x ≤ 0)."""
-    inverted = r.maker(keep, "invert")
-    compared = r.maker(inverted.operands[0], "less_equal") if inverted else None
-    if compared is None or r.number(compared.operands[1]) != 0.0:
-        return None
-    return compared.operands[0]
-
-
-def _relu(r: Rewriter, step: Step) -> Step | None:
-    if step.op != "masked" or step.out.dtype not in BITS:
-        return None
-    x, keep = step.operands
-    return step._replace(op="relu", operands=(x,)) if _relu_mask(r, keep) is x else None
+def mask_of_relu(r: Rewriter, keep: Var) -> Var | None:
+    """The result y of a relu, if `keep` is y ≠ 0."""
+    compared = r.maker(keep, "not_equal")
+    y = compared.operands[0] if compared and r.number(compared.operands[1]) == 0 else None
+    return y if y is not None and r.maker(y, "relu") else None
 
 
 def _relu_gradient(r: Rewriter, step: Step) -> Step | None:
     if step.op != "masked" or step.out.dtype not in BITS or not step.out.shape:
         return None
     g, keep = step.operands
-    x = _relu_mask(r, keep)
-    y = next((s.out for s in r.steps if x and s.op == "relu" and s.operands[0] is x), None)
+    y = mask_of_relu(r, keep)
     if y is None or (g.shape, g.dtype) != (y.shape, y.dtype):
         return None
     bits = Var(y.shape, BITS[y.dtype], False)

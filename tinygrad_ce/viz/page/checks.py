@@ -243,6 +243,7 @@ Decision = Callable[[Node, list[Any], Any], Any]
 
 DECISIONS: dict[str, Decision] = {
     "absolute": lambda node, xs, y: order(xs[0], 0),
+    "relu": lambda node, xs, y: order(xs[0], 0),
     "sign": lambda node, xs, y: y,
     "floor": lambda node, xs, y: y,
     "ceil": lambda node, xs, y: y,
@@ -278,7 +279,7 @@ def decision_of(node: Node) -> Decision | None:
     call = node.scope.name if node.scope is not None else ""
     if name == "where":
         return (lambda node, xs, y: order(xs[1], xs[2])) if cut_of(node.inputs[0]) else None
-    if name == "masked" and (call == "relu" or cut_of(node.inputs[1])):
+    if name == "masked" and cut_of(node.inputs[1]):
         return lambda node, xs, y: order(xs[0], 0)
     if name == "getitem" and any(cut_of(x) == "argsort" for x in node.inputs[1:]):
         return lambda node, xs, y: neighbours(y)

@@ -21,7 +21,7 @@ from tinygrad_ce.viz.graph.walking import Use
 ELEMENTWISE = {
     "add", "sub", "mul", "truediv", "floordiv", "mod", "neg", "pow", "power", "exp", "log",
     "log1p", "expm1", "sqrt", "sin", "cos", "tanh", "erfc", "absolute", "sign", "maximum",
-    "minimum", "clip", "masked", "where", "floor", "ceil", "rint", "copy", "astype",
+    "minimum", "clip", "relu", "masked", "where", "floor", "ceil", "rint", "copy", "astype",
 }  # fmt: skip
 REDUCTIONS = {"sum", "amax", "amin", "norm"}
 MOVES = {"mT", "transpose", "reshape", "broadcast_to", "getitem", "concatenate", "stack", "put",
