@@ -488,3 +488,21 @@ def test_parameters_that_one_update_serves_can_still_be_viewed():
         rows = [p.view(-1).tolist() for p in layer.parameters()]
         found.append([*np.ravel(values), *rows[0], *rows[1]])
     assert np.allclose(*found, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("view", [
+    lambda b: b.flip(-1), lambda b: b.reshape(1).flip(0).reshape(()),
+    lambda b: b.expand(3)[1], lambda b: tg.stack([b, b * 2.0]).flip(0)[1],
+], ids=range(4))  # fmt: skip
+def test_one_number_that_is_a_view_of_a_buffer_outlives_it(view):
+    b = tg.tensor(0.5)
+
+    @tg.compile
+    def step(x):
+        b.mul_(0.5)
+        seen = view(b)
+        return (x * 3.0).tanh().sum(), seen, ((x + 1.0).exp() * x).sum()
+
+    for i in range(1, 4):
+        _, seen, _ = step(tg.ones(1))
+        assert seen.item() == b.item() == 0.5 ** (i + 1)

@@ -427,7 +427,8 @@ class Emitter:
         settings = [f"{k}={self.define(v, k)}" for k, v in step.settings.items()]
         call = f"{function}({', '.join(texts + settings)})"
         arrays = [self.places[x].text for x in step.operands if x.shape]
-        if step.op not in ELEMENTWISE and step.op not in REDUCTIONS and step.out.shape and arrays:
+        may_be_view = step.out.shape or step.op in VIEWS  # an array of no axes can be one too
+        if step.op not in ELEMENTWISE and step.op not in REDUCTIONS and may_be_view and arrays:
             call = f"apart({', '.join([call, *arrays])})"
         self.say(f"{name} = {call}")
         self.hold(step.out, name)
