@@ -276,7 +276,6 @@ def decision_of(node: Node) -> Decision | None:
     the other.
     """
     name = node.op.name
-    call = node.scope.name if node.scope is not None else ""
     if name == "where":
         return (lambda node, xs, y: order(xs[1], xs[2])) if cut_of(node.inputs[0]) else None
     if name == "masked" and cut_of(node.inputs[1]):
