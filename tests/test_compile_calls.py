@@ -20,7 +20,7 @@ import tinygrad_ce as tg
 from tinygrad_ce import TraceError, nn
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.program import running
-from tinygrad_ce.program.emit.emitter import Emitter
+from tinygrad_ce.program.emit.emitter import emit
 
 # --- the second call ----------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ def test_a_wrong_program_is_found_and_changes_nothing(wrong):
     number = {"result": 7.0, "state": 5.0, "gradient": 3.0}[wrong]
     var = next(v for v, c in runner.program.constants.items() if np.all(c == number))
     runner.program.constants[var] = runner.program.constants[var] + 1.0
-    runner.emitted = Emitter(runner.program).emit()
+    runner.emitted = emit(runner.program)
     runner.bind()
     before = numbers_of([total, w.grad, tg.random.get_rng_state()])
     with pytest.raises(TraceError, match=r"does not compute what the function does.*multiply at"):

@@ -7,7 +7,7 @@ from side_by_side import batches, side_by_side, with_gradients
 import tinygrad_ce as tg
 from tinygrad_ce import nn
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.program.emit.emitter import Emitter
+from tinygrad_ce.program.emit.emitter import emit
 from tinygrad_ce.program.listing.spelling import with_windows_spelt_out
 from tinygrad_ce.program.ops import run
 from tinygrad_ce.program.passes.exact import EXACT, simplified
@@ -212,7 +212,7 @@ def test_the_lenet_moves_no_image_but_its_input():
 
 
 def test_the_lenet_makes_no_array_in_a_run():
-    source = Emitter(optimised(program_of("lenet")[0])).emit().source
+    source = emit(optimised(program_of("lenet")[0])).source
     body = source[source.index("def run") :]
     for word in ("columns", "max_pool", "passes", "let_pass", "add_columns", "empty", "zeros"):
         assert word not in body

@@ -6,7 +6,7 @@ import pytest
 import tinygrad_ce as tg
 from tinygrad_ce import nn
 from tinygrad_ce.nn import functional as F
-from tinygrad_ce.program.emit.emitter import Emitter
+from tinygrad_ce.program.emit.emitter import emit
 from tinygrad_ce.program.ir import Program
 from tinygrad_ce.program.memory import Packed
 from tinygrad_ce.program.ops import run
@@ -170,7 +170,7 @@ def test_the_emitted_function_computes_what_the_steps_say(net, dtype):
     program, made = traced(net, dtype)
     wanted = computed(program, made.batch)
     program = optimised(program)
-    emitted = Emitter(program).emit()
+    emitted = emit(program)
     names = dict(emitted.names)
     names.update((name, node.array) for name, node in emitted.state_names)
     exec(emitted.source, names)

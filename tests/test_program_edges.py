@@ -15,7 +15,7 @@ import tinygrad_ce as tg
 from tinygrad_ce import ListingError, TraceError, nn
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.program import running
-from tinygrad_ce.program.emit.emitter import Emitter
+from tinygrad_ce.program.emit.emitter import emit
 from tinygrad_ce.program.listing import listing
 from tinygrad_ce.program.listing.listing import difference
 
@@ -285,14 +285,14 @@ def test_a_wrong_pass_is_found_and_changes_nothing(change, monkeypatch):
     (lambda x: x.reshape(1, 3).T, ("transpose", "transpose"), r"\(shape \(1, 3\) .* of \(3, 1\)"),
 ], ids=["value", "index", "shape"])  # fmt: skip
 def test_a_wrong_text_is_found(function, wrong, message, monkeypatch):
-    def emitter(program):
+    def emitted(program):
         for i, s in enumerate(steps := list(program.steps)):
             if s.op == wrong[0]:
                 settings = {"axes": (0, 1)} if "axes" in s.settings else s.settings
                 steps[i] = s._replace(op=wrong[1], settings=settings)
-        return Emitter(program.with_steps(steps))
+        return emit(program.with_steps(steps))
 
-    monkeypatch.setattr(running, "Emitter", emitter)
+    monkeypatch.setattr(running, "emit", emitted)
     compiled = tg.compile(function)
     x = tg.tensor(np.array([1.0, 5.0, 4.0]))
     with pytest.raises(TraceError, match=message):

@@ -7,7 +7,7 @@ Each room knows those above it, none below.
 | hold it | | ir (what a program is), ops (what a step can do), memory (who holds an array) |
 | write it down | tracing/ | trace (the whole), symbol, arguments, guards, attributes, variables |
 | make it fast | passes/ | order (of all passes), exact, reassociate, layout, flatten |
-| write lines that fill buffers | emit/ | emitter, writers, windows, blocks, scalars |
+| write lines that fill memory | emit/ | schedule, memory, text, kernels, windows, emitter |
 | print it to be read | listing/ | listing, formulas (passes), statements, costs, picture |
 | show it, run it, compare it | | traced; running, calling, before, precision, check, compiling |
 """

@@ -25,9 +25,7 @@ from tinygrad_ce.program.check import (
     compare_values,
     doubts,
 )
-from tinygrad_ce.program.emit.emitter import (
-    Doubt,
-)
+from tinygrad_ce.program.emit.text import Doubt
 from tinygrad_ce.program.ir import Program, Var
 from tinygrad_ce.program.running import Runner
 from tinygrad_ce.program.traced import TracedProgram

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_ce.engine.table import window_parts
 from tinygrad_ce.program.before import Before
-from tinygrad_ce.program.emit.emitter import Emitter
+from tinygrad_ce.program.emit.emitter import emit
 from tinygrad_ce.program.ir import Assumption, Kept, Program, State, Step, Var
 from tinygrad_ce.program.memory import Packed
 from tinygrad_ce.program.ops import OPS, evaluate
@@ -90,7 +90,7 @@ def emitted_in_float64(program: Program, values: dict[Var, Any], before: Before)
     and only then is the memory filled: a copy made too early would be found.
     """
     wide = {x: Var.like(v, x.name) for x, v in values.items()}
-    emitted = Emitter(widened(program, wide)).emit()
+    emitted = emit(widened(program, wide))
     names = dict(emitted.names)
     memory = {id(s.node): empty_like(s, values[s.before]) for s in program.states}
     names.update((name, memory[id(node)]) for name, node in emitted.state_names)

@@ -11,13 +11,10 @@ from tinygrad_ce.engine.backward import COMPILED
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import memory_of, tick
 from tinygrad_ce.engine.operands import leaf
-from tinygrad_ce.program.emit.emitter import (
-    Doubt,
-    Emitted,
-    Emitter,
-    assumptions_first,
-    in_one_piece,
-)
+from tinygrad_ce.program.emit.emitter import emit
+from tinygrad_ce.program.emit.memory import in_one_piece
+from tinygrad_ce.program.emit.schedule import scheduled
+from tinygrad_ce.program.emit.text import Doubt, Emitted
 from tinygrad_ce.program.ir import Program, State
 from tinygrad_ce.program.memory import Packed, Unpackable, root
 from tinygrad_ce.program.passes.order import optimised
@@ -64,14 +61,14 @@ class Runner:
     def build(self, flatten: bool) -> None:
         """Make the program fast and write its text; parameters may move if `flatten`."""
         self.program = program = optimised(self.trace.program, self.without, flatten)
-        self.emitted: Emitted = Emitter(program).emit()
+        self.emitted: Emitted = emit(program)
         self.layouts = list(map(in_one_piece, program.states))
         self.states = [node for s in program.states for node in tensors_of(s)]
         self.written = [
             node for s in program.states if s.after is not s.before for node in tensors_of(s)
         ]
         self.seen: list[Any] = [None] * len(self.states)  # the arrays of the states
-        self.drawing = [s.settings["generator"] for s in early_draws(program)]
+        self.drawing = [s.settings["generator"] for s in scheduled(program).draws]
         self.run: Callable[..., Any] = self.not_bound
 
     def not_bound(self, *_: Any) -> Any:
@@ -219,14 +216,6 @@ class Runner:
         for place, gradient in trace.gradients:
             value = None if gradient is None else leaf(np.array(self.results[gradient]))
             place.find(args, kwargs).kept = value
-
-
-def early_draws(program: Program) -> list[Any]:
-    """The draws that come before the last assumption is checked."""
-    asked = {a.var for a in program.assumptions}
-    steps = assumptions_first(program)
-    last = max((i for i, s in enumerate(steps) if s.out in asked), default=0)
-    return [s for s in steps[:last] if s.op == "draw"]
 
 
 def arrays_function(trace: Trace) -> Callable[[Any, Any], tuple[Any, ...]]:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_ce.engine.table import Pair, window_counts, window_parts
+from tinygrad_ce.program.emit.memory import Kernel, Plan
+from tinygrad_ce.program.emit.text import Printer
 from tinygrad_ce.program.ir import Step, Var
 from tinygrad_ce.program.ops import BITS
-
-if TYPE_CHECKING:
-    from tinygrad_ce.program.emit.emitter import Emitter
-    from tinygrad_ce.program.emit.places import Place
 
 Array = np.ndarray
 
@@ -40,31 +38,29 @@ def unequal_or_nan(a: Array, b: Array, out: Array) -> Array:
     return np.logical_and(np.not_equal(a, b, out), np.equal(a, a), out)
 
 
-def prepared(e: Emitter, function: Callable[..., Any], *texts: str, **settings: Any) -> str:
+def prepared(p: Printer, function: Callable[..., Any], *texts: str, **settings: Any) -> str:
     """The name of what `function` gives before the first run."""
-    e.names[function.__name__] = function
+    p.names[function.__name__] = function
     words = [*texts, *(f"{k}={v!r}" for k, v in settings.items())]
-    return e.once(f"{function.__name__}({', '.join(words)})", "parts")
+    return p.once(f"{function.__name__}({', '.join(words)})", "parts")
 
 
-def scratch(e: Emitter, shape: tuple[int, ...], dtype: Any) -> Place:
-    """Memory for one step: give it back with `given_back`."""
-    return e.buffer(Var(shape, np.dtype(dtype), False))
+def unsettled(plan: Plan, step: Step) -> list[Var]:
+    """Memory for copies of the operands that lie elsewhere in each run, or with gaps."""
+    places = [(x, plan.places[x]) for x in step.operands]
+    return [Var(x.shape, x.dtype, False) for x, p in places if not (p.static and p.contiguous)]
 
 
-def given_back(e: Emitter, *places: Place) -> None:
-    """Later steps may use this memory."""
-    e.free.extend(p.storage for p in places if p.storage is not None)
-
-
-def settled(e: Emitter, x: Var, taken: list[Place]) -> str:
-    """An operand where it lies in every run, in one piece: else a copy, noted in `taken`."""
-    place = e.places[x]
-    if place.contiguous and place.storage is not None and place.storage.static:
-        return place.text
-    taken.append(scratch(e, x.shape, x.dtype))
-    e.say(f"copyto({taken[-1].text}, {place.text})")
-    return taken[-1].text
+def settled(p: Printer, step: Step) -> tuple[list[str], list[str]]:
+    """The operands where they lie in every run, and the memory that is left for the step."""
+    spare = iter([p.at(x) for x in p.plan.scratch[step.out]])
+    texts = []
+    for x in step.operands:
+        place = p.plan.places[x]
+        texts.append(p.at(x) if place.static and place.contiguous else next(spare))
+        if texts[-1] != p.at(x):
+            p.line(f"copyto({texts[-1]}, {p.at(x)})")
+    return texts, list(spare)
 
 
 def way_of(step: Step) -> dict[str, Any]:
@@ -72,68 +68,61 @@ def way_of(step: Step) -> dict[str, Any]:
     return {k: v for k, v in step.settings.items() if k != "full"}
 
 
-def _im2col(e: Emitter, step: Step) -> None:
-    taken: list[Place] = []
-    x = settled(e, step.operands[0], taken)
-    place = e.destination(step)
-    pairs = prepared(e, columns_and_parts, place.text, x, **way_of(step))
-    e.say(f"for a, b in {pairs}: copyto(a, b)")
-    given_back(e, *taken)
-    e.put(step.out, place)
+def im2col(p: Printer, step: Step) -> None:
+    """Each place in a window is some rows of the columns."""
+    (x,), _ = settled(p, step)
+    pairs = prepared(p, columns_and_parts, p.at(step.out), x, **way_of(step))
+    p.line(f"for a, b in {pairs}: copyto(a, b)")
 
 
-def _col2im(e: Emitter, step: Step) -> None:
-    taken: list[Place] = []
-    x = settled(e, step.operands[0], taken)
-    place = e.destination(step)
-    pairs = prepared(e, columns_and_parts, x, place.text, **way_of(step))
-    e.say(f"{place.text}.fill(0)")
-    e.say(f"for a, b in {pairs}: add(b, a, b)")
-    given_back(e, *taken)
-    e.put(step.out, place)
+def col2im(p: Printer, step: Step) -> None:
+    """Rows of the columns, added where they were taken."""
+    (x,), _ = settled(p, step)
+    pairs = prepared(p, columns_and_parts, x, p.at(step.out), **way_of(step))
+    p.line(f"{p.at(step.out)}.fill(0)")
+    p.line(f"for a, b in {pairs}: add(b, a, b)")
 
 
-def _pool(e: Emitter, step: Step) -> None:
-    if step.settings["size"] == (1, 1):
-        e.emit_call(step)
-        return
-    taken: list[Place] = []
-    x = settled(e, step.operands[0], taken)
-    place, word = e.destination(step), "maximum" if step.op == "max_pool" else "add"
-    parts = prepared(e, window_parts, x, **way_of(step))
-    first, second, rest = (e.once(f"{parts}[{i}]") for i in ("0", "1", "2:"))
-    e.say(f"{word}({first}, {second}, out={place.text})")
+def several(plan: Plan, step: Step) -> bool:
+    """Whether a window has more than one element."""
+    return bool(step.settings["size"] != (1, 1))
+
+
+def pool(p: Printer, step: Step) -> None:
+    """The largest of each window, or the sum."""
+    (x,), _ = settled(p, step)
+    y, word = p.at(step.out), "maximum" if step.op == "max_pool" else "add"
+    parts = prepared(p, window_parts, x, **way_of(step))
+    first, second, rest = (p.once(f"{parts}[{i}]") for i in ("0", "1", "2:"))
+    p.line(f"{word}({first}, {second}, out={y})")
     if math.prod(step.settings["size"]) > 2:
-        e.say(f"for a in {rest}: {word}({place.text}, a, out={place.text})")
-    given_back(e, *taken)
-    e.put(step.out, place)
+        p.line(f"for a in {rest}: {word}({y}, a, out={y})")
 
 
-def _argmax_pool(e: Emitter, step: Step) -> None:
+def two_masks(plan: Plan, step: Step) -> list[Var]:
+    """Memory for two arrays of truths."""
+    masks = [Var(step.out.shape, np.dtype(bool), False) for _ in range(2)]
+    return [*unsettled(plan, step), *masks]
+
+
+def argmax_pool(p: Printer, step: Step) -> None:
     """How many elements of each window come before the first that is the largest."""
-    if step.settings["size"] == (1, 1):
-        e.emit_call(step)
-        return
-    taken: list[Place] = []
-    x, y = (settled(e, operand, taken) for operand in step.operands)
-    place = e.destination(step)
-    missing, part = (scratch(e, step.out.shape, bool) for _ in range(2))
-    squares, compare = e.fresh(prefix="squares"), e.fresh(prefix="compare")
-    e.names["unequal_or_nan"] = unequal_or_nan
-    flat = e.once(f"{y}.reshape(-1)")
-    e.say(f"{squares} = vdot({flat}, {flat})")
-    e.say(f"{compare} = not_equal if {squares} == {squares} else unequal_or_nan")
-    parts = prepared(e, window_parts, x, **way_of(step))
-    first, rest = (e.once(f"{parts}[{i}]") for i in ("0", "1:-1"))
-    e.say(f"{compare}({first}, {y}, {missing.text})")
-    e.say(f"copyto({place.text}, {missing.text})")
+    (x, y), (missing, part) = settled(p, step)
+    out = p.at(step.out)
+    squares, compare = p.fresh(prefix="squares"), p.fresh(prefix="compare")
+    p.names["unequal_or_nan"] = unequal_or_nan
+    flat = p.once(f"{y}.reshape(-1)")
+    p.line(f"{squares} = vdot({flat}, {flat})")
+    p.line(f"{compare} = not_equal if {squares} == {squares} else unequal_or_nan")
+    parts = prepared(p, window_parts, x, **way_of(step))
+    first, rest = (p.once(f"{parts}[{i}]") for i in ("0", "1:-1"))
+    p.line(f"{compare}({first}, {y}, {missing})")
+    p.line(f"copyto({out}, {missing})")
     if math.prod(step.settings["size"]) > 2:
-        e.say(f"for a in {rest}:")
-        e.say(f"    {compare}(a, {y}, {part.text})")
-        e.say(f"    logical_and({missing.text}, {part.text}, {missing.text})")
-        e.say(f"    add({place.text}, {missing.text}, {place.text})")
-    given_back(e, missing, part, *taken)
-    e.put(step.out, place)
+        p.line(f"for a in {rest}:")
+        p.line(f"    {compare}(a, {y}, {part})")
+        p.line(f"    logical_and({missing}, {part}, {missing})")
+        p.line(f"    add({out}, {missing}, {out})")
 
 
 def tiles(shape: tuple[int, ...], axes: Pair, size: Pair, stride: Pair) -> bool:
@@ -141,70 +130,69 @@ def tiles(shape: tuple[int, ...], axes: Pair, size: Pair, stride: Pair) -> bool:
     return size == stride and all(shape[a] % s == 0 for a, s in zip(axes, stride))
 
 
-def _put_in_windows(e: Emitter, step: Step) -> None:
+def overlap(step: Step) -> bool:
+    """Whether an element may be in several windows."""
+    return any(n > s for n, s in zip(step.settings["size"], step.settings["stride"]))
+
+
+def mask_and_part(plan: Plan, step: Step) -> list[Var]:
+    """Memory for truths, and for what is added where windows overlap."""
+    x = step.operands[0]
+    part = [Var(x.shape, x.dtype, False)] if overlap(step) else []
+    return [*unsettled(plan, step), Var(x.shape, np.dtype(bool), False), *part]
+
+
+def put_in_windows(p: Printer, step: Step) -> None:
     """For each place in a window: what belongs there, times 1, and the rest of x, times 0."""
-    x, best = step.operands
-    bits = BITS.get(x.dtype)
-    if bits is None:
-        e.emit_call(step)
-        return
-    taken: list[Place] = []
-    way = way_of(step)
-    g, at = settled(e, x, taken), settled(e, best, taken)
-    place = e.destination(step)
-    mask = scratch(e, x.shape, bool)
-    dtype, of = e.names_of_dtype(bits), e.names_of_dtype(best.dtype)
-    parts = prepared(e, window_parts, place.text, **way)
-    left = e.once(f"{g}.view({dtype})")
-    apart = all(n <= s for n, s in zip(way["size"], way["stride"]))
-    if not tiles(step.out.shape, **way):
-        e.say(f"{place.text}.fill(0)")
-    if apart:
-        e.say(f"for i, a in {prepared(e, numbered, parts, of, dtype)}:")
-        e.say(f"    equal({at}, i, {mask.text})")
-        e.say(f"    multiply({left}, {mask.text}, a)")
+    (x, best), (mask, *part) = settled(p, step)
+    out, bits = p.at(step.out), p.dtype(BITS[step.operands[0].dtype])
+    parts = prepared(p, window_parts, out, **way_of(step))
+    left = p.once(f"{x}.view({bits})")
+    if not tiles(step.out.shape, **way_of(step)):
+        p.line(f"{out}.fill(0)")
+    if part:
+        p.line(f"for i, a in enumerate({parts}):")
+        p.line(f"    equal({best}, i, {mask})")
+        p.line(f"    multiply({left}, {mask}, {p.once(f'{part[0]}.view({bits})')})")
+        p.line(f"    add(a, {part[0]}, a)")
     else:
-        own = scratch(e, x.shape, x.dtype)
-        e.say(f"for i, a in enumerate({parts}):")
-        e.say(f"    equal({at}, i, {mask.text})")
-        e.say(f"    multiply({left}, {mask.text}, {e.once(f'{own.text}.view({dtype})')})")
-        e.say(f"    add(a, {own.text}, a)")
-        taken.append(own)
-    given_back(e, mask, *taken)
-    e.put(step.out, place)
+        of = p.dtype(step.operands[1].dtype)
+        p.line(f"for i, a in {prepared(p, numbered, parts, of, bits)}:")
+        p.line(f"    equal({best}, i, {mask})")
+        p.line(f"    multiply({left}, {mask}, a)")
 
 
-def _sum_unpool(e: Emitter, step: Step) -> None:
-    (x,) = step.operands
-    way = way_of(step)
-    place = e.destination(step)
-    parts = prepared(e, window_parts, place.text, **way)
-    if tiles(step.out.shape, **way):
-        e.say(f"for a in {parts}: copyto(a, {e.places[x].text})")
+def sum_unpool(p: Printer, step: Step) -> None:
+    """x at every element of its window."""
+    x, out = p.at(step.operands[0]), p.at(step.out)
+    parts = prepared(p, window_parts, out, **way_of(step))
+    if tiles(step.out.shape, **way_of(step)):
+        p.line(f"for a in {parts}: copyto(a, {x})")
     else:
-        e.say(f"{place.text}.fill(0)")
-        e.say(f"for a in {parts}: add(a, {e.places[x].text}, a)")
-    e.put(step.out, place)
+        p.line(f"{out}.fill(0)")
+        p.line(f"for a in {parts}: add(a, {x}, a)")
 
 
-def _pad(e: Emitter, step: Step) -> None:
-    (x,) = step.operands
-    widths, value = step.settings["widths"], step.settings["value"]
-    place = e.destination(step)
-    ends = zip(widths, step.out.shape)
+def pad(p: Printer, step: Step) -> None:
+    """x in the middle of a constant."""
+    out, ends = p.at(step.out), zip(step.settings["widths"], step.out.shape)
     inside = ", ".join(f"{before}:{n - after}" for (before, after), n in ends)
-    e.say(f"{place.text}.fill({value})")
-    e.say(f"copyto({e.once(f'{place.text}[{inside}]')}, {e.places[x].text})")
-    e.put(step.out, place)
+    p.line(f"{out}.fill({step.settings['value']})")
+    p.line(f"copyto({p.once(f'{out}[{inside}]')}, {p.at(step.operands[0])})")
 
 
-WRITERS: dict[str, Callable[[Emitter, Step], None]] = {
-    "pad": _pad,
-    "im2col": _im2col,
-    "col2im": _col2im,
-    "max_pool": _pool,
-    "sum_pool": _pool,
-    "argmax_pool": _argmax_pool,
-    "put_in_windows": _put_in_windows,
-    "sum_unpool": _sum_unpool,
+def has_bits(plan: Plan, step: Step) -> bool:
+    """Whether floats can be multiplied as integers."""
+    return step.operands[0].dtype in BITS
+
+
+KERNELS: dict[str, Kernel] = {
+    "pad": Kernel(pad),
+    "im2col": Kernel(im2col, scratch=unsettled),
+    "col2im": Kernel(col2im, scratch=unsettled),
+    "max_pool": Kernel(pool, several, scratch=unsettled),
+    "sum_pool": Kernel(pool, several, scratch=unsettled),
+    "argmax_pool": Kernel(argmax_pool, several, scratch=two_masks),
+    "put_in_windows": Kernel(put_in_windows, has_bits, scratch=mask_and_part),
+    "sum_unpool": Kernel(sum_unpool),
 }

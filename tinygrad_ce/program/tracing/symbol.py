@@ -391,7 +391,7 @@ class Tracer:
         self.inputs: list[Var] = []
         self.given: list[tuple[Var, Any]] = []  # inputs and settings of the example
         self.kept: dict[Any, Any] = {}  # tensor from outside -> its .grad at this point
-        self.replaced: set[Any] = set()  # those of them whose .grad was set
+        self.replaced: dict[Any, None] = {}  # those of them whose .grad was set
         self.empty: dict[Any, bool] = {}  # tensor -> whether its .grad was None when it was read
         self.rebound: list[tuple[Any, dict[str, Any], str]] = []
         self.ticks: list[tuple[Any, int]] = []  # tensors, and when they were written last
@@ -547,7 +547,7 @@ class Tracer:
             node.kept = kept
         else:
             self.kept[node] = kept
-            self.replaced.add(node)
+            self.replaced[node] = None
 
     def reads_layout(self) -> None:
         """Whether the elements of a tensor lie in order decides what the program does."""
