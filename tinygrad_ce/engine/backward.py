@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.chain import freed, history
+from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import shared
 from tinygrad_ce.engine.operands import array_from, keep, kept_of, leaf, value_of
@@ -63,21 +64,17 @@ def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
 
 def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
     """Add to `.grad` of the leaves, and of the nodes that retain theirs, what arrived there."""
-    with shared:
-        add_up(arrived, graph, seed)
-
-
-def add_up(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
-    """Do so while no other thread does."""
+    tracer = current().tracer
     owned = {id(seed)}  # what others hold: a gradient gets an array of its own
-    for node, g in arrived.items():
-        old = kept_of(node)
-        old = old if isinstance(old, Node) else None
-        if graph:
-            alone = table.copy(g) if id(g) in owned else g
-            keep(node, alone if old is None else old + g)
-            owned.add(id(g))
-        else:
+    with shared:  # no other thread adds meanwhile
+        for node, g in arrived.items():
+            old = node.kept if tracer is None else tracer.kept_of(node)
+            old = old if isinstance(old, Node) else None
+            if graph:
+                alone = table.copy(g) if id(g) in owned else g
+                keep(node, alone if old is None else old + g)
+                owned.add(id(g))
+                continue
             if old is not None:
                 g = value_of(old) + g
             if not isinstance(g, np.ndarray):

@@ -300,7 +300,7 @@ def speaks_numpy(forward: Callable[..., Any]) -> Callable[..., Any]:
 @speaks_numpy
 def all_finite(x: Any) -> bool:
     """Whether all elements are finite. A tracer takes what it finds for granted."""
-    return bool(np.isfinite(x).all())
+    return np.count_nonzero(np.isfinite(x)) == x.size  # of small arrays faster than .all()
 
 
 @speaks_numpy
