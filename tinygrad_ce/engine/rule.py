@@ -263,8 +263,11 @@ def general(op: Op) -> Callable[..., Any]:
 
 def completed(op: Op, args: Any, keywords: dict[str, Any]) -> tuple[Any, ...]:
     """All arguments of a call, those given by name and the defaults filled in."""
-    if len(keywords) == len(op.names) - len(args) and list(keywords) == op.names[len(args) :]:
+    wanted = len(op.names) - len(args)
+    if len(keywords) == wanted and list(keywords) == op.names[len(args) :]:
         return (*args, *keywords.values())
+    if not keywords and wanted == len(op.defaults) and MISSING not in op.defaults:
+        return (*args, *op.defaults)
     defaults = (MISSING,) * (len(op.names) - len(op.defaults)) + op.defaults
     rest = list(zip(op.names, defaults))[len(args) :]
     full = (*args, *(keywords.pop(name, default) for name, default in rest))
