@@ -1,6 +1,7 @@
 """The rooms of the house: which may know which, how big the heart is, what stands at the door."""
 
 import ast
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -106,3 +107,22 @@ def test_import_brings_in_numpy_and_nothing_else_that_is_big():
     for later in ("nn", "optim", "random", "viz", "serialization", "utils"):
         assert f"tinygrad_ce.{later}" not in own.split()
     assert named.split() == sorted(named.split()) and set(tg.__all__) <= set(named.split())
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep memory anyway")
+def test_arrays_that_come_and_go_take_no_memory_anew_in_each_step():
+    code = (
+        "import resource\n"
+        "import numpy as np\n"
+        "import tinygrad_ce\n"
+        "def taken(steps):\n"
+        "    for _ in range(steps):\n"
+        "        kept = [np.ones(300_000, np.float32) for _ in range(12)]\n"
+        "        del kept\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "print(-taken(3) + taken(10))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent
+    )
+    assert int(result.stdout) < 1000  # pages of 4 KB; 30,000 if all were given back

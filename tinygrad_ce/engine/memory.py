@@ -34,6 +34,19 @@ if hasattr(os, "register_at_fork"):  # whichever thread holds it, the child has 
     )
 
 
+def keep_freed_memory() -> None:
+    """Let the C library keep up to 64 MB that arrays have given back, for the arrays to come.
+
+    glibc returns freed memory to the system above a threshold, and raises that to twice the size of
+    the largest array of up to 32 MB that it has seen freed. Until then the steps of a convolution
+    take thousands of pages anew, each. An array that nobody touches takes no memory and no time.
+    """
+    np.empty((1 << 25) - (1 << 14), np.uint8)
+
+
+keep_freed_memory()
+
+
 class Memory:
     """Numbers that several nodes look at: the first owner, the views of it, the last write."""
 
