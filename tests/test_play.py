@@ -21,10 +21,10 @@ from tinygrad_ce import nn, viz
 from tinygrad_ce.engine.chain import history
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.viz.graph import engines
-from tinygrad_ce.viz.graph.labels import DERIVATIVES
+from tinygrad_ce.viz.graph.told import TOLD
 from tinygrad_ce.viz.graph.walking import Graph, uses_of
 from tinygrad_ce.viz.page.flow import arrivals, relation, run
-from tinygrad_ce.viz.page.mathematics import BACKWARD, FORWARD, WHY, backward_math, mathml
+from tinygrad_ce.viz.page.mathematics import backward_math, mathml
 from tinygrad_ce.viz.page.playing import Page
 from tinygrad_ce.viz.page.story import residual, said_of, window
 
@@ -586,20 +586,20 @@ def test_both_engines_give_the_same_story(monkeypatch):
 
 
 def test_every_operation_with_a_derivative_has_a_rule_as_mathematics():
-    missing = set(DERIVATIVES) - set(BACKWARD) - {"power", "sliding_windows", "overlap_add"}
-    assert missing == set()
-    for name, labels in DERIVATIVES.items():
-        if name in BACKWARD:
-            assert len(BACKWARD[name]) in (1, len(labels)), name
+    missing = {name for name, rule in TOLD.items() if rule.slopes and not rule.backward}
+    assert missing == {"sliding_windows", "overlap_add"}
+    for name, rule in TOLD.items():
+        if rule.slopes and rule.backward:
+            assert len(rule.backward) in (1, len(rule.slopes)), name
 
 
-@pytest.mark.parametrize("name", [*FORWARD, *BACKWARD])
+@pytest.mark.parametrize("name", TOLD)
 def test_the_notation_is_well_formed(name):
-    for text in (FORWARD.get(name, "y"), *BACKWARD.get(name, ())):
+    for text in (TOLD[name].forward or "y", *TOLD[name].backward):
         math = ElementTree.fromstring(mathml(text, {"x": "<&>", "b": "W"}).replace("&#160;", " "))
         assert "".join(math.itertext()).strip()
         assert "{" not in "".join(math.itertext())
-    assert all(sentence.endswith(".") for sentence in WHY.get(name, ()))
+    assert all(sentence.endswith(".") for sentence in TOLD[name].why)
 
 
 def test_a_rule_in_full():

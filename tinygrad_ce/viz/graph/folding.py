@@ -14,8 +14,8 @@ from itertools import groupby
 
 from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.viz.graph.labels import SYMBOLS
 from tinygrad_ce.viz.graph.names import writable
+from tinygrad_ce.viz.graph.told import symbol_of
 from tinygrad_ce.viz.graph.walking import Graph
 
 FOLD_ABOVE = 300  # cards that a reader can still follow with every call open
@@ -299,8 +299,7 @@ def run_of(nodes: list[Node], made: Fold) -> Group:
     """Operations and folded calls as one card that counts them by kind, the commonest first."""
     groups = [made.groups.get(node) for node in nodes]
     titles = Counter(
-        group.title if group else SYMBOLS.get(node.op.name, node.op.name)
-        for node, group in zip(nodes, groups)
+        group.title if group else symbol_of(node.op.name) for node, group in zip(nodes, groups)
     )
     counts = [f"{title} {n:,}" if n > 1 else title for title, n in titles.most_common(COUNTED)]
     more = ["…"] * (len(titles) > COUNTED)

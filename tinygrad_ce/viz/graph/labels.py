@@ -1,8 +1,6 @@
 """What an operation is called in a picture, and what its backward edge multiplies by.
 
-Both are tables to be read. On a backward label, G is the gradient that arrives, x the input and y
-the output of the operation; of two operands each is called by its name, else a and b, and then the
-header says which is which: `a ÷ b`.
+What is said of each stands in told.py.
 """
 
 from __future__ import annotations
@@ -10,94 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tinygrad_ce.viz.graph.told import symbol_of, told
 from tinygrad_ce.viz.graph.values import number
 
-SYMBOLS = {
-    "add": "+", "sub": "−", "mul": "×", "truediv": "÷", "floordiv": "⌊÷⌋", "mod": "mod",
-    "neg": "− x", "matmul": "@", "inner": "a @ bᵀ", "sum": "Σ", "prod": "Π", "cumsum": "running Σ",
-    "cumprod": "running Π", "amax": "max", "amin": "min", "maximum": "max", "minimum": "min",
-    "absolute": "|x|", "sqrt": "√x", "exp": "exp", "log": "log", "norm": "‖x‖", "pow": "aᵇ",
-    "floor": "⌊x⌋", "ceil": "⌈x⌉", "rint": "round", "mT": "transpose", "broadcast_to": "expand",
-    "sliding_windows": "windows", "overlap_add": "add windows",
-    "im2col": "windows as columns", "col2im": "add columns", "max_pool": "max of windows",
-    "sum_pool": "Σ of windows", "sum_unpool": "copied to windows",
-    "put_in_windows": "put in windows", "take_in_windows": "taken in windows",
-    "gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠",
-    "and_": "and", "or_": "or", "xor": "xor",
-    "invert": "not",
-}  # fmt: skip
-WITH_OPERANDS = {
-    "mul": "{a} × {b}", "truediv": "{a} ÷ {b}", "mod": "{a} mod {b}", "pow": "{a}^{b}",
-    "matmul": "{a} @ {b}", "inner": "{a} @ {b}ᵀ",
-    "maximum": "max({a}, {b})", "minimum": "min({a}, {b})",
-}  # fmt: skip
-"""Headers where derivatives name the operands."""
 COMMUTATIVE = {"add", "mul"}
 INFIX = {"add", "sub", "mul", "truediv", "floordiv", "mod", "matmul"}
 
-DERIVATIVES: dict[str, tuple[str, ...]] = {
-    "add": ("×1", "×1"),
-    "sub": ("×1", "×(−1)"),
-    "mul": ("×{b}", "×{a}"),
-    "truediv": ("÷{b}", "×(−y/{b})"),
-    "mod": ("×1", "×(−⌊{a}/{b}⌋)"),
-    "floordiv": ("×0", "×0"),
-    "pow": ("×{b}·{a}^({b}−1)", "×y·log {a}"),
-    "matmul": ("G·{b}ᵀ", "{a}ᵀ·G"),
-    "inner": ("G·{b}", "Gᵀ·{a}"),
-    "maximum": ("×[{a} > {b}]", "×[{b} > {a}]"),
-    "minimum": ("×[{a} < {b}]", "×[{b} < {a}]"),
-    "where": ("", "×[condition]", "×[not condition]"),
-    "masked": ("×[kept]", ""),
-    "relu": ("×[y > 0]",),
-    "neg": ("×(−1)",),
-    "exp": ("×eˣ",),
-    "log": ("÷x",),
-    "log1p": ("÷(1+x)",),
-    "expm1": ("×eˣ",),
-    "sqrt": ("÷2y",),
-    "sin": ("×cos x",),
-    "cos": ("×(−sin x)",),
-    "tanh": ("×(1−y²)",),
-    "erfc": ("×(−2/√π·e^(−x²))",),
-    "absolute": ("×sign x",),
-    "sign": ("×0",),
-    "floor": ("×0",),
-    "ceil": ("×0",),
-    "rint": ("×0",),
-    "clip": ("×[x inside]",),
-    "sum": ("×1 (copied)",),
-    "amax": ("×[x = max]",),
-    "amin": ("×[x = min]",),
-    "prod": ("×Π others",),
-    "cumsum": ("Σ from here on",),
-    "norm": ("×x/y",),
-    "copy": ("×1",),
-    "astype": ("×1",),
-    "mT": ("Gᵀ",),
-    "transpose": ("G, axes back",),
-    "reshape": ("G, reshaped",),
-    "broadcast_to": ("×1",),
-    "getitem": ("G, put back",),
-    "diagonal": ("G, put back",),
-    "flip": ("G, backwards",),
-    "put": ("G outside", "G inside"),
-    "scatter": ("G, picked",),
-    "concatenate": ("its part of G",),
-    "stack": ("its part of G",),
-    "pad": ("G, cut out",),
-    "sliding_windows": ("Σ overlaps",),
-    "overlap_add": ("windows of G",),
-    "im2col": ("Σ overlaps",),
-    "col2im": ("windows of G",),
-    "max_pool": ("×[x = max]",),
-    "sum_pool": ("×1 (copied)",),
-    "sum_unpool": ("Σ of windows",),
-    "put_in_windows": ("G, picked", ""),
-    "take_in_windows": ("G, put back", ""),
-}
-STRETCHES = {"add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "maximum", "minimum",
-             "where", "broadcast_to"}  # fmt: skip
 # (composed function or "" for any, operation, operand): what the constant there is
 CONSTANTS: dict[tuple[str, str, int], str] = {
     ("sigmoid", "mul", 0): "x ≥ 0 ? −1 : 1",
@@ -146,11 +62,11 @@ def op_label(
     >>> op_label("sum", (1, True), [None]), op_label("power", (3,), [None])
     ('Σ axis 1', 'x³')
     """
-    symbol = SYMBOLS.get(name, name)
+    symbol = symbol_of(name)
     if name == "masked":
         return f"where({folded[1] or '·'}, x, 0)"
-    if words and name in WITH_OPERANDS:
-        return WITH_OPERANDS[name].format(**letters(words))
+    if words and told(name).header:
+        return told(name).header.format(**letters(words))
     if any(text is not None for text in folded):
         return with_constants(name, symbol, folded)
     if name == "power":
@@ -225,10 +141,10 @@ def derivative_label(
     if name == "power":
         label = power_label(settings[0])
     else:
-        labels = DERIVATIVES.get(name, ())
+        labels = told(name).slopes
         label = labels[min(position, len(labels) - 1)] if labels else ""
-        label = label.format(**letters(operands)) if label else f"∂{SYMBOLS.get(name, name)}"
-    if name not in STRETCHES or shape == output:
+        label = label.format(**letters(operands)) if label else f"∂{symbol_of(name)}"
+    if not told(name).broadcasts or shape == output:
         return label
     summed = sum_label(shape, output)
     return summed if label == "×1" else f"{label}, {summed}"

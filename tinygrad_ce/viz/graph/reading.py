@@ -17,9 +17,10 @@ from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.graph.cards import Card, Cluster, Edge, Options, Picture
 from tinygrad_ce.viz.graph.folding import fold
-from tinygrad_ce.viz.graph.labels import CONSTANTS, SYMBOLS, derivative_label, op_label
+from tinygrad_ce.viz.graph.labels import CONSTANTS, derivative_label, op_label
 from tinygrad_ce.viz.graph.lines import place_of
 from tinygrad_ce.viz.graph.names import free_letters, writable
+from tinygrad_ce.viz.graph.told import symbol_of
 from tinygrad_ce.viz.graph.values import (
     gradient_text,
     listed,
@@ -252,7 +253,7 @@ class Reader:
             ones = self.graph.only_read_back(node) and bool((np.asarray(node.array) == 1).all())
             return node.cut or ("ones" if ones else "")
         under = " under no_grad()" if node.cut == f"{node.op.name} under no_grad()" else ""
-        return SYMBOLS.get(node.op.name, node.op.name) + under
+        return symbol_of(node.op.name) + under
 
     def header(self, node: Node) -> str:
         """The operation of a node with its constants, "" for a leaf."""

@@ -25,6 +25,7 @@ from tinygrad_ce.engine.chain import history, unbroadcast
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.table import kept, window_parts
 from tinygrad_ce.viz.graph.labels import op_label
+from tinygrad_ce.viz.graph.told import told
 from tinygrad_ce.viz.graph.values import largest, number
 from tinygrad_ce.viz.graph.walking import Use, is_number, uses_of
 from tinygrad_ce.viz.page.flow import rule_of, run
@@ -228,16 +229,6 @@ def neighbours(y: Any) -> Any:
     parts = [order(y.take(range(1, n), i), y.take(range(n - 1), i)) for i, n in enumerate(y.shape)]
     return np.concatenate([part.ravel() for part in parts])
 
-
-ROUNDS = {
-    "add", "sub", "mul", "truediv", "matmul", "inner", "einsum", "sum", "prod", "cumsum", "cumprod",
-    "pow", "power", "sqrt", "norm", "exp", "log", "log1p", "expm1", "tanh", "erfc", "sin", "cos",
-    "overlap_add", "col2im", "sum_pool", "sum_unpool",
-}  # fmt: skip
-"""Operations whose results are rounded; the others choose or move numbers."""
-
-SUMS = {"sum", "matmul", "inner", "einsum", "cumsum", "overlap_add", "col2im", "sum_pool",
-        "sum_unpool"}  # fmt: skip
 
 Decision = Callable[[Node, list[Any], Any], Any]
 
@@ -557,7 +548,7 @@ class Rounding:
                 scale = max(largest(given[i]), largest(exact))
                 self.lost[i] = ratio(largest(floor + drift), scale)
                 self.floor[i] = 8 * largest(floor)
-            if node.op.name in SUMS:
+            if told(node.op.name).rounds == "sums":
                 term = float(np.nansum(np.abs(self.replay.exact(source) * sent[0])))
                 self.terms[node] = self.terms.get(node, 0.0) + term
 
@@ -613,7 +604,7 @@ def perturbed(replay: Replay) -> dict[Node, Any]:
         if node in replay.outdated:
             continue
         y = compute(node, [values.get(x, replay.values[x]) for x in sources])
-        if node.op.name in ROUNDS and y.dtype.kind == "f":
+        if told(node.op.name).rounds and y.dtype.kind == "f":
             y = y * (1 + EPS * random.choice((-1.0, 1.0), y.shape))
         values[node] = y
     return values

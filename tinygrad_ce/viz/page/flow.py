@@ -16,16 +16,9 @@ import numpy as np
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.chain import array_of, unbroadcast
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.viz.graph.told import told
 from tinygrad_ce.viz.graph.walking import Use
 
-ELEMENTWISE = {
-    "add", "sub", "mul", "truediv", "floordiv", "mod", "neg", "pow", "power", "exp", "log",
-    "log1p", "expm1", "sqrt", "sin", "cos", "tanh", "erfc", "absolute", "sign", "maximum",
-    "minimum", "clip", "relu", "masked", "where", "floor", "ceil", "rint", "copy", "astype",
-}  # fmt: skip
-REDUCTIONS = {"sum", "amax", "amin", "norm"}
-MOVES = {"mT", "transpose", "reshape", "broadcast_to", "getitem", "concatenate", "stack", "put",
-         "sliding_windows", "diagonal", "flip", "im2col", "max_pool"}  # fmt: skip
 TRACKED = 600  # elements whose way through an operation that moves them is written down
 
 
@@ -70,7 +63,7 @@ def arrivals(root: Node, operations: Sequence[Node], uses: Sequence[Use]) -> Ite
 def sent(node: Node, position: int, upstream: Any) -> tuple[Any, Any]:
     """The gradient for one operand before copies are summed, and the slope of each element."""
     rule = rule_of(node, position, array_of)
-    if node.op.name not in ELEMENTWISE:
+    if told(node.op.name).kind != "elementwise":
         return rule(upstream), None
     return rule(upstream), rule(np.ones(upstream.shape, upstream.dtype))
 
@@ -98,11 +91,11 @@ def relation(node: Node, position: int) -> Any:
     """
     name, settings = node.op.name, node.settings
     shape = node.inputs[position].array.shape
-    if name in ELEMENTWISE:
+    if told(name).kind == "elementwise":
         return "e"
     if name in ("matmul", "inner"):
         return ["mm" if name == "matmul" else "in", position]
-    if name in REDUCTIONS:
+    if told(name).kind == "reduction":
         axis = settings[0] if settings else None
         axes = range(len(shape)) if axis is None else np.atleast_1d(axis).tolist()
         return ["sum", [a % len(shape) for a in axes if shape]]
@@ -110,7 +103,7 @@ def relation(node: Node, position: int) -> Any:
         return ["sum", [len(shape) - 1]]
     indices = position >= {"getitem": 1, "put": 2}.get(name, len(node.inputs))
     if (
-        name in MOVES
+        told(name).kind == "move"
         and not indices
         and node.array.size <= TRACKED
         and node.inputs[position].array.size

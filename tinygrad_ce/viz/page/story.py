@@ -16,18 +16,17 @@ import numpy as np
 from tinygrad_ce.engine.backward import seed_for
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.graph.cards import Picture
-from tinygrad_ce.viz.graph.labels import INFIX, SYMBOLS, sum_label
+from tinygrad_ce.viz.graph.labels import INFIX, sum_label
 from tinygrad_ce.viz.graph.lines import Place, place_of
 from tinygrad_ce.viz.graph.names import free_letters
 from tinygrad_ce.viz.graph.reading import Reader
+from tinygrad_ce.viz.graph.told import SUMMED, symbol_of, told
 from tinygrad_ce.viz.graph.values import gradient_text, number, value_text
 from tinygrad_ce.viz.graph.walking import Graph, Use
 from tinygrad_ce.viz.page.checks import Check, check_uses, is_written
 from tinygrad_ce.viz.page.flow import Arrival, arrivals, relation
 from tinygrad_ce.viz.page.mathematics import (
     STABLE,
-    SUMMED,
-    WHY,
     backward_math,
     forward_math,
     symbols_of,
@@ -122,7 +121,7 @@ class Teller:
         """Name, operation and value of one tensor."""
         card = self.cards[self.ids[node]]
         alone = card.role in ("step", "loss") and not any(self.reader.numbers(node))
-        op = SYMBOLS[node.op.name] if alone and node.op.name in INFIX else card.op
+        op = symbol_of(node.op.name) if alone and node.op.name in INFIX else card.op
         told = {"op": op, "name": card.name, "role": card.role, "v": window(node.array)}
         told["t"] = str(node.array.dtype)
         return told
@@ -326,8 +325,9 @@ class Teller:
             "lab": self.reader.label(use, node),
             "map": relation(node, position),
         }
-        if name in WHY:
-            step["why"] = WHY[name][min(position, len(WHY[name]) - 1)]
+        why = told(name).why
+        if why:
+            step["why"] = why[min(position, len(why) - 1)]
         if stretched:
             step["why"] = f"{step.get('why', '')} {SUMMED}".strip()
         if arrival.local is not None and not (arrival.local == 1).all():
