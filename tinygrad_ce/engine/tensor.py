@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import wraps
 from typing import Any, NamedTuple
@@ -46,6 +46,19 @@ def along(method: F) -> F:
         return y.reshape(())
 
     return call  # type: ignore[return-value]
+
+
+Operator = Callable[["Tensor", Any], "Tensor"]
+
+
+def reflected(operation: Callable[..., Any]) -> Operator:
+    """The operator for a Tensor on the right, as in `2.0 - x`."""
+    return lambda self, other: operation(other, self)
+
+
+def in_place(operation: Callable[..., Any], name: str) -> Operator:
+    """The operator that writes into the Tensor on the left, as in `w -= d`."""
+    return lambda self, other: write.update(self, operation, other, name)  # type: ignore[return-value]
 
 
 class Tensor(Node, kind="result"):
@@ -406,41 +419,15 @@ class Tensor(Node, kind="result"):
     def __pos__(self) -> Tensor:
         return self
 
-    def __radd__(self, other: Any) -> Tensor:
-        return table.add(other, self)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return table.sub(other, self)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return table.mul(other, self)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return table.div(other, self)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return table.matmul(other, self)
-
-    def __rmod__(self, other: Any) -> Tensor:
-        return table.mod(other, self)
-
-    def __rfloordiv__(self, other: Any) -> Tensor:
-        return table.floordiv(other, self)
-
-    def __rand__(self, other: Any) -> Tensor:
-        return table.logical_and(other, self)
-
-    def __ror__(self, other: Any) -> Tensor:
-        return table.logical_or(other, self)
-
-    def __rxor__(self, other: Any) -> Tensor:
-        return table.logical_xor(other, self)
+    __radd__, __rsub__ = reflected(table.add), reflected(table.sub)
+    __rmul__, __rtruediv__ = reflected(table.mul), reflected(table.div)
+    __rmod__, __rfloordiv__ = reflected(table.mod), reflected(table.floordiv)
+    __rand__, __ror__ = reflected(table.logical_and), reflected(table.logical_or)
+    __rxor__, __rmatmul__ = reflected(table.logical_xor), reflected(table.matmul)
+    __rpow__ = reflected(table.float_power)
 
     def __pow__(self, other: Any) -> Tensor:
         return functions.pow(self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return table.float_power(other, self)
 
     def __eq__(self, other: object) -> Any:
         if isinstance(other, OPERANDS) or hasattr(other, "dtype"):
@@ -452,20 +439,9 @@ class Tensor(Node, kind="result"):
             return table.not_equal(self, other)
         return NotImplemented
 
-    def __iadd__(self, other: Any) -> Tensor:  # type: ignore[misc]
-        return write.update(self, table.add, other, "+=")  # type: ignore[return-value]
-
-    def __isub__(self, other: Any) -> Tensor:  # type: ignore[misc]
-        return write.update(self, table.sub, other, "-=")  # type: ignore[return-value]
-
-    def __imul__(self, other: Any) -> Tensor:  # type: ignore[misc]
-        return write.update(self, table.mul, other, "*=")  # type: ignore[return-value]
-
-    def __itruediv__(self, other: Any) -> Tensor:  # type: ignore[misc]
-        return write.update(self, table.div, other, "/=")  # type: ignore[return-value]
-
-    def __ipow__(self, other: Any) -> Tensor:
-        return write.update(self, functions.pow, other, "**=")  # type: ignore[return-value]
+    __iadd__, __isub__ = in_place(table.add, "+="), in_place(table.sub, "-=")
+    __imul__, __itruediv__ = in_place(table.mul, "*="), in_place(table.div, "/=")
+    __ipow__ = in_place(functions.pow, "**=")
 
     def __getitem__(self, index: Any) -> Tensor:
         parts, arrays = index_parts(index)
