@@ -179,7 +179,11 @@ class Program:
                 x = new[x]
             return x
 
-        steps = [s._replace(operands=tuple(map(now, s.operands))) if new else s for s in steps]
+        def renamed_in(step: Step) -> Step:
+            touched = any(x in new for x in step.operands)
+            return step._replace(operands=tuple(map(now, step.operands))) if touched else step
+
+        steps = [renamed_in(s) for s in steps] if new else list(steps)
         read = {x for step in steps for x in step.operands}
         result = replace(
             self,

@@ -12,7 +12,7 @@ from tinygrad_ce.program.emit.memory import Kernel, Plan
 from tinygrad_ce.program.emit.text import Printer
 from tinygrad_ce.program.ir import Step, Var
 from tinygrad_ce.program.ops import BITS, UFUNCS
-from tinygrad_ce.program.passes.exact import counts_up
+from tinygrad_ce.program.passes.rewriter import counts_up
 
 ALL, FIRST = slice(None), slice(1)
 FULL = 1 << 18  # bytes up to which a constant is spelt out: NumPy is twice as fast on equal shapes

@@ -26,26 +26,14 @@ from tinygrad_ce.program.listing.recognise import (
     with_sigmoid_minus_y,
     with_truth_as_numbers,
 )
-from tinygrad_ce.program.passes.exact import (
-    Pass,
-    with_common_steps_shared,
-    with_constants_folded,
-    with_late_broadcasts,
-    with_plain_steps_left_out,
-    without_dead_steps,
-)
+from tinygrad_ce.program.passes.exact import Pass, tidied
 
 FORMULAS: tuple[Pass, ...] = (
     with_onehot_sums_read_off,
-    with_constants_folded,
-    with_late_broadcasts,
-    with_plain_steps_left_out,
-    with_common_steps_shared,
     with_reductions_along_rows,
     with_numbers_for_uniform_arrays,
     with_plain_rows,
     with_turned_products,
-    with_common_steps_shared,
     with_onehot,
     with_factors_outside,
     with_sigmoid_minus_y,
@@ -60,8 +48,5 @@ FORMULAS: tuple[Pass, ...] = (
     with_means,
     with_divisions,
     with_numbers_first,
-    with_constants_folded,
-    with_plain_steps_left_out,
-    with_common_steps_shared,
-    without_dead_steps,
+    tidied,
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from tinygrad_ce.engine.table import window_counts
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.passes.exact import Rewriter
+from tinygrad_ce.program.passes.rewriter import Rewriter
 
 
 def with_windows_spelt_out(program: Program, exact: bool) -> Program:

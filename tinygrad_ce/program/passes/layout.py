@@ -12,7 +12,9 @@ from typing import Any
 from tinygrad_ce.engine.table import inverse
 from tinygrad_ce.program.ir import Program, Step, Var, common_dtype
 from tinygrad_ce.program.ops import BITS, ELEMENTWISE
-from tinygrad_ce.program.passes.exact import Rewriter, without_dead_steps
+from tinygrad_ce.program.passes.exact import without_dead_steps
+from tinygrad_ce.program.passes.patterns import rules
+from tinygrad_ce.program.passes.rewriter import Rewriter, on
 
 Axes = tuple[int, ...]
 
@@ -32,18 +34,16 @@ def mask_of_relu(r: Rewriter, keep: Var) -> Var | None:
     return y if y is not None and r.maker(y, "relu") else None
 
 
+@on("masked", after="not_equal")
 def _relu_gradient(r: Rewriter, step: Step) -> Step | None:
-    if step.op != "masked" or step.out.dtype not in BITS or not step.out.shape:
+    if step.out.dtype not in BITS or not step.out.shape:
         return None
     g, keep = step.operands
     y = mask_of_relu(r, keep)
     if y is None or (g.shape, g.dtype) != (y.shape, y.dtype):
         return None
-    bits = Var(y.shape, BITS[y.dtype], False)
-    known = next((s.out for s in r.steps if s.op == "passes" and s.operands[0] is y), None)
-    if known is None:
-        r.add(step._replace(out=bits, op="passes", operands=(y,), settings={}))
-    return step._replace(op="let_pass", operands=(g, known or bits))
+    bits = r.make("passes", (y,), Var(y.shape, BITS[y.dtype], False))
+    return step._replace(op="let_pass", operands=(g, bits))
 
 
 def with_relus_after_pools(program: Program) -> Program:
@@ -58,12 +58,10 @@ def with_relus_after_pools(program: Program) -> Program:
     for x in program.roots():
         readers.setdefault(x, []).append("root")
 
+    @on("max_pool", after="relu")
     def pool(r: Rewriter, step: Step) -> Step | None:
-        before = r.maker(step.operands[0], "relu") if step.op == "max_pool" else None
-        others = readers[step.operands[0]] if before else []
-        if before is None or others.count("max_pool") != 1:
-            return None
-        if set(others) - {"max_pool", "argmax_pool", "passes"}:
+        before, others = r.makers[step.operands[0]], readers[step.operands[0]]
+        if others.count("max_pool") != 1 or set(others) - {"max_pool", "argmax_pool", "passes"}:
             return None
         largest = r.make("max_pool", before.operands, step.out, **step.settings)
         return step._replace(op="relu", operands=(largest,), settings={})
@@ -71,8 +69,9 @@ def with_relus_after_pools(program: Program) -> Program:
     return Rewriter(program).run(pool, _gradient_of_relu_and_pool)
 
 
+@on("let_pass", after="put_in_windows")
 def _gradient_of_relu_and_pool(r: Rewriter, step: Step) -> Step | None:
-    put = r.maker(step.operands[0], "put_in_windows") if step.op == "let_pass" else None
+    put = r.maker(step.operands[0], "put_in_windows")
     passes = r.maker(step.operands[1], "passes") if put else None
     best = r.maker(put.operands[1], "argmax_pool") if put and passes else None
     if put is None or passes is None or best is None or best.operands[0] is not passes.operands[0]:
@@ -121,8 +120,9 @@ def reshaped(r: Rewriter, step: Step, out: Var) -> Step:
     return step._replace(op="reshape", operands=(out,), settings={"shape": step.out.shape})
 
 
+@on("matmul")
 def _flat_product(r: Rewriter, step: Step) -> Step | None:
-    if step.op != "matmul" or len(step.out.shape) < 3:
+    if len(step.out.shape) < 3:
         return None
     a, b = step.operands
     if len(b.shape) != 2 or len(a.shape) < 3 or not a.size:
@@ -132,9 +132,10 @@ def _flat_product(r: Rewriter, step: Step) -> Step | None:
     return reshaped(r, step, r.make("dot", (rows, b), out))
 
 
+@on(*ELEMENTWISE, after="reshape")
 def _flat_elementwise(r: Rewriter, step: Step) -> Step | None:
     shape = step.out.shape
-    if step.op not in ELEMENTWISE or len(shape) < 3:
+    if len(shape) < 3:
         return None
     if not any(is_flat(r, x) for x in step.operands):
         return None
@@ -147,9 +148,10 @@ def _flat_elementwise(r: Rewriter, step: Step) -> Step | None:
     return reshaped(r, step, out)
 
 
+@on("sum", "max", "min")
 def _flat_reduction(r: Rewriter, step: Step) -> Step | None:
     """Sums and maxima over the last axis, or over all but it."""
-    if step.op not in ("sum", "max", "min") or not step.out.shape:
+    if not step.out.shape:
         return None
     (x,) = step.operands
     axis, n = step.settings["axis"], len(x.shape)
@@ -515,11 +517,5 @@ RULES: dict[str, Callable[[Layouts, Step], Twin | None]] = {
 
 def with_products_of_transposed(program: Program) -> Program:
     """inner(a, bᵀ) is a b."""
-
-    def rule(r: Rewriter, step: Step) -> Step | None:
-        before = r.maker(step.operands[1], "transpose") if step.op == "inner" else None
-        if before is None or len(step.out.shape) != 2:
-            return None
-        return step._replace(op="dot", operands=(step.operands[0], before.operands[0]))
-
-    return Rewriter(program).run(rule)
+    line = "inner(a, transpose(b)) -> dot(a, b) if len(a.shape) == len(b.shape) == 2"
+    return Rewriter(program).run(*rules(line))

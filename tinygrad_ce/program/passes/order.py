@@ -6,10 +6,8 @@ from typing import Any
 
 from tinygrad_ce.program.ir import Program
 from tinygrad_ce.program.passes.exact import (
-    EXACT,
-    simplified,
+    tidied_to_run,
     with_constants_folded,
-    with_numbers_folded,
     without_dead_steps,
 )
 from tinygrad_ce.program.passes.flatten import flattened
@@ -26,9 +24,6 @@ from tinygrad_ce.program.passes.reassociate import (
     with_picks_first,
 )
 
-# First what makes long programs short: a loop of numbers need not go through all other passes.
-SHORTER = (without_dead_steps, with_numbers_folded)
-
 FAST = (
     with_finite_sums_checked,
     with_relus_recognised,
@@ -40,28 +35,15 @@ FAST = (
     with_large_operands_untransposed,
 )
 
-TIDY = tuple(with_numbers_folded if p is with_constants_folded else p for p in EXACT)
-
 
 def optimised(
     program: Program, doubted: frozenset[Any] = frozenset(), flatten: bool = True
 ) -> Program:
     """The program as compile() runs it; with `flatten`, parameters may move together."""
     program = flattened(program, doubted) if flatten else program
-    program = simplified(program, SHORTER)
-    program = simplified(program, TIDY)
+    program = tidied_to_run(without_dead_steps(program))
     for change in FAST:
         changed = change(program)
-        if not same_steps(program, changed):
-            program = simplified(changed, TIDY)
+        if changed is not program:  # a pass that finds nothing gives the program it was given
+            program = tidied_to_run(changed)
     return with_constants_folded(program)
-
-
-def same_steps(a: Program, b: Program) -> bool:
-    """Whether a pass has found nothing to do."""
-    if len(a.steps) != len(b.steps):
-        return False
-    return all(
-        x.out is y.out and x.op == y.op and x.operands == y.operands
-        for x, y in zip(a.steps, b.steps)
-    )
