@@ -186,6 +186,89 @@ def test_a_wrong_program_is_found_and_changes_nothing(wrong):
     agree(numbers_of([total, w.grad, tg.random.get_rng_state()]), before)
 
 
+# --- the call that is spelt out -----------------------------------------------------------------
+
+
+def draws():
+    own = tg.random.Generator().manual_seed(1)
+    return lambda x: F.silu(x * tg.rand(2, generator=own).double()), own.get_state
+
+
+def accumulates():
+    w = nn.Parameter(np.array([1.0, 2.0]))
+    w.grad = tg.zeros(2).double()
+    return lambda x: (w * w * x).sum().backward(), lambda: w.grad
+
+
+def writes_its_argument():
+    return lambda x: x.mul_(2.0).sum(), lambda: 0
+
+
+def gives_its_argument_a_gradient():
+    def f(x):
+        y = x.detach().requires_grad_()
+        (y * y).sum().backward()
+        return y.grad, {"twice": [y.grad * 2.0]}
+
+    return f, lambda: 0
+
+
+class Mean(nn.Module):
+    def __init__(self):
+        self.register_buffer("mean", tg.zeros(2).double())
+
+    def forward(self, x):
+        self.mean = 0.5 * self.mean + x
+        return self.mean * 3.0
+
+
+def sets_an_attribute():
+    model = Mean()
+    return model, lambda: model.mean
+
+
+KINDS = [draws, accumulates, writes_its_argument, gives_its_argument_a_gradient, sets_an_attribute]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_kind_of_program_has_a_call_that_is_spelt_out(kind):
+    """From the third call on nothing but its text runs, and it does what the function does."""
+    (plain, state), (inner, own) = kind(), kind()
+    fast = tg.compile(inner)
+    for k in range(14):
+        x, y = (tg.tensor(np.array([k + 1.0, -0.5])) for _ in range(2))
+        if k > 8:
+            assert fast.usual is fast.runners[0].usual is not None
+        agree(numbers_of([fast(y), y, own()]), numbers_of([plain(x), x, state()]))
+    assert len(fast.runners) == 1
+
+
+def test_gradients_that_are_put_there_between_calls_are_gathered_into():
+    """Another tensor, of another dtype or shape, one that is also an argument, none at all."""
+
+    def make():
+        w = nn.Parameter(np.array([1.0, 2.0]))
+        w.grad = tg.zeros(2).double()
+
+        def f(x):
+            (w * w * x).sum().backward()
+            return w.grad * 2.0
+
+        return w, f
+
+    (w, plain), (v, inner) = make(), make()
+    fast = tg.compile(inner)
+    for k in range(12):
+        x, y = tg.tensor(np.array([k, 1.0])), tg.tensor(np.array([k, 1.0]))
+        if k % 3 == 2:
+            w.grad, v.grad = (tg.ones(2).double() * float(k) for _ in range(2))
+        if k == 7:
+            w.grad = v.grad = None
+        if k in (9, 10):
+            x, y = w.grad, v.grad
+        agree(numbers_of([fast(y), v.grad]), numbers_of([plain(x), w.grad]))
+
+
 # --- what cannot be traced ----------------------------------------------------------------------
 
 

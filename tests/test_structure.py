@@ -14,7 +14,7 @@ ROOT = Path(tg.__file__).parent
 ENGINE = ["frame", "modes", "memory", "graph", "operands", "rule", "erfc", "table", "chain",
           "backward", "functions", "protocol", "write", "tensor"]  # fmt: skip
 PROGRAM = ["ir", "memory", "ops", "tracing", "passes", "emit", "listing", "traced",
-           "running", "calling", "before", "precision", "check", "compiling"]  # fmt: skip
+           "running", "before", "precision", "check", "compiling"]  # fmt: skip
 ROOMS = [*(f"engine.{name}" for name in ENGINE), "random", "creation", "functions", "nn", "optim",
          "autograd", "serialization", "utils", *(f"program.{name}" for name in PROGRAM), "program",
          "viz.writing", "viz.graph", "viz.page", "viz.plots", "viz.drawing", "viz"]  # fmt: skip

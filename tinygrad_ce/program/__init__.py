@@ -9,7 +9,7 @@ Each room knows those above it, none below.
 | make it fast | passes/ | order (of all passes), exact, reassociate, layout, flatten |
 | write lines that fill memory | emit/ | schedule, memory, text, kernels, windows, emitter |
 | print it to be read | listing/ | listing, formulas (passes), statements, costs, picture |
-| show it, run it, compare it | | traced; running, calling, before, precision, check, compiling |
+| show it, run it, compare it | | traced; running, before, precision, check, compiling |
 """
 
 from tinygrad_ce.program.compiling import Compiled as Compiled, compile as compile

@@ -18,7 +18,6 @@ import numpy as np
 
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.program.before import Before
-from tinygrad_ce.program.calling import MISS, usual_call
 from tinygrad_ce.program.check import (
     compare_settings,
     compare_traces,
@@ -27,7 +26,7 @@ from tinygrad_ce.program.check import (
 )
 from tinygrad_ce.program.emit.text import Doubt
 from tinygrad_ce.program.ir import Program, Var
-from tinygrad_ce.program.running import Runner
+from tinygrad_ce.program.running import MISS, Call, Runner
 from tinygrad_ce.program.traced import TracedProgram
 from tinygrad_ce.program.tracing.symbol import TraceError, UnsetError
 from tinygrad_ce.program.tracing.trace import Trace, check_function, trace_call
@@ -47,7 +46,7 @@ class Compiled:
         self.fn = fn
         self.check = check
         self.runners: list[Runner] = []  # the one used last in front
-        self.usual: Callable[[Any, Any], Any] = missed  # the call that was the right one last
+        self.usual: Call = missed  # the call that was the right one last
         self.refused = False  # the last comparison failed: the next program is compared at once
         self.lock = RLock()
         EVERY[id(self)] = self
@@ -83,8 +82,7 @@ class Compiled:
             result = runner.call(args, kwargs)
         except Doubt as doubt:
             return self.doubted(runner, doubt, args, kwargs)
-        self.usual = runner.usual or usual_call(runner) or missed
-        runner.usual = self.usual
+        self.usual = runner.usual_call()
         return result
 
     def fitting(self, args: Any, kwargs: Any) -> Runner | None:

@@ -1,4 +1,8 @@
-"""A program bound to the memory that it reads and writes: look, run, hand out."""
+"""A program bound to the memory that it reads and writes: look, run, hand out.
+
+A call is the text of one function that is made when the program is bound: a line stands there only
+if this program needs it.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,9 @@ from tinygrad_ce.program.tracing.attributes import AttributeOf
 from tinygrad_ce.program.tracing.guards import Guards
 from tinygrad_ce.program.tracing.trace import GradOf, Hole, Trace
 
+Call = Callable[[Any, Any], Any]
+MISS = object()
+"""What the usual call gives if it is none."""
 SMALL_EXAMPLE = 1 << 14  # bytes of an input that is kept from the example
 
 
@@ -37,15 +44,12 @@ class Runner:
         self.trace = trace
         self.without = without  # assumptions that did not hold once
         self.calls = 0
-        self.usual: Callable[[Any, Any], Any] | None = None
+        self.usual: Call | None = None
         self.build(flatten=True)
         self.names = trace.guards.names  # those that the expressions for arguments use
         self.rest_on(trace.guards)
         self.arrays = arrays_function(trace)
         self.results: tuple[Any, ...] = ()
-        self.kept: list[tuple[Any, Any]] = []
-        self.entering: list[tuple[Any, Any]] = []  # (tensor, array for the gradient it has)
-        self.leaving: list[tuple[Any, Any]] = []  # those of them that are written in place
 
     def rest_on(self, guards: Guards) -> None:
         """Let these be the conditions: what a trace itself has changed is no reason for another."""
@@ -69,11 +73,7 @@ class Runner:
         ]
         self.seen: list[Any] = [None] * len(self.states)  # the arrays of the states
         self.drawing = [s.settings["generator"] for s in scheduled(program).draws]
-        self.run: Callable[..., Any] = self.not_bound
-
-    def not_bound(self, *_: Any) -> Any:
-        """Stands for the function until the first call."""
-        raise RuntimeError("not bound yet")  # pragma: no cover - call() binds before it runs
+        self.go: Call | None = None  # the call of a program that is bound
 
     def bound(self) -> bool:
         """Bind the program to the arrays that its state has now; False if they do not fit."""
@@ -81,7 +81,7 @@ class Runner:
             if node.array is not array:
                 break
         else:
-            if self.calls:
+            if self.go is not None:
                 return True
         if not all(s.node.fits() for s in self.program.states if isinstance(s.node, Packed)):
             return False
@@ -134,7 +134,8 @@ class Runner:
         """The same; raises Unpackable if a parameter cannot move."""
         self.usual = None
         names = dict(self.emitted.names)
-        self.entering, self.leaving = [], []
+        self.entering: list[Any] = []  # (tensor, array for the gradient that it has)
+        self.leaving: list[Any] = []  # those of them that are written in place
         after = {id(s.node): s.after is not s.before for s in self.program.states}
         for name, node in self.emitted.state_names:
             if not isinstance(node, GradOf):
@@ -156,53 +157,125 @@ class Runner:
         for node in self.written:
             self.roots.setdefault(root(node.array), []).append(node.array)
         self.gradients = {root(kept.array) for kept in gradients}
+        self.go = self.spelt_out(looks=False)
 
     def call(self, args: Any, kwargs: Any) -> Any:
         """Run the program on these arguments."""
         for place in self.trace.attributes:
             place.renew()
-        if self.run == self.not_bound or self.trace.attributes:
+        if self.go is None or self.trace.attributes:
             self.bound()
-        arrays = self.arrays(args, kwargs)
-        if self.gradients:  # of the last run: they are written while this one reads
-            arrays = tuple(np.array(x) if root(x) in self.gradients else x for x in arrays)
-        drawn = [(g, g.get_state()) for g in self.drawing]
+        go: Any = self.go
+        return go(args, kwargs)
+
+    def usual_call(self) -> Call:
+        """The same for arguments like those before: it gives MISS if anything is not as it was."""
+        if self.usual is None:
+            self.usual = self.spelt_out(looks=True)
+        return self.usual
+
+    def spelt_out(self, looks: bool) -> Call:
+        """The text of a call, as a function; one that looks before it runs, or does not."""
+        trace = self.trace
+        names = {**trace.guards.names, "runner": self, "run": self.run, "MISS": MISS, "tick": tick,
+                 "leaf": leaf, "writer": self.program.name + "()", "Doubt": Doubt,
+                 "copyto": np.copyto, "free": self.free}  # fmt: skip
+
+        def name(value: Any) -> str:
+            names[f"n{len(names)}"] = value
+            return f"n{len(names) - 1}"
+
+        lines = []
+        if looks:
+            lines += ["try:", f"    if not ({' and '.join(self.conditions(name))}): return MISS"]
+            lines += ["except Exception: return MISS"]  # an attribute or an entry is gone
+        if looks and trace.attributes:
+            lines.append("return runner.call(args, kwargs)")
+        else:
+            lines += self.body(name, looks)
+        exec("def call(args, kwargs):\n    " + "\n    ".join(lines), names)
+        call: Call = names["call"]
+        return call
+
+    def conditions(self, name: Callable[[Any], str]) -> list[str]:
+        """What must be as it was for the usual call."""
+        trace = self.trace
+        check = (1 << self.calls.bit_length()) - 1  # calls before the next comparison
+        conditions = [f"runner.calls < {check}", *trace.guards.conditions]
+        for i, (node, array) in enumerate(zip(self.states, self.seen)):
+            counted = isinstance(node, AttributeOf)  # who holds it: see AttributeOf.bind
+            seen = f"runner.seen[{i}]" if counted else name(array)
+            conditions.append(f"{name(node)}.array is {seen}")
         for node, array in self.entering:
-            np.copyto(array, node.kept.array)
-        try:
-            self.results = self.run(*arrays)
-        except Doubt:
-            for generator, state in drawn:
-                generator.set_state(state)
-            raise
-        finally:
-            now, writer = tick(), self.program.name + "()"
-            for memory in self.memories:
-                memory.written, memory.writer = now, writer
-        self.calls += 1
-        self.write_gradients()
-        if self.trace.written or self.trace.gradients or self.trace.live:
-            self.write_arguments(args, kwargs)
-        return self.filled(self.results, args, kwargs)
+            kept = f"{name(node)}.kept.array"
+            conditions += [f"{kept}.shape == {array.shape}", f"{kept}.dtype == {name(array.dtype)}"]
+        if trace.written or trace.gradients or trace.live:
+            return [*conditions, "runner.apart(args, kwargs)"]
+        if self.memories:
+            shared = name(self.memories)
+            conditions += [
+                f"({p.path}.memory is None or {p.path}.memory not in {shared})"
+                for p in trace.tensors
+            ]
+            known = name({*self.roots, *self.gradients})
+            conditions += [
+                f"({text}.base is None or {name(root)}({text}) not in {known})"
+                for x, text in zip(trace.program.inputs, trace.texts)
+                if not (x.scalar or text.endswith(".array"))
+            ]
+        return conditions
 
-    def filled(self, values: tuple[Any, ...], args: Any, kwargs: Any) -> Any:
-        """What the function returns, with the values of a run."""
-        return filled(self.trace.structure, values, args, kwargs, {})
+    def body(self, name: Callable[[Any], str], looked: bool) -> list[str]:
+        """The lines that run and hand out."""
+        trace, structure = self.trace, self.trace.structure
+        lines = [*self.run_lines(name, looked), "runner.calls += 1"]
+        if self.leaving:
+            lines.append("runner.leave()")
+        for node, kept in self.kept:
+            lines.append(f"{name(node)}.kept = {name(kept) if kept is not None else None}")
+        if trace.written or trace.gradients or trace.live:
+            lines.append("runner.write_arguments(values, args, kwargs)")
+        if not looked:
+            lines.append("runner.results = values")
+        if not isinstance(structure, Hole) or structure.array:
+            return [*lines, f"return {name(filled)}({name(structure)}, values, args, kwargs, {{}})"]
+        lines.append(f"y = leaf(values[{structure.number}])")
+        return [*lines, *[f"y.cut = {COMPILED!r}"] * structure.requires_grad, "return y"]
 
-    def write_gradients(self) -> None:
-        """The gradients that the run has computed, into the `.grad` of their tensors."""
+    def run_lines(self, name: Callable[[Any], str], looked: bool) -> list[str]:
+        """The run itself: with the gradients that are there before it, and the marks after it."""
+        texts = self.trace.texts if looked else [f"free({text})" for text in self.trace.texts]
+        lines = [f"copyto({name(array)}, {name(node)}.kept.array)" for node, array in self.entering]
+        run = [f"    values = run({', '.join(texts)})"]
+        draws = [(name(generator), f"drawn{i}") for i, generator in enumerate(self.drawing)]
+        lines += [f"{drawn} = {generator}.get_state()" for generator, drawn in draws]
+        if draws:
+            run.append("except Doubt:")
+            run += [f"    {generator}.set_state({drawn})" for generator, drawn in draws]
+            run.append("    raise")
+        marks = ["now = tick()"]
+        for memory in map(name, self.memories):
+            marks += [f"{memory}.written = now", f"{memory}.writer = writer"]
+        if self.memories:
+            run += ["finally:", f"    {'; '.join(marks)}"]
+        return [*lines, "try:", *run] if len(run) > 1 else [*lines, run[0].strip()]
+
+    def free(self, x: Any) -> Any:
+        """An input, apart from the gradients of the last run: they are written while it is read."""
+        return np.array(x) if self.gradients and root(x) in self.gradients else x
+
+    def leave(self) -> None:
+        """Write gradients that were there before the run and are changed in place."""
         new = [kept for _, kept in self.kept]
         for node, array in self.leaving:
             if not any(node.kept is kept for kept in new):  # else it is the new one by now
                 np.copyto(node.kept.array, array)
-        for node, kept in self.kept:
-            node.kept = kept
 
-    def write_arguments(self, args: Any, kwargs: Any) -> None:
+    def write_arguments(self, values: tuple[Any, ...], args: Any, kwargs: Any) -> None:
         """What the function does to its arguments."""
         trace = self.trace
         for place, number in trace.written:
-            given, value = place.find(args, kwargs), self.results[number]
+            given, value = place.find(args, kwargs), values[number]
             if not isinstance(given, Node):
                 given[...] = value
                 continue
@@ -214,8 +287,8 @@ class Runner:
         for place in trace.live:
             place.find(args, kwargs).requires_grad_()
         for place, gradient in trace.gradients:
-            value = None if gradient is None else leaf(np.array(self.results[gradient]))
-            place.find(args, kwargs).kept = value
+            kept = None if gradient is None else leaf(np.array(values[gradient]))
+            place.find(args, kwargs).kept = kept
 
 
 def arrays_function(trace: Trace) -> Callable[[Any, Any], tuple[Any, ...]]:
