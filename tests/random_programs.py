@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_ce.program.listing.listing import Listing, shown_program
 
@@ -375,6 +376,34 @@ def taken(_: Any, a: Any, index: Any) -> Any:
     return np.zeros(index.shape, a.dtype)
 
 
+def windowed(size: tuple[int, int]) -> Callable[..., Any]:
+    """A matrix as an image of one channel, of which each window becomes a number."""
+    return lambda _, a: sliding_window_view(square(a), size).sum((2, 3))
+
+
+def convolved(_: Any, a: Any, b: Any) -> Any:
+    """A matrix as an image of one channel, the other as a kernel."""
+    same_dtype(a, b)
+    return sliding_window_view(square(a), square(b).shape).sum((2, 3))
+
+
+def convolved_rows(_: Any, a: Any, b: Any) -> Any:
+    """The rows of one matrix as images, those of the other as kernels: padded by 1, stride 2."""
+    same_dtype(a, b)
+    (n, w), (out, k) = square(a).shape, square(b).shape
+    if not 0 < k <= w + 2 or not n * out:
+        raise ValueError
+    return np.zeros((n, out, (w + 2 - k) // 2 + 1), a.dtype)
+
+
+def halved(_: Any, a: Any) -> Any:
+    """Windows of 2 × 2 with one row and column around the image."""
+    h, w = square(a).shape
+    if not a.size:
+        raise ValueError
+    return np.zeros((h // 2 + 1, w // 2 + 1), a.dtype)
+
+
 def joined(s: Any, a: Any, b: Any) -> Any:
     return np.concatenate([a, b], s["d"])
 
@@ -388,6 +417,16 @@ def sized(s: Any, a: Any) -> Any:
 
 
 RULES = (
+    rules("f", windowed((2, 1)), "F.max_pool2d({a}[None, None], (2, 1), 1)[0, 0]",
+          "F.avg_pool2d({a}[None], (2, 1), 1)[0]"),
+    rules("f", lambda _, a: windowed((1, 2))(_, a)[:, ::2],
+          "F.max_pool2d({a}[:, None, None], (1, 2))[:, 0, 0]",
+          "F.avg_pool2d({a}[:, None, None], (1, 2)).flatten(1)"),
+    rules("f", halved, "F.max_pool2d({a}[None], 2, padding=1)[0]",
+          "F.avg_pool2d({a}[None, None], 2, padding=1)[0, 0]"),
+    rules("ff", convolved, "F.conv2d({a}[None, None], {b}[None, None])[0, 0]"),
+    rules("ff", convolved_rows, "F.conv2d({a}[:, None, None], {b}[:, None, None], "
+          "padding=(0, 1), stride=(1, 2))[:, :, 0]"),
     rules("f", same, "-{a}", "{a}.tanh()", "{a}.sin()", "{a}.cos()", "{a}.abs()", "{a}.relu()",
           "{a}.sigmoid()", "({a} * {a} + 0.5).sqrt()", "({a} * {a} + 0.5).log()",
           "{a}.tanh().exp()", "{a} ** 3", "{a}.square()", "1.0 / ({a} * {a} + 1.0)",
