@@ -11,34 +11,21 @@ from functools import partial
 
 import numpy as np
 
-from tinygrad_ce.program.ir import Program, Step, Var
+from tinygrad_ce.program.ir import Step, Var
 from tinygrad_ce.program.ops import ELEMENTWISE
-from tinygrad_ce.program.passes.exact import PLAIN, reduced_axes, rewritten
+from tinygrad_ce.program.passes.exact import PLAIN, reduced_axes, sweep, transposed
 from tinygrad_ce.program.passes.patterns import is_float, rules
-from tinygrad_ce.program.passes.rewriter import Rewriter, Rule, fresh, on
+from tinygrad_ce.program.passes.rewriter import Rewriter, fresh, on
 
 ROUNDS = 12
-
-
-def settled(program: Program, *rules: Rule) -> Program:
-    """Apply rules until nothing changes: a value that loses a reader may be free then."""
-    for _ in range(ROUNDS):
-        before, program = program, rewritten(program, *rules)
-        if program is before:
-            break
-    return program
 
 
 # --- shapes ----------------------------------------------------------------------------
 
 
-def with_numbers_for_uniform_arrays(program: Program) -> Program:
-    """A constant array of equal elements is a number, where the other operand has the shape."""
-    return rewritten(program, _uniform_operand)
-
-
 @on(*ELEMENTWISE, "scatter")
 def _uniform_operand(r: Rewriter, step: Step) -> Step | None:
+    """A constant array of equal elements is a number, where the other operand has the shape."""
     for i, x in enumerate(step.operands[:1] if step.op == "scatter" else step.operands):
         if not x.shape or not x.size or x not in r.constants:
             continue
@@ -56,13 +43,9 @@ def shape_of(operands: tuple[Var, ...]) -> tuple[int, ...]:
     return np.broadcast_shapes(*(x.shape for x in operands))
 
 
-def with_reductions_along_rows(program: Program) -> Program:
-    """The maximum down the columns of x.T is the one along the rows of x."""
-    return rewritten(program, _reduction_of_transposed)
-
-
 @on("max", "min", after="transpose")
 def _reduction_of_transposed(r: Rewriter, step: Step) -> Step | None:
+    """The maximum down the columns of x.T is the one along the rows of x."""
     if step.settings["keepdims"] or len(step.operands[0].shape) != 2 or len(step.out.shape) != 1:
         return None
     turned = r.makers[step.operands[0]]
@@ -70,13 +53,9 @@ def _reduction_of_transposed(r: Rewriter, step: Step) -> Step | None:
     return step._replace(operands=turned.operands, settings=settings)
 
 
-def with_plain_rows(program: Program) -> Program:
-    """A row that broadcasts needs no axis of size 1 in front."""
-    return rewritten(program, _row_of_sums, _row_operands)
-
-
 @on("sum", "max", "min")
 def _row_of_sums(r: Rewriter, step: Step) -> Step | None:
+    """A row that broadcasts needs no axis of size 1 in front."""
     n = len(axes := reduced_axes(step))
     if not step.settings["keepdims"] or axes != set(range(n)):
         return None
@@ -105,13 +84,9 @@ def _row_operands(r: Rewriter, step: Step) -> Step | None:
     return step._replace(op="reshape", operands=(row,), settings={"shape": step.out.shape})
 
 
-def with_turned_products(program: Program) -> Program:
-    """(aᵀ b)ᵀ is bᵀ a."""
-    return rewritten(program, _turned_product, *PLAIN)
-
-
 @on("transpose", after="dot")
 def _turned_product(r: Rewriter, step: Step) -> Step | None:
+    """(aᵀ b)ᵀ is bᵀ a."""
     made = r.free(step.operands[0], "dot")
     if made is None or len(step.out.shape) != 2:
         return None
@@ -121,6 +96,12 @@ def _turned_product(r: Rewriter, step: Step) -> Step | None:
     )
     return step._replace(op="dot", operands=(b, a), settings={})
 
+
+with_numbers_for_uniform_arrays = sweep("with_numbers_for_uniform_arrays", _uniform_operand, *PLAIN)
+with_plain_shapes = sweep(
+    "with_plain_shapes", _reduction_of_transposed, _row_of_sums, _row_operands, _turned_product,
+    transposed,
+)  # fmt: skip
 
 # --- scalar factors and common divisors ----------------------------------------------
 
@@ -156,13 +137,8 @@ RECIPROCALS = rules("(q := k / s) * x -> k * (x / s) if not q.name and number(x)
                     " and x.shape == out.shape", when=goes_back)  # fmt: skip
 
 
-def with_factors_outside(program: Program) -> Program:
-    """Numbers move outward through products and sums until like terms meet.
-
-    c·a·b, c·a/b, Σ c·x, c·a + c·b and x + b + b are c·(a·b), c·(a/b), c·Σ x, c·(a + b) and x + 2·b.
-    """
-    return settled(program, *FACTORS, *RECIPROCALS)
-
+# Numbers move outward through products and sums until like terms meet.
+with_factors_outside = sweep("with_factors_outside", *FACTORS, *RECIPROCALS, rounds=ROUNDS)
 
 DIVISORS = backward(
     "(a / s) * x -> known(x / s) * a",
@@ -175,13 +151,9 @@ DIVISORS = backward(
 )
 
 
-def with_common_divisors(program: Program) -> Program:
-    """a/s + b/s is (a + b)/s, Σ x/s is (Σ x)/s where s stays the same, (a/s)·b is a·b/s."""
-    return settled(program, _sum_of_quotients, *DIVISORS)
-
-
 @on("sum", after="divide")
 def _sum_of_quotients(r: Rewriter, step: Step) -> Step | None:
+    """Σ x/s is (Σ x)/s where s stays the same."""
     made = r.free(step.operands[0], "divide") if goes_back(step) else None
     if made is None or made.operands[0].shape != made.out.shape:
         return None
@@ -193,13 +165,12 @@ def _sum_of_quotients(r: Rewriter, step: Step) -> Step | None:
     return step._replace(op="divide", operands=(total, s), settings={})
 
 
-def with_means(program: Program) -> Program:
-    """c·(… Σ x …) with c = 1/n is … (Σ x / n) …: a mean of n numbers."""
-    return rewritten(program, _mean)
+with_common_divisors = sweep("with_common_divisors", _sum_of_quotients, *DIVISORS, rounds=ROUNDS)
 
 
 @on("multiply", after="number")
 def _mean(r: Rewriter, step: Step) -> Step | None:
+    """c·(… Σ x …) with c = 1/n is … (Σ x / n) …: a mean of n numbers."""
     c = r.number(step.operands[0])
     inner = _with_mean(r, step.operands[1], abs(c)) if c and goes_back(step) else None
     if inner is None or not c:
@@ -234,13 +205,4 @@ DIVISIONS = rules(
     when=goes_back,
 )
 NUMBERS_FIRST = rules("x * k -> k * x if number(x) is None", "x + 1 -> 1 + x if is_float(x)")
-
-
-def with_divisions(program: Program) -> Program:
-    """x·(1/n) for a whole number n is x/n."""
-    return rewritten(program, *DIVISIONS)
-
-
-def with_numbers_first(program: Program) -> Program:
-    """0.9·m and 1 + e, not m·0.9 and e + 1."""
-    return rewritten(program, *NUMBERS_FIRST)
+with_numbers_in_place = sweep("with_numbers_in_place", _mean, *DIVISIONS, *NUMBERS_FIRST)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.ops import UFUNCS
-from tinygrad_ce.program.passes.exact import TIDY, reduced_axes, rewritten
+from tinygrad_ce.program.passes.exact import TIDY, reduced_axes, sweep
 from tinygrad_ce.program.passes.patterns import is_float, rules
 from tinygrad_ce.program.passes.rewriter import Rewriter, counts_up, fresh, on
 
@@ -41,7 +41,7 @@ def with_onehot(program: Program) -> Program:
         onehot = r.make("equal", (column, r.constant(np.arange(width))), truth)
         return step._replace(op="multiply", operands=(value, onehot), settings={})
 
-    return rewritten(program, onehot)
+    return Rewriter(program).run(onehot)
 
 
 def one_in_each_row(r: Rewriter, scatter: Step) -> bool:
@@ -50,11 +50,6 @@ def one_in_each_row(r: Rewriter, scatter: Step) -> bool:
     if len(shape) != 2 or len(ids) != 2 or len(scatter.settings["index"]) != 2:
         return False
     return counts_up(r.constants, ids[0], shape[0]) and ids[1].shape in ((), (1,), ids[0].shape)
-
-
-def with_onehot_sums_read_off(program: Program) -> Program:
-    """The row sums of an array with one value in each row are those values."""
-    return rewritten(program, _negated_scatter, _onehot_sum, _scatter_of_repeats, *TIDY)
 
 
 @on("negative", after="scatter")
@@ -86,45 +81,36 @@ def _scatter_of_repeats(r: Rewriter, step: Step) -> Step | None:
     return step._replace(operands=(*repeats.operands, *step.operands[1:]))
 
 
+# The row sums of an array with one value in each row are those values.
+with_onehot_sums_read_off = sweep(
+    "with_onehot_sums_read_off", _negated_scatter, _onehot_sum, _scatter_of_repeats, *TIDY
+)
+
 SIDE = "(side := 1 - 2 * truth(z >= 0))"  # -1 where z >= 0, else 1; e = exp(side * z)
 P = "where(z >= 0, 1, e) / s"  # 1 / (1 + exp(-z)), with s = 1 + e
 
-SIDES = rules(f"{SIDE} * z -> -absolute(z)")
-SIGMOID_MINUS_Y = rules(f"(truth(z >= 0) - y) + {SIDE} * ((e := exp(u)) / (s := e + 1)) -> {P} - y")
-SIGMOID = rules(
-    f"{SIDE} * (e / (s := e + 1)) + truth(z >= 0) -> {P}",
-    f"(q := e / (s := e + 1)) * ((t := g * {SIDE}) - t * q) * side -> g * known({P}) * (1 - {P})",
+with_activations = sweep(
+    "with_activations",
+    *rules(
+        f"(truth(z >= 0) - y) + {SIDE} * ((e := exp(u)) / (s := e + 1)) -> {P} - y",
+        f"{SIDE} * z -> -absolute(z)",
+        "relu(x) -> maximum(x, 0)",
+        "masked(g, (h := maximum(x, 0)) != 0) -> g * (h > 0)",
+    ),
 )
-RELU = rules("relu(x) -> maximum(x, 0)", "masked(g, (h := maximum(x, 0)) != 0) -> g * (h > 0)")
-
-
-def with_sides_as_absolutes(program: Program) -> Program:
-    """(1 − 2·[x ≥ 0])·x is −|x|."""
-    return rewritten(program, *SIDES)
-
-
-def with_sigmoid_minus_y(program: Program) -> Program:
-    """[z ≥ 0] − y ± e/(1 + e), the gradient of binary cross-entropy, is p − y."""
-    return rewritten(program, *SIGMOID_MINUS_Y)
-
-
-def with_sigmoid(program: Program) -> Program:
-    """e/(1 + e) or 1 − e/(1 + e), by the side of 0, is the sigmoid p; its slope is p·(1 − p)."""
-    return rewritten(program, *SIGMOID)
-
-
-def with_relu(program: Program) -> Program:
-    """h = relu(x) is maximum(x, 0); its gradient passes where h > 0."""
-    return rewritten(program, *RELU)
-
-
-def with_truth_as_numbers(program: Program) -> Program:
-    """Next to floats, true is 1 and false is 0 without being told."""
-    return rewritten(program, _cast_truth)
+with_sigmoid = sweep(
+    "with_sigmoid",
+    *rules(
+        f"{SIDE} * (e / (s := e + 1)) + truth(z >= 0) -> {P}",
+        f"(q := e / (s := e + 1)) * ((t := g * {SIDE}) - t * q) * side"
+        f" -> g * known({P}) * (1 - {P})",
+    ),
+)
 
 
 @on("add", "subtract", "multiply", after="astype")
 def _cast_truth(r: Rewriter, step: Step) -> Step | None:
+    """Next to floats, true is 1 and false is 0 without being told."""
     for i, (x, other) in enumerate(zip(step.operands, step.operands[::-1])):
         cast = r.maker(x, "astype")
         if cast is None or cast.operands[0].dtype != bool or other.dtype != step.out.dtype:
@@ -134,6 +120,8 @@ def _cast_truth(r: Rewriter, step: Step) -> Step | None:
             return step._replace(operands=(truth, other) if i == 0 else (other, truth))
     return None
 
+
+with_truth_as_numbers = sweep("with_truth_as_numbers", _cast_truth)
 
 # --- scalars ----------------------------------------------------------------------------------
 
@@ -216,9 +204,7 @@ def with_scalars_as_python_floats(program: Program) -> Program:
             return r.add(step._replace(out=number, op="float", settings={}))
         operands = tuple(map(as_python, step.operands))
         if step.op == "sqrt":
-            return r.add(
-                step._replace(out=number, op="power", operands=(*operands, r.constant(0.5)))
-            )
+            step, operands = step._replace(op="power"), (*operands, r.constant(0.5))
         return r.add(step._replace(out=number, operands=operands))
 
     return r.run(rule)

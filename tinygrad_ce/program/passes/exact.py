@@ -15,7 +15,6 @@ from tinygrad_ce.program.ops import ELEMENTWISE, evaluate
 from tinygrad_ce.program.passes.patterns import rules
 from tinygrad_ce.program.passes.rewriter import (
     RANDOM,
-    Apply,
     Rewriter,
     Rule,
     live,
@@ -60,7 +59,8 @@ def _same_form(r: Rewriter, step: Step) -> Var | None:
 
 
 @on("transpose")
-def _transpose(r: Rewriter, step: Step) -> Var | Step | None:
+def transposed(r: Rewriter, step: Step) -> Var | Step | None:
+    """A transpose that changes nothing, or comes after another."""
     (x,), axes = step.operands, step.settings["axes"]
     if axes == tuple(range(len(axes))):
         return x
@@ -100,7 +100,7 @@ def reduced_axes(step: Step) -> set[int]:
 
 
 PLAIN: tuple[Rule, ...] = (
-    _same_form, _transpose, _one_part, _keepdims,
+    _same_form, transposed, _one_part, _keepdims,
     *rules(
         "reshape(reshape(x)) -> reshape(x)",
         "x * 1 -> x",
@@ -163,32 +163,25 @@ BROADCASTS: tuple[Rule, ...] = (_broadcast_operand, _broadcast_result, _view_of_
 # --- passes ---------------------------------------------------------------------------------------
 
 
-def rewritten(program: Program, *rules: Rule | Apply) -> Program:
-    """The program after some rules, with equal steps and constants shared."""
-    return Rewriter(program).run(*rules)
+def sweep(name: str, *rules: Rule, rounds: int = 1) -> Pass:
+    """The pass that goes through a program with some rules, at most so often."""
+
+    def change(program: Program) -> Program:
+        for _ in range(rounds):
+            before, program = program, Rewriter(program).run(*rules)
+            if program is before:
+                break
+        return program
+
+    change.__name__ = name
+    return change
 
 
-TIDY: tuple[Rule, ...] = (Rule(_fold), *PLAIN, *BROADCASTS)
-TIDY_TO_RUN: tuple[Rule, ...] = (Rule(_fold_numbers), *PLAIN, *BROADCASTS)
-
-
-def with_constants_folded(program: Program) -> Program:
-    """Compute now what rests on constants alone."""
-    return rewritten(program, _fold)
-
-
-def tidied(program: Program) -> Program:
-    """Constants computed, plain steps left out, repeats late.
-
-    Each rule looks at operands that no rule changes any more, so that one sweep is enough.
-    """
-    return rewritten(program, *TIDY)
-
-
-def tidied_to_run(program: Program) -> Program:
-    """The same, but numbers are not repeated beforehand."""
-    return rewritten(program, *TIDY_TO_RUN)
-
+# Each rule looks at operands that no rule changes any more, so that one sweep is enough.
+TIDY = (Rule(_fold), *PLAIN, *BROADCASTS)
+tidied = sweep("tidied", *TIDY)
+tidied_to_run = sweep("tidied_to_run", Rule(_fold_numbers), *PLAIN, *BROADCASTS)
+with_constants_folded = sweep("with_constants_folded", Rule(_fold))
 
 EXACT: tuple[Pass, ...] = (without_dead_steps, tidied)
 

@@ -6,24 +6,18 @@ What they give is within 1e-12 of the tensor's largest element in float64 and 1e
 from __future__ import annotations
 
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.passes.exact import rewritten
+from tinygrad_ce.program.passes.exact import sweep
 from tinygrad_ce.program.passes.rewriter import Rewriter, counts_up, on
 
 LARGE = 1 << 16  # elements from which it matters in which order a product reads a matrix
 MUCH_LARGER = 16
 
 
-def with_picks_first(program: Program) -> Program:
-    """take(a − b, ids) is take(a, ids) − take(b, ids): nothing is computed that is not picked.
-
-    To the last bit the same.
-    """
-    return rewritten(program, _pick_first)
-
-
 @on("take", after="subtract")
 def _pick_first(r: Rewriter, step: Step) -> Step | None:
-    """(a − b)[rows, columns] with one row or column after the other, and a number b for each."""
+    """(a − b)[rows, columns], with one row or column after the other and a number b for each, is
+    a[rows, columns] − b: to the last bit the same, and nothing is computed that is not picked.
+    """
     if len(step.operands) != 3 or len(step.out.shape) != 1:
         return None
     x, *ids = step.operands
@@ -39,13 +33,9 @@ def _pick_first(r: Rewriter, step: Step) -> Step | None:
     return step._replace(op="subtract", operands=(picked, row), settings={})
 
 
-def with_large_operands_untransposed(program: Program) -> Program:
-    """Aᵀ Bᵀ with a large B and a small A is (B A)ᵀ: the large one is read as it lies in memory."""
-    return rewritten(program, _turn_product)
-
-
 @on("dot", "inner")
 def _turn_product(r: Rewriter, step: Step) -> Step | None:
+    """Aᵀ Bᵀ with a large B and a small A is (B A)ᵀ: the large one is read as it lies in memory."""
     a, b = step.operands
     if len(step.out.shape) != 2:
         return None
@@ -72,6 +62,10 @@ def turned(r: Rewriter, x: Var) -> Var:
 def larger(a: Var, b: Var) -> bool:
     """Whether a is so large that it should be read in its own order."""
     return a.size >= LARGE and a.size >= MUCH_LARGER * b.size
+
+
+with_picks_first = sweep("with_picks_first", _pick_first)
+with_large_operands_untransposed = sweep("with_large_operands_untransposed", _turn_product)
 
 
 def with_finite_sums_checked(program: Program) -> Program:

@@ -1,0 +1,129 @@
+"""Rules as lines of mathematics: what they match, what they make, and what they leave alone."""
+
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tinygrad_ce.program.ops import run
+from tinygrad_ce.program.passes.exact import without_dead_steps
+from tinygrad_ce.program.passes.patterns import rules
+from tinygrad_ce.program.passes.rewriter import Rewriter
+
+X, Y = np.array([1.5, -2.0, 0.25]), np.array([3.0, 0.5, -4.0])
+
+
+def told(program):
+    """The program as one expression of operations, for each output."""
+    makers = program.makers()
+    names = dict(zip(program.inputs, "xyz"))
+
+    def text(x):
+        if x in names:
+            return names[x]
+        if x in program.constants:
+            return f"{float(program.constants[x]):g}"
+        step = makers[x]
+        return f"{step.op}({', '.join(map(text, step.operands))})"
+
+    return " ".join(map(text, program.outputs))
+
+
+def after(line, fn, **how):
+    """What a function computes after a rule, told and computed: the values must be the same."""
+    program = without_dead_steps(tg.trace(fn, tg.tensor(X), tg.tensor(Y)))
+    changed = Rewriter(program).run(*rules(line, **how))
+    found, wanted = (
+        run(p.steps, {**p.constants, **dict(zip(p.inputs, (X, Y)))}) for p in (changed, program)
+    )
+    for a, b in zip(changed.outputs, program.outputs):
+        np.testing.assert_allclose(found[a], wanted[b], rtol=1e-15)
+    return told(changed)
+
+
+@pytest.mark.parametrize(
+    ("line", "fn", "wanted"),
+    [
+        ("x * 1 -> x", lambda x, y: (x * 1.0).exp(), "exp(x)"),
+        ("x * 1 -> x", lambda x, y: (1.0 * x).exp(), "exp(x)"),
+        ("x / 1 -> x", lambda x, y: 1.0 / x, "divide(1, x)"),
+        ("a - -b -> a + b", lambda x, y: x - (-y), "add(x, y)"),
+        ("a - -b -> a + b", lambda x, y: (-x) - y, "subtract(negative(x), y)"),
+        ("a - a -> a * 0", lambda x, y: x - x, "multiply(x, 0)"),
+        ("a - a -> a * 0", lambda x, y: x - y, "subtract(x, y)"),
+        ("k * x -> (k + 1) * x - x if k == 2", lambda x, y: x * 2.0, "subtract(multiply(3, x), x)"),
+        ("k * x -> -k * -x if k < 0", lambda x, y: x * 2.0, "multiply(x, 2)"),
+        ("k * x -> -k * -x if k < 0", lambda x, y: x * -2.0, "multiply(2, negative(x))"),
+        ("c * a + c * b -> c * (a + b)", lambda x, y: 2.0 * x + y / 0.5, "multiply(2, add(x, y))"),
+        ("c * a + c * b -> c * (a + b)", lambda x, y: -x + -y, "negative(add(x, y))"),
+        ("c * a + c * b -> c * (a + b)", lambda x, y: x + y, "add(x, y)"),
+        ("(c * a) * (d * b) -> (c * d) * (a * b)", lambda x, y: -x * -y, "multiply(x, y)"),
+        ("(q := exp(a)) / (q + b) -> 1 / (1 + b / q)", lambda x, y: x.exp() / (y + x.exp()),
+         "divide(1, add(1, divide(y, exp(x))))"),
+        ("a * truth(a > 0) -> maximum(a, 0)", lambda x, y: (x > 0).astype(np.float64) * x,
+         "maximum(x, 0)"),
+        ("exp(a) * exp(b) -> exp(a + b) if a.shape == out.shape", lambda x, y: x.exp() * y.exp(),
+         "exp(add(x, y))"),
+        ("sum(k * a) -> k * sum(a)", lambda x, y: (x * 3.0).sum(0), "multiply(3, sum(x))"),
+        ("log(exp(x)) -> x", lambda x, y: (x.exp().log(), x.log().exp()), "x exp(log(x))"),
+    ],
+)  # fmt: skip
+def test_a_rule_rewrites_what_it_says_and_nothing_else(line, fn, wanted):
+    with np.errstate(invalid="ignore"):
+        assert after(line, fn) == wanted
+
+
+def test_a_known_value_is_read_again_and_an_unknown_one_is_not_made():
+    line = "a * b / s -> known(a / s) * b"
+    assert after(line, lambda x, y: (x / y, x * 2.0 / y)).endswith(" multiply(divide(x, y), 2)")
+    assert after(line, lambda x, y: x * 2.0 / y) == "divide(multiply(x, 2), y)"
+
+
+def test_a_rule_for_free_values_leaves_what_has_a_name_or_another_reader():
+    line = "-(a * b) -> -a * b"
+    assert after(line, lambda x, y: -(x * y), free=True) == "multiply(negative(x), y)"
+
+    def twice(x, y):
+        products = [x * y]
+        return -products[0], products[0].exp()
+
+    def named(x, y):
+        z = x * y
+        return -z
+
+    assert after(line, named, free=True) == "negative(multiply(x, y))"
+    assert after(line, twice, free=True).startswith("negative(multiply(x, y))")
+    assert after(line, twice).startswith("multiply(negative(x), y)")
+
+
+def test_no_rule_gives_a_value_of_another_shape_or_dtype():
+    program = tg.trace(lambda x: tg.ones(2, 3) * x, tg.tensor(X))
+    same = Rewriter(program).run(*rules("k * x -> x", "a * b -> b"))
+    assert same.steps[-1].op == "multiply"
+    truths = without_dead_steps(tg.trace(lambda x: (x > 0) * 2.0 * (x < 1), tg.tensor(X)))
+    line = "k * a * b -> k * (a * b)"  # of two truths no product of floats is made
+    assert told(Rewriter(truths).run(*rules(line))) == told(truths)
+
+
+def test_rules_that_undo_each_other_come_to_an_end():
+    program = tg.trace(lambda x: x + 2.0, tg.tensor(X))
+    lines = "a + k -> a - -k", "a - k -> a + -k"
+    assert len(Rewriter(program).run(*rules(*lines)).steps) == 1
+
+
+def test_a_pass_that_finds_nothing_gives_the_program_it_was_given():
+    program = without_dead_steps(tg.trace(lambda x, y: x * y + x, tg.tensor(X), tg.tensor(Y)))
+    assert Rewriter(program).run(*rules("-(-x) -> x", "x * 1 -> x")) is program
+
+
+def test_equal_steps_and_constants_are_made_once():
+    program = tg.trace(lambda x: (x * 2.0).exp() + (x * 2.0).exp(), tg.tensor(X))
+    changed = Rewriter(program).run()
+    assert [s.op for s in changed.steps] == ["multiply", "exp", "add"]
+    assert len(changed.constants) == 1
+    zeros = tg.trace(lambda x: (x * 0.0, x * -0.0), tg.tensor(X))
+    assert len(Rewriter(zeros).run().steps) == 2  # 0.0 and -0.0 are not the same bits
+
+
+def test_a_line_without_an_operation_is_refused():
+    with pytest.raises(ValueError, match="no operation"):
+        rules("x -> x * 1")
