@@ -87,7 +87,7 @@ class Runner:
             return False
         try:
             arrays = [state.node.array for state in self.program.states]
-        except Unpackable:
+        except Unpackable:  # somebody else looks at a parameter: it stays where it is
             self.build(flatten=False)
             return self.bound()
         for state, array in zip(self.program.states, arrays):
@@ -124,14 +124,6 @@ class Runner:
 
     def bind(self) -> None:
         """Give the names of the text their meaning: the arrays of the state, new buffers."""
-        try:
-            self.bind_names()
-        except Unpackable:  # somebody else looks at a parameter: it stays where it is
-            self.build(flatten=False)
-            self.bind_names()
-
-    def bind_names(self) -> None:
-        """The same; raises Unpackable if a parameter cannot move."""
         self.usual = None
         names = dict(self.emitted.names)
         self.entering: list[Any] = []  # (tensor, array for the gradient that it has)

@@ -87,8 +87,8 @@ def ones(p: Printer, n: int, like: Var) -> str:
     return p.shared(np.ones(n, like.dtype), "ones")
 
 
-def along_axis(plan: Plan, step: Step) -> bool:
-    """Whether this goes along one axis."""
+def along_one_axis(plan: Plan, step: Step) -> bool:
+    """Whether rows of an array give an array."""
     return bool(step.out.shape) and isinstance(step.settings["axis"], int)
 
 
@@ -270,11 +270,6 @@ def always(plan: Plan, step: Step) -> bool:
     return True
 
 
-def in_one_piece(step: Step) -> bool:
-    """Whether x[index] is contiguous: if nothing but arrays stand in the index."""
-    return len(step.operands) - 1 == len(step.settings["index"])
-
-
 KERNELS: dict[str, Kernel] = {
     **{name: Kernel(ufunc, always, ALL) for name in UFUNCS},
     "dot": form("dot({all}, {out})", matrices),
@@ -285,8 +280,8 @@ KERNELS: dict[str, Kernel] = {
     "stack": form("{op}(({all},), {axis}, {out})"),
     "astype": form("copyto({out}, {a}, 'unsafe')"),
     "sum": Kernel(total, of_floats),
-    "max": Kernel(extremum, along_axis, scratch=turned),
-    "min": Kernel(extremum, along_axis, scratch=turned),
+    "max": Kernel(extremum, along_one_axis, scratch=turned),
+    "min": Kernel(extremum, along_one_axis, scratch=turned),
     "masked": Kernel(masked, has_bits, FIRST),
     "let_pass": Kernel(masked, has_bits, FIRST),
     "relu": Kernel(relu, over=FIRST),
@@ -294,7 +289,7 @@ KERNELS: dict[str, Kernel] = {
     **{name: Kernel(copy) for name in ("reshape", "broadcast_to", "copy", "contiguous")},
     "pack": Kernel(pack),
     "scatter": Kernel(scatter),
-    "take": Kernel(take, always, makes=in_one_piece),
+    "take": Kernel(take, always, makes=lambda s: len(s.operands) - 1 == len(s.settings["index"])),
     "draw": Kernel(draw, always, makes=lambda step: True),
     "counts_agree": Kernel(counts_agree, always),
     "all_finite": Kernel(all_finite, number_or_row),

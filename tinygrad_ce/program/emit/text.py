@@ -191,15 +191,14 @@ class Printer:
         return f"{self.dtype(x.dtype)}.type({self.number(x)})"
 
     def view(self, x: Var, how: str) -> str:
-        """`x.how`: made once, if x is always there."""
-        text = f"{self.at(x)}.{how}"
-        return self.once(text) if self.plan.places[x].static else text
+        """`x.how`: made once, if x is always there, and this no copy."""
+        place, text = self.plan.places[x], f"{self.at(x)}.{how}"
+        is_view = place.contiguous or not how.startswith("reshape")
+        return self.once(text) if place.static and is_view else text
 
     def row(self, x: Var) -> str:
         """An array as one row."""
-        place = self.plan.places[x]
-        text = f"{self.at(x)}.reshape(-1)"
-        return self.once(text) if place.static and place.contiguous else text
+        return self.view(x, "reshape(-1)")
 
     # --- the end ----------------------------------------------------------------------------
 
