@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.operands import array_from, is_symbol, leaf, shaped, value_of
 from tinygrad_ce.engine.tensor import Tensor, check_can_require_grad, generator_or_default, sizes
@@ -26,9 +27,10 @@ def made(array: Any, dtype: Any, requires_grad: bool) -> Tensor:
 
 def repeated(value: Any, shape: tuple[int, ...], dtype: Any = None) -> Any:
     """`value` everywhere: np.full, which knows no numbers of a program."""
-    return (
-        np.broadcast_to(value, shape).copy() if is_symbol(value) else np.full(shape, value, dtype)
-    )
+    if is_symbol(value):
+        function: Any = table.broadcast_to
+        return function.op.forward(value, shape).copy()
+    return np.full(shape, value, dtype)
 
 
 def room(size: tuple[Any, ...]) -> tuple[int, ...]:
