@@ -45,6 +45,16 @@ class Trace:
     """Attributes of modules that hold another tensor after each call."""
 
 
+def mapped(function: Callable[[Any], Any], x: Any) -> Any:
+    """x with `function(v)` for each v in it that is no tuple, list or dict."""
+    if isinstance(x, dict):
+        return {k: mapped(function, v) for k, v in x.items()}
+    if isinstance(x, (tuple, list)):
+        parts = [mapped(function, v) for v in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    return function(x)
+
+
 class Hole:
     """Where a value of the program stands in what the function returned."""
 
@@ -154,15 +164,14 @@ class Returned:
 
     def take(self, x: Any) -> Any:
         """The structure of x, with a Hole in the place of each value."""
+        return mapped(self.part, x)
+
+    def part(self, x: Any) -> Any:
+        """What stands for a value: an argument, a Hole, or the value itself."""
         if id(x) in self.given:
             return self.given[id(x)]
         if isinstance(x, (Node, Symbol)):
             return self.hole(x)
-        if isinstance(x, dict):
-            return {k: self.take(v) for k, v in x.items()}
-        if isinstance(x, (tuple, list)):
-            parts = [self.take(v) for v in x]
-            return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
         if isinstance(x, np.ndarray):
             return self.hole(self.tracer.constant(x))
         return x
@@ -182,17 +191,13 @@ class Returned:
 
     def without_known(self, structure: Any) -> Any:
         """The structure, with tensors that were there before the call in their own place."""
-        if isinstance(structure, Hole):
-            ref = self.known.get(structure)
+
+        def own(x: Any) -> Any:
+            ref = self.known.get(x) if isinstance(x, Hole) else None
             node = ref() if ref is not None else None
-            return structure if node is None else node
-        if isinstance(structure, dict):
-            return {k: self.without_known(v) for k, v in structure.items()}
-        if isinstance(structure, (tuple, list)):
-            parts = [self.without_known(v) for v in structure]
-            many = hasattr(structure, "_fields")
-            return type(structure)(*parts) if many else type(structure)(parts)
-        return structure
+            return x if node is None else node
+
+        return mapped(own, structure)
 
 
 def put_back(tracer: Tracer) -> None:
