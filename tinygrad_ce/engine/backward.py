@@ -11,7 +11,7 @@ from tinygrad_ce.engine.chain import freed, history
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import shared
-from tinygrad_ce.engine.operands import array_from, keep, kept_of, leaf, value_of
+from tinygrad_ce.engine.operands import array_from, get_grad, leaf, set_grad, value_of
 
 COMPILED = "a compiled function"  # what cut the graph behind the result of one
 INSTEAD = {
@@ -68,11 +68,11 @@ def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
     owned = {id(seed)}  # what others hold: a gradient gets an array of its own
     with shared:  # no other thread adds meanwhile
         for node, g in arrived.items():
-            old = node.kept if tracer is None else tracer.kept_of(node)
+            old = node.kept if tracer is None else tracer.get_grad(node)
             old = old if isinstance(old, Node) else None
             if graph:
                 alone = table.copy(g) if id(g) in owned else g
-                keep(node, alone if old is None else old + g)
+                set_grad(node, alone if old is None else old + g)
                 owned.add(id(g))
                 continue
             if old is not None:
@@ -84,7 +84,7 @@ def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
             owned.add(id(g))
             gradient = leaf(g)
             gradient.cut = "backward()"
-            keep(node, gradient)
+            set_grad(node, gradient)
 
 
 def free(root: Node) -> None:
@@ -97,7 +97,7 @@ def free(root: Node) -> None:
 def forget_grad(node: Node, set_to_none: bool = True) -> None:
     """Let a leaf have no gradient, or one of zeros if it has one and `set_to_none` is False."""
     with shared:
-        if set_to_none or kept_of(node) is None:
-            keep(node, None)
+        if set_to_none or get_grad(node) is None:
+            set_grad(node, None)
         else:
-            keep(node, leaf(np.zeros(node.array.shape, node.array.dtype)))
+            set_grad(node, leaf(np.zeros(node.array.shape, node.array.dtype)))

@@ -116,8 +116,8 @@ def propagate(
         if tracer is None:
             retained = node.kept is not None
         else:
-            tracer.going_back(node, g)
-            retained = tracer.kept_of(node) is not None
+            tracer.enter_backward(node, g)
+            retained = tracer.get_grad(node) is not None
         if retained or node in wanted:
             kept[node] = g
         op, at, inputs = node.op, node.tick, node.inputs
@@ -128,12 +128,12 @@ def propagate(
             if target is None:
                 continue
             d = pull(node, g, value)
-            if op.stretches and d.shape != x.array.shape:
+            if op.broadcasts and d.shape != x.array.shape:
                 d = unbroadcast(d, x.array.shape)
             before = arrived.get(target)
             arrived[target] = d if before is None else before + d
     if tracer is not None:
-        tracer.going_back(None, None)
+        tracer.enter_backward(None, None)
     arrived.update(kept)
     for node, g in arrived.items():
         if g.dtype is not node.array.dtype and g.dtype != node.array.dtype:

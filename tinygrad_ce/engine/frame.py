@@ -47,13 +47,13 @@ class Tracer(Protocol):
     def lift(self, node: Any) -> Any:
         """The Symbol that stands for `node.array` from here on."""
 
-    def going_back(self, node: Any, g: Any) -> None:
+    def enter_backward(self, node: Any, g: Any) -> None:
         """The chain rule has come to `node`, whose gradient is `g`; to None when it is through."""
 
-    def kept_of(self, node: Any) -> Any:
+    def get_grad(self, node: Any) -> Any:
         """What `node` keeps as its `.grad` at this point of the program."""
 
-    def keep(self, node: Any, kept: Any) -> None:
+    def set_grad(self, node: Any, kept: Any) -> None:
         """Let `node` keep this as its `.grad` from here on."""
 
     def enters(self, owner: Any) -> None:

@@ -52,7 +52,7 @@ def fixed(value: Any, like: Any) -> Any:
     return leaf(value) if isinstance(like, Node) else value
 
 
-def damped(x: Any, factor: Any) -> Any:
+def safe_mul(x: Any, factor: Any) -> Any:
     """x·factor, where a factor of 0 wins over an infinite x."""
     v = value_of(x)
     if not all_finite(v):

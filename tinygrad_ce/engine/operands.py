@@ -270,19 +270,19 @@ def value_of(x: Any) -> Any:
     return x.array if tracer is None else tracer.lift(x)
 
 
-def kept_of(x: Node) -> Any:
+def get_grad(x: Node) -> Any:
     """What a node keeps as its `.grad`, at this point of the program if somebody traces."""
     tracer = current().tracer
-    return x.kept if tracer is None else tracer.kept_of(x)
+    return x.kept if tracer is None else tracer.get_grad(x)
 
 
-def keep(x: Node, kept: Any) -> None:
+def set_grad(x: Node, kept: Any) -> None:
     """Let a node keep `kept` as its `.grad`; while somebody traces, in the program only."""
     tracer = current().tracer
     if tracer is None:
         x.kept = kept
     else:
-        tracer.keep(x, kept)
+        tracer.set_grad(x, kept)
 
 
 def speaks_numpy(forward: Callable[..., Any]) -> Callable[..., Any]:

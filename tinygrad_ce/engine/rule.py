@@ -35,8 +35,8 @@ Pull = Callable[[Node, Any, Value], Any]
 class Op:
     """One operation: its name, how it is computed, and its gradients."""
 
-    __slots__ = ("defaults", "differentiable", "fixed", "forward", "gradients", "last", "name",
-                 "names", "star", "stretches", "view")  # fmt: skip
+    __slots__ = ("broadcasts", "defaults", "differentiable", "fixed", "forward", "gradients",
+                 "last", "name", "names", "star", "view")  # fmt: skip
 
     def __init__(
         self, name: str, forward: Callable[..., Any], gradients: tuple[Any, ...], view: bool
@@ -49,7 +49,7 @@ class Op:
         self.differentiable = any(gradients)
         self.last = gradients[-1]
         self.gradients = [self.compile(i, function) for i, function in enumerate(gradients)]
-        self.stretches = True  # operands may be broadcast: the chain rule sums them back
+        self.broadcasts = True  # operands may be broadcast: the chain rule sums them back
 
     def compile(self, i: int, function: Callable[..., Any] | None) -> Pull | None:
         """The gradient for operand i as a function that finds what it reads at a node."""
@@ -170,7 +170,7 @@ def differentiable(*gradients: Any, view: bool = False) -> Callable[..., Callabl
 def unary(op: Op) -> Callable[..., Any]:
     """A call with one operand and no settings."""
     forward, view = op.forward, op.view
-    op.stretches = False
+    op.broadcasts = False
 
     def call(x: Any) -> Any:
         if not isinstance(x, Node):

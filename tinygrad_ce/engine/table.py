@@ -175,7 +175,7 @@ def axis_of(axis: int, ndim: int) -> int:
     return axis % ndim
 
 
-def kept(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
+def with_axes_back(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
     """`g` of a reduction over `axis`, with the reduced axes back as axes of size 1."""
     return g if keepdims or axis is None else g.reshape(kept_shape(shape, axis))
 
@@ -215,7 +215,7 @@ def ones(n: int, dtype: Any) -> np.ndarray:
 
 
 @differentiable(
-    lambda g, shape, axis, keepdims: broadcast_to(kept(g, shape, axis, keepdims), shape)
+    lambda g, shape, axis, keepdims: broadcast_to(with_axes_back(g, shape, axis, keepdims), shape)
 )
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Σ x over `axis` (an int, a tuple, or None for all)."""
@@ -231,8 +231,8 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 def _extremum_gradient(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     shape = x.shape
-    at = astype(x == kept(y, shape, axis, keepdims), g.dtype)
-    return kept(g, shape, axis, keepdims) * at / sum(at, axis, True)
+    at = astype(x == with_axes_back(y, shape, axis, keepdims), g.dtype)
+    return with_axes_back(g, shape, axis, keepdims) * at / sum(at, axis, True)
 
 
 def _extremum(ufunc: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -300,7 +300,9 @@ def prod(x: Any) -> Any:
 
 @differentiable(
     lambda g, y, x, axis, keepdims: (
-        x / nonzero_or_one(kept(y, x.shape, axis, keepdims)) * kept(g, x.shape, axis, keepdims)
+        x
+        / nonzero_or_one(with_axes_back(y, x.shape, axis, keepdims))
+        * with_axes_back(g, x.shape, axis, keepdims)
     )
 )
 def norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:

@@ -116,7 +116,7 @@ class Tensor(Node, kind="result"):
         Only leaves keep one, and tensors that were told to by retain_grad(): asking another
         one gives None and a warning.
         """
-        kept = operands.kept_of(self)
+        kept = operands.get_grad(self)
         if kept is None and self.inputs:
             warnings.warn(
                 f"grad: this tensor was made by {self.op.name} and is no leaf, so backward() keeps "
@@ -139,8 +139,8 @@ class Tensor(Node, kind="result"):
                     f"{self.shape} and dtype {self.dtype}"
                 )
         with shared:
-            retained = value is None and self.inputs and operands.kept_of(self) is not None
-            operands.keep(self, RETAIN if retained else value)
+            retained = value is None and self.inputs and operands.get_grad(self) is not None
+            operands.set_grad(self, RETAIN if retained else value)
 
     @property
     def data(self) -> Tensor:
@@ -393,8 +393,8 @@ class Tensor(Node, kind="result"):
         """Keep the gradient of this tensor, though it is not a leaf, in `.grad`."""
         if not self.requires_grad:
             raise RuntimeError("retain_grad: this tensor does not require a gradient")
-        if self.inputs and operands.kept_of(self) is None:
-            operands.keep(self, RETAIN)
+        if self.inputs and operands.get_grad(self) is None:
+            operands.set_grad(self, RETAIN)
 
     # --- operators --------------------------------------------------------------------------
 

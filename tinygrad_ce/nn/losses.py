@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_ce.engine import functions, table
 from tinygrad_ce.engine.frame import composed
-from tinygrad_ce.engine.functions import branch, damped, fixed
+from tinygrad_ce.engine.functions import branch, fixed, safe_mul
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import all_within, constant, leaf, numbers, value_of
 from tinygrad_ce.engine.table import SLOT, where
@@ -190,9 +190,9 @@ def picked_loss(
     if keep is not None:
         w = w * fixed(keep.astype(logp.dtype), logp)
         picked = where(fixed(keep, logp), picked, 0.0)  # 0·inf would be nan
-    losses = damped(picked, w)
+    losses = safe_mul(picked, w)
     if smoothing:
-        every = logp if weight is None else damped(logp, class_weights(weight, logp, name))
+        every = logp if weight is None else safe_mul(logp, class_weights(weight, logp, name))
         all_classes = table.sum(every, 1)
         if keep is not None:
             all_classes = where(fixed(keep, logp), all_classes, 0.0)
@@ -293,7 +293,7 @@ def binary_cross_entropy_with_logits(
         smooth = table.log1p(e) * ((pos_weight - 1.0) * y + 1.0)
     if not isinstance(slope, Node):
         slope = fixed(slope, input)
-    losses = smooth + damped(input, slope)
+    losses = smooth + safe_mul(input, slope)
     if weight is not None:
         losses = losses * weight
     return reduced(losses, reduction, name)
@@ -393,7 +393,7 @@ def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool
     """
     target = to_dtype(same_shape(input, target, "kl_div"), input)
     if log_target:
-        losses = damped(target - input, table.exp(target))
+        losses = safe_mul(target - input, table.exp(target))
     else:
         nothing = fixed(value_of(target) == 0, input)
         safe = where(nothing, 1.0, target)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine.memory import mark_written
-from tinygrad_ce.engine.operands import kept_of, leaf, value_of
+from tinygrad_ce.engine.operands import get_grad, leaf, value_of
 from tinygrad_ce.engine.tensor import Tensor
 
 
@@ -53,4 +53,4 @@ def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -
 def gradients_of(parameters: Iterable[Tensor] | Tensor) -> list[Any]:
     """The gradients that are there."""
     many = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    return [g for p in many if isinstance(g := kept_of(p), Tensor)]
+    return [g for p in many if isinstance(g := get_grad(p), Tensor)]

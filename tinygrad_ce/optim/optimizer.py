@@ -100,7 +100,7 @@ class Optimizer:
         for group in self.param_groups:
             settings = tracer.settings(group)
             for p in group["params"]:
-                kept = tracer.kept_of(p)
+                kept = tracer.get_grad(p)
                 if kept is not None:
                     w, g, first = value_of(p), value_of(kept), len(tracer.steps)
                     self.update(p, w, g, settings)

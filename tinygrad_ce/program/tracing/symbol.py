@@ -515,7 +515,7 @@ class Tracer:
             if cell is not None and not cell.name:
                 cell.name = name
 
-    def going_back(self, node: Any, g: Any) -> None:
+    def enter_backward(self, node: Any, g: Any) -> None:
         """The chain rule is at `node`, whose gradient is `g`; at None when it is through."""
         if node is None:
             self.backward_of = None
@@ -527,7 +527,7 @@ class Tracer:
 
     # --- what the engine tells --------------------------------------------------------------
 
-    def kept_of(self, node: Any) -> Any:
+    def get_grad(self, node: Any) -> Any:
         """The `.grad` of a Tensor at this point of the program; nothing of it is there yet."""
         if type(node.array) is Symbol:
             return node.kept
@@ -539,7 +539,7 @@ class Tracer:
                 self.cells[id(kept.array)].grad_of = node
         return self.kept[node]
 
-    def keep(self, node: Any, kept: Any) -> None:
+    def set_grad(self, node: Any, kept: Any) -> None:
         """The `.grad` of a Tensor is replaced, in the program only."""
         if isinstance(kept, Node) and type(kept.array) is Symbol:
             kept.array.as_array()  # it gets an array of its own

@@ -23,7 +23,7 @@ import numpy as np
 
 from tinygrad_ce.engine.chain import history, unbroadcast
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.table import kept, window_parts
+from tinygrad_ce.engine.table import window_parts, with_axes_back
 from tinygrad_ce.viz.graph.labels import op_label
 from tinygrad_ce.viz.graph.told import told
 from tinygrad_ce.viz.graph.values import largest, number
@@ -216,12 +216,12 @@ def order(a: Any, b: Any) -> Any:
 
 def where_it_is(node: Node, x: Any, y: Any) -> Any:
     """The elements of x that are the extremum over their axis."""
-    return x == kept(y, x.shape, *node.settings)
+    return x == with_axes_back(y, x.shape, *node.settings)
 
 
 def alone(node: Node, x: Any, y: Any) -> Any:
     """The sign of an element that is all there is of the norm: there ‖x‖ is |x|."""
-    return np.where(np.abs(x) == kept(y, x.shape, *node.settings), np.sign(x), 0)
+    return np.where(np.abs(x) == with_axes_back(y, x.shape, *node.settings), np.sign(x), 0)
 
 
 def neighbours(y: Any) -> Any:
@@ -568,7 +568,7 @@ def passed(use: Use, g: Any, value: Callable[[Node], Any]) -> Any:
     """What the rule of a use makes of `g`, with these values."""
     node = use.target
     d = rule_of(node, use.position, value)(g)
-    return unbroadcast(d, use.source.array.shape) if node.op.stretches else d
+    return unbroadcast(d, use.source.array.shape) if node.op.broadcasts else d
 
 
 def passed_at_most(use: Use, error: Any) -> Any:

@@ -54,7 +54,7 @@ def arrivals(root: Node, operations: Sequence[Node], uses: Sequence[Use]) -> Ite
                 continue
             source = uses[i].source
             product, local = sent(node, uses[i].position, upstream)
-            new = summed(product, source.array.shape) if node.op.stretches else product
+            new = summed(product, source.array.shape) if node.op.broadcasts else product
             before = arrived.get(source)
             arrived[source] = new if before is None else before + new
             yield Arrival(i, upstream, local, product, new, before, arrived[source])

@@ -276,7 +276,7 @@ class Teller:
         related = relation(node, position)
         if related is not None and x.array.size > 0:
             told["m"] = related
-        if node.op.stretches and x.array.shape != node.array.shape and related == "e":
+        if node.op.broadcasts and x.array.shape != node.array.shape and related == "e":
             told["c"] = sum_label(x.array.shape, node.array.shape).removeprefix("Σ ")
         return told
 
