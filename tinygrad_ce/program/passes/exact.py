@@ -37,9 +37,10 @@ def without_dead_steps(program: Program) -> Program:
 
 def _fold(r: Rewriter, step: Step) -> Var | None:
     """What rests on constants alone is computed now."""
+    for x in step.operands:
+        if x not in r.constants:
+            return None
     if step.op in RANDOM or step.out.size > LARGEST_CONSTANT:
-        return None
-    if not all(x in r.constants for x in step.operands):
         return None
     return r.constant(evaluate(step.op, [r.constants[x] for x in step.operands], step.settings))
 

@@ -7,7 +7,7 @@ a value that is there already, or None. Steps and constants that are equal are m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +34,20 @@ def on(*ops: str, after: str = "") -> Callable[[Apply], Rule]:
     return lambda apply: Rule(apply, frozenset(ops), frozenset(after.split()))
 
 
+class Index(dict[str, list[Rule]]):
+    """The rules for each operation."""
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self.rules = rules
+
+    def __missing__(self, op: str) -> list[Rule]:
+        self[op] = found = [rule for rule in self.rules if not rule.ops or op in rule.ops]
+        return found
+
+
+index_of = lru_cache(maxsize=64)(Index)
+
+
 class Rewriter:
     """Goes through the steps in order, and lets rules look at what the operands were made from."""
 
@@ -45,8 +59,7 @@ class Rewriter:
         self.steps: list[Step] = []
         self.known: dict[Any, Var] = {}  # what is computed, or the value of a constant -> its Var
         self.here: Step | None = None
-        self.rules: tuple[Rule, ...] = ()
-        self.rules_for: dict[str, list[Rule]] = {}
+        self.rules = Index(())
         for var, value in program.constants.items():
             first = self.known.setdefault(constant_key(value), var)
             if first is var:
@@ -61,9 +74,9 @@ class Rewriter:
 
     def run(self, *rules: Rule | Apply) -> Program:
         """Apply the first rule that has something to say to each step, until none has."""
-        self.rules = tuple(r if isinstance(r, Rule) else Rule(r) for r in rules)
+        self.rules = index_of(tuple(r if isinstance(r, Rule) else Rule(r) for r in rules))
         steps = self.program.steps
-        if rules and not any(map(self.rules_of, {step.op for step in steps})):
+        if rules and not any(self.rules[step.op] for step in steps):
             return self.program
         for step in steps:
             self.here = step
@@ -102,7 +115,7 @@ class Rewriter:
 
     def rewritten(self, step: Step) -> Var | Step | None:
         """What the first rule says that has something to say."""
-        rules = self.rules_of(step.op)
+        rules = self.rules[step.op]
         if not rules:
             return None
         after = {self.made_by(x) for x in step.operands}
@@ -110,12 +123,6 @@ class Rewriter:
             if rule.after <= after and (new := rule.apply(self, step)) is not None:
                 return new
         return None
-
-    def rules_of(self, op: str) -> list[Rule]:
-        """The rules for an operation."""
-        if op not in self.rules_for:
-            self.rules_for[op] = [r for r in self.rules if not r.ops or op in r.ops]
-        return self.rules_for[op]
 
     def add(self, step: Step) -> Var:
         """Put a step down as it is."""
