@@ -22,6 +22,7 @@ from tinygrad_ce.program.passes.reassociate import (
     with_finite_sums_checked,
     with_large_operands_untransposed,
     with_picks_first,
+    with_products_turned,
 )
 
 FAST = (
@@ -33,6 +34,7 @@ FAST = (
     with_best_layouts,
     with_products_of_transposed,
     with_large_operands_untransposed,
+    with_products_turned,
 )
 
 

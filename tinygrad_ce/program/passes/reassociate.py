@@ -51,6 +51,18 @@ def _turn_product(r: Rewriter, step: Step) -> Step | None:
     return step._replace(op="contiguous", operands=(other,), settings={})
 
 
+@on("transpose", after="dot")
+def _product_of_turned(r: Rewriter, step: Step) -> Step | None:
+    """(A B)ᵀ is Bᵀ Aᵀ: a weight's gradient is computed as the weight lies, and not copied."""
+    product = r.makers[step.operands[0]]
+    a, b = product.operands
+    if len(step.out.shape) != 2 or r.counts.get(product.out) != 1:
+        return None
+    if a.size >= MUCH_LARGER * b.size or b.size >= MUCH_LARGER * a.size:
+        return None  # the large one is read as it lies, see above
+    return step._replace(op="dot", operands=(turned(r, b), turned(r, a)), settings={})
+
+
 def turned(r: Rewriter, x: Var) -> Var:
     """x with its axes exchanged."""
     before = r.maker(x, "transpose")
@@ -66,6 +78,7 @@ def larger(a: Var, b: Var) -> bool:
 
 with_picks_first = sweep("with_picks_first", _pick_first)
 with_large_operands_untransposed = sweep("with_large_operands_untransposed", _turn_product)
+with_products_turned = sweep("with_products_turned", _product_of_turned)
 
 
 def with_finite_sums_checked(program: Program) -> Program:
