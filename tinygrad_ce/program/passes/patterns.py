@@ -90,7 +90,8 @@ def is_number(tree: ast.expr) -> bool:
 
 def is_scaled(tree: ast.expr) -> bool:
     """Whether an expression is a factor times another."""
-    return isinstance(tree, ast.BinOp) and ast.unparse(tree.left) in FACTORS
+    left = tree.left if isinstance(tree, ast.BinOp) else None
+    return isinstance(left, ast.Name) and left.id in FACTORS
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class Pattern:
         self, r: Rewriter, op: str, operands: tuple[Var, ...], found: Found, like: Var,
         out: Var | None,
     ) -> Step | None:  # fmt: skip
-        """The step that computes an operation; None if that would be no float and should be one."""
+        """The step that computes an operation; None if that is no float, or not `out`'s form."""
         settings = found.get(f"{op}()", {})
         numbers = all(x.dtype is None for x in operands)
         dtype = np.dtype(bool) if op in TRUTHS else None if numbers else common_dtype(operands)
@@ -204,6 +205,8 @@ class Pattern:
         if op in ELEMENTWISE:
             shape = np.broadcast_shapes(*(x.shape for x in operands))
         new = Var(shape, dtype, not shape)
+        if out is not None and not same_form(new, out):
+            return None
         if op not in TRUTHS and is_float(like) and not is_float(new):
             return None
         return r.like_here(out or new, op, operands, settings)
