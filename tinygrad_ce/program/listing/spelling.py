@@ -7,7 +7,7 @@ from typing import Any
 
 from tinygrad_ce.engine.table import window_counts
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.passes.rewriter import Rewriter
+from tinygrad_ce.program.passes.rewriter import Rewriter, on
 
 
 def with_windows_spelt_out(program: Program, exact: bool) -> Program:
@@ -16,8 +16,9 @@ def with_windows_spelt_out(program: Program, exact: bool) -> Program:
     What is `exact` lies in memory as eager code has it, which decides in what order later sums are
     added up; else the sum of a window is a sum over its last two axes.
     """
-    rules = (_largest_in_order, _place_in_order) if exact else (_largest, _place, _sum)
-    return Rewriter(program).run(_columns, _add_columns, *rules)
+    ordered = on("max_pool")(_largest_in_order), on("argmax_pool")(_place_in_order)
+    plain = on("max_pool")(_largest), on("argmax_pool")(_place), on("sum_pool")(_sum)
+    return Rewriter(program).run(_columns, _add_columns, *(ordered if exact else plain))
 
 
 def windows_of(r: Rewriter, step: Step, axes: tuple[int, int]) -> Var:
@@ -40,9 +41,8 @@ def windows_of(r: Rewriter, step: Step, axes: tuple[int, int]) -> Var:
     return r.make("slice", (every,), some, index=tuple(index))
 
 
-def _columns(r: Rewriter, step: Step) -> Step | None:
-    if step.op != "im2col":
-        return None
+@on("im2col")
+def _columns(r: Rewriter, step: Step) -> Step:
     w = windows_of(r, step, (1, 2))
     axes = (0, 4, 5, 1, 2, 3)
     turned = Var(tuple(w.shape[a] for a in axes), w.dtype, False)
@@ -51,8 +51,9 @@ def _columns(r: Rewriter, step: Step) -> Step | None:
     return step._replace(op="reshape", operands=(turned,), settings=settings)
 
 
+@on("col2im")
 def _add_columns(r: Rewriter, step: Step) -> Step | None:
-    if step.op != "col2im" or len(step.operands[0].shape) != 2:
+    if len(step.operands[0].shape) != 2:
         return None
     (x,), s = step.operands, step.settings
     c, _, _, n = s["full"]
@@ -62,25 +63,19 @@ def _add_columns(r: Rewriter, step: Step) -> Step | None:
     return step._replace(operands=(x,))
 
 
-def _largest(r: Rewriter, step: Step) -> Step | None:
-    if step.op != "max_pool":
-        return None
+def _largest(r: Rewriter, step: Step) -> Step:
     settings = {"axis": (4, 5), "keepdims": False}
     windows = windows_of(r, step, step.settings["axes"])
     return step._replace(op="max", operands=(windows,), settings=settings)
 
 
-def _largest_in_order(r: Rewriter, step: Step) -> Step | None:
+def _largest_in_order(r: Rewriter, step: Step) -> Step:
     largest = _largest(r, step)
-    if largest is None:
-        return None
     y = r.make("max", largest.operands, step.out, **largest.settings)
     return step._replace(op="contiguous", operands=(y,), settings={})
 
 
-def _place(r: Rewriter, step: Step) -> Step | None:
-    if step.op != "argmax_pool":
-        return None
+def _place(r: Rewriter, step: Step) -> Step:
     w = windows_of(r, step, step.settings["axes"])
     rows = Var((*w.shape[:4], math.prod(w.shape[4:])), w.dtype, False)
     rows = r.make("reshape", (w,), rows, shape=rows.shape)
@@ -88,17 +83,13 @@ def _place(r: Rewriter, step: Step) -> Step | None:
     return step._replace(op="argmax", operands=(rows,), settings=settings)
 
 
-def _place_in_order(r: Rewriter, step: Step) -> Step | None:
+def _place_in_order(r: Rewriter, step: Step) -> Step:
     place = _place(r, step)
-    if place is None:
-        return None
     best = r.make("argmax", place.operands, step.out, **place.settings)
     return step._replace(op="like", operands=(best, step.operands[0]), settings={})
 
 
-def _sum(r: Rewriter, step: Step) -> Step | None:
-    if step.op != "sum_pool":
-        return None
+def _sum(r: Rewriter, step: Step) -> Step:
     settings = {"axis": (4, 5), "keepdims": False}
     windows = windows_of(r, step, step.settings["axes"])
     return step._replace(op="sum", operands=(windows,), settings=settings)
