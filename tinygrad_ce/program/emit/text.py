@@ -116,10 +116,11 @@ class Printer:
         """The same, for the first time."""
         memory = place.memory
         if place.view is not None:
-            text = view_text(self.at(place.view.operands[0]), place.view)
+            base = self.at(place.view.operands[0])
+            text = view_text(base, place.view)
             if place.static:
-                return self.once(text, var=x)
-            name = self.fresh(x)
+                return self.once(text, stem(base), x)
+            name = self.fresh(x, stem(base))
             self.line(f"{name} = {text}")
             return name
         if memory.kind == "constant":
@@ -127,7 +128,8 @@ class Printer:
         whole = self.memory(memory)
         if place.piece is not None:
             end = place.piece.end
-            return self.once(f"{whole}[{place.piece.offset}:{end}].reshape({x.shape})", var=x)
+            row = f"{whole}[{place.piece.offset}:{end}]"
+            return self.once(f"{row}.reshape({x.shape})", stem(whole), x)
         if memory.kind == "own":
             return whole
         some = "" if memory.nbytes == x.nbytes else f"[:{x.nbytes}]"
@@ -192,9 +194,10 @@ class Printer:
 
     def view(self, x: Var, how: str) -> str:
         """`x.how`: made once, if x is always there, and this no copy."""
-        place, text = self.plan.places[x], f"{self.at(x)}.{how}"
+        place, base = self.plan.places[x], self.at(x)
         is_view = place.contiguous or not how.startswith("reshape")
-        return self.once(text) if place.static and is_view else text
+        text = f"{base}.{how}"
+        return self.once(text, stem(base)) if place.static and is_view else text
 
     def row(self, x: Var) -> str:
         """An array as one row."""
@@ -263,6 +266,11 @@ class Printer:
                 source = name
             copies.append(f"copyto({self.texts[here]}, {source})")
         return copies
+
+
+def stem(name: str) -> str:
+    """A name without its number: what is seen through a view is called the same."""
+    return name.rpartition("_")[0]
 
 
 def view_text(x: str, step: Step) -> str:
