@@ -79,6 +79,27 @@ def test_a_state_is_written_in_place_if_nobody_reads_the_old_value_later():
     assert here == (max(steps.index(s.out) for s in old) <= steps.index(program.states[0].after))
 
 
+@pytest.mark.parametrize("choice", [
+    lambda c, w, x: tg.where(c, w, x),
+    lambda c, w, x: tg.where(c, x, w),
+    lambda c, w, x: tg.where(c, w.T, w),
+    lambda c, w, x: tg.where(c, w, w.T),
+    lambda c, w, x: tg.where(w > 1.0, x, w),
+    lambda c, w, x: tg.where(c[0], w * 2.0, w),
+    lambda c, w, x: tg.where(c, (w * 2.0).T, w * 2.0),
+])  # fmt: skip
+def test_a_choice_is_made_before_what_is_chosen_from_is_overwritten(choice):
+    start = np.arange(9.0).reshape(3, 3)
+    c = tg.tensor(start % 2 == 0.0)
+    w, v = tg.tensor(start.copy()), tg.tensor(start.copy())
+    compiled = tg.compile(lambda x: w.copy_(choice(c, w, x)))
+    for k in range(4):
+        x = tg.tensor(start[::-1] + k)
+        compiled(x)
+        v.copy_(choice(c, v, x))
+        assert w.tolist() == v.tolist()
+
+
 def test_gradients_are_made_where_the_update_reads_them():
     """All of them are pieces of one array, in the order of the parameters."""
     program, made = traced(NETS[0], np.float32)

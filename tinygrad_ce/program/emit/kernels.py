@@ -151,6 +151,20 @@ def passes(p: Printer, step: Step) -> None:
     p.line(f"minimum({p.view(y, f'view({p.dtype(dtype)})')}, {one}, out={p.at(step.out)})")
 
 
+def where(p: Printer, step: Step) -> None:
+    """a where there is a 1, b elsewhere: b first, and a over it."""
+    mask, a, b = (p.operand(x, step.out.dtype) for x in step.operands)
+    out = p.at(step.out)
+    if b != out:
+        p.line(f"copyto({out}, {b})")
+    p.line(f"copyto({out}, {a}, where={mask})")
+
+
+def is_mask(plan: Plan, step: Step) -> bool:
+    """Whether the first operand is truths."""
+    return bool(step.out.shape) and step.operands[0].dtype == bool
+
+
 # --- views that have to be copies, packs, indices -----------------------------------------------
 
 
@@ -285,6 +299,7 @@ KERNELS: dict[str, Kernel] = {
     "masked": Kernel(masked, has_bits, FIRST),
     "let_pass": Kernel(masked, has_bits, FIRST),
     "relu": Kernel(relu, over=FIRST),
+    "where": Kernel(where, is_mask, slice(2, 3)),
     "passes": Kernel(passes, has_positive_zeros),
     **{name: Kernel(copy) for name in ("reshape", "broadcast_to", "copy", "contiguous")},
     "pack": Kernel(pack),

@@ -229,9 +229,10 @@ class Plan:
         if before is not None and over and self.now >= self.schedule.guarded:
             place = self.places[before]
             memory = place.memory
-            shared = (x for x in step.operands if x in self.places and x is not before)
+            others = (x for x in step.operands if x is not before or x not in over)
+            shared = any(self.places[x].memory is memory for x in others if x in self.places)
             read = max(memory.last, self.schedule.last.get(before, -1))
-            if read <= self.now and all(self.places[x].memory is not memory for x in shared):
+            if read <= self.now and not shared:
                 del self.befores[out]
                 return place
         if out in self.dedicated:
