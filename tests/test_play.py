@@ -18,6 +18,7 @@ import pytest
 import tinygrad_ce as tg
 from tests.drawn_programs import PROGRAMS
 from tinygrad_ce import nn, viz
+from tinygrad_ce.engine import table
 from tinygrad_ce.engine.chain import history
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.viz.graph import engines
@@ -591,6 +592,70 @@ def test_every_operation_with_a_derivative_has_a_rule_as_mathematics():
     for name, rule in TOLD.items():
         if rule.slopes and rule.backward:
             assert len(rule.backward) in (1, len(rule.slopes)), name
+
+
+A, B = 0.3, 0.7
+MATHEMATICS = {
+    "y = a + b": A + B, "y = a − b": A - B, "y = a ⊙ b": A * B, "y = frac{a}{b}": A / B,
+    "y = a mod b": A, "y = ⌊ frac{a}{b} ⌋": 0.0, "y = a^{b}": A**B, "y = max ( a , b )": B,
+    "y = min ( a , b )": A, 'y = b "where" a "holds, else" c': A, "y = max ( x , 0 )": A,
+    'y = x "where" b "holds, else" 0': A, "y = − x": -A, "y = e^{x}": np.exp(A),
+    "y = log x": np.log(A), "y = log ( 1 + x )": np.log(1 + A), "y = e^{x} − 1": np.exp(A) - 1,
+    "y = sqrt{x}": A**0.5, "y = sin x": np.sin(A), "y = cos x": np.cos(A),
+    "y = tanh x": np.tanh(A), "y = erfc x": 0.6713732405408726, "y = | x |": A,
+    "y = sign x": 1.0, "y = ⌊ x ⌋": 0.0, "y = ⌈ x ⌉": 1.0, 'y = x "rounded"': 0.0,
+    'y = x "clipped to" [ low , high ]': A, "y = Σ_{axes} x": A, "y = max_{axes} x": A,
+    "y = min_{axes} x": A, "y = Π x": A, "y_{i} = Σ_{j ≤ i} x_{j}": A, "y = ‖ x ‖_{axes}": A,
+    "y_{i} = Π_{j ≤ i} x_{j}": A, "y = x": A, 'y = x "in another precision"': A, "y = x^{⊤}": A,
+    "y = a b , y_{ij} = Σ_{k} a_{ik} b_{kj}": A * B,
+    "y = a b^{⊤} , y_{ij} = Σ_{k} a_{ik} b_{jk}": A * B,
+    "0": 0.0, "D{y}": 1.0, "− D{y}": -1.0, "D{y} ⊙ b": B, "D{y} ⊙ a": A, "D{y} ⊙ frac{1}{b}": 1 / B,
+    "D{y} ⊙ ( − frac{a}{b^{2}} )": -A / B**2, "D{y} ⊙ ( − ⌊ frac{a}{b} ⌋ )": 0.0,
+    "D{y} ⊙ b a^{b − 1}": B * A ** (B - 1), "D{y} ⊙ a^{b} log a": A**B * np.log(A),
+    "D{y} b^{⊤}": B, "a^{⊤} D{y}": A, "D{y} b": B, "{( D{y} )}^{⊤} a": A,
+    "D{y} ⊙ [ a > b ]": 0.0, "D{y} ⊙ [ b > a ]": 1.0, "D{y} ⊙ [ a < b ]": 1.0,
+    "D{y} ⊙ [ b < a ]": 0.0, "D{y} ⊙ [ a ]": 1.0, 'D{y} ⊙ [ "not" a ]': 0.0, "D{y} ⊙ [ b ]": 1.0,
+    "D{y} ⊙ [ y > 0 ]": 1.0, "D{y} ⊙ e^{x}": np.exp(A), "D{y} ⊙ frac{1}{x}": 1 / A,
+    "D{y} ⊙ frac{1}{1 + x}": 1 / (1 + A), "D{y} ⊙ frac{1}{2 sqrt{x}}": 0.5 * A**-0.5,
+    "D{y} ⊙ cos x": np.cos(A), "D{y} ⊙ ( − sin x )": -np.sin(A),
+    "D{y} ⊙ ( 1 − y^{2} )": 1 - np.tanh(A) ** 2,
+    "D{y} ⊙ ( − frac{2}{sqrt{π}} e^{− x^{2}} )": -2 / np.pi**0.5 * np.exp(-(A**2)),
+    "D{y} ⊙ sign x": 1.0, "D{y} ⊙ [ low ≤ x ≤ high ]": 1.0, 'D{y} "copied to each element"': 1.0,
+    'D{y} "where" x "is the maximum"': 1.0, 'D{y} "where" x "is the minimum"': 1.0,
+    'D{y} ⊙ "the product of the others"': 1.0, "Σ_{j ≥ i} D{y_{j}}": 1.0,
+    "D{y} ⊙ frac{x}{y}": 1.0, "{( D{y} )}^{⊤}": 1.0,
+}  # fmt: skip
+
+
+def test_each_line_of_mathematics_is_what_the_engine_computes():
+    x, y, true = parameter([[A]]), parameter([[B]]), tg.tensor([[True]])
+    binary = (table.add, table.sub, table.mul, table.div, table.mod, table.floordiv,
+              table.float_power, table.maximum, table.minimum, table.matmul,
+              table.inner)  # fmt: skip
+    unary = (table.relu, table.neg, table.exp, table.log, table.log1p, table.expm1, table.sqrt,
+             table.sin, table.cos, table.tanh, table.erfc, table.abs, table.sign, table.floor,
+             table.ceil, table.round, table.sum, table.amax, table.amin, table.norm, table.copy,
+             lambda x: x.mT, lambda x: table.clip(x, 0.0, 1.0), lambda x: table.masked(x, true),
+             lambda x: table.prod(x.reshape(1)), lambda x: table.cumsum(x, 0),
+             lambda x: table.cumprod(x, 0), lambda x: x.float())  # fmt: skip
+    seen = set()
+    for result, operands in [
+        *((op(x, y), (x, y)) for op in binary), *((op(x), (x,)) for op in unary),
+        (table.choose(true, x, y), (None, x, y)),
+    ]:  # fmt: skip
+        rule = TOLD[result.op.name]
+        assert MATHEMATICS[rule.forward] == pytest.approx(result.item(), rel=1e-6), rule.forward
+        seen.add(rule.forward)
+        for i, operand in enumerate(operands if rule.backward else ()):
+            text = rule.backward[min(i, len(rule.backward) - 1)]
+            seen.add(text)
+            if operand is not None:
+                (gradient,) = tg.autograd.grad(result.sum(), operand, retain_graph=True)
+                assert MATHEMATICS[text] == pytest.approx(gradient.item(), rel=1e-12), text
+    assert seen == set(MATHEMATICS)
+    assert {n for n, rule in TOLD.items() if rule.kind == "elementwise" and rule.forward} <= {
+        n for n, rule in TOLD.items() if {rule.forward, *rule.backward} <= seen
+    }
 
 
 @pytest.mark.parametrize("name", TOLD)
