@@ -279,7 +279,7 @@ def test_without_a_file_the_graph_is_printed(done):
     assert re.fullmatch(r"loss = \S+ · 10 operations", lines[2])
     assert lines[3].split()[:3] == ["n0", "input", "x"]
     assert lines[-1].split()[1:] == [
-        "loss", "×", "2", "loss", "←", "n15", "scalar", lines[2].split()[2], "∇", "1",
+        "loss", "×", "2", "loss", "←", "n14", "scalar", lines[2].split()[2], "∇", "1",
         "net.py:31",
     ]  # fmt: skip
     folded = done["draw folder/net.py:loss --depth 0 --out -"].out.splitlines()
