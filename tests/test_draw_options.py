@@ -394,6 +394,16 @@ def test_directions():
     assert "rankdir=TB" in draw(loss, names, depth=0, direction="TB").source
 
 
+def test_folded_to_eight_cards_a_picture_runs_from_left_to_right():
+    for count, direction in [(6, "LR"), (7, "TB")]:
+        y = tg.ones(2, 3)
+        for layer in [nn.Linear(3 + i, 4 + i) for i in range(count)]:
+            y = layer(y)
+        drawing = draw(y.sum(), depth=0)
+        assert len(cards(drawing)) == count + 2
+        assert f"rankdir={direction}" in drawing.source
+
+
 def test_without_gradients_no_gradient_is_claimed():
     loss, names = network()
     drawing = draw(loss, names, gradients=False)

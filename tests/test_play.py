@@ -571,6 +571,23 @@ def test_a_folded_call_adds_its_share():
         (True, 1), (True, 1)]  # fmt: skip
 
 
+def test_each_line_ends_in_a_head_of_its_colour():
+    page = tg.play(*PROGRAMS["two_layer_network"]()).html
+    edges = re.findall(r'<g class="edge[^>]*>(.*?)</g>', page, re.DOTALL)
+    both = 0
+    for edge in edges:
+        lines = re.findall(r'<path d="M([^"]*)" fill="none" stroke="([^"]*)"', edge)
+        heads = re.findall(r'<polygon points="([^"]*)" fill="([^"]*)"', edge)
+        assert sorted(color for _, color in lines) == sorted(color for _, color in heads)
+        both += len(heads) == 2
+        for head, color in heads:
+            (line,) = (line for line, stroke in lines if stroke == color)
+            places = np.array([p.split(",") for p in re.split("[C ]", line)], float)[[0, -1]]
+            corners = np.array([p.split(",") for p in head.split()], float)
+            assert np.linalg.norm(corners.mean(0) - places, axis=1).min() < 5
+    assert len(edges) == 31 and both > 10
+
+
 @pytest.mark.skipif(not shutil.which("dot"), reason="the dot program is not installed")
 def test_both_engines_give_the_same_story(monkeypatch):
     loss, names = PROGRAMS["two_layer_network"]()

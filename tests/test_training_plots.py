@@ -387,7 +387,19 @@ def test_the_learning_rate_has_an_axis_of_its_own_only_if_it_changes():
     (rate,) = right.get_lines()
     np.testing.assert_array_equal(rate.get_xdata(), range(1, 13))
     np.testing.assert_array_equal(rate.get_ydata(), seen["lr"])
+    assert right.get_ylabel() == "learning rate (dashed)" and rate.get_linestyle() == "--"
     np.testing.assert_array_equal(line(ax, "loss").get_ydata(), seen["loss"])
+
+
+def test_each_group_of_an_optimiser_has_a_learning_rate_of_its_own():
+    model = network()
+    groups = [{"params": [p], "lr": 0.1 * (i + 1)} for i, p in enumerate(model.parameters())]
+    recorder = Recorder(None, optim.SGD(groups[:3]))
+    recorder.step(loss=1.0)
+    assert {name: s.values for name, s in recorder.series.items()} == {
+        "loss": [1.0], "learning rate": [0.1], "learning rate 1": [0.2],
+        "learning rate 2": [pytest.approx(0.3)],
+    }  # fmt: skip
 
 
 # --- histograms -----------------------------------------------------------------------------
@@ -410,8 +422,10 @@ def test_rows_are_the_recorded_histograms_scaled_to_their_highest_bins():
         assert base == -row
         np.testing.assert_allclose((heights - base) / 1.8 * h.counts.max(), h.counts, atol=1e-9)
     low, high = axes[0].get_xlim()
-    for h in (h for h in histograms if h.step in steps):
-        assert low < h.quantile(0.01) and h.quantile(0.99) < high
+    drawn = [h for h in histograms if h.step in steps]
+    least, most = min(h.quantile(0.01) for h in drawn), max(h.quantile(0.99) for h in drawn)
+    assert low < least < 0 < most < high
+    np.testing.assert_allclose([least - low, high - most], 0.03 * (most - least))
 
 
 def test_update_ratios_are_drawn_in_powers_of_ten_with_the_healthy_region():
