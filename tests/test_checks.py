@@ -153,6 +153,7 @@ def test_of_many_elements_the_largest_contributions_and_spread_ones_are_nudged()
         (lambda x: table.floor(x) + x, [2.0, 0.5], "⌊x⌋ switched 1 element"),
         (lambda x: table.norm(x, 1), [[0.0, 0.0], [3.0, 4.0]], "‖x‖ axis 1 switched 2 elements"),
         (lambda x: where(x > 1.0, x * 2.0, x + 1.0), [1.0, 3.0], "where switched 1 element"),
+        (lambda x: table.masked(x, x > 0.0), [1e-14, 3.0, -1.0], "where(·, x, 0) switched 1 element"),
         (lambda x: x.sort()[0] * tensor([1.0, 2.0, 3.0]), [2.0, 1.0, 2.0],
          "x[·] switched 1 element"),
     ],

@@ -151,6 +151,15 @@ def test_moved_elements_are_followed(name):
     assert {(i, j) for j, i in enumerate(places)} == feeds(y, 0)
 
 
+def test_the_largest_of_each_window_is_followed():
+    x = parameter([[[[1.0, 5.0, 2.0, 0.0], [3.0, 4.0, 9.0, 9.0]]]])
+    y = nn.functional.max_pool2d(x, 2)
+    while y.op.name != "max_pool":
+        (y,) = y.inputs
+    assert relation(y, 0) == ["ix", [1, 6]]  # the first of equal ones
+    assert {(i, j) for j, i in enumerate(relation(y, 0)[1])} <= feeds(y, 0)
+
+
 def test_written_elements_come_from_nowhere():
     x, v = parameter(np.zeros((2, 3))), parameter([7.0, 8.0, 9.0])
     y = x * 1.0
@@ -555,11 +564,16 @@ def test_stacked_cards_are_joined_at_their_middles(monkeypatch):
         r'id="(n\d+)"[^>]*><rect [^>]*?y="([\d.]+)" width="[\d.]+" height="([\d.]+)"', page
     ):
         middles[id] = float(y) + float(height) / 2
-    path = r'<path d="M300\.0,(\d+)C[^"]* 300\.0,(\d+)"'
+    path = r'<path d="M300\.0,(\d+)C(\d+),(\d+) (\d+),(\d+) 300\.0,(\d+)"'
     edges = re.findall(rf'data-a="(n\d+)" data-b="(n\d+)">{path}', page)
     assert len(edges) > 20
-    for a, b, start, end in edges:
-        assert (float(start), float(end)) == (middles[a], middles[b])
+    bends = {}
+    for a, b, *places in edges:
+        start, right, above, same, below, end = map(float, places)
+        assert (start, end) == (above, below) == (middles[a], middles[b])
+        assert same == right > 320  # beside the cards
+        bends[min(end - start, 640)] = right
+    assert len(bends) > 3 and sorted(bends.values()) == [bends[reach] for reach in sorted(bends)]
 
 
 def test_a_folded_call_adds_its_share():
