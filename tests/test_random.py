@@ -5,6 +5,8 @@ import copy
 import hashlib
 import json
 import pickle
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -321,3 +323,19 @@ def test_generators_are_independent(untouched):
     np.random.seed(3)
     assert some_draws(b) == first
     np.testing.assert_array_equal(random.get_rng_state(), state)
+
+
+def test_the_first_number_of_a_process_may_be_drawn_in_a_compiled_function():
+    code = (
+        "import tinygrad_ce as tg\n"
+        "draw = tg.compile(lambda x: tg.rand(4) * x)\n"
+        "print([draw(tg.ones(4)).tolist() for _ in range(3)])"
+    )
+    root = Path(tg.__file__).parent.parent
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+        for _ in range(2)
+    ]
+    assert [run.stderr for run in runs] == ["", ""]
+    drawn = {number for run in runs for row in json.loads(run.stdout) for number in row}
+    assert len(drawn) > 20  # of 24: no draw, and no process, repeats another

@@ -544,9 +544,10 @@ def _check_weights(weights: Array, count: int, replacement: bool) -> None:
         )
 
 
-# Not seeded by a constant: a program that asks for no seed has other numbers each time.
+# Not seeded by a constant: a program that asks for no seed has other numbers each time. The first
+# who draws may be a function that is traced, which cannot call seed().
 default_generator = Generator()
-default_generator.seed()
+default_generator._start(secrets.randbits(64))
 
 
 def manual_seed(seed: int) -> Generator:
