@@ -187,6 +187,15 @@ def test_the_ids_of_a_pick_belong_to_no_element():
 # --- the steps ------------------------------------------------------------------------------
 
 
+def test_windows_light_what_they_saw():
+    x = tg.tensor([[[[1.0, 3.0, 3.0], [2.0, 0.0, 4.0]]]], requires_grad=True)
+    assert relation(F.max_pool2d(x, 2, 1), 0) == ["ix", [1, 5]]
+    assert relation(F.max_pool2d(x, (1, 3)), 0) == ["ix", [1, 5]]
+    columns = table.im2col(x.permute(1, 2, 3, 0), (2, 2), (1, 1), (1, 1))
+    assert relation(columns, 0) == ["ix", [0, 1, 1, 2, 3, 4, 4, 5]]
+    assert relation(table.sum_pool(x, (2, 2), (1, 1), (2, 3)), 0) is None
+
+
 def test_the_steps_are_the_operations_the_seed_and_every_arrival():
     a, b = parameter(2.0), parameter(-3.0)
     page = tg.play(a * b + a, names={"a": a, "b": b})

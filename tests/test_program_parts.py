@@ -174,6 +174,16 @@ IMAGES = {
     "relu of two pools": lambda x: F.max_pool2d(r := F.relu(x), 2) * F.max_pool2d(r, 2, (3, 2)),
     "spread and pooled": lambda x: F.avg_pool2d(F.avg_pool2d(x, 2, 1), 2) + F.max_pool2d(x, 2),
     "slices of images": lambda x: (y := F.max_pool2d(x, 2, 1))[:, 0] + y[:, 1:, :, ::2].sum(),
+    "convolved": lambda x: F.conv2d(x, x[:2, :, :2, :3] * 0.5, x[0, 0, 0, :2]),
+    "convolved twice": lambda x: F.conv2d(F.conv2d(x, x[:2, :, :2, :2]).relu(), x[:1, :, :2, :2]),
+    "convolved with gaps": lambda x: F.conv2d(
+        x * 1.0, x[:1, :, :2, :3], stride=(1, 2), padding=(1, 0), dilation=(2, 1)
+    ),
+    "convolved in groups": lambda x: F.conv2d(x.tanh(), x[:2, :1, :3, :1], padding=1, groups=2),
+    "convolved by points": lambda x: F.conv2d(x, x[:, :, :1, :1]) * F.max_pool2d(x, 1)[:, :1],
+    "largest of one row": lambda x: F.max_pool2d(x.sin(), (1, 3), (2, 1)).square(),
+    "means of one column": lambda x: F.avg_pool2d(x.sin(), (3, 1), (1, 2)).square(),
+    "maxima that overlap": lambda x: F.max_pool2d(x * x, (2, 3), 1, (1, 1)) * 0.5,
     "pooled pads": lambda x: F.max_pool2d(x, 3, 2, 1).flatten(1) @ tg.ones(12, 2, dtype=x.dtype),
 }  # fmt: skip
 PIECES = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from tinygrad_ce.engine.table import window_counts
 from tinygrad_ce.program.ir import Program, Step, Var
-from tinygrad_ce.program.passes.rewriter import Rewriter, on
+from tinygrad_ce.program.passes.rewriter import Rewriter, Rule, on
 
 
 def with_windows_spelt_out(program: Program, exact: bool) -> Program:
@@ -16,9 +16,10 @@ def with_windows_spelt_out(program: Program, exact: bool) -> Program:
     What is `exact` lies in memory as eager code has it, which decides in what order later sums are
     added up; else the sum of a window is a sum over its last two axes.
     """
-    ordered = on("max_pool")(_largest_in_order), on("argmax_pool")(_place_in_order)
-    plain = on("max_pool")(_largest), on("argmax_pool")(_place), on("sum_pool")(_sum)
-    return Rewriter(program).run(_columns, _add_columns, *(ordered if exact else plain))
+    rules: tuple[Rule, ...] = (columns, largest, place, total)
+    if exact:
+        rules = (in_order(columns), in_order(largest), place_in_order)
+    return Rewriter(program).run(added_columns, *rules)
 
 
 def windows_of(r: Rewriter, step: Step, axes: tuple[int, int]) -> Var:
@@ -34,15 +35,16 @@ def windows_of(r: Rewriter, step: Step, axes: tuple[int, int]) -> Var:
         return every
     index: list[Any] = [slice(None)] * len(shape)
     counts = window_counts(x.shape, axes, size, stride, dilation)
-    for axis, step_, count in zip(axes, stride, counts):
-        index[axis], shape[axis] = slice(None, None, step_), count
+    for axis, by, count in zip(axes, stride, counts):
+        index[axis], shape[axis] = slice(None, None, by), count
     index += [slice(None, None, d) for d in dilation]
     some = Var((*shape, *size), x.dtype, False)
     return r.make("slice", (every,), some, index=tuple(index))
 
 
 @on("im2col")
-def _columns(r: Rewriter, step: Step) -> Step:
+def columns(r: Rewriter, step: Step) -> Step:
+    """The windows with their axes in another order, as a matrix."""
     w = windows_of(r, step, (1, 2))
     axes = (0, 4, 5, 1, 2, 3)
     turned = Var(tuple(w.shape[a] for a in axes), w.dtype, False)
@@ -52,10 +54,11 @@ def _columns(r: Rewriter, step: Step) -> Step:
 
 
 @on("col2im")
-def _add_columns(r: Rewriter, step: Step) -> Step | None:
-    if len(step.operands[0].shape) != 2:
-        return None
+def added_columns(r: Rewriter, step: Step) -> Step | None:
+    """The same of columns with an axis for each place in a window."""
     (x,), s = step.operands, step.settings
+    if len(x.shape) != 2:
+        return None
     c, _, _, n = s["full"]
     counts = window_counts(s["full"], (1, 2), s["size"], s["stride"], s["dilation"])
     shape = (c, *s["size"], *counts, n)
@@ -63,19 +66,25 @@ def _add_columns(r: Rewriter, step: Step) -> Step | None:
     return step._replace(operands=(x,))
 
 
-def _largest(r: Rewriter, step: Step) -> Step:
+@on("max_pool")
+def largest(r: Rewriter, step: Step) -> Step:
+    """The maximum over the elements of each window."""
     settings = {"axis": (4, 5), "keepdims": False}
     windows = windows_of(r, step, step.settings["axes"])
     return step._replace(op="max", operands=(windows,), settings=settings)
 
 
-def _largest_in_order(r: Rewriter, step: Step) -> Step:
-    largest = _largest(r, step)
-    y = r.make("max", largest.operands, step.out, **largest.settings)
-    return step._replace(op="contiguous", operands=(y,), settings={})
+@on("sum_pool")
+def total(r: Rewriter, step: Step) -> Step:
+    """The sum over the elements of each window."""
+    settings = {"axis": (4, 5), "keepdims": False}
+    windows = windows_of(r, step, step.settings["axes"])
+    return step._replace(op="sum", operands=(windows,), settings=settings)
 
 
-def _place(r: Rewriter, step: Step) -> Step:
+@on("argmax_pool")
+def place(r: Rewriter, step: Step) -> Step:
+    """The place of the maximum in a row of the elements of each window."""
     w = windows_of(r, step, step.settings["axes"])
     rows = Var((*w.shape[:4], math.prod(w.shape[4:])), w.dtype, False)
     rows = r.make("reshape", (w,), rows, shape=rows.shape)
@@ -83,13 +92,20 @@ def _place(r: Rewriter, step: Step) -> Step:
     return step._replace(op="argmax", operands=(rows,), settings=settings)
 
 
-def _place_in_order(r: Rewriter, step: Step) -> Step:
-    place = _place(r, step)
-    best = r.make("argmax", place.operands, step.out, **place.settings)
+@on("argmax_pool")
+def place_in_order(r: Rewriter, step: Step) -> Step:
+    """The same, its axes in memory in the order of those of the image."""
+    best = place.apply(r, step)
+    best = r.make(best.op, best.operands, step.out, **best.settings)  # type: ignore[union-attr]
     return step._replace(op="like", operands=(best, step.operands[0]), settings={})
 
 
-def _sum(r: Rewriter, step: Step) -> Step:
-    settings = {"axis": (4, 5), "keepdims": False}
-    windows = windows_of(r, step, step.settings["axes"])
-    return step._replace(op="sum", operands=(windows,), settings=settings)
+def in_order(rule: Rule) -> Rule:
+    """The rule for an array in one piece."""
+
+    def apply(r: Rewriter, step: Step) -> Step:
+        spelt = rule.apply(r, step)
+        y = r.make(spelt.op, spelt.operands, step.out, **spelt.settings)  # type: ignore[union-attr]
+        return step._replace(op="contiguous", operands=(y,), settings={})
+
+    return Rule(apply, rule.ops)
