@@ -493,3 +493,27 @@ def test_a_program_says_how_long_it_is():
 if __name__ == "__main__":
     for case in GOLDEN:
         (DATA / f"listing_{case.__name__}.txt").write_text(golden(case), encoding="utf-8")
+
+
+def test_new_values_that_are_written_after_the_updates_are_not_made_in_a_loop():
+    """What is returned reads the old parameters, so each new one needs a name of its own."""
+    w0, w1 = (tg.tensor(x, requires_grad=True) for x in ([0.5, 1.0, 2.0], 0.7))
+    optimizer = tg.optim.SGD([w0, w1], lr=0.1, momentum=0.9)
+
+    def train():
+        seen, other = w0.repeat(2).unsqueeze(-1), w1.cumsum(0)
+        loss = w0.tanh().sum() + other.tanh()
+        loss.backward()
+        optimizer.step()
+        return loss, seen, other
+
+    text = tg.trace(train).source()
+    assert "w0_2 = w0 - lr * velocity_w0" in text and "w1[...] = w1_2" in text
+    names = {}
+    exec(text, names)
+    a, b = np.float32([0.5, 1.0, 2.0]), np.array(0.7, np.float32)
+    results = names["train"](a, b, np.zeros_like(a), np.zeros_like(b), 0.1)
+    np.testing.assert_allclose(results[1][:, 0], [0.5, 1, 2] * 2)
+    assert results[2] == np.float32(0.7)
+    np.testing.assert_allclose(a, [0.5, 1, 2] - 0.1 / np.cosh([0.5, 1, 2]) ** 2, rtol=1e-6)
+    np.testing.assert_allclose(b, 0.7 - 0.1 / np.cosh(0.7) ** 2, rtol=1e-6)

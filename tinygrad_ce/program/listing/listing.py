@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_ce.program.ir import Program, State, Var, coarsest
 from tinygrad_ce.program.listing.formulas import FORMULAS
-from tinygrad_ce.program.listing.loops import looped
+from tinygrad_ce.program.listing.loops import NAME, looped
 from tinygrad_ce.program.listing.names import OPTIMIZER_SCOPES, OPTIMIZERS
 from tinygrad_ce.program.listing.spelling import with_windows_spelt_out
 from tinygrad_ce.program.listing.statements import Statement, Writer, label
@@ -198,8 +198,11 @@ class Listing:
             short = name.partition("_")[0]
             roles[name] = short if short in OPTIMIZERS.values() else "w"
         roles.update((names.of[x], "g") for x in self.writer.kept if x in names.of)
+        here = set(map(id, group))
+        others = [x for s in self.writer.statements if id(s) not in here for x in s.lines]
+        elsewhere = set(NAME.findall("\n".join([*others, self.last_line(True)])))
         for first in range(min(len(group), 3)):
-            lines = looped(group[first:], roles, names.taken)
+            lines = looped(group[first:], roles, names.taken, elsewhere)
             if lines:
                 return [line for s in group[:first] for line in self.annotated(s)] + lines
         return None

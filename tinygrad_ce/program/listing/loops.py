@@ -12,11 +12,13 @@ WIDTH = 82
 ORDER = {"w": 0, "g": 1, "m": 2, "velocity": 2, "v": 3, "t": 4}
 
 
-def looped(blocks_of: Sequence[Any], roles: dict[str, str], taken: set[str]) -> list[str] | None:
+def looped(
+    blocks_of: Sequence[Any], roles: dict[str, str], taken: set[str], elsewhere: set[str]
+) -> list[str] | None:
     """The lines of the statements as a loop, or None if they are not the same lines again.
 
     `roles` says what a loop may run over, and as what: `m_W0` as m, `dW0` as g. What a block makes
-    for itself must have a name that stands in no other place.
+    for itself must have a name that does not stand `elsewhere`.
     """
     for count in range(len(blocks_of) // 2, 1, -1):
         if len(blocks_of) % count:
@@ -27,7 +29,8 @@ def looped(blocks_of: Sequence[Any], roles: dict[str, str], taken: set[str]) -> 
         columns = matched(texts)
         if columns is None:
             continue
-        lines = written(texts[0], columns, own_names(blocks), roles, taken)
+        own = [names - elsewhere for names in own_names(blocks)]
+        lines = written(texts[0], columns, own, roles, taken)
         if lines is not None:
             return lines
     return None
