@@ -19,7 +19,6 @@ from tinygrad_ce.program.passes.rewriter import (
     Rule,
     live,
     on,
-    same_form,
 )
 
 Pass = Callable[[Program], Program]
@@ -54,11 +53,6 @@ def _fold_numbers(r: Rewriter, step: Step) -> Var | None:
 # --- steps that change nothing --------------------------------------------------------------------
 
 
-@on("reshape", "broadcast_to", "astype", "copy")
-def _same_form(r: Rewriter, step: Step) -> Var | None:
-    return step.operands[0] if same_form(step.operands[0], step.out) else None
-
-
 @on("transpose")
 def transposed(r: Rewriter, step: Step) -> Var | Step | None:
     """A transpose that changes nothing, or comes after another."""
@@ -70,11 +64,6 @@ def transposed(r: Rewriter, step: Step) -> Var | Step | None:
         return None
     inner = before.settings["axes"]
     return step._replace(operands=before.operands, settings={"axes": tuple(inner[a] for a in axes)})
-
-
-@on("concatenate")
-def _one_part(r: Rewriter, step: Step) -> Var | None:
-    return step.operands[0] if len(step.operands) == 1 else None
 
 
 @on("reshape")
@@ -101,8 +90,13 @@ def reduced_axes(step: Step) -> set[int]:
 
 
 PLAIN: tuple[Rule, ...] = (
-    _same_form, transposed, _one_part, _keepdims,
+    transposed, _keepdims,
     *rules(
+        "reshape(x) -> x",  # where that changes neither shape nor dtype, as everywhere
+        "broadcast_to(x) -> x",
+        "astype(x) -> x",
+        "copy(x) -> x",
+        "concatenate(x) -> x",
         "reshape(reshape(x)) -> reshape(x)",
         "x * 1 -> x",
         "x / 1 -> x",

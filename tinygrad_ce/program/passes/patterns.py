@@ -20,6 +20,7 @@ import ast
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ def rule(line: str, free: bool, when: Callable[[Step], bool]) -> Rule:
     return Rule(Pattern(left, right, condition, free, when).apply, frozenset({op}), after)
 
 
+@cache
 def parts(tree: ast.expr) -> tuple[str, list[ast.expr]]:
     """The operation of an expression, and its operands."""
     if isinstance(tree, ast.BinOp):
@@ -83,11 +85,13 @@ def made_by(tree: ast.expr) -> str:
     return parts(tree)[0]
 
 
+@cache
 def is_number(tree: ast.expr) -> bool:
     """Whether an expression is made of numbers alone."""
     return all(node.id in NUMBERS for node in ast.walk(tree) if isinstance(node, ast.Name))
 
 
+@cache
 def is_scaled(tree: ast.expr) -> bool:
     """Whether an expression is a factor times another."""
     left = tree.left if isinstance(tree, ast.BinOp) else None

@@ -7,8 +7,9 @@ a value that is there already, or None. Steps and constants that are equal are m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,8 @@ RANDOM = ("draw",)
 ROUNDS = 20  # rules that one step may go through
 
 
-class Rule(NamedTuple):
+@dataclass(eq=False)
+class Rule:
     """A rule, for steps of these operations (all of them if there are none) that read a result of
     each operation in `after`; "number" is a constant number.
     """
@@ -34,18 +36,10 @@ def on(*ops: str, after: str = "") -> Callable[[Apply], Rule]:
     return lambda apply: Rule(apply, frozenset(ops), frozenset(after.split()))
 
 
-class Index(dict[str, list[Rule]]):
-    """The rules for each operation."""
-
-    def __init__(self, rules: tuple[Rule, ...]) -> None:
-        self.rules = rules
-
-    def __missing__(self, op: str) -> list[Rule]:
-        self[op] = found = [rule for rule in self.rules if not rule.ops or op in rule.ops]
-        return found
-
-
-index_of = lru_cache(maxsize=64)(Index)
+@lru_cache(maxsize=1024)
+def rules_for(op: str, rules: tuple[Rule, ...]) -> list[Rule]:
+    """Those of the rules that are for an operation."""
+    return [rule for rule in rules if not rule.ops or op in rule.ops]
 
 
 class Rewriter:
@@ -59,7 +53,7 @@ class Rewriter:
         self.steps: list[Step] = []
         self.known: dict[Any, Var] = {}  # what is computed, or the value of a constant -> its Var
         self.here: Step | None = None
-        self.rules = Index(())
+        self.rules: tuple[Rule, ...] = ()
         for var, value in program.constants.items():
             first = self.known.setdefault(constant_key(value), var)
             if first is var:
@@ -74,9 +68,9 @@ class Rewriter:
 
     def run(self, *rules: Rule | Apply) -> Program:
         """Apply the first rule that has something to say to each step, until none has."""
-        self.rules = index_of(tuple(r if isinstance(r, Rule) else Rule(r) for r in rules))
+        self.rules = tuple(r if isinstance(r, Rule) else Rule(r) for r in rules)
         steps = self.program.steps
-        if rules and not any(self.rules[step.op] for step in steps):
+        if rules and not any(rules_for(step.op, self.rules) for step in steps):
             return self.program
         for step in steps:
             self.here = step
@@ -115,7 +109,7 @@ class Rewriter:
 
     def rewritten(self, step: Step) -> Var | Step | None:
         """What the first rule says that has something to say."""
-        rules = self.rules[step.op]
+        rules = rules_for(step.op, self.rules)
         if not rules:
             return None
         after = {self.made_by(x) for x in step.operands}
