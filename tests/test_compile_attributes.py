@@ -69,7 +69,20 @@ class Constant(nn.Module):
         return y
 
 
-MODULES = (Statistics, Recurrent, Swapped, Kept, Constant)
+class Restored(nn.Module):
+    """A value that is borrowed for a moment, and another attribute that is kept."""
+
+    def __init__(self):
+        self.h, self.n = tg.ones(3).double(), tg.zeros(3).double()
+
+    def forward(self, x):
+        h, self.h = self.h, x * 2.0
+        y = self.h + 1.0
+        self.h, self.n = h, self.n + y
+        return y * self.h
+
+
+MODULES = (Statistics, Recurrent, Swapped, Kept, Constant, Restored)
 
 
 def step_of(model):

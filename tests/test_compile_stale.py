@@ -458,6 +458,12 @@ OBJECTS = {
 # --- lists, dicts and sets ----------------------------------------------------------------------
 
 CONTAINERS = {
+    "an entry that is not there yet": (
+        "a = {'k': 2.0}", "x * (a['m'] if 'm' in a else a['k'])", "a['m'] = 3.0"
+    ),
+    "an element that is not there yet": (
+        "a = [2.0]", "x * (a[1] if len(a) > 1 else a[0])", "a.append(3.0)"
+    ),
     "item": ("a = [1.0, 2.0]", "x * a[1]", "a[1] = 3.0"),
     "last item": ("a = [1.0, 2.0]", "x * a[-1]", "a[-1] = 3.0"),
     "appended": ("a = [1.0]", "x * sum(a)", "a.append(3.0)"),
@@ -895,6 +901,38 @@ def test_a_function_that_differs_from_itself_is_refused_in_every_later_call():
         assert not compiled.runners
 
 
+def test_a_wrong_program_leaves_attributes_and_generators_as_they_were(monkeypatch):
+    right = running.optimised
+
+    def wrong(program, *args):
+        program = right(program, *args)
+        steps = [s._replace(op="sin") if s.op == "tanh" else s for s in program.steps]
+        return program.with_steps(steps)
+
+    class Noisy(nn.Module):
+        def __init__(self):
+            self.last, self.total = tg.zeros(3).double(), tg.zeros(3).double()
+
+        def forward(self, x):
+            y = (x + tg.rand(3)).tanh()
+            self.last = y * 2.0
+            self.total += y
+            return y
+
+    model, x = Noisy(), tg.ones(3).double()
+    compiled = tg.compile(model)
+    tg.manual_seed(7)
+    held = [model.last, model.total, *numbers_of([model.last, model.total])]
+    before = tg.random.get_rng_state()
+    monkeypatch.setattr(running, "optimised", wrong)
+    for _ in range(3):
+        with pytest.raises(TraceError, match="does not compute what the function does"):
+            compiled(x)
+        assert model.last is held[0] and model.total is held[1]
+        agree(numbers_of([model.last, model.total, tg.random.get_rng_state()]),
+              [*held[2:], numbers_of(before)])  # fmt: skip
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_wrong_program_never_runs_again(dtype, monkeypatch):
     right = running.optimised
@@ -959,6 +997,51 @@ def test_what_turns_over_in_the_last_bit_is_no_mistake():
         compiled(x)
         turned += not equal(numbers_of(compiled(x)), wanted)
     assert turned > 5
+
+
+@pytest.mark.parametrize("alone", ["floor", "max_pool2d"])
+def test_one_decision_that_turns_over_in_the_last_bit_is_no_mistake(alone):
+    turned = 0
+    for seed in range(25):
+        stream = np.random.default_rng(seed)
+        x, w = (stream.standard_normal(1000).astype(np.float32) for _ in range(2))
+        c, x = tg.tensor((tg.tensor(x) * tg.tensor(w)).sum().item()), tg.tensor(x)
+
+        def f(x, w=nn.Parameter(w), c=c):
+            s = (x * w).sum()
+            if alone == "floor":
+                return (s / c).detach().floor() * x
+            w.grad = None
+            F.max_pool2d(tg.stack([s, c]).reshape(1, 1, 1, 2), (1, 2)).sum().backward()
+            return w.grad
+
+        wanted = numbers_of(f(x))
+        compiled = tg.compile(f)
+        compiled(x)
+        turned += not equal(numbers_of(compiled(x)), wanted)
+    assert turned > 3
+
+
+def test_reading_an_attribute_in_every_call_runs_no_code_of_the_users():
+    read = []
+
+    class Watching:
+        def __init__(self):
+            self.scale = 2.0
+
+        def __getattribute__(self, name):
+            read.append(name)
+            return object.__getattribute__(self, name)
+
+    it, x = Watching(), tg.ones(3)
+    compiled = tg.compile(lambda x: x * it.scale)
+    assert compiled(x).tolist() == [2.0] * 3
+    assert compiled(x).tolist() == [2.0] * 3
+    read.clear()
+    assert compiled(x).tolist() == [2.0] * 3  # the third call is not compared
+    assert read == []
+    it.scale = 3.0
+    assert compiled(x).tolist() == [3.0] * 3 and "scale" in read
 
 
 def test_what_is_set_on_a_compiled_module_is_set_on_the_module():

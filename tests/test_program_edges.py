@@ -230,15 +230,18 @@ def test_what_is_made_in_the_first_call_is_read_in_the_second(start):
     side_by_side(build, [[np.array([1.0 + k, 2.0])] for k in range(6)])
 
 
-@pytest.mark.parametrize("call", [1, 2, 3])
-def test_an_assumption_fails_in_any_call(call):
-    x = [np.array([0.5, -2.0, 3.0]) for _ in range(6)]
+@pytest.mark.parametrize("call", [1, 2, 3, 5, 6])
+@pytest.mark.parametrize("drawn", [False, True])
+def test_an_assumption_fails_in_any_call(call, drawn):
+    x = [np.array([0.5, -2.0, 3.0]) for _ in range(8)]
     x[call][1] = np.inf
 
-    def build():
-        return lambda x: (F.softplus(x), F.logsigmoid(x * 2.0)), []
+    def f(x):
+        x = x * tg.rand(3).double() if drawn else x
+        return F.softplus(x), F.logsigmoid(x * 2.0)
 
-    side_by_side(build, [[a] for a in x])
+    compiled = side_by_side(lambda: (f, []), [[a] for a in x])
+    assert len(compiled.runners) == 1
 
 
 def test_an_assumption_on_a_long_row_fails():
