@@ -459,10 +459,14 @@ OBJECTS = {
 
 CONTAINERS = {
     "an entry that is not there yet": (
-        "a = {'k': 2.0}", "x * (a['m'] if 'm' in a else a['k'])", "a['m'] = 3.0"
+        "a = {'k': 2.0}",
+        "x * (a['m'] if 'm' in a else a['k'])",
+        "a['m'] = 3.0",
     ),
     "an element that is not there yet": (
-        "a = [2.0]", "x * (a[1] if len(a) > 1 else a[0])", "a.append(3.0)"
+        "a = [2.0]",
+        "x * (a[1] if len(a) > 1 else a[0])",
+        "a.append(3.0)",
     ),
     "item": ("a = [1.0, 2.0]", "x * a[1]", "a[1] = 3.0"),
     "last item": ("a = [1.0, 2.0]", "x * a[-1]", "a[-1] = 3.0"),
@@ -1007,7 +1011,9 @@ def test_one_decision_that_turns_over_in_the_last_bit_is_no_mistake(alone):
         x, w = (stream.standard_normal(1000).astype(np.float32) for _ in range(2))
         c, x = tg.tensor((tg.tensor(x) * tg.tensor(w)).sum().item()), tg.tensor(x)
 
-        def f(x, w=nn.Parameter(w), c=c):
+        weight = nn.Parameter(w)
+
+        def f(x, w=weight, c=c):
             s = (x * w).sum()
             if alone == "floor":
                 return (s / c).detach().floor() * x

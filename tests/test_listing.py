@@ -29,6 +29,7 @@ from tests.listing_cases import (
     two_moons,
     written_by_hand,
 )
+from tinygrad_ce import nn
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.program.listing import formulas, listing
 from tinygrad_ce.program.listing.formulas import FORMULAS
@@ -429,6 +430,66 @@ def test_the_modules_of_a_function_have_names_of_their_own():
     assert {"q_weight", "k_weight", "m_norm_bias"} <= set(
         parameters_of(tg.trace(*transformer()).source())
     )
+
+
+@pytest.mark.parametrize("name", ["w", "the_weight_of_a_layer_whose_name_is_rather_long_"])
+def test_parameters_are_updated_in_a_loop_if_their_names_fit_a_line(name):
+    class Model(nn.Module):
+        def __init__(self):
+            for i in range(3):
+                setattr(self, f"{name}{i}", nn.Parameter(np.arange(2.0) + i))
+
+        def forward(self, x):
+            for w in self.parameters():
+                x = x * w
+            return x.sum()
+
+    model = Model()
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    def step(x):
+        optimizer.zero_grad()
+        model(x).backward()
+        optimizer.step()
+
+    x = tg.ones(2).double()
+    text = tg.trace(step, x).source()
+    assert ("for " in text) == (name == "w")
+    weights, velocities = np.arange(2.0) + np.arange(3.0)[:, None], np.zeros((3, 2))
+    given = [*weights.copy(), *velocities]
+    assert parameters_of(text)[1:] == [
+        *(f"{name}{i}" for i in range(3)), *(f"velocity_{name}{i}" for i in range(3)), "lr"
+    ]  # fmt: skip
+    function_of(text)(x.numpy(), *given, 0.1)
+    gradients = np.stack([weights[[j for j in range(3) if j != i]].prod(0) for i in range(3)])
+    np.testing.assert_allclose(given[:3], weights - 0.1 * gradients)
+    np.testing.assert_allclose(given[3:], gradients)
+
+
+def test_a_loop_over_one_list_alone_is_not_written():
+    weights = [nn.Parameter(np.arange(3.0) + i) for i in range(4)]
+
+    def f(x):
+        with tg.no_grad():
+            for w in weights:
+                e = w.exp()
+                w.copy_(e * (1.0 - e))
+        return x * 2.0
+
+    text = tg.trace(f, tg.ones(3)).source()
+    assert "for " not in text and text.count("np.exp(") == 4
+    given = [np.arange(3.0) + i for i in range(4)]
+    function_of(text)(np.ones(3, np.float32), *given)
+    e = np.exp(np.arange(3.0) + np.arange(4.0)[:, None])
+    np.testing.assert_allclose(given, e * (1.0 - e))
+
+
+def test_a_difference_to_a_ratio_is_not_called_centered():
+    def f(x, a, b):
+        y = (x - a / b).exp()
+        return y * y
+
+    assert "centered" not in tg.trace(f, *[tg.ones(2, 3)] * 3).source()
 
 
 def test_two_values_of_one_name_get_two():
