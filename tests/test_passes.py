@@ -8,6 +8,7 @@ from tinygrad_ce import nn
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.program.emit.emitter import emit
 from tinygrad_ce.program.ir import Program
+from tinygrad_ce.program.listing.formulas import FORMULAS
 from tinygrad_ce.program.memory import Packed
 from tinygrad_ce.program.ops import run
 from tinygrad_ce.program.passes.exact import EXACT, simplified
@@ -148,6 +149,18 @@ def test_an_exact_pass_keeps_every_bit(change, net):
     program, made = traced(net, np.float32)
     assert_close(computed(change(program), made.batch), computed(program, made.batch),
                  np.float32, exact=True)  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [*EXACT, *FAST, *FORMULAS], ids=lambda change: change.__name__)
+def test_a_pass_that_finds_nothing_gives_the_program_it_was_given(change):
+    program = simplified(tg.trace(lambda x, y: (x * y).exp() - x, tg.ones(3), tg.ones(3)))
+    assert change(program) is program
+
+
+@pytest.mark.parametrize("net", NETS, ids=lambda net: net.__name__)
+def test_simplified_once_a_program_is_simple(net):
+    program = simplified(traced(net, np.float32)[0])
+    assert simplified(program) is program
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

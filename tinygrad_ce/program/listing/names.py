@@ -30,6 +30,7 @@ class Names:
     def __init__(self, program: Program, known: dict[Var, str] | None = None) -> None:
         self.of: dict[Var, str] = dict(known or {})
         self.taken = {*RESERVED, *self.of.values()}
+        self.last: dict[str, int] = {}  # the number that a name was given last
         self.program = program
         self.makers = program.makers()
         for var in program.inputs:
@@ -60,10 +61,11 @@ class Names:
         if var in self.of:
             return self.of[var]
         name = wanted = identifier(wanted)
-        n = 1
+        n = self.last.get(wanted, 1)
         while name in self.taken:
             n += 1
             name = f"{wanted}_{n}" if wanted[-1].isdigit() else f"{wanted}{n}"
+        self.last[wanted] = n
         self.taken.add(name)
         self.of[var] = name
         return name

@@ -162,11 +162,13 @@ def numbers_for_python(program: Program, readers: dict[Var, list[Step]]) -> set[
         )
         return known and all(map(sees_none, readers.get(step.out, ())))
 
-    while True:
-        wrong = {s.out for s in program.steps if s.out in numbers and not fits(s)}
-        if not wrong:
-            return numbers - given
-        numbers -= wrong
+    count = -1
+    while count != len(numbers):
+        count = len(numbers)
+        for step in (*program.steps, *reversed(program.steps)):  # chains are long
+            if step.out in numbers and not fits(step):
+                numbers.remove(step.out)
+    return numbers - given
 
 
 def is_cast(step: Step) -> bool:
