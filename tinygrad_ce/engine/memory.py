@@ -41,7 +41,8 @@ def keep_freed_memory() -> None:
     the largest array of up to 32 MB that it has seen freed. Until then the steps of a convolution
     take thousands of pages anew, each. An array that nobody touches takes no memory and no time.
     """
-    np.empty((1 << 25) - (1 << 14), np.uint8)
+    with suppress(MemoryError):
+        np.empty((1 << 25) - (1 << 14), np.uint8)
 
 
 keep_freed_memory()
