@@ -218,7 +218,7 @@ def test_the_lenet_moves_no_image_but_its_input():
 def test_the_lenet_makes_no_array_in_a_run():
     source = emit(optimised(program_of("lenet")[0])).source
     body = source[source.index("def run") :]
-    for word in ("columns", "max_pool", "passes", "let_pass", "add_columns", "empty", "zeros"):
+    for word in ("columns", "max_pool", "relu_mask", "relu_grad", "add_columns", "empty", "zeros"):
         assert word not in body
 
 

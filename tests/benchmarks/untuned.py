@@ -242,7 +242,7 @@ def without(name: str) -> Iterator[None]:
     fast, optimised = order.FAST, running.optimised
     try:
         if name == "flat parameters":
-            running.optimised = lambda program, doubted, pack: optimised(program, doubted, False)
+            running.optimised = lambda program, failed, pack: optimised(program, failed, False)
         order.FAST = tuple(change for change in fast if change is not PASSES.get(name))
         yield
     finally:

@@ -15,7 +15,7 @@ from tinygrad_ce.program.precision import emitted_in_float64, in_float64, may_tu
 from tinygrad_ce.program.running import Runner
 from tinygrad_ce.program.tracing.guards import PLAIN, same
 from tinygrad_ce.program.tracing.symbol import SET_OUTSIDE, TraceError
-from tinygrad_ce.program.tracing.trace import GradOf, Hole, Trace
+from tinygrad_ce.program.tracing.trace import GradOf, OutputSlot, Trace
 
 NUMBERS = "Pass it as an argument, or keep it in a Tensor that is written in place: t[...] = x"
 
@@ -23,7 +23,7 @@ NUMBERS = "Pass it as an argument, or keep it in a Tensor that is written in pla
 # --- the steps ----------------------------------------------------------------------------------
 
 
-def doubts(one: Program, two: Program) -> set[Any]:
+def failures(one: Program, two: Program) -> set[Any]:
     """The keys of what one program takes for granted and does not hold where two was traced."""
     makers, others = one.makers(), two.makers()
     asked = {a.key: others[a.var] for a in two.assumptions}
@@ -129,7 +129,7 @@ def compare_returned(name: str, when: str, a: Any, b: Any) -> None:
             compare_returned(name, when, x, y)
         return
     if type(a) is not type(b) or (isinstance(a, (*PLAIN, np.generic)) and not same(a, b)):
-        what = [("a value" if isinstance(x, Hole) else repr(x)) for x in (a, b)]
+        what = [("a value" if isinstance(x, OutputSlot) else repr(x)) for x in (a, b)]
         raise TraceError(
             f"compile: {name} returns {what[1]} in {when} instead of {what[0]}; the "
             f"program would repeat the first. {NUMBERS}"

@@ -22,9 +22,9 @@ from tinygrad_ce.program.check import (
     compare_settings,
     compare_traces,
     compare_values,
-    doubts,
+    failures,
 )
-from tinygrad_ce.program.emit.text import Doubt
+from tinygrad_ce.program.emit.text import GuardFailure
 from tinygrad_ce.program.ir import Program, Var
 from tinygrad_ce.program.running import MISS, Call, Runner
 from tinygrad_ce.program.traced import TracedProgram
@@ -60,8 +60,8 @@ class Compiled:
                 result = self.usual(args, kwargs)
                 if result is not MISS:
                     return result
-            except Doubt as doubt:
-                return self.doubted(self.runners[0], doubt, args, kwargs)
+            except GuardFailure as failure:
+                return self.deoptimise(self.runners[0], failure, args, kwargs)
             return self.unusual(args, kwargs)
 
     def unusual(self, args: Any, kwargs: Any) -> Any:
@@ -80,8 +80,8 @@ class Compiled:
             return self.checked(runner, args, kwargs)
         try:
             result = runner.call(args, kwargs)
-        except Doubt as doubt:
-            return self.doubted(runner, doubt, args, kwargs)
+        except GuardFailure as failure:
+            return self.deoptimise(runner, failure, args, kwargs)
         self.usual = runner.usual_call()
         return result
 
@@ -94,10 +94,10 @@ class Compiled:
                 return runner
         return None
 
-    def first(self, trace: Trace, doubted: frozenset[Any], args: Any, kwargs: Any) -> Any:
+    def first(self, trace: Trace, failed: frozenset[Any], args: Any, kwargs: Any) -> Any:
         """Run a new program, and see that it computes what the function did while it was traced."""
         again = replace(trace, found=copied(trace))
-        runner = self.remembered(Runner(trace, doubted))
+        runner = self.remembered(Runner(trace, failed))
         return self.compared(runner, again, args, kwargs)
 
     def remembered(self, runner: Runner) -> Runner:
@@ -115,17 +115,17 @@ class Compiled:
             )
         return runner
 
-    def doubted(self, runner: Runner, doubt: Doubt, args: Any, kwargs: Any) -> Any:
+    def deoptimise(self, runner: Runner, failure: GuardFailure, args: Any, kwargs: Any) -> Any:
         """What the program took for granted does not hold here: trace one that does without."""
-        key = runner.program.assumptions[doubt.number].key
+        key = runner.program.assumptions[failure.number].key
         return self.without(runner, frozenset({key}), args, kwargs)
 
     def without(self, runner: Runner, keys: frozenset[Any], args: Any, kwargs: Any) -> Any:
         """Trace a program in the place of another one that takes less for granted, and run it."""
-        doubted = runner.without | keys
-        trace = trace_call(self.fn, args, kwargs, doubted)
+        failed = runner.without | keys
+        trace = trace_call(self.fn, args, kwargs, failed)
         self.forget(runner)
-        return self.first(trace, doubted, args, kwargs)
+        return self.first(trace, failed, args, kwargs)
 
     def checked(self, runner: Runner, args: Any, kwargs: Any) -> Any:
         """Run both ways: the function, written down once more, and the program."""
@@ -133,13 +133,13 @@ class Compiled:
         try:
             again = trace_call(self.fn, args, kwargs, runner.without)
             compare_settings(runner.program.name, before)
-            doubtful = doubts(runner.trace.program, again.program)
-            may_stay = doubtful or compare_traces(runner.trace, again, runner.calls + 1)
+            failing = failures(runner.trace.program, again.program)
+            may_stay = failing or compare_traces(runner.trace, again, runner.calls + 1)
         except TraceError:
             self.refuse(runner)
             raise
-        if doubtful:
-            return self.without(runner, frozenset(doubtful), args, kwargs)
+        if failing:
+            return self.without(runner, frozenset(failing), args, kwargs)
         if not may_stay:  # it may differ like this: take the new one
             self.forget(runner)
             return self.first(again, runner.without, args, kwargs)
@@ -159,8 +159,8 @@ class Compiled:
         try:
             result = runner.call(args, kwargs)
             compare_values(runner, again, before)
-        except Doubt as doubt:
-            return self.doubted(runner, doubt, args, kwargs)
+        except GuardFailure as failure:
+            return self.deoptimise(runner, failure, args, kwargs)
         except BaseException as error:
             before.put_back()
             if isinstance(error, TraceError):

@@ -112,7 +112,7 @@ class Assumption:
 
     var: Var  # a truth value
     what: str
-    key: Any  # where the function asked for it, so that a doubt is remembered
+    key: Any  # where the function asked for it, so that a failure is remembered
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)

@@ -152,8 +152,8 @@ ELEMENTWISE_OPS: dict[str, Op] = {
     "relu": Op(
         as_eager(table.relu), "np.maximum(a, 0)", table.relu, jumps="compares", given=as_operands
     ),
-    "passes": Op(lambda y: np.where(y <= 0, 0, 1).astype(BITS[y.dtype])),
-    "let_pass": Op(lambda g, bits: (g.view(bits.dtype) * bits).view(g.dtype)),
+    "relu_mask": Op(lambda y: np.where(y <= 0, 0, 1).astype(BITS[y.dtype])),
+    "relu_grad": Op(lambda g, bits: (g.view(bits.dtype) * bits).view(g.dtype)),
 }  # fmt: skip
 
 # --- along axes, views, products, indices -------------------------------------------------------

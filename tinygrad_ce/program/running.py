@@ -18,14 +18,14 @@ from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.program.emit.emitter import emit
 from tinygrad_ce.program.emit.memory import in_one_piece
 from tinygrad_ce.program.emit.schedule import scheduled
-from tinygrad_ce.program.emit.text import Doubt, Emitted
+from tinygrad_ce.program.emit.text import Emitted, GuardFailure
 from tinygrad_ce.program.ir import Program, State
 from tinygrad_ce.program.memory import Packed, Unpackable, root
 from tinygrad_ce.program.passes.order import optimised
-from tinygrad_ce.program.tracing.arguments import Given
+from tinygrad_ce.program.tracing.arguments import ArgumentPath
 from tinygrad_ce.program.tracing.attributes import AttributeOf
 from tinygrad_ce.program.tracing.guards import Guards
-from tinygrad_ce.program.tracing.trace import GradOf, Hole, Trace
+from tinygrad_ce.program.tracing.trace import GradOf, OutputSlot, Trace
 
 Call = Callable[[Any, Any], Any]
 MISS = object()
@@ -170,7 +170,7 @@ class Runner:
         """The text of a call, as a function; one that looks before it runs, or does not."""
         trace = self.trace
         names = {**trace.guards.names, "runner": self, "run": self.run, "MISS": MISS, "tick": tick,
-                 "leaf": leaf, "writer": self.program.name + "()", "Doubt": Doubt,
+                 "leaf": leaf, "writer": self.program.name + "()", "GuardFailure": GuardFailure,
                  "copyto": np.copyto, "free": self.free}  # fmt: skip
 
         def name(value: Any) -> str:
@@ -229,7 +229,7 @@ class Runner:
             lines.append("runner.write_arguments(values, args, kwargs)")
         if not looked:
             lines.append("runner.results = values")
-        if not isinstance(structure, Hole) or structure.array:
+        if not isinstance(structure, OutputSlot) or structure.array:
             return [*lines, f"return {name(filled)}({name(structure)}, values, args, kwargs, {{}})"]
         lines.append(f"y = leaf(values[{structure.number}])")
         return [*lines, *[f"y.cut = {COMPILED!r}"] * structure.requires_grad, "return y"]
@@ -242,7 +242,7 @@ class Runner:
         draws = [(name(generator), f"drawn{i}") for i, generator in enumerate(self.drawing)]
         lines += [f"{drawn} = {generator}.get_state()" for generator, drawn in draws]
         if draws:
-            run.append("except Doubt:")
+            run.append("except GuardFailure:")
             run += [f"    {generator}.set_state({drawn})" for generator, drawn in draws]
             run.append("    raise")
         marks = ["now = tick()"]
@@ -293,7 +293,7 @@ def arrays_function(trace: Trace) -> Callable[[Any, Any], tuple[Any, ...]]:
 
 def filled(structure: Any, values: tuple[Any, ...], args: Any, kwargs: Any, made: Any) -> Any:
     """What the function returns, with the values of this run."""
-    if isinstance(structure, Hole):
+    if isinstance(structure, OutputSlot):
         value = values[structure.number]
         if structure.array:
             return value
@@ -301,7 +301,7 @@ def filled(structure: Any, values: tuple[Any, ...], args: Any, kwargs: Any, made
             y = made[structure] = leaf(value)
             y.cut = COMPILED if structure.requires_grad else None
         return made[structure]
-    if isinstance(structure, Given):
+    if isinstance(structure, ArgumentPath):
         return structure.find(args, kwargs)
     if isinstance(structure, dict):
         return {k: filled(v, values, args, kwargs, made) for k, v in structure.items()}

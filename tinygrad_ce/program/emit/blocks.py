@@ -16,9 +16,9 @@ BLOCK = 1 << 15  # elements of a block
 class LoopPrinter:
     """Writes one loop into the function."""
 
-    def __init__(self, p: Printer, loop: Loop, doubts: dict[Var, int]) -> None:
+    def __init__(self, p: Printer, loop: Loop, assumptions: dict[Var, int]) -> None:
         self.p = p
-        self.doubts = doubts
+        self.assumptions = assumptions
         self.steps = loop.steps
         self.n = next(s.out.size for s in loop.steps if s.out.shape)
         self.parts: dict[str, str] = {}  # a row -> the name of its piece in the loop
@@ -49,7 +49,9 @@ class LoopPrinter:
         texts = p.operands(step, self.block)
         if step.op == "all_finite":
             product = f"vdot({texts[0]}, {texts[0]})"
-            self.lines.append(f"if not {product} < inf: raise Doubt({self.doubts[out]})")
+            self.lines.append(
+                f"if not {product} < inf: raise GuardFailure({self.assumptions[out]})"
+            )
             p.numbers[out] = "True"
         elif step.op == "sum":
             row = p.shared(np.ones(min(BLOCK, self.n), step.operands[0].dtype), "ones")

@@ -21,14 +21,14 @@ def emit(program: Program) -> Emitted:
     """The function for this program."""
     schedule = scheduled(program)
     p = Printer(Plan(program, schedule, KERNELS))
-    doubts = {a.var: i for i, a in enumerate(program.assumptions)}
+    assumptions = {a.var: i for i, a in enumerate(program.assumptions)}
     for item in schedule.items:
         if isinstance(item, Loop):
-            LoopPrinter(p, item, doubts).write()
+            LoopPrinter(p, item, assumptions).write()
             continue
         emit_step(p, item)
-        if item.out in doubts:
-            p.line(f"if not ({p.number(item.out)}): raise Doubt({doubts[item.out]})")
+        if item.out in assumptions:
+            p.line(f"if not ({p.number(item.out)}): raise GuardFailure({assumptions[item.out]})")
     return p.finish()
 
 

@@ -144,7 +144,7 @@ def has_positive_zeros(plan: Plan, step: Step) -> bool:
     return bool(positive and place.static and place.contiguous)
 
 
-def passes(p: Printer, step: Step) -> None:
+def relu_mask(p: Printer, step: Step) -> None:
     """1 where a relu's result is above 0."""
     (y,), dtype = step.operands, step.out.dtype
     one = p.shared(np.ones(y.shape if y.nbytes <= FULL else (), dtype))
@@ -297,10 +297,10 @@ KERNELS: dict[str, Kernel] = {
     "max": Kernel(extremum, along_one_axis, scratch=turned),
     "min": Kernel(extremum, along_one_axis, scratch=turned),
     "masked": Kernel(masked, has_bits, FIRST),
-    "let_pass": Kernel(masked, has_bits, FIRST),
+    "relu_grad": Kernel(masked, has_bits, FIRST),
     "relu": Kernel(relu, over=FIRST),
     "where": Kernel(where, is_mask, slice(2, 3)),
-    "passes": Kernel(passes, has_positive_zeros),
+    "relu_mask": Kernel(relu_mask, has_positive_zeros),
     **{name: Kernel(copy) for name in ("reshape", "broadcast_to", "copy", "contiguous")},
     "pack": Kernel(pack),
     "scatter": Kernel(scatter),

@@ -19,7 +19,7 @@ from tinygrad_ce.program.ir import Step, Var
 from tinygrad_ce.program.ops import UFUNCS
 
 
-class Doubt(Exception):  # noqa: N818
+class GuardFailure(Exception):  # noqa: N818
     """An assumption of the program does not hold for these arguments. Nothing was written."""
 
     def __init__(self, number: int) -> None:
@@ -306,7 +306,8 @@ def apart(y: Any, *operands: Any) -> Any:
 LIBRARY: dict[str, Any] = {
     **UFUNCS, "add_at": table.add_at, "dot": np.dot, "vdot": np.vdot, "matmul": np.matmul,
     "copyto": np.copyto, "empty": np.empty, "zeros": np.zeros, "apart": apart, "single": np.float32,
-    "uint8": np.uint8, "inf": math.inf, "nan": math.nan, "Doubt": Doubt, "einsum": np.einsum,
+    "uint8": np.uint8, "inf": math.inf, "nan": math.nan, "einsum": np.einsum,
+    "GuardFailure": GuardFailure,
     "concatenate": np.concatenate, "stack": np.stack, "msqrt": math.sqrt,
     "sliding_window_view": np.lib.stride_tricks.sliding_window_view,
 }  # fmt: skip

@@ -87,12 +87,12 @@ class Writer:
         waiting = [x for x in step.operands if x in self.pending]
         if step.op in WINDOWS:  # a loop reads names
             for x in waiting:
-                self.put_down(self.pending.pop(x))
+                self.emit(self.pending.pop(x))
             waiting = []
         tree = self.tree(step)
         while waiting and len(ast.unparse(tree)) > LONG:
             longest = max(waiting, key=lambda x: len(ast.unparse(self.trees[x])))
-            self.put_down(self.pending.pop(longest))
+            self.emit(self.pending.pop(longest))
             tree = self.tree(step)
             waiting.remove(longest)
         self.trees[step.out] = tree
@@ -102,7 +102,7 @@ class Writer:
         self.inside[step.out] = [*{s.out: s for s in inside}.values(), step]
         self.pending[step.out] = step
         if not self.moves(step, tree):
-            self.put_down(self.pending.pop(step.out))
+            self.emit(self.pending.pop(step.out))
 
     def labels_of(self, step: Step) -> list[str]:
         """The scopes of a step and of what moved into it."""
@@ -183,7 +183,7 @@ class Writer:
     def result(self, x: Var) -> ast.expr:
         """The expression for what is looked at after the run."""
         if x in self.pending and (self.uses.get(x) != 1 or self.aliases_state(x)):
-            self.put_down(self.pending.pop(x))
+            self.emit(self.pending.pop(x))
         return self.operand(x, None)
 
     def aliases_state(self, x: Var) -> bool:
@@ -194,7 +194,7 @@ class Writer:
 
     # --- lines ------------------------------------------------------------------------------
 
-    def put_down(self, step: Step) -> None:
+    def emit(self, step: Step) -> None:
         """A line for a step."""
         out = step.out
         name = self.names.name(step)

@@ -69,7 +69,7 @@ def update_of(program: Program, steps: list[Step]) -> Update | None:
     return Update(steps, states, list(leaves), tuple(map(tuple, words)))
 
 
-def flattened(program: Program, doubted: frozenset[Any] = frozenset()) -> Program:
+def flattened(program: Program, failed: frozenset[Any] = frozenset()) -> Program:
     """Update all parameters that are treated alike at once, where their tensors may move."""
     groups: dict[Any, list[Update]] = {}
     for part in program.updates:
@@ -79,7 +79,7 @@ def flattened(program: Program, doubted: frozenset[Any] = frozenset()) -> Progra
     for group in groups.values():
         counted = any(not s.before.shape for s in group[0].states)
         moves = all(movable(s.node) for u in group for s in u.states)
-        if len(group) > 1 and moves and not (counted and EQUAL_COUNTS in doubted):
+        if len(group) > 1 and moves and not (counted and EQUAL_COUNTS in failed):
             program = together(program, group)
     return program
 

@@ -42,8 +42,8 @@ def _relu_gradient(r: Rewriter, step: Step) -> Step | None:
     y = mask_of_relu(r, keep)
     if y is None or (g.shape, g.dtype) != (y.shape, y.dtype):
         return None
-    bits = r.make("passes", (y,), Var(y.shape, BITS[y.dtype], False))
-    return step._replace(op="let_pass", operands=(g, bits))
+    bits = r.make("relu_mask", (y,), Var(y.shape, BITS[y.dtype], False))
+    return step._replace(op="relu_grad", operands=(g, bits))
 
 
 def with_relus_after_pools(program: Program) -> Program:
@@ -61,7 +61,7 @@ def with_relus_after_pools(program: Program) -> Program:
     @on("max_pool", after="relu")
     def pool(r: Rewriter, step: Step) -> Step | None:
         before, others = r.makers[step.operands[0]], readers[step.operands[0]]
-        if others.count("max_pool") != 1 or set(others) - {"max_pool", "argmax_pool", "passes"}:
+        if others.count("max_pool") != 1 or set(others) - {"max_pool", "argmax_pool", "relu_mask"}:
             return None
         largest = r.make("max_pool", before.operands, step.out, **step.settings)
         return step._replace(op="relu", operands=(largest,), settings={})
@@ -69,10 +69,10 @@ def with_relus_after_pools(program: Program) -> Program:
     return Rewriter(program).run(pool, _gradient_of_relu_and_pool)
 
 
-@on("let_pass", after="put_in_windows")
+@on("relu_grad", after="put_in_windows")
 def _gradient_of_relu_and_pool(r: Rewriter, step: Step) -> Step | None:
     put = r.maker(step.operands[0], "put_in_windows")
-    passes = r.maker(step.operands[1], "passes") if put else None
+    passes = r.maker(step.operands[1], "relu_mask") if put else None
     best = r.maker(put.operands[1], "argmax_pool") if put and passes else None
     if put is None or passes is None or best is None or best.operands[0] is not passes.operands[0]:
         return None
@@ -81,8 +81,8 @@ def _gradient_of_relu_and_pool(r: Rewriter, step: Step) -> Step | None:
     largest = r.maker(after.operands[0], "max_pool") if after else None
     if before is None or largest is None or largest.operands != before.operands:
         return None
-    bits = r.make("passes", (z,), Var(z.shape, passes.out.dtype, False))
-    g = r.make("let_pass", (put.operands[0], bits), put.operands[0])
+    bits = r.make("relu_mask", (z,), Var(z.shape, passes.out.dtype, False))
+    g = r.make("relu_grad", (put.operands[0], bits), put.operands[0])
     operands = (before.operands[0], largest.out)
     where = r.make("argmax_pool", operands, best.out, **best.settings)
     return put._replace(out=step.out, operands=(g, where))

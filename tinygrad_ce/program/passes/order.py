@@ -39,10 +39,10 @@ FAST = (
 
 
 def optimised(
-    program: Program, doubted: frozenset[Any] = frozenset(), flatten: bool = True
+    program: Program, failed: frozenset[Any] = frozenset(), flatten: bool = True
 ) -> Program:
     """The program as compile() runs it; with `flatten`, parameters may move together."""
-    program = flattened(program, doubted) if flatten else program
+    program = flattened(program, failed) if flatten else program
     program = tidied_to_run(without_dead_steps(program))
     for change in FAST:
         changed = change(program)

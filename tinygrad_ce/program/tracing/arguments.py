@@ -18,7 +18,7 @@ from tinygrad_ce.program.tracing.guards import Guards
 from tinygrad_ce.program.tracing.symbol import Symbol, TraceError, Tracer
 
 
-class Given:
+class ArgumentPath:
     """Where a call finds an argument: the expression for it, and that as a function."""
 
     __slots__ = ("find", "path")
@@ -32,7 +32,7 @@ class Given:
 class Argument:
     """A Tensor or an array among the arguments."""
 
-    place: Given
+    place: ArgumentPath
     given: Any  # the Tensor or array itself, in the example
     node: Any  # the Tensor that stands for it in the trace, or None
     symbol: Any  # the Symbol for its array
@@ -77,7 +77,9 @@ class Arguments:
         if isinstance(arg, (np.ndarray, np.generic)):
             symbol = self.array(arg, name, path, path)
             if isinstance(arg, np.ndarray):
-                self.found[id(arg)] = Argument(Given(path, self.guards.names), arg, None, symbol)
+                self.found[id(arg)] = Argument(
+                    ArgumentPath(path, self.guards.names), arg, None, symbol
+                )
             return symbol
         self.guards.require(f"type({path}) is {self.guards.define(type(arg))}")
         if type(arg) is float:
@@ -119,7 +121,9 @@ class Arguments:
             if isinstance(arg.kept, Node):
                 text = f"{path}.kept.array"
                 node.kept = leaf(self.array(arg.kept.array, "d" + name, text, text))
-        self.found[id(arg)] = Argument(Given(path, self.guards.names), arg, node, symbol, node.kept)
+        self.found[id(arg)] = Argument(
+            ArgumentPath(path, self.guards.names), arg, node, symbol, node.kept
+        )
         return node
 
     def fixed(self, arg: Any, name: str, path: str) -> Any:

@@ -379,15 +379,15 @@ REDUCE = {
 class Tracer:
     """Writes a program down: hands out Symbols and keeps the steps."""
 
-    def __init__(self, doubted: frozenset[Any] = frozenset()) -> None:
+    def __init__(self, failed: frozenset[Any] = frozenset()) -> None:
         self.steps: list[Step] = []
         self.constants: dict[Var, Any] = {}
         self.settings_read: list[Setting] = []
         self.fixed_settings: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self.assumptions: list[Assumption] = []
-        self.doubted = doubted
+        self.failed = failed
         self.asked: dict[Any, int] = {}  # (what, where) -> how often
-        self.cells: dict[int, Cell] = {}
+        self.cells: dict[int, LiftedArray] = {}
         self.inputs: list[Var] = []
         self.given: list[tuple[Var, Any]] = []  # inputs and settings of the example
         self.kept: dict[Any, Any] = {}  # tensor from outside -> its .grad at this point
@@ -422,7 +422,7 @@ class Tracer:
             return array
         cell = self.cells.get(id(array))
         if cell is None:
-            cell = self.cells[id(array)] = Cell(self, array)
+            cell = self.cells[id(array)] = LiftedArray(self, array)
         if id(node) not in cell.nodes:
             cell.nodes[id(node)] = weakref.ref(node)
             memory = node.memory
@@ -648,7 +648,7 @@ class Tracer:
         line = self.note_names()
         asked = self.asked[op, line] = self.asked.get((op, line), 0) + 1
         key = (op, line, asked)
-        if key in self.doubted or not evaluate(op, [x.value], settings):
+        if key in self.failed or not evaluate(op, [x.value], settings):
             return False
         var = Var((), None, True)
         self.steps.append(Step(var, op, (self.look(x),), settings, self.scope(), line))
@@ -721,7 +721,7 @@ class Tracer:
         )
 
 
-class Cell:
+class LiftedArray:
     """An array that was there before the trace, the Symbol for it, and the Tensors that hold it."""
 
     __slots__ = ("array", "before", "grad_of", "memory", "name", "nodes", "symbol")

@@ -17,10 +17,10 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import writable
 from tinygrad_ce.engine.operands import holds_number
 from tinygrad_ce.program.ir import Kept, Program, State, Var
-from tinygrad_ce.program.tracing.arguments import Arguments, Given
+from tinygrad_ce.program.tracing.arguments import ArgumentPath, Arguments
 from tinygrad_ce.program.tracing.attributes import Assigned, AttributeOf, assigned, check_alone
 from tinygrad_ce.program.tracing.guards import Guards, Watch, vars_of
-from tinygrad_ce.program.tracing.symbol import Cell, Symbol, TraceError, Tracer, UnsetError
+from tinygrad_ce.program.tracing.symbol import LiftedArray, Symbol, TraceError, Tracer, UnsetError
 from tinygrad_ce.program.tracing.variables import Variables
 
 
@@ -29,17 +29,17 @@ class Trace:
     """A program as it was written down, and what it rests on and changes."""
 
     program: Program
-    structure: Any  # what the function returned, with a Hole for each value
+    structure: Any  # what the function returned, with an OutputSlot for each value
     guards: Guards
     texts: list[str]  # for each input of the program, where a call finds it
     found: dict[Var, Any]  # what the outputs, states and gradients are in the example
-    tensors: list[Given] = field(default_factory=list)  # the Tensors among the arguments
-    arrays: list[Given] = field(default_factory=list)  # the arrays among them
-    written: list[tuple[Given, int]] = field(default_factory=list)
+    tensors: list[ArgumentPath] = field(default_factory=list)  # the Tensors among the arguments
+    arrays: list[ArgumentPath] = field(default_factory=list)  # the arrays among them
+    written: list[tuple[ArgumentPath, int]] = field(default_factory=list)
     """Arguments that are written, and the output with the new value."""
-    gradients: list[tuple[Given, int | None]] = field(default_factory=list)
+    gradients: list[tuple[ArgumentPath, int | None]] = field(default_factory=list)
     """Arguments whose `.grad` is set, and the output with it, or None to forget it."""
-    live: list[Given] = field(default_factory=list)
+    live: list[ArgumentPath] = field(default_factory=list)
     """Arguments that require a gradient from then on."""
     attributes: list[AttributeOf] = field(default_factory=list)
     """Attributes of modules that hold another tensor after each call."""
@@ -55,7 +55,7 @@ def mapped(function: Callable[[Any], Any], x: Any) -> Any:
     return function(x)
 
 
-class Hole:
+class OutputSlot:
     """Where a value of the program stands in what the function returned."""
 
     __slots__ = ("array", "number", "requires_grad")
@@ -84,22 +84,22 @@ def trace_call(
     fn: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    doubted: frozenset[Any] = frozenset(),
+    failed: frozenset[Any] = frozenset(),
 ) -> Trace:
     """Run `fn` on Symbols. Nothing that exists is changed: writes wait for the program to run."""
     variables = Variables(fn)
     try:
-        return traced(fn, args, kwargs, doubted)
+        return traced(fn, args, kwargs, failed)
     except BaseException:
         variables.put_back()
         raise
 
 
 def traced(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], doubted: frozenset[Any]
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], failed: frozenset[Any]
 ) -> Trace:
     """The same; after an error, variables of the user may hold tensors without numbers."""
-    tracer = Tracer(doubted)
+    tracer = Tracer(failed)
     tracer.floor = sys._getframe()
     guards = Guards()
     guards.mode()
@@ -155,45 +155,45 @@ class Returned:
     def __init__(self, tracer: Tracer, arguments: Arguments) -> None:
         self.tracer = tracer
         self.outputs: list[Symbol] = []
-        self.holes: dict[int, Hole] = {}  # id of what was returned -> its hole
-        self.known: dict[Hole, weakref.ref[Any]] = {}  # tensors that may be there for longer
-        self.given: dict[int, Given] = {}
+        self.slots: dict[int, OutputSlot] = {}  # id of what was returned -> its slot
+        self.known: dict[OutputSlot, weakref.ref[Any]] = {}  # tensors that may be there for longer
+        self.given: dict[int, ArgumentPath] = {}
         for argument in arguments.found.values():
             stands_for = argument.symbol if argument.node is None else argument.node
             self.given[id(stands_for)] = argument.place
 
     def take(self, x: Any) -> Any:
-        """The structure of x, with a Hole in the place of each value."""
+        """The structure of x, with an OutputSlot in the place of each value."""
         return mapped(self.part, x)
 
     def part(self, x: Any) -> Any:
-        """What stands for a value: an argument, a Hole, or the value itself."""
+        """What stands for a value: an argument, an OutputSlot, or the value itself."""
         if id(x) in self.given:
             return self.given[id(x)]
         if isinstance(x, (Node, Symbol)):
-            return self.hole(x)
+            return self.slot(x)
         if isinstance(x, np.ndarray):
-            return self.hole(self.tracer.constant(x))
+            return self.slot(self.tracer.constant(x))
         return x
 
-    def hole(self, x: Any) -> Hole:
-        """The hole for a Tensor or Symbol, the same one if it is returned twice."""
-        if id(x) in self.holes:
-            return self.holes[id(x)]
+    def slot(self, x: Any) -> OutputSlot:
+        """The slot for a Tensor or Symbol, the same one if it is returned twice."""
+        if id(x) in self.slots:
+            return self.slots[id(x)]
         is_tensor = isinstance(x, Node)
         symbol = self.tracer.lift(x) if is_tensor else x
-        hole = Hole(len(self.outputs), not is_tensor, is_tensor and x.requires_grad)
+        slot = OutputSlot(len(self.outputs), not is_tensor, is_tensor and x.requires_grad)
         self.outputs.append(symbol.apart())
         if is_tensor and type(x.array) is not Symbol:
-            self.known[hole] = weakref.ref(x)
-        self.holes[id(x)] = hole
-        return hole
+            self.known[slot] = weakref.ref(x)
+        self.slots[id(x)] = slot
+        return slot
 
     def without_known(self, structure: Any) -> Any:
         """The structure, with tensors that were there before the call in their own place."""
 
         def own(x: Any) -> Any:
-            ref = self.known.get(x) if isinstance(x, Hole) else None
+            ref = self.known.get(x) if isinstance(x, OutputSlot) else None
             node = ref() if ref is not None else None
             return x if node is None else node
 
@@ -423,7 +423,7 @@ class Finish:
             self.guards.replaced[id(old)] = old
             self.guards.require(f"not {self.guards.define(place)}.tensor.requires_grad")
 
-    def cell(self, cell: Cell, names: dict[int, str]) -> None:
+    def cell(self, cell: LiftedArray, names: dict[int, str]) -> None:
         """What was read from an array: a constant if nobody can change it, else state."""
         program = self.program
         nodes = cell.holders()
@@ -504,7 +504,7 @@ def survivors_but(tracer: Tracer, known: list[Symbol]) -> None:
     )
 
 
-def check_overlaps(cells: list[Cell], arguments: Arguments) -> None:
+def check_overlaps(cells: list[LiftedArray], arguments: Arguments) -> None:
     """Two tensors on one memory, of which one is written, would part in the program."""
     symbols = [(c.array, c.symbol.now is not c.before) for c in cells if c.array is not None]
     for argument in arguments.found.values():
