@@ -285,6 +285,19 @@ def test_the_gradient_of_a_square_is_two_x_over_n():
     assert re.search(r"/ 4", text) and "+ " not in text
 
 
+@pytest.mark.parametrize("factor", [1e-310, -1e-310, 1e307, 0.0, -0.0])
+def test_factors_at_the_ends_of_the_range_are_listed(factor):
+    w = tg.ones(3, dtype=np.float64, requires_grad=True)
+
+    def step():
+        w.grad = None
+        (w * w * factor).sum().backward()
+        return w.grad
+
+    found = function_of(tg.trace(step).source())(np.ones(3))
+    np.testing.assert_allclose(found, np.full(3, 2 * factor), rtol=1e-12)
+
+
 def test_relu_and_its_slope_are_recognised():
     text = gradient_of(lambda x: F.relu(x * x).sum(), 2).source()
     assert "np.where" not in text and "> 0" in text

@@ -6,7 +6,6 @@ and change the backward pass only: the forward pass stays as the user has writte
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import numpy as np
@@ -15,7 +14,7 @@ from tinygrad_ce.program.ir import Step, Var
 from tinygrad_ce.program.ops import ELEMENTWISE
 from tinygrad_ce.program.passes.exact import PLAIN, reduced_axes, sweep, transposed
 from tinygrad_ce.program.passes.patterns import is_float, rules
-from tinygrad_ce.program.passes.rewriter import Rewriter, fresh, on
+from tinygrad_ce.program.passes.rewriter import Rewriter, on
 
 ROUNDS = 12
 
@@ -168,41 +167,13 @@ def _sum_of_quotients(r: Rewriter, step: Step) -> Step | None:
 with_common_divisors = sweep("with_common_divisors", _sum_of_quotients, *DIVISORS, rounds=ROUNDS)
 
 
-@on("multiply", after="number")
-def _mean(r: Rewriter, step: Step) -> Step | None:
-    """c·(… Σ x …) with c = 1/n is … (Σ x / n) …: a mean of n numbers."""
-    c = r.number(step.operands[0])
-    inner = _with_mean(r, step.operands[1], abs(c)) if c and goes_back(step) else None
-    if inner is None or not c:
-        return None
-    return (
-        inner._replace(out=step.out)
-        if c > 0
-        else step._replace(op="negative", operands=(r.put(inner),))
-    )
-
-
-def _with_mean(r: Rewriter, x: Var, c: float) -> Step | None:
-    """c·x with c moved onto a sum of 1/c numbers, if there is one."""
-    made = r.makers.get(x)
-    if made is None or not r.is_free(x) or made.op not in ("sum", "multiply", "divide"):
-        return None
-    if made.op == "sum":
-        n = made.operands[0].size / max(x.size, 1)
-        if not math.isclose(c * n, 1.0, rel_tol=1e-6):
-            return None
-        return r.like_here(fresh(x), "divide", (x, r.typed(n, x)), {})
-    for i, operand in enumerate(made.operands[: 2 if made.op == "multiply" else 1]):
-        if (found := _with_mean(r, operand, c)) is not None:
-            operands = (*made.operands[:i], r.put(found), *made.operands[i + 1 :])
-            return r.like_here(fresh(x), made.op, operands, {})
-    return None
-
-
-DIVISIONS = rules(
-    "k * x -> x / round(1 / k) if k and number(x) is None and is_whole(1 / k)",
-    "k * x -> -(x / round(-1 / k)) if k and number(x) is None and is_whole(-1 / k)",
-    when=goes_back,
+# x·(1/n) for a whole number n is x/n; the sum of n numbers in a product is divided itself: a mean.
+OF_ALL = "k > 0 and is_whole(1 / k) and round(1 / k) * t.size == x.size"
+DIVISIONS = backward(
+    "k * x -> -(-k * x) if k < 0 and number(x) is None and is_whole(-1 / k)",
+    f"k * ((t := sum(x)) * a) -> (t / round(1 / k)) * a if {OF_ALL}",
+    f"k * ((t := sum(x)) / s) -> (t / round(1 / k)) / s if {OF_ALL}",
+    "k * x -> x / round(1 / k) if k > 0 and number(x) is None and is_whole(1 / k)",
 )
 NUMBERS_FIRST = rules("x * k -> k * x if number(x) is None", "x + 1 -> 1 + x if is_float(x)")
-with_numbers_in_place = sweep("with_numbers_in_place", _mean, *DIVISIONS, *NUMBERS_FIRST)
+with_numbers_in_place = sweep("with_numbers_in_place", *DIVISIONS, *NUMBERS_FIRST)

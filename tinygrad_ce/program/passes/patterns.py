@@ -223,7 +223,7 @@ def is_float(x: Var) -> bool:
 
 def is_whole(x: float) -> bool:
     """Whether a number is 2, 3, ..., but for rounding."""
-    return round(x) > 1 and math.isclose(x, round(x), rel_tol=1e-6)
+    return math.isfinite(x) and round(x) > 1 and math.isclose(x, round(x), rel_tol=1e-6)
 
 
 CONDITIONS = {"is_float": is_float, "is_whole": is_whole}
