@@ -141,6 +141,25 @@ def test_parameters_are_left_as_they_were():
         assert p.grad.numpy().strides == stride
 
 
+def test_parameters_without_elements_have_gradients_of_their_own():
+    shapes = [(2, 3), (0,), (0,), (0, 2)]
+
+    def build():
+        parameters = [tg.ones(*s).double().requires_grad_() for s in shapes]
+        optimizer = Adam(parameters, lr=0.1)
+
+        def f(x):  # gathers gradients: the next call reads those of the last
+            sum((p * x.sum()).tanh().sum() for p in parameters).backward()
+            optimizer.step()
+
+        return f, lambda: [parameters, [p.grad for p in parameters]]
+
+    side_by_side(build, CALLS)
+    step, left = build()
+    tg.compile(step)(tg.ones(3).double())
+    assert len({id(g.array) for g in left()[1]}) == len(shapes)
+
+
 def test_an_alias_keeps_parameters_where_they_are():
     build, _ = TABLE["SGD"]
     step, left = build()

@@ -234,17 +234,18 @@ class Printer:
     def kept(self) -> list[tuple[Any, str]]:
         """(node, name of the array that is its gradient): always the same array."""
         kept: list[tuple[Any, str]] = []
-        taken: set[Any] = set()
+        taken: set[str] = set()
         for k in self.program.kept:
             if k.var is None:
                 kept.append((k.node, ""))
                 continue
             place = self.plan.places.get(k.var)
-            root = self.plan.places.get(self.plan.unshaped(k.var))
-            if place is not None and place.memory.kind == "own" and root not in taken:
-                taken.add(root)
-                kept.append((k.node, self.at(k.var)))
-                continue
+            if place is not None and place.memory.kind == "own":
+                root = self.at(self.plan.unshaped(k.var))  # pieces of no elements may be one array
+                if root not in taken:
+                    taken.add(root)
+                    kept.append((k.node, self.at(k.var)))
+                    continue
             name = self.fresh(k.var, "g")
             self.setup.append(f"{name} = empty({k.var.shape}, {self.dtype(k.var.dtype)})")
             source = self.number(k.var) if place is None else self.at(k.var)
