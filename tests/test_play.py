@@ -22,7 +22,7 @@ from tinygrad_ce.engine import table
 from tinygrad_ce.engine.chain import history
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.viz.graph import engines
-from tinygrad_ce.viz.graph.told import TOLD
+from tinygrad_ce.viz.graph.told import LEFT, RIGHT, TERMS, TOLD
 from tinygrad_ce.viz.graph.walking import Graph, uses_of
 from tinygrad_ce.viz.page.flow import arrivals, relation, run
 from tinygrad_ce.viz.page.mathematics import backward_math, mathml
@@ -632,6 +632,25 @@ def test_every_operation_with_a_derivative_has_a_rule_as_mathematics():
     for name, rule in TOLD.items():
         if rule.slopes and rule.backward:
             assert len(rule.backward) in (1, len(rule.slopes)), name
+            assert len(rule.why) in (0, 1, len(rule.slopes)), name
+
+
+WITHOUT_A_SENTENCE = {
+    "astype", "ceil", "col2im", "copy", "cos", "cumsum", "einsum", "erfc", "expm1", "floor",
+    "floordiv", "log1p", "mod", "norm", "pad", "pow", "prod", "put", "put_in_windows", "rint",
+    "scatter", "sign", "sin", "sum_unpool", "take_in_windows", "transpose",
+}  # fmt: skip
+
+
+def test_what_most_graphs_are_made_of_is_told_in_a_sentence():
+    assert {n for n, rule in TOLD.items() if rule.backward and not rule.why} == WITHOUT_A_SENTENCE
+    x, w = parameter(np.ones((2, 3))), parameter(np.ones((3, 2)))
+    page = tg.play((-(x @ w).exp()).sum(), names={"x": x, "w": w})
+    found = {tuple(s.get("why") for s in named(page, name)) for name in ("x", "w")}
+    assert found == {(LEFT,), (RIGHT,)}
+    assert {s.get("why") for s in steps(page, "b")} == {
+        LEFT, RIGHT, TERMS, *TOLD["neg"].why, *TOLD["exp"].why
+    }  # fmt: skip
 
 
 A, B = 0.3, 0.7

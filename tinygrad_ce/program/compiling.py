@@ -258,7 +258,7 @@ def after_fork() -> None:
         lock.release()
 
 
-def after_fork_in_child() -> None:
+def after_fork_in_child() -> None:  # pragma: no cover - runs in a child that writes no data
     """Nobody else is there any more: new locks."""
     _held.clear()
     for compiled in list(EVERY.values()):

@@ -348,8 +348,6 @@ def advice(numbers: list[str]) -> str:
 
 def laid_out(value: Any, place: Any) -> Any:
     """The numbers of an array in the memory layout of the place that they are written into."""
-    if not isinstance(place, np.ndarray):
-        return np.array(value)
     if isinstance(value, np.ndarray) and value.strides == place.strides and value.flags.writeable:
         return value
     y = np.empty_like(place)
