@@ -1,5 +1,8 @@
 """Every pass keeps what a program computes: the exact ones every bit, the others to rounding."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -217,3 +220,25 @@ def test_a_long_row_goes_through_forward_and_backward_in_one_loop():
     assert compiled.emitted().count("for i, j") == 1
     assert losses == pytest.approx([step(y).item()] * 3, rel=1e-5)
     np.testing.assert_allclose(gradient.numpy(), z.grad.numpy(), rtol=0, atol=1e-5 / (1 << 18))
+
+
+def array_of_a_program_that_was_listed():
+    w = tg.ones(3, 3, requires_grad=True)
+    optimizer = tg.optim.Adam([w])
+
+    def step(x):
+        optimizer.zero_grad()
+        image = F.relu(x @ w).reshape(1, 1, 3, 3)
+        F.cross_entropy(F.max_pool2d(image, 2).flatten(1), tg.tensor([0])).backward()
+        optimizer.step()
+
+    program = tg.trace(step, tg.ones(3, 3))
+    program.source()
+    optimised(program)
+    return weakref.ref(w.array)
+
+
+def test_no_pass_keeps_a_program_alive():
+    array = array_of_a_program_that_was_listed()
+    gc.collect()
+    assert array() is None

@@ -161,9 +161,11 @@ BROADCASTS: tuple[Rule, ...] = (_broadcast_operand, _broadcast_result, _view_of_
 def sweep(name: str, *rules: Rule, rounds: int = 1) -> Pass:
     """The pass that goes through a program with some rules, at most so often."""
 
+    index: dict[str, list[Rule]] = {}
+
     def change(program: Program) -> Program:
         for _ in range(rounds):
-            before, program = program, Rewriter(program).run(*rules)
+            before, program = program, Rewriter(program, index).run(*rules)
             if program is before:
                 break
         return program

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,17 +36,15 @@ def on(*ops: str, after: str = "") -> Callable[[Apply], Rule]:
     return lambda apply: Rule(apply, frozenset(ops), frozenset(after.split()))
 
 
-@lru_cache(maxsize=1024)
-def rules_for(op: str, rules: tuple[Rule, ...]) -> list[Rule]:
-    """Those of the rules that are for an operation."""
-    return [rule for rule in rules if not rule.ops or op in rule.ops]
-
-
 class Rewriter:
-    """Goes through the steps in order, and lets rules look at what the operands were made from."""
+    """Goes through the steps in order, and lets rules look at what the operands were made from.
 
-    def __init__(self, program: Program) -> None:
+    `index` holds the rules for each operation, for all runs with the same rules.
+    """
+
+    def __init__(self, program: Program, index: dict[str, list[Rule]] | None = None) -> None:
         self.program = program
+        self.index = {} if index is None else index
         self.constants: dict[Var, Any] = {}
         self.makers: dict[Var, Step] = {}
         self.renamed: dict[Var, Var] = {}
@@ -70,7 +68,7 @@ class Rewriter:
         """Apply the first rule that has something to say to each step, until none has."""
         self.rules = tuple(r if isinstance(r, Rule) else Rule(r) for r in rules)
         steps = self.program.steps
-        if rules and not any(rules_for(step.op, self.rules) for step in steps):
+        if rules and not any(self.rules_for(step.op) for step in steps):
             return self.program
         for step in steps:
             self.here = step
@@ -109,7 +107,7 @@ class Rewriter:
 
     def rewritten(self, step: Step) -> Var | Step | None:
         """What the first rule says that has something to say."""
-        rules = rules_for(step.op, self.rules)
+        rules = self.rules_for(step.op)
         if not rules:
             return None
         after = {self.made_by(x) for x in step.operands}
@@ -117,6 +115,12 @@ class Rewriter:
             if rule.after <= after and (new := rule.apply(self, step)) is not None:
                 return new
         return None
+
+    def rules_for(self, op: str) -> list[Rule]:
+        """The rules for an operation."""
+        if op not in self.index:
+            self.index[op] = [rule for rule in self.rules if not rule.ops or op in rule.ops]
+        return self.index[op]
 
     def add(self, step: Step) -> Var:
         """Put a step down as it is."""
