@@ -95,7 +95,8 @@ class Plan:
             self.release(item)
 
     def __str__(self) -> str:
-        lines = [f"{x!r}: {place}" for x, place in self.places.items()]
+        made = {x: f"{step.op} -> " for x, step in self.makers.items()}
+        lines = [f"{made.get(x, '')}{x!r}: {place}" for x, place in self.places.items()]
         return "\n".join([*lines, *(f"{m}: {m.nbytes} bytes" for m in self.memories)])
 
     # --- what is there ----------------------------------------------------------------------
