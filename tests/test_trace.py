@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import tinygrad_ce as tg
-from tinygrad_ce import nn
+from tinygrad_ce import TraceError, nn
+from tinygrad_ce.engine import table
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.program.ops import run
 from tinygrad_ce.program.passes.exact import EXACT, simplified
@@ -145,3 +146,27 @@ def test_a_value_that_outlives_the_trace_is_found_though_it_is_returned(of):
 
     with pytest.raises(tg.TraceError, match="outlives the function"):
         tg.trace(step, tg.ones(2, requires_grad=True))
+
+
+def test_a_rule_without_an_entry_says_where_it_goes():
+    @table.differentiable(lambda g, x: g / (1 + abs(x)) ** 2)
+    @table.speaks_numpy
+    def softsign(x):
+        return x / (1 + np.abs(x))
+
+    softsign.op.forward.__module__ = table.__name__
+    with pytest.raises(TraceError, match="softsign needs an entry in OPS, program/ops.py"):
+        tg.trace(softsign, tg.ones(3))
+
+
+def test_a_compiled_function_shows_what_its_program_shows():
+    w = tg.ones(3, requires_grad=True)
+
+    def step(x):
+        w.grad = None
+        ((w * x) ** 2).sum().backward()
+
+    compiled = tg.compile(step)
+    compiled(tg.ones(3))
+    assert compiled.backward_source() == tg.trace(step, tg.ones(3)).backward_source()
+    assert compiled.table() == tg.trace(step, tg.ones(3)).table()

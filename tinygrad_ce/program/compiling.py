@@ -221,6 +221,14 @@ class Compiled:
         """The program that ran last, as a person would have written it: see Program.source."""
         return self.program.source(level)
 
+    def backward_source(self, level: str = "formula") -> str:
+        """The backward pass of it alone: see Program.backward_source."""
+        return self.program.backward_source(level)
+
+    def table(self) -> str:
+        """What each line of it costs: see Program.table."""
+        return self.program.table()
+
     def emitted(self) -> str:
         """The text that really runs: buffers made beforehand, then the function that fills them."""
         if not self.runners:

@@ -309,7 +309,10 @@ class Symbol(NDArrayOperatorsMixin):
             return NotImplemented
         handler = FUNCTIONS.get(function)
         if handler is None:
-            self.tracer.unknown(getattr(function, "__name__", str(function)))
+            name = getattr(function, "__name__", str(function))
+            if getattr(function, "__module__", "").startswith(table.__name__):
+                raise TraceError(f"trace: {name} needs an entry in OPS, program/ops.py")
+            self.tracer.unknown(name)
         return handler(self.tracer, *args, **kwargs)
 
     # --- what a program cannot know ---------------------------------------------------------
