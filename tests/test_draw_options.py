@@ -425,6 +425,16 @@ def test_without_values_no_value_is_shown():
     assert card(drawing, "fc1.weight").gradient.startswith("‖∇‖ 0")
 
 
+def test_a_long_graph_shows_its_first_forty_lines():
+    x = parameter(1.0)
+    for left in (0, 1, 9):
+        drawing = draw(many(x, 37 + left), {"x": x}, depth=99)
+        lines, shown = str(drawing).splitlines(), repr(drawing).splitlines()
+        assert len(lines) == 40 + left and shown[:40] == lines[:40]
+        more = [f"... and {left} more; print(drawing) shows them all"]
+        assert shown[40:] == (more if left else [])
+
+
 def test_themes(tmp_path):
     loss, names = network()
     svgs = {

@@ -594,6 +594,26 @@ def test_a_folded_call_adds_its_share():
         (True, 1), (True, 1)]  # fmt: skip
 
 
+def test_the_words_of_a_laid_out_graph_stand_in_their_boxes():
+    loss, names = PROGRAMS["two_layer_network"]()
+    picture, page = tg.draw(loss, names).picture, tg.play(loss, names).html
+    graph = ElementTree.fromstring(re.search(r'<svg id="graph".*?</svg>', page, re.DOTALL)[0])
+    groups = {g.get("id"): g for g in graph.iter("g")}
+    for card in picture.cards:
+        texts, box = list(groups[card.id].iter("text")), next(groups[card.id].iter("rect"))
+        said = " ".join(t.text for t in texts)
+        for words in (card.op, card.name, card.shape, card.value, card.gradient):
+            assert words in said
+        for axis, side in (("x", "width"), ("y", "height")):
+            start = float(box.get(axis))
+            assert all(start < float(t.get(axis)) < start + float(box.get(side)) for t in texts)
+    for i, cluster in enumerate(picture.clusters):
+        assert cluster.name in " ".join(t.text for t in groups[f"c{i}"].iter("text"))
+    for i, edge in enumerate(picture.edges):
+        assert edge.label == "".join(t.text for t in groups[f"e{i}"].iter("text"))
+    assert sum(bool(edge.label) for edge in picture.edges) > 10
+
+
 def test_each_line_ends_in_a_head_of_its_colour():
     page = tg.play(*PROGRAMS["two_layer_network"]()).html
     edges = re.findall(r'<g class="edge[^>]*>(.*?)</g>', page, re.DOTALL)

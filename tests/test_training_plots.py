@@ -388,6 +388,7 @@ def test_the_learning_rate_has_an_axis_of_its_own_only_if_it_changes():
     np.testing.assert_array_equal(rate.get_xdata(), range(1, 13))
     np.testing.assert_array_equal(rate.get_ydata(), seen["lr"])
     assert right.get_ylabel() == "learning rate (dashed)" and rate.get_linestyle() == "--"
+    assert {label.get_fontsize() for label in right.get_yticklabels()} == {9}
     np.testing.assert_array_equal(line(ax, "loss").get_ydata(), seen["loss"])
 
 

@@ -155,7 +155,7 @@ def row(content: str) -> str:
     return f'<TR><TD ALIGN="LEFT">{content}</TD></TR>'
 
 
-def edge_line(edge: Edge, number: int, wide: bool = False) -> str:
+def edge_line(edge: Edge, number: int, wide: bool) -> str:
     """One edge for both directions: grey forward, red backward; dashed where none comes back."""
     weight = 8 if edge.spine and not edge.beside else 1
     start = f'{edge.source} -> {edge.target} [id="e{number}" weight={weight} '
