@@ -78,9 +78,20 @@ def written(
         return None
     variables = {first: name + "_" * (name in taken) for first, name in variables.items()}
     order = sorted(over, key=lambda column: ORDER.get(variables[column[0]].rstrip("_"), 5))
-    rows = [f"    ({', '.join(row)})," for row in zip(*order)]
-    if any(len(row) > WIDTH for row in rows):
-        return None
+    rows = [line for row in zip(*order) for line in wrapped(row)]
     body = NAME.sub(lambda m: variables.get(m.group(), m.group()), text).split("\n")
     head = f"for {', '.join(variables[c[0]] for c in order)} in ("
     return [head, *rows, "):", *("    " + line for line in body)]
+
+
+def wrapped(row: Sequence[str]) -> list[str]:
+    """A tuple of names on one line, or on several if it is long."""
+    one = f"    ({', '.join(row)}),"
+    if len(one) <= WIDTH:
+        return [one]
+    lines = ["       "]
+    for name in row:
+        if len(lines[-1]) + len(name) + 2 > WIDTH and lines[-1].strip():
+            lines.append("       ")
+        lines[-1] += f" {name},"
+    return ["    (", *lines, "    ),"]

@@ -27,7 +27,7 @@ from tinygrad_ce.program.listing.expressions import (
     parsed,
     whole,
 )
-from tinygrad_ce.program.listing.names import Names
+from tinygrad_ce.program.listing.names import OPTIMIZER_SCOPES, Names
 from tinygrad_ce.program.ops import ELEMENTWISE, VIEWS
 
 SHORT, LONG = 52, 76  # characters: what may move into another expression, what makes a line
@@ -90,8 +90,8 @@ class Writer:
                 self.emit(self.pending.pop(x))
             waiting = []
         tree = self.tree(step)
-        while waiting and len(ast.unparse(tree)) > LONG:
-            longest = max(waiting, key=lambda x: len(ast.unparse(self.trees[x])))
+        while waiting and width(step, tree) > LONG:
+            longest = max(waiting, key=lambda x: width(step, self.trees[x]))
             self.emit(self.pending.pop(longest))
             tree = self.tree(step)
             waiting.remove(longest)
@@ -119,7 +119,7 @@ class Writer:
         if any(x in self.names.of for x in self.program.gradients.get(var, ())):
             return False  # dh, where h has a line
         named = step.op in VIEWS and isinstance(self.trees.get(step.operands[0]), ast.Name)
-        length = len(ast.unparse(tree))
+        length = width(step, tree)
         return (named and length <= 24) or (self.uses.get(var) == 1 and length <= SHORT)
 
     def tree(self, step: Step) -> ast.expr:
@@ -285,6 +285,16 @@ class Writer:
         self.returned = [renamed(t, filling) for t in self.returned]
         self.gradients = {x: renamed(t, filling) for x, t in self.gradients.items()}
         self.trees = {x: renamed(t, filling) for x, t in self.trees.items()}
+
+
+def width(step: Step, tree: ast.expr) -> int:
+    """How long an expression is. Updates count with short names: in a loop, where they are the same
+    for every parameter, they get some.
+    """
+    text = ast.unparse(tree)
+    if step.scope[:1] in OPTIMIZER_SCOPES:
+        text = re.sub(r"\w{12,}", "name_of_it", text)
+    return len(text)
 
 
 def renamed(tree: ast.expr, filling: dict[str, ast.expr]) -> ast.expr:
