@@ -14,7 +14,7 @@ from tinygrad_ce.engine.backward import seed_for
 from tinygrad_ce.engine.chain import array_of, history, propagate, unbroadcast
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.viz.graph.walking import uses_of
-from tinygrad_ce.viz.page.checks import check_uses
+from tinygrad_ce.viz.page.checks import check_uses, chosen
 
 
 def parameter(data, dtype=np.float64):
@@ -123,6 +123,13 @@ def test_broadcasting_sums_the_contribution():
     exact = 2 * (rows + b.array).sum(0)
     assert check_uses(loss, uses, {i: exact})[i].agrees
     assert check_uses(loss, uses, {i: exact / 5})[i].differs
+
+
+def test_spread_elements_reach_from_the_first_to_the_last():
+    g = np.ones((10, 76))
+    g[3, :8] = [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0]
+    largest = list(range(228, 236))
+    assert chosen(g, 24) == [*largest, *(round(759 * i / 15) for i in range(16))]
 
 
 def test_of_many_elements_the_largest_contributions_and_spread_ones_are_nudged():

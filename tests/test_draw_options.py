@@ -376,6 +376,14 @@ def test_the_gradient_of_a_linear_loss_has_a_graph_too():
     assert [c.name for c in cards(both)] == ["∂loss/∂loss = ∂loss/∂a = ∂loss/∂parameter 1"]
 
 
+def test_gradients_are_drawn_in_the_precision_of_their_loss():
+    for dtype in (np.float32, np.float64):
+        x = tensor(np.array([1.0, 2.0], dtype), requires_grad=True)
+        drawing = draw((x.exp() * x).sum(), {"x": x}, backward=True)
+        shown = [c.tooltip.splitlines()[0].split()[-1] for c in cards(drawing)]
+        assert shown == [np.dtype(dtype).name] * len(shown) and len(shown) > 6
+
+
 def test_a_graph_without_gradients_has_no_gradient_graph():
     with pytest.raises(RuntimeError, match="not a scalar"):
         draw(parameter([1.0, 2.0]) * 2, backward=True)
