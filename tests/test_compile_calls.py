@@ -763,3 +763,15 @@ def test_numbers_whose_squares_overflow_are_finite_in_the_first_call_too(size):
                 assert found.tolist() == [x[0], 0.0, 0.0]
             else:
                 assert np.allclose(found, function(tg.tensor(x)).numpy())
+
+
+@pytest.mark.parametrize("function", [F.silu, F.gelu, F.softplus])
+def test_what_did_not_hold_while_tracing_is_not_counted_on_later(function):
+    def f(x):
+        return function(x) + function(x * 2.0)
+
+    compiled = tg.compile(f)
+    inf = float("inf")
+    for values in ([inf, 1.0], [1.0, 1.0], [2.0, inf], [1.0, 2.0], [inf, inf], [3.0, 4.0]):
+        x = tg.tensor(values).double()
+        np.testing.assert_allclose(compiled(x).numpy(), f(x).numpy(), rtol=1e-14)

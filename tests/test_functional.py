@@ -416,3 +416,20 @@ def test_a_spread_with_no_degrees_of_freedom_is_never_negative(data, correction)
     for spread in (x.var, x.std):
         with pytest.warns(RuntimeWarning):
             np.testing.assert_equal(spread(correction=correction).item(), limit)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "bool"])
+def test_padding_of_a_pool_is_smaller_than_every_integer(dtype):
+    x = (np.arange(16).reshape(1, 1, 4, 4) % 5 - 7 * (np.dtype(dtype).kind == "i")).astype(dtype)
+    wanted = [[x[0, 0, max(i, 0) : i + 3, max(j, 0) : j + 3].max() for j in (-1, 1)]
+              for i in (-1, 1)]  # fmt: skip
+    assert F.max_pool2d(tg.tensor(x), 3, 2, 1).tolist() == [[np.array(wanted).tolist()]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint64])
+def test_narrow_indices_reach_every_row_of_a_long_table(dtype):
+    rows = 40_000 if dtype is np.int16 else 300
+    weight = tg.zeros(rows, 64, dtype=tg.float64, requires_grad=True)
+    ids = np.tile(np.arange(50), 2).astype(dtype)
+    weight[tg.tensor(ids)].sum().backward()
+    assert weight.grad[:50].tolist() == [[2.0] * 64] * 50 and weight.grad.sum().item() == 6400

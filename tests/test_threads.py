@@ -167,3 +167,13 @@ def test_a_child_of_a_fork_can_add_gradients():
         return codes
 
     assert together(work)[0] == [7] * 10
+
+
+def test_gradients_of_more_operands_are_compiled_beside_those_in_use():
+    """Another thread may be going through them, or be making more of them itself."""
+    op = tg.cat([tg.ones(1, requires_grad=True)]).op
+    known = op.gradients
+    before = list(known)
+    more = op.gradients_for(len(known) + 3)
+    assert list(known) == before and len(more) == len(known) + 3
+    assert op.gradients_for(2) is more and more[: len(before)] == before

@@ -88,9 +88,11 @@ class Op:
 
     def gradients_for(self, count: int) -> list[Pull | None]:
         """The gradients for `count` operands or more; the starred ones share the last."""
-        for i in range(len(self.gradients), count):
-            self.gradients.append(self.compile(i, self.last))
-        return self.gradients
+        known = self.gradients
+        if len(known) < count:  # other threads may be here too: each makes a list of its own
+            more = [self.compile(i, self.last) for i in range(len(known), count)]
+            known = self.gradients = [*known, *more]
+        return known
 
     def __repr__(self) -> str:
         return self.name

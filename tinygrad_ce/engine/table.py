@@ -516,7 +516,8 @@ def add_at(y: Any, index: tuple[Any, ...], x: Any) -> None:
     if len(index) > 1 or y.ndim < 2 or x.size < LONG_ROWS or x.shape != ids.shape + y.shape[1:]:
         np.add.at(y, index, x)
         return
-    ids = np.where(ids < 0, ids + len(y), ids).ravel()
+    ids = ids.astype(np.intp, copy=False).ravel()
+    ids = np.where(ids < 0, ids + len(y), ids)
     order = ids.argsort(kind="stable")
     ids = ids[order]
     first = np.flatnonzero(np.concatenate(([True], ids[1:] != ids[:-1])))

@@ -42,7 +42,7 @@ class Runner:
             x: v for x, v in trace.program.example.items() if x.nbytes <= SMALL_EXAMPLE
         }
         self.trace = trace
-        self.without = without  # assumptions that did not hold once
+        self.without = without | trace.failed  # assumptions that did not hold once
         self.calls = 0
         self.usual: Call | None = None
         self.build(flatten=True)

@@ -90,7 +90,7 @@ def in_blocks(steps: list[Step], program: Program, guarded: int) -> list[Item]:
     those of a loop, which only fill buffers.
     """
     afters = {s.after for s in program.states if s.after is not s.before}
-    stay = {id(step) for step in steps[guarded:]}
+    stay = {id(s) for i, s in enumerate(steps) if i >= guarded or s.op == "draw"}
     items: list[Item] = list(steps)
     for shape in dict.fromkeys(s.out.shape for s in steps if s.out.size >= LONG):
         items = gathered(items, shape, afters, stay)

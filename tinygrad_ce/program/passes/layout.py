@@ -165,7 +165,8 @@ def _flat_reduction(r: Rewriter, step: Step) -> Step | None:
     else:
         return None
     rows = flattened(r, x)
-    flat = r.make(step.op, (rows,), Var((count,), x.dtype, False), axis=flat_axis, keepdims=False)
+    flat = Var((count,), step.out.dtype, False)
+    flat = r.make(step.op, (rows,), flat, axis=flat_axis, keepdims=False)
     return reshaped(r, step, flat)
 
 

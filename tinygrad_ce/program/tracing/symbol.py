@@ -650,6 +650,7 @@ class Tracer:
         asked = self.asked[op, line] = self.asked.get((op, line), 0) + 1
         key = (op, line, asked)
         if key in self.failed or not evaluate(op, [x.value], settings):
+            self.failed |= {key}  # no other trace for this program may count on it
             return False
         var = Var((), None, True)
         self.steps.append(Step(var, op, (self.look(x),), settings, self.scope(), line))

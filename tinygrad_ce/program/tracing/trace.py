@@ -41,6 +41,8 @@ class Trace:
     """Arguments whose `.grad` is set, and the output with it, or None to forget it."""
     live: list[ArgumentPath] = field(default_factory=list)
     """Arguments that require a gradient from then on."""
+    failed: frozenset[Any] = frozenset()
+    """Assumptions that did not hold for the example, or once before."""
     attributes: list[AttributeOf] = field(default_factory=list)
     """Attributes of modules that hold another tensor after each call."""
 
@@ -126,6 +128,7 @@ def traced(
     del given, keywords
     finished = Finish(fn, tracer, guards, arguments, returned, structure, left).trace
     finished.program.gradients = gradients
+    finished.failed = tracer.failed
     tracer.cells.clear()  # they hold the arrays of the state, in a cycle
     return finished
 
