@@ -381,7 +381,7 @@ def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
     """The largest element of each window: (N, C, H, W) -> (N, C, H', W').
 
     Of equal elements the first gets the gradient, a nan counts as the largest. Padding is -inf, or
-    the smallest integer: where nothing in the window is larger it is chosen, and takes the gradient.
+    the smallest integer: where nothing in a window is larger it is chosen and takes the gradient.
 
     >>> from tinygrad_ce import arange
     >>> max_pool2d(arange(16.0).reshape(1, 1, 4, 4), 2)
@@ -392,8 +392,8 @@ def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
         return max_pool2d(input[None], kernel_size, stride, padding)[0]
     size = pair(kernel_size, "max_pool2d: kernel_size")
     step = size if stride is None else pair(stride, "max_pool2d: stride")
-    dtype = input.dtype
-    lowest = {"i": lambda: np.iinfo(dtype).min, "f": lambda: -math.inf}.get(dtype.kind, lambda: 0)()
+    kind = input.dtype.kind
+    lowest = np.iinfo(input.dtype).min if kind in "iu" else -math.inf if kind == "f" else 0
     x = padded(input, pool_padding(padding, size, "max_pool2d"), lowest)
     check_fits("max_pool2d", x.shape, size)
     return table.max_pool(x, size, step, (2, 3))
