@@ -1,5 +1,7 @@
 """Small pieces of programs, one for each corner of what is traced, compiled and printed."""
 
+import math
+
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
@@ -8,7 +10,9 @@ from side_by_side import side_by_side
 from test_programs import keeps_what_it_computes, text_does_what_eager_code_does
 
 import tinygrad_ce as tg
+from tinygrad_ce import nn
 from tinygrad_ce.nn import functional as F
+from tinygrad_ce.program.passes.patterns import rules
 
 
 def weighed(y, seed=0):
@@ -215,3 +219,87 @@ def test_the_text_of_a_piece_and_each_pass_do_the_same(name):
         for level in ("formula", "primitive"):
             text_does_what_eager_code_does(step, calls, level)
         keeps_what_it_computes(step, calls[0])
+
+
+# --- programs that need a way of their own ----------------------------------------------------
+
+
+def two_draws():
+    """The first draw is not needed for the assumption on the second, and still comes first."""
+    return lambda x: (F.dropout(x, 0.5), F.silu(F.dropout(x * 2.0, 0.5)))
+
+
+def read_between_two_updates():
+    p, q = (tg.ones(3, requires_grad=True) for _ in range(2))
+    one, two = (tg.optim.SGD([x], lr=0.1) for x in (p, q))
+
+    def step(x):
+        p.grad = q.grad = None
+        ((p * x).sum() + (q * q * x).sum()).backward()
+        one.step()
+        seen = (p * 2.0).sum()
+        two.step()
+        return seen, p.sum(), q.sum()
+
+    return step
+
+
+def pool_of_more_than_a_relu():
+    w = tg.ones(1, 1, 4, 4, requires_grad=True)
+
+    def step(x):
+        w.grad = None
+        F.max_pool2d((w * x).relu() + x, 2).square().sum().backward()
+        return w.grad.clone()
+
+    return step
+
+
+def large_weight():
+    w = tg.randn(512, 512)
+    return lambda x: F.linear(x.reshape(2, 512), w).tanh()
+
+
+def parameters_that_are_numbers():
+    p, q = ((tg.ones(2) * k).sum().detach().requires_grad_() for k in (0.5, 0.7))
+    optimizer = tg.optim.SGD([p, q], lr=0.1, momentum=0.9)
+
+    def step(x):
+        optimizer.zero_grad()
+        (p * p * x.mean() + q * x.mean()).backward()
+        optimizer.step()
+        return p.detach() * 1.0, q.detach() * 1.0
+
+    return step
+
+
+@pytest.mark.parametrize(("make", "shape"), [
+    (two_draws, (5,)), (read_between_two_updates, (3,)), (pool_of_more_than_a_relu, (1, 1, 4, 4)),
+    (large_weight, (1024,)), (parameters_that_are_numbers, (3,)),
+], ids=lambda x: getattr(x, "__name__", None))  # fmt: skip
+def test_what_needs_a_way_of_its_own_is_right(make, shape):
+    found = []
+    for compile in (tg.compile, lambda f: f):
+        tg.manual_seed(3)
+        step = compile(make())
+        x = tg.linspace(-1.0, 1.5, math.prod(shape)).reshape(shape)
+        runs = [step(x * i) for i in (1.0, 2.0, 3.0)]
+        ys = [y for run in runs for y in (run if type(run) is tuple else [run])]
+        found.append([y.detach().numpy() for y in ys])
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_of_another_dtype_are_another_program():
+    layer = nn.Linear(3, 2)
+    total = tg.compile(lambda: layer.weight.sum())
+    for dtype in (tg.float32, tg.float64, tg.float32):
+        layer.to(dtype)
+        for _ in range(3):
+            assert total().dtype == dtype
+            assert total().item() == pytest.approx(layer.weight.sum().item(), rel=1e-6)
+
+
+def test_a_rule_is_made_of_operations():
+    with pytest.raises(ValueError, match=r"no operation: x\[0\]"):
+        rules("x[0] -> x")
