@@ -176,4 +176,4 @@ def test_gradients_of_more_operands_are_compiled_beside_those_in_use():
     before = list(known)
     more = op.gradients_for(len(known) + 3)
     assert list(known) == before and len(more) == len(known) + 3
-    assert op.gradients_for(2) is more and more[: len(before)] == before
+    assert op.gradients_for(2) == more and more[: len(before)] == before

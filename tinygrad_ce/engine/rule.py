@@ -88,11 +88,9 @@ class Op:
 
     def gradients_for(self, count: int) -> list[Pull | None]:
         """The gradients for `count` operands or more; the starred ones share the last."""
-        known = self.gradients
-        if len(known) < count:  # other threads may be here too: each makes a list of its own
-            more = [self.compile(i, self.last) for i in range(len(known), count)]
-            known = self.gradients = [*known, *more]
-        return known
+        own = self.gradients  # other threads may be here too: each makes a list of its own
+        self.gradients = own = own + [self.compile(i, self.last) for i in range(len(own), count)]
+        return own
 
     def __repr__(self) -> str:
         return self.name
