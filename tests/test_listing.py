@@ -613,3 +613,29 @@ def test_names_of_any_length_leave_one_loop_for_all_parameters():
     text = tg.trace(step, tg.ones(2, 4)).source()
     assert text.count("np.sqrt") == 1 and "for w, g, m, v, t in (" in text
     assert max(map(len, text.splitlines())) < 110
+
+
+PICKS = {
+    "negated": lambda x, b: (-(x + b))[tg.arange(4), tg.tensor([0, 2, 1, 1])] * 2.0,
+    "rows": lambda x, b: (x + b)[tg.tensor([0, 2, 1, 1])] ** 2,
+    "ignored": lambda x, b: F.cross_entropy(x + b, tg.tensor([0, 2, 1, 1]), ignore_index=1),
+    "repeats": lambda x, b: F.log_softmax(x + b, 1)[tg.arange(4), tg.tensor([0, 2, 1, 1])],
+}
+
+
+@pytest.mark.parametrize("function", PICKS.values(), ids=PICKS)
+def test_gradients_of_what_is_picked_are_those_of_eager_code(function):
+    x = tg.tensor(np.linspace(-1, 2, 12).reshape(4, 3), requires_grad=True)
+    b = tg.tensor([0.5, -1.0, 2.0], requires_grad=True).double().detach().requires_grad_()
+
+    def step(x, b):
+        return tg.autograd.grad(function(x, b).sum(), (x, b))
+
+    program = tg.trace(step, x, b)
+    for level in ("formula", "primitive"):
+        names = {}
+        exec(program.source(level), names)
+        constants = [program.example[state.before] for state in program.states]
+        found = names["step"](x.detach().numpy(), b.detach().numpy(), *constants)
+        for y, wanted in zip(found, step(x, b)):
+            np.testing.assert_allclose(y, wanted.numpy(), rtol=1e-12, atol=1e-15)
