@@ -615,11 +615,15 @@ def test_names_of_any_length_leave_one_loop_for_all_parameters():
     assert max(map(len, text.splitlines())) < 110
 
 
+IDS = tg.tensor([0, 2, 1, 1])
 PICKS = {
-    "negated": lambda x, b: (-(x + b))[tg.arange(4), tg.tensor([0, 2, 1, 1])] * 2.0,
-    "rows": lambda x, b: (x + b)[tg.tensor([0, 2, 1, 1])] ** 2,
-    "ignored": lambda x, b: F.cross_entropy(x + b, tg.tensor([0, 2, 1, 1]), ignore_index=1),
-    "repeats": lambda x, b: F.log_softmax(x + b, 1)[tg.arange(4), tg.tensor([0, 2, 1, 1])],
+    "negated": lambda x, b: (-(x + b))[tg.arange(4), IDS] * 2.0,
+    "rows": lambda x, b: (x + b)[IDS] ** 2,
+    "ignored": lambda x, b: F.cross_entropy(x + b, IDS, ignore_index=1),
+    "weighed": lambda x, b: F.cross_entropy(x + b, IDS, weight=b.detach().abs()),
+    "repeats": lambda x, b: F.log_softmax(x + b, 1)[tg.arange(4), IDS],
+    "losses": lambda x, b: F.nll_loss(F.log_softmax(x + b, 1), IDS, reduction="none"),
+    "numbers": lambda x, b: (x + x.exp().sum(1, keepdim=True) * b)[tg.arange(4), IDS],
 }
 
 

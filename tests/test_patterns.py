@@ -127,3 +127,9 @@ def test_equal_steps_and_constants_are_made_once():
 def test_a_line_without_an_operation_is_refused():
     with pytest.raises(ValueError, match="no operation"):
         rules("x -> x * 1")
+
+
+def test_what_would_have_another_shape_is_not_made():
+    program = tg.trace(lambda x, y: x[:1] * y, tg.tensor(X), tg.tensor(Y))
+    changed = Rewriter(program).run(*rules("x * y -> x + x"))
+    assert [s.op for s in changed.steps] == ["slice", "multiply"]

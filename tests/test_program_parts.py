@@ -260,6 +260,42 @@ def large_weight():
     return lambda x: F.linear(x.reshape(2, 512), w).tanh()
 
 
+def product_and_its_transpose():
+    w = tg.randn(3, 2)
+
+    def step(x):
+        y = x.reshape(4, 3) @ w
+        return y.T * 1.0, y * 2.0
+
+    return step
+
+
+class Chained(tg.optim.SGD):
+    """Each parameter takes a part of what the one before it has become."""
+
+    before = None
+
+    def update(self, p, w, g, group):
+        if self.before is not None:
+            g = g + 0.01 * self.before.sum()
+        w -= group["lr"] * g
+        self.before = w
+
+
+def updates_that_read_each_other():
+    ps = [tg.ones(3, requires_grad=True) for _ in range(4)]
+    optimizer = Chained(ps, lr=0.1)
+
+    def step(x):
+        optimizer.zero_grad()
+        sum((p * p * x).sum() for p in ps).backward()
+        optimizer.step()
+        optimizer.before = None
+        return tuple(p.detach() * 1.0 for p in ps)
+
+    return step
+
+
 def parameters_that_are_numbers():
     p, q = ((tg.ones(2) * k).sum().detach().requires_grad_() for k in (0.5, 0.7))
     optimizer = tg.optim.SGD([p, q], lr=0.1, momentum=0.9)
@@ -275,7 +311,8 @@ def parameters_that_are_numbers():
 
 @pytest.mark.parametrize(("make", "shape"), [
     (two_draws, (5,)), (read_between_two_updates, (3,)), (pool_of_more_than_a_relu, (1, 1, 4, 4)),
-    (large_weight, (1024,)), (parameters_that_are_numbers, (3,)),
+    (large_weight, (1024,)), (product_and_its_transpose, (12,)),
+    (updates_that_read_each_other, (3,)), (parameters_that_are_numbers, (3,)),
 ], ids=lambda x: getattr(x, "__name__", None))  # fmt: skip
 def test_what_needs_a_way_of_its_own_is_right(make, shape):
     found = []

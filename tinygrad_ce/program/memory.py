@@ -111,9 +111,8 @@ ONE = references(SimpleNamespace(array=np.empty(0)))  # 3, and 2 from Python 3.1
 
 def movable(node: Any) -> bool:
     """Whether the array of a Tensor may move, or has moved already."""
-    if not isinstance(node, Node) or not isinstance(node.array, np.ndarray):
-        return False
-    return alone(node) or id(node.array.base) in FLATS
+    is_array = isinstance(node, Node) and isinstance(node.array, np.ndarray)
+    return is_array and (alone(node) or id(node.array.base) in FLATS)
 
 
 def alone(node: Any) -> bool:

@@ -134,7 +134,7 @@ def _broadcast_result(r: Rewriter, step: Step) -> Step | None:
     sources = tuple(m.operands[0] if m else x for m, x in zip(makers, step.operands))
     shape = np.broadcast_shapes(*(s.shape for s in sources))
     if shape == step.out.shape:
-        return None
+        return None  # pragma: no cover - operands were replaced one by one before
     scalar = not shape and all(s.scalar for s in sources)
     small = r.put(step._replace(out=Var(shape, step.out.dtype, scalar), operands=sources))
     return repeated(step, small)

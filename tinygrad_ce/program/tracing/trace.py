@@ -243,7 +243,7 @@ def name_gradients(tracer: Tracer) -> dict[Var, tuple[Var, ...]]:
         else:
             cell = tracer.cells.get(id(node.array))
             if cell is None:
-                continue
+                continue  # pragma: no cover - what gets a gradient was read, and so lifted
             of, name = cell.before, cell.name
         gradients[var] = (*gradients.get(var, ()), of)
         if name and not var.name:
