@@ -126,3 +126,21 @@ def test_arrays_that_come_and_go_take_no_memory_anew_in_each_step():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent
     )
     assert int(result.stdout) < 1000  # pages of 4 KB; 30,000 if all were given back
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    """Not even for the type checker: rooms are read from the first file to the last."""
+    known = {}
+    for path in ROOT.rglob("*.py"):
+        module = "tinygrad_ce." + ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        module = module.removesuffix(".__init__").removeprefix("tinygrad_ce.__init__")
+        known[module or "tinygrad_ce"] = {
+            name
+            for name, late in imports(path)
+            if not (late and (room_of(module), room_of(name)) in LATE)
+        }
+    left = dict(known)
+    while left:
+        free = {module for module, needs in left.items() if not needs & left.keys() - {module}}
+        assert free, sorted(left)
+        left = {module: needs for module, needs in left.items() if module not in free}
