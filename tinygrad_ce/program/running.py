@@ -25,7 +25,7 @@ from tinygrad_ce.program.passes.order import optimised
 from tinygrad_ce.program.tracing.arguments import ArgumentPath
 from tinygrad_ce.program.tracing.attributes import AttributeOf
 from tinygrad_ce.program.tracing.guards import Guards
-from tinygrad_ce.program.tracing.trace import GradOf, OutputSlot, Trace
+from tinygrad_ce.program.tracing.trace import GradOf, OutputSlot, Trace, mapped
 
 Call = Callable[[Any, Any], Any]
 MISS = object()
@@ -230,7 +230,7 @@ class Runner:
         if not looked:
             lines.append("runner.results = values")
         if not isinstance(structure, OutputSlot) or structure.array:
-            return [*lines, f"return {name(filled)}({name(structure)}, values, args, kwargs, {{}})"]
+            return [*lines, f"return {name(filled)}({name(structure)}, values, args, kwargs)"]
         lines.append(f"y = leaf(values[{structure.number}])")
         return [*lines, *[f"y.cut = {COMPILED!r}"] * structure.requires_grad, "return y"]
 
@@ -291,24 +291,23 @@ def arrays_function(trace: Trace) -> Callable[[Any, Any], tuple[Any, ...]]:
     return result
 
 
-def filled(structure: Any, values: tuple[Any, ...], args: Any, kwargs: Any, made: Any) -> Any:
-    """What the function returns, with the values of this run."""
-    if isinstance(structure, OutputSlot):
-        value = values[structure.number]
-        if structure.array:
-            return value
-        if structure not in made:
-            y = made[structure] = leaf(value)
-            y.cut = COMPILED if structure.requires_grad else None
-        return made[structure]
-    if isinstance(structure, ArgumentPath):
-        return structure.find(args, kwargs)
-    if isinstance(structure, dict):
-        return {k: filled(v, values, args, kwargs, made) for k, v in structure.items()}
-    if isinstance(structure, (tuple, list)):
-        parts = [filled(v, values, args, kwargs, made) for v in structure]
-        return type(structure)(*parts) if hasattr(structure, "_fields") else type(structure)(parts)
-    return structure
+def filled(structure: Any, values: tuple[Any, ...], args: Any, kwargs: Any) -> Any:
+    """What the function returns, with the values of this run; a value that stands twice is one."""
+    made: dict[OutputSlot, Any] = {}
+
+    def part(x: Any) -> Any:
+        if isinstance(x, ArgumentPath):
+            return x.find(args, kwargs)
+        if not isinstance(x, OutputSlot):
+            return x
+        if x.array:
+            return values[x.number]
+        if x not in made:
+            made[x] = leaf(values[x.number])
+            made[x].cut = COMPILED if x.requires_grad else None
+        return made[x]
+
+    return mapped(part, structure)
 
 
 def states_apart(program: Program) -> bool:

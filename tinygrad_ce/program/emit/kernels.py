@@ -103,11 +103,12 @@ def extremum(p: Printer, step: Step) -> None:
     """The largest or the smallest."""
     (x,), out, s = step.operands, step.out, step.settings
     reduce = {"max": "maximum.reduce", "min": "minimum.reduce"}[step.op]
-    for other in p.plan.scratch[out]:
+    if p.plan.scratch[out]:
+        (other,) = p.plan.scratch[out]
         p.line(f"copyto({p.at(other)}, {p.at(x)}.T)")
         p.line(f"{reduce}({p.at(other)}, 0, None, {p.row(out)})")
-        return
-    p.line(f"{reduce}({p.at(x)}, {s['axis']}, None, {p.at(out)}, {s['keepdims']})")
+    else:
+        p.line(f"{reduce}({p.at(x)}, {s['axis']}, None, {p.at(out)}, {s['keepdims']})")
 
 
 # --- masks as bits: 0 times inf is no nan then --------------------------------------------------

@@ -14,6 +14,7 @@ from tinygrad_ce.program.ir import Step, Var
 from tinygrad_ce.program.ops import ELEMENTWISE
 from tinygrad_ce.program.passes.exact import PLAIN, reduced_axes, sweep, transposed
 from tinygrad_ce.program.passes.patterns import is_float, rules
+from tinygrad_ce.program.passes.reassociate import turned
 from tinygrad_ce.program.passes.rewriter import Rewriter, on
 
 ROUNDS = 12
@@ -89,11 +90,8 @@ def _turned_product(r: Rewriter, step: Step) -> Step | None:
     made = r.free(step.operands[0], "dot")
     if made is None or len(step.out.shape) != 2:
         return None
-    a, b = (
-        r.put(step._replace(out=Var(x.shape[::-1], x.dtype, False), operands=(x,)))
-        for x in made.operands
-    )
-    return step._replace(op="dot", operands=(b, a), settings={})
+    a, b = made.operands
+    return step._replace(op="dot", operands=(turned(r, b), turned(r, a)), settings={})
 
 
 with_numbers_for_uniform_arrays = sweep("with_numbers_for_uniform_arrays", _uniform_operand, *PLAIN)

@@ -152,9 +152,9 @@ const arrayOf = (x) => x.v || story.tensors[x.id].v;
 /** Whether a card holds integers or booleans, all digits of which are shown. */
 const isWhole = (id) => Boolean(id) && !story.tensors[id].t.startsWith("float");
 
-function valueTable(id, space, letter, note) {
+function valueTable(id, space, letter) {
   const { v } = story.tensors[id];
-  return heat(v, space, { caption: caption(letter, id), whole: isWhole(id), note, label: `value of ${fullName(id)}` });
+  return heat(v, space, { caption: caption(letter, id), whole: isWhole(id), label: `value of ${fullName(id)}` });
 }
 
 const SHARE = "share of "; // before a gradient, of several that are added up
