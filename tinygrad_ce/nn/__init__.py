@@ -1,30 +1,11 @@
 """Modules to build networks from, with PyTorch's names."""
 
 from tinygrad_ce.nn import functional, init, utils
-from tinygrad_ce.nn.layers import (
+from tinygrad_ce.nn.activations import (
     GELU,
-    AvgPool2d,
-    BatchNorm1d,
-    BatchNorm2d,
-    BCELoss,
-    BCEWithLogitsLoss,
-    Conv2d,
-    CrossEntropyLoss,
-    Dropout,
-    Embedding,
-    Flatten,
-    HuberLoss,
-    Identity,
-    KLDivLoss,
-    L1Loss,
-    LayerNorm,
     LeakyReLU,
-    Linear,
     LogSigmoid,
     LogSoftmax,
-    MaxPool2d,
-    MSELoss,
-    NLLLoss,
     ReLU,
     Sigmoid,
     SiLU,
@@ -32,7 +13,23 @@ from tinygrad_ce.nn.layers import (
     Softplus,
     Tanh,
 )
-from tinygrad_ce.nn.module import Module, ModuleList, Parameter, Sequential
+from tinygrad_ce.nn.containers import ModuleList, Sequential
+from tinygrad_ce.nn.convolution import Conv2d
+from tinygrad_ce.nn.dropout import Dropout
+from tinygrad_ce.nn.linear import Embedding, Flatten, Identity, Linear
+from tinygrad_ce.nn.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+)
+from tinygrad_ce.nn.module import Module, Parameter
+from tinygrad_ce.nn.normalization import BatchNorm1d, BatchNorm2d, LayerNorm
+from tinygrad_ce.nn.pooling import AvgPool2d, MaxPool2d
 
 __all__ = [
     "GELU",

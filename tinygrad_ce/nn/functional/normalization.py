@@ -1,0 +1,108 @@
+"""Mean 0 and variance 1, over features, channels or batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_ce.engine import functions, table
+from tinygrad_ce.engine.frame import composed
+from tinygrad_ce.engine.functions import fixed
+from tinygrad_ce.engine.operands import value_of
+from tinygrad_ce.engine.tensor import Tensor
+
+
+@composed("(x − μ) / √(σ² + ε) · γ + β")
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x - μ)/√(σ² + ε)·γ + β, μ and σ² over the last dimensions, those of `normalized_shape`.
+
+    >>> from tinygrad_ce import tensor
+    >>> layer_norm(tensor([[1.0, 3.0]]), (2,))
+    tensor([[-1.,  1.]])
+    """
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if input.shape[input.ndim - len(shape) :] != shape:
+        raise ValueError(
+            f"layer_norm: input has shape {input.shape}; wanted it to end with {shape}"
+        )
+    check_shapes("layer_norm", shape, weight=weight, bias=bias)
+    axes = tuple(range(-len(shape), 0))
+    return scaled(normalized(input, axes, eps), weight, bias)
+
+
+def check_shapes(name: str, wanted: tuple[int, ...], **operands: Any) -> None:
+    """All operands that are there have the same shape: broadcasting would hide a mistake."""
+    for which, x in operands.items():
+        if x is not None and x.shape != wanted:
+            raise ValueError(f"{name}: {which} has shape {x.shape}; wanted {wanted}")
+
+
+def normalized(x: Any, axes: tuple[int, ...], eps: float) -> Any:
+    """(x - μ)/√(σ² + ε) with μ and σ² over `axes`."""
+    n = float(functions.count(x.shape, axes))
+    d = x - table.sum(x, axes, True) / n
+    variance = table.sum(d * d, axes, True) / n
+    return d / table.sqrt(variance + eps)
+
+
+def scaled(x: Any, weight: Any, bias: Any) -> Any:
+    """x·γ + β, where each may be missing."""
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
+
+
+@composed("(x − μ) / √(σ² + ε) · γ + β")
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x - μ)/√(σ² + ε)·γ + β for each channel: (N, C, ...) -> the same shape.
+
+    When training, μ and σ² are those of the batch, and the running ones move towards them:
+    running = (1 - momentum)·running + momentum·batch (with the unbiased variance). Otherwise the
+    running ones are used.
+
+    >>> from tinygrad_ce import tensor
+    >>> batch_norm(tensor([[1.0], [3.0]]), training=True)
+    tensor([[-1.],
+            [ 1.]])
+    """
+    if input.ndim < 2:
+        raise ValueError(f"batch_norm: input has shape {input.shape}; wanted (N, C, ...)")
+    check_shapes("batch_norm", (input.shape[1],), running_mean=running_mean,
+                 running_var=running_var, weight=weight, bias=bias)  # fmt: skip
+    stats = running_mean is not None and running_var is not None
+    if not (stats or training) or (running_mean is None) is not (running_var is None):
+        raise ValueError(
+            "batch_norm: wanted running_mean and running_var, or training=True and neither"
+        )
+    axes = (0, *range(2, input.ndim))
+    channel = (1, -1, *(1,) * (input.ndim - 2))
+    weight = None if weight is None else table.reshape(weight, channel)
+    bias = None if bias is None else table.reshape(bias, channel)
+    if not training and running_mean is not None and running_var is not None:
+        mean, variance = running_mean.reshape(channel), running_var.reshape(channel)
+        return scaled((input - mean) / table.sqrt(variance + eps), weight, bias)
+    n = functions.count(input.shape, axes)
+    if training and n < 2:
+        raise ValueError(
+            f"batch_norm: input has shape {input.shape}, one value per channel: no variance; "
+            "wanted a batch of at least 2, or model.eval()"
+        )
+    if training and running_mean is not None and running_var is not None:
+        v = value_of(input)
+        for running, batch in ((running_mean, v.mean(axes)), (running_var, v.var(axes, ddof=1))):
+            running *= 1.0 - momentum
+            running += fixed(batch * momentum, input)
+    return scaled(normalized(input, axes, eps), weight, bias)
