@@ -327,7 +327,7 @@ def test_a_module_is_its_function(module, inputs, function):
 
 def test_every_module_is_compared_with_its_function():
     classes = {c for c in vars(nn).values() if isinstance(c, type) and issubclass(c, nn.Module)}
-    containers = {nn.Module, nn.Sequential, nn.ModuleList}
+    containers = {nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList}
     assert classes - containers == {type(module) for module, _, _ in MODULES}
 
 
@@ -374,7 +374,7 @@ def test_a_state_dict_shares_memory_and_has_no_past():
     with tg.no_grad():
         layer.weight.fill_(7.0)
     assert saved["weight"].tolist() == [[7.0, 7.0], [7.0, 7.0]]
-    assert [*layer.state_dict("a.")] == ["a.weight", "a.bias"]
+    assert [*layer.state_dict(prefix="a.")] == ["a.weight", "a.bias"]
 
 
 def test_a_state_goes_into_another_model():
@@ -408,10 +408,10 @@ def test_loading_is_all_or_nothing():
         ({"weight": weight, "bias": np.ones(3, int)}, "bias has dtype int64, the model float32"),
         ({"weight": weight.T, "x": bias}, r"bias is missing; x is not .*weight has shape \(2, 3\)"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(RuntimeError, match=message):
             layer.load_state_dict(state)
         assert [p.tolist() for p in layer.parameters()] == before
-    with pytest.raises(ValueError, match="bias has shape"):
+    with pytest.raises(RuntimeError, match="bias has shape"):
         layer.load_state_dict({"weight": weight, "bias": weight}, strict=False)
     assert [p.tolist() for p in layer.parameters()] == before
     result = layer.load_state_dict({"weight": weight, "x": bias}, strict=False)
@@ -443,7 +443,7 @@ def test_what_does_not_go_in_keeps_the_rest_out(last, value, message):
     module = Held(last)
     before = {name: t.tolist() for name, t in module.state_dict().items()}
     for strict in (True, False):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(RuntimeError, match=message):
             module.load_state_dict({"first": [7.0, 7.0], "sum": 7.0, "last": value}, strict)
         assert {name: t.tolist() for name, t in module.state_dict().items()} == before
 
@@ -563,14 +563,14 @@ def give(name, value):
         (lambda: nn.Sequential().append(None), TypeError, "item 0 is a NoneType"),
         (lambda: nn.ModuleList(nn.ReLU()), TypeError, r"got a ReLU; wanted a list: \[module\]"),
         (lambda: nn.ModuleList([1]), TypeError, "ModuleList: item 0 is a int; wanted a Module"),
-        (lambda: nn.ModuleList([nn.ReLU()])(1), TypeError, "ModuleList has no forward"),
-        (lambda: Empty()(1), TypeError, r"Empty has no forward\(self, \.\.\.\) method; write one"),
+        (lambda: nn.ModuleList([nn.ReLU()])(1), NotImplementedError, "ModuleList has no forward"),
+        (lambda: Empty()(1), NotImplementedError, "Empty has no forward"),
         (lambda: give("weight", tg.ones(2)), TypeError, r"stop being trained.*Parameter\(value\)"),
         (lambda: give("weight", np.ones(2)), TypeError, r"weight\.copy_\(value\)"),
         (lambda: give("weight", 1.0), TypeError, "weight: is a Parameter"),
         (lambda: give("running_mean", 1.0), TypeError, "is a buffer; got a float, wanted a Tensor"),
         (lambda: Empty().register_buffer("a", [1.0]), TypeError, "a is a list; wanted a Tensor"),
-        (lambda: nn.BatchNorm1d(2).register_buffer("running_mean", W), ValueError, "mean already"),
+        (lambda: nn.BatchNorm1d(2).register_buffer("weight", W), KeyError, "weight already"),
         (lambda: Empty().register_parameter("a", W), TypeError, "a is a Tensor; wanted a Param"),
         (lambda: nn.Parameter([1, 2]), TypeError, r"dtype int64 has no derivative.*t\.float\(\)"),
         (lambda: Empty().load_state_dict([W]), TypeError, "got a list; wanted a dict"),
@@ -600,9 +600,10 @@ def test_a_refused_parameter_leaves_the_module_as_it_was():
 
 # --- data in the place of settings -------------------------------------------------------------
 
+NO_LAYERS = ("Module", "ModuleDict", "ModuleList", "Parameter", "ParameterList")
 LAYERS = [
     getattr(nn, name) for name in nn.__all__
-    if isinstance(getattr(nn, name), type) and name not in ("Module", "ModuleList", "Parameter")
+    if isinstance(getattr(nn, name), type) and name not in NO_LAYERS
 ]  # fmt: skip
 PREDICTED, WANTED = tg.ones(2, 3), tg.tensor([0, 1])
 

@@ -13,7 +13,7 @@ from tinygrad_ce.nn.activations import (
     Softplus,
     Tanh,
 )
-from tinygrad_ce.nn.containers import ModuleList, Sequential
+from tinygrad_ce.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from tinygrad_ce.nn.convolution import Conv2d
 from tinygrad_ce.nn.dropout import Dropout
 from tinygrad_ce.nn.linear import Embedding, Flatten, Identity, Linear
@@ -27,8 +27,9 @@ from tinygrad_ce.nn.losses import (
     MSELoss,
     NLLLoss,
 )
-from tinygrad_ce.nn.module import Module, Parameter
+from tinygrad_ce.nn.module import Module
 from tinygrad_ce.nn.normalization import BatchNorm1d, BatchNorm2d, LayerNorm
+from tinygrad_ce.nn.parameter import Parameter
 from tinygrad_ce.nn.pooling import AvgPool2d, MaxPool2d
 
 __all__ = [
@@ -55,9 +56,11 @@ __all__ = [
     "MSELoss",
     "MaxPool2d",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "ParameterList",
     "ReLU",
     "Sequential",
     "SiLU",

@@ -11,7 +11,7 @@ from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn import functional as F, init
 from tinygrad_ce.nn.functional.windows import pair
 from tinygrad_ce.nn.layer import Layer, positive
-from tinygrad_ce.nn.module import Parameter
+from tinygrad_ce.nn.parameter import Parameter
 
 
 class Conv2d(Layer):

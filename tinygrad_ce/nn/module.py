@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,39 +19,23 @@ from tinygrad_ce.engine import operands, write
 from tinygrad_ce.engine.backward import forget_grad
 from tinygrad_ce.engine.frame import call_in_scope, current, refuse_once
 from tinygrad_ce.engine.memory import mark_written
-from tinygrad_ce.engine.tensor import Tensor, as_subclass, check_can_require_grad
+from tinygrad_ce.engine.tensor import Tensor
+from tinygrad_ce.nn.hooks import Hook, Hooks, RemovableHandle
+from tinygrad_ce.nn.parameter import Parameter
 
 M = TypeVar("M", bound="Module")
 
 
-class Parameter(Tensor):
-    """A Tensor that a Module trains: a leaf that requires a gradient, found by `parameters()`.
-
-    >>> Parameter([1.0, 2.0])
-    Parameter containing:
-    tensor([1., 2.], requires_grad=True)
-    """
-
-    __slots__ = ()
-
-    def __new__(cls, data: Any = (), requires_grad: bool = True) -> Parameter:
-        """A leaf with a copy of the data."""
-        array = operands.array_from(data)
-        check_can_require_grad(array, requires_grad)
-        return as_subclass(operands.leaf(array, requires_grad), cls)
-
-    def __repr__(self) -> str:
-        return "Parameter containing:\n" + super().__repr__()
-
-    def __reduce__(self) -> Any:
-        return type(self), (np.array(self.array), self.requires_grad)
-
-
-class LoadResult(NamedTuple):
+class _IncompatibleKeys(NamedTuple):
     """What `load_state_dict(strict=False)` did not find, and what it did not expect."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        if not (self.missing_keys or self.unexpected_keys):
+            return "<All keys matched successfully>"
+        return f"_IncompatibleKeys(missing_keys={self[0]!r}, unexpected_keys={self[1]!r})"
 
 
 class Module:
@@ -73,16 +58,20 @@ class Module:
     _name: str = ""
     _buffer_names: tuple[str, ...] = ()
     _unsaved: tuple[str, ...] = ()
+    _hooks: Hooks | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; every subclass has its own."""
-        raise TypeError(f"{type(self).__name__} has no forward(self, ...) method; write one")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no forward(self, ...) method; write one"
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What `forward` gives, recorded under this module's name."""
         name = self._name or type(self).__name__
+        forward = self._hooked if self._hooks else self.forward
         try:
-            return call_in_scope(name, "module", self.formula, self.forward, args, kwargs, self)
+            return call_in_scope(name, "module", self.formula, forward, args, kwargs, self)
         except RecursionError:
             limit = sys.getrecursionlimit()
             depth = 0 if current().scope else max(n.count(".") for n, _ in self.named_modules()) + 2
@@ -92,6 +81,9 @@ class Module:
                 f"{name}: modules are nested {depth} deep, and Python stops at {limit} calls "
                 f"within calls; write sys.setrecursionlimit({1000 + 10 * depth}) before"
             ) from None
+
+    def _hooked(self, *args: Any, **kwargs: Any) -> Any:
+        return self._own_hooks().call(self, args, kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         tracer = current().tracer
@@ -110,24 +102,65 @@ class Module:
         object.__setattr__(self, name, value)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Hold a Tensor that is saved with the module but not trained."""
+        """Hold a Tensor that is saved with the module (if it is persistent) but not trained."""
         if not (tensor is None or isinstance(tensor, Tensor)):
             raise TypeError(
                 f"register_buffer: {name} is a {type(tensor).__name__}; wanted a Tensor"
             )
-        if name in self._buffer_names or name in vars(self):
-            raise ValueError(f"register_buffer: this module has a {name} already")
+        check_free(self, "register_buffer", name, self._buffer_names)
         setattr(self, name, tensor)
-        self._buffer_names = (*self._buffer_names, name)
-        if not persistent:
-            self._unsaved = (*self._unsaved, name)
+        self._buffer_names = (*(n for n in self._buffer_names if n != name), name)
+        unsaved = tuple(n for n in self._unsaved if n != name)
+        self._unsaved = unsaved if persistent else (*unsaved, name)
 
-    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Hold a Parameter under `name`, or None for one that is switched off."""
-        if not (parameter is None or isinstance(parameter, Parameter)):
-            kind = type(parameter).__name__
+        if not (param is None or isinstance(param, Parameter)):
+            kind = type(param).__name__
             raise TypeError(f"register_parameter: {name} is a {kind}; wanted a Parameter")
-        setattr(self, name, parameter)
+        check_free(self, "register_parameter", name, [n for n, _ in own_parameters(self)])
+        setattr(self, name, param)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Hold a module under `name`, as `self.name = module` does for a name that is one."""
+        if not (module is None or isinstance(module, Module)):
+            raise TypeError(f"add_module: {name} is a {type(module).__name__}; wanted a Module")
+        check_free(self, "add_module", name, [n for n, _ in own_modules(self)])
+        setattr(self, name, module)
+
+    register_module = add_module
+
+    # --- hooks ------------------------------------------------------------------------------
+
+    def _own_hooks(self) -> Hooks:
+        if self._hooks is None:
+            self._hooks = Hooks()
+        return self._hooks
+
+    def register_forward_pre_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args)` before each forward; what it gives takes the place of args.
+
+        With `with_kwargs` it is `hook(module, args, kwargs)`, which gives None or both.
+        """
+        return RemovableHandle(self._own_hooks().before, (hook, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args, output)` after each forward; what it gives is the output.
+
+        >>> seen = []
+        >>> layer = Module()
+        >>> layer.forward = lambda x: x * 2.0
+        >>> handle = layer.register_forward_hook(lambda module, args, y: seen.append(y.shape))
+        >>> _ = layer(Tensor([1.0, 2.0]))
+        >>> handle.remove()
+        >>> len(seen)
+        1
+        """
+        return RemovableHandle(self._own_hooks().after, (hook, with_kwargs), prepend)
 
     # --- the tree ---------------------------------------------------------------------------
 
@@ -161,31 +194,81 @@ class Module:
         """This module and all below."""
         return (module for _, module in self.named_modules())
 
+    def get_submodule(self, target: str) -> Module:
+        """The module at a dotted name: "" is this one. Raises AttributeError where none is."""
+        module = self
+        for name in target.split(".") if target else []:
+            below = vars(module).get(name)
+            if not isinstance(below, Module):
+                raise AttributeError(f"get_submodule: {type(module).__name__} has no module {name}")
+            module = below
+        return module
+
+    def _get(self, target: str, kind: str, own: Callable[[Module], Any]) -> Tensor:
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        found: dict[str, Tensor] = dict(own(module))
+        if name not in found:
+            raise AttributeError(f"get_{kind}: {type(module).__name__} has no {kind} {name}")
+        return found[name]
+
+    def get_parameter(self, target: str) -> Tensor:
+        """The parameter at a dotted name. Raises AttributeError where none is."""
+        return self._get(target, "parameter", own_parameters)
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer at a dotted name. Raises AttributeError where none is."""
+        return self._get(target, "buffer", own_buffers)
+
     def _named(
-        self, pick: Callable[[Module], list[tuple[str, Tensor]]], prefix: str
+        self,
+        pick: Callable[[Module], list[tuple[str, Tensor]]],
+        prefix: str,
+        recurse: bool,
+        remove_duplicate: bool,
     ) -> Iterator[tuple[str, Tensor]]:
         seen: set[int] = set()
-        for path, module in self.named_modules(prefix):
+        walk = self.named_modules(prefix, remove_duplicate) if recurse else [(prefix, self)]
+        for path, module in walk:
             for name, tensor in pick(module):
-                if id(tensor) not in seen:
+                if not (remove_duplicate and id(tensor) in seen):
                     seen.add(id(tensor))
                     yield join(path, name), tensor
 
-    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """(dotted name, Parameter) for all parameters, a shared one once."""
-        return self._named(own_parameters, prefix)
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """(dotted name, Parameter) for all parameters, a shared one once.
 
-    def parameters(self) -> Iterator[Tensor]:
-        """All parameters."""
-        return (parameter for _, parameter in self.named_parameters())
+        With recurse=False only for those that this module holds itself.
+        """
+        return self._named(own_parameters, prefix, recurse, remove_duplicate)  # type: ignore[return-value]
 
-    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """(dotted name, Tensor) for all buffers."""
-        return self._named(own_buffers, prefix)
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """All parameters, each once."""
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
-    def buffers(self) -> Iterator[Tensor]:
-        """All buffers."""
-        return (buffer for _, buffer in self.named_buffers())
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """(dotted name, Tensor) for all buffers, a shared one once."""
+        return self._named(own_buffers, prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """All buffers, each once."""
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+
+    @property
+    def _modules(self) -> Own:
+        return Own(self, own_modules, self.add_module)
+
+    @property
+    def _parameters(self) -> Own:
+        return Own(self, own_parameters, self.register_parameter)
+
+    @property
+    def _buffers(self) -> Own:
+        return Own(self, own_buffers, self.register_buffer)
 
     def apply(self: M, function: Callable[[Module], Any]) -> M:
         """Call `function` with every module, children first."""
@@ -197,6 +280,8 @@ class Module:
 
     def train(self: M, mode: bool = True) -> M:
         """Switch to training: dropout drops, batch normalisation looks at the batch."""
+        if not isinstance(mode, bool):
+            raise ValueError(f"train: got {mode!r}; wanted True or False")
         for module in self.modules():
             module.training = mode
         return self
@@ -216,23 +301,32 @@ class Module:
         for parameter in self.parameters():
             forget_grad(parameter, set_to_none)
 
-    def to(self: M, dtype: Any) -> M:
-        """Change the dtype of all floating parameters and buffers, in place."""
-        if isinstance(dtype, str) and dtype == "cpu":
+    def to(self: M, *args: Any, **kwargs: Any) -> M:
+        """Change the dtype of all floating parameters and buffers, in place.
+
+        `to(dtype)`, `to(device)`, `to(device, dtype)`, `to(tensor)`: the device is the CPU.
+        """
+        wanted = dtype_asked(*args, **kwargs)
+        if wanted is None:
             return self
-        try:
-            wanted = np.dtype(dtype)
-        except TypeError:
-            raise ValueError(
-                f'to: got {dtype!r}; wanted a dtype, or "cpu", where all tensors live'
-            ) from None
         if wanted.kind != "f":
             raise TypeError(f"to: dtype {wanted}; parameters are floats: float32 or float64")
+        return self._converted(wanted)
+
+    def _converted(self: M, wanted: np.dtype[Any]) -> M:
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.is_floating_point() and tensor.dtype != wanted:
                 write.exchange(tensor, tensor.array.astype(wanted), f"to({wanted})")
                 tensor.kept = None
         return self
+
+    def type(self: M, dst_type: Any) -> M:
+        """All floating parameters and buffers in this dtype."""
+        return self.to(dtype=dst_type)
+
+    def half(self: M) -> M:
+        """All floating parameters and buffers as float16."""
+        return self.to(np.float16)
 
     def float(self: M) -> M:
         """All floating parameters and buffers as float32."""
@@ -241,6 +335,14 @@ class Module:
     def double(self: M) -> M:
         """All floating parameters and buffers as float64."""
         return self.to(np.float64)
+
+    def cpu(self: M) -> M:
+        """This module: it lives on the CPU."""
+        return self
+
+    def share_memory(self: M) -> M:
+        """This module: threads share its memory anyway."""
+        return self
 
     # --- saving -----------------------------------------------------------------------------
 
@@ -252,19 +354,26 @@ class Module:
                 if name not in module._unsaved:
                     yield join(path, name), tensor
 
-    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+    def state_dict(
+        self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
+    ) -> OrderedDict[str, Tensor]:
         """Names and values of all parameters and buffers, on the same memory.
 
         Names begin with `prefix`, which brings its own dot. What is shared comes under all its
-        names.
+        names. With `keep_vars` they are the parameters themselves. A `destination` is filled.
         """
-        return {prefix + name: tensor.detach() for name, tensor in self._saved()}
+        state: OrderedDict[str, Tensor] = OrderedDict() if destination is None else destination
+        for name, tensor in self._saved():
+            state[prefix + name] = tensor if keep_vars else tensor.detach()
+        return state
 
-    def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True) -> LoadResult:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True
+    ) -> _IncompatibleKeys:
         """Copy values in by name: all of them, or none and an error.
 
-        Shapes must agree. Names must too, unless `strict` is False. Raises ValueError with every
-        difference found.
+        Shapes must agree. Names must too, unless `strict` is False. Raises RuntimeError with
+        every difference found.
         """
         refuse_once("load_state_dict writes", "Load before the call, which finds what was loaded")
         if not isinstance(state_dict, Mapping):
@@ -285,14 +394,16 @@ class Module:
                 *sorted(wrong),
             ]
         if wrong:
-            raise ValueError("load_state_dict: nothing was loaded: " + "; ".join(wrong))
+            raise RuntimeError(
+                f"load_state_dict of {type(self).__name__}: nothing was loaded: {'; '.join(wrong)}"
+            )
         for name, array in arrays.items():
             tensor = own[name]
             if isinstance(tensor.array, np.generic):
                 tensor.array = np.array(tensor.array)  # a scalar result gets a place of its own
             tensor.array[...] = array
             mark_written(tensor, "load_state_dict")
-        return LoadResult(missing, unexpected)
+        return _IncompatibleKeys(missing, unexpected)
 
     def __deepcopy__(self: M, memo: dict[int, Any]) -> M:
         """A copy of this and all below, parameters and buffers too.
@@ -379,11 +490,6 @@ def own_modules(module: Module) -> list[tuple[str, Module]]:
     return [(n, m) for n, m in vars(module).items() if isinstance(m, Module)]
 
 
-def held(module: Module) -> list[Module]:
-    """The modules of a container, in their order, one that is held twice twice."""
-    return [m for m in vars(module).values() if isinstance(m, Module)]
-
-
 def own_parameters(module: Module) -> list[tuple[str, Tensor]]:
     """The parameters that a module holds itself."""
     return [(n, p) for n, p in vars(module).items() if isinstance(p, Parameter)]
@@ -393,3 +499,62 @@ def own_buffers(module: Module) -> list[tuple[str, Tensor]]:
     """The buffers that a module holds itself."""
     pairs = ((name, getattr(module, name)) for name in module._buffer_names)
     return [(name, tensor) for name, tensor in pairs if tensor is not None]
+
+
+class Own(MutableMapping[str, Any]):
+    """What a module holds itself, of one kind, by name: `module._modules["0"]`."""
+
+    def __init__(
+        self, module: Module, own: Callable[[Module], Any], put: Callable[[str, Any], None]
+    ) -> None:
+        self._module, self._own, self._put = module, own, put
+
+    def __getitem__(self, name: str) -> Any:
+        return dict(self._own(self._module))[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name in self:
+            setattr(self._module, name, value)
+        else:
+            self._put(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        delattr(self._module, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._own(self._module))
+
+    def __len__(self) -> int:
+        return len(self._own(self._module))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+def check_free(module: Module, method: str, name: Any, same: Iterable[str]) -> None:
+    """A name under which something can be held: no other attribute's, without a dot."""
+    if not isinstance(name, str):
+        raise TypeError(f"{method}: the name is a {type(name).__name__}; wanted a str")
+    if not name or "." in name:
+        raise KeyError(f'{method}: the name {name!r} has a dot in it, or nothing; wanted "layer1"')
+    taken = vars(module).get(name) is not None or hasattr(type(module), name)
+    if taken and name not in same:
+        raise KeyError(f"{method}: this {type(module).__name__} has a {name} already")
+
+
+def dtype_asked(*args: Any, **kwargs: Any) -> np.dtype[Any] | None:
+    """The dtype in `to(device, dtype, non_blocking)`, in any of its forms; None for none."""
+    unknown = kwargs.keys() - {"device", "dtype", "non_blocking", "copy", "memory_format"}
+    if unknown or len(args) > 4 or not (args or kwargs):
+        raise TypeError(f"to: got {(*args, *sorted(unknown))}; wanted to(device, dtype), or one")
+    wanted = None
+    for x in (*args[:2], kwargs.get("device"), kwargs.get("dtype")):
+        if x is None or isinstance(x, bool) or str(getattr(x, "type", x)) in ("cpu", "cpu:0"):
+            continue
+        try:
+            wanted = np.dtype(x.dtype if isinstance(x, Tensor) else x)
+        except TypeError:
+            raise ValueError(
+                f'to: got {x!r}; wanted a dtype, or "cpu", where all tensors live'
+            ) from None
+    return wanted

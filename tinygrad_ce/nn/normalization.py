@@ -10,7 +10,7 @@ from tinygrad_ce.engine.frame import recording
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.nn.layer import Layer, positive
-from tinygrad_ce.nn.module import Parameter
+from tinygrad_ce.nn.parameter import Parameter
 
 
 class _BatchNorm(Layer):
