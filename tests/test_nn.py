@@ -167,6 +167,31 @@ def test_a_call_opens_a_scope_with_the_name_of_the_attribute():
         assert name in y.scope.path()
 
 
+def test_a_compiled_step_sees_hooks_and_changed_containers():
+    tg.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 2), nn.Tanh())
+    step, x = tg.compile(lambda x: model(x).sum()), tg.ones(1, 2)
+    handles = []
+    changes = [
+        lambda: None,
+        lambda: handles.append(model[1].register_forward_hook(lambda m, args, y: y * 10.0)),
+        lambda: handles.append(model.register_forward_pre_hook(lambda m, args: args[0] + 1.0)),
+        lambda: handles[0].remove(),
+        lambda: handles[1].remove(),
+        lambda: model.append(nn.ReLU()),
+        lambda: model.__setitem__(2, nn.Sigmoid()),
+        lambda: model.__delitem__(1),
+        lambda: model.insert(0, nn.Tanh()),
+    ]
+    found = []
+    for change in changes:
+        change()
+        found.append(model(x).sum().item())
+        for _ in range(3):
+            assert step(x).item() == pytest.approx(found[-1], rel=1e-6)
+    assert len(set(found)) == len(found) - 1  # without its hooks it is as it was
+
+
 # --- first values -------------------------------------------------------------------------------
 
 

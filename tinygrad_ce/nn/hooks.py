@@ -1,37 +1,42 @@
-"""Functions that are called when a module is: before it, after it, and in its backward pass."""
+"""Functions that are called when a module is: before it, and after it."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import ref
 
-Hook = Callable[..., Any]
 _numbers = itertools.count()
+
+
+class Hook(NamedTuple):
+    """One function, where it is called, and whether it is given keyword arguments too."""
+
+    id: int
+    where: str
+    function: Callable[..., Any]
+    with_kwargs: bool = False
 
 
 class RemovableHandle:
     """What a hook is taken away by: `handle.remove()`, or the end of a `with` block.
 
-    >>> hooks = {}
-    >>> with RemovableHandle(hooks, print):
-    ...     len(hooks)
-    1
-    >>> hooks
-    {}
+    The hooks of a module are a tuple in its `_hooks`, another one after each change: a compiled
+    step sees by that whether it still does what the module does.
     """
 
-    def __init__(self, hooks: dict[int, Any], hook: Any, first: bool = False) -> None:
-        self.id = next(_numbers)
-        self._hooks = hooks
-        before = {} if first else dict(hooks)
-        after = dict(hooks) if first else {}
-        hooks.clear()
-        hooks.update({**before, self.id: hook, **after})
+    def __init__(self, module: Any, hook: Hook, first: bool = False) -> None:
+        self.id = hook.id
+        self._module = ref(module)
+        before, after = ((), module._hooks) if first else (module._hooks, ())
+        module._hooks = (*before, hook, *after)
 
     def remove(self) -> None:
         """Call the hook no more."""
-        self._hooks.pop(self.id, None)
+        module = self._module()
+        if module is not None:
+            module._hooks = tuple(hook for hook in module._hooks if hook.id != self.id)
 
     def __enter__(self) -> RemovableHandle:
         return self
@@ -40,33 +45,34 @@ class RemovableHandle:
         self.remove()
 
 
-class Hooks:
-    """The hooks of one module: (function, whether it is given keyword arguments too)."""
+def register(
+    module: Any, where: str, function: Callable[..., Any], first: bool, with_kwargs: bool = False
+) -> RemovableHandle:
+    """Let a module call `function` there, before or after those that it has."""
+    return RemovableHandle(module, Hook(next(_numbers), where, function, with_kwargs), first)
 
-    def __init__(self) -> None:
-        self.before: dict[int, tuple[Hook, bool]] = {}
-        self.after: dict[int, tuple[Hook, bool]] = {}
-        self.backward: dict[int, Hook] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self.before or self.after or self.backward)
-
-    def call(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """`module.forward`, with all hooks around it."""
-        for hook, with_kwargs in [*self.before.values()]:
-            if with_kwargs:
-                found = hook(module, args, kwargs)
-                if found is not None:
-                    args, kwargs = both_of(found)
-            else:
-                found = hook(module, args)
-                if found is not None:
-                    args = found if isinstance(found, tuple) else (found,)
-        y = module.forward(*args, **kwargs)
-        for hook, with_kwargs in [*self.after.values()]:
-            found = hook(module, args, kwargs, y) if with_kwargs else hook(module, args, y)
+def call(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """`module.forward`, with all hooks around it."""
+    hooks = module._hooks
+    for hook in hooks:
+        if hook.where != "before":
+            continue
+        if hook.with_kwargs:
+            found = hook.function(module, args, kwargs)
+            if found is not None:
+                args, kwargs = both_of(found)
+        else:
+            found = hook.function(module, args)
+            if found is not None:
+                args = found if isinstance(found, tuple) else (found,)
+    y = module.forward(*args, **kwargs)
+    for hook in hooks:
+        if hook.where == "after":
+            given = (args, kwargs, y) if hook.with_kwargs else (args, y)
+            found = hook.function(module, *given)
             y = y if found is None else found
-        return y
+    return y
 
 
 def both_of(found: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -20,7 +20,7 @@ from tinygrad_ce.engine.backward import forget_grad
 from tinygrad_ce.engine.frame import call_in_scope, current, refuse_once
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.tensor import Tensor
-from tinygrad_ce.nn.hooks import Hook, Hooks, RemovableHandle
+from tinygrad_ce.nn import hooks
 from tinygrad_ce.nn.parameter import Parameter
 
 M = TypeVar("M", bound="Module")
@@ -58,7 +58,7 @@ class Module:
     _name: str = ""
     _buffer_names: tuple[str, ...] = ()
     _unsaved: tuple[str, ...] = ()
-    _hooks: Hooks | None = None
+    _hooks: tuple[hooks.Hook, ...] = ()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; every subclass has its own."""
@@ -83,7 +83,7 @@ class Module:
             ) from None
 
     def _hooked(self, *args: Any, **kwargs: Any) -> Any:
-        return self._own_hooks().call(self, args, kwargs)
+        return hooks.call(self, args, kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         tracer = current().tracer
@@ -132,23 +132,18 @@ class Module:
 
     # --- hooks ------------------------------------------------------------------------------
 
-    def _own_hooks(self) -> Hooks:
-        if self._hooks is None:
-            self._hooks = Hooks()
-        return self._hooks
-
     def register_forward_pre_hook(
-        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> hooks.RemovableHandle:
         """Call `hook(module, args)` before each forward; what it gives takes the place of args.
 
         With `with_kwargs` it is `hook(module, args, kwargs)`, which gives None or both.
         """
-        return RemovableHandle(self._own_hooks().before, (hook, with_kwargs), prepend)
+        return hooks.register(self, "before", hook, prepend, with_kwargs)
 
     def register_forward_hook(
-        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> hooks.RemovableHandle:
         """Call `hook(module, args, output)` after each forward; what it gives is the output.
 
         >>> seen = []
@@ -160,7 +155,7 @@ class Module:
         >>> len(seen)
         1
         """
-        return RemovableHandle(self._own_hooks().after, (hook, with_kwargs), prepend)
+        return hooks.register(self, "after", hook, prepend, with_kwargs)
 
     # --- the tree ---------------------------------------------------------------------------
 

@@ -254,6 +254,9 @@ class Watch:
         """A module: its parts; of a layer of the library all attributes."""
         name, held = self.guards.define(value), self.guards.define(vars(value))
         self.guards.same(f"{name}.training", value.training)
+        if hasattr(value, "_hooks"):
+            self.guards.same(f"{name}._hooks", value._hooks)
+            self.todo += [hook.function for hook in value._hooks]
         read = own_reads(type(value))  # type: ignore[arg-type]
         for key, part in vars(value).items():
             if key in read or isinstance(part, Node) or hasattr(type(part), "named_parameters"):
