@@ -111,6 +111,27 @@ TABLE = {  # what is trained -> how many flat states there are
 }
 
 
+def in_turns():
+    """The second matrix learns from what the first has just become."""
+    stream = np.random.default_rng(3)
+    W1, W2 = (tg.tensor(stream.standard_normal(s), requires_grad=True) for s in ((3, 2), (2, 4)))
+    optimizer = SGD([W1, W2], lr=0.1)
+
+    def f(x):
+        losses = []
+        for first, second in ((W1, W2.detach()), (W1.detach(), W2)):
+            optimizer.zero_grad()
+            losses.append((((x @ first).tanh() @ second) ** 2).sum())
+            losses[-1].backward()
+            optimizer.step()
+        return losses
+
+    return f, lambda: [W1, W2, W1.grad, W2.grad]
+
+
+TABLE["in turns"] = in_turns, 0
+
+
 @pytest.mark.parametrize("name", TABLE)
 def test_what_is_treated_alike_is_updated_together(name):
     build, count = TABLE[name]

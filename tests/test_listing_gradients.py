@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_ce as tg
+from tinygrad_ce.nn import functional as F
 
 LR = 0.5
 x, X = np.array([3.0, -1.0, 4.0]), np.array([[1.0, -2.0, 0.5], [3.0, 5.0, -4.0]])
@@ -13,6 +14,9 @@ w, b, c = np.array([2.0, 7.0, 1.5]), np.array([0.5, -6.0, 3.0]), np.array([1.25,
 W, B = X * 0.5 + 1.0, X.T * 0.25 - 3.0
 ONE, LONG = np.ones(3), np.linspace(-1.0, 1.0, 20)
 two, three, five = np.array(2.0), np.array(3.0), np.array(5.0)
+COLUMN, IDS = np.array([[0.5], [-1.0]]), np.array([2, 0])
+E = np.exp(W[0, 2] + W[1, 0] - 0.5)  # of what IDS pick from W + COLUMN
+G = np.exp(W[1, 2] + W[1, 0] - 2.0)  # of what they pick from its last row
 
 # what is summed, of parameters (in the order in which they are read) and x; gradients by hand
 TABLE = {
@@ -58,6 +62,24 @@ TABLE = {
         {"w": w / 9, "b": b / 9},
         x,
         [np.exp(w / 9 * x + b / 9) * x, np.exp(w / 9 * x + b / 9)],
+    ),
+    "picked from each row": (
+        lambda p, x: (p["w"] + p["b"])[tg.arange(2), x].sum().exp(),
+        {"w": W, "b": COLUMN},
+        IDS,
+        [np.array([[0, 0, E], [E, 0, 0]]), np.full((2, 1), E)],
+    ),
+    "picked from one row": (
+        lambda p, x: (p["w"] + p["b"])[tg.tensor([1, 1]), x].sum().exp(),
+        {"w": W, "b": COLUMN},
+        IDS,
+        [np.array([[0, 0, 0], [G, 0, G]]), np.array([[0], [2 * G]])],
+    ),
+    "one class for all rows": (
+        lambda p, x: p["w"][tg.arange(2), x] + F.one_hot(x, 3).sum(),
+        {"w": W},
+        IDS[:1],
+        [np.array([[0, 0, 1], [0, 0, 1]])],
     ),
 }
 every_case = pytest.mark.parametrize("name", TABLE)
@@ -109,8 +131,10 @@ def values(name, given):
     """What a text may ask for: what is given, and by hand what the forward pass hands on."""
     named = dict(zip((f"d{k}" for k in TABLE[name][1]), TABLE[name][3]))
     handed = {"twice of a square": w + b, "the result": np.exp(w)}
+    handed |= {"picked from each row": E, "picked from one row": G}
     inner = handed.get(name, TABLE[name][3][-1])
-    return {"lr": LR, "table": LONG, "u": inner, "z": inner, "e": inner, **named, **given}
+    inner = dict.fromkeys(["u", "z", "e", "dtotal"], inner)
+    return {"lr": LR, "table": LONG, **inner, **named, **given}
 
 
 @every_case
@@ -121,6 +145,12 @@ def test_a_gradient_that_nothing_reads_is_returned(name, level):
     same(found, [loss_of(name), *TABLE[name][3]])
     for k, array in arrays.items():
         np.testing.assert_array_equal(array, values(name, given)[k])
+
+
+def test_a_number_is_put_in_many_places_without_copies_of_it():
+    for name in ("picked from each row", "picked from one row"):
+        text = traced(name)[0].source()
+        assert re.search(r"np.add.at\(dw, .*, dtotal\)", text) and "broadcast_to" not in text
 
 
 @every_case

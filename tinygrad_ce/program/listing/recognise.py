@@ -34,7 +34,7 @@ def with_onehot(program: Program) -> Program:
         n, width = step.out.shape
         if limits["low"] < 0 or limits["high"] >= width or limits["also"] is not None:
             return None
-        if value.shape or classes.shape != (n,):
+        if classes.shape != (n,):  # else the number is the value
             return None
         column = r.make("reshape", (classes,), Var((n, 1), classes.dtype, False), shape=(n, 1))
         truth = Var((n, width), np.dtype(bool), False)
@@ -75,10 +75,11 @@ def _onehot_sum(r: Rewriter, step: Step) -> Var | Step | None:
 @on("scatter", after="broadcast_to")
 def _scatter_of_repeats(r: Rewriter, step: Step) -> Step | None:
     """One number put in every place needs no row of copies."""
-    repeats = r.maker(step.operands[0], "broadcast_to")
-    if not repeats or repeats.operands[0].shape or not one_in_each_row(r, step):
+    value, *ids = step.operands
+    repeats = r.maker(value, "broadcast_to")
+    if repeats is None or repeats.operands[0].shape:
         return None
-    return step._replace(operands=(*repeats.operands, *step.operands[1:]))
+    return step._replace(operands=(*repeats.operands, *ids))
 
 
 # The row sums of an array with one value in each row are those values.
