@@ -20,7 +20,7 @@ import tinygrad_ce as tg
 import tinygrad_ce.nn.functional as F
 from tinygrad_ce import exp, log1p, maximum, tensor
 from tinygrad_ce.autograd import grad
-from tinygrad_ce.engine import table
+from tinygrad_ce.engine import functions, table
 
 INF = math.inf
 DTYPES = [np.float32, np.float64]
@@ -247,6 +247,120 @@ def test_erfc_of_any_layout_is_that_of_its_elements(dtype):
     for y in (whole[::40, 7, 1], turned[1, 7, ::40], row[::40]):
         assert worst(y, wanted, x[::40, 7, 1], dtype)[0] <= 4
     assert table.erfc(x[:0]).shape == (0, 300, 2) and table.erfc(x.T).shape == (2, 300, 200)
+
+
+@both_precisions
+def test_erf_is_within_4_ulp(dtype):
+    x = erfc_points(dtype)
+    found = table.erf(x)
+    wanted = [mpmath.erf(exact(v)) if abs(v) < 1e3 else mpmath.sign(exact(v)) for v in x]
+    error, where = worst(found, wanted, x, dtype)
+    assert error <= 4, where
+    np.testing.assert_array_equal(table.erf(-x), -found)
+    ends = np.resize(np.array([INF, -INF, math.nan, 0.0], dtype), 600)
+    np.testing.assert_array_equal(table.erf(ends), np.resize([1, -1, math.nan, 0], 600))
+
+
+# --- elementary functions: value, slope and curvature at every extreme -------------------------
+
+# mpmath's function, its slope and its curvature; where it is defined, and where it is finite
+ELEMENTARY = {
+    "log2": (lambda x: mpmath.log(x, 2), lambda x: 1 / (x * mpmath.log(2)),
+             lambda x: -1 / (x * x * mpmath.log(2)), (1e-12, INF)),
+    "log10": (mpmath.log10, lambda x: 1 / (x * mpmath.log(10)),
+              lambda x: -1 / (x * x * mpmath.log(10)), (1e-12, INF)),
+    "tan": (mpmath.tan, lambda x: mpmath.sec(x) ** 2,
+            lambda x: 2 * mpmath.tan(x) * mpmath.sec(x) ** 2, (-100, 100)),
+    "sinh": (mpmath.sinh, mpmath.cosh, mpmath.sinh, (-80, 80)),
+    "cosh": (mpmath.cosh, mpmath.sinh, mpmath.cosh, (-80, 80)),
+    "arcsin": (mpmath.asin, lambda x: (1 - x * x) ** -0.5, lambda x: x * (1 - x * x) ** -1.5,
+               (-1, 1)),
+    "arccos": (mpmath.acos, lambda x: -((1 - x * x) ** -0.5), lambda x: -x * (1 - x * x) ** -1.5,
+               (-1, 1)),
+    "arctan": (mpmath.atan, lambda x: 1 / (1 + x * x), lambda x: -2 * x / (1 + x * x) ** 2,
+               (-INF, INF)),
+    "arcsinh": (mpmath.asinh, lambda x: (1 + x * x) ** -0.5, lambda x: -x * (1 + x * x) ** -1.5,
+                (-INF, INF)),
+    "erf": (mpmath.erf, lambda x: 2 / mpmath.sqrt(mpmath.pi) * mpmath.exp(-x * x),
+            lambda x: -4 * x / mpmath.sqrt(mpmath.pi) * mpmath.exp(-x * x), (-1e4, 1e4)),
+}  # fmt: skip
+
+
+@both_precisions
+@pytest.mark.parametrize("name", ELEMENTARY)
+def test_elementary_functions_are_right_to_the_second_order(name, dtype):
+    *wanted, (low, high) = ELEMENTARY[name]
+    nearly = 1 - np.array([2.0**-k for k in (3, 10, 20)])
+    x = np.concatenate([far(dtype), nearly, -nearly]).astype(dtype)
+    x = x[(low < x) & (x < high)]
+    leaf = tensor(x, requires_grad=True)
+    y = getattr(table, name)(leaf)
+    (first,) = grad(y, leaf, tensor(np.ones_like(x)), create_graph=True)
+    (second,) = grad(first, leaf, tensor(np.ones_like(x)))
+    for order, (got, f) in enumerate(zip((y, first, second), wanted)):
+        for v, number in zip(x, got.detach().numpy()):
+            true = f(exact(v))
+            size = max(1, abs(true)) if name in ("arcsin", "arccos") else abs(true)
+            bound = 16 * np.finfo(dtype).eps * size + 4 * float(np.finfo(dtype).tiny)
+            assert abs(exact(number) - true) <= bound, (order, v, number, float(true))
+
+
+def far_pairs(dtype):
+    sizes = np.array([0, 1e-30, 1e-8, 0.5, 1, 3, 1e10, 1e30], dtype)
+    ends = np.array([1e-300, 1e200, 1e300], dtype) if dtype is np.float64 else sizes[:0]
+    x = np.concatenate([sizes, -sizes, ends])
+    return [(a, b) for a in x for b in x]
+
+
+@both_precisions
+def test_angles_and_lengths_of_far_and_near_points(dtype):
+    """∂ atan2(a, b) = (b, −a)/(a² + b²), ∂ hypot(a, b) = (a, b)/hypot(a, b); 0 at (0, 0)."""
+    pairs = far_pairs(dtype)
+    a, b = (tensor(np.array(part), requires_grad=True) for part in zip(*pairs))
+    ones = tensor(np.ones(len(pairs), dtype))
+    angle = grad(table.arctan2(a, b), (a, b), ones)
+    length = grad(table.hypot(a, b), (a, b), ones)
+    top = float(np.finfo(dtype).max)
+    for i, (height, width) in enumerate(pairs):
+        p, q = exact(height), exact(width)
+        r = mpmath.sqrt(p * p + q * q) or mpmath.mpf(1)
+        for found, true in zip((*angle, *length), (q / r / r, -p / r / r, p / r, q / r)):
+            if abs(true) <= top:
+                bound = 8 * np.finfo(dtype).eps * abs(true) + float(np.finfo(dtype).tiny)
+                assert abs(exact(found.numpy()[i]) - true) <= bound, (height, width, float(true))
+
+
+@both_precisions
+def test_logaddexp_is_right_at_every_distance(dtype):
+    """log(eᵃ + eᵇ), slopes s(a − b) and s(b − a), and the curvature s(d)·s(−d)."""
+    x = np.array([0, 1e-8, 1, 30, 80, 1e10, 1e30, -0.5, -40, -80, -1e10, -1e30], dtype)
+    pairs = [(p, q) for p in x for q in x]
+    a, b = (tensor(np.array(part), requires_grad=True) for part in zip(*pairs))
+    ones = tensor(np.ones(len(pairs), dtype))
+    y = functions.logaddexp(a, b)
+    first = grad(y, (a, b), ones, create_graph=True)
+    curvature = grad(first[0], a, ones)[0]
+    eps = np.finfo(dtype).eps
+    for i, (p, q) in enumerate(pairs):
+        d = exact(p) - exact(q)
+        true = exact(max(p, q)) + mpmath.log1p(mpmath.exp(-abs(d)))
+        wanted = (true, s(d), s(-d), s(d) * s(-d))
+        for found, number in zip((y, *first, curvature), wanted):
+            got = exact(found.detach().numpy()[i])
+            bound = 8 * eps * (max(1, abs(d)) if abs(d) < 200 else 1) * abs(number)
+            assert abs(got - number) <= bound + float(np.finfo(dtype).tiny), (p, q, number)
+
+
+@both_precisions
+def test_logaddexp_of_infinities(dtype):
+    pairs = [(-INF, 1.0), (1.0, -INF), (INF, 1.0), (1.0, INF), (INF, -INF), (INF, INF),
+             (-INF, -INF)]  # fmt: skip
+    a, b = (tensor(np.array(part, dtype), requires_grad=True) for part in zip(*pairs))
+    y = functions.logaddexp(a, b)
+    np.testing.assert_array_equal(y.detach().numpy(), [1, 1, INF, INF, INF, INF, -INF])
+    slopes = [g.numpy() for g in grad(y, (a, b), tensor(np.ones(7, dtype)))]
+    np.testing.assert_array_equal(slopes[0], [0, 1, 1, 0, 1, 1, 1])
+    np.testing.assert_array_equal(slopes[1], [1, 0, 0, 1, 0, 0, 0])
 
 
 # --- higher derivatives ---------------------------------------------------------------------

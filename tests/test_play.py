@@ -656,9 +656,10 @@ def test_every_operation_with_a_derivative_has_a_rule_as_mathematics():
 
 
 WITHOUT_A_SENTENCE = {
-    "astype", "ceil", "col2im", "copy", "cos", "cumsum", "einsum", "erfc", "expm1", "floor",
-    "floordiv", "log1p", "mod", "norm", "pad", "pow", "prod", "put", "put_in_windows", "rint",
-    "scatter", "sign", "sin", "sum_unpool", "take_in_windows", "transpose",
+    "arccos", "arcsin", "arcsinh", "arctan", "arctan2", "astype", "ceil", "col2im", "copy", "cos",
+    "cosh", "cumsum", "einsum", "erf", "erfc", "expm1", "floor", "floordiv", "fmod", "hypot",
+    "log10", "log1p", "log2", "mod", "norm", "pad", "pow", "prod", "put", "put_in_windows", "rint",
+    "scatter", "sign", "sin", "sinh", "sum_unpool", "take_in_windows", "tan", "transpose", "trunc",
 }  # fmt: skip
 
 
@@ -681,6 +682,12 @@ MATHEMATICS = {
     'y = x "where" b "holds, else" 0': A, "y = − x": -A, "y = e^{x}": np.exp(A),
     "y = log x": np.log(A), "y = log ( 1 + x )": np.log(1 + A), "y = e^{x} − 1": np.exp(A) - 1,
     "y = sqrt{x}": A**0.5, "y = sin x": np.sin(A), "y = cos x": np.cos(A),
+    "y = log_{2} x": np.log2(A), "y = log_{10} x": np.log10(A), "y = tan x": np.tan(A),
+    "y = arcsin x": np.arcsin(A), "y = arccos x": np.arccos(A), "y = arctan x": np.arctan(A),
+    'y = "the angle of" ( b , a )': np.arctan2(A, B), "y = sqrt{a^{2} + b^{2}}": np.hypot(A, B),
+    "y = sinh x": np.sinh(A), "y = cosh x": np.cosh(A), "y = arcsinh x": np.arcsinh(A),
+    "y = erf x": 0.3286267594591274, 'y = x "cut off"': 0.0,
+    'y = a − b · "cut off" ( frac{a}{b} )': A,
     "y = tanh x": np.tanh(A), "y = erfc x": 0.6713732405408726, "y = | x |": A,
     "y = sign x": 1.0, "y = ⌊ x ⌋": 0.0, "y = ⌈ x ⌉": 1.0, 'y = x "rounded"': 0.0,
     'y = x "clipped to" [ low , high ]': A, "y = Σ_{axes} x": A, "y = max_{axes} x": A,
@@ -697,7 +704,18 @@ MATHEMATICS = {
     "D{y} ⊙ [ y > 0 ]": 1.0, "D{y} ⊙ e^{x}": np.exp(A), "D{y} ⊙ frac{1}{x}": 1 / A,
     "D{y} ⊙ frac{1}{1 + x}": 1 / (1 + A), "D{y} ⊙ frac{1}{2 sqrt{x}}": 0.5 * A**-0.5,
     "D{y} ⊙ cos x": np.cos(A), "D{y} ⊙ ( − sin x )": -np.sin(A),
-    "D{y} ⊙ ( 1 − y^{2} )": 1 - np.tanh(A) ** 2,
+    "D{y} ⊙ ( 1 − y^{2} )": 1 - np.tanh(A) ** 2, "D{y} ⊙ ( 1 + y^{2} )": 1 + np.tan(A) ** 2,
+    "D{y} ⊙ frac{1}{x log 2}": 1 / A / np.log(2), "D{y} ⊙ frac{1}{x log 10}": 1 / A / np.log(10),
+    "D{y} ⊙ frac{1}{sqrt{1 − x^{2}}}": (1 - A**2) ** -0.5,
+    "D{y} ⊙ ( − frac{1}{sqrt{1 − x^{2}}} )": -((1 - A**2) ** -0.5),
+    "D{y} ⊙ frac{1}{1 + x^{2}}": 1 / (1 + A**2),
+    "D{y} ⊙ frac{b}{a^{2} + b^{2}}": B / (A**2 + B**2),
+    "D{y} ⊙ ( − frac{a}{a^{2} + b^{2}} )": -A / (A**2 + B**2),
+    "D{y} ⊙ frac{a}{y}": A / np.hypot(A, B), "D{y} ⊙ frac{b}{y}": B / np.hypot(A, B),
+    "D{y} ⊙ cosh x": np.cosh(A), "D{y} ⊙ sinh x": np.sinh(A),
+    "D{y} ⊙ frac{1}{sqrt{1 + x^{2}}}": (1 + A**2) ** -0.5,
+    "D{y} ⊙ frac{2}{sqrt{π}} e^{− x^{2}}": 2 / np.pi**0.5 * np.exp(-(A**2)),
+    'D{y} ⊙ ( − "cut off" ( frac{a}{b} ) )': 0.0,
     "D{y} ⊙ ( − frac{2}{sqrt{π}} e^{− x^{2}} )": -2 / np.pi**0.5 * np.exp(-(A**2)),
     "D{y} ⊙ sign x": 1.0, "D{y} ⊙ [ low ≤ x ≤ high ]": 1.0, 'D{y} "copied to each element"': 1.0,
     'D{y} "where" x "is the maximum"': 1.0, 'D{y} "where" x "is the minimum"': 1.0,
@@ -708,10 +726,13 @@ MATHEMATICS = {
 
 def test_each_line_of_mathematics_is_what_the_engine_computes():
     x, y, true = parameter([[A]]), parameter([[B]]), tg.tensor([[True]])
-    binary = (table.add, table.sub, table.mul, table.div, table.mod, table.floordiv,
+    binary = (table.add, table.sub, table.mul, table.div, table.mod, table.floordiv, table.fmod,
+              table.arctan2, table.hypot,
               table.float_power, table.maximum, table.minimum, table.matmul,
               table.inner)  # fmt: skip
     unary = (table.relu, table.neg, table.exp, table.log, table.log1p, table.expm1, table.sqrt,
+             table.log2, table.log10, table.tan, table.arcsin, table.arccos, table.arctan,
+             table.sinh, table.cosh, table.arcsinh, table.erf, table.trunc,
              table.sin, table.cos, table.tanh, table.erfc, table.abs, table.sign, table.floor,
              table.ceil, table.round, table.sum, table.amax, table.amin, table.norm, table.copy,
              lambda x: x.mT, lambda x: table.clip(x, 0.0, 1.0), lambda x: table.masked(x, true),

@@ -133,6 +133,15 @@ CASES = [
     Case("cos", table.cos, np.cos, (at(3, 5),)),
     Case("tanh", table.tanh, np.tanh, (at(3, 5),)),
     Case("erfc", table.erfc, np.vectorize(math.erfc), (at(3, 5),)),
+    Case("erf", table.erf, np.vectorize(math.erf), (at(3, 5),)),
+    *(Case(name, getattr(table, name), getattr(np, name), (x,))
+      for name, x in (("log2", positive(3, 5)), ("log10", positive(3, 5)), ("tan", at(3, 5) * 0.7),
+                      ("arcsin", at(3, 5) * 0.45), ("arccos", at(3, 5) * 0.45),
+                      ("arctan", at(3, 5)), ("sinh", at(3, 5)), ("cosh", at(3, 5)),
+                      ("arcsinh", at(3, 5)), ("trunc", apart(3, 5)))),
+    *(Case(name, getattr(table, name), getattr(np, name), (at(3, 5), positive(5) * side))
+      for name in ("arctan2", "hypot") for side in (1, -1)),
+    Case("fmod", table.fmod, np.fmod, (at(3, 5), positive(5) + 0.1)),
     Case("absolute", table.abs, np.abs, (apart(3, 5),)),
     Case("sign", table.sign, np.sign, (apart(3, 5),)),
     Case("floor", table.floor, np.floor, (apart(3, 5),)),

@@ -67,6 +67,17 @@ def positive(shape, dtype=np.float64):
     return np.asarray(np.abs(apart(shape, dtype)) + 1, dtype)
 
 
+def between(shape, dtype=np.float64):
+    """Numbers between -1 and 1."""
+    x = apart(shape)
+    return np.asarray(x / (1 + np.abs(x)), dtype)
+
+
+def one_by_one(function):
+    """A function of numbers as one of arrays."""
+    return lambda x: np.vectorize(function, [float])(x).astype(x.dtype)
+
+
 def some_zeros(shape, dtype=np.float64):
     return np.asarray(np.where(np.arange(math.prod(shape)).reshape(shape) % 2, 0, 1.5), dtype)
 
@@ -250,6 +261,26 @@ METHODS = [
     elementwise("rsqrt", lambda x: 1 / np.sqrt(x), positive),
     elementwise("reciprocal", lambda x: 1 / x),
     elementwise("square", np.square, dtypes=DTYPES),
+    *(elementwise(name, f) for name, f in (("tan", np.tan), ("atan", np.arctan), ("sinh", np.sinh),
+      ("arctan", np.arctan), ("cosh", np.cosh), ("asinh", np.arcsinh), ("arcsinh", np.arcsinh),
+      ("erf", one_by_one(math.erf)), ("trunc", np.trunc), ("fix", np.trunc),
+      ("negative", np.negative), ("absolute", np.abs),
+      ("erfc", one_by_one(math.erfc)))),
+    *(elementwise(name, f, between) for name, f in (("asin", np.arcsin), ("arcsin", np.arcsin),
+      ("acos", np.arccos), ("arccos", np.arccos))),
+    *(elementwise(name, getattr(np, name), positive) for name in ("log2", "log10")),
+    Row("round", {"decimals": 2}, np.round, dtypes=(np.float64,)),
+    *(Row("div", {"other": 1.5, "rounding_mode": mode}, f, dtypes=FLOATS)
+      for mode, f in ((None, lambda x, other, rounding_mode: x / other),
+                      ("floor", lambda x, other, rounding_mode: x // other),
+                      ("trunc", lambda x, other, rounding_mode: np.trunc(x / other)))),
+    *(Row(name, {"other": 3, "alpha": alpha}, f, dtypes=FLOATS)
+      for name, f in (("add", lambda x, other, alpha: x + other * alpha),
+                      ("sub", lambda x, other, alpha: x - other * alpha),
+                      ("subtract", lambda x, other, alpha: x - other * alpha))
+      for alpha in (1, 2, -0.5)),
+    *(Row(name, {"other": 2, "rounding_mode": "floor"}, lambda x, other, rounding_mode: x // other,
+          dtypes=FLOATS) for name in ("divide", "true_divide")),
     elementwise("sigmoid", sigmoid_of),
     elementwise("relu", lambda x: np.maximum(x, 0)),
     elementwise("softplus", lambda x: np.log1p(np.exp(x))),
@@ -260,6 +291,16 @@ METHODS = [
           ("mul", np.multiply, apart, DTYPES), ("div", np.divide, apart, FLOATS),
           ("pow", np.power, positive, FLOATS),
           ("maximum", np.maximum, apart, FLOATS), ("minimum", np.minimum, apart, FLOATS),
+          ("multiply", np.multiply, apart, DTYPES), ("subtract", np.subtract, apart, DTYPES),
+          ("divide", np.divide, apart, FLOATS), ("true_divide", np.divide, apart, FLOATS),
+          ("remainder", np.remainder, apart, FLOATS), ("fmod", np.fmod, apart, FLOATS),
+          ("floor_divide", np.floor_divide, apart, FLOATS), ("hypot", np.hypot, apart, FLOATS),
+          ("atan2", np.arctan2, apart, FLOATS), ("arctan2", np.arctan2, apart, FLOATS),
+          ("logaddexp", np.logaddexp, apart, FLOATS),
+          ("not_equal", np.not_equal, some_zeros, DTYPES),
+          ("greater", np.greater, some_zeros, DTYPES), ("less", np.less, some_zeros, DTYPES),
+          ("greater_equal", np.greater_equal, some_zeros, DTYPES),
+          ("less_equal", np.less_equal, some_zeros, DTYPES),
           ("eq", np.equal, some_zeros, DTYPES), ("ne", np.not_equal, some_zeros, DTYPES),
           ("gt", np.greater, some_zeros, DTYPES), ("ge", np.greater_equal, some_zeros, DTYPES),
           ("lt", np.less, some_zeros, DTYPES), ("le", np.less_equal, some_zeros, DTYPES),
@@ -273,9 +314,13 @@ METHODS = [
                       ("sub_", lambda x, other, alpha: operator.isub(x, other * alpha)))
       for value in (3, other(5)) for alpha in (1, 2, -0.5)),
     *(Row(name, {"other": value}, lambda x, other, f=f: f(x, other), inputs=some_zeros)
-      for name, f in (("logical_and", np.logical_and), ("logical_or", np.logical_or))
+      for name, f in (("logical_and", np.logical_and), ("logical_or", np.logical_or),
+                      ("logical_xor", np.logical_xor))
       for value in (some_zeros((5,))[::-1].copy(), some_zeros((3, 1)))),
     Row("logical_not", {}, np.logical_not, inputs=some_zeros),
+    *(Row(name, {}, getattr(np, name), (np.array([6, 1, 5, 0, 3]),), dtypes=(np.int64,))
+      for name in ("bitwise_and", "bitwise_or", "bitwise_xor")),
+    Row("bitwise_not", {}, np.invert, dtypes=(np.int64,)),
     *(Row(name, options, lambda x, names=names, **o: np.clip(x, *map(o.get, names)))
       for name, names in (("clip", ("low", "high")), ("clamp", ("min", "max")),
                           ("clamp_", ("min", "max")))
@@ -890,6 +935,8 @@ def test_empty_like_has_shape_and_dtype_and_no_past():
 
 
 UFUNC_INPUTS = {
+    np.arcsin: (np.tanh(D2),), np.arccos: (np.tanh(D2),), np.log2: (positive((3, 5)),),
+    np.log10: (positive((3, 5)),), np.tan: (np.tanh(D2),), np.fmod: (D2, A), np.hypot: (D2, A),
     np.log: (positive((3, 5)),), np.log1p: (positive((3, 5)),), np.sqrt: (positive((3, 5)),),
     np.power: (A, D1), np.float_power: (A, D1), np.matmul: (D2, D2.T), np.remainder: (D2, A),
     np.floor_divide: (D2, A), np.isnan: (far((3, 5)),), np.isinf: (far((3, 5)),),

@@ -1,56 +1,96 @@
-"""The functions of the top level: methods of Tensor under their names, and joins of Tensors."""
+"""The functions of the top level: methods of Tensor under their names, and joins of Tensors.
+
+A function is the method, with two things more: its tensor may be given as `input=`, and its result
+may be written into a Tensor that is there already, `out=`.
+"""
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_ce.engine import functions, table
+from tinygrad_ce.engine import functions, table, write
+from tinygrad_ce.engine.frame import current
+from tinygrad_ce.engine.operands import type_name
 from tinygrad_ce.engine.rule import as_nodes
 from tinygrad_ce.engine.tensor import Tensor
 
-abs, add, all, any, argmax, argmin = (
-    Tensor.abs, Tensor.add, Tensor.all, Tensor.any, Tensor.argmax, Tensor.argmin,
-)  # fmt: skip
-amax, amin, argsort, bmm, ceil, chunk = (
-    Tensor.amax, Tensor.amin, Tensor.argsort, Tensor.bmm, Tensor.ceil, Tensor.chunk,
-)  # fmt: skip
-clamp, clip, cos, cumprod, cumsum, div = (
-    Tensor.clamp, Tensor.clip, Tensor.cos, Tensor.cumprod, Tensor.cumsum, Tensor.div,
-)  # fmt: skip
-dot, eq, exp, expm1, flatten, flip = (
-    Tensor.dot, Tensor.eq, Tensor.exp, Tensor.expm1, Tensor.flatten, Tensor.flip,
-)  # fmt: skip
-floor, gather, ge, gt, index_select, isfinite = (
-    Tensor.floor, Tensor.gather, Tensor.ge, Tensor.gt, Tensor.index_select, Tensor.isfinite,
-)  # fmt: skip
-isinf, isnan, le, log, log1p, log_softmax = (
-    Tensor.isinf, Tensor.isnan, Tensor.le, Tensor.log, Tensor.log1p, Tensor.log_softmax,
-)  # fmt: skip
-logsumexp, lt, matmul, max, mean, min = (
-    Tensor.logsumexp, Tensor.lt, Tensor.matmul, Tensor.max, Tensor.mean, Tensor.min,
-)  # fmt: skip
-maximum, minimum, mm, mul, ne, neg = (
-    Tensor.maximum, Tensor.minimum, Tensor.mm, Tensor.mul, Tensor.ne, Tensor.neg,
-)  # fmt: skip
-norm, outer, permute, pow, prod, relu = (
-    Tensor.norm, Tensor.outer, Tensor.permute, Tensor.pow, Tensor.prod, Tensor.relu,
-)  # fmt: skip
-reshape, round, rsqrt, sigmoid, sign, sin = (
-    Tensor.reshape, Tensor.round, Tensor.rsqrt, Tensor.sigmoid, Tensor.sign, Tensor.sin,
-)  # fmt: skip
-softmax, sort, split, sqrt, square, squeeze = (
-    Tensor.softmax, Tensor.sort, Tensor.split, Tensor.sqrt, Tensor.square, Tensor.squeeze,
-)  # fmt: skip
-std, sub, sum, tanh, topk, transpose = (
-    Tensor.std, Tensor.sub, Tensor.sum, Tensor.tanh, Tensor.topk, Tensor.transpose,
-)  # fmt: skip
-tril, triu, unbind, unsqueeze, var = (
-    Tensor.tril, Tensor.triu, Tensor.unbind, Tensor.unsqueeze, Tensor.var,
-)  # fmt: skip
+METHODS = """
+    abs absolute acos add all amax amin any arccos arcsin arcsinh arctan arctan2 argmax argmin
+    argsort asin asinh atan atan2 bitwise_and bitwise_not bitwise_or bitwise_xor bmm ceil
+    chunk clamp clip cos cosh cumprod cumsum diagonal div divide dot eq erf erfc exp expm1 fix
+    flatten flip floor floor_divide fmod gather ge greater greater_equal gt hypot index_select
+    is_floating_point isfinite isinf isnan le less less_equal log log10 log1p log2 log_softmax
+    logaddexp logical_and logical_not logical_or logical_xor logsumexp lt masked_fill
+    masked_select matmul max maximum mean min minimum mm moveaxis mul multiply ne neg negative
+    nonzero norm not_equal outer permute pow prod reciprocal relu remainder reshape round
+    rsqrt sigmoid sign sin sinh softmax sort split sqrt square squeeze std sub subtract sum
+    swapaxes t tan tanh topk transpose tril triu true_divide trunc unbind unsqueeze var
+"""
+
+
+def public(name: str) -> Callable[..., Any]:
+    """The method of that name as a function of the top level."""
+    method = getattr(Tensor, name)
+    op = getattr(method, "op", None)
+    count = op.fixed if op is not None and not op.defaults else 0
+
+    def unary(input: Any, *, out: Any = None) -> Any:
+        return method(input) if out is None else into(out, method(input), name)
+
+    def binary(input: Any, other: Any, *, out: Any = None) -> Any:
+        return method(input, other) if out is None else into(out, method(input, other), name)
+
+    @wraps(method)
+    def call(input: Any, *args: Any, out: Any = None, **settings: Any) -> Any:
+        y = method(input, *args, **settings)
+        return y if out is None else into(out, y, name)
+
+    function: Callable[..., Any] = (call, unary, binary)[count]
+    function.__name__ = function.__qualname__ = name
+    function.__module__ = __name__
+    function.__doc__ = method.__doc__
+    return function
+
+
+def into(out: Any, y: Any, name: str) -> Any:
+    """`out`, into which the result y was written. A Tensor without elements takes its shape, too.
+
+    Raises RuntimeError where that would cut y from its gradient, TypeError for another category of
+    numbers, ValueError for another shape.
+    """
+    if isinstance(y, tuple):
+        for target, part in zip(out, y, strict=True):
+            into(target, part, name)
+        return out
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}: out is {type_name(out)}; wanted a Tensor")
+    if current().record and (y.requires_grad or out.requires_grad):
+        raise RuntimeError(
+            f"{name}: out= has no gradient, and one is required here; leave out= away, or write "
+            "with no_grad():"
+        )
+    if not np.can_cast(y.dtype, out.dtype, "same_kind"):
+        raise TypeError(f"{name}: a result of dtype {y.dtype} does not fit into out, {out.dtype}")
+    if out.shape != y.shape:
+        if out.numel():
+            raise ValueError(f"{name}: out has shape {out.shape}; the result has {y.shape}")
+        write.exchange(out, np.empty(y.shape, out.dtype), "out=")
+    return out.copy_(y)
+
+
+for _name in METHODS.split():
+    globals()[_name] = public(_name)
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...
+
+
 einsum = functions.einsum
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import composed
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import all_finite, box, leaf, shaped, value_of
@@ -81,6 +82,64 @@ def branch(x: Any) -> tuple[Any, Any, Any, Any]:
     step = positive.astype(dtype)
     side = fixed(box(1.0, dtype) - box(2.0, dtype) * step, x)
     return positive, step, side, exp(side * x)
+
+
+# --- arithmetic with settings ---------------------------------------------------------------
+
+
+def times(alpha: Any, other: Any) -> Any:
+    """alpha·other; of a number in a trace it is not known whether it is 1."""
+    return other if type(alpha) in (int, float) and alpha == 1 else other * alpha
+
+
+def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+    """input + alpha·other."""
+    return table.add(input, times(alpha, other))
+
+
+def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+    """input - alpha·other."""
+    return table.sub(input, times(alpha, other))
+
+
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
+    """input / other, rounded down ("floor") or towards 0 ("trunc") if that is said."""
+    if rounding_mode is None:
+        return table.div(input, other)
+    if rounding_mode == "floor":
+        return table.floordiv(input, other)
+    if rounding_mode != "trunc":
+        raise ValueError(f"div: rounding_mode={rounding_mode!r}; wanted None, 'floor' or 'trunc'")
+    y = table.trunc(table.div(input, other))
+    whole = all(getattr(x, "dtype", np.dtype(int)).kind in "iub" for x in (input, other))
+    return y.long() if whole else y
+
+
+def round(input: Any, *, decimals: int = 0) -> Any:
+    """The nearest number with so many decimals, of two the even one; flat everywhere."""
+    if not decimals:
+        return table.round(input)
+    return table.round(input * 10.0**decimals) / 10.0**decimals
+
+
+def logical_and(input: Any, other: Any) -> Any:
+    """Whether both are not 0."""
+    return np.logical_and(input, other)
+
+
+def logical_or(input: Any, other: Any) -> Any:
+    """Whether one of both is not 0."""
+    return np.logical_or(input, other)
+
+
+def logical_xor(input: Any, other: Any) -> Any:
+    """Whether just one of both is not 0."""
+    return np.logical_xor(input, other)
+
+
+def logical_not(input: Any) -> Any:
+    """Whether it is 0."""
+    return np.logical_not(input)
 
 
 # --- the logistic family --------------------------------------------------------------------
@@ -177,6 +236,20 @@ def logsumexp(z: Any, axis: Any = None, keepdims: bool = False) -> Any:
     shift = np.where(empty, -math.inf, finite).astype(v.dtype)
     y = log(where(fixed(empty, z), 1.0, total)) + fixed(shift, z)
     return y if keepdims else reshape(y, reduced_shape(z.shape, axis))
+
+
+@composed("log(eᵃ + eᵇ)")
+def logaddexp(input: Any, other: Any) -> Any:
+    """log(exp(input) + exp(other)), without overflow.
+
+    The larger one, and log1p(exp(-d)) where d is how far the smaller one is below it. Of two equal
+    infinities the first one gets the gradient.
+    """
+    a, b = value_of(input), value_of(other)
+    larger = fixed(a >= b, input)
+    high, low = where(larger, input, other), where(larger, other, input)
+    same = fixed(np.isinf(a) & (a == b), input)
+    return high + log1p(exp(where(same, 0.0, low) - where(same, 0.0, high)))
 
 
 # --- means and spreads ----------------------------------------------------------------------
@@ -381,8 +454,8 @@ def pieces(x: Any, cuts: list[int], axis: int) -> tuple[Any, ...]:
     return tuple(x[(*before, slice(a, b))] for a, b in itertools.pairwise(cuts))
 
 
-def pow(x: Any, exponent: Any) -> Any:
-    """x ** exponent, where the exponent is a number or a Tensor; 0 ** 0 = 1."""
-    if isinstance(exponent, (int, float)) and x.dtype.kind == "f":
-        return power(x, exponent)
-    return float_power(x, exponent)
+def pow(input: Any, exponent: Any) -> Any:
+    """input ** exponent, where the exponent is a number or a Tensor; 0 ** 0 = 1."""
+    if isinstance(exponent, (int, float)) and input.dtype.kind == "f":
+        return power(input, exponent)
+    return float_power(input, exponent)

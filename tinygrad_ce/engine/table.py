@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tinygrad_ce.engine.erfc import erfc as erfc_of_array
+from tinygrad_ce.engine.erfc import erf as erf_of_array, erfc as erfc_of_array
 from tinygrad_ce.engine.operands import box, is_number, speaks_numpy
 from tinygrad_ce.engine.rule import differentiable, rule
 
@@ -61,14 +61,40 @@ float_power = rule(
 
 exp = rule(np.exp, lambda g, y: g * y)
 log: Function = rule(np.log, lambda g, x: g / x)
+log2 = rule(np.log2, lambda g, x: g / x / math.log(2))
+log10 = rule(np.log10, lambda g, x: g / x / math.log(10))
 log1p = rule(np.log1p, lambda g, x: g / (x + 1.0))
 expm1 = rule(np.expm1, lambda g, y: g * (y + 1.0))
 sqrt = rule(np.sqrt, lambda g, y: g / (y * 2.0))
 sin = rule(np.sin, lambda g, x: g * cos(x))
 cos: Function = rule(np.cos, lambda g, x: -g * sin(x))
+tan = rule(np.tan, lambda g, y: g * (1.0 + y * y))
+sinh = rule(np.sinh, lambda g, x: g * cosh(x))
+cosh: Function = rule(np.cosh, lambda g, x: g * sinh(x))
 tanh = rule(np.tanh, lambda g, y: g * (1.0 - y * y))
 
+# 1 - x² near 1 keeps its digits as a product, and 1 + x² = hypot(x, 1)² cannot overflow.
+arcsin = rule(np.arcsin, lambda g, x: g / sqrt((1.0 - x) * (1.0 + x)))
+arccos = rule(np.arccos, lambda g, x: -g / sqrt((1.0 - x) * (1.0 + x)))
+arctan = rule(np.arctan, lambda g, x: g / hypot(x, 1.0) / hypot(x, 1.0))
+arcsinh = rule(np.arcsinh, lambda g, x: g / hypot(x, 1.0))
+arctan2 = rule(
+    np.arctan2,
+    lambda g, a, b: g * (b / nonzero_or_one(hypot(a, b)) / nonzero_or_one(hypot(a, b))),
+    lambda g, a, b: g * (-a / nonzero_or_one(hypot(a, b)) / nonzero_or_one(hypot(a, b))),
+)
+hypot: Function = rule(
+    np.hypot,
+    lambda g, y, a: g * (a / nonzero_or_one(y)),
+    lambda g, y, b: g * (b / nonzero_or_one(y)),
+)
+
 # exp(−x²) is 0 from 28 on, where x² may still overflow.
+erf = rule(
+    speaks_numpy(erf_of_array),
+    lambda g, x: g * exp(-power(clip(x, -28.0, 28.0), 2)) * (2.0 / math.sqrt(math.pi)),
+    name="erf",
+)
 erfc = rule(
     speaks_numpy(erfc_of_array),
     lambda g, x: g * exp(-power(clip(x, -28.0, 28.0), 2)) * (-2.0 / math.sqrt(math.pi)),
@@ -81,6 +107,7 @@ sign: Function = rule(np.sign, lambda g: g * 0.0)
 floor = rule(np.floor, lambda g: g * 0.0)
 ceil = rule(np.ceil, lambda g: g * 0.0)
 round = rule(np.rint, lambda g: g * 0.0)
+trunc: Function = rule(np.trunc, lambda g: g * 0.0)
 maximum = rule(
     np.maximum,
     lambda g, a, b: where(a > b, g, where(a == b, g * 0.5, 0.0)),
@@ -765,6 +792,7 @@ isnan = rule(np.isnan, None)
 isinf = rule(np.isinf, None)
 isfinite = rule(np.isfinite, None)
 mod = rule(operator.mod, lambda g: g, lambda g, a, b: -g * floor(a / b))
+fmod = rule(np.fmod, lambda g: g, lambda g, a, b: -g * trunc(a / b))
 floordiv = rule(operator.floordiv, lambda g: g * 0.0, lambda g: g * 0.0)
 
 
@@ -796,3 +824,59 @@ def all(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def any(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Whether some element is true."""
     return np.any(x, axis=axis, keepdims=keepdims)
+
+
+# --- what help() says of those that NumPy computes ------------------------------------------
+
+SAID = {
+    add: "input + other.",
+    sub: "input - other.",
+    mul: "input · other.",
+    div: "input / other.",
+    neg: "-x.",
+    exp: "eˣ.",
+    log: "The logarithm to the base e.",
+    log2: "The logarithm to the base 2.",
+    log10: "The logarithm to the base 10.",
+    log1p: "log(1 + x), exact near 0.",
+    expm1: "eˣ - 1, exact near 0.",
+    sqrt: "√x.",
+    sin: "sin x, of radians.",
+    cos: "cos x, of radians.",
+    tan: "tan x, of radians.",
+    sinh: "(eˣ - e⁻ˣ) / 2.",
+    cosh: "(eˣ + e⁻ˣ) / 2.",
+    tanh: "(eˣ - e⁻ˣ) / (eˣ + e⁻ˣ).",
+    arcsin: "The angle of this sine.",
+    arccos: "The angle of this cosine.",
+    arctan: "The angle of this tangent.",
+    arcsinh: "log(x + √(x² + 1)).",
+    arctan2: "The angle of the point with height a and width b; at (0, 0) its gradient is 0.",
+    hypot: "√(a² + b²), without overflow; its gradient at (0, 0) is 0.",
+    abs: "|x|; its slope at 0 is 0.",
+    sign: "-1, 0 or 1. Flat everywhere.",
+    floor: "The next integer below. Flat everywhere.",
+    ceil: "The next integer above. Flat everywhere.",
+    round: "The nearest integer, of two the even one. Flat.",
+    trunc: "The next integer towards 0. Flat.",
+    maximum: "The larger of both; where they are equal each gets half of the gradient.",
+    minimum: "The smaller of both; where they are equal each gets half of the gradient.",
+    greater: "Whether input > other.",
+    greater_equal: "Whether input ≥ other.",
+    less: "Whether input < other.",
+    less_equal: "Whether input ≤ other.",
+    equal: "Whether input = other.",
+    not_equal: "Whether input ≠ other.",
+    logical_and: "Bits that are set in both.",
+    logical_or: "Bits that are set in one of both, or in both.",
+    logical_xor: "Bits that are set in one of both.",
+    logical_not: "Bits that are not set.",
+    isnan: "Whether it is no number.",
+    isinf: "Whether it is infinite.",
+    isfinite: "Whether it is a finite number.",
+    mod: "What is left of input / other, with the sign of other.",
+    fmod: "What is left of input / other, with the sign of input.",
+    floordiv: "⌊input / other⌋. Flat.",
+}
+for _function, _words in SAID.items():
+    _function.__doc__ = _words

@@ -28,11 +28,6 @@ class Extremum(NamedTuple):
     indices: Tensor
 
 
-def times(alpha: Any, other: Any) -> Any:
-    """alpha·other; of a number in a trace it is not known whether it is 1."""
-    return other if type(alpha) in (int, float) and alpha == 1 else other * alpha
-
-
 def along(method: F) -> F:
     """A method along one dimension; to it a 0-d tensor is a row of one number, as in PyTorch."""
 
@@ -453,33 +448,36 @@ class Tensor(Node, kind="result"):
 
     # --- elementwise ------------------------------------------------------------------------
 
-    add, sub, mul, div, neg = table.add, table.sub, table.mul, table.div, table.neg
-    pow = functions.pow
+    add, sub, mul, div, neg = functions.add, functions.sub, table.mul, functions.div, table.neg
+    pow, remainder, fmod = functions.pow, table.mod, table.fmod
+    floor_divide, hypot = table.floordiv, table.hypot
     exp, log, log1p, expm1, sqrt = table.exp, table.log, table.log1p, table.expm1, table.sqrt
-    sin, cos, tanh, abs, sign = table.sin, table.cos, table.tanh, table.abs, table.sign
-    floor, ceil, round = table.floor, table.ceil, table.round
+    log2, log10, logaddexp = table.log2, table.log10, functions.logaddexp
+    sin, cos, tan = table.sin, table.cos, table.tan
+    asin, acos, atan, atan2 = table.arcsin, table.arccos, table.arctan, table.arctan2
+    sinh, cosh, tanh, asinh = table.sinh, table.cosh, table.tanh, table.arcsinh
+    erf, erfc, abs, sign = table.erf, table.erfc, table.abs, table.sign
+    floor, ceil, round, trunc = table.floor, table.ceil, functions.round, table.trunc
     maximum, minimum = table.maximum, table.minimum
     isnan, isinf, isfinite = table.isnan, table.isinf, table.isfinite
     eq, ne, gt, ge = table.equal, table.not_equal, table.greater, table.greater_equal
     lt, le = table.less, table.less_equal
+    bitwise_and, bitwise_or = table.logical_and, table.logical_or
+    bitwise_xor, bitwise_not = table.logical_xor, table.logical_not
+    logical_and, logical_or = functions.logical_and, functions.logical_or
+    logical_xor, logical_not = functions.logical_xor, functions.logical_not
     sigmoid, relu, softplus = functions.sigmoid, functions.relu, functions.softplus
     clip = functions.clip
+
+    # PyTorch's long names
+    subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
+    absolute, fix, arcsin, arccos, arctan, arctan2 = abs, trunc, asin, acos, atan, atan2
+    arcsinh, not_equal, greater, greater_equal, less = asinh, ne, gt, ge, lt
+    less_equal = le
 
     def clamp(self, min: Any = None, max: Any = None) -> Tensor:
         """min(max(x, min), max): the name that PyTorch gives clip."""
         return functions.clip(self, min, max)
-
-    def logical_and(self, other: Any) -> Any:
-        """Whether both are not 0."""
-        return np.logical_and(self, other)
-
-    def logical_or(self, other: Any) -> Any:
-        """Whether one of both is not 0."""
-        return np.logical_or(self, other)
-
-    def logical_not(self) -> Any:
-        """Whether it is 0."""
-        return np.logical_not(self)
 
     def square(self) -> Tensor:
         """x²."""
@@ -839,11 +837,11 @@ class Tensor(Node, kind="result"):
 
     def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """x += alpha·other."""
-        return self.__iadd__(times(alpha, other))
+        return self.__iadd__(functions.times(alpha, other))
 
     def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """x -= alpha·other."""
-        return self.__isub__(times(alpha, other))
+        return self.__isub__(functions.times(alpha, other))
 
     mul_, div_, pow_ = __imul__, __itruediv__, __ipow__
 

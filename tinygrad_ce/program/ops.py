@@ -114,6 +114,8 @@ UFUNC_OPS: dict[str, Op] = {
     "sign": Op(np.sign, rule=table.sign, jumps="compares"),
     "floor": Op(np.floor, rule=table.floor, jumps="rounds"),
     "ceil": Op(np.ceil, rule=table.ceil, jumps="rounds"),
+    "trunc": Op(np.trunc, rule=table.trunc, jumps="rounds"),
+    "fmod": Op(np.fmod, rule=table.fmod, jumps="rounds"),
     "rint": Op(np.rint, "np.round(a)", table.round, jumps="rounds"),
     "bitwise_and": Op(np.bitwise_and, "a & b", table.logical_and),
     "bitwise_or": Op(np.bitwise_or, "a | b", table.logical_or),
@@ -124,7 +126,8 @@ UFUNC_OPS: dict[str, Op] = {
         for u in (
             np.exp, np.log, np.log1p, np.expm1, np.sqrt, np.sin, np.cos, np.tanh, np.isnan,
             np.isinf, np.isfinite, np.float_power, np.reciprocal, np.ldexp, np.copysign, np.log2,
-            np.log10, np.arctan, np.sinh, np.cosh,
+            np.log10, np.tan, np.arcsin, np.arccos, np.arctan, np.arctan2, np.hypot, np.sinh,
+            np.cosh, np.arcsinh,
         )
     },
     **{
@@ -138,6 +141,10 @@ ELEMENTWISE_OPS: dict[str, Op] = {
     "masked": Op(as_eager(table.masked), "np.where(b, a, 0)", table.masked, given=as_operands),
     "erfc": Op(
         as_eager(table.erfc), "np.vectorize(math.erfc, otypes=[dtype])(a)", table.erfc,
+        given=as_operands,
+    ),
+    "erf": Op(
+        as_eager(table.erf), "np.vectorize(math.erf, otypes=[dtype])(a)", table.erf,
         given=as_operands,
     ),
     "clip": Op(

@@ -93,7 +93,7 @@ def expression(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.exp
     text = (exact and op.exactly) or op.text
     if not text:
         text = f"np.{step.op}({', '.join('abcdefgh'[: len(operands)])})"
-    if step.op == "erfc":
+    if step.op in ("erf", "erfc"):
         names["dtype"] = literal(step.out.dtype)
     return fill(text, **names)
 

@@ -160,6 +160,65 @@ TOLD: dict[str, Told] = {
         backward=("D{y} ⊙ ( − frac{2}{sqrt{π}} e^{− x^{2}} )",), kind="elementwise",
         rounds="once",
     ),
+    "log2": Told(
+        symbol="log₂", slopes=("÷(x·log 2)",), forward="y = log_{2} x",
+        backward=("D{y} ⊙ frac{1}{x log 2}",), kind="elementwise", rounds="once",
+    ),
+    "log10": Told(
+        symbol="log₁₀", slopes=("÷(x·log 10)",), forward="y = log_{10} x",
+        backward=("D{y} ⊙ frac{1}{x log 10}",), kind="elementwise", rounds="once",
+    ),
+    "tan": Told(
+        slopes=("×(1+y²)",), forward="y = tan x", backward=("D{y} ⊙ ( 1 + y^{2} )",),
+        kind="elementwise", rounds="once",
+    ),
+    "arcsin": Told(
+        symbol="asin", slopes=("÷√(1−x²)",), forward="y = arcsin x",
+        backward=("D{y} ⊙ frac{1}{sqrt{1 − x^{2}}}",), kind="elementwise", rounds="once",
+    ),
+    "arccos": Told(
+        symbol="acos", slopes=("÷(−√(1−x²))",), forward="y = arccos x",
+        backward=("D{y} ⊙ ( − frac{1}{sqrt{1 − x^{2}}} )",), kind="elementwise", rounds="once",
+    ),
+    "arctan": Told(
+        symbol="atan", slopes=("÷(1+x²)",), forward="y = arctan x",
+        backward=("D{y} ⊙ frac{1}{1 + x^{2}}",), kind="elementwise", rounds="once",
+    ),
+    "arctan2": Told(
+        symbol="atan2", header="atan2({a}, {b})",
+        slopes=("×{b}/({a}²+{b}²)", "×(−{a}/({a}²+{b}²))"),
+        forward='y = "the angle of" ( b , a )',
+        backward=("D{y} ⊙ frac{b}{a^{2} + b^{2}}", "D{y} ⊙ ( − frac{a}{a^{2} + b^{2}} )"),
+        kind="elementwise", broadcasts=True, rounds="once",
+    ),
+    "hypot": Told(
+        header="√({a}² + {b}²)", slopes=("×{a}/y", "×{b}/y"), forward="y = sqrt{a^{2} + b^{2}}",
+        backward=("D{y} ⊙ frac{a}{y}", "D{y} ⊙ frac{b}{y}"), kind="elementwise",
+        broadcasts=True, rounds="once",
+    ),
+    "sinh": Told(
+        slopes=("×cosh x",), forward="y = sinh x", backward=("D{y} ⊙ cosh x",),
+        kind="elementwise", rounds="once",
+    ),
+    "cosh": Told(
+        slopes=("×sinh x",), forward="y = cosh x", backward=("D{y} ⊙ sinh x",),
+        kind="elementwise", rounds="once",
+    ),
+    "arcsinh": Told(
+        symbol="asinh", slopes=("÷√(1+x²)",), forward="y = arcsinh x",
+        backward=("D{y} ⊙ frac{1}{sqrt{1 + x^{2}}}",), kind="elementwise", rounds="once",
+    ),
+    "erf": Told(
+        slopes=("×(2/√π·e^(−x²))",), forward="y = erf x",
+        backward=("D{y} ⊙ frac{2}{sqrt{π}} e^{− x^{2}}",), kind="elementwise", rounds="once",
+    ),
+    "trunc": Told(slopes=("×0",), forward='y = x "cut off"', backward=("0",), kind="elementwise"),
+    "fmod": Told(
+        header="fmod({a}, {b})", slopes=("×1", "×(−trunc({a}/{b}))"),
+        forward='y = a − b · "cut off" ( frac{a}{b} )',
+        backward=("D{y}", 'D{y} ⊙ ( − "cut off" ( frac{a}{b} ) )'), kind="elementwise",
+        broadcasts=True,
+    ),
     "absolute": Told(
         symbol="|x|", slopes=("×sign x",), forward="y = | x |", backward=("D{y} ⊙ sign x",),
         why=("The slope is +1 or −1, and 0 at 0 by convention.",), kind="elementwise",
