@@ -5,7 +5,7 @@ import pytest
 from side_by_side import side_by_side
 
 import tinygrad_ce as tg
-from tinygrad_ce.optim import SGD, Adam, AdamW, Optimizer
+from tinygrad_ce.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from tinygrad_ce.program.memory import Packed
 
 SHAPES = [(3, 2), (2,), (2, 4), (4,)]
@@ -96,6 +96,10 @@ TABLE = {  # what is trained -> how many flat states there are
     "momentum": (trained(lambda ps: SGD(ps, lr=0.1, momentum=0.9, nesterov=True)), 2),
     "Adam": (trained(lambda ps: Adam(ps, lr=0.1, weight_decay=0.1)), 4),
     "AdamW": (trained(lambda ps: AdamW(ps, lr=0.1)), 4),
+    "amsgrad": (trained(lambda ps: Adam(ps, lr=0.1, amsgrad=True)), 5),
+    "RMSprop": (trained(lambda ps: RMSprop(ps, momentum=0.5, centered=True)), 5),
+    "Adagrad": (trained(lambda ps: Adagrad(ps, lr=0.1, lr_decay=0.1)), 3),
+    "Adadelta": (trained(lambda ps: Adadelta(ps, maximize=True, eps=0.1)), 4),
     "two groups": (trained(groups(Adam)), 8),
     "mixed dtypes": (trained(lambda ps: SGD(ps, lr=0.1, momentum=0.5), dtypes=MIXED), 4),
     "half of them": (trained(half), 4),

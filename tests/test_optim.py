@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_ce as tg
 from tinygrad_ce import nn
-from tinygrad_ce.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
+from tinygrad_ce.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop, lr_scheduler
 
 FROZEN, _ = cases.read()
 Plateau = lr_scheduler.ReduceLROnPlateau
@@ -221,7 +221,6 @@ SPOILED = {
     **{f"betas={value!r}": settings(betas=value)
        for value in ((2, 3), (0.9, 1.0), (math.nan, 0.9), (0.9,), 0.9, None, ("a", 0), (0, None))},
     "nesterov": settings(nesterov="yes"),
-    "an unknown setting": settings(rate=1.0),
     "no lr": lambda s: s["param_groups"][0].pop("lr"),
     "no params": lambda s: s["param_groups"][0].pop("params"),
     "params no list": settings(params=3),
@@ -248,8 +247,14 @@ SPOILED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", MAKERS)
-@pytest.mark.parametrize("name", SPOILED)
+OTHERS = {"SGD": ("eps", "betas"), "Adam": ("momentum", "nesterov")}  # settings that it has not
+OTHERS["AdamW"] = OTHERS["Adam"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind in MAKERS for name in SPOILED if name.split("=")[0] not in OTHERS[kind]],
+)
 def test_a_spoiled_state_is_refused_and_changes_nothing(kind, name):
     parameters = cases.start(tg, False)
     optimizer = MAKERS[kind]([{"params": parameters[:1]}, {"params": parameters[1:]}])
@@ -415,7 +420,7 @@ def test_the_state_of_another_optimiser_is_refused():
     sgd = SGD(parameters, lr=0.1, momentum=0.9)
     cases.descend(tg, sgd, parameters, 1)
     adam = Adam(parameters)
-    with pytest.raises(ValueError, match="momentum is no setting of Adam"):
+    with pytest.raises(ValueError, match="a group lacks betas, a setting of Adam"):
         adam.load_state_dict(sgd.state_dict())
     cases.descend(tg, adam, parameters, 1)
 
@@ -528,12 +533,14 @@ def raises(error, message):
         (lambda p: SGD(p), TypeError, r"got one Tensor; wanted a list: \[w\]"),
         (lambda p: SGD(nn.Linear(2, 2)), TypeError, r"a Linear; .*model\.parameters\(\)"),
         (lambda p: SGD([np.ones(2)]), TypeError, "a parameter is a ndarray; wanted a Tensor"),
-        (lambda p: SGD([("w", p)]), TypeError, "a parameter is a tuple; wanted a Tensor"),
+        (lambda p: SGD([("w", p, 1)]), TypeError, "a parameter is a tuple; wanted a Tensor"),
+        (lambda p: SGD([("w", p), leaf(2.0)]), ValueError, "some parameters have names"),
+        (lambda p: SGD([{"params": [("w", p)]}, {"params": [leaf(1.0)]}]), ValueError, "some grou"),
         (lambda p: SGD([tg.ones(2)]), ValueError, r"\(2,\) is not a leaf .*requires_grad=True"),
         (lambda p: SGD([p * 2]), ValueError, r"shape \(1,\) is not a leaf"),
         (lambda p: SGD([p, p]), ValueError, "given twice"),
         (lambda p: SGD([{"params": p}, {"params": [p]}]), ValueError, "given twice"),
-        (lambda p: SGD([{"params": p, "rate": 1.0}]), TypeError, "unknown setting 'rate'"),
+        (lambda p: SGD([p]).add_param_group([p]), TypeError, "a group is a list; wanted a dict"),
         (lambda p: SGD([{"lr": 1.0}]), ValueError, "a group has no 'params'"),
         (lambda p: SGD([p], lr=-0.1), ValueError, r"SGD: lr=-0\.1; wanted a number ≥ 0"),
         (lambda p: SGD([p], lr=math.nan), ValueError, "SGD: lr=nan"),
@@ -543,7 +550,14 @@ def raises(error, message):
         (lambda p: SGD([p], weight_decay=-0.1), ValueError, r"SGD: weight_decay=-0\.1"),
         (lambda p: SGD([p], nesterov=True), ValueError, "nesterov=True wants a momentum"),
         (lambda p: SGD([{"params": p, "nesterov": True}]), ValueError, "nesterov=True wants a mom"),
-        (lambda p: SGD([p], 0.1, 0.9, 0, 1e-4), TypeError, "positional"),
+        (lambda p: SGD([p], 0.1, 0.9, 0.1, nesterov=True), ValueError, "nesterov.* no dampening"),
+        (lambda p: SGD([p], differentiable=True), ValueError, "differentiable=True.*create_graph"),
+        (lambda p: Adam([p], fused=True, foreach=True), ValueError, "Adam: fused and foreach excl"),
+        (lambda p: RMSprop([p], centered=1), ValueError, "RMSprop: centered=1; wanted True or F"),
+        (lambda p: RMSprop([p], alpha=-0.1), ValueError, r"RMSprop: alpha=-0\.1"),
+        (lambda p: Adadelta([p], rho=1.5), ValueError, r"Adadelta: rho=1\.5; wanted 0 ≤ ρ ≤ 1"),
+        (lambda p: Adagrad([p], initial_accumulator_value=-1), ValueError, "accumulator_value=-1"),
+        (lambda p: SGD([{"params": {p}}]), TypeError, "set have no order; wanted a list"),
         (lambda p: Adam([p], betas=(0.9, 1.0)), ValueError, r"Adam: betas=\(0\.9, 1\.0\); want"),
         (lambda p: Adam([p], betas=(0.9,)), ValueError, r"Adam: betas=\(0\.9,\); wanted two"),
         (lambda p: Adam([p], betas=0.9), ValueError, r"Adam: betas=0\.9; wanted two"),
@@ -573,9 +587,9 @@ def test_an_optimiser_without_an_update_says_so():
 
 
 def test_an_optimiser_of_ones_own_saves_what_it_keeps():
-    """It names no state, so states of every name are taken, with the parameter's shape or none."""
-
     class Signs(Optimizer):
+        keeps = ("last",)
+
         def update(self, p, w, g, group):
             (last,) = self.state_of(p, last=w.shape)
             last[...] = np.sign(g)
@@ -593,6 +607,185 @@ def test_an_optimiser_of_ones_own_saves_what_it_keeps():
     state["state"][0]["last"] = tg.ones(3)
     with pytest.raises(ValueError, match=r"last of parameter 0 has shape \(3,\), the par"):
         second.load_state_dict(state)
+
+
+@pytest.mark.parametrize("read", [
+    lambda group: group["scale"], lambda group: group.get("scale"),
+    lambda group: {**group}["scale"],
+    lambda group: dict(group.items())["scale"], lambda group: [*group.values()][1],
+    lambda group: group[[*group.keys()][1]], lambda group: group[[*group][1]],
+])  # fmt: skip
+def test_a_compiled_step_follows_the_settings_that_are_read(read):
+    class Scaled(Optimizer):
+        def update(self, p, w, g, group):
+            w -= group["lr"] * read(group) * g
+
+    w = leaf(0.0)
+    optimizer = Scaled([{"params": [w], "scale": 1.0}], {"lr": 1.0})
+    (group,) = optimizer.param_groups
+    assert [*group] == ["params", "scale", "lr"]
+
+    @tg.compile
+    def step():
+        optimizer.zero_grad()
+        w.sum().backward()
+        optimizer.step()
+
+    for scale in (1.0, 2.0, 2.0, 4.0):
+        group["scale"] = scale
+        step()
+    assert w.item() == -9.0 and len(step.runners) == 3
+
+
+class Momenta(Optimizer):
+    """As people write them for PyTorch: a step of its own, with state of any kind."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, dict(lr=lr, momentum=0.5))  # noqa: C408
+
+    @tg.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if len(state) == 0:
+                    state["step"], state["past"] = 0, []
+                    state["velocity"] = tg.zeros_like(p)
+                state["step"] += 1
+                state["velocity"].mul_(group["momentum"]).add_(p.grad)
+                state["past"].append(state["velocity"].sum())
+                p.add_(state["velocity"], alpha=-group["lr"])
+
+
+def test_an_optimiser_written_for_pytorch_steps_saves_and_loads():
+    w = leaf(1.0, 2.0)
+    one, two = Momenta([w], 0.5), Momenta([w], 0.25)
+    for grad in ([1.0, 1.0], [2.0, 0.0]):
+        one.zero_grad()
+        (w * tg.tensor(grad)).sum().backward()
+        one.step()
+    assert w.tolist() == [-0.75, 1.25]  # v = (1, 1), then (2.5, 0.5)
+    two.load_state_dict(one.state_dict())
+    state = two.state[w]
+    assert state["step"] == 2 and state["velocity"].tolist() == [2.5, 0.5]
+    assert [x.item() for x in state["past"]] == [2.0, 3.0]
+    one.step()
+    assert state["step"] == 2 and len(state["past"]) == 2  # a copy
+    assert two.param_groups[0]["lr"] == 0.5
+
+
+def test_a_group_may_hold_what_the_optimiser_does_not_know():
+    w, v = leaf(1.0), leaf(2.0)
+    optimizer = SGD([{"params": [w], "name": "body", "lr": 0.5}, {"params": [v]}], lr=0.25)
+    assert [group.get("name") for group in optimizer.param_groups] == ["body", None]
+    saved = optimizer.state_dict()
+    saved["param_groups"][1]["name"] = "head"
+    optimizer.load_state_dict(saved)
+    assert [(g["name"], g["lr"]) for g in optimizer.param_groups] == [("body", 0.5), ("head", 0.25)]
+
+
+def test_named_parameters_keep_their_names():
+    model = nn.Linear(2, 1)
+    optimizer = Adam(model.named_parameters(), lr=tg.tensor(0.5))
+    (group,) = optimizer.param_groups
+    assert group["params"] == [model.weight, model.bias] and group["lr"] == 0.5
+    assert (
+        group["param_names"]
+        == ["weight", "bias"]
+        == [*optimizer.state_dict()["param_groups"][0]["param_names"]]
+    )
+
+
+LAYOUTS = {  # PyTorch's settings in their order, and what each keeps after a step
+    "SGD": ({"momentum": 0.9}, "lr momentum dampening weight_decay nesterov maximize foreach "
+            "differentiable fused params", "momentum_buffer"),
+    "Adam": ({"amsgrad": True}, "lr betas eps weight_decay amsgrad maximize foreach capturable "
+             "differentiable fused decoupled_weight_decay params",
+             "step exp_avg exp_avg_sq max_exp_avg_sq"),
+    "AdamW": ({}, "lr betas eps weight_decay amsgrad maximize foreach capturable differentiable "
+              "fused decoupled_weight_decay params", "step exp_avg exp_avg_sq"),
+    "RMSprop": ({"momentum": 0.9, "centered": True}, "lr momentum alpha eps centered weight_decay "
+                "capturable foreach maximize differentiable params",
+                "step square_avg momentum_buffer grad_avg"),
+    "Adagrad": ({}, "lr lr_decay eps weight_decay initial_accumulator_value foreach maximize "
+                "differentiable fused params", "step sum"),
+    "Adadelta": ({}, "lr rho eps weight_decay maximize capturable foreach differentiable params",
+                 "step square_avg acc_delta"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_states_are_laid_out_as_pytorchs(kind):
+    options, settings, kept = LAYOUTS[kind]
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    optimizer = getattr(tg.optim, kind)([w], lr=0.5, **options)
+    early = optimizer.state_dict()["state"]
+    assert [*early.get(0, ())] == (["step", "sum"] if kind == "Adagrad" else [])
+    w.grad = tg.tensor([1.0, -1.0])
+    optimizer.step()
+    saved = optimizer.state_dict()
+    assert " ".join(saved["param_groups"][0]) == settings
+    assert " ".join(saved["state"][0]) == kept
+    step = saved["state"][0].get("step")
+    assert step is None or (step.item(), step.shape, step.dtype) == (1.0, (), np.float32)
+    lines = repr(optimizer).split("\n")
+    assert lines[:2] == [f"{kind} (", "Parameter Group 0"] and lines[-1] == ")"
+    names = [line.split(":")[0].strip() for line in lines[2:-1]]
+    assert names == sorted(settings.split()[:-1])
+
+
+def test_settings_that_are_off_may_be_missing_in_a_file():
+    old = SGD([leaf(1.0)]).state_dict()
+    for name in ("maximize", "foreach", "fused", "differentiable", "dampening"):
+        del old["param_groups"][0][name]
+    optimizer = SGD([leaf(1.0)], lr=0.5)
+    optimizer.load_state_dict(old)
+    assert optimizer.param_groups[0]["lr"] == 1e-3 and not optimizer.param_groups[0]["maximize"]
+
+
+def test_state_for_settings_that_are_switched_on_later_is_made_then():
+    w = leaf(1.0)
+    optimizer = RMSprop([w], lr=0.5)
+    for momentum in (0.0, 0.5):
+        optimizer.param_groups[0]["momentum"] = momentum
+        w.grad = tg.tensor([1.0])
+        optimizer.step()
+    assert [*optimizer.state[w]] == ["step", "square_avg", "momentum_buffer"]
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_a_step_calls_the_closure_and_returns_its_loss(kind):
+    w = leaf(1.0)
+    optimizer = getattr(tg.optim, kind)([w])
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (w * w).sum()
+        loss.backward()
+        return loss
+
+    with tg.no_grad():
+        loss = optimizer.step(closure)
+    assert loss.item() == 1.0 and loss.requires_grad and w.item() < 1.0
+    assert optimizer.step() is None
+
+
+def test_what_no_step_reads_makes_no_other_program():
+    w = leaf(0.0)
+    optimizer = SGD([w], lr=1.0)
+
+    @tg.compile
+    def step():
+        optimizer.zero_grad()
+        w.sum().backward()
+        optimizer.step()
+
+    for i in range(4):
+        optimizer.param_groups[0]["name"] = f"epoch {i}"
+        step()
+    assert w.item() == -4.0 and len(step.runners) == 1
 
 
 def test_numbers_of_numpy_are_settings():

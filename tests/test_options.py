@@ -8,6 +8,7 @@ at the end fail when an option is in no row.
 
 import inspect
 import math
+from itertools import chain
 from typing import Any, NamedTuple
 
 import nn_cases as cases
@@ -342,39 +343,50 @@ def first_steps(optimizer, gradients=((0.5, -2.0), (1.0, 3.0), (0.25, -1.0))):
     return np.array(path)
 
 
-def sgd(lr=1e-3, momentum=0.0, weight_decay=0.0, nesterov=False):
+def sgd(lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False):
     w, v, path = np.array([1.0, -2.0]), np.zeros(2), []
     for i, g in enumerate(np.array([[0.5, -2.0], [1.0, 3.0], [0.25, -1.0]])):
-        g = g + weight_decay * w
-        v = momentum * v + g if i else g
+        g = (-g if maximize else g) + weight_decay * w
+        v = momentum * v + (1 - dampening) * g if i else g
         w = w - lr * ((g + momentum * v if nesterov else v) if momentum else g)
         path.append(w)
     return np.array(path)
 
 
-def adam(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False):
-    w, m, v, path = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2), []
+def adam(
+    lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False,
+    decoupled_weight_decay=False,
+):  # fmt: skip
+    w, m, v, top, path = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2), np.zeros(2), []
     for i, g in enumerate(np.array([[0.5, -2.0], [1.0, 3.0], [0.25, -1.0]])):
-        if decoupled:
+        g = -g if maximize else g
+        if decoupled_weight_decay:
             w = w - lr * weight_decay * w
         else:
             g = g + weight_decay * w
         m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g * g
-        hats = m / (1 - betas[0] ** (i + 1)), v / (1 - betas[1] ** (i + 1))
+        top = np.maximum(top, v)
+        hats = m / (1 - betas[0] ** (i + 1)), (top if amsgrad else v) / (1 - betas[1] ** (i + 1))
         w = w - lr * hats[0] / (np.sqrt(hats[1]) + eps)
         path.append(w)
     return np.array(path)
 
 
 def adamw(weight_decay=1e-2, **options):
-    return adam(weight_decay=weight_decay, decoupled=True, **options)
+    return adam(weight_decay=weight_decay, decoupled_weight_decay=True, **options)
 
 
-OPTIMISERS = {
-    tg.optim.SGD: (sgd, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True}),
-    tg.optim.Adam: (adam, {"lr": 0.1, "betas": (0.5, 0.75), "eps": 0.1, "weight_decay": 0.1}),
-    tg.optim.AdamW: (adamw, {"lr": 0.1, "betas": (0.5, 0.75), "eps": 0.1, "weight_decay": 0.1}),
+ADAM = {"lr": 0.1, "betas": (0.5, 0.75), "eps": 0.1, "weight_decay": 0.1, "amsgrad": True,
+        "maximize": True}  # fmt: skip
+OPTIMISERS = {  # the others: tests/test_optim_curves.py
+    tg.optim.SGD: (
+        sgd,
+        {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True, "maximize": True},
+    ),
+    tg.optim.Adam: (adam, {**ADAM, "decoupled_weight_decay": True}),
+    tg.optim.AdamW: (adamw, ADAM),
 }
+IDLE = {"foreach": True, "fused": True, "capturable": True, "differentiable": False}
 
 
 @pytest.mark.parametrize("kind", OPTIMISERS, ids=lambda kind: kind.__name__)
@@ -382,13 +394,19 @@ def test_an_optimiser_takes_the_steps_that_its_options_say(kind):
     formula, options = OPTIMISERS[kind]
     needs = {"nesterov": {"momentum": 0.9}}
     rows = [{}, options, *({**needs.get(k, {}), k: v} for k, v in options.items())]
+    rows += [{"momentum": 0.9, "dampening": 0.5}] * (kind is tg.optim.SGD)
     for row in rows:
         p = tg.tensor(np.array([1.0, -2.0]), requires_grad=True)
         args, rest = by_position(kind, ([p],), row)
         np.testing.assert_allclose(first_steps(kind(*args, **rest)), formula(**row), rtol=1e-12)
         p = tg.tensor(np.array([1.0, -2.0]), requires_grad=True)
         np.testing.assert_allclose(first_steps(kind([p], **row)), formula(**row), rtol=1e-12)
-    assert set(options) == {p.name for p in parameters_of(kind, 1)}
+    known = {p.name for p in parameters_of(kind, 1)}
+    for name in IDLE.keys() & known:
+        p = tg.tensor(np.array([1.0, -2.0]), requires_grad=True)
+        optimizer = kind([p], **{name: IDLE[name]})
+        np.testing.assert_allclose(first_steps(optimizer), formula(), rtol=1e-12)
+    assert {*chain(*rows), *IDLE} >= known
 
 
 SCHEDULES = [  # the learning rates of six epochs from 1 on, by formula

@@ -1,6 +1,18 @@
 """Optimisers and learning-rate schedules, with PyTorch's names."""
 
 from tinygrad_ce.optim import lr_scheduler
-from tinygrad_ce.optim.optimizer import SGD, Adam, AdamW, Optimizer
+from tinygrad_ce.optim.adam import Adam, AdamW
+from tinygrad_ce.optim.adaptive import Adadelta, Adagrad, RMSprop
+from tinygrad_ce.optim.optimizer import Optimizer
+from tinygrad_ce.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "RMSprop",
+    "lr_scheduler",
+]

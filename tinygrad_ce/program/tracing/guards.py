@@ -14,7 +14,7 @@ import threading
 import types
 import weakref
 from array import array
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from copy import copy
 from operator import is_
@@ -116,11 +116,12 @@ class Guards:
             self.require(f"{name} == {self.define(copy(held))}")
             return
         has_keys = isinstance(held, (dict, types.MappingProxyType))
-        if len(held) <= LONG and type(held) in (dict, list):
+        if len(held) <= LONG and type(held) in (dict, list, defaultdict):
+            entry = "{}.get({})" if type(held) is defaultdict else "{}[{}]"  # it would make one
             self.require(f"len({name}) == {len(held)}")
             for key, value in held.items() if has_keys else enumerate(held):
                 text = repr(key) if type(key) in (int, str) else self.define(key)
-                self.same(f"{name}[{text}]", value)
+                self.same(entry.format(name, text), value)
             return
         if has_keys:
             self.require(f"tuple({name}) == {self.define(tuple(held))}")

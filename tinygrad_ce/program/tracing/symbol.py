@@ -377,6 +377,43 @@ REDUCE = {
 }  # fmt: skip
 
 
+class ReadSettings(dict[str, Any]):
+    """The settings of an optimiser, with a Symbol as learning rate; it notes what is read."""
+
+    def __init__(self, group: dict[str, Any], lr: Symbol, read: dict[str, Any]) -> None:
+        super().__init__(group, lr=lr)
+        self.read = read
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        if key not in ("lr", "params"):
+            self.read[key] = value
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The setting, or the default where there is none."""
+        return self[key] if key in self else default  # noqa: SIM401
+
+    def whole(self) -> dict[str, Any]:
+        """All of them, read."""
+        return {key: self[key] for key in super().keys()}  # noqa: SIM118
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.whole())
+
+    def keys(self) -> Any:
+        """All names; the settings are read."""
+        return self.whole().keys()
+
+    def values(self) -> Any:
+        """All settings, read."""
+        return self.whole().values()
+
+    def items(self) -> Any:
+        """All settings with their names, read."""
+        return self.whole().items()
+
+
 class Tracer:
     """Writes a program down: hands out Symbols and keeps the steps."""
 
@@ -600,20 +637,20 @@ class Tracer:
     def settings(self, group: dict[str, Any]) -> dict[str, Any]:
         """The settings of an optimiser: its learning rate is read at each run, the rest is fixed.
 
-        A program that was traced with other settings is not used.
+        A program that was traced with other settings, of those that were read, is not used.
         """
-        for setting in self.settings_read:
+        for setting, (_, fixed) in zip(self.settings_read, self.fixed_settings):
             if setting.group is group:
-                return {**group, "lr": Symbol(self, setting.var, group["lr"])}
+                return ReadSettings(group, Symbol(self, setting.var, group["lr"]), fixed)
         if type(group["lr"]) is Symbol:
             self.refuse("a learning rate is set to a value of the program", SET_OUTSIDE)
-        fixed = {k: v for k, v in group.items() if k not in ("lr", "params")}
+        fixed = {}
         self.fixed_settings.append((group, fixed))
         lr = float(group["lr"])
         var = Var.like(lr, "lr")
         self.settings_read.append(Setting(group, "lr", var))
         self.given.append((var, lr))
-        return {**group, "lr": Symbol(self, var, lr)}
+        return ReadSettings(group, Symbol(self, var, lr), fixed)
 
     def check_settings(self) -> None:
         """Stop if the function has set a learning rate that it had read before."""
