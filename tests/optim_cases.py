@@ -52,7 +52,70 @@ OPTIMISERS = {
     "Adadelta-all": lambda o, ps: o.Adadelta(ps, 0.5, 0.8, 1e-2, 0.1),
     "Adadelta-maximize": lambda o, ps: o.Adadelta(ps, 0.1, maximize=True),
 }
-SCHEDULES = {}
+SCHEDULES = {
+    "StepLR": lambda s, o: s.StepLR(o, 7, 0.5),
+    "MultiStepLR": lambda s, o: s.MultiStepLR(o, [30, 5, 5, 17], 0.3),
+    "ConstantLR": lambda s, o: s.ConstantLR(o, 0.25, 11),
+    "ConstantLR-plain": lambda s, o: s.ConstantLR(o),
+    "LinearLR": lambda s, o: s.LinearLR(o, 0.1, 0.7, 23),
+    "LinearLR-plain": lambda s, o: s.LinearLR(o),
+    "LinearLR-down": lambda s, o: s.LinearLR(o, start_factor=1.0, end_factor=0.1, total_iters=40),
+    "ExponentialLR": lambda s, o: s.ExponentialLR(o, 0.93),
+    "PolynomialLR": lambda s, o: s.PolynomialLR(o, 37, 0.9),
+    "PolynomialLR-plain": lambda s, o: s.PolynomialLR(o),
+    "CosineAnnealingLR": lambda s, o: s.CosineAnnealingLR(o, 50),
+    "CosineAnnealingLR-again": lambda s, o: s.CosineAnnealingLR(o, 11, 0.01),
+    "WarmRestarts": lambda s, o: s.CosineAnnealingWarmRestarts(o, 7, 2, 0.001),
+    "WarmRestarts-plain": lambda s, o: s.CosineAnnealingWarmRestarts(o, 13),
+    "LambdaLR": lambda s, o: s.LambdaLR(o, lambda epoch: 0.95**epoch),
+    "LambdaLR-list": lambda s, o: s.LambdaLR(o, [lambda epoch: 1 / (1 + epoch / 9)]),
+    "OneCycleLR": lambda s, o: s.OneCycleLR(o, 0.1, 50),
+    "OneCycleLR-epochs": lambda s, o: s.OneCycleLR(
+        o, [0.2, 0.1], epochs=5, steps_per_epoch=10, pct_start=0.25, anneal_strategy="linear"
+    ),
+    "OneCycleLR-three": lambda s, o: s.OneCycleLR(
+        o,
+        0.1,
+        50,
+        three_phase=True,
+        base_momentum=0.5,
+        max_momentum=[0.9, 0.8],
+        div_factor=10,
+        final_div_factor=5,
+    ),
+    "OneCycleLR-alone": lambda s, o: s.OneCycleLR(o, 0.1, 60, cycle_momentum=False),
+    "ReduceLROnPlateau": lambda s, o: s.ReduceLROnPlateau(o, "min", 0.5, 2),
+    "ReduceLROnPlateau-abs": lambda s, o: s.ReduceLROnPlateau(
+        o, "max", 0.5, 1, 0.01, "abs", 2, [0.001], 1e-4
+    ),
+    "SequentialLR": lambda s, o: s.SequentialLR(
+        o, [s.LinearLR(o, 0.1, total_iters=10), s.CosineAnnealingLR(o, 40)], [10]
+    ),
+    "SequentialLR-three": lambda s, o: s.SequentialLR(
+        o,
+        schedulers=[s.ConstantLR(o, 0.1, 20), s.ExponentialLR(o, 0.9), s.StepLR(o, 3)],
+        milestones=[20, 35],
+    ),
+    "SequentialLR-poly": lambda s, o: s.SequentialLR(
+        o,
+        [
+            s.PolynomialLR(o, 9),
+            s.LambdaLR(o, lambda e: 1 / (e + 1)),
+            s.MultiStepLR(o, [3, 9]),
+            s.CosineAnnealingWarmRestarts(o, 5),
+        ],
+        [10, 20, 34],
+    ),
+    "ChainedScheduler": lambda s, o: s.ChainedScheduler(
+        [s.ConstantLR(o, 0.1, 5), s.ExponentialLR(o, 0.95)], o
+    ),
+    "ChainedScheduler-plain": lambda s, o: s.ChainedScheduler(
+        [s.LinearLR(o), s.StepLR(o, 20), s.CosineAnnealingLR(o, 30)]
+    ),
+}
+ADAM = {  # with β₁ going down and up
+    "OneCycleLR-Adam": lambda s, o: s.OneCycleLR(o, max_lr=0.1, total_steps=51),
+}
 
 
 def loss_of(lib, parameters):
@@ -103,6 +166,9 @@ def cases():
         yield name, (make,)
     for name, schedule in SCHEDULES.items():
         yield name, (by_descent if "Cycle" in name else OPTIMISERS["SGD-momentum"], schedule)
+
+    for name, schedule in ADAM.items():
+        yield name, (OPTIMISERS["Adam"], schedule)
 
 
 def by_descent(o, ps):

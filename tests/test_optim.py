@@ -1,7 +1,9 @@
 """Optimisers and schedules: PyTorch's trajectories, saving and going on, wrong settings."""
 
 import copy
+import inspect
 import math
+import warnings
 
 import nn_cases as cases
 import numpy as np
@@ -11,6 +13,7 @@ import tinygrad_ce as tg
 from tinygrad_ce import nn
 from tinygrad_ce.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop, lr_scheduler
 
+pytestmark = pytest.mark.filterwarnings("ignore:Detected call of")  # schedules on their own
 FROZEN, _ = cases.read()
 Plateau = lr_scheduler.ReduceLROnPlateau
 STATEFUL = ("SGD-momentum", "SGD-all", "SGD-groups", "Adam", "Adam-all", "Adam-groups", "AdamW")
@@ -371,23 +374,55 @@ def test_parameters_go_by_their_numbers():
 
 SCHEDULES_OF = {
     "StepLR": lambda o: lr_scheduler.StepLR(o, 2, 0.5),
+    "MultiStepLR": lambda o: lr_scheduler.MultiStepLR(o, [3, 5]),
+    "ConstantLR": lr_scheduler.ConstantLR,
+    "LinearLR": lr_scheduler.LinearLR,
+    "ExponentialLR": lambda o: lr_scheduler.ExponentialLR(o, 0.9),
+    "PolynomialLR": lr_scheduler.PolynomialLR,
     "CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, 5),
+    "CosineAnnealingWarmRestarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 5),
+    "LambdaLR": lambda o: lr_scheduler.LambdaLR(o, lambda epoch: 0.9**epoch),
+    "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(o, 0.3, 20),
     "ReduceLROnPlateau": lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=1),
+    "SequentialLR": lambda o: lr_scheduler.SequentialLR(
+        o, [lr_scheduler.ConstantLR(o), lr_scheduler.ExponentialLR(o, 0.9)], [2]
+    ),
+    "ChainedScheduler": lambda o: lr_scheduler.ChainedScheduler(
+        [lr_scheduler.ConstantLR(o), lr_scheduler.ExponentialLR(o, 0.9)]
+    ),
 }
-WRONG_NUMBERS = (math.nan, -1, "1", None, [1], 1j)
+BY_EPOCH = [k for k in SCHEDULES_OF if k[:3] not in ("Red", "Seq", "Cha")]
+WRONG_NUMBERS = (math.nan, -2, "1", None, [1], 1j)
+SHARES = (*WRONG_NUMBERS, 1.5)
 SPOILED_SCHEDULES = [
-    *((("StepLR", "CosineAnnealingLR"), "last_epoch", v) for v in (*WRONG_NUMBERS, 1.5)),
-    *((("StepLR", "CosineAnnealingLR"), "base_lrs", v)
+    *((BY_EPOCH, "last_epoch", v) for v in (*WRONG_NUMBERS, 1.5)),
+    *((BY_EPOCH, "base_lrs", v)
       for v in ([0.1, 0.2], [], 0.1, [math.nan], [-1.0], ["a"])),
     *((("StepLR",), "step_size", v) for v in (*WRONG_NUMBERS, 0, 1.5)),
-    *((("StepLR",), "gamma", v) for v in WRONG_NUMBERS),
+    *((("StepLR", "MultiStepLR", "ExponentialLR"), "gamma", v) for v in WRONG_NUMBERS),
+    *((("MultiStepLR",), "milestones", v) for v in (3, [3], {"a": 1}, {-1: 1})),
+    *((("ConstantLR",), "factor", v) for v in SHARES),
+    *((("LinearLR",), "start_factor", v) for v in (*SHARES, 0)),
+    *((("LinearLR",), "end_factor", v) for v in SHARES),
+    *((("ConstantLR", "LinearLR", "PolynomialLR"), "total_iters", v) for v in SHARES),
+    *((("PolynomialLR",), "power", v) for v in WRONG_NUMBERS),
     *((("CosineAnnealingLR",), "T_max", v) for v in (*WRONG_NUMBERS, 0)),
-    *((("CosineAnnealingLR",), "eta_min", v) for v in WRONG_NUMBERS),
+    *((("CosineAnnealingWarmRestarts",), name, v) for v in (*SHARES, 0)
+      for name in ("T_0", "T_i", "T_mult")),
+    *((("CosineAnnealingWarmRestarts",), "T_cur", v) for v in WRONG_NUMBERS),
+    *((("CosineAnnealingLR", "CosineAnnealingWarmRestarts"), "eta_min", v) for v in WRONG_NUMBERS),
+    (("LambdaLR",), "lr_lambdas", [None, None]),
+    *((("OneCycleLR",), "total_steps", v) for v in (*SHARES, 0)),
+    (("OneCycleLR",), "anneal_strategy", "fast"),
+    (("SequentialLR", "ChainedScheduler"), "_schedulers", [{}]),
+    *((("SequentialLR",), "last_epoch", v) for v in (*WRONG_NUMBERS, -1)),
     *((("ReduceLROnPlateau",), name, v) for v in WRONG_NUMBERS for name in
-      ("min_lr", "eps", "threshold", "factor")),
+      ("eps", "threshold", "factor")),
+    *((("ReduceLROnPlateau",), "min_lrs", v) for v in (*WRONG_NUMBERS[:4], [-1.0], ["a"])),
     *((("ReduceLROnPlateau",), name, v) for v in (*WRONG_NUMBERS, 1.5) for name in
-      ("patience", "cooldown", "num_bad_epochs", "cooldown_counter")),
-    *((("ReduceLROnPlateau",), "mode", v) for v in ("low", None, 3)),
+      ("patience", "cooldown", "num_bad_epochs", "cooldown_counter", "last_epoch")),
+    *((("ReduceLROnPlateau",), name, v) for v in ("low", None, 3)
+      for name in ("mode", "threshold_mode")),
     *((("ReduceLROnPlateau",), "best", v) for v in (math.nan, "a", None)),
     *((tuple(SCHEDULES_OF), "unknown", v) for v in (1,)),
 ]  # fmt: skip
@@ -399,9 +434,188 @@ def test_a_spoiled_schedule_is_refused_and_changes_nothing(kinds, name, value):
         scheduler = SCHEDULES_OF[kind](SGD([leaf(1.0)], lr=0.1))
         before = copy.deepcopy(scheduler.state_dict())
         saved = {n: v + 1 if type(v) is int else v for n, v in before.items()} | {name: value}
+        if name == "anneal_strategy":
+            saved["_anneal_func_type"] = saved.pop(name)
         with pytest.raises(ValueError, match=name):
             scheduler.load_state_dict(saved)
         assert scheduler.state_dict() == before
+
+
+@pytest.mark.parametrize("kind", SCHEDULES_OF)
+@pytest.mark.parametrize("epochs", [0, 1, 3, 7])
+def test_a_schedule_goes_on_from_a_file(kind, epochs, tmp_path):
+    def run(path=None):
+        optimizer = SGD([leaf(1.0)], lr=0.1, momentum=0.9)
+        scheduler, rates = SCHEDULES_OF[kind](optimizer), []
+        for epoch in range(12):
+            if path and epoch == epochs:
+                tg.save({"o": optimizer.state_dict(), "s": scheduler.state_dict()}, path)
+                optimizer = SGD([leaf(1.0)], lr=0.7, momentum=0.9)
+                scheduler, saved = SCHEDULES_OF[kind](optimizer), tg.load(path)
+                optimizer.load_state_dict(saved["o"])
+                scheduler.load_state_dict(saved["s"])
+            optimizer.step()
+            scheduler.step(*([1.0] * (kind == "ReduceLROnPlateau")))
+            rates += [*scheduler.get_last_lr(), optimizer.param_groups[0]["momentum"]]
+        return rates
+
+    assert run(tmp_path / "state.safetensors") == run()
+    assert len({*run()}) > 2
+
+
+def test_a_part_that_does_not_fit_leaves_all_parts_as_they_were():
+    scheduler = SCHEDULES_OF["SequentialLR"](SGD([leaf(1.0)], lr=0.1))
+    before = copy.deepcopy(scheduler.state_dict())
+    saved = copy.deepcopy(before)
+    saved["_schedulers"][0]["factor"] = 0.5
+    saved["_schedulers"][1]["gamma"] = -1.0
+    with pytest.raises(ValueError, match="gamma"):
+        scheduler.load_state_dict(saved)
+    assert scheduler.state_dict() == before
+
+
+class Decay:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, epoch):
+        return self.factor**epoch
+
+
+def test_functions_are_not_saved_and_attributes_of_objects_are():
+    def make(factor):
+        optimizer = SGD([{"params": [leaf(1.0)]}, {"params": [leaf(1.0)]}], lr=1.0)
+        return lr_scheduler.LambdaLR(optimizer, [Decay(factor), lambda epoch: 1.0])
+
+    scheduler, other = make(0.5), make(0.25)
+    saved = scheduler.state_dict()
+    assert saved["lr_lambdas"] == [{"factor": 0.5}, None]
+    other.load_state_dict(saved)
+    other.step()
+    assert other.get_last_lr() == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("kind", BY_EPOCH)
+def test_a_schedule_may_begin_at_a_later_epoch(kind):
+    """The groups remember their first rate: as when a training goes on from a file."""
+    optimizer = SGD([leaf(1.0)], lr=0.1, momentum=0.9)
+    first = SCHEDULES_OF[kind](optimizer)
+    for _ in range(2):
+        first.step()
+    rate = optimizer.param_groups[0]["lr"]
+    options = inspect.signature(getattr(lr_scheduler, kind)).parameters
+    given = {n: getattr(first, n) for n in options if hasattr(first, n) and n != "optimizer"}
+    given.update(
+        {"LambdaLR": {"lr_lambda": Decay(0.9)}, "OneCycleLR": {"max_lr": 0.3}}.get(kind, {})
+    )
+    again = getattr(lr_scheduler, kind)(optimizer, **{**given, "last_epoch": 2})
+    assert again.base_lrs == first.base_lrs and again.last_epoch == 3
+    fresh = SGD([leaf(1.0)], lr=rate)
+    with pytest.raises(KeyError, match="group 0 has no 'initial_lr'"):
+        lr_scheduler.ExponentialLR(fresh, 0.9, last_epoch=2)
+
+
+LATER = [  # rates of PyTorch 2.13 for: lr 0.5, initial_lr 1.0, last_epoch=3, then three steps
+    (lambda s, o: s.StepLR(o, 2, 0.5, 3), [0.25, 0.25, 0.125, 0.125]),
+    (lambda s, o: s.MultiStepLR(o, [5], 0.5, 3), [0.5, 0.25, 0.25, 0.25]),
+    (lambda s, o: s.ConstantLR(o, 0.5, 5, 3), [0.5, 1.0, 1.0, 1.0]),
+    (lambda s, o: s.LinearLR(o, 0.5, 1.0, 6, 3),
+     [0.5, 0.55, 0.6000000000000001, 0.6000000000000001]),
+    (lambda s, o: s.ExponentialLR(o, 0.5, 3), [0.5, 0.25, 0.125, 0.0625]),
+    (lambda s, o: s.PolynomialLR(o, 6, 2.0, 3), [0.5, 0.125, 0.0, 0.0]),
+    (lambda s, o: s.LambdaLR(o, lambda e: 0.5**e, 3), [0.0625, 0.03125, 0.015625, 0.0078125]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("i", range(len(LATER)))
+def test_schedules_that_begin_later_are_pytorchs(i, live):
+    lib = pytest.importorskip("torch") if live else tg
+    make, wanted = LATER[i]
+    w = lib.tensor([1.0], requires_grad=True)
+    optimizer = lib.optim.SGD([{"params": [w], "initial_lr": 1.0}], lr=0.5)
+    scheduler = make(lib.optim.lr_scheduler, optimizer)
+    rates = scheduler.get_last_lr()
+    for _ in range(3):
+        optimizer.step()
+        scheduler.step()
+        rates = [*rates, *scheduler.get_last_lr()]
+    assert rates == pytest.approx(wanted, rel=1e-12)
+
+
+def test_a_schedule_that_goes_on_before_the_first_step_warns():
+    for make in (SCHEDULES_OF["StepLR"], SCHEDULES_OF["OneCycleLR"]):
+        optimizer = SGD([leaf(1.0)], lr=0.1, momentum=0.9)
+        scheduler = make(optimizer)
+        with pytest.warns(UserWarning, match=r"before `optimizer\.step\(\)`") as caught:
+            scheduler.step()
+        assert caught[0].filename == __file__
+        with warnings.catch_warnings(action="error"):
+            scheduler.step()
+    optimizer = SGD([leaf(1.0)], lr=0.1)
+    scheduler = SCHEDULES_OF["StepLR"](optimizer)
+    own = Momenta([leaf(1.0)], lr=0.1)
+    optimizer.step()
+    with warnings.catch_warnings(action="error"):
+        scheduler.step()
+        SCHEDULES_OF["StepLR"](own).step()  # who writes a step is not counted
+
+
+def test_a_step_to_an_epoch_is_deprecated_and_goes_there():
+    scheduler = lr_scheduler.ExponentialLR(SGD([leaf(1.0)], lr=1.0), 0.5)
+    with pytest.warns(UserWarning, match="epoch parameter"):
+        scheduler.step(3)
+    assert scheduler.get_last_lr() == [0.125] and scheduler.last_epoch == 3
+    plateau = lr_scheduler.ReduceLROnPlateau(SGD([leaf(1.0)], lr=1.0))
+    with pytest.warns(UserWarning, match="epoch parameter"):
+        plateau.step(1.0, 5)
+    assert plateau.last_epoch == 5
+
+
+def test_warm_restarts_go_to_any_time():
+    scheduler = lr_scheduler.CosineAnnealingWarmRestarts(SGD([leaf(1.0)], lr=1.0), 2, 2)
+    for time, share in ((0.5, 0.25), (3.0, 0.25), (7, 1 / 8), (2.0, 0.0)):
+        scheduler.step(time)
+        wanted = (1 + math.cos(math.pi * share)) / 2
+        assert scheduler.get_last_lr() == pytest.approx([wanted])
+    plain = lr_scheduler.CosineAnnealingWarmRestarts(SGD([leaf(1.0)], lr=1.0), 2)
+    plain.step(4.5)
+    assert plain.get_last_lr() == pytest.approx([(1 + math.cos(math.pi / 4)) / 2])
+
+
+def test_a_schedule_written_for_pytorch_has_get_lr():
+    class Warm(lr_scheduler._LRScheduler):
+        def __init__(self, optimizer, steps, last_epoch=-1):
+            self.steps = steps
+            super().__init__(optimizer, last_epoch)
+
+        def get_lr(self):
+            return [lr * min(1.0, (self.last_epoch + 1) / self.steps) for lr in self.base_lrs]
+
+    optimizer = SGD([{"params": [leaf(1.0)]}, {"params": [leaf(1.0)], "lr": 2.0}], lr=1.0)
+    scheduler, rates = Warm(optimizer, 4), []
+    for _ in range(4):
+        optimizer.step()
+        scheduler.step()
+        rates.append([group["lr"] for group in optimizer.param_groups])
+    assert rates == [[0.5, 1.0], [0.75, 1.5], [1.0, 2.0], [1.0, 2.0]]
+    assert scheduler.state_dict()["steps"] == 4
+
+
+def test_a_group_that_is_added_later_is_scheduled_too():
+    optimizer = SGD([leaf(1.0)], lr=1.0)
+    scheduler = lr_scheduler.ExponentialLR(optimizer, 0.5)
+    plateau = lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, factor=0.5)
+    listed = lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, factor=0.5, min_lr=[0.0])
+    optimizer.add_param_group({"params": [leaf(2.0)], "lr": 8.0})
+    scheduler.step()
+    assert scheduler.get_last_lr() == [0.5, 4.0]
+    plateau.step(1.0)
+    plateau.step(1.0)
+    assert plateau.get_last_lr() == [0.25, 2.0]
+    listed.step(1.0)
+    with pytest.raises(RuntimeError, match=r"2 groups and 1 min_lrs; set scheduler\.min_lrs"):
+        listed.step(1.0)
 
 
 @pytest.mark.parametrize("kind", SCHEDULES_OF)
@@ -570,7 +784,27 @@ def raises(error, message):
         (lambda p: lr_scheduler.ReduceLROnPlateau(SGD([p]), "low"), ValueError, "mode='low'.*min"),
         (lambda p: lr_scheduler.ReduceLROnPlateau(SGD([p]), factor=1), ValueError, "factor=1"),
         (lambda p: lr_scheduler.ReduceLROnPlateau(SGD([p]), factor=0), ValueError, "factor=0"),
-        (lambda p: lr_scheduler.LRScheduler(SGD([p])).step(), TypeError, "LRScheduler has no rate"),
+        (lambda p: lr_scheduler.LRScheduler(SGD([p])), TypeError, "has no rate.*get_lr"),
+        (lambda p: lr_scheduler.LambdaLR(SGD([p]), 3), TypeError, "lr_lambda is a int"),
+        (lambda p: lr_scheduler.LambdaLR(SGD([p]), [len] * 2), ValueError, "got 2; wanted 1, one"),
+        (lambda p: lr_scheduler.OneCycleLR(SGD([p]), 1.0), ValueError, "wanted total_steps, or ep"),
+        (lambda p: lr_scheduler.OneCycleLR(SGD([p]), 1, epochs=1.5, steps_per_epoch=2), ValueError,
+         "epochs=1.5"),
+        (lambda p: lr_scheduler.OneCycleLR(SGD([p]), 1, 9, pct_start=2.0), ValueError, "pct_start"),
+        (lambda p: lr_scheduler.OneCycleLR(Adagrad([p]), 1.0, 9), ValueError, "Adagrad has no mom"),
+        (lambda p: lr_scheduler.OneCycleLR(SGD([p]), [1.0, 2.0], 9), ValueError, "max_lr: got 2"),
+        (lambda p: [s.step() for s in [lr_scheduler.OneCycleLR(SGD([p]), 1.0, 3)] * 4], ValueError,
+         "OneCycleLR: step 4 of 3"),
+        (lambda p: lr_scheduler.SequentialLR(SGD([p]), [], []), ValueError, "got no schedules"),
+        (lambda p: lr_scheduler.SequentialLR(SGD([p]), [3], []), TypeError, "schedule 0 is a int"),
+        (lambda p: lr_scheduler.ChainedScheduler([Plateau(SGD([p]))]), ValueError, "wants a metr"),
+        (lambda p: lr_scheduler.ChainedScheduler(
+            [lr_scheduler.ConstantLR(SGD([p])), lr_scheduler.ConstantLR(SGD([p]))]), ValueError,
+         "different optimisers"),
+        (lambda p: lr_scheduler.SequentialLR(o := SGD([p]), [lr_scheduler.ConstantLR(o)], [3]),
+         ValueError, "1 milestones for 1 schedules; wanted one less"),
+        (lambda p: lr_scheduler.CosineAnnealingWarmRestarts(SGD([p]), 2).step(-1), ValueError,
+         "epoch=-1"),
         (lambda p: lr_scheduler.StepLR(SGD([p]), 1).load_state_dict({"a": 1}), ValueError, "'a'"),
     ],
 )  # fmt: skip

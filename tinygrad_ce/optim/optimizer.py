@@ -46,7 +46,8 @@ class Optimizer:
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
-        self.stepped = False  # a schedule that goes on before the first step warns
+        # A schedule that goes on before the first step warns; a step of ones own is not counted.
+        self.stepped = False if type(self).step is Optimizer.step else None
         if isinstance(params, Tensor):
             raise TypeError("optimiser: got one Tensor; wanted a list: [w] or model.parameters()")
         if not isinstance(params, Iterable):

@@ -1,0 +1,36 @@
+"""Schedules for the learning rate: call `scheduler.step()` once after each epoch."""
+
+from tinygrad_ce.optim.lr_scheduler.base import LRScheduler
+from tinygrad_ce.optim.lr_scheduler.cycle import OneCycleLR
+from tinygrad_ce.optim.lr_scheduler.formulas import (
+    ConstantLR,
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    MultiStepLR,
+    PolynomialLR,
+    StepLR,
+)
+from tinygrad_ce.optim.lr_scheduler.plateau import ReduceLROnPlateau
+from tinygrad_ce.optim.lr_scheduler.several import ChainedScheduler, SequentialLR
+
+__all__ = [
+    "ChainedScheduler",
+    "ConstantLR",
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "ExponentialLR",
+    "LRScheduler",
+    "LambdaLR",
+    "LinearLR",
+    "MultiStepLR",
+    "OneCycleLR",
+    "PolynomialLR",
+    "ReduceLROnPlateau",
+    "SequentialLR",
+    "StepLR",
+]
+
+_LRScheduler = LRScheduler  # what it was called before
