@@ -11,15 +11,6 @@ tensor([2., 4., 6.])
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from numpy import (
-    bool_,
-    float32,
-    float64,
-    int32,
-    int64,
-    uint8,
-)
-
 from tinygrad_ce.creation import (
     arange,
     as_tensor,
@@ -45,8 +36,32 @@ from tinygrad_ce.creation import (
     zeros,
     zeros_like,
 )
+from tinygrad_ce.engine.dtypes import (
+    Size,
+    bfloat16,
+    bool_,
+    bool_ as bool,
+    dtype,
+    finfo,
+    float16,
+    float16 as half,
+    float32,
+    float32 as float,
+    float64,
+    float64 as double,
+    iinfo,
+    int8,
+    int16,
+    int16 as short,
+    int32,
+    int32 as int,
+    int64,
+    int64 as long,
+    uint8,
+)
 from tinygrad_ce.engine.frame import source_lines
 from tinygrad_ce.engine.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from tinygrad_ce.engine.printing import printoptions, set_printoptions
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.functions import (
     abs,
@@ -207,12 +222,13 @@ if TYPE_CHECKING:
     from tinygrad_ce.serialization import LoadError, load, load_metadata, save
     from tinygrad_ce.viz import draw, play
 
-__all__ = [  # noqa: RUF022
+__all__ = [  # noqa: RUF022 - as sorted() has it
     "Compiled",
     "Generator",
     "ListingError",
     "LoadError",
     "Program",
+    "Size",
     "Tensor",
     "TraceError",
     "abs",
@@ -240,11 +256,13 @@ __all__ = [  # noqa: RUF022
     "atan2",
     "autograd",
     "bernoulli",
+    "bfloat16",
     "bitwise_and",
     "bitwise_not",
     "bitwise_or",
     "bitwise_xor",
     "bmm",
+    "bool",
     "bool_",
     "cat",
     "ceil",
@@ -261,7 +279,9 @@ __all__ = [  # noqa: RUF022
     "div",
     "divide",
     "dot",
+    "double",
     "draw",
+    "dtype",
     "einsum",
     "empty",
     "enable_grad",
@@ -271,9 +291,12 @@ __all__ = [  # noqa: RUF022
     "exp",
     "expm1",
     "eye",
+    "finfo",
     "fix",
     "flatten",
     "flip",
+    "float",
+    "float16",
     "float32",
     "float64",
     "floor",
@@ -288,11 +311,16 @@ __all__ = [  # noqa: RUF022
     "greater",
     "greater_equal",
     "gt",
+    "half",
     "hypot",
+    "iinfo",
     "index_select",
     "initial_seed",
+    "int",
+    "int16",
     "int32",
     "int64",
+    "int8",
     "is_floating_point",
     "is_grad_enabled",
     "is_tensor",
@@ -316,6 +344,7 @@ __all__ = [  # noqa: RUF022
     "logical_or",
     "logical_xor",
     "logsumexp",
+    "long",
     "lt",
     "manual_seed",
     "masked_fill",
@@ -348,6 +377,7 @@ __all__ = [  # noqa: RUF022
     "permute",
     "play",
     "pow",
+    "printoptions",
     "prod",
     "rand",
     "rand_like",
@@ -364,7 +394,9 @@ __all__ = [  # noqa: RUF022
     "rsqrt",
     "save",
     "set_grad_enabled",
+    "set_printoptions",
     "set_rng_state",
+    "short",
     "sigmoid",
     "sign",
     "sin",

@@ -271,7 +271,7 @@ class Variables:
                 break
             name, value, depth = queue.popleft()
             if isinstance(value, tg.Tensor) and not (depth and id(value) in seen):
-                found[name] = str(value.shape), str(value.dtype)
+                found[name] = str(value.array.shape), str(value.array.dtype)
             elif id(value) not in seen and depth < DEPTH:
                 queue.extend((*part, depth + 1) for part in parts(name, value))
             seen.add(id(value))

@@ -59,7 +59,7 @@ def as_tensor(data: Any, dtype: Any = None) -> Tensor:
     """`data` itself if it is a Tensor of this dtype, else a Tensor from a copy of it.
 
     >>> as_tensor(np.ones(2))
-    tensor([1., 1.], dtype=float64)
+    tensor([1., 1.], dtype=torch.float64)
     """
     if isinstance(data, Tensor):
         return data if dtype is None else data.astype(dtype)
@@ -83,7 +83,7 @@ def zeros(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> T
     """0 everywhere.
 
     >>> zeros(2, 3).shape
-    (2, 3)
+    torch.Size([2, 3])
     """
     return made(np.zeros(room(size), dtype), None, requires_grad)
 
@@ -101,7 +101,7 @@ def empty(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> T
     """Room for numbers; what stands there is not defined.
 
     >>> empty(2, 3).shape
-    (2, 3)
+    torch.Size([2, 3])
     """
     return made(np.empty(room(size), dtype), None, requires_grad)
 
@@ -133,7 +133,7 @@ def arange(
     """start, start + step, ... below end; integers give int64, floats float32.
 
     >>> arange(3), arange(0.0, 1.0, 0.5)
-    (tensor([0, 1, 2]), tensor([0. , 0.5]))
+    (tensor([0, 1, 2]), tensor([0.0000, 0.5000]))
     """
     if end is None:
         start, end = 0, start
@@ -153,7 +153,7 @@ def linspace(
     """`steps` numbers from start to end, evenly spaced, both included.
 
     >>> linspace(0, 1, 3)
-    tensor([0. , 0.5, 1. ])
+    tensor([0.0000, 0.5000, 1.0000])
     """
     room((steps,))
     return made(np.linspace(start, end, steps, dtype=dtype), None, requires_grad)
@@ -215,7 +215,7 @@ def randn(
 
     >>> from tinygrad_ce import Generator
     >>> randn(3, generator=Generator().manual_seed(0))
-    tensor([ 1.541 , -0.2934, -2.1788])
+    tensor([ 1.5410, -0.2934, -2.1788])
     """
     source = generator_or_default(generator)
     return made(source.randn(room(size), np.dtype(dtype)), None, requires_grad)
@@ -225,7 +225,7 @@ def rand_like(input: Tensor, generator: Any = None) -> Tensor:
     """Uniform on [0, 1), in the shape and dtype of `input`.
 
     >>> rand_like(zeros(2, 3)).shape
-    (2, 3)
+    torch.Size([2, 3])
     """
     shape = shaped(input, "rand_like").shape
     return rand(shape, generator=generator, dtype=input.dtype)
@@ -235,7 +235,7 @@ def randn_like(input: Tensor, generator: Any = None) -> Tensor:
     """Normal, in the shape and dtype of `input`.
 
     >>> randn_like(zeros(2, 3)).shape
-    (2, 3)
+    torch.Size([2, 3])
     """
     shape = shaped(input, "randn_like").shape
     return randn(shape, generator=generator, dtype=input.dtype)
@@ -274,7 +274,7 @@ def normal(mean: Any, std: Any, size: Any = None, generator: Any = None) -> Tens
     """N(mean, std²): two numbers with a size, or Tensors of means and deviations.
 
     >>> normal(0.0, 1.0, (2, 3)).shape
-    (2, 3)
+    torch.Size([2, 3])
     """
     source = generator_or_default(generator)
     if size is not None:

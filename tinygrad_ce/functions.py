@@ -78,7 +78,7 @@ def into(out: Any, y: Any, name: str) -> Any:
         raise TypeError(f"{name}: a result of dtype {y.dtype} does not fit into out, {out.dtype}")
     if out.shape != y.shape:
         if out.numel():
-            raise ValueError(f"{name}: out has shape {out.shape}; the result has {y.shape}")
+            raise ValueError(f"{name}: out has shape {tuple(out.shape)}; the result has {tuple(y.shape)}")
         write.exchange(out, np.empty(y.shape, out.dtype), "out=")
     return out.copy_(y)
 
@@ -153,7 +153,9 @@ def allclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8) -> 
     a, b = (np.asarray(x.array if isinstance(x, Tensor) else x) for x in (input, other))
     for size, wanted in zip(a.shape[::-1], b.shape[::-1]):
         if size != wanted and 1 not in (size, wanted):
-            raise ValueError(f"allclose: shapes {a.shape} and {b.shape} do not broadcast")
+            raise ValueError(
+                f"allclose: shapes {tuple(a.shape)} and {tuple(b.shape)} do not broadcast"
+            )
     return bool(np.allclose(a, b, rtol=rtol, atol=atol))
 
 

@@ -42,7 +42,7 @@ def grad(
     >>> x = tensor([3.0], requires_grad=True)
     >>> (slope,) = grad((x ** 3).sum(), x, create_graph=True)
     >>> slope, grad(slope.sum(), x)[0]
-    (tensor([27.], op=mul), tensor([18.]))
+    (tensor([27.], grad_fn=<MulBackward0>), tensor([18.]))
     """
     outs, ins = as_tuple(outputs, "grad: outputs"), as_tuple(inputs, "grad: inputs")
     if grad_outputs is None or isinstance(grad_outputs, Tensor):
@@ -63,7 +63,7 @@ def grad(
         if g is None and not allow_unused:
             why = "does not require a gradient" if not x.requires_grad else "is not used"
             raise RuntimeError(
-                f"grad: input {i} of shape {x.shape} {why} in the graph of the outputs; "
+                f"grad: input {i} of shape {tuple(x.shape)} {why} in the graph of the outputs; "
                 "allow_unused=True gives None for it"
             )
         if g is not None and not create_graph:
@@ -126,10 +126,10 @@ def jvp(func: Callable[..., Any], inputs: Any, v: Any) -> tuple[Any, Any]:
     outputs, leaves, _ = _run(func, inputs, "jvp")
     outs = as_tuple(outputs, "jvp: what func gave")
     directions = as_tuple(v, "jvp: v")
-    if [d.shape for d in directions] != [x.shape for x in leaves]:
+    if [tuple(d.shape) for d in directions] != [tuple(x.shape) for x in leaves]:
         raise ValueError(
-            f"jvp: v has shapes {[d.shape for d in directions]}; wanted those of the inputs, "
-            f"{[x.shape for x in leaves]}"
+            f"jvp: v has shapes {[tuple(d.shape) for d in directions]}; wanted those of the "
+            f"inputs, {[tuple(x.shape) for x in leaves]}"
         )
     live = tuple(out for out in outs if out.requires_grad)
     dummies = tuple(leaf(np.ones_like(out.array), True) for out in live)

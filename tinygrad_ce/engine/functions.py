@@ -353,7 +353,9 @@ def einsum(spec: str, *operands: Any) -> Any:
         plain = term.replace("...", "")
         n = len(shaped(x, "einsum").shape) - len(plain)
         if n < 0 or (n and "..." not in term) or not (plain.isalpha() or not plain):
-            raise ValueError(f"einsum: term {term!r} of {spec!r} does not fit shape {x.shape}")
+            raise ValueError(
+                f"einsum: term {term!r} of {spec!r} does not fit shape {tuple(x.shape)}"
+            )
         dots = "".join(free[:n][::-1]) if n else ""
         widest = max(widest, dots, key=len)
         named.append(term.replace("...", dots))
@@ -374,7 +376,9 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """x[i, i + offset] of two axes, which become the last one; a view."""
     i, j = axis_of(axis1, x.ndim), axis_of(axis2, x.ndim)
     if i == j:
-        raise ValueError(f"diagonal: axes {axis1} and {axis2} of shape {x.shape} are the same")
+        raise ValueError(
+            f"diagonal: axes {axis1} and {axis2} of shape {tuple(x.shape)} are the same"
+        )
     rest = [a for a in range(x.ndim) if a not in (i, j)]
     return last_diagonal(transpose(x, (*rest, i, j)), offset)
 
@@ -418,7 +422,9 @@ def triu(x: Any, diagonal: int = 0) -> Any:
 def triangle(x: Any, diagonal: int, name: str) -> np.ndarray:
     """Where a matrix of the last two axes of x is on or below a diagonal."""
     if x.ndim < 2:
-        raise ValueError(f"{name}: shape {x.shape}; wanted a matrix, or several: (..., n, m)")
+        raise ValueError(
+            f"{name}: shape {tuple(x.shape)}; wanted a matrix, or several: (..., n, m)"
+        )
     return np.tri(x.shape[-2], x.shape[-1], diagonal, dtype=bool)
 
 

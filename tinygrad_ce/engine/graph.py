@@ -22,11 +22,11 @@ class Node:
     `settings` its other arguments (axis, shape, ...), `tick` its number on the clock and
     `scope` where in the program it was made. `live` says whether a gradient flows to it, which
     users read and set as `requires_grad`. A leaf has no inputs. `cut` names what cut the graph
-    in a node that needs no gradient.
+    in a node that needs no gradient; `called`, set by few, is (op, PyTorch's name).
     """
 
-    __slots__ = ("__weakref__", "array", "cut", "inputs", "kept", "line", "live", "memory", "op",
-                 "scope", "settings", "switched", "tick", "was", "window")  # fmt: skip
+    __slots__ = ("__weakref__", "array", "called", "cut", "inputs", "kept", "line", "live",
+                 "memory", "op", "scope", "settings", "switched", "tick", "was", "window")  # fmt: skip
 
     array: Any  # ndarray, a NumPy scalar for 0-d results, or a tracer's Symbol
     op: Any

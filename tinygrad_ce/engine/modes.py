@@ -15,7 +15,7 @@ class no_grad(recording):  # noqa: N801
     >>> with no_grad():
     ...     w -= 0.1
     >>> w
-    tensor([0.9], requires_grad=True)
+    tensor([0.9000], requires_grad=True)
     """
 
     _on_inside = False

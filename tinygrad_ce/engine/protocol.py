@@ -435,7 +435,7 @@ def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 @implements(np.diag)
 def _diag(v: Any, k: int = 0) -> Any:
     if v.ndim != 2:
-        raise no_rule("diag", f" of a Tensor of shape {v.shape}")
+        raise no_rule("diag", f" of a Tensor of shape {tuple(v.shape)}")
     return table.copy(functions.diagonal(v, k))
 
 

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_ce.engine import backward, functions, operands, protocol, table, write
+from tinygrad_ce.engine import backward, dtypes, functions, operands, protocol, table, write
 from tinygrad_ce.engine.chain import propagate, switch
 from tinygrad_ce.engine.frame import F, current, recording
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.memory import mark_written, memory_of, shared
+from tinygrad_ce.engine.past import GradFn, grad_fn, name_of
+from tinygrad_ce.engine.printing import OPTIONS, tensor_text
 
 RETAIN = object()  # in `kept`: a gradient is wanted here, none has arrived yet
 
@@ -85,14 +87,14 @@ class Tensor(Node, kind="result"):
     # --- what it is -------------------------------------------------------------------------
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> dtypes.Size:
         """Sizes of the dimensions."""
-        return self.array.shape
+        return dtypes.size_of(self.array.shape)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """The NumPy dtype of the elements."""
-        return self.array.dtype
+    def dtype(self) -> dtypes.dtype:
+        """The kind of number that the elements are."""
+        return dtypes.BY_NUMBER[self.array.dtype.num]
 
     @property
     def ndim(self) -> int:
@@ -103,6 +105,11 @@ class Tensor(Node, kind="result"):
     def is_leaf(self) -> bool:
         """Whether no recorded operation made this tensor."""
         return not self.inputs
+
+    @property
+    def grad_fn(self) -> GradFn | None:
+        """The operation that made this tensor, as a step of the backward pass; None for a leaf."""
+        return grad_fn(self) if self.inputs else None
 
     @property
     def grad(self) -> Tensor | None:
@@ -130,8 +137,8 @@ class Tensor(Node, kind="result"):
                 )
             if value.shape != self.shape or value.dtype != self.dtype:
                 raise ValueError(
-                    f"grad: got shape {value.shape} and dtype {value.dtype}; this tensor has shape "
-                    f"{self.shape} and dtype {self.dtype}"
+                    f"grad: got shape {value.array.shape} and dtype {value.array.dtype}; this "
+                    f"tensor has shape {self.array.shape} and dtype {self.array.dtype}"
                 )
         with shared:
             retained = value is None and self.inputs and operands.get_grad(self) is not None
@@ -148,7 +155,9 @@ class Tensor(Node, kind="result"):
         if array is self.array:
             return
         if array.shape != self.shape:
-            raise ValueError(f"data: got shape {array.shape}; this tensor has shape {self.shape}")
+            raise ValueError(
+                f"data: got shape {array.shape}; this tensor has shape {self.array.shape}"
+            )
         if current().tracer is not None:  # other numbers in the same place, when the program runs
             operands.value_of(self)[...] = operands.value_of(value)
             mark_written(self, "x.data = v")
@@ -168,12 +177,12 @@ class Tensor(Node, kind="result"):
         if not self.ndim:
             return table.transpose(self, ())
         if self.ndim < 2:
-            raise ValueError(f"mT: shape {self.shape} has no two dimensions to exchange")
+            raise ValueError(f"mT: shape {self.array.shape} has no two dimensions to exchange")
         return table.mT(self)
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension."""
-        return self.shape if dim is None else self.shape[table.axis_of(dim, self.ndim)]
+        return self.shape if dim is None else self.array.shape[table.axis_of(dim, self.ndim)]
 
     def dim(self) -> int:
         """Number of dimensions."""
@@ -210,17 +219,19 @@ class Tensor(Node, kind="result"):
     def __repr__(self) -> str:
         if not isinstance(self.array, (np.ndarray, np.generic)):
             return f"tensor({self.array!r})"  # while somebody traces there are no numbers
-        body = np.array2string(
-            np.asarray(self.array), precision=4, separator=", ", prefix="tensor("
-        )
-        parts = [body] if self.array.size else [body, f"shape={self.shape}"]
-        if self.dtype not in (np.dtype(np.float32), np.dtype(np.int64), np.dtype(bool)):
-            parts.append(f"dtype={self.dtype}")
+        suffixes = []
+        if not OPTIONS["edgeitems"] if self.array.size else self.ndim != 1:
+            suffixes.append(f"size={self.array.shape}")
+        usual = ("float32", "int64", "bool") if self.array.size else ("float32",)
+        if self.dtype.name not in usual:
+            suffixes.append(f"dtype={self.dtype}")
         if self.inputs:
-            parts.append(f"op={self.op.name}")
+            suffixes.append(f"grad_fn=<{name_of(self)}>")
         elif self.requires_grad:
-            parts.append("requires_grad=True")
-        return f"tensor({', '.join(parts)})"
+            suffixes.append("requires_grad=True")
+        plain = type(self).__repr__ is not Tensor.__repr__ or type(self) in (Tensor, Behind)
+        prefix = "tensor" if plain else type(self).__name__
+        return tensor_text(np.asarray(self.array), prefix, suffixes)
 
     def __format__(self, spec: str) -> str:
         numbers = isinstance(self.array, (np.ndarray, np.generic))  # else somebody traces
@@ -230,8 +241,8 @@ class Tensor(Node, kind="result"):
             return format(str(self), spec)
         except ValueError:
             raise TypeError(
-                f"format: {spec!r} is for one number, and this Tensor of shape {self.shape} has "
-                f"{self.numel()}; write [f'{{v:{spec}}}' for v in t.tolist()], or t.mean()"
+                f"format: {spec!r} is for one number, and this Tensor of shape {self.array.shape} "
+                f"has {self.numel()}; write [f'{{v:{spec}}}' for v in t.tolist()], or t.mean()"
             ) from None
 
     # --- leaving the graph ------------------------------------------------------------------
@@ -240,7 +251,7 @@ class Tensor(Node, kind="result"):
         """The only element, as a Python number."""
         if self.array.size != 1:
             raise ValueError(
-                f"item: shape {self.shape} has {self.array.size} elements; wanted 1. "
+                f"item: shape {self.array.shape} has {self.array.size} elements; wanted 1. "
                 "All of them are t.tolist()"
             )
         return operands.value_of(self).item()
@@ -293,13 +304,13 @@ class Tensor(Node, kind="result"):
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iub":
-            raise TypeError(f"index: got a Tensor of dtype {self.dtype}; wanted an integer")
+            raise TypeError(f"index: got a Tensor of dtype {self.array.dtype}; wanted an integer")
         return int(self.item())
 
     def __bool__(self) -> bool:
         if self.array.size != 1:
             raise ValueError(
-                f"bool: a Tensor of shape {self.shape} has {self.array.size} truth values; "
+                f"bool: a Tensor of shape {self.array.shape} has {self.array.size} truth values; "
                 "write (t > 0).any() or (t > 0).all()"
             )
         return bool(operands.value_of(self))
@@ -629,8 +640,8 @@ class Tensor(Node, kind="result"):
         y = self.reshape(*shape)
         if y.memory is not self.memory and y.numel() and isinstance(self.array, np.ndarray):
             raise ValueError(
-                f"view: shape {self.shape} in this memory layout cannot be seen as {y.shape} "
-                "without a copy; write reshape"
+                f"view: shape {self.array.shape} in this memory layout cannot be seen as "
+                f"{y.array.shape} without a copy; write reshape"
             )
         return y
 
@@ -654,7 +665,7 @@ class Tensor(Node, kind="result"):
         """With a dimension of size 1 at `dim`."""
         place = dim + self.ndim + 1 if dim < 0 else dim
         if not 0 <= place <= self.ndim:
-            raise IndexError(f"unsqueeze: dim {dim} of shape {self.shape}")
+            raise IndexError(f"unsqueeze: dim {dim} of shape {self.array.shape}")
         return self.reshape(*self.shape[:place], 1, *self.shape[place:])
 
     @along
@@ -696,7 +707,7 @@ class Tensor(Node, kind="result"):
         counts = sizes(repeats)
         if len(counts) < self.ndim:
             raise ValueError(
-                f"repeat: {counts} for shape {self.shape}; wanted one number a dimension"
+                f"repeat: {counts} for shape {self.array.shape}; wanted one number a dimension"
             )
         own = (1,) * (len(counts) - self.ndim) + self.shape
         pairs = self.reshape(*(k for n in own for k in (1, n)))

@@ -68,15 +68,15 @@ def update(x: Node, operation: Callable[..., Any], other: Any, name: str) -> Nod
             changed = operation(target, value_of(other)) if old is None else operation(old, other)
         except (ValueError, TypeError) as error:
             raise (explained(name, (x, other), error) if old is None else error) from None
-        if changed.shape != target.shape or not np.can_cast(
-            changed.dtype, target.dtype, "same_kind"
-        ):
+        found = value_of(changed)
+        shape, kind = found.shape, found.dtype
+        if shape != target.shape or not np.can_cast(kind, target.dtype, "same_kind"):
             raise ValueError(
-                f"{name}: a result of shape {changed.shape} and dtype {changed.dtype} does not fit "
+                f"{name}: a result of shape {shape} and dtype {kind} does not fit "
                 f"into a tensor of shape {target.shape} and dtype {target.dtype}; "
                 "write x = x + d for a new tensor"
             )
-        target[...] = value_of(changed)
+        target[...] = found
         return x if old is None else changed
 
     change(x, other, carry_out, name)

@@ -34,7 +34,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 def fans(tensor: Tensor) -> tuple[int, int]:
     """(fan_in, fan_out) of a weight (out, in, ...)."""
     if tensor.ndim < 2:
-        raise ValueError(f"init: shape {tensor.shape} has no fans; wanted (out, in) or more")
+        raise ValueError(f"init: shape {tuple(tensor.shape)} has no fans; wanted (out, in) or more")
     window = math.prod(tensor.shape[2:])
     return tensor.shape[1] * window, tensor.shape[0] * window
 
@@ -75,7 +75,7 @@ def zeros_(tensor: Tensor) -> Tensor:
 def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix."""
     if tensor.ndim != 2:
-        raise ValueError(f"eye_: shape {tensor.shape}; wanted a matrix")
+        raise ValueError(f"eye_: shape {tuple(tensor.shape)}; wanted a matrix")
     return fill(tensor, np.eye(*tensor.shape, dtype=tensor.dtype))
 
 
@@ -128,7 +128,9 @@ def kaiming_normal_(
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
     """A matrix with orthonormal rows (or columns), times gain (Saxe et al., 2013)."""
     if tensor.ndim < 2:
-        raise ValueError(f"orthogonal_: shape {tensor.shape}; wanted at least two dimensions")
+        raise ValueError(
+            f"orthogonal_: shape {tuple(tensor.shape)}; wanted at least two dimensions"
+        )
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     z = generator_or_default(generator).randn((rows, columns), tensor.dtype)
     q, r = np.linalg.qr(z.T if rows < columns else z)

@@ -47,7 +47,7 @@ def refuse_data(kind: type[Layer], args: tuple[Any, ...], kwargs: dict[str, Any]
     for name, value in [*zip(names, args), *kwargs.items()]:
         if isinstance(value, (Tensor, np.ndarray)) and name not in kind.weights:
             raise TypeError(
-                f"{kind.__name__}: got a {type(value).__name__} of shape {value.shape} for {name}, "
-                "a setting. First make the module, then call it: "
+                f"{kind.__name__}: got a {type(value).__name__} of shape {tuple(value.shape)} for "
+                f"{name}, a setting. First make the module, then call it: "
                 f"{kind.__name__}({'' if free else '...'})({kind.data})"
             )

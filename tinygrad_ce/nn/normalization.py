@@ -44,7 +44,7 @@ class _BatchNorm(Layer):
         name = type(self).__name__
         if x.ndim not in self.ndims or x.shape[1] != self.num_features:
             wanted = " or ".join(f"(N, {self.num_features}{', ·' * (n - 2)})" for n in self.ndims)
-            raise ValueError(f"{name}: input has shape {x.shape}; wanted {wanted}")
+            raise ValueError(f"{name}: input has shape {tuple(x.shape)}; wanted {wanted}")
         running_mean, running_var = vars(self)["running_mean"], vars(self)["running_var"]
         if self.training and running_mean is not None:
             with recording(False):

@@ -20,7 +20,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> T
     >>> clip_grad_norm_([w], max_norm=1.0)
     tensor(5.)
     >>> w.grad
-    tensor([0.6, 0.8])
+    tensor([0.6000, 0.8000])
     """
     if not isinstance(max_norm, (int, float, np.number)) or not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm={max_norm!r}; wanted a number above 0")
@@ -42,7 +42,7 @@ def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -
     >>> (w * w / 2).sum().backward()
     >>> clip_grad_value_([w], 1.0)
     >>> w.grad
-    tensor([1. , 0.5])
+    tensor([1.0000, 0.5000])
     """
     for g in gradients_of(parameters):
         v = value_of(g)

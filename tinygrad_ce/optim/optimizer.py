@@ -96,11 +96,11 @@ class Optimizer:
                 raise TypeError(f"optimiser: a parameter is a {type(p).__name__}; wanted a Tensor")
             if p.inputs or not p.requires_grad:
                 raise ValueError(
-                    f"optimiser: a parameter of shape {p.shape} is not a leaf that requires a "
-                    "gradient; create it with requires_grad=True, or as nn.Parameter"
+                    f"optimiser: a parameter of shape {tuple(p.shape)} is not a leaf that requires "
+                    "a gradient; create it with requires_grad=True, or as nn.Parameter"
                 )
             if p in known:
-                raise ValueError(f"optimiser: a parameter of shape {p.shape} is given twice")
+                raise ValueError(f"optimiser: a parameter of shape {tuple(p.shape)} is given twice")
             known.add(p)
 
     def check(self, group: dict[str, Any]) -> None:
@@ -270,7 +270,7 @@ class Optimizer:
         """One saved array as state."""
         what = f"load_state_dict: {name} of parameter {i}"
         if array.shape != (() if name == "step" else p.shape):
-            raise ValueError(f"{what} has shape {array.shape}, the parameter {p.shape}")
+            raise ValueError(f"{what} has shape {array.shape}, the parameter {p.array.shape}")
         if array.dtype.kind not in "f" + "iu" * (array.shape == ()):
             raise ValueError(f"{what} has dtype {array.dtype}; wanted floats")
         if not possible(name, array):

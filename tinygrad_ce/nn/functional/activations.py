@@ -22,7 +22,7 @@ def softmax(input: Tensor, dim: int = -1) -> Tensor:
 
     >>> from tinygrad_ce import tensor
     >>> softmax(tensor([0.0, 0.0, 0.0, 0.0]))
-    tensor([0.25, 0.25, 0.25, 0.25])
+    tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
     return functions.softmax(input, dim)
 
@@ -63,7 +63,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
     >>> from tinygrad_ce import tensor
     >>> gelu(tensor([0.0, 1.0]))
-    tensor([0.    , 0.8413])
+    tensor([0.0000, 0.8413])
     """
     if approximate not in ("none", "tanh"):
         raise ValueError(f'gelu: approximate={approximate!r}; wanted "none" or "tanh"')

@@ -38,8 +38,8 @@ def linear_complaint(input: Any, weight: Any, error: Exception) -> Exception:
     if not hasattr(input, "shape"):
         return TypeError(f"linear: the input is a {type(input).__name__}; wanted a Tensor")
     return ValueError(
-        f"linear: input has shape {input.shape} and weight {weight.shape}; wanted an input of "
-        f"shape (..., {weight.shape[-1]})"
+        f"linear: input has shape {tuple(input.shape)} and weight {tuple(weight.shape)}; wanted an "
+        f"input of shape (..., {weight.shape[-1]})"
     )
 
 

@@ -45,10 +45,10 @@ def same_shape(input: Any, target: Any, name: str) -> Any:
     if target.array.shape != input.shape:
         hint = ""
         if target.array.size == math.prod(input.shape):
-            hint = f" Reshape one of them: target.reshape({input.shape})."
+            hint = f" Reshape one of them: target.reshape({tuple(input.shape)})."
         raise ValueError(
-            f"{name}: input has shape {input.shape} and target {target.array.shape}; wanted equal "
-            f"shapes, since broadcasting would compare every pair.{hint}"
+            f"{name}: input has shape {tuple(input.shape)} and target {target.array.shape}; wanted "
+            f"equal shapes, since broadcasting would compare every pair.{hint}"
         )
     return target
 
@@ -85,7 +85,7 @@ def cross_entropy(
     >>> from tinygrad_ce import tensor
     >>> z = tensor([[2.0, 0.0], [0.0, 0.0]], requires_grad=True)
     >>> cross_entropy(z, tensor([0, 1]))
-    tensor(0.41, op=neg)
+    tensor(0.4100, grad_fn=<NllLossBackward0>)
     """
     logits, labels, is_ids = logits_and_targets(input, target, "cross_entropy")
     logp = functions.log_softmax(logits, 1)
@@ -310,7 +310,7 @@ def binary_cross_entropy(
 
     >>> from tinygrad_ce import tensor
     >>> binary_cross_entropy(tensor([0.5, 1.0]), tensor([1.0, 1.0]), reduction="none")
-    tensor([ 0.6931, -0.    ])
+    tensor([0.6931, -0.0000])
     """
     target = to_dtype(same_shape(input, target, "binary_cross_entropy"), input)
     p, y = value_of(input), value_of(target)
@@ -364,7 +364,7 @@ def huber_loss(input: Tensor, target: Any, reduction: str = "mean", delta: float
 
     >>> from tinygrad_ce import tensor
     >>> huber_loss(tensor([0.5, 3.0]), tensor([0.0, 0.0]), reduction="none")
-    tensor([0.125, 2.5  ])
+    tensor([0.1250, 2.5000])
     """
     if delta <= 0:
         raise ValueError(f"huber_loss: delta={delta}; wanted a positive number")

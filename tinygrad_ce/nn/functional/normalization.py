@@ -28,7 +28,7 @@ def layer_norm(
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if input.shape[input.ndim - len(shape) :] != shape:
         raise ValueError(
-            f"layer_norm: input has shape {input.shape}; wanted it to end with {shape}"
+            f"layer_norm: input has shape {tuple(input.shape)}; wanted it to end with {shape}"
         )
     check_shapes("layer_norm", shape, weight=weight, bias=bias)
     axes = tuple(range(-len(shape), 0))
@@ -39,7 +39,7 @@ def check_shapes(name: str, wanted: tuple[int, ...], **operands: Any) -> None:
     """All operands that are there have the same shape: broadcasting would hide a mistake."""
     for which, x in operands.items():
         if x is not None and x.shape != wanted:
-            raise ValueError(f"{name}: {which} has shape {x.shape}; wanted {wanted}")
+            raise ValueError(f"{name}: {which} has shape {tuple(x.shape)}; wanted {wanted}")
 
 
 def normalized(x: Any, axes: tuple[int, ...], eps: float) -> Any:
@@ -79,7 +79,7 @@ def batch_norm(
             [ 1.]])
     """
     if input.ndim < 2:
-        raise ValueError(f"batch_norm: input has shape {input.shape}; wanted (N, C, ...)")
+        raise ValueError(f"batch_norm: input has shape {tuple(input.shape)}; wanted (N, C, ...)")
     check_shapes("batch_norm", (input.shape[1],), running_mean=running_mean,
                  running_var=running_var, weight=weight, bias=bias)  # fmt: skip
     stats = running_mean is not None and running_var is not None
@@ -97,8 +97,8 @@ def batch_norm(
     n = functions.count(input.shape, axes)
     if training and n < 2:
         raise ValueError(
-            f"batch_norm: input has shape {input.shape}, one value per channel: no variance; "
-            "wanted a batch of at least 2, or model.eval()"
+            f"batch_norm: input has shape {tuple(input.shape)}, one value per channel: no "
+            "variance; wanted a batch of at least 2, or model.eval()"
         )
     if training and running_mean is not None and running_var is not None:
         v = value_of(input)

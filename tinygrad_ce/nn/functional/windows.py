@@ -24,7 +24,7 @@ def pair(value: Any, name: str, least: int = 1) -> tuple[int, int]:
 def check_fits(name: str, shape: tuple[int, ...], spans: tuple[int, int]) -> None:
     """A window has to fit into the image, padding included: shape (N, C, H, W)."""
     if len(shape) != 4:
-        raise ValueError(f"{name}: input has shape {shape}; wanted (N, C, H, W)")
+        raise ValueError(f"{name}: input has shape {tuple(shape)}; wanted (N, C, H, W)")
     if spans[0] > shape[2] or spans[1] > shape[3]:
         raise ValueError(
             f"{name}: a window of {spans[0]}×{spans[1]} does not fit into an image of "
@@ -65,8 +65,8 @@ def conv2d(
     out, depth, *size = weight.shape if weight.ndim == 4 else (0, 0)
     if input.ndim != 4 or len(size) != 2 or input.shape[1] != depth * groups or out % groups:
         raise ValueError(
-            f"conv2d: input {input.shape}, weight {weight.shape}, groups={groups}; wanted "
-            "(N, C, H, W) and (O, C/groups, kh, kw)"
+            f"conv2d: input {tuple(input.shape)}, weight {tuple(weight.shape)}, groups={groups}; "
+            "wanted (N, C, H, W) and (O, C/groups, kh, kw)"
         )
     check_shapes("conv2d", (out,), bias=bias)
     if groups > 1:

@@ -116,8 +116,8 @@ def probabilities(model: Any, grid: np.ndarray) -> np.ndarray:
         if logits.ndim == 2 and len(logits) == n:
             return F.softmax(logits, 1).numpy()
     raise ValueError(
-        f"{NAME}: for points {grid.shape} the model gave {logits.shape}; wanted logits, "
-        f"({n},) or ({n}, 1) for two classes, ({n}, C) for C"
+        f"{NAME}: for points {grid.shape} the model gave {np.shape(logits)}; wanted "
+        f"logits, ({n},) or ({n}, 1) for two classes, ({n}, C) for C"
     )
 
 

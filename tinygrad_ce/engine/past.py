@@ -1,0 +1,216 @@
+"""What a tensor was made by, under the names that PyTorch prints: `grad_fn` and what is behind it.
+
+The graph keeps what was computed, from what. Here it is read: a function that is composed of
+others (a sigmoid, a loss) is one step, named after itself, with the tensors that went into it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakValueDictionary
+
+from tinygrad_ce.engine.frame import Scope
+from tinygrad_ce.engine.graph import Node
+
+
+def name_of(node: Node) -> str:
+    """What PyTorch calls the operation that made this tensor: `MulBackward0`."""
+    scope = outermost(node)
+    own = getattr(node, "called", None)
+    if scope is None and own is not None and own[0] is node.op:
+        return f"{own[1]}Backward0"
+    name = node.op.name if scope is None else scope.name
+    known = NAMES.get(name, camel(name))
+    text: str = known if isinstance(known, str) else known(node)
+    return text if "Backward" in text or text == "CopySlices" else f"{text}Backward0"
+
+
+def called(node: Any, name: str) -> Any:
+    """The node, remembering what PyTorch calls it, where the operation does not tell."""
+    if node.live:
+        object.__setattr__(node, "called", (node.op, name))
+    return node
+
+
+def outermost(node: Node) -> Scope | None:
+    """The composed function that the user called, or a layer of his, in which the node was made."""
+    scope, top = node.scope, None
+    while scope is not None and scope.kind == "function":
+        scope, top = scope.outer, scope
+    return top
+
+
+def camel(name: str) -> str:
+    """log_softmax as LogSoftmax, log1p as Log1P."""
+    return re.sub(r"(?:^|_|(?<=\d))([a-zA-Z])", lambda found: found[1].upper(), name)
+
+
+def product(node: Node) -> str:
+    """Which product of matrices and vectors this is."""
+    return PRODUCTS.get(tuple(x.array.ndim for x in node.inputs[:2]), "UnsafeView")
+
+
+def picked(node: Node) -> str:
+    """What x[index] does last."""
+    index = node.settings[-1]
+    if len(node.inputs) > 1:
+        return "Index"
+    parts = [part for part in index if part not in (slice(None), ...)]
+    if not parts:
+        return "Slice" if index == (slice(None),) else "Alias"
+    return {slice: "Slice", type(None): "Unsqueeze"}.get(type(parts[-1]), "Select")
+
+
+def affine(node: Node) -> str:
+    """How F.linear multiplies."""
+    bias = node.op.name == "add"
+    x = (node.inputs[0] if bias else node).inputs[0]
+    if x.array.ndim == 2:
+        return "Addmm" if bias else "Mm"
+    return "View" if bias else "SqueezeBackward4" if x.array.ndim == 1 else "UnsafeView"
+
+
+def reshaped(node: Node) -> str:
+    """Whether it looks at the same memory."""
+    x = node.inputs[0]
+    return "View" if node.memory is x.memory and node.memory is not None else "UnsafeView"
+
+
+def swapped(node: Node) -> str:
+    """Whether two dimensions are exchanged, or more."""
+    axes = node.settings[0]
+    return "Transpose" if sum(i != a for i, a in enumerate(axes)) == 2 else "Permute"
+
+
+def reduced(name: str, of_all: int, of_some: int) -> Callable[[Node], str]:
+    """A name that says whether all elements were taken together."""
+
+    def named(node: Node) -> str:
+        while node.settings == ():  # mean is a sum, and a quotient
+            node = node.inputs[0]
+        return f"{name}Backward{of_all if node.settings[0] is None else of_some}"
+
+    return named
+
+
+def number_first(name: str, other: str) -> Callable[[Node], str]:
+    """A name that says whether a number stands before the operator."""
+    return lambda node: name if node.inputs[0].live else other
+
+
+PRODUCTS = {(1, 1): "Dot", (2, 1): "Mv", (1, 2): "SqueezeBackward4", (2, 2): "Mm"}
+NAMES: dict[str, str | Callable[[Node], str]] = {
+    "absolute": "Abs",
+    "amax": lambda node: "MaxBackward1" if node.settings == (None, False) else "Amax",
+    "amin": lambda node: "MinBackward1" if node.settings == (None, False) else "Amin",
+    "astype": "ToCopy",
+    "batch_norm": "NativeBatchNorm",
+    "broadcast_to": "Expand",
+    "clip": "ClampBackward1",
+    "concatenate": "Cat",
+    "conv2d": "Convolution",
+    "copy": "Clone",
+    "cross_entropy": "NllLoss",
+    "dropout": "Mul",
+    "einsum": "View",
+    "pow": number_first("PowBackward1", "PowBackward2"),
+    "gelu_tanh": "Gelu",
+    "getitem": picked,
+    "inner": product,
+    "kl_div": "Mean",
+    "l1_loss": "Mean",
+    "layer_norm": "NativeLayerNorm",
+    "linear": affine,
+    "mT": "Transpose",
+    "matmul": product,
+    "max_pool2d": "MaxPool2DWithIndices",
+    "mean": reduced("Mean", 0, 1),
+    "mod": "Remainder",
+    "moveaxis": "Permute",
+    "norm": "LinalgVectorNorm",
+    "pad": "ConstantPadNd",
+    "power": "Pow",
+    "prod": reduced("Prod", 0, 1),
+    "put": "CopySlices",
+    "reshape": reshaped,
+    "smooth_l1_loss": "SmoothL1Loss",
+    "sub": number_first("Sub", "RsubBackward1"),
+    "rint": "Round",
+    "sum": reduced("Sum", 0, 1),
+    "transpose": swapped,
+    "truediv": number_first("Div", "Mul"),
+}
+"""What PyTorch calls an operation, or a composed function, if it is not its name in camel case."""
+
+
+class GradFn:
+    """A step of the backward pass: `name()`, and `next_functions`, the steps that come after it.
+
+    >>> import tinygrad_ce as tg
+    >>> x = tg.ones(2, requires_grad=True)
+    >>> step = (x * 2.0).sum().grad_fn
+    >>> step.name(), step.next_functions[0][0].next_functions[0][0].variable is x
+    ('SumBackward0', True)
+    """
+
+    __slots__ = ("__weakref__", "_node", "_scope")
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._scope = outermost(node)
+
+    def name(self) -> str:
+        """What PyTorch calls it."""
+        name = type(self).__name__
+        return f"torch::autograd::{name}" if name in ("AccumulateGrad", "CopySlices") else name
+
+    @property
+    def next_functions(self) -> tuple[tuple[GradFn | None, int], ...]:
+        """(step, 0) for each tensor that went in, (None, 0) where no gradient flows to it."""
+        outside: dict[int, Node] = {}
+        stack = [*reversed(inputs_of(self._node))]
+        while stack:
+            node = stack.pop()
+            if node.inputs and self._scope is not None and outermost(node) is self._scope:
+                stack.extend(reversed(inputs_of(node)))
+            elif self._scope is None or node.live:
+                outside.setdefault(id(node) if self._scope else len(outside), node)
+        return tuple((grad_fn(node), 0) for node in outside.values())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} object at {id(self):#x}>"
+
+
+class AccumulateGrad(GradFn):
+    """Where the backward pass ends: the gradient is added to `variable.grad`."""
+
+    __slots__ = ()
+
+    @property
+    def variable(self) -> Node:
+        """The leaf."""
+        return self._node
+
+
+def inputs_of(node: Node) -> tuple[Node, ...]:
+    """What went in; of an affine map the bias comes first, as in the product that adds it."""
+    bias_last = node.op.name == "add" and node.scope is not None and node.scope.name == "linear"
+    return node.inputs[::-1] if bias_last else node.inputs
+
+
+_kinds: dict[str, type[GradFn]] = {"AccumulateGrad": AccumulateGrad}
+_steps: WeakValueDictionary[int, GradFn] = WeakValueDictionary()  # a step keeps its node alive
+
+
+def grad_fn(node: Node) -> GradFn | None:
+    """The step of the backward pass that begins at a tensor, the same one as long as it is kept."""
+    if not node.live:
+        return None
+    name = name_of(node) if node.inputs else "AccumulateGrad"
+    step = _steps.get(id(node))
+    if step is None or type(step).__name__ != name:
+        kind = _kinds.setdefault(name, type(name, (GradFn,), {"__slots__": ()}))
+        step = _steps[id(node)] = kind(node)
+    return step
