@@ -22,11 +22,12 @@ class Node:
     `settings` its other arguments (axis, shape, ...), `tick` its number on the clock and
     `scope` where in the program it was made. `live` says whether a gradient flows to it, which
     users read and set as `requires_grad`. A leaf has no inputs. `cut` names what cut the graph
-    in a node that needs no gradient; `called`, set by few, is (op, PyTorch's name).
+    in a node that needs no gradient.
     """
 
     __slots__ = ("__weakref__", "array", "called", "cut", "inputs", "kept", "line", "live",
-                 "memory", "op", "scope", "settings", "switched", "tick", "was", "window")  # fmt: skip
+                 "memory", "op", "scope", "settings", "switched", "tick", "was",
+                 "window")  # fmt: skip
 
     array: Any  # ndarray, a NumPy scalar for 0-d results, or a tracer's Symbol
     op: Any
@@ -38,12 +39,11 @@ class Node:
     live: bool
     kept: Any  # the gradient that a leaf (or retain_grad) keeps
     cut: str | None
+    called: tuple[Any, str]  # (op, PyTorch's name), where the operation does not tell it
     line: tuple[Any, int]  # code object and instruction; only under source_lines()
     switched: tuple[int, ...]  # when a leaf became live, stopped, ...; only after a change
     was: list[Node]  # what it was before each recorded write into it, oldest first
-    window: tuple[
-        Node, Any, tuple[Any, ...], tuple[Node, ...]
-    ]  # of a view: what it was taken from, how
+    window: tuple[Node, Any, tuple[Any, ...], tuple[Node, ...]]  # of a view: from what, and how
 
     def __init_subclass__(cls, kind: str = "") -> None:
         """`class Tensor(Node, kind="result")`: what operations make is a Tensor."""

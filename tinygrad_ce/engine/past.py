@@ -30,7 +30,7 @@ def name_of(node: Node) -> str:
 def called(node: Any, name: str) -> Any:
     """The node, remembering what PyTorch calls it, where the operation does not tell."""
     if node.live:
-        object.__setattr__(node, "called", (node.op, name))
+        node.called = (node.op, name)
     return node
 
 

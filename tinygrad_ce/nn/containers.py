@@ -186,6 +186,8 @@ class ModuleList(Numbered):
     2
     """
 
+    folds_repeats = True
+
     def __init__(self, modules: Iterable[Module] | None = None) -> None:
         self.extend([] if modules is None else modules)
 

@@ -18,8 +18,8 @@ class Conv2d(Layer):
     """Σ over window and channels of x·w, + b: (N, C, H, W) -> (N, O, H', W').
 
     >>> Conv2d(1, 8, 3, padding=1)
-    Conv2d(1 → 8, kernel 3×3, stride (1, 1), padding (1, 1))  # weight (8, 1, 3, 3), bias (8,), 80 parameters
-    """  # noqa: E501
+    Conv2d(1, 8, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
+    """
 
     formula = "W @ windows(x) + b"
 
@@ -62,12 +62,4 @@ class Conv2d(Layer):
         """Slide the kernel over x."""
         return F.conv2d(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
-        )
-
-    def extra_repr(self) -> str:
-        """Sizes."""
-        size = "×".join(map(str, self.kernel_size))
-        return (
-            f"{self.in_channels} → {self.out_channels}, kernel {size}, "
-            f"stride {self.stride}, padding {self.padding}"
         )

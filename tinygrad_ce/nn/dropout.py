@@ -29,7 +29,3 @@ class Dropout(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """The same shape."""
         return F.dropout(x, self.p, self.training, self.generator)
-
-    def extra_repr(self) -> str:
-        """The probability."""
-        return f"{self.p}"

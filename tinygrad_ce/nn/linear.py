@@ -20,7 +20,7 @@ class Linear(Layer):
     Both are drawn uniformly on ±1/√in_features.
 
     >>> Linear(64, 10)
-    Linear(64 → 10)  # weight (10, 64), bias (10,), 650 parameters
+    Linear(in_features=64, out_features=10, bias=True)
     """
 
     formula = "x @ Wᵀ + b"
@@ -43,16 +43,12 @@ class Linear(Layer):
         """x @ Wᵀ + b."""
         return F.linear(x, self.weight, self.bias)
 
-    def extra_repr(self) -> str:
-        """Sizes."""
-        return f"{self.in_features} → {self.out_features}"
-
 
 class Embedding(Layer):
     """A table of vectors: ids (...) -> (..., embedding_dim).
 
     >>> Embedding(27, 8)
-    Embedding(27, 8)  # weight (27, 8), 216 parameters
+    Embedding(27, 8)
     """
 
     formula = "W[ids]"
@@ -74,10 +70,6 @@ class Embedding(Layer):
     def forward(self, ids: Any) -> Tensor:
         """W[ids]."""
         return F.embedding(ids, self.weight, self.padding_idx)
-
-    def extra_repr(self) -> str:
-        """Sizes."""
-        return f"{self.num_embeddings}, {self.embedding_dim}"
 
 
 class Flatten(Layer):

@@ -22,6 +22,7 @@ from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn import hooks
 from tinygrad_ce.nn.parameter import Parameter
+from tinygrad_ce.nn.shown import settings, tree
 
 M = TypeVar("M", bound="Module")
 
@@ -55,6 +56,7 @@ class Module:
 
     training: bool = True
     formula: str = ""
+    folds_repeats: bool = False  # layers that print alike become one line of the repr
     _name: str = ""
     _buffer_names: tuple[str, ...] = ()
     _unsaved: tuple[str, ...] = ()
@@ -418,28 +420,12 @@ class Module:
 
     def extra_repr(self) -> str:
         """The settings of a layer, shown in its repr."""
-        return ""
+        return settings(self)
 
     def __repr__(self) -> str:
-        texts: dict[int, str] = {}
-        for module in below_first(self):
-            ours = module is self or type(module).__repr__ is Module.__repr__
-            texts[id(module)] = module._text(texts) if ours else repr(module)
-        return texts[id(self)]
+        return tree(self, below_first(self), own_modules, lambda module: "")
 
-    def _text(self, texts: dict[int, str]) -> str:
-        """The repr, given those of the modules that it holds."""
-        lines = [f"{type(self).__name__}({self.extra_repr()}"]
-        for name, child in own_modules(self):
-            below = texts.get(id(child), f"{type(child).__name__}(...)").split("\n")
-            lines.append(f"  ({name}): " + "\n  ".join(below))
-        tail = ")" if len(lines) == 1 else "\n)"
-        own = [f"{name} {tuple(p.shape)}" for name, p in own_parameters(self)]
-        total = sum(p.numel() for p in self.parameters())
-        note = f"  # {', '.join([*own, f'{total:,} parameters'])}" if total else ""
-        if len(lines) == 1:
-            return lines[0] + tail + note
-        return lines[0] + note + "\n" + "\n".join(lines[1:]) + tail
+    plain_repr = __repr__
 
 
 def fitting(own: Any, value: Any) -> np.ndarray:

@@ -60,16 +60,12 @@ class _BatchNorm(Layer):
             self.eps,
         )
 
-    def extra_repr(self) -> str:
-        """Sizes."""
-        return f"{self.num_features}"
-
 
 class BatchNorm1d(_BatchNorm):
     """(x - μ)/√(σ² + ε)·γ + β for each of C features: (N, C) or (N, C, L).
 
     >>> BatchNorm1d(4)
-    BatchNorm1d(4)  # weight (4,), bias (4,), 8 parameters
+    BatchNorm1d(4, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
     """
 
     ndims = (2, 3)
@@ -79,7 +75,7 @@ class BatchNorm2d(_BatchNorm):
     """(x - μ)/√(σ² + ε)·γ + β for each of C channels: (N, C, H, W).
 
     >>> BatchNorm2d(4)
-    BatchNorm2d(4)  # weight (4,), bias (4,), 8 parameters
+    BatchNorm2d(4, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
     """
 
     ndims = (4,)
@@ -89,7 +85,7 @@ class LayerNorm(Layer):
     """(x - μ)/√(σ² + ε)·γ + β over the last dimensions.
 
     >>> LayerNorm(8)
-    LayerNorm((8,))  # weight (8,), bias (8,), 16 parameters
+    LayerNorm((8,), eps=1e-05, elementwise_affine=True, bias=True)
     """
 
     formula = "(x − μ) / √(σ² + ε) · γ + β"
@@ -113,7 +109,3 @@ class LayerNorm(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """(..., *normalized_shape) -> the same shape."""
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        """Sizes."""
-        return f"{self.normalized_shape}"

@@ -20,16 +20,12 @@ class _Pool2d(Layer):
         pair(self.stride, f"{name}: stride")
         pool_padding(padding, size, name)
 
-    def extra_repr(self) -> str:
-        """Sizes."""
-        return f"{self.kernel_size}, stride {self.stride}"
-
 
 class MaxPool2d(_Pool2d):
     """The largest element of each window; of equal ones the first gets the gradient.
 
     >>> MaxPool2d(2)
-    MaxPool2d(2, stride 2)
+    MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)
     """
 
     formula = "max over windows"
@@ -43,7 +39,7 @@ class AvgPool2d(_Pool2d):
     """The mean of each window.
 
     >>> AvgPool2d(2)
-    AvgPool2d(2, stride 2)
+    AvgPool2d(kernel_size=2, stride=2, padding=0)
     """
 
     formula = "mean over windows"
