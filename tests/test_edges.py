@@ -591,7 +591,7 @@ def test_clipping_a_norm_of_several_gradients():
 
 
 def test_repr_of_layers_and_optimisers():
-    assert repr(tg.nn.Dropout(0.25)) == "Dropout(0.25)"
+    assert repr(tg.nn.Dropout(0.25)) == "Dropout(p=0.25, inplace=False)"
     w = leaf(1.0)
     optimizer = tg.optim.SGD([{"params": [w], "lr": 0.5}, {"params": leaf(2.0)}], momentum=0.9)
     assert repr(optimizer).splitlines() == [

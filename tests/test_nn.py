@@ -146,17 +146,33 @@ def test_a_module_held_twice_is_one_child_and_two_steps():
     assert model(x).tolist() == twice(F.relu(twice(x))).tolist()
 
 
-def test_repr_has_shapes_and_numbers_of_parameters():
-    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.ModuleList([nn.Linear(3, 1, bias=False)]))
-    assert repr(model) == (
-        "Sequential(  # 12 parameters\n"
-        "  (0): Linear(2 → 3)  # weight (3, 2), bias (3,), 9 parameters\n"
-        "  (1): ReLU()\n"
-        "  (2): ModuleList(  # 3 parameters\n"
-        "    (0): Linear(3 → 1)  # weight (1, 3), 3 parameters\n"
+def test_a_summary_has_shapes_and_numbers_of_parameters():
+    linear = "Linear(in_features=2, out_features=3, bias=True)"
+    model = nn.Sequential(nn.Linear(2, 3), nn.Dropout(), nn.ModuleList([nn.Linear(2, 3)]))
+    assert str(tg.summary(model)) == (
+        "Sequential(  # 18 parameters\n"
+        f"  (0): {linear}  # weight (3, 2), bias (3,), 9 parameters\n"
+        "  (1): Dropout(p=0.5, inplace=False)\n"
+        "  (2): ModuleList(  # 9 parameters\n"
+        f"    (0): {linear}  # weight (3, 2), bias (3,), 9 parameters\n"
         "  )\n"
         ")"
     )
+    before, model[1].training = tg.get_rng_state(), False
+    seen = repr(tg.summary(model[:2], tg.ones(5, 2))).split("\n")
+    assert seen[0] == "Sequential(  # (5, 3), 9 parameters"
+    assert seen[1].endswith("# (5, 3), weight (3, 2), bias (3,), 9 parameters")
+    assert [m.training for m in model[:2].modules()] == [True, True, False]  # as before
+    assert not np.any(np.asarray(before) != np.asarray(tg.get_rng_state()))
+    lstm = nn.Sequential(Pair())
+    assert "(0): Pair()  # [(2,), (1,)]" in tg.summary(lstm, tg.ones(2))
+    with pytest.raises(TypeError, match="summary: got a Tensor; wanted a Module"):
+        tg.summary(tg.ones(2), model)
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x, x[:1]
 
 
 def test_a_call_opens_a_scope_with_the_name_of_the_attribute():
@@ -702,7 +718,7 @@ def test_what_walks_the_tree_does_not_recurse(depth):
     model.load_state_dict({name: np.ones(t.shape) for name, t in saved.items()})
     assert layer.bias.tolist() == [1.0, 1.0]
     lines = repr(model).split("\n")
-    assert len(lines) == 2 * depth + 1 and lines[depth].strip().startswith("(0): Linear(2 → 2)")
+    assert len(lines) == 2 * depth + 1 and lines[depth].strip().startswith("(0): Linear(in_")
     twin = copy.deepcopy(model)
     assert [t.tolist() for t in twin.state_dict().values()] == [t.tolist() for t in saved.values()]
     assert not {id(m) for m in twin.modules()} & {id(m) for m in model.modules()}

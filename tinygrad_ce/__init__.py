@@ -204,6 +204,7 @@ from tinygrad_ce.functions import (
 
 if TYPE_CHECKING:
     from tinygrad_ce import autograd, nn, optim, random, utils, viz
+    from tinygrad_ce.nn.summary import summary
     from tinygrad_ce.program import (
         Compiled,
         ListingError,
@@ -413,6 +414,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "sub",
     "subtract",
     "sum",
+    "summary",
     "swapaxes",
     "t",
     "tan",
@@ -458,6 +460,7 @@ LATER = {
     "random": "",
     "save": "serialization",
     "set_rng_state": "random",
+    "summary": "nn.summary",
     "trace": "program",
     "utils": "",
     "viz": "",

@@ -78,7 +78,9 @@ def into(out: Any, y: Any, name: str) -> Any:
         raise TypeError(f"{name}: a result of dtype {y.dtype} does not fit into out, {out.dtype}")
     if out.shape != y.shape:
         if out.numel():
-            raise ValueError(f"{name}: out has shape {tuple(out.shape)}; the result has {tuple(y.shape)}")
+            raise ValueError(
+                f"{name}: out has shape {tuple(out.shape)}; the result has {tuple(y.shape)}"
+            )
         write.exchange(out, np.empty(y.shape, out.dtype), "out=")
     return out.copy_(y)
 

@@ -206,7 +206,9 @@ def hessian(func: Callable[..., Any], inputs: Any) -> Any:
     def slopes(*xs: Any) -> Any:
         y = func(*xs)
         if not isinstance(y, Tensor) or y.numel() != 1:
-            raise ValueError(f"hessian: func gave {getattr(y, 'shape', y)}; wanted a scalar")
+            raise ValueError(
+                f"hessian: func gave {getattr(getattr(y, 'array', y), 'shape', y)}; wanted a scalar"
+            )
         if not y.requires_grad:
             return _or_zeros((None,) * len(xs), xs)
         return _or_zeros(grad(y, xs, create_graph=True, allow_unused=True), xs)

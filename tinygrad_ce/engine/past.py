@@ -20,7 +20,7 @@ def name_of(node: Node) -> str:
     scope = outermost(node)
     own = getattr(node, "called", None)
     if scope is None and own is not None and own[0] is node.op:
-        return f"{own[1]}Backward0"
+        return own[1] if "Backward" in own[1] else f"{own[1]}Backward0"
     name = node.op.name if scope is None else scope.name
     known = NAMES.get(name, camel(name))
     text: str = known if isinstance(known, str) else known(node)
@@ -103,6 +103,7 @@ def number_first(name: str, other: str) -> Callable[[Node], str]:
 PRODUCTS = {(1, 1): "Dot", (2, 1): "Mv", (1, 2): "SqueezeBackward4", (2, 2): "Mm"}
 NAMES: dict[str, str | Callable[[Node], str]] = {
     "absolute": "Abs",
+    **{f"arc{name}": f"A{name}" for name in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")},
     "amax": lambda node: "MaxBackward1" if node.settings == (None, False) else "Amax",
     "amin": lambda node: "MinBackward1" if node.settings == (None, False) else "Amin",
     "astype": "ToCopy",
@@ -132,7 +133,7 @@ NAMES: dict[str, str | Callable[[Node], str]] = {
     "norm": "LinalgVectorNorm",
     "pad": "ConstantPadNd",
     "power": "Pow",
-    "prod": reduced("Prod", 0, 1),
+    "prod": lambda node: f"ProdBackward{int(node.inputs[0].op.name != 'reshape')}",
     "put": "CopySlices",
     "reshape": reshaped,
     "smooth_l1_loss": "SmoothL1Loss",

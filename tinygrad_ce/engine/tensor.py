@@ -17,7 +17,7 @@ from tinygrad_ce.engine.chain import propagate, switch
 from tinygrad_ce.engine.frame import F, current, recording
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.memory import mark_written, memory_of, shared
-from tinygrad_ce.engine.past import GradFn, grad_fn, name_of
+from tinygrad_ce.engine.past import GradFn, called, grad_fn, name_of
 from tinygrad_ce.engine.printing import OPTIONS, tensor_text
 
 RETAIN = object()  # in `kept`: a gradient is wanted here, none has arrived yet
@@ -167,9 +167,8 @@ class Tensor(Node, kind="result"):
     @property
     def T(self) -> Tensor:  # noqa: N802
         """The dimensions in reverse order."""
-        if self.ndim == 2:
-            return table.mT(self)
-        return self.permute(tuple(range(self.ndim))[::-1])
+        y = table.mT(self) if self.ndim == 2 else self.permute(tuple(range(self.ndim))[::-1])
+        return called(y, "Permute")
 
     @property
     def mT(self) -> Tensor:  # noqa: N802
@@ -492,15 +491,15 @@ class Tensor(Node, kind="result"):
 
     def square(self) -> Tensor:
         """x²."""
-        return self * self
+        return called(self * self, "Pow")
 
     def reciprocal(self) -> Tensor:
         """1/x."""
-        return 1.0 / self
+        return called(1.0 / self, "Reciprocal")
 
     def rsqrt(self) -> Tensor:
         """1/√x."""
-        return 1.0 / self.sqrt()
+        return called(1.0 / self.sqrt(), "Rsqrt")
 
     def where(self, condition: Any, other: Any) -> Tensor:
         """This where the condition holds, `other` elsewhere."""
@@ -508,7 +507,7 @@ class Tensor(Node, kind="result"):
 
     def masked_fill(self, mask: Any, value: float) -> Tensor:
         """`value` where the mask is true."""
-        return table.where(mask, value, self)
+        return called(table.where(mask, value, self), "MaskedFill")
 
     # --- reductions -------------------------------------------------------------------------
 
@@ -561,7 +560,7 @@ class Tensor(Node, kind="result"):
         values = functions.gather(self, dim, indices)
         if not keepdim:
             values, indices = values.squeeze(dim), indices.squeeze(dim)
-        return Extremum(values, indices)
+        return Extremum(called(values, "Max" if arg_of is table.argmax else "Min"), indices)
 
     def argmax(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """The index of the first largest element."""
@@ -619,7 +618,11 @@ class Tensor(Node, kind="result"):
 
     # --- products ---------------------------------------------------------------------------
 
-    matmul = mm = bmm = table.matmul
+    matmul = mm = table.matmul
+
+    def bmm(self, other: Any) -> Tensor:
+        """a[i] @ b[i]."""
+        return called(table.matmul(self, other), "Bmm")
 
     def dot(self, other: Any) -> Tensor:
         """Σ a·b of two vectors."""
@@ -659,14 +662,16 @@ class Tensor(Node, kind="result"):
         """Without the dimensions of size 1, or without those of them in `dim`."""
         dims = range(self.ndim) if dim is None else dim if isinstance(dim, tuple) else (dim,)
         drop = {table.axis_of(d, self.ndim or 1) for d in dims}
-        return self.reshape(*(n for i, n in enumerate(self.shape) if n != 1 or i not in drop))
+        y = self.reshape(*(n for i, n in enumerate(self.array.shape) if n != 1 or i not in drop))
+        return called(y, "SqueezeBackward0" if dim is None else "SqueezeBackward1")
 
     def unsqueeze(self, dim: int) -> Tensor:
         """With a dimension of size 1 at `dim`."""
         place = dim + self.ndim + 1 if dim < 0 else dim
         if not 0 <= place <= self.ndim:
             raise IndexError(f"unsqueeze: dim {dim} of shape {self.array.shape}")
-        return self.reshape(*self.shape[:place], 1, *self.shape[place:])
+        shape = self.array.shape
+        return called(self.reshape(*shape[:place], 1, *shape[place:]), "Unsqueeze")
 
     @along
     def transpose(self, dim0: int, dim1: int) -> Tensor:
@@ -680,11 +685,11 @@ class Tensor(Node, kind="result"):
 
     def t(self) -> Tensor:
         """The transposed matrix."""
-        return self.T
+        return called(self.T, "T")
 
     def permute(self, *dims: Any) -> Tensor:
         """Dimension i of the result is dimension dims[i] of this."""
-        return table.transpose(self, sizes(dims))
+        return called(table.transpose(self, sizes(dims)), "Permute")
 
     @along
     def moveaxis(self, source: int, destination: int) -> Tensor:
@@ -714,7 +719,7 @@ class Tensor(Node, kind="result"):
         full = tuple(k for r, n in zip(counts, own) for k in (r, n))
         y = pairs.expand(*full).reshape(*(r * n for r, n in zip(counts, own)))
         copied = isinstance(y.array, np.ndarray) and y.memory is None
-        return y if copied else table.copy(y)
+        return called(y if copied else table.copy(y), "Repeat")
 
     @along
     def flip(self, *dims: Any) -> Tensor:
@@ -723,39 +728,41 @@ class Tensor(Node, kind="result"):
 
     def split(self, size: int | list[int], dim: int = 0) -> tuple[Tensor, ...]:
         """Pieces of the given size (or sizes) along `dim`."""
-        return functions.split(self, size, dim)
+        return tuple(called(y, "Split") for y in functions.split(self, size, dim))
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         """At most `chunks` pieces of equal size, the last one smaller."""
         if chunks < 1:
             raise ValueError(f"chunk: {chunks} pieces; wanted at least 1")
-        return functions.split(self, max(1, -(-self.size(dim) // chunks)), dim)
+        return self.split(max(1, -(-self.size(dim) // chunks)), dim)
 
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
         """The slices along `dim`."""
         n, before = self.size(dim), (slice(None),) * table.axis_of(dim, self.ndim)
-        return tuple(self[(*before, i)] for i in range(n))
+        return tuple(called(self[(*before, i)], "Unbind") for i in range(n))
 
     def gather(self, dim: int, index: Any) -> Tensor:
         """y[i, j] = x[index[i, j], j] for dim 0."""
         if self.ndim and operands.shaped(index, "gather").ndim:
-            return functions.gather(self, dim, index)
+            return called(functions.gather(self, dim, index), "Gather")
         rows = (x if x.ndim else x.reshape(1) for x in (self, index))
         return functions.gather(next(rows), dim, next(rows)).reshape(index.shape)
 
     @along
     def index_select(self, dim: int, index: Any) -> Tensor:
         """The slices at `index` along `dim`."""
-        return self[(slice(None),) * table.axis_of(dim, self.ndim) + (index,)]
+        y = self[(slice(None),) * table.axis_of(dim, self.ndim) + (index,)]
+        return called(y, "IndexSelect")
 
     def masked_select(self, mask: Any) -> Tensor:
         """The elements where the mask is true, in one row."""
-        return self[mask]
+        return called(self[mask], "MaskedSelect")
 
     @along
     def sort(self, dim: int = -1, descending: bool = False) -> Extremum:
         """Sorted values and the indices they come from."""
-        return Extremum(*functions.sort(self, dim, descending))
+        values, indices = functions.sort(self, dim, descending)
+        return Extremum(called(values, "Sort"), indices)
 
     @along
     def argsort(self, dim: int = -1, descending: bool = False) -> Tensor:
@@ -769,15 +776,15 @@ class Tensor(Node, kind="result"):
             raise ValueError(f"topk: k={k} of {self.size(dim)} elements along dim {dim}")
         values, indices = functions.sort(self, dim, True)
         first = (slice(None),) * table.axis_of(dim, self.ndim) + (slice(k),)
-        return Extremum(values[first], indices[first])
+        return Extremum(called(values[first], "Topk"), indices[first])
 
     def tril(self, diagonal: int = 0) -> Tensor:
         """The lower triangle."""
-        return functions.tril(self, diagonal)
+        return called(functions.tril(self, diagonal), "Tril")
 
     def triu(self, diagonal: int = 0) -> Tensor:
         """The upper triangle."""
-        return functions.triu(self, diagonal)
+        return called(functions.triu(self, diagonal), "Triu")
 
     def diagonal(self, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
         """x[i, i + offset] of two dimensions, which become the last one."""

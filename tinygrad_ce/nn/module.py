@@ -432,13 +432,11 @@ def fitting(own: Any, value: Any) -> np.ndarray:
     """`value` as an array that can be copied into the array `own`."""
     array = operands.exact(value)
     if array.shape != own.shape:
-        raise ValueError(f"has shape {tuple(array.shape)}, the model {tuple(own.shape)}")
+        raise ValueError(f"has shape {array.shape}, the model {own.shape}")
     if array.dtype.kind != own.dtype.kind:
         raise ValueError(f"has dtype {array.dtype}, the model {own.dtype}")
     if isinstance(own, np.ndarray) and not own.flags.writeable:
-        raise ValueError(
-            f"has shape {tuple(own.shape)}, but repeats its elements (expand); use .clone()"
-        )
+        raise ValueError(f"has shape {own.shape}, but repeats its elements (expand); use .clone()")
     return operands.fitted(array, own.dtype, f"of dtype {array.dtype}")
 
 

@@ -13,6 +13,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from tinygrad_ce.engine.tensor import Tensor
+
 RECURRENT = "input_size hidden_size num_layers=?1 bias=?True batch_first=?False dropout=?0 bidirectional=?False"  # noqa: E501 - a line for each
 CONVOLUTION = "in_channels out_channels kernel_size=* stride=* padding=*?0 dilation=*?1 output_padding=*?0 groups=?1 bias=?True padding_mode=?zeros"  # noqa: E501
 NORM = "eps= momentum= affine= bias= track_running_stats=!True"
@@ -102,6 +104,18 @@ def lines_of(module: Any, texts: dict[int, str], held: list[tuple[str, Any]], no
         return f"{name}({shown}){note}"
     lines = [*filter(None, [shown]), *(f"({n}): {part}" for n, part in parts)]
     return "\n  ".join([f"{name}({note}", *"\n".join(lines).split("\n")]) + "\n)"
+
+
+def values_text(values: list[tuple[str, Any]]) -> str:
+    """What the repr of a list of parameters shows."""
+    return "\n".join(f"  ({name}): {value_text(x)}" for name, x in values)
+
+
+def value_text(x: Any) -> str:
+    """The kind and the size of a parameter, or of what is held in its place."""
+    if not isinstance(x, Tensor):
+        return f"Object of type: {type(x).__name__}"
+    return f"{type(x).__name__} containing: [{x.dtype} of size {'x'.join(map(str, x.shape))}]"
 
 
 def folded(parts: list[tuple[str, str]]) -> list[tuple[str, str]]:

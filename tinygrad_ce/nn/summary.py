@@ -57,29 +57,17 @@ def watched(model: Module, shapes: dict[int, str]) -> Iterator[None]:
     modules = list(model.modules())
     modes = [module.training for module in modules]
 
-    def watch(module: Module) -> None:
-        forward = module.forward
+    def look(module: Module, inputs: Any, output: Any) -> None:
+        shapes[id(module)] = shape_text(output)
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            y = forward(*args, **kwargs)
-            shapes[id(module)] = shape_text(y)
-            return y
-
-        vars(module)["forward"] = call
-
-    kept = [vars(module).get("forward") for module in modules]
+    handles = [module.register_forward_hook(look) for module in modules]
     model.eval()
     try:
-        for module in modules:
-            watch(module)
         yield
     finally:
-        for module, mode, forward in zip(modules, modes, kept):
+        for module, mode, handle in zip(modules, modes, handles):
             module.training = mode
-            if forward is None:
-                del vars(module)["forward"]
-            else:
-                vars(module)["forward"] = forward
+            handle.remove()
 
 
 def shape_text(y: Any) -> str:

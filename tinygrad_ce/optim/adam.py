@@ -24,7 +24,7 @@ class Adam(Optimizer):
     >>> (w * w).sum().backward()
     >>> optimizer.step()
     >>> w
-    tensor([0.9], requires_grad=True)
+    tensor([0.9000], requires_grad=True)
     """
 
     keeps = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
@@ -106,7 +106,7 @@ class AdamW(Adam):
     >>> (w * w).sum().backward()
     >>> optimizer.step()
     >>> w
-    tensor([0.85], requires_grad=True)
+    tensor([0.8500], requires_grad=True)
     """
 
     def __init__(

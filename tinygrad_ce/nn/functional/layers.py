@@ -11,6 +11,7 @@ from tinygrad_ce.engine.frame import composed
 from tinygrad_ce.engine.functions import fixed
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import all_within, leaf, numbers, value_of
+from tinygrad_ce.engine.past import called
 from tinygrad_ce.engine.table import SLOT, where
 from tinygrad_ce.engine.tensor import Tensor, generator_or_default
 
@@ -64,9 +65,9 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
         raise IndexError(f"embedding: id {bad} is outside 0 ... {n - 1}, the rows of the table")
     rows = table.getitem(weight, ids, index=(SLOT,))
     if padding_idx is None:
-        return rows
+        return called(rows, "Embedding")
     padding = fixed(value_of(ids)[..., None] == padding_idx % n, rows)
-    return where(padding, rows.detach(), rows)
+    return called(where(padding, rows.detach(), rows), "Embedding")
 
 
 def one_hot(ids: Any, num_classes: int = -1) -> Tensor:
