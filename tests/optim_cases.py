@@ -48,6 +48,21 @@ OPTIMISERS = {
     "Adagrad": lambda o, ps: o.Adagrad(ps, 0.1),
     "Adagrad-all": lambda o, ps: o.Adagrad(ps, 0.2, 0.1, 0.1, 0.5, 1e-3),
     "Adagrad-maximize": lambda o, ps: o.Adagrad(ps, 0.01, maximize=True),
+    "LBFGS": lambda o, ps: o.LBFGS(ps, 0.1, 2),
+    "LBFGS-one": lambda o, ps: o.LBFGS(ps, 0.2, max_iter=1),
+    "LBFGS-history": lambda o, ps: o.LBFGS(ps, 0.5, 1, history_size=3),
+    "LBFGS-wolfe": lambda o, ps: o.LBFGS(ps, 1, 1, line_search_fn="strong_wolfe"),
+    "LBFGS-wolfe-far": lambda o, ps: o.LBFGS(
+        ps, 100, 1, max_eval=9, history_size=3, line_search_fn="strong_wolfe"
+    ),
+    "LBFGS-wolfe-near": lambda o, ps: o.LBFGS(
+        ps, 1e-3, 1, max_eval=7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    ),
+    "LBFGS-wolfe-few": lambda o, ps: o.LBFGS(ps, 30, 2, max_eval=3, line_search_fn="strong_wolfe"),
+    "LBFGS-wolfe-plain": lambda o, ps: o.LBFGS(ps, line_search_fn="strong_wolfe"),
+    "LBFGS-wolfe-long": lambda o, ps: o.LBFGS(
+        ps, 1.0, 4, 6, 1e-5, 1e-7, 2, line_search_fn="strong_wolfe"
+    ),
     "Adadelta": lambda o, ps: o.Adadelta(ps),
     "Adadelta-all": lambda o, ps: o.Adadelta(ps, 0.5, 0.8, 1e-2, 0.1),
     "Adadelta-maximize": lambda o, ps: o.Adadelta(ps, 0.1, maximize=True),

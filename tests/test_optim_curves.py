@@ -10,10 +10,15 @@ RUNS = dict(cases.cases())
 FROZEN = cases.read()
 
 
+def near_zero(name):
+    """L-BFGS gets there, and there the last bit of a gradient decides how."""
+    return 1e-9 if "LBFGS" in name else 0.0
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_the_loss_curve_of_fifty_steps_is_pytorchs(name):
     losses, rates = cases.trained(tg, *RUNS[name])
-    np.testing.assert_allclose(losses, FROZEN[name][0], rtol=1e-9, atol=0)
+    np.testing.assert_allclose(losses, FROZEN[name][0], rtol=1e-9, atol=near_zero(name))
     np.testing.assert_allclose(rates, FROZEN[name][1], rtol=1e-12, atol=1e-18)
     assert np.abs(np.diff(losses)).max() > 1e-3  # it went somewhere
 
@@ -42,5 +47,5 @@ def test_every_run_is_frozen():
 def test_curves_of_the_installed_pytorch(name):
     torch = pytest.importorskip("torch")
     ours, theirs = (cases.trained(lib, *RUNS[name]) for lib in (tg, torch))
-    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-9, atol=0)
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-9, atol=near_zero(name))
     assert ours[1] == theirs[1]  # learning rates are printed with all their digits

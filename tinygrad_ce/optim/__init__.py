@@ -3,10 +3,12 @@
 from tinygrad_ce.optim import lr_scheduler
 from tinygrad_ce.optim.adam import Adam, AdamW
 from tinygrad_ce.optim.adaptive import Adadelta, Adagrad, RMSprop
+from tinygrad_ce.optim.lbfgs import LBFGS
 from tinygrad_ce.optim.optimizer import Optimizer
 from tinygrad_ce.optim.sgd import SGD
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adagrad",
