@@ -192,7 +192,7 @@ def test_bounds_that_are_tensors_get_the_gradient_where_they_hold():
         assert x.grad.tolist() == [0.0, 10.0, 0.0, 1000.0]  # at a bound, x has it
         assert low.grad.tolist() == [1.0, 0.0, 0.0, 0.0] and high.grad.tolist() == [100.0]
     assert row().clip(leaf(2.0)).tolist() == [2.0, 2.0, 3.0]
-    assert row().clip(high=leaf(2.0)).tolist() == [1.0, 2.0, 2.0]
+    assert row().clip(max=leaf(2.0)).tolist() == [1.0, 2.0, 2.0]
 
 
 def test_the_slope_of_zero_to_a_power():

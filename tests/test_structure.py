@@ -12,8 +12,8 @@ import tinygrad_ce as tg
 
 ROOT = Path(tg.__file__).parent
 ENGINE = ["frame", "modes", "memory", "graph", "dtypes", "printing", "past", "operands",
-          "rule", "erfc", "table", "chain", "backward", "functions", "protocol",
-          "write", "tensor"]  # fmt: skip
+          "rule", "erfc", "table", "chain", "backward", "functions", "arranging", "returned",
+          "counting", "protocol", "write", "filling", "tensor"]  # fmt: skip
 PROGRAM = ["ir", "memory", "ops", "tracing", "passes", "emit", "listing", "traced",
            "running", "before", "precision", "check", "compiling"]  # fmt: skip
 ROOMS = [*(f"engine.{name}" for name in ENGINE), "random", "creation", "functions", "nn", "optim",

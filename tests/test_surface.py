@@ -12,6 +12,7 @@ import itertools
 import math
 import operator
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch_names
 from differences import incoming, jacobian_product
 
 import tinygrad_ce as tg
@@ -202,7 +204,8 @@ def flattened(x, start_dim=0, end_dim=-1):
     return x.reshape(*x.shape[:start], -1, *x.shape[end + 1 :])
 
 
-def split_of(x, size, dim=0):
+def split_of(x, split_size, dim=0):
+    size = split_size
     if not isinstance(size, list):
         return np.split(x, range(size, x.shape[dim], size), dim)
     cuts = np.cumsum(size)
@@ -322,7 +325,7 @@ METHODS = [
       for name in ("bitwise_and", "bitwise_or", "bitwise_xor")),
     Row("bitwise_not", {}, np.invert, dtypes=(np.int64,)),
     *(Row(name, options, lambda x, names=names, **o: np.clip(x, *map(o.get, names)))
-      for name, names in (("clip", ("low", "high")), ("clamp", ("min", "max")),
+      for name, names in (*((n, ("min", "max")) for n in ("clip", "clip_", "clamp")),
                           ("clamp_", ("min", "max")))
       for options in ({names[0]: -1}, {names[1]: 1}, {names[0]: -1, names[1]: 1},
                       {names[1]: 1, names[0]: -1})),
@@ -405,7 +408,7 @@ METHODS = [
       for args, shapes in (((2, 3), MATRIX), (((2, 1, 3),), ((), (5,), (3, 5), (2, 3, 5))))),
     *(Row("flip", {}, lambda x, *d: np.flip(x, d if len(d) > 1 else d[0]), args)
       for args in ((0,), (1,), (-1,), (0, 2), ((0, 1),), ([1],))),
-    *(Row("split", dict(zip(("size", "dim"), o)), split_of) for o in
+    *(Row("split", dict(zip(("split_size", "dim"), o)), split_of) for o in
       ((2,), (2, 1), (4, -1), ([1, 2],), ([2, 2, 1], -1), (1, 1))),
     *(Row("chunk", dict(zip(("chunks", "dim"), o)), chunks_of) for o in ((2,), (3, 1), (2, -1))),
     *(Row("unbind", o, unbound) for o in ({}, {"dim": 1}, {"dim": -1})),
@@ -523,20 +526,44 @@ def test_a_method_is_numpys(row):
     assert compared
 
 
+WRITTEN_BY = {
+    call[2]: (
+        max(several, key=lambda shapes: math.prod(shapes[0])),
+        call[1],
+        f"x.{text[call.start(2) :]}",
+    )
+    for several, texts in torch_names.ROWS
+    for text in texts
+    if (call := re.match(r"([ac])(?:\.detach\(\))?\.clone\(\)\.(\w+_)\(", text))
+}  # name -> shapes, which of them is written, and a call of it
+TURNS = {"swapaxes_", "t_", "transpose_"}
+UNCHANGED = {"abs_", "absolute_", "relu_", "logical_or_", "squeeze_"}
+
+
 @pytest.mark.parametrize("name", [n for n in dir(Tensor) if n.endswith("_") and n[0] != "_"])
 def test_what_is_written_in_place_is_the_same_tensor(name):
     """So x.add_(1).mul_(2) works on x, and who looks at its numbers sees it."""
-    if name == "requires_grad_":
+    if name in ("requires_grad_", "share_memory_"):
         return
-    x = tg.tensor(positive((5,)) - 3)
-    before, alias = x.tolist(), x.detach()
     row = next((row for row in METHODS if row.name == name), None)
-    options = row.options if row else {}
-    args = [as_tensor(a) for a in (row.args if row else ())]
-    y = getattr(x, name)(*args, **options)
+    if row is not None or name not in WRITTEN_BY:
+        x = tg.tensor(positive((5,)) - 3)
+        options = row.options if row else {}
+        args = [as_tensor(a) for a in (row.args if row else ())]
+        call = partial(getattr(x, name), *args, **options)
+    else:
+        shapes, written, text = WRITTEN_BY[name]
+        dtype = "int64" if "bitwise" in name else "float64"
+        given = [np.abs(torch_names.data(s, dtype, i)) for i, s in enumerate(shapes)]
+        names: dict[str, Any] = {"T": tg, **dict(zip("abc", map(tg.tensor, given)))}
+        x = names["x"] = names[written].clone() if name != "t_" else tg.tensor(A)
+        call = partial(eval, text, names)
+    before, alias = x.tolist(), x.detach()
+    y = call()
     assert y is x
-    np.testing.assert_array_equal(alias.numpy(), x.numpy())
-    assert x.tolist() != before
+    seen = alias.T if name in TURNS else alias
+    np.testing.assert_array_equal(seen.numpy().ravel(), x.numpy().ravel())
+    assert x.tolist() != before or name in UNCHANGED
 
 
 # --- operators ------------------------------------------------------------------------------
@@ -1029,9 +1056,13 @@ NO_CALLS = {f"__{n}__" for n in (
 )}  # fmt: skip
 
 
+TEXTS = "\n".join(text for _, texts in torch_names.ROWS for text in texts)
+CALLED = set(re.findall(r"\.(\w+)\b", TEXTS))
+
+
 def test_no_method_of_tensor_is_missing():
     own = {n for n in vars(Tensor) if not (n.startswith("_") and not n.startswith("__"))} - NO_CALLS
-    tried = {row.name for row in METHODS} | {*PROPERTIES, *SEEN_ELSEWHERE}
+    tried = {row.name for row in METHODS} | {*PROPERTIES, *SEEN_ELSEWHERE} | CALLED
     assert own <= tried | OPERATORS | REFLECTED | ASKED
 
 
@@ -1043,6 +1074,9 @@ def test_no_option_of_a_method_is_missing():
             continue
         rows = [row for row in METHODS if row.name == name]
         given = {o for row in rows for o in row.options}
+        given |= {
+            o for call in re.findall(rf"\.{name}\(.*", TEXTS) for o in re.findall(r"(\w+)=", call)
+        }
         parameters = list(inspect.signature(function).parameters.values())[1:]
         positional = max(len(row.args) for row in rows)
         for i, p in enumerate(parameters):
@@ -1073,6 +1107,6 @@ def test_no_option_of_a_function_of_numpy_is_missing():
 def test_no_function_of_the_top_level_is_missing():
     functions = {n for n, f in vars(top_level).items() if callable(f) and n in tg.__all__}
     others = {"cat", "concatenate", "stack", "where", "allclose", "is_tensor", "einsum", "Tensor"}
-    assert functions - others <= {row.name for row in METHODS}
+    assert functions - others <= {row.name for row in METHODS} | CALLED
     for name in functions - others:
         assert getattr(tg, name) is getattr(top_level, name)

@@ -13,23 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_ce.engine import functions, table, write
+from tinygrad_ce.engine import counting, functions, table, write
 from tinygrad_ce.engine.frame import current
-from tinygrad_ce.engine.operands import type_name
+from tinygrad_ce.engine.operands import leaf, type_name
 from tinygrad_ce.engine.rule import as_nodes
 from tinygrad_ce.engine.tensor import Tensor
 
 METHODS = """
-    abs absolute acos add all amax amin any arccos arcsin arcsinh arctan arctan2 argmax argmin
-    argsort asin asinh atan atan2 bitwise_and bitwise_not bitwise_or bitwise_xor bmm ceil
-    chunk clamp clip cos cosh cumprod cumsum diagonal div divide dot eq erf erfc exp expm1 fix
-    flatten flip floor floor_divide fmod gather ge greater greater_equal gt hypot index_select
-    is_floating_point isfinite isinf isnan le less less_equal log log10 log1p log2 log_softmax
-    logaddexp logical_and logical_not logical_or logical_xor logsumexp lt masked_fill
-    masked_select matmul max maximum mean min minimum mm moveaxis mul multiply ne neg negative
-    nonzero norm not_equal outer permute pow prod reciprocal relu remainder reshape round
-    rsqrt sigmoid sign sin sinh softmax sort split sqrt square squeeze std sub subtract sum
-    swapaxes t tan tanh topk transpose tril triu true_divide trunc unbind unsqueeze var
+    abs absolute acos add addcdiv addcmul addmm all amax amin any arccos arcsin arcsinh arctan
+    arctan2 argmax argmin argsort argwhere asin asinh atan atan2 baddbmm bincount bitwise_and
+    bitwise_not bitwise_or bitwise_xor bmm ceil chunk clamp clip cos cosh cross cumprod cumsum
+    diag diagonal div divide dot eq erf erfc exp expm1 fix flatten flip floor floor_divide
+    fmod gather ge greater greater_equal gt histc histogram hypot index_add index_copy
+    index_fill index_select is_floating_point isfinite isinf isnan le lerp less less_equal log
+    log10 log1p log2 log_softmax logaddexp logical_and logical_not logical_or logical_xor
+    logsumexp lt masked_fill masked_scatter masked_select matmul max maximum mean min minimum
+    mm moveaxis movedim mul multiply mv narrow ne neg negative nonzero norm not_equal outer
+    permute pow prod ravel reciprocal relu remainder repeat_interleave reshape roll rot90
+    round rsqrt scatter scatter_add select sigmoid sign sin sinh softmax sort split sqrt
+    square squeeze std sub subtract sum swapaxes t take_along_dim tan tanh tensor_split tile
+    topk transpose tril triu true_divide trunc unbind unflatten unique unsqueeze var
 """
 
 
@@ -74,14 +77,14 @@ def into(out: Any, y: Any, name: str) -> Any:
             f"{name}: out= has no gradient, and one is required here; leave out= away, or write "
             "with no_grad():"
         )
-    if not np.can_cast(y.dtype, out.dtype, "same_kind"):
+    if not np.can_cast(y.array.dtype, out.array.dtype, "same_kind"):
         raise TypeError(f"{name}: a result of dtype {y.dtype} does not fit into out, {out.dtype}")
     if out.shape != y.shape:
         if out.numel():
             raise ValueError(
                 f"{name}: out has shape {tuple(out.shape)}; the result has {tuple(y.shape)}"
             )
-        write.exchange(out, np.empty(y.shape, out.dtype), "out=")
+        write.exchange(out, np.empty(y.shape, out.array.dtype), "out=")
     return out.copy_(y)
 
 
@@ -96,13 +99,17 @@ if TYPE_CHECKING:
 einsum = functions.einsum
 
 
-def where(condition: Any, input: Any, other: Any) -> Tensor:
-    """`input` where the condition holds, `other` elsewhere.
+def where(condition: Any, input: Any = None, other: Any = None) -> Any:
+    """`input` where the condition holds, `other` elsewhere; alone, the indices where it holds.
 
     >>> from tinygrad_ce import tensor
     >>> where(tensor([True, False]), tensor([1.0, 2.0]), 0.0)
     tensor([1., 0.])
+    >>> where(tensor([0, 5, 7]))
+    (tensor([1, 2]),)
     """
+    if input is None and other is None:
+        return counting.nonzero(condition, as_tuple=True)
     return table.where(condition, input, other)
 
 
@@ -119,7 +126,69 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     return table.concatenate(*several, axis=dim)
 
 
-concatenate = cat
+concat = concatenate = cat
+
+
+def vstack(tensors: Sequence[Any]) -> Tensor:
+    """Tensors one below the other; a vector is a row: n times (k,) -> (n, k).
+
+    >>> from tinygrad_ce import tensor
+    >>> vstack([tensor([1, 2]), tensor([[3, 4], [5, 6]])])
+    tensor([[1, 2],
+            [3, 4],
+            [5, 6]])
+    """
+    rows = some(tensors, "vstack")
+    return table.concatenate(*(x if x.ndim > 1 else x.reshape(1, -1) for x in rows), axis=0)
+
+
+def hstack(tensors: Sequence[Any]) -> Tensor:
+    """Tensors side by side: along their second dimension, vectors along their only one.
+
+    >>> from tinygrad_ce import tensor
+    >>> hstack([tensor([1, 2]), tensor([3])])
+    tensor([1, 2, 3])
+    """
+    parts = [x if x.ndim else x.reshape(1) for x in some(tensors, "hstack")]
+    return table.concatenate(*parts, axis=builtins.min(parts[0].ndim - 1, 1))
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """Vectors repeated to a grid: the i-th varies along dimension i; with "xy" as in a plot.
+
+    >>> from tinygrad_ce import tensor
+    >>> rows, columns = meshgrid(tensor([1, 2]), tensor([3, 4, 5]), indexing="ij")
+    >>> rows, columns[0]
+    (tensor([[1, 1, 1],
+            [2, 2, 2]]), tensor([3, 4, 5]))
+    """
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        tensors = tuple(tensors[0])
+    if indexing not in ("ij", "xy"):
+        raise ValueError(f"meshgrid: indexing={indexing!r}; wanted 'ij' or 'xy'")
+    parts = some(tensors, "meshgrid")
+    if builtins.any(x.ndim > 1 for x in parts):
+        raise ValueError(f"meshgrid: shapes {[x.array.shape for x in parts]}; wanted vectors")
+    swapped = indexing == "xy" and len(parts) > 1
+    order = [1, 0, *range(2, len(parts))] if swapped else [*range(len(parts))]
+    shape = [parts[i].numel() for i in order]
+    columns = [[-1 if i == place else 1 for i in range(len(parts))] for place in range(len(parts))]
+    rows = [x.reshape(columns[order.index(i)]) for i, x in enumerate(parts)]
+    return tuple(x.expand(shape) for x in rows)
+
+
+def cartesian_prod(*tensors: Any) -> Tensor:
+    """Every choice of one element from each vector, one a row.
+
+    >>> from tinygrad_ce import tensor
+    >>> cartesian_prod(tensor([1, 2]), tensor([3, 4]))
+    tensor([[1, 3],
+            [1, 4],
+            [2, 3],
+            [2, 4]])
+    """
+    grids = [x.reshape(-1) for x in meshgrid(*tensors)]
+    return grids[0] if len(grids) == 1 else table.stack(*grids, axis=1)
 
 
 def stack(tensors: Sequence[Any], dim: int = 0) -> Tensor:
@@ -145,20 +214,50 @@ def some(tensors: Any, name: str) -> list[Any]:
     return [Tensor(t) for t in tensors]
 
 
-def allclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
+searchsorted = counting.searchsorted
+
+
+def isclose(
+    input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Tensor:
+    """Whether |a - b| ≤ atol + rtol·|b|, element by element.
+
+    >>> from tinygrad_ce import tensor
+    >>> isclose(tensor([1.0, 2.0]), tensor([1.0 + 1e-7, 2.1]))
+    tensor([ True, False])
+    """
+    return leaf(close("isclose", input, other, rtol, atol, equal_nan))
+
+
+def close(name: str, input: Any, other: Any, *bounds: Any) -> np.ndarray:
+    """np.isclose of what `name` was given."""
+    a, b = (np.asarray(x.array if isinstance(x, Tensor) else x) for x in (input, other))
+    for size, wanted in zip(a.shape[::-1], b.shape[::-1]):
+        if size != wanted and 1 not in (size, wanted):
+            raise ValueError(f"{name}: shapes {a.shape} and {b.shape} do not broadcast")
+    return np.isclose(a, b, *bounds)
+
+
+def allclose(
+    input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
     """Whether |a - b| ≤ atol + rtol·|b| everywhere.
 
     >>> from tinygrad_ce import tensor
     >>> allclose(tensor([1.0]), tensor([1.0 + 1e-7]))
     True
     """
-    a, b = (np.asarray(x.array if isinstance(x, Tensor) else x) for x in (input, other))
-    for size, wanted in zip(a.shape[::-1], b.shape[::-1]):
-        if size != wanted and 1 not in (size, wanted):
-            raise ValueError(
-                f"allclose: shapes {tuple(a.shape)} and {tuple(b.shape)} do not broadcast"
-            )
-    return bool(np.allclose(a, b, rtol=rtol, atol=atol))
+    return bool(close("allclose", input, other, rtol, atol, equal_nan).all())
+
+
+def equal(input: Any, other: Any) -> bool:
+    """Whether both have one shape and equal elements.
+
+    >>> from tinygrad_ce import tensor
+    >>> equal(tensor([1, 2]), tensor([1, 2])), equal(tensor([1]), tensor([1, 2]))
+    (True, False)
+    """
+    return np.array_equal(input.array, other.array)
 
 
 def is_tensor(obj: Any) -> bool:

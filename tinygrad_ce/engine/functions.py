@@ -21,6 +21,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import all_finite, box, leaf, shaped, value_of
 from tinygrad_ce.engine.table import (
     amax,
+    amin,
     argsort,
     axis_of,
     clip as clip_to_numbers,
@@ -118,7 +119,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
 def round(input: Any, *, decimals: int = 0) -> Any:
     """The nearest number with so many decimals, of two the even one; flat everywhere."""
     if not decimals:
-        return table.round(input)
+        return table.copy(input) if input.dtype.kind in "iu" else table.round(input)
     return table.round(input * 10.0**decimals) / 10.0**decimals
 
 
@@ -281,7 +282,27 @@ def std(x: Any, axis: Any = None, keepdims: bool = False, correction: float = 0)
     """‖x - mean‖ / √(n - correction) over `axis`; its gradient is 0 where all x are equal."""
     n = count(x.shape, axis)
     d = x - sum(x, axis, True) / float(n)
-    return norm(d, axis, keepdims) / math.sqrt(max(n - correction, 0))
+    return norm_of(d, 2, axis, keepdims) / math.sqrt(max(n - correction, 0))
+
+
+def norm_of(x: Any, p: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """(Σ |x|ᵖ)^(1/p) over `axis`; for p = ±inf the largest or smallest |x|, for 0 their number.
+
+    Its gradient is 0 where all x are 0.
+    """
+    if p in (2, "fro"):
+        return norm(x, axis, keepdims) if math.prod(x.shape) else sum(x * x, axis, keepdims)
+    if not isinstance(p, (int, float)):
+        raise ValueError(f"norm: p={p!r}; wanted a number, inf or 'fro' (a dimension is dim=...)")
+    if math.isinf(p):
+        return (amax if p > 0 else amin)(table.abs(x), axis, keepdims)
+    if p == 0:
+        return sum((x != 0).to(x.dtype), axis, keepdims)
+    if p == 1:
+        return sum(table.abs(x), axis, keepdims)
+    total = sum(power(table.abs(x), p), axis, keepdims)
+    nothing = fixed(value_of(total) == 0, total)
+    return where(nothing, total * 0.0, power(where(nothing, 1.0, total), 1 / p))
 
 
 def prod(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
@@ -411,12 +432,17 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Any:
 
 def tril(x: Any, diagonal: int = 0) -> Any:
     """The lower triangle of the last two axes, 0 elsewhere."""
-    return where(triangle(x, diagonal, "tril"), x, 0.0)
+    return where(triangle(x, diagonal, "tril"), x, zero_of(x))
 
 
 def triu(x: Any, diagonal: int = 0) -> Any:
     """The upper triangle of the last two axes, 0 elsewhere."""
-    return where(triangle(x, diagonal - 1, "triu"), 0.0, x)
+    return where(triangle(x, diagonal - 1, "triu"), zero_of(x), x)
+
+
+def zero_of(x: Any) -> Any:
+    """0 or False, whichever stays what x is."""
+    return False if x.dtype == np.bool_ else 0
 
 
 def triangle(x: Any, diagonal: int, name: str) -> np.ndarray:

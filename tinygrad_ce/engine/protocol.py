@@ -94,7 +94,7 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 
 def truth(x: Any) -> Any:
     """x ≠ 0, as a boolean."""
-    return x if x.dtype == bool else x != 0
+    return x if isinstance(x, bool) or getattr(x, "dtype", None) == np.bool_ else x != 0
 
 
 def implements(*numpy_functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -8,26 +8,31 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine import backward, dtypes, functions, operands, protocol, table, write
+from tinygrad_ce.engine import (
+    arranging,
+    backward,
+    counting,
+    dtypes,
+    filling,
+    functions,
+    operands,
+    protocol,
+    table,
+    write,
+)
 from tinygrad_ce.engine.chain import propagate, switch
 from tinygrad_ce.engine.frame import F, current, recording
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.memory import mark_written, memory_of, shared
 from tinygrad_ce.engine.past import GradFn, called, grad_fn, name_of
 from tinygrad_ce.engine.printing import OPTIONS, tensor_text
+from tinygrad_ce.engine.returned import BY_NAME, Extremum
 
 RETAIN = object()  # in `kept`: a gradient is wanted here, none has arrived yet
-
-
-class Extremum(NamedTuple):
-    """The values over one dimension, and the indices they come from."""
-
-    values: Tensor
-    indices: Tensor
 
 
 def along(method: F) -> F:
@@ -39,7 +44,7 @@ def along(method: F) -> F:
             return method(self, *args, **kwargs)
         y = method(self.reshape(1), *args, **kwargs)
         if isinstance(y, Extremum):
-            return Extremum(*(part.reshape(()) if part.numel() else part for part in y))
+            return type(y)(*(part.reshape(()) if part.numel() else part for part in y))
         return y.reshape(())
 
     return call  # type: ignore[return-value]
@@ -477,7 +482,6 @@ class Tensor(Node, kind="result"):
     logical_and, logical_or = functions.logical_and, functions.logical_or
     logical_xor, logical_not = functions.logical_xor, functions.logical_not
     sigmoid, relu, softplus = functions.sigmoid, functions.relu, functions.softplus
-    clip = functions.clip
 
     # PyTorch's long names
     subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
@@ -486,8 +490,10 @@ class Tensor(Node, kind="result"):
     less_equal = le
 
     def clamp(self, min: Any = None, max: Any = None) -> Tensor:
-        """min(max(x, min), max): the name that PyTorch gives clip."""
+        """The nearest number from `min` to `max`; the gradient passes at these bounds."""
         return functions.clip(self, min, max)
+
+    clip = clamp
 
     def square(self) -> Tensor:
         """x²."""
@@ -505,32 +511,36 @@ class Tensor(Node, kind="result"):
         """This where the condition holds, `other` elsewhere."""
         return table.where(condition, self, other)
 
-    def masked_fill(self, mask: Any, value: float) -> Tensor:
-        """`value` where the mask is true."""
-        return called(table.where(mask, value, self), "MaskedFill")
-
     # --- reductions -------------------------------------------------------------------------
 
-    def sum(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
-        """Σ x over `dim` (an int, a tuple, or None for all)."""
-        return table.sum(self, *over(self, dim, keepdim, numpy))
+    def sum(
+        self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **numpy: Any
+    ) -> Tensor:
+        """Σ x over `dim` (an int, a tuple, or None for all), computed in `dtype`."""
+        x = self if dtype is None else self.astype(dtype)
+        return table.sum(x, *over(x, dim, keepdim, numpy))
 
-    def mean(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
-        """Σ x / n."""
-        return functions.mean(self, *over(self, dim, keepdim, numpy))
+    def mean(
+        self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **numpy: Any
+    ) -> Tensor:
+        """Σ x / n over `dim`, computed in `dtype`."""
+        x = self if dtype is None else self.astype(dtype)
+        return functions.mean(x, *over(x, dim, keepdim, numpy))
 
     def var(
-        self, dim: Any = None, *, correction: float = 1, keepdim: bool = False, **numpy: Any
-    ) -> Tensor:
-        """Σ (x - mean)² / (n - correction); correction is 1, as in PyTorch."""
-        correction = corrected(correction, numpy)
+        self, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
+        correction: float = 1, **numpy: Any,
+    ) -> Tensor:  # fmt: skip
+        """Σ (x - mean)² / (n - correction); correction is 1, as in PyTorch, unbiased=False is 0."""
+        dim, correction = corrected(dim, unbiased, correction, numpy)
         return functions.var(self, *over(self, dim, keepdim, numpy), correction)
 
     def std(
-        self, dim: Any = None, *, correction: float = 1, keepdim: bool = False, **numpy: Any
-    ) -> Tensor:
+        self, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
+        correction: float = 1, **numpy: Any,
+    ) -> Tensor:  # fmt: skip
         """√var; its gradient is 0 where all x are equal."""
-        correction = corrected(correction, numpy)
+        dim, correction = corrected(dim, unbiased, correction, numpy)
         return functions.std(self, *over(self, dim, keepdim, numpy), correction)
 
     def amax(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
@@ -552,7 +562,10 @@ class Tensor(Node, kind="result"):
     def _extremum(self, all_of: Any, arg_of: Any, dim: int | None, keepdim: bool) -> Any:
         if isinstance(dim, Node):  # max(a, b)
             return (table.maximum if all_of is table.amax else table.minimum)(self, dim)
-        return all_of(self) if dim is None else self._extremum_along(arg_of, dim, keepdim)
+        if dim is None:
+            return all_of(self)
+        kind = BY_NAME["max" if all_of is table.amax else "min"]
+        return kind(*self._extremum_along(arg_of, dim, keepdim))
 
     @along
     def _extremum_along(self, arg_of: Any, dim: int, keepdim: bool) -> Extremum:
@@ -579,42 +592,44 @@ class Tensor(Node, kind="result"):
         return table.any(self, *over(self, dim, keepdim, numpy))
 
     @along
-    def prod(self, dim: int | None = None, keepdim: bool = False, **numpy: Any) -> Tensor:
-        """Π x."""
-        return functions.prod(self, *over(self, dim, keepdim, numpy))
+    def prod(
+        self, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None, **numpy: Any
+    ) -> Tensor:
+        """Π x, computed in `dtype`."""
+        x = self if dtype is None else self.astype(dtype)
+        return functions.prod(x, *over(x, dim, keepdim, numpy))
 
     @along
-    def cumsum(self, dim: int) -> Tensor:
-        """y[k] = Σ x[0..k]."""
-        return table.cumsum(self, dim)
+    def cumsum(self, dim: Any = None, *, dtype: Any = None, **numpy: Any) -> Tensor:
+        """y[k] = Σ x[0..k] along `dim`, computed in `dtype`."""
+        x = self if dtype is None else self.astype(dtype)
+        return table.cumsum(x, one_dim("cumsum", x, dim, numpy))
 
     @along
-    def cumprod(self, dim: int) -> Tensor:
-        """y[k] = Π x[0..k]."""
-        return table.cumprod(self, dim)
+    def cumprod(self, dim: Any = None, *, dtype: Any = None, **numpy: Any) -> Tensor:
+        """y[k] = Π x[0..k] along `dim`, computed in `dtype`."""
+        x = self if dtype is None else self.astype(dtype)
+        return table.cumprod(x, one_dim("cumprod", x, dim, numpy))
 
-    def norm(self, p: Any = 2, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
-        """(Σ |x|ᵖ)^(1/p) for p = 1, 2 or inf; for p = 2 its gradient at 0 is 0."""
-        axis, keepdims = over(self, dim, keepdim, numpy)
-        if p in (2, "fro"):
-            return table.norm(self, axis, keepdims)
-        if p == 1:
-            return table.sum(self.abs(), axis, keepdims)
-        if p == np.inf:
-            return table.amax(self.abs(), axis, keepdims)
-        raise ValueError(f"norm: p={p!r}; wanted 1, 2 or inf (a dimension is dim=...)")
+    def norm(
+        self, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None,
+        **numpy: Any,
+    ) -> Tensor:  # fmt: skip
+        """(Σ |x|ᵖ)^(1/p), for p = inf the largest |x|; for p ≥ 1 its gradient at 0 is 0."""
+        x = self if dtype is None else self.astype(dtype)
+        return functions.norm_of(x, p, *over(x, dim, keepdim, numpy))
 
     def logsumexp(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """log Σ exp(x)."""
         return functions.logsumexp(self, *over(self, dim, keepdim, numpy))
 
-    def softmax(self, dim: int) -> Tensor:
-        """exp(x) / Σ exp(x)."""
-        return functions.softmax(self, dim)
+    def softmax(self, dim: int, dtype: Any = None) -> Tensor:
+        """exp(x) / Σ exp(x) along `dim`, computed in `dtype`."""
+        return functions.softmax(self if dtype is None else self.astype(dtype), dim)
 
-    def log_softmax(self, dim: int) -> Tensor:
-        """x - log Σ exp(x)."""
-        return functions.log_softmax(self, dim)
+    def log_softmax(self, dim: int, dtype: Any = None) -> Tensor:
+        """x - log Σ exp(x) along `dim`, computed in `dtype`."""
+        return functions.log_softmax(self if dtype is None else self.astype(dtype), dim)
 
     # --- products ---------------------------------------------------------------------------
 
@@ -634,13 +649,13 @@ class Tensor(Node, kind="result"):
 
     # --- shape ------------------------------------------------------------------------------
 
-    def reshape(self, *shape: Any) -> Tensor:
+    def reshape(self, *sizes: Any, shape: Any = None) -> Tensor:
         """The same elements in another shape; -1 stands for what is left."""
-        return table.reshape(self, sizes(shape))
+        return table.reshape(self, in_one(sizes, shape))
 
-    def view(self, *shape: Any) -> Tensor:
+    def view(self, *sizes: Any, size: Any = None) -> Tensor:
         """The same elements, on the same memory, in another shape."""
-        y = self.reshape(*shape)
+        y = self.reshape(in_one(sizes, size))
         if y.memory is not self.memory and y.numel() and isinstance(self.array, np.ndarray):
             raise ValueError(
                 f"view: shape {self.array.shape} in this memory layout cannot be seen as "
@@ -684,21 +699,18 @@ class Tensor(Node, kind="result"):
     swapaxes = transpose
 
     def t(self) -> Tensor:
-        """The transposed matrix."""
+        """The transposed matrix; a vector or a number as it is."""
+        if self.ndim > 2:
+            raise ValueError(f"t: shape {self.array.shape}; wanted a matrix, or mT for several")
         return called(self.T, "T")
 
-    def permute(self, *dims: Any) -> Tensor:
+    def permute(self, *axes: Any, dims: Any = None) -> Tensor:
         """Dimension i of the result is dimension dims[i] of this."""
-        return called(table.transpose(self, sizes(dims)), "Permute")
+        return called(table.transpose(self, in_one(axes, dims)), "Permute")
 
-    @along
-    def moveaxis(self, source: int, destination: int) -> Tensor:
-        """One dimension moved, the others in their order."""
-        return table.moveaxis(self, source, destination)
-
-    def expand(self, *shape: Any) -> Tensor:
-        """Repeated, not copied, to `shape`; -1 keeps a size."""
-        wanted = sizes(shape)
+    def expand(self, *sizes: Any, size: Any = None) -> Tensor:
+        """Repeated, not copied, to these sizes; -1 keeps a size."""
+        wanted = in_one(sizes, size)
         own = (1,) * (len(wanted) - self.ndim) + self.shape
         full = tuple(n if n != -1 else m for n, m in zip(wanted, own))
         return table.broadcast_to(self if self.ndim else self.reshape(own), full)
@@ -707,9 +719,9 @@ class Tensor(Node, kind="result"):
         """Repeated, not copied, to `shape`."""
         return self.expand(*shape)
 
-    def repeat(self, *repeats: Any) -> Tensor:
+    def repeat(self, *counts: Any, repeats: Any = None) -> Tensor:
         """Copies of this laid side by side along each dimension."""
-        counts = sizes(repeats)
+        counts = in_one(counts, repeats)
         if len(counts) < self.ndim:
             raise ValueError(
                 f"repeat: {counts} for shape {self.array.shape}; wanted one number a dimension"
@@ -722,13 +734,13 @@ class Tensor(Node, kind="result"):
         return called(y if copied else table.copy(y), "Repeat")
 
     @along
-    def flip(self, *dims: Any) -> Tensor:
+    def flip(self, *axes: Any, dims: Any = None) -> Tensor:
         """Backwards along the dimensions, a copy."""
-        return table.flip(self, sizes(dims))
+        return table.flip(self, in_one(axes, dims))
 
-    def split(self, size: int | list[int], dim: int = 0) -> tuple[Tensor, ...]:
+    def split(self, split_size: int | list[int], dim: int = 0) -> tuple[Tensor, ...]:
         """Pieces of the given size (or sizes) along `dim`."""
-        return tuple(called(y, "Split") for y in functions.split(self, size, dim))
+        return tuple(called(y, "Split") for y in functions.split(self, split_size, dim))
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         """At most `chunks` pieces of equal size, the last one smaller."""
@@ -741,8 +753,8 @@ class Tensor(Node, kind="result"):
         n, before = self.size(dim), (slice(None),) * table.axis_of(dim, self.ndim)
         return tuple(called(self[(*before, i)], "Unbind") for i in range(n))
 
-    def gather(self, dim: int, index: Any) -> Tensor:
-        """y[i, j] = x[index[i, j], j] for dim 0."""
+    def gather(self, dim: int, index: Any, *, sparse_grad: bool = False) -> Tensor:
+        """y[i, j] = x[index[i, j], j] for dim 0. Gradients are never sparse."""
         if self.ndim and operands.shaped(index, "gather").ndim:
             return called(functions.gather(self, dim, index), "Gather")
         rows = (x if x.ndim else x.reshape(1) for x in (self, index))
@@ -759,24 +771,24 @@ class Tensor(Node, kind="result"):
         return called(self[mask], "MaskedSelect")
 
     @along
-    def sort(self, dim: int = -1, descending: bool = False) -> Extremum:
-        """Sorted values and the indices they come from."""
+    def sort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> Extremum:
+        """Sorted values and the indices they come from; equal ones always stay in their order."""
         values, indices = functions.sort(self, dim, descending)
-        return Extremum(called(values, "Sort"), indices)
+        return BY_NAME["sort"](called(values, "Sort"), indices)
 
     @along
-    def argsort(self, dim: int = -1, descending: bool = False) -> Tensor:
-        """The indices that sort."""
+    def argsort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
+        """The indices that sort; equal elements always stay in their order."""
         return functions.sorting(self, dim, descending)
 
     @along
-    def topk(self, k: int, dim: int = -1) -> Extremum:
-        """The k largest values, largest first, and their indices."""
+    def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Extremum:
+        """The k largest values, largest first, or the smallest, and their indices."""
         if not 0 <= k <= self.size(dim):
             raise ValueError(f"topk: k={k} of {self.size(dim)} elements along dim {dim}")
-        values, indices = functions.sort(self, dim, True)
+        values, indices = functions.sort(self, dim, largest)
         first = (slice(None),) * table.axis_of(dim, self.ndim) + (slice(k),)
-        return Extremum(called(values[first], "Topk"), indices[first])
+        return BY_NAME["topk"](called(values[first], "Topk"), indices[first])
 
     def tril(self, diagonal: int = 0) -> Tensor:
         """The lower triangle."""
@@ -790,12 +802,8 @@ class Tensor(Node, kind="result"):
         """x[i, i + offset] of two dimensions, which become the last one."""
         return functions.diagonal(self, offset, dim1, dim2)
 
-    def nonzero(self) -> Tensor:
-        """(n, ndim): the indices of the elements that are not 0."""
-        return operands.leaf(np.argwhere(operands.value_of(self)))
-
-    def clone(self) -> Tensor:
-        """A copy that is part of the graph."""
+    def clone(self, *, memory_format: Any = None) -> Tensor:
+        """A copy that is part of the graph; there is one memory format, rows one by one."""
         return table.copy(self)
 
     def contiguous(self) -> Tensor:
@@ -805,6 +813,87 @@ class Tensor(Node, kind="result"):
             tracer.reads_layout()
         array = np.asarray(operands.numbers(operands.value_of(self)))
         return self if array.flags.c_contiguous else table.copy(self)
+
+    # --- composed elsewhere -----------------------------------------------------------------
+
+    narrow, select, unfold = arranging.narrow, arranging.select, arranging.unfold
+    tensor_split, unflatten, ravel = arranging.tensor_split, arranging.unflatten, arranging.ravel
+    movedim = moveaxis = arranging.movedim
+    view_as, reshape_as = arranging.view_as, arranging.reshape_as
+    expand_as, tile, roll = arranging.expand_as, arranging.tile, arranging.roll
+    repeat_interleave, rot90 = arranging.repeat_interleave, arranging.rot90
+    diag, trace, take_along_dim = arranging.diag, arranging.trace, arranging.take_along_dim
+    mv, addmm, baddbmm = arranging.mv, arranging.addmm, arranging.baddbmm
+    addcmul, addcdiv = arranging.addcmul, arranging.addcdiv
+    lerp, cross = arranging.lerp, arranging.cross
+    masked_fill, masked_scatter = filling.masked_fill, filling.masked_scatter
+    scatter, scatter_add = filling.scatter, filling.scatter_add
+    index_add, index_copy = filling.index_add, filling.index_copy
+    index_fill = filling.index_fill
+    nonzero, argwhere, unique = counting.nonzero, counting.argwhere, counting.unique
+    bincount, histc, histogram = counting.bincount, counting.histc, counting.histogram
+
+    # --- new tensors like this one ----------------------------------------------------------
+
+    def new_tensor(self, data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+        """A Tensor of this dtype with a copy of the data."""
+        array = operands.array_from(data, dtype or self.dtype)
+        check_can_require_grad(array, requires_grad)
+        return operands.leaf(array, requires_grad)
+
+    def new_full(
+        self, size: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False
+    ) -> Tensor:
+        """`fill_value` everywhere, in this dtype."""
+        y = operands.leaf(np.empty(sizes((size,)), dtype or self.array.dtype)).fill_(fill_value)
+        return y.requires_grad_(requires_grad)
+
+    def new_zeros(self, *size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+        """0 everywhere, in this dtype."""
+        return self.new_full(sizes(size), 0, dtype=dtype, requires_grad=requires_grad)
+
+    def new_ones(self, *size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+        """1 everywhere, in this dtype."""
+        return self.new_full(sizes(size), 1, dtype=dtype, requires_grad=requires_grad)
+
+    def new_empty(self, *size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+        """Room for numbers of this dtype; what stands there is not defined."""
+        return self.new_full(sizes(size), 0, dtype=dtype, requires_grad=requires_grad)
+
+    # --- memory -----------------------------------------------------------------------------
+
+    ndimension = dim
+
+    def element_size(self) -> int:
+        """Bytes of an element."""
+        return int(self.array.itemsize)
+
+    def stride(self, dim: int | None = None) -> Any:
+        """How many elements in memory one step along each dimension is, or along one."""
+        array = np.asarray(operands.numbers(operands.value_of(self)))
+        steps = tuple(n // array.itemsize for n in array.strides)
+        if not array.size:
+            steps = tuple(
+                math.prod(max(n, 1) for n in self.shape[i + 1 :]) for i in range(self.ndim)
+            )
+        return steps if dim is None else steps[table.axis_of(dim, self.ndim)]
+
+    def storage_offset(self) -> int:
+        """At which element of the memory that it looks at the first one is."""
+        array = np.asarray(operands.numbers(operands.value_of(self)))
+        base = array
+        while isinstance(base.base, np.ndarray):
+            base = base.base
+        starts = [a.__array_interface__["data"][0] for a in (array, base)]
+        return int(starts[0] - starts[1]) // array.itemsize
+
+    def data_ptr(self) -> int:
+        """The address of the first element."""
+        return int(np.asarray(operands.value_of(self)).__array_interface__["data"][0])
+
+    def share_memory_(self) -> Tensor:
+        """This tensor, as it is: other processes get a copy."""
+        return self
 
     # --- dtypes -----------------------------------------------------------------------------
 
@@ -851,6 +940,19 @@ class Tensor(Node, kind="result"):
         """As booleans: x ≠ 0."""
         return self.astype(np.bool_)
 
+    def type(self, dtype: Any = None) -> Any:
+        """In this dtype, or a text such as "torch.FloatTensor"; without one that text."""
+        if dtype is None:
+            return f"torch.{TYPES[str(np.dtype(self.array.dtype))]}Tensor"
+        if isinstance(dtype, str) and dtype.startswith("torch."):
+            name = dtype.removeprefix("torch.").removesuffix("Tensor")
+            dtype = next((d for d, known in TYPES.items() if known == name), dtype)
+        return self.astype(dtype)
+
+    def type_as(self, other: Any) -> Tensor:
+        """In the dtype of `other`."""
+        return self.astype(other.dtype)
+
     # --- in place ---------------------------------------------------------------------------
 
     def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -861,7 +963,8 @@ class Tensor(Node, kind="result"):
         """x -= alpha·other."""
         return self.__isub__(functions.times(alpha, other))
 
-    mul_, div_, pow_ = __imul__, __itruediv__, __ipow__
+    mul_, pow_ = __imul__, __ipow__
+    multiply_, subtract_ = mul_, sub_
 
     def copy_(self, other: Any) -> Tensor:
         """x[...] = other."""
@@ -876,9 +979,12 @@ class Tensor(Node, kind="result"):
         """x[...] = 0."""
         return self.copy_(0)
 
-    def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
-        """x = clip(x, min, max), in place."""
-        return write.update(self, lambda x, _: functions.clip(x, min, max), 0.0, "clamp_")  # type: ignore[return-value]
+    def apply_(self, callable: Callable[[Any], Any]) -> Tensor:
+        """x = callable(x), element by element in Python: slow, and no gradient follows."""
+        if self.requires_grad:
+            raise RuntimeError("apply_: this tensor requires a gradient; write a function of it")
+        values = [callable(v) for v in operands.value_of(self).reshape(-1).tolist()]
+        return self.copy_(np.array(values, self.array.dtype).reshape(self.shape))
 
     def normal_(self, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Tensor:
         """Fill with draws from N(mean, std²)."""
@@ -894,6 +1000,25 @@ class Tensor(Node, kind="result"):
         """Fill with 1 with probability p, else 0."""
         source = generator_or_default(generator)
         return self.copy_(source.bernoulli(p, self.shape))
+
+
+IN_PLACE = """
+    abs absolute acos addcdiv addcmul addmm arccos arcsin arcsinh arctan arctan2 asin asinh atan
+    atan2 baddbmm bitwise_and bitwise_not bitwise_or bitwise_xor ceil clamp clip cos cosh cumprod
+    cumsum div divide eq erf erfc exp expm1 fix floor floor_divide fmod ge greater greater_equal gt
+    hypot index_add index_copy index_fill le lerp less less_equal log log10 log1p log2 logical_and
+    logical_not logical_or logical_xor lt masked_fill masked_scatter ne neg negative not_equal
+    reciprocal relu remainder round rsqrt scatter scatter_add sigmoid sign sin sinh sqrt square tan
+    tanh tril triu true_divide trunc
+"""
+"""The methods that have a twin: `x.sin_()` writes x.sin() into x, and gives x."""
+
+for _name in IN_PLACE.split():
+    setattr(Tensor, f"{_name}_", write.in_place(getattr(Tensor, _name), f"{_name}_"))
+for _name in ("put", "fill_diagonal"):  # which have no other twin
+    setattr(Tensor, f"{_name}_", write.in_place(getattr(filling, _name), f"{_name}_"))
+for _name in ("squeeze", "swapaxes", "t", "transpose", "unsqueeze"):
+    setattr(Tensor, f"{_name}_", write.reshaped(getattr(Tensor, _name), f"{_name}_"))
 
 
 def late(slot: str) -> property:
@@ -925,6 +1050,12 @@ class Behind(Tensor, kind="behind"):
 
 
 Behind.__name__ = Behind.__qualname__ = "Tensor"
+
+TYPES = {
+    "float32": "Float", "float64": "Double", "float16": "Half", "uint8": "Byte", "int8": "Char",
+    "int16": "Short", "int32": "Int", "int64": "Long", "bool": "Bool",
+}  # fmt: skip
+"""What PyTorch calls a tensor of this dtype."""
 
 OPERANDS = (Node, np.ndarray, np.generic, int, float, list, tuple)
 
@@ -958,11 +1089,14 @@ def check_can_require_grad(array: Any, requires_grad: bool) -> None:
         )
 
 
-def corrected(correction: float, numpy: dict[str, Any]) -> float:
-    """`correction`, or what `unbiased` or `ddof` say of it."""
-    unbiased = numpy.pop("unbiased", None)
+def corrected(
+    dim: Any, unbiased: bool | None, correction: float, numpy: dict[str, Any]
+) -> tuple[Any, float]:
+    """(dim, correction) of a variance; std(False) says that it is not to be unbiased."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
     correction = numpy.pop("ddof", correction)
-    return correction if unbiased is None else float(unbiased)
+    return dim, correction if unbiased is None else float(unbiased)
 
 
 def over(x: Tensor, dim: Any, keepdim: bool, numpy: dict[str, Any]) -> tuple[Any, bool]:
@@ -977,6 +1111,14 @@ def over(x: Tensor, dim: Any, keepdim: bool, numpy: dict[str, Any]) -> tuple[Any
     return protocol.as_axis(dim), keepdim
 
 
+def one_dim(name: str, x: Tensor, dim: Any, numpy: dict[str, Any]) -> int:
+    """The dimension that has to be named."""
+    dim, _ = over(x, dim, False, numpy)
+    if dim is None:
+        raise TypeError(f"{name}: no dim; write {name}(0), or x.flatten().{name}(0)")
+    return int(dim)
+
+
 def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     """Sizes given one by one, or as one tuple or list."""
     if len(args) == 1 and isinstance(args[0], (tuple, list)):
@@ -985,6 +1127,11 @@ def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
         return tuple(map(operator.index, args))
     except TypeError:
         raise TypeError(f"got {args} for sizes; wanted integers: (2, 3)") from None
+
+
+def in_one(args: tuple[Any, ...], named: Any) -> tuple[int, ...]:
+    """Sizes given one by one, as one tuple, or by their name."""
+    return sizes(args if named is None else (*args, named))
 
 
 def index_parts(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

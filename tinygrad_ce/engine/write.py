@@ -11,6 +11,7 @@ overwritten value raises instead of using the new one (`chain.refuse`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any
         y: Node = table.put(old, values, *arrays, index=index)  # a step of several: own numbers
         return y
 
-    change(x, values, carry_out, "x[...] = v")
+    change(x, values.live, carry_out, "x[...] = v")
 
 
 def update(x: Node, operation: Callable[..., Any], other: Any, name: str) -> Node:
@@ -69,17 +70,94 @@ def update(x: Node, operation: Callable[..., Any], other: Any, name: str) -> Nod
         except (ValueError, TypeError) as error:
             raise (explained(name, (x, other), error) if old is None else error) from None
         found = value_of(changed)
-        shape, kind = found.shape, found.dtype
-        if shape != target.shape or not np.can_cast(kind, target.dtype, "same_kind"):
-            raise ValueError(
-                f"{name}: a result of shape {shape} and dtype {kind} does not fit "
-                f"into a tensor of shape {target.shape} and dtype {target.dtype}; "
-                "write x = x + d for a new tensor"
-            )
+        check_fit(found, target, name)
         target[...] = found
         return x if old is None else changed
 
-    change(x, other, carry_out, name)
+    change(x, other.live, carry_out, name)
+    return x
+
+
+def in_place(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The method of that name that writes function(x, ...) into the memory of x, and gives x."""
+
+    @wraps(function)
+    def call(self: Any, *args: Any, **settings: Any) -> Any:
+        return rewrite(self, function, args, settings, name)
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = f"In place: {function.__doc__}"
+    return call
+
+
+def rewrite(
+    x: Node, function: Callable[..., Any], args: tuple[Any, ...], settings: dict[str, Any],
+    name: str,
+) -> Node:  # fmt: skip
+    """x = function(x, *args, **settings), written into the memory of x; gives x."""
+    given = [apart(a, x) if isinstance(a, Node) else a for a in args]
+    named = {k: apart(a, x) if isinstance(a, Node) else a for k, a in settings.items()}
+    live = False
+    for other in (*given, *named.values()):
+        live |= isinstance(other, Node) and other.live
+
+    def carry_out(old: Node | None) -> Node:
+        changed = function(x if old is None else old, *given, **named)
+        found = value_of(changed)
+        check_fit(found, x.array, name)
+        value_of(x)[...] = found
+        return x if old is None else changed
+
+    change(x, live, carry_out, name)
+    return x
+
+
+def check_fit(changed: Any, target: Any, name: str) -> None:
+    """A result must have the shape of what it is written into, and numbers of its kind."""
+    if changed.shape != target.shape or not np.can_cast(changed.dtype, target.dtype, "same_kind"):
+        raise ValueError(
+            f"{name}: a result of shape {changed.shape} and dtype {changed.dtype} does not fit "
+            f"into a tensor of shape {target.shape} and dtype {target.dtype}; "
+            "write x = x + d for a new tensor"
+        )
+
+
+def reshaped(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The method of that name that lets x be seen as function(x, ...), a view, and gives x."""
+
+    @wraps(function)
+    def call(self: Any, *args: Any, **settings: Any) -> Any:
+        return see_as(self, lambda x: function(x, *args, **settings), name)
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = f"In place: {function.__doc__}"
+    return call
+
+
+def see_as(x: Node, function: Callable[[Any], Any], name: str) -> Node:
+    """Let x be what `function`, which gives a view, makes of it; what it was stays its base."""
+    frame = current()
+    if frame.tracer is not None:
+        frame.tracer.refuse(f"{name} gives a tensor another shape", f"Write x = x.{name[:-1]}()")
+    settle(x)
+    if frame.record and x.live:
+        refuse_leaf(x, root_of(x), (x,), name)
+    memory = memory_of(x)
+    if memory.followed or any(view is not x for view in memory.nodes()):
+        raise RuntimeError(
+            f"{name}: other tensors look at this one; write x = x.{name[:-1]}(), a new view"
+        )
+    base = aside(x, x.array)
+    base.memory = memory
+    if hasattr(x, "window"):
+        base.window = x.window
+    y = function(base)
+    x.array, x.window, x.memory = y.array, y.window, y.memory
+    if not x.live or x.inputs:
+        for slot in ("op", "inputs", "settings", "tick", "scope", "live"):
+            setattr(x, slot, getattr(y, slot))
+        x.cut = None if y.live else y.cut
+        memory.watch(x)
     return x
 
 
@@ -136,10 +214,11 @@ def refuse_repeated(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...]) ->
         )
 
 
-def change(x: Node, operand: Node, carry_out: Callable[[Node | None], Node], name: str) -> None:
+def change(x: Node, live: bool, carry_out: Callable[[Node | None], Node], name: str) -> None:
     """Write into the memory of x; while recording, also move the graph along.
 
-    `carry_out` writes. Given what x was, it returns the node that x becomes.
+    `live` says whether what is written requires a gradient. `carry_out`
+    writes. Given what x was, it returns the node that x becomes.
     """
     settle(x)
     if is_locked(x):
@@ -148,7 +227,7 @@ def change(x: Node, operand: Node, carry_out: Callable[[Node | None], Node], nam
             "and cannot be written; write into x.clone()"
         )
     root = root_of(x)
-    if not current().record or not (x.live or operand.live or root.live):
+    if not current().record or not (x.live or live or root.live):
         carry_out(None)
         mark_written(x, name)
         return
@@ -269,6 +348,8 @@ def rebind(x: Node, node: Node, old: Node) -> None:
     remember(x, old)
     for slot in ("op", "inputs", "settings", "tick", "scope", "live"):
         setattr(x, slot, getattr(node, slot))
+    if not node.live:
+        x.cut = node.cut
 
 
 def remember(x: Node, old: Node) -> None:
