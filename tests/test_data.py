@@ -4,6 +4,7 @@ import json
 from collections import namedtuple
 from pathlib import Path
 
+import data_cases
 import numpy as np
 import pytest
 
@@ -13,13 +14,16 @@ from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.random import Generator
 from tinygrad_ce.utils.data import (
     BatchSampler,
+    ConcatDataset,
     DataLoader,
     Dataset,
+    IterableDataset,
     RandomSampler,
     Sampler,
     SequentialSampler,
     Subset,
     TensorDataset,
+    WeightedRandomSampler,
     default_collate,
     random_split,
 )
@@ -143,6 +147,20 @@ def test_iterators_of_one_loader_go_on_side_by_side():
     assert firsts != seconds
 
 
+ANSWERS = json.loads(data_cases.FROZEN.read_text())
+
+
+@pytest.mark.parametrize("case", data_cases.CASES, ids=lambda case: case.__name__)
+def test_a_script_sees_what_it_sees_with_pytorch(case):
+    assert json.loads(json.dumps(case(tinygrad_ce))) == ANSWERS[case.__name__]
+
+
+@pytest.mark.parametrize("case", data_cases.CASES[:-1], ids=lambda case: case.__name__)
+def test_a_script_sees_what_it_sees_with_the_installed_pytorch(case):
+    torch = pytest.importorskip("torch")
+    assert json.dumps(case(tinygrad_ce)) == json.dumps(case(torch))
+
+
 # --- what batches are ---------------------------------------------------------------------------
 
 
@@ -155,7 +173,7 @@ def pair(n=5):
 @pytest.mark.parametrize("wrap", [lambda d: d, lambda d: Subset(d, [4, 0, 2, 1, 3])])
 def test_batches_are_the_rows_as_new_leaves(kind, wrap):
     x, y = pair()
-    images = Tensor(x, requires_grad=True)
+    images = Tensor(x)
     dataset = wrap(kind(images, Tensor(y)))
     order = dataset.indices if isinstance(dataset, Subset) else range(5)
     rows = [list(order)[i : i + 2] for i in (0, 2, 4)]
@@ -207,12 +225,12 @@ def test_a_batch_of_a_tensor_dataset_is_not_taken_sample_by_sample(kind):
         ([np.zeros((0, 2))] * 2, Tensor(np.zeros((2, 0, 2)))),
         ([np.uint8(3), np.uint8(4)], Tensor(np.uint8([3, 4]))),
         ([np.float64(0.5)], Tensor(np.float64([0.5]))),
-        ([0.5, 1.5], Tensor(np.float32([0.5, 1.5]))),
+        ([0.5, 1.5], Tensor(np.float64([0.5, 1.5]))),
         ([1, 2], Tensor(np.int64([1, 2]))),
         ([1, 2.5], Tensor(np.float32([1, 2.5]))),
         ([True, False], Tensor(np.array([True, False]))),
         ([b"a", b"b"], [b"a", b"b"]),
-        ([("a", 1), ("b", 2)], [["a", "b"], Tensor([1, 2])]),
+        ([("a", 1), ("b", 2)], [("a", "b"), Tensor([1, 2])]),
         ([[1, (2, 3)], [4, (5, 6)]], [Tensor([1, 4]), [Tensor([2, 5]), Tensor([3, 6])]]),
         ([{"p": 1, "q": 2}, {"q": 4, "p": 3}], {"p": Tensor([1, 3]), "q": Tensor([2, 4])}),
         ([{"p": 1, 2: 3}, {2: 4, "p": 5}], {"p": Tensor([1, 5]), 2: Tensor([3, 4])}),
@@ -238,9 +256,13 @@ def assert_same(got, wanted):
         assert got == wanted
 
 
-def test_collation_leaves_the_graph():
+def test_a_batch_of_what_needs_a_gradient_is_a_part_of_its_graph():
     w = Tensor([1.0, 2.0], requires_grad=True)
     batch = default_collate([w * 2, w])
+    batch.sum().backward()
+    assert w.grad.tolist() == [3.0, 3.0]
+    with tinygrad_ce.no_grad():
+        batch = default_collate([w * 2, w])
     assert batch.is_leaf and not batch.requires_grad
     batch.zero_()
     assert w.tolist() == [1.0, 2.0]
@@ -318,6 +340,10 @@ def test_arrays_are_copied_into_a_tensor_dataset_and_tensors_are_not():
 TWO = TensorDataset(Tensor([1, 2]))
 
 
+class Stream(IterableDataset):
+    pass
+
+
 @pytest.mark.parametrize(
     "wrong, kind, words",
     [
@@ -334,6 +360,26 @@ TWO = TensorDataset(Tensor([1, 2]))
         (lambda: DataLoader(TWO, shuffle=True, sampler=[]), ValueError, "one of them"),
         (lambda: DataLoader(TWO, 2, batch_sampler=[[1]]), ValueError, "alone"),
         (lambda: DataLoader(TWO, sampler=[], batch_sampler=[[1]]), ValueError, "alone"),
+        (
+            lambda: DataLoader(TWO, None, drop_last=True),
+            ValueError,
+            "batch_size=None and drop_last",
+        ),
+        (lambda: DataLoader(Stream(), shuffle=True), ValueError, "IterableDataset and shuffle"),
+        (lambda: DataLoader(Stream(), sampler=[1]), ValueError, "shuffle in its __iter__"),
+        (lambda: DataLoader(TWO, num_workers=-1), ValueError, "num_workers=-1"),
+        (lambda: DataLoader(TWO, timeout=-1), ValueError, "timeout=-1"),
+        (lambda: DataLoader(TWO, prefetch_factor=2), ValueError, "prefetch_factor and no workers"),
+        (lambda: DataLoader(TWO, persistent_workers=True), ValueError, "persistent_workers and no"),
+        (lambda: ConcatDataset([]), ValueError, "got no datasets"),
+        (lambda: ConcatDataset([TWO, Stream()]), TypeError, "dataset 1 is an IterableDataset"),
+        (lambda: (TWO + TWO)[4], IndexError, "index 4 of 4"),
+        (lambda: (TWO + TWO)[-5], IndexError, "index -5 of 4"),
+        (lambda: iter(Stream()), NotImplementedError, "Stream is an IterableDataset without"),
+        (lambda: RandomSampler("ab", replacement=1), TypeError, "replacement=1; wanted True or Fa"),
+        (lambda: WeightedRandomSampler([[1.0]], 1), ValueError, r"shape \(1, 1\); wanted one"),
+        (lambda: WeightedRandomSampler([1.0], 0), ValueError, "num_samples=0"),
+        (lambda: list(WeightedRandomSampler([-1.0, 2.0], 1)), ValueError, "negative"),
         (lambda: DataLoader(iter("ab")), TypeError, "no __getitem__ and no __len__"),
         (lambda: DataLoader([], shuffle=True), ValueError, "length 0"),
         (lambda: list(DataLoader(TWO, sampler=[2])), IndexError, "has 2 samples"),
@@ -377,6 +423,16 @@ def test_a_fraction_that_comes_to_nothing_warns():
         parts = random_split(range(3), [0.9, 0.1])
     assert [len(part) for part in parts] == [3, 0]
     assert caught[0].filename == __file__
+
+
+def test_a_dataset_needs_no_length_where_a_sampler_has_one():
+    class Squares(Dataset):
+        def __getitem__(self, index):
+            return index**2
+
+    assert [batch.tolist() for batch in DataLoader(Squares(), 2, sampler=[1, 3, 5])] == [
+        [1, 9], [25]
+    ]  # fmt: skip
 
 
 def test_the_module_is_reached_from_the_top():
