@@ -11,14 +11,16 @@ import pytest
 import tinygrad_ce as tg
 
 ROOT = Path(tg.__file__).parent
-ENGINE = ["frame", "modes", "memory", "graph", "dtypes", "printing", "past", "operands",
-          "rule", "erfc", "table", "chain", "backward", "functions", "arranging", "returned",
-          "counting", "protocol", "write", "filling", "tensor"]  # fmt: skip
+ENGINE = ["frame", "modes", "memory", "graph", "devices", "dtypes", "printing", "past",
+          "operands", "rule", "erfc", "table", "chain", "backward", "functions", "arranging",
+          "returned", "counting", "protocol", "write", "filling", "tensor"]  # fmt: skip
 PROGRAM = ["ir", "memory", "ops", "tracing", "passes", "emit", "listing", "traced",
            "running", "before", "precision", "check", "compiling"]  # fmt: skip
-ROOMS = [*(f"engine.{name}" for name in ENGINE), "random", "creation", "functions", "nn", "optim",
-         "autograd", "serialization", "utils", *(f"program.{name}" for name in PROGRAM), "program",
-         "viz.writing", "viz.graph", "viz.page", "viz.plots", "viz.drawing", "viz"]  # fmt: skip
+ROOMS = [*(f"engine.{name}" for name in ENGINE), "absent", "settings", "amp",
+         "accelerator", "backends", "distributed", "cuda", "random", "creation", "functions", "nn",
+         "optim", "autograd", "serialization", "utils",
+         *(f"program.{name}" for name in PROGRAM), "program", "viz.writing", "viz.graph",
+         "viz.page", "viz.plots", "viz.drawing", "viz"]  # fmt: skip
 LATE = {("engine.tensor", "random")}
 """Imports that point down and happen inside a function, when it is called."""
 

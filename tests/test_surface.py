@@ -436,7 +436,7 @@ METHODS = [
     # dtypes
     *(Row("astype", {"dtype": d}, lambda x, dtype: x.astype(dtype))
       for d in (np.float32, np.float64, "int64", np.int32, bool)),
-    *(Row("to", {"target": d}, lambda x, target: x if target == "cpu" else x.astype(target))
+    *(Row("to", {}, lambda x, target: x if target == "cpu" else x.astype(target), args=(d,))
       for d in (np.float32, np.float64, np.int64, "float32", "int64", "cpu")),
     *(Row(name, {}, lambda x, d=d: x.astype(d), inputs=inputs)
       for name, d in (("float", np.float32), ("double", np.float64), ("long", np.int64),
@@ -445,7 +445,8 @@ METHODS = [
 
 SEEN_ELSEWHERE = {
     "backward": "test_rules", "requires_grad_": "test_engine", "retain_grad": "test_engine",
-    "numpy": "below", "normal_": "below", "uniform_": "below", "bernoulli_": "below",
+    "cuda": "test_devices", "get_device": "test_devices", "numpy": "below",
+    "normal_": "below", "uniform_": "below", "bernoulli_": "below",
 }  # fmt: skip
 
 # Values without a slope, though they are floats.
@@ -744,13 +745,14 @@ PROPERTIES = {
     "shape": lambda x: x.shape,
     "dtype": lambda x: getattr(tg, x.dtype.name),
     "ndim": lambda x: x.ndim,
-    "device": lambda x: "cpu",
+    "device": lambda x: tg.device("cpu"),
     "data": lambda x: x,
     "T": lambda x: np.transpose(x),
     "mT": lambda x: x.mT,
     "is_leaf": lambda x: True,
     "grad": lambda x: None,
     "grad_fn": lambda x: None,
+    "is_cuda": lambda x: False,
     "requires_grad": lambda x: False,
 }
 

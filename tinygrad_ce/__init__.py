@@ -37,6 +37,7 @@ from tinygrad_ce.creation import (
     zeros,
     zeros_like,
 )
+from tinygrad_ce.engine.devices import device
 from tinygrad_ce.engine.dtypes import (
     Size,
     bfloat16,
@@ -242,7 +243,20 @@ from tinygrad_ce.functions import (
 )
 
 if TYPE_CHECKING:
-    from tinygrad_ce import autograd, nn, optim, random, utils, viz
+    from tinygrad_ce import (
+        accelerator,
+        amp,
+        autograd,
+        backends,
+        cuda,
+        distributed,
+        nn,
+        optim,
+        random,
+        utils,
+        viz,
+    )
+    from tinygrad_ce.amp import autocast
     from tinygrad_ce.nn.summary import summary
     from tinygrad_ce.program import (
         Compiled,
@@ -260,6 +274,18 @@ if TYPE_CHECKING:
         set_rng_state,
     )
     from tinygrad_ce.serialization import LoadError, load, load_metadata, save
+    from tinygrad_ce.settings import (
+        are_deterministic_algorithms_enabled,
+        get_default_device,
+        get_float32_matmul_precision,
+        get_num_threads,
+        is_autocast_enabled,
+        set_default_device,
+        set_float32_matmul_precision,
+        set_num_interop_threads,
+        set_num_threads,
+        use_deterministic_algorithms,
+    )
     from tinygrad_ce.viz import draw, play
 
 __all__ = [  # noqa: RUF022 - as sorted() has it
@@ -273,6 +299,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "TraceError",
     "abs",
     "absolute",
+    "accelerator",
     "acos",
     "add",
     "addcdiv",
@@ -282,6 +309,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "allclose",
     "amax",
     "amin",
+    "amp",
     "any",
     "arange",
     "arccos",
@@ -289,6 +317,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "arcsinh",
     "arctan",
     "arctan2",
+    "are_deterministic_algorithms_enabled",
     "argmax",
     "argmin",
     "argsort",
@@ -298,7 +327,9 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "asinh",
     "atan",
     "atan2",
+    "autocast",
     "autograd",
+    "backends",
     "baddbmm",
     "bernoulli",
     "bfloat16",
@@ -322,10 +353,13 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "cos",
     "cosh",
     "cross",
+    "cuda",
     "cumprod",
     "cumsum",
+    "device",
     "diag",
     "diagonal",
+    "distributed",
     "div",
     "divide",
     "dot",
@@ -359,6 +393,9 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "full_like",
     "gather",
     "ge",
+    "get_default_device",
+    "get_float32_matmul_precision",
+    "get_num_threads",
     "get_rng_state",
     "greater",
     "greater_equal",
@@ -380,6 +417,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "int32",
     "int64",
     "int8",
+    "is_autocast_enabled",
     "is_floating_point",
     "is_grad_enabled",
     "is_tensor",
@@ -469,7 +507,11 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "scatter_add",
     "searchsorted",
     "select",
+    "set_default_device",
+    "set_float32_matmul_precision",
     "set_grad_enabled",
+    "set_num_interop_threads",
+    "set_num_threads",
     "set_printoptions",
     "set_rng_state",
     "short",
@@ -510,6 +552,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "unflatten",
     "unique",
     "unsqueeze",
+    "use_deterministic_algorithms",
     "utils",
     "var",
     "viz",
@@ -527,22 +570,38 @@ LATER = {
     "LoadError": "serialization",
     "Program": "program",
     "TraceError": "program",
+    "accelerator": "",
+    "amp": "",
+    "are_deterministic_algorithms_enabled": "settings",
+    "autocast": "amp",
     "autograd": "",
+    "backends": "",
     "compile": "program",
+    "cuda": "",
+    "distributed": "",
     "draw": "viz",
-    "play": "viz",
+    "get_default_device": "settings",
+    "get_float32_matmul_precision": "settings",
+    "get_num_threads": "settings",
     "get_rng_state": "random",
     "initial_seed": "random",
+    "is_autocast_enabled": "settings",
     "load": "serialization",
     "load_metadata": "serialization",
     "manual_seed": "random",
     "nn": "",
     "optim": "",
+    "play": "viz",
     "random": "",
     "save": "serialization",
+    "set_default_device": "settings",
+    "set_float32_matmul_precision": "settings",
+    "set_num_interop_threads": "settings",
+    "set_num_threads": "settings",
     "set_rng_state": "random",
     "summary": "nn.summary",
     "trace": "program",
+    "use_deterministic_algorithms": "settings",
     "utils": "",
     "viz": "",
 }  # names that are imported when they are first used, and the rooms they are in
@@ -550,7 +609,9 @@ LATER = {
 
 def __getattr__(name: str) -> Any:
     if name not in LATER:
-        raise AttributeError(f"module 'tinygrad_ce' has no attribute {name!r}")
+        from tinygrad_ce.absent import refuse
+
+        refuse(__name__, name)
     room = LATER[name]
     module = import_module(f"tinygrad_ce.{room or name}")
     value = getattr(module, name) if room else module

@@ -16,6 +16,7 @@ from tinygrad_ce.engine import (
     arranging,
     backward,
     counting,
+    devices,
     dtypes,
     filling,
     functions,
@@ -199,9 +200,14 @@ class Tensor(Node, kind="result"):
     nelement = numel
 
     @property
-    def device(self) -> str:
-        """Where the numbers are: always "cpu"."""
-        return "cpu"
+    def device(self) -> devices.device:
+        """Where the numbers are: always the CPU."""
+        return devices.CPU
+
+    @property
+    def is_cuda(self) -> bool:
+        """No."""
+        return False
 
     def is_floating_point(self) -> bool:
         """Whether the elements are floats, which can require a gradient."""
@@ -906,19 +912,29 @@ class Tensor(Node, kind="result"):
             raise TypeError(f"astype: {dtype} is not a dtype of numbers: float32, int64, bool")
         return table.astype(self, dtype) if dtype.kind == "f" else table.as_whole(self, dtype)
 
-    def to(self, target: Any) -> Tensor:
-        """Another dtype; "cpu", where every Tensor lives, changes nothing."""
-        if isinstance(target, str) and target in ("cpu", "cuda", "mps"):
-            if target != "cpu":
-                raise ValueError(
-                    f"to: no device {target!r}; Tensors live in NumPy arrays, on the CPU"
-                )
-            return self
-        return self.astype(target.dtype if isinstance(target, Tensor) else target)
+    def to(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Another dtype: `to(dtype)`, `to(tensor)`, `to(device, dtype, non_blocking, copy)`.
+
+        The device is "cpu", where every Tensor lives; RuntimeError for another. What changes
+        nothing gives this tensor itself, or with `copy` a copy.
+        """
+        wanted = devices.dtype_wanted(args, kwargs)
+        y = self if wanted is None else self.astype(wanted)
+        flags = [x for x in args if isinstance(x, bool)]  # non_blocking, copy
+        copied = kwargs.get("copy", len(flags) > 1 and flags[1])
+        return table.copy(self) if copied and y is self else y
 
     def cpu(self) -> Tensor:
         """This tensor: it lives on the CPU."""
         return self
+
+    def cuda(self, device: Any = None, non_blocking: bool = False) -> Tensor:
+        """Not here. Raises RuntimeError."""
+        raise RuntimeError(devices.not_here("cuda"))
+
+    def get_device(self) -> int:
+        """-1: the number of no device but the CPU."""
+        return -1
 
     def float(self) -> Tensor:
         """As float32."""

@@ -1,5 +1,7 @@
 """Modules to build networks from, with PyTorch's names."""
 
+from typing import Any
+
 from tinygrad_ce.nn import functional, init, utils
 from tinygrad_ce.nn.activations import (
     GELU,
@@ -29,6 +31,7 @@ from tinygrad_ce.nn.losses import (
 )
 from tinygrad_ce.nn.module import Module
 from tinygrad_ce.nn.normalization import BatchNorm1d, BatchNorm2d, LayerNorm
+from tinygrad_ce.nn.parallel import DataParallel as DataParallel
 from tinygrad_ce.nn.parameter import Parameter
 from tinygrad_ce.nn.pooling import AvgPool2d, MaxPool2d
 
@@ -72,3 +75,9 @@ __all__ = [
     "init",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    from tinygrad_ce.absent import refuse
+
+    refuse(__name__, name)

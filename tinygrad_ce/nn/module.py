@@ -17,6 +17,7 @@ import numpy as np
 
 from tinygrad_ce.engine import operands, write
 from tinygrad_ce.engine.backward import forget_grad
+from tinygrad_ce.engine.devices import dtype_wanted, not_here
 from tinygrad_ce.engine.frame import call_in_scope, current, refuse_once
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.tensor import Tensor
@@ -303,7 +304,7 @@ class Module:
 
         `to(dtype)`, `to(device)`, `to(device, dtype)`, `to(tensor)`: the device is the CPU.
         """
-        wanted = dtype_asked(*args, **kwargs)
+        wanted = dtype_wanted(args, kwargs)
         if wanted is None:
             return self
         if wanted.kind != "f":
@@ -336,6 +337,10 @@ class Module:
     def cpu(self: M) -> M:
         """This module: it lives on the CPU."""
         return self
+
+    def cuda(self, device: Any = None) -> Any:
+        """Not here. Raises RuntimeError."""
+        raise RuntimeError(not_here("cuda"))
 
     def share_memory(self: M) -> M:
         """This module: threads share its memory anyway."""
@@ -521,21 +526,3 @@ def check_free(module: Module, method: str, name: Any, same: Iterable[str]) -> N
     taken = vars(module).get(name) is not None or hasattr(type(module), name)
     if taken and name not in same:
         raise KeyError(f"{method}: this {type(module).__name__} has a {name} already")
-
-
-def dtype_asked(*args: Any, **kwargs: Any) -> np.dtype[Any] | None:
-    """The dtype in `to(device, dtype, non_blocking)`, in any of its forms; None for none."""
-    unknown = kwargs.keys() - {"device", "dtype", "non_blocking", "copy", "memory_format"}
-    if unknown or len(args) > 4 or not (args or kwargs):
-        raise TypeError(f"to: got {(*args, *sorted(unknown))}; wanted to(device, dtype), or one")
-    wanted = None
-    for x in (*args[:2], kwargs.get("device"), kwargs.get("dtype")):
-        if x is None or isinstance(x, bool) or str(getattr(x, "type", x)) in ("cpu", "cpu:0"):
-            continue
-        try:
-            wanted = np.dtype(x.dtype if isinstance(x, Tensor) else x)
-        except TypeError:
-            raise ValueError(
-                f'to: got {x!r}; wanted a dtype, or "cpu", where all tensors live'
-            ) from None
-    return wanted
