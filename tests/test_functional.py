@@ -6,12 +6,15 @@ import warnings
 import nn_cases as cases
 import numpy as np
 import pytest
+import torch_cases
 
 import tinygrad_ce as tg
+from tinygrad_ce import nn
 from tinygrad_ce.autograd import grad, gradcheck, gradgradcheck
 from tinygrad_ce.nn import functional as F
 
 FROZEN, _ = cases.read()
+BOTH = (*cases.CASES, *torch_cases.FUNCTIONS)
 
 
 def leaf(*values):
@@ -39,9 +42,7 @@ def test_value_and_gradients_are_pytorchs(case, dtype, ulps):
         cases.agree(ours, exact, ulps, dtype)
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in cases.CASES if case.smooth], ids=lambda case: case.name
-)
+@pytest.mark.parametrize("case", [case for case in BOTH if case.smooth], ids=lambda case: case.name)
 def test_both_derivatives_agree_with_differences(case):
     def function(*moved):
         inputs = dict(zip(case.wrt, moved))
@@ -53,7 +54,8 @@ def test_both_derivatives_agree_with_differences(case):
 
 
 def test_every_function_has_a_case():
-    tested = {case.name.split("-")[0] for case in cases.CASES} | {"dropout", "one_hot"}
+    tested = {case.name.split("-")[0] for case in BOTH} | {"one_hot"}
+    tested |= {name.split("-")[0] for name in torch_cases.DRAWN}
     functions = {name: f for name, f in vars(F).items() if callable(f) and name.islower()}
     public = {name for name, f in functions.items() if ">>>" in (f.__doc__ or "")}
     assert len(public) > 20 and public - tested == set()
@@ -272,6 +274,15 @@ def test_of_equal_elements_the_first_gets_the_gradient_of_max_pool():
     assert x.grad.tolist() == [[[[1.0, 0.0], [0.0, 0.0]]]]
 
 
+def test_windows_with_gaps_and_indices_are_refused_by_pools():
+    x = tg.ones(1, 1, 4)
+    for options in ({"dilation": 2}, {"return_indices": True}):
+        with pytest.raises(ValueError, match="here windows have no gaps and give no indices"):
+            F.max_pool1d(x, 2, **options)
+        with pytest.raises(ValueError, match="here windows have no gaps and give no indices"):
+            nn.MaxPool2d(2, **options)(tg.ones(1, 4, 4))
+
+
 def test_max_pool_never_picks_the_padding():
     x = -tg.ones(1, 1, 2, 2)
     assert F.max_pool2d(x, 2, stride=1, padding=1).tolist() == [[[[-1.0] * 3] * 3]]
@@ -373,7 +384,7 @@ WRONG = [
     ("conv2d", (IMAGE, KERNEL), {"stride": (1, 2, 3)}, ValueError, r"stride=\(1, 2, 3\); .*or two"),
     ("conv2d", (IMAGE, KERNEL), {"dilation": 0}, ValueError, "conv2d: dilation=0; wanted"),
     ("conv2d", (IMAGE, KERNEL), {"padding": -1}, ValueError, "conv2d: padding=-1; wanted"),
-    ("conv2d", (IMAGE, KERNEL), {"padding": "same"}, ValueError, "padding='same'; wanted an int"),
+    ("conv2d", (IMAGE, KERNEL), {"padding": "some"}, ValueError, "padding='some'; wanted .same."),
     *(
         case
         for name in ("max_pool2d", "avg_pool2d")

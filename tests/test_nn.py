@@ -9,6 +9,7 @@ import sys
 import nn_cases as cases
 import numpy as np
 import pytest
+import torch_cases
 
 import tinygrad_ce as tg
 from tinygrad_ce import nn
@@ -330,9 +331,11 @@ MODULES = [
     (nn.LogSoftmax(dim=2), (X,), lambda m, x: F.log_softmax(x, 2)),
     (nn.CrossEntropyLoss(), (ROW, IDS), lambda m, z, y: F.cross_entropy(z, y)),
     (
-        nn.CrossEntropyLoss(W, 0, "sum", 0.1),
+        nn.CrossEntropyLoss(W, ignore_index=0, reduction="sum", label_smoothing=0.1),
         (ROW, IDS),
-        lambda m, z, y: F.cross_entropy(z, y, W, 0, "sum", 0.1),
+        lambda m, z, y: F.cross_entropy(
+            z, y, W, ignore_index=0, reduction="sum", label_smoothing=0.1
+        ),
     ),
     (
         nn.CrossEntropyLoss(reduction="none"),
@@ -340,20 +343,28 @@ MODULES = [
         lambda m, z, y: F.cross_entropy(z, y, reduction="none"),
     ),
     (nn.NLLLoss(), (ROW, IDS), lambda m, z, y: F.nll_loss(z, y)),
-    (nn.NLLLoss(W, 3, "none"), (ROW, IDS), lambda m, z, y: F.nll_loss(z, y, W, 3, "none")),
-    (nn.BCELoss(W, "sum"), (P, Q), lambda m, p, q: F.binary_cross_entropy(p, q, W, "sum")),
     (
-        nn.BCEWithLogitsLoss(W, "none", pos_weight=W + 1.0),
-        (ROW, Q),
-        lambda m, z, q: F.binary_cross_entropy_with_logits(z, q, W, "none", W + 1.0),
+        nn.NLLLoss(W, None, 3, None, "none"),
+        (ROW, IDS),
+        lambda m, z, y: F.nll_loss(z, y, W, None, 3, None, "none"),
     ),
-    (nn.MSELoss("sum"), (P, Q), lambda m, p, q: F.mse_loss(p, q, "sum")),
-    (nn.L1Loss("none"), (P, Q), lambda m, p, q: F.l1_loss(p, q, "none")),
+    (
+        nn.BCELoss(W, reduction="sum"),
+        (P, Q),
+        lambda m, p, q: F.binary_cross_entropy(p, q, W, reduction="sum"),
+    ),
+    (
+        nn.BCEWithLogitsLoss(W, reduction="none", pos_weight=W + 1.0),
+        (ROW, Q),
+        lambda m, z, q: F.binary_cross_entropy_with_logits(z, q, W, None, None, "none", W + 1.0),
+    ),
+    (nn.MSELoss(reduction="sum"), (P, Q), lambda m, p, q: F.mse_loss(p, q, None, None, "sum")),
+    (nn.L1Loss(None, None, "none"), (P, Q), lambda m, p, q: F.l1_loss(p, q, reduction="none")),
     (nn.HuberLoss("sum", 0.25), (P, Q), lambda m, p, q: F.huber_loss(p, q, "sum", 0.25)),
     (
-        nn.KLDivLoss("batchmean", log_target=True),
+        nn.KLDivLoss(reduction="batchmean", log_target=True),
         (ROW, ROW - 1.0),
-        lambda m, p, q: F.kl_div(p, q, "batchmean", True),
+        lambda m, p, q: F.kl_div(p, q, None, None, "batchmean", True),
     ),
     (nn.KLDivLoss(), (ROW, Q), lambda m, p, q: F.kl_div(p, q)),
 ]
@@ -370,7 +381,9 @@ def test_every_module_is_compared_with_its_function():
     classes = {c for c in vars(nn).values() if isinstance(c, type) and issubclass(c, nn.Module)}
     containers = {nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList}
     containers.add(nn.DataParallel)
-    assert classes - containers == {type(module) for module, _, _ in MODULES}
+    here = {type(module) for module, _, _ in MODULES}
+    there = torch_cases.options_given()  # where the answers are PyTorch's
+    assert {c.__name__ for c in classes - containers - here} <= set(there)
 
 
 def test_dropout_modules():
@@ -383,6 +396,49 @@ def test_dropout_modules():
     assert layer.eval()(x).tolist() == x.tolist()
     one, two = (nn.Dropout(0.4, generator=tg.Generator().manual_seed(2)) for _ in range(2))
     assert one(x).tolist() == two(x).tolist() != one(x).tolist()
+
+
+def test_size_average_and_reduce_are_deprecated_and_mean_what_they_did():
+    for name in nn.__all__:
+        kind = getattr(nn, name)
+        if isinstance(kind, type) and "reduce" in inspect.signature(kind).parameters:
+            for options, wanted in (
+                ({"size_average": False}, "sum"),
+                ({"size_average": True}, "mean"),
+                ({"reduce": False}, "none"),
+                ({"reduce": True}, "mean"),
+                ({"size_average": False, "reduce": False}, "none"),
+            ):
+                with pytest.warns(UserWarning, match=f"please use reduction='{wanted}'") as seen:
+                    assert kind(**options, reduction="none").reduction == wanted
+                assert seen[0].filename == __file__
+            with pytest.raises(TypeError, match="size_average='sum'; write reduction="):
+                kind(size_average="sum")
+
+
+def test_a_softmax_without_dim_chooses_one_and_warns():
+    for shape, dim in (((3,), 0), ((2, 3), 1), ((2, 3, 2), 0), ((1, 2, 2, 3), 1)):
+        x = tg.tensor(cases.numbers(*shape))
+        for layer, function in ((nn.Softmax(), F.softmax), (nn.LogSoftmax(), F.log_softmax)):
+            for call in (layer, function):
+                with pytest.warns(UserWarning, match="Implicit dimension choice for") as seen:
+                    y = call(x)
+                assert y.tolist() == function(x, dim).tolist() and seen[0].filename == __file__
+
+
+def test_layers_are_made_in_the_dtype_and_on_the_device_that_are_asked_for():
+    for name, args in (
+        ("Linear", (2, 3)), ("Embedding", (3, 2)), ("Conv1d", (2, 4, 1)), ("Conv2d", (2, 4, 1)),
+        ("ConvTranspose2d", (2, 4, 1)), ("BatchNorm1d", (4,)), ("BatchNorm2d", (4,)),
+        ("LayerNorm", (4,)), ("RMSNorm", (4,)), ("GroupNorm", (2, 4)),
+    ):  # fmt: skip
+        kind = getattr(nn, name)
+        layer = kind(*args, device="cpu", dtype=tg.float64)
+        kinds = {t.dtype for t in (*layer.parameters(), *layer.buffers()) if t.numel() > 1}
+        assert kinds == {np.dtype(np.float64)}, name
+        assert next(kind(*args).parameters()).dtype == np.float32
+        with pytest.raises(ValueError, match="all tensors live on the CPU"):
+            kind(*args, device="cuda")
 
 
 def test_losses_keep_their_weights_as_buffers():
@@ -587,15 +643,15 @@ def give(name, value):
         (lambda: nn.BatchNorm1d(4)(X), ValueError, r"BatchNorm1d: input has shape \(2, 4, 6, 6\)"),
         (lambda: nn.BatchNorm2d(4)(ROW), ValueError, r"BatchNorm2d: .* wanted \(N, 4, ·, ·\)"),
         (lambda: nn.BatchNorm1d(4)(ROW[:1]), ValueError, r"one value per channel.*model\.eval\(\)"),
-        (lambda: nn.BatchNorm1d(4, momentum=None), ValueError, "momentum=None; wanted a number"),
+        (lambda: nn.BatchNorm1d(4, momentum="a"), ValueError, "momentum=a; wanted a number"),
         (lambda: nn.BatchNorm2d(4, momentum=1.5), ValueError, r"BatchNorm2d: momentum=1\.5"),
         (lambda: nn.LayerNorm(0), ValueError, "normalized_shape=0; wanted"),
         (lambda: nn.LayerNorm(2.5), ValueError, r"normalized_shape=2\.5; wanted"),
         (lambda: nn.LayerNorm(3)(ROW), ValueError, r"wanted it to end with \(3,\)"),
         (lambda: nn.Dropout(1.5), ValueError, r"Dropout: p=1\.5; wanted a probability"),
         (lambda: nn.Dropout(float("nan")), ValueError, "Dropout: p=nan"),
-        (lambda: nn.MSELoss("avg"), ValueError, "MSELoss: reduction='avg'; wanted"),
-        (lambda: nn.KLDivLoss("avg"), ValueError, "KLDivLoss: reduction='avg'"),
+        (lambda: nn.MSELoss(reduction="avg"), ValueError, "MSELoss: reduction='avg'; wanted"),
+        (lambda: nn.KLDivLoss(reduction="avg"), ValueError, "KLDivLoss: reduction='avg'"),
         (lambda: nn.CrossEntropyLoss()(ROW, IDS.unsqueeze(1)), ValueError, r"squeeze\(1\)"),
         (lambda: nn.MSELoss()(ROW[:, :1], ROW[:, 0]), ValueError, "compare every pair"),
         # modules
@@ -682,8 +738,8 @@ def test_a_subclass_may_take_tensors():
             self.scale = scale
 
     assert Scaled(PREDICTED).scale is PREDICTED
-    with pytest.raises(TypeError, match=r"ReLU\(\) takes no settings"):
-        nn.ReLU(3)
+    with pytest.raises(TypeError, match=r"Tanh\(\) takes no settings"):
+        nn.Tanh(3)
 
 
 # --- many modules, one inside of the other --------------------------------------------------------

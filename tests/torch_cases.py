@@ -1,4 +1,4 @@
-# ruff: noqa: E501, RUF005
+# ruff: noqa: E501, RUF005, PERF401
 """Layers, functions and containers that are run here and in PyTorch, line by line the same.
 
 Every case takes the library as an argument. What PyTorch answers is kept in
@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from nn_cases import numbers, targets
+from nn_cases import Case, apart, ids, incoming, named, numbers, shares, targets
 
 FROZEN = Path(__file__).with_name("data") / "torch_cases.json"
 
@@ -30,7 +30,7 @@ def plain(x):
 
 
 def digest(x):
-    """Shapes, and of each array its sum, two weighted sums and the ends; anything else as it is."""
+    """Of each array its shape, two weighted sums and its dtype; anything else as it is."""
     if isinstance(x, dict):
         return {k: digest(v) for k, v in x.items()}
     if isinstance(x, list):
@@ -39,11 +39,12 @@ def digest(x):
         return x
     flat = x.astype(np.float64).ravel()
     weights = numbers(flat.size, seed=99)
-    parts = [flat.sum(), flat @ weights, flat @ (weights * weights[::-1])] if flat.size else []
+    parts = [flat @ weights, flat @ (weights * weights[::-1])] if flat.size else []
+    kind = [] if x.dtype == np.float64 else [str(x.dtype)]
     return {
         "shape": list(x.shape),
-        "dtype": str(x.dtype),
-        "is": [float(v) for v in (*parts, *flat[:1], *flat[-1:])],
+        "is": [float(f"{v:.13g}") for v in parts],
+        **dict.fromkeys(kind),
     }
 
 
@@ -51,7 +52,7 @@ def same(ours, wanted, rtol=1e-9, where=""):
     """Compare two digests."""
     if isinstance(wanted, dict):
         assert isinstance(ours, dict) and list(ours) == list(wanted), (where, ours, wanted)
-        if wanted.get("dtype") == "float32":
+        if "float32" in wanted:
             rtol = max(rtol, 4e-6)
         for k, v in wanted.items():
             same(ours[k], v, rtol, f"{where}.{k}")
@@ -93,12 +94,15 @@ def loss_of(lib, output):
 
 
 def trained(lib, build, inputs, call=None, steps=50, lr=0.05, seed=0):
-    """First values from a seed, the first output and gradients, and the losses of 50 steps."""
+    """First values from a seed; of fixed ones output, gradients, and the losses of 50 steps."""
     call = call or (lambda lib, model, *xs: model(*xs))
     lib.manual_seed(seed)
     model = build(lib.nn)
     first = {n: plain(t) for n, t in model.state_dict().items()}
     model = model.double()
+    with lib.no_grad():  # the same weights to the last digit, which first values need not have
+        for i, p in enumerate(model.parameters()):
+            p.copy_(lib.tensor(numbers(*p.shape, seed=200 + i) / 4))
     xs = tensors(lib, inputs, requires_grad=True)
     output = call(lib, model, *xs)
     loss_of(lib, output).backward()
@@ -114,8 +118,8 @@ def trained(lib, build, inputs, call=None, steps=50, lr=0.05, seed=0):
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-        found["losses"] = [losses[i] for i in (0, 1, 5, 20, 49)]
-        assert len({round(x, 9) for x in losses}) > 25
+        found["losses"] = [float(f"{losses[i]:.13g}") for i in (0, 5, 49)]
+        assert len({round(x, 9) for x in losses}) > 10, losses
     model.eval()
     with lib.no_grad():
         found["eval"] = plain(flat(call(lib, model, *tensors(lib, inputs))))
@@ -132,8 +136,352 @@ def layer(name, build, *inputs, **more):
 
 X3, X2, X1 = numbers(3, 4, 6, 7, seed=1), numbers(5, 3, seed=2), numbers(2, 4, 9, seed=3)
 
+Y1, Y2 = numbers(2, 4, 9, seed=4) / 3, numbers(5, 3, seed=5)
+SIGNS = np.where(ids(5, classes=2, seed=6) == 1, 1, -1)
+
+
+def beside(kind, *args, **options):
+    """A linear layer, and one without parameters after it."""
+    return lambda nn: nn.Sequential(nn.Linear(9, 9), getattr(nn, kind)(*args, **options))
+
+
+for kind, options in (
+    ("ReLU", [{}, {"inplace": True}]), ("LeakyReLU", [{}, {"negative_slope": 0.2, "inplace": True}]),
+    ("ELU", [{}, {"alpha": 0.5, "inplace": True}]), ("SiLU", [{}, {"inplace": True}]), ("Sigmoid", [{}]),
+    ("LogSigmoid", [{}]), ("Tanh", [{}]), ("GELU", [{}, {"approximate": "tanh"}]),
+    ("Softplus", [{}, {"beta": 2.0}, {"beta": 0.5, "threshold": 1.0}]),
+    ("Softmax", [{}, {"dim": 1}]), ("LogSoftmax", [{}, {"dim": -1}]), ("Flatten", [{}, {"start_dim": 0, "end_dim": 1}]),
+    ("Dropout", [{}, {"p": 0.2, "inplace": True}]), ("Dropout1d", [{}, {"p": 0.3, "inplace": True}]),
+    ("MaxPool1d", [{"kernel_size": 3}, {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}]),
+    ("AvgPool1d", [{"kernel_size": 3}, {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True},
+                   {"kernel_size": 3, "stride": 1, "padding": 1, "count_include_pad": False}]),
+    ("AdaptiveAvgPool1d", [{"output_size": 4}]),
+):  # fmt: skip
+    for o in options:
+        layer("-".join([kind, *(f"{k}={v}" for k, v in o.items())]), beside(kind, **o), X1)
+
+for kind, options in (
+    ("MaxPool2d", [{"kernel_size": 2}, {"kernel_size": (3, 2), "stride": 2, "padding": 1, "ceil_mode": True}]),
+    ("AvgPool2d", [{"kernel_size": 2}, {"kernel_size": (3, 2), "stride": 2, "padding": 1, "ceil_mode": True},
+                   {"kernel_size": 3, "padding": 1, "stride": 2, "count_include_pad": False, "ceil_mode": True},
+                   {"kernel_size": 2, "divisor_override": 3}]),
+    ("AdaptiveAvgPool2d", [{"output_size": 1}, {"output_size": (4, 3)}, {"output_size": (None, 2)}]),
+    ("Dropout2d", [{}, {"p": 0.25, "inplace": True}]),
+):  # fmt: skip
+    for o in options:
+        name = "-".join([kind, *(f"{k}={v}" for k, v in o.items())])
+        layer(
+            name,
+            lambda nn, kind=kind, o=o: nn.Sequential(nn.Conv2d(4, 2, 1), getattr(nn, kind)(**o)),
+            X3,
+        )
+
+for name, options in {
+    "plain": {}, "same": {"padding": "same", "dilation": 2}, "valid": {"padding": "valid"},
+    "all": {"stride": 2, "padding": 2, "dilation": 2, "groups": 2, "bias": False},
+    "reflect": {"padding": 1, "padding_mode": "reflect"}, "circular": {"padding": "same", "padding_mode": "circular"},
+    "replicate": {"padding": 2, "padding_mode": "replicate", "stride": 2},
+}.items():  # fmt: skip
+    layer(f"Conv1d-{name}", lambda nn, o=options: nn.Conv1d(4, 6, 4, **o), X1)
+    layer(f"Conv2d-{name}", lambda nn, o=options: nn.Conv2d(4, 2, (3, 2), **o), X3)
+for name, options in {
+    "plain": {}, "stride": {"stride": 2, "output_padding": 1}, "padding": {"padding": (1, 0), "bias": False},
+    "all": {"stride": (3, 2), "padding": 1, "dilation": (1, 3), "groups": 2, "output_padding": (2, 1), "padding_mode": "zeros"},
+    "wide": {"dilation": 3, "output_padding": 2},
+}.items():  # fmt: skip
+    layer(
+        f"ConvTranspose2d-{name}", lambda nn, o=options: nn.ConvTranspose2d(4, 2, (3, 2), **o), X3
+    )
+layer("ConvTranspose2d-size", lambda nn: nn.ConvTranspose2d(4, 2, 3, stride=2), X3,
+      call=lambda lib, m, x: m(x, output_size=(14, 15)))  # fmt: skip
+layer("Conv1d-one", lambda nn: nn.Conv1d(4, 3, 2), X1[0])
+layer("ConvTranspose2d-one", lambda nn: nn.ConvTranspose2d(4, 3, 2), X3[0])
+
+layer("Embedding", lambda nn: nn.Embedding(7, 3, padding_idx=2), ids(4, 5, classes=7))
+layer(
+    "Embedding-max_norm",
+    lambda nn: nn.Embedding(
+        7, 3, max_norm=1.0, norm_type=1.0, scale_grad_by_freq=False, sparse=False
+    ),
+    ids(4, 5, classes=7),
+    call=lambda lib, m, i: m(i) * m.weight[0],
+)
+layer("BatchNorm1d", lambda nn: nn.BatchNorm1d(4, eps=1e-3, momentum=None, bias=True), X1)
+layer(
+    "BatchNorm1d-plain",
+    lambda nn: nn.Sequential(nn.Linear(9, 9), nn.BatchNorm1d(4, affine=False)),
+    X1,
+)
+layer("BatchNorm2d", lambda nn: nn.BatchNorm2d(4, bias=False, momentum=0.3), X3)
+layer("BatchNorm2d-batch", lambda nn: nn.BatchNorm2d(4, track_running_stats=False), X3)
+layer("LayerNorm", lambda nn: nn.LayerNorm((6, 7), bias=False, eps=1e-2), X3)
+layer(
+    "LayerNorm-plain",
+    lambda nn: nn.Sequential(nn.Linear(9, 9), nn.LayerNorm(9, elementwise_affine=False)),
+    X1,
+)
+layer("RMSNorm", lambda nn: nn.RMSNorm((6, 7)), X3)
+layer(
+    "RMSNorm-eps",
+    lambda nn: nn.Sequential(nn.Linear(9, 9), nn.RMSNorm([9], eps=0.1, elementwise_affine=False)),
+    X1,
+)
+layer("GroupNorm", lambda nn: nn.GroupNorm(2, 4), X3)
+layer(
+    "GroupNorm-row",
+    lambda nn: nn.Sequential(nn.Linear(3, 6), nn.GroupNorm(3, 6, eps=0.1, bias=False)),
+    X2,
+)
+layer(
+    "GroupNorm-plain",
+    lambda nn: nn.Sequential(nn.Linear(9, 9), nn.GroupNorm(1, 4, affine=False)),
+    X1,
+)
+
+
+class Compared:
+    """A loss of a linear layer's output and given targets, as a module's call."""
+
+    def __init__(self, *targets):
+        self.targets = targets
+
+    def __call__(self, lib, model, x):
+        return model[1](model[0](x), *tensors(lib, self.targets))
+
+
+P5, Q5 = shares(5, 3, seed=7), shares(5, 3, seed=8)
+for name, loss, given in (
+    ("SmoothL1Loss", lambda nn: nn.SmoothL1Loss(), [Y2]),
+    ("SmoothL1Loss-beta", lambda nn: nn.SmoothL1Loss(beta=0.3, reduction="none"), [Y2]),
+    ("SmoothL1Loss-0", lambda nn: nn.SmoothL1Loss(size_average=False, beta=0.0), [Y2]),
+    ("CosineEmbeddingLoss", lambda nn: nn.CosineEmbeddingLoss(), [Y2, SIGNS]),
+    ("CosineEmbeddingLoss-margin", lambda nn: nn.CosineEmbeddingLoss(margin=0.2, reduction="sum"), [Y2, SIGNS]),
+    ("CosineEmbeddingLoss-none", lambda nn: nn.CosineEmbeddingLoss(0.1, reduce=False, size_average=True), [Y2, SIGNS]),
+    ("TripletMarginLoss", lambda nn: nn.TripletMarginLoss(margin=3.0), [Y2, Y2[::-1].copy()]),
+    ("TripletMarginLoss-swap", lambda nn: nn.TripletMarginLoss(4.0, p=1.0, eps=1e-3, swap=True, reduction="none"), [Y2, Y2[::-1].copy()]),
+    ("TripletMarginLoss-sum", lambda nn: nn.TripletMarginLoss(5.0, size_average=False, reduce=True), [Y2, Y2[::-1].copy()]),
+    ("MSELoss-sum", lambda nn: nn.MSELoss(size_average=False), [Y2]),
+    ("MSELoss-none", lambda nn: nn.MSELoss(reduce=False), [Y2]),
+    ("MSELoss-mean", lambda nn: nn.MSELoss(True, reduce=True, reduction="sum"), [Y2]),
+    ("L1Loss-sum", lambda nn: nn.L1Loss(size_average=False, reduce=True), [Y2]),
+    ("HuberLoss", lambda nn: nn.HuberLoss(reduction="sum", delta=0.5), [Y2]),
+    ("KLDivLoss", lambda nn: nn.KLDivLoss(size_average=False, reduce=None), [P5]),
+    ("KLDivLoss-batchmean", lambda nn: nn.KLDivLoss(reduction="batchmean", log_target=True), [Y2]),
+    ("BCEWithLogitsLoss", lambda nn: nn.BCEWithLogitsLoss(size_average=True, reduce=False), [Q5]),
+    ("CrossEntropyLoss", lambda nn: nn.CrossEntropyLoss(size_average=False, reduce=True, ignore_index=1), [ids(5, classes=3)]),
+    ("NLLLoss", lambda nn: nn.NLLLoss(size_average=False, reduce=False), [ids(5, classes=3)]),
+):  # fmt: skip
+    layer(
+        name,
+        lambda nn, loss=loss: nn.Sequential(nn.Linear(3, 3), loss(nn)),
+        X2,
+        call=Compared(*given),
+        lr=0.002,
+    )
+layer(
+    "BCELoss",
+    lambda nn: nn.Sequential(
+        nn.Sequential(nn.Linear(3, 3), nn.Sigmoid()), nn.BCELoss(size_average=False, reduce=True)
+    ),
+    X2,
+    call=Compared(P5),
+    lr=0.001,
+)
+
 layer("Linear", lambda nn: nn.Linear(3, 4), X2)
 layer("Identity", lambda nn: nn.Sequential(nn.Identity(5, unused=1), nn.Linear(3, 2)), X2)
+
+# --- functions: value and gradients -------------------------------------------------------------
+
+FUNCTIONS = []
+
+
+def function(name, *inputs, wrt=None, smooth=True, case="", **options):
+    """A call by name; a case of its own for each set of options."""
+    floats = tuple(i for i, a in enumerate(inputs) if a.dtype.kind == "f")
+    label = "-".join([name, *([case] if case else []), *(f"{k}={v}" for k, v in options.items())])
+    FUNCTIONS.append(
+        Case(
+            label.replace(" ", ""),
+            named(name, **options),
+            inputs,
+            floats if wrt is None else wrt,
+            smooth,
+        )
+    )
+
+
+def seeded(lib):
+    lib.manual_seed(3)
+
+
+X, B = numbers(2, 3, 5), numbers(4, seed=21)
+for alpha in ({}, {"alpha": 0.5}, {"inplace": False}):
+    function("elu", X, **alpha)
+function("silu", X, inplace=False)
+function("relu", X, inplace=False)
+function("leaky_relu", X, negative_slope=0.3, inplace=False)
+for o in ({"beta": 2.0}, {"beta": 3.0, "threshold": 2.0}):
+    function("softplus", X, **o)
+for name in ("softmax", "log_softmax"):
+    for a in (X, X[0], X[0, 0], numbers(2, 2, 3, 2)):
+        function(name, a, case=f"{a.ndim}d", smooth=False)
+    function(name, X.astype(np.float32), dim=1, smooth=False, case="float32")
+for o in (
+    {},
+    {"p": 1.0},
+    {"p": 3.0, "dim": 0},
+    {"p": 2.0, "dim": (0, 2)},
+    {"p": math.inf, "dim": 2},
+    {"eps": 3.0},
+):
+    function("normalize", X, smooth=o.get("p") != math.inf, **o)
+function("cosine_similarity", X, numbers(2, 3, 5, seed=22))
+function("cosine_similarity", X, numbers(5, seed=22), dim=-1)
+function("cosine_similarity", X, numbers(2, 3, 1, seed=22), dim=2, eps=6.0, smooth=False)
+for o in ({}, {"p": 1.0}, {"p": 3.0, "keepdim": True}, {"eps": 0.25}):
+    function("pairwise_distance", X, numbers(2, 3, 5, seed=22), **o)
+function("smooth_l1_loss", X2, Y2)
+function("smooth_l1_loss", X2, Y2, reduction="none", beta=0.25)
+function("mse_loss", X2, Y2, shares(5, 3), case="weight", wrt=(0, 1), smooth=False)
+FUNCTIONS[-1] = FUNCTIONS[-1]._replace(call=lambda F, x, y, w: F.mse_loss(x, y, weight=w))
+for name in ("l1_loss", "huber_loss", "mse_loss"):
+    for r in ("mean", "sum", "none"):
+        FUNCTIONS.append(
+            Case(
+                f"{name}-weight-{r}",
+                lambda F, x, y, w, name=name, r=r: getattr(F, name)(x, y, weight=w, reduction=r),
+                (X2, Y2, shares(5, 3)),
+                (0, 1),
+            )
+        )
+for o in ({}, {"margin": 0.25, "reduction": "sum"}, {"reduction": "none"}):
+    function("cosine_embedding_loss", X2, Y2, SIGNS, **o)
+function("cosine_embedding_loss", X2[0], Y2[0], np.array(1), case="one")
+for o in (
+    {},
+    {"margin": 3.0, "p": 1.0, "reduction": "sum"},
+    {"swap": True, "eps": 0.25, "reduction": "none"},
+):
+    function("triplet_margin_loss", X2, Y2, numbers(5, 3, seed=23), **o)
+function("group_norm", numbers(2, 4, 3), 0.5 * B, B, case="all")
+FUNCTIONS[-1] = FUNCTIONS[-1]._replace(call=lambda F, x, w, b: F.group_norm(x, 2, w, b, 0.1))
+function("group_norm", numbers(2, 4, 3), num_groups=4)
+function("rms_norm", numbers(2, 3, 4), B, case="weight")
+FUNCTIONS[-1] = FUNCTIONS[-1]._replace(call=lambda F, x, w: F.rms_norm(x, (4,), w, 0.1))
+function("rms_norm", numbers(2, 3, 4), normalized_shape=(3, 4))
+
+for o in (
+    {},
+    {"stride": 2, "padding": 1},
+    {"padding": "same", "dilation": 2},
+    {"groups": 2, "padding": 2},
+):
+    k = numbers(4, 4 // o.get("groups", 1), 4, seed=24)
+    function("conv1d", numbers(2, 4, 9), k, B, smooth=False, **o)
+    k = numbers(4, 4 // o.get("groups", 1), 3, 2, seed=24)
+    function("conv2d", numbers(2, 4, 5, 6), k, B, smooth=False, **o)
+function("conv1d", numbers(4, 9), numbers(2, 4, 3, seed=24), case="one")
+function("conv2d", numbers(1, 2, 4, 4), numbers(1, 2, 2, 2), padding="same")
+for o in (
+    {},
+    {"stride": 2, "padding": 1, "output_padding": 1},
+    {"stride": (1, 3), "dilation": (2, 1), "output_padding": (1, 2)},
+    {"groups": 2, "padding": (0, 1)},
+):
+    k = numbers(4, 4 // o.get("groups", 1), 3, 2, seed=24)
+    function("conv_transpose2d", numbers(2, 4, 3, 3), k, numbers(4, seed=1), smooth=False, **o)
+function("conv_transpose2d", numbers(2, 2, 2), numbers(2, 1, 2, 2), case="one", stride=2)
+for o in (
+    {"kernel_size": 2},
+    {"kernel_size": (2, 3), "stride": (1, 2), "padding": (1, 0), "dilation": (2, 1)},
+):
+    function("unfold", numbers(2, 2, 4, 5), **o)
+function("unfold", numbers(2, 4, 5), kernel_size=2, case="one")
+for o in (
+    {"kernel_size": 2},
+    {"kernel_size": 3, "stride": 2, "padding": 1},
+    {"kernel_size": 3, "stride": 2, "ceil_mode": True},
+):
+    function("max_pool1d", apart(2, 2, 8), **o)
+    function("avg_pool1d", apart(2, 2, 8), **o)
+    function("max_pool2d", apart(1, 2, 6, 8), smooth=False, **o)
+    function("avg_pool2d", apart(1, 2, 6, 8), smooth=False, **o)
+function("max_pool1d", apart(2, 8), kernel_size=2, case="one")
+function("avg_pool1d", apart(2, 8), kernel_size=2, case="one", count_include_pad=False, padding=1)
+function(
+    "avg_pool2d",
+    apart(1, 2, 6, 8),
+    kernel_size=3,
+    padding=1,
+    stride=2,
+    count_include_pad=False,
+    smooth=False,
+)
+function(
+    "avg_pool2d",
+    apart(1, 2, 6, 8),
+    kernel_size=3,
+    stride=2,
+    ceil_mode=True,
+    padding=1,
+    smooth=False,
+)
+function("avg_pool2d", apart(1, 2, 6, 8), kernel_size=3, divisor_override=2, smooth=False)
+for size in (1, (2, 3), (None, 5), (6, 7)):
+    function("adaptive_avg_pool2d", numbers(1, 2, 5, 7), output_size=size, smooth=False)
+function("adaptive_avg_pool2d", numbers(2, 3, 4), output_size=2, case="one")
+for size in (1, 3, 5, 8):
+    function("adaptive_avg_pool1d", numbers(2, 2, 5), output_size=size)
+for o in (
+    {"pad": (1, 2)},
+    {"pad": (1, 0, 2, 1), "value": 1.5},
+    {"pad": (-1, 2)},
+    {"pad": (0, -1, -1, 0)},
+    {"pad": (1, 1, 0, 0, 2, 0)},
+):
+    function("pad", X, **o)
+for mode in ("reflect", "replicate", "circular"):
+    function("pad", X, pad=(2, 1), mode=mode)
+    function("pad", numbers(2, 2, 3, 4), pad=(1, 2, 1, 0), mode=mode, smooth=False)
+    function("pad", numbers(2, 4), pad=(1, 3), mode=mode, case="one")
+function("dropout", X, p=0.4, training=False)
+function("dropout1d", X, training=False)
+function("dropout2d", numbers(2, 2, 2, 2), training=False)
+function("embedding", ids(2, 3, classes=4), numbers(4, 3), padding_idx=-1, smooth=False)
+
+
+def drawn(name, *inputs, **options):
+    """A function that draws, from a seed."""
+
+    def call(lib):
+        lib.manual_seed(3)
+        xs = tensors(lib, inputs, True)
+        y = getattr(lib.nn.functional, name)(*xs, **options)
+        y.backward(lib.tensor(incoming(tuple(y.shape)).astype(plain(y).dtype)))
+        return [plain(y), *(plain(x.grad) for x in xs)]
+
+    label = "-".join([name, *(f"{k}={v}" for k, v in options.items()), str(inputs[0].dtype)])
+    DRAWN[label] = call
+
+
+DRAWN = {}
+for d in (np.float64, np.float32):
+    for o in ({}, {"tau": 0.5, "hard": True}, {"hard": True, "dim": 0}):
+        drawn("gumbel_softmax", X.astype(d), **o)
+    for p in (0.5, 0.2):
+        drawn("dropout", X.astype(d), p=p)
+        drawn("dropout1d", X.astype(d), p=p)
+        drawn("dropout2d", numbers(2, 8, 2, 2).astype(d), p=p)
+
+
+def evaluated(lib, F, case):
+    """The value, and the gradients of the inputs that are differentiated."""
+    inputs = [lib.tensor(a, requires_grad=i in case.wrt) for i, a in enumerate(case.inputs)]
+    y = case.call(F, *inputs)
+    y.backward(lib.tensor(incoming(tuple(y.shape)).astype(plain(y).dtype)))
+    return [plain(y), *(plain(inputs[i].grad) for i in case.wrt)]
+
 
 # --- names, containers, hooks: plain data -------------------------------------------------------
 
@@ -345,12 +693,23 @@ def options_given():
 
 def answers(lib):
     """(name, answer) of everything here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name, (build, inputs, more) in LAYERS.items():
-            yield name, lambda b=build, i=inputs, m=more: trained(lib, b, i, **m)
-    for name, function in TALKS.items():
-        yield name, lambda f=function: plain(f(lib))
+    for name, (build, inputs, more) in LAYERS.items():
+        yield name, quiet(lambda b=build, i=inputs, m=more: trained(lib, b, i, **m))
+    for case in FUNCTIONS:
+        yield case.name, quiet(lambda c=case: evaluated(lib, lib.nn.functional, c))
+    for name, call in {**DRAWN, **TALKS}.items():
+        yield name, quiet(lambda c=call: plain(c(lib)))
+
+
+def quiet(call):
+    """The same without warnings, of dims that are chosen and options that are deprecated."""
+
+    def ask():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return call()
+
+    return ask
 
 
 def read():

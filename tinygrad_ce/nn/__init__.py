@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from tinygrad_ce.nn import functional, init, utils
+from tinygrad_ce.nn import functional, init, parameter, utils
 from tinygrad_ce.nn.activations import (
+    ELU,
     GELU,
     LeakyReLU,
     LogSigmoid,
@@ -16,37 +17,57 @@ from tinygrad_ce.nn.activations import (
     Tanh,
 )
 from tinygrad_ce.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
-from tinygrad_ce.nn.convolution import Conv2d
-from tinygrad_ce.nn.dropout import Dropout
+from tinygrad_ce.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
+from tinygrad_ce.nn.dropout import Dropout, Dropout1d, Dropout2d
 from tinygrad_ce.nn.linear import Embedding, Flatten, Identity, Linear
 from tinygrad_ce.nn.losses import (
     BCELoss,
     BCEWithLogitsLoss,
+    CosineEmbeddingLoss,
     CrossEntropyLoss,
     HuberLoss,
     KLDivLoss,
     L1Loss,
     MSELoss,
     NLLLoss,
+    SmoothL1Loss,
+    TripletMarginLoss,
 )
 from tinygrad_ce.nn.module import Module
-from tinygrad_ce.nn.normalization import BatchNorm1d, BatchNorm2d, LayerNorm
+from tinygrad_ce.nn.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
 from tinygrad_ce.nn.parallel import DataParallel as DataParallel
 from tinygrad_ce.nn.parameter import Parameter
-from tinygrad_ce.nn.pooling import AvgPool2d, MaxPool2d
+from tinygrad_ce.nn.pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    MaxPool1d,
+    MaxPool2d,
+)
 
 __all__ = [
+    "ELU",
     "GELU",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AvgPool1d",
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Conv1d",
     "Conv2d",
+    "ConvTranspose2d",
+    "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
     "Embedding",
     "Flatten",
+    "GroupNorm",
     "HuberLoss",
     "Identity",
     "KLDivLoss",
@@ -57,6 +78,7 @@ __all__ = [
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
+    "MaxPool1d",
     "MaxPool2d",
     "Module",
     "ModuleDict",
@@ -64,15 +86,19 @@ __all__ = [
     "NLLLoss",
     "Parameter",
     "ParameterList",
+    "RMSNorm",
     "ReLU",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SmoothL1Loss",
     "Softmax",
     "Softplus",
     "Tanh",
+    "TripletMarginLoss",
     "functional",
     "init",
+    "parameter",
     "utils",
 ]
 

@@ -7,59 +7,87 @@ from tinygrad_ce.nn import functional as F
 from tinygrad_ce.nn.layer import Layer
 
 
-class ReLU(Layer):
+class _InPlace(Layer):
+    """An activation that may write into its input."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = inplace
+
+
+class ReLU(_InPlace):
     """max(x, 0).
 
     >>> ReLU()(Tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The same shape."""
-        return F.relu(x)
+        return F.relu(input, self.inplace)
 
 
 class LeakyReLU(Layer):
     """x where x > 0, else negative_slope·x."""
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         self.negative_slope = negative_slope
+        self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The same shape."""
-        return F.leaky_relu(x, self.negative_slope)
+        return F.leaky_relu(input, self.negative_slope, self.inplace)
+
+
+class ELU(Layer):
+    """x where x > 0, else alpha·(exp(x) - 1).
+
+    >>> ELU()(Tensor([-1.0, 2.0]))
+    tensor([-0.6321,  2.0000])
+    """
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        self.alpha = alpha
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The same shape."""
+        return F.elu(input, self.alpha, self.inplace)
 
 
 class Sigmoid(Layer):
     """1 / (1 + exp(-x))."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The same shape."""
-        return F.sigmoid(x)
+        return F.sigmoid(input)
 
 
 class LogSigmoid(Layer):
     """-log(1 + exp(-x))."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The same shape."""
-        return F.log_sigmoid(x)
+        return F.logsigmoid(input)
 
 
 class Softplus(Layer):
-    """log(1 + exp(x))."""
+    """log(1 + exp(beta·x)) / beta."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta = beta
+        self.threshold = threshold
+
+    def forward(self, input: Tensor) -> Tensor:
         """The same shape."""
-        return F.softplus(x)
+        return F.softplus(input, self.beta, self.threshold)
 
 
 class Tanh(Layer):
     """tanh(x)."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The same shape."""
-        return F.tanh(x)
+        return F.tanh(input)
 
 
 class GELU(Layer):
@@ -68,36 +96,35 @@ class GELU(Layer):
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = approximate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The same shape."""
-        return F.gelu(x, self.approximate)
+        return F.gelu(input, self.approximate)
 
 
-class SiLU(Layer):
+class SiLU(_InPlace):
     """x·sigmoid(x)."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The same shape."""
-        return F.silu(x)
+        return F.silu(input, self.inplace)
 
 
-class Softmax(Layer):
+class _OverDim(Layer):
+    def __init__(self, dim: int | None = None) -> None:
+        self.dim = dim
+
+
+class Softmax(_OverDim):
     """exp(z) / Σ exp(z) along `dim`."""
 
-    def __init__(self, dim: int = -1) -> None:
-        self.dim = dim
-
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The same shape."""
-        return F.softmax(z, self.dim)
+        return F.softmax(input, self.dim)
 
 
-class LogSoftmax(Layer):
+class LogSoftmax(_OverDim):
     """z - log Σ exp(z) along `dim`."""
 
-    def __init__(self, dim: int = -1) -> None:
-        self.dim = dim
-
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The same shape."""
-        return F.log_softmax(z, self.dim)
+        return F.log_softmax(input, self.dim)

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn.module import Module
+from tinygrad_ce.nn.parameter import Parameter
 
 
 def positive(value: Any, name: str, layer: str) -> int:
@@ -16,6 +17,23 @@ def positive(value: Any, name: str, layer: str) -> int:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{layer}: {name}={value!r}; wanted an integer of at least 1")
     return int(value)
+
+
+def default_dtype() -> Any:
+    """What parameters are made of."""
+    return np.dtype(np.float32)
+
+
+def new_parameter(*shape: int, device: Any = None, dtype: Any = None) -> Parameter:
+    """Room for numbers that are yet to be drawn, in the default dtype or another one."""
+    check_device(device)
+    return Parameter(np.empty(shape, default_dtype() if dtype is None else dtype))
+
+
+def check_device(device: Any) -> None:
+    """Only the CPU is here."""
+    if device is not None and str(device) not in ("cpu", "cpu:0"):
+        raise ValueError(f'device={device!r}: all tensors live on the CPU; write device="cpu"')
 
 
 HERE = __name__.rpartition(".")[0] + "."  # the package of all layers

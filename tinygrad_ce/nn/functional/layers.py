@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.engine.frame import composed
+from tinygrad_ce.engine.frame import composed, recording
 from tinygrad_ce.engine.functions import fixed
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import all_within, leaf, numbers, value_of
 from tinygrad_ce.engine.past import called
 from tinygrad_ce.engine.table import SLOT, where
 from tinygrad_ce.engine.tensor import Tensor, generator_or_default
+from tinygrad_ce.nn.functional.activations import written
 
 
 @composed("x @ Wᵀ + b")
@@ -22,7 +23,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     >>> from tinygrad_ce import tensor
     >>> linear(tensor([1.0, 2.0]), tensor([[1.0, 1.0]]), tensor([0.5]))
-    tensor([3.5])
+    tensor([3.5000])
     """
     try:
         matrix = input.ndim == 2
@@ -44,8 +45,19 @@ def linear_complaint(input: Any, weight: Any, error: Exception) -> Exception:
     )
 
 
-def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+def embedding(
+    input: Any,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
     """W[ids]: ids (...), W (num, dim) -> (..., dim). The row `padding_idx` gets no gradient.
+
+    With `max_norm` the rows that are looked up and longer are first made that long, in place.
+    Gradients are never sparse, whatever `sparse` says.
 
     >>> from tinygrad_ce import tensor
     >>> embedding(tensor([1, 0]), tensor([[1.0, 2.0], [3.0, 4.0]]))
@@ -56,6 +68,8 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
     v = value_of(ids)
     if v.dtype.kind not in "iu":
         raise TypeError(f"embedding: ids have dtype {v.dtype}; wanted integers: ids.long()")
+    if scale_grad_by_freq:
+        raise ValueError("embedding: gradients are not scaled by frequency; leave it out")
     n = weight.shape[0]
     if padding_idx is not None and not -n <= padding_idx < n:
         raise IndexError(f"embedding: padding_idx={padding_idx} is no row of a table of {n} rows")
@@ -63,6 +77,9 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
         v = numbers(v)
         bad = v.min() if v.min() < 0 else v.max()
         raise IndexError(f"embedding: id {bad} is outside 0 ... {n - 1}, the rows of the table")
+    if max_norm is not None:
+        with recording(False):
+            shorten(weight, v, max_norm, norm_type)
     rows = table.getitem(weight, ids, index=(SLOT,))
     if padding_idx is None:
         return called(rows, "Embedding")
@@ -70,14 +87,22 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
     return called(where(padding, rows.detach(), rows), "Embedding")
 
 
-def one_hot(ids: Any, num_classes: int = -1) -> Tensor:
+def shorten(weight: Tensor, ids: Any, max_norm: float, p: float) -> None:
+    """Make the rows that are looked up at most so long."""
+    size = weight.norm(p, -1, keepdim=True)
+    used = (ids.reshape(-1)[:, None] == np.arange(weight.shape[0])).any(0)[:, None]
+    long = fixed(value_of(size) > max_norm, weight) & fixed(used, weight)
+    weight.copy_(where(long, weight * (max_norm / (size + 1e-7)), weight))
+
+
+def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
     """1 at the id, 0 elsewhere: ids (...) -> (..., C), integers; C is max id + 1 unless given.
 
     >>> one_hot([1, 0], 3)
     tensor([[0, 1, 0],
             [1, 0, 0]])
     """
-    v = value_of(ids if isinstance(ids, Node) else Tensor(ids))
+    v = value_of(tensor if isinstance(tensor, Node) else Tensor(tensor))
     if v.dtype.kind not in "iu":
         raise TypeError(f"one_hot: ids have dtype {v.dtype}; wanted integers: ids.long()")
     if num_classes == -1:
@@ -89,8 +114,18 @@ def one_hot(ids: Any, num_classes: int = -1) -> Tensor:
     return leaf((v[..., None] == np.arange(num_classes)).astype(np.int64))
 
 
+# --- dropout --------------------------------------------------------------------------------
+
+
 @composed("x · mask / (1 − p)")
-def dropout(input: Tensor, p: float = 0.5, training: bool = True, generator: Any = None) -> Tensor:
+def dropout(
+    input: Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+    *,
+    generator: Any = None,
+) -> Tensor:
     """x·mask/(1 - p), mask = 1 with probability 1 - p; x itself when not training.
 
     The mask is PyTorch's for the same seed.
@@ -99,11 +134,45 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, generator: Any
     >>> dropout(tensor([1.0, 2.0]), p=0.5, training=False)
     tensor([1., 2.])
     """
+    return dropped(input, input.shape, p, training, inplace, generator, "dropout")
+
+
+@composed("x · mask / (1 − p)")
+def dropout2d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """As `dropout`, but whole channels at once: (N, C, H, W) -> the same shape.
+
+    >>> from tinygrad_ce import ones
+    >>> sorted({*dropout2d(ones(1, 50, 2, 2)).amax((2, 3)).flatten().tolist()})
+    [0.0, 2.0]
+    """
+    if input.ndim not in (3, 4):
+        raise ValueError(f"dropout2d: input has shape {tuple(input.shape)}; wanted (N, C, H, W)")
+    shape = (*input.shape[:2], *(1,) * (input.ndim - 2))
+    return dropped(input, shape, p, training, inplace, None, "dropout2d")
+
+
+@composed("x · mask / (1 − p)")
+def dropout1d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """As `dropout`, but whole channels at once: (N, C, L) or (C, L) -> the same shape."""
+    if input.ndim not in (2, 3):
+        raise ValueError(f"dropout1d: input has shape {tuple(input.shape)}; wanted (N, C, L)")
+    return dropped(input, (*input.shape[:-1], 1), p, training, inplace, None, "dropout1d")
+
+
+def dropped(
+    x: Any, shape: Any, p: float, training: bool, inplace: bool, generator: Any, name: str
+) -> Any:
+    """x times a mask of this shape, which is drawn."""
     if not isinstance(p, (int, float, np.number)) or not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout: p={p!r}; wanted a probability, 0 to 1")
+        raise ValueError(f"{name}: p={p!r}; wanted a probability, 0 to 1")
     if not training or p == 0.0:
-        return input
+        return x
     if p == 1.0:
-        return input * 0.0
-    mask = generator_or_default(generator).bernoulli(1.0 - p, input.shape, dtype=input.dtype)
-    return input * fixed(mask / (1.0 - p), input)
+        return written(x, lambda x: x * 0.0, inplace, name)
+    mask = generator_or_default(generator).bernoulli(1.0 - p, shape, dtype=x.dtype)
+    factor = mask / (1.0 - p)
+    return written(x, lambda x: x * fixed(factor, x), inplace, name)

@@ -15,50 +15,14 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import all_within, constant, leaf, numbers, value_of
 from tinygrad_ce.engine.table import SLOT, where
 from tinygrad_ce.engine.tensor import Tensor
-
-# --- losses: what they share ----------------------------------------------------------------
-
-
-def reduced(losses: Any, reduction: str, name: str) -> Any:
-    """The losses themselves, their mean or their sum."""
-    if reduction == "mean":
-        return table.sum(losses) / float(math.prod(losses.shape))
-    if reduction == "sum":
-        return table.sum(losses)
-    check_reduction(reduction, name)
-    return losses
-
-
-def check_reduction(reduction: str, name: str) -> None:
-    """Only the three reductions."""
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f'{name}: reduction={reduction!r}; wanted "mean", "sum" or "none"')
-
-
-def same_shape(input: Any, target: Any, name: str) -> Any:
-    """`target` as an operand of the shape of `input`."""
-    if not isinstance(target, (Node, np.ndarray, list, tuple, int, float, np.generic)):
-        raise TypeError(f"{name}: the target is a {type(target).__name__}; wanted a Tensor")
-    if isinstance(target, (int, float)):
-        return target
-    target = target if isinstance(target, Node) else constant(target, input)
-    if target.array.shape != input.shape:
-        hint = ""
-        if target.array.size == math.prod(input.shape):
-            hint = f" Reshape one of them: target.reshape({tuple(input.shape)})."
-        raise ValueError(
-            f"{name}: input has shape {tuple(input.shape)} and target {target.array.shape}; wanted "
-            f"equal shapes, since broadcasting would compare every pair.{hint}"
-        )
-    return target
-
-
-def to_dtype(target: Any, like: Any) -> Any:
-    """`target` in the dtype of `like`, so that integer targets do not widen the loss."""
-    if isinstance(target, Node) and target.array.dtype != like.dtype:
-        return table.astype(target, like.dtype)
-    return target
-
+from tinygrad_ce.nn.functional.reduction import (
+    check_reduction,
+    reduced,
+    reduced_by,
+    reduction_of,
+    same_shape,
+    to_dtype,
+)
 
 # --- cross-entropy --------------------------------------------------------------------------
 
@@ -68,7 +32,9 @@ def cross_entropy(
     input: Tensor,
     target: Any,
     weight: Tensor | None = None,
+    size_average: bool | None = None,
     ignore_index: int = -100,
+    reduce: bool | None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
@@ -87,6 +53,7 @@ def cross_entropy(
     >>> cross_entropy(z, tensor([0, 1]))
     tensor(0.4100, grad_fn=<NllLossBackward0>)
     """
+    reduction = reduction_of(size_average, reduce, reduction, "cross_entropy")
     logits, labels, is_ids = logits_and_targets(input, target, "cross_entropy")
     logp = functions.log_softmax(logits, 1)
     if not 0.0 <= label_smoothing <= 1.0:
@@ -103,7 +70,9 @@ def nll_loss(
     input: Tensor,
     target: Any,
     weight: Tensor | None = None,
+    size_average: bool | None = None,
     ignore_index: int = -100,
+    reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:
     """-logp[y], the mean over the samples: log-probabilities (N, C), ids (N,) -> (), in nats.
@@ -112,6 +81,7 @@ def nll_loss(
     >>> nll_loss(tensor([[-0.5, -1.0]]), tensor([1]))
     tensor(1.)
     """
+    reduction = reduction_of(size_average, reduce, reduction, "nll_loss")
     logp, labels, is_ids = logits_and_targets(input, target, "nll_loss")
     if not is_ids:
         raise TypeError(
@@ -267,6 +237,8 @@ def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Any,
     weight: Any = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
     reduction: str = "mean",
     pos_weight: Any = None,
 ) -> Tensor:
@@ -280,6 +252,7 @@ def binary_cross_entropy_with_logits(
     tensor(0.3466)
     """
     name = "binary_cross_entropy_with_logits"
+    reduction = reduction_of(size_average, reduce, reduction, name)
     target = to_dtype(same_shape(input, target, name), input)
     _, step, _, e = branch(input)
     live = isinstance(target, Node) and target.requires_grad
@@ -301,7 +274,12 @@ def binary_cross_entropy_with_logits(
 
 @composed("−1/N Σ y·log p + (1−y)·log(1−p)")
 def binary_cross_entropy(
-    input: Tensor, target: Any, weight: Any = None, reduction: str = "mean"
+    input: Tensor,
+    target: Any,
+    weight: Any = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """-(y·log p + (1 - y)·log(1 - p)), the mean: probabilities of one shape -> (), in nats.
 
@@ -312,6 +290,7 @@ def binary_cross_entropy(
     >>> binary_cross_entropy(tensor([0.5, 1.0]), tensor([1.0, 1.0]), reduction="none")
     tensor([0.6931, -0.0000])
     """
+    reduction = reduction_of(size_average, reduce, reduction, "binary_cross_entropy")
     target = to_dtype(same_shape(input, target, "binary_cross_entropy"), input)
     p, y = value_of(input), value_of(target)
     if not all_within(p, 0, 1):
@@ -335,31 +314,49 @@ def binary_cross_entropy(
 
 
 @composed("1/n Σ (x − y)²")
-def mse_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+def mse_loss(
+    input: Tensor,
+    target: Any,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Any = None,
+) -> Tensor:
     """(x - y)², the mean over all elements: two tensors of one shape -> ().
 
     >>> from tinygrad_ce import tensor
     >>> mse_loss(tensor([1.0, 2.0]), tensor([1.0, 4.0]))
     tensor(2.)
     """
+    reduction = reduction_of(size_average, reduce, reduction, "mse_loss")
     d = input - to_dtype(same_shape(input, target, "mse_loss"), input)
-    return reduced(d * d, reduction, "mse_loss")
+    return reduced_by(d * d, weight, reduction, "mse_loss")
 
 
 @composed("1/n Σ |x − y|")
-def l1_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+def l1_loss(
+    input: Tensor,
+    target: Any,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Any = None,
+) -> Tensor:
     """|x - y|, the mean over all elements; its slope at 0 is 0.
 
     >>> from tinygrad_ce import tensor
     >>> l1_loss(tensor([1.0, 2.0]), tensor([1.0, 4.0]))
     tensor(1.)
     """
+    reduction = reduction_of(size_average, reduce, reduction, "l1_loss")
     d = input - to_dtype(same_shape(input, target, "l1_loss"), input)
-    return reduced(table.abs(d), reduction, "l1_loss")
+    return reduced_by(table.abs(d), weight, reduction, "l1_loss")
 
 
 @composed("1/n Σ (|d| ≤ δ ? d²/2 : δ(|d| − δ/2))")
-def huber_loss(input: Tensor, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+def huber_loss(
+    input: Tensor, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None
+) -> Tensor:
     """d²/2 where |d| ≤ δ, else δ(|d| - δ/2), with d = x - y; the mean over all elements.
 
     >>> from tinygrad_ce import tensor
@@ -369,19 +366,55 @@ def huber_loss(input: Tensor, target: Any, reduction: str = "mean", delta: float
     if delta <= 0:
         raise ValueError(f"huber_loss: delta={delta}; wanted a positive number")
     d = input - to_dtype(same_shape(input, target, "huber_loss"), input)
+    near, inside, size = near_and_far(d, delta)
+    losses = where(near, inside * inside * 0.5, (size - 0.5 * delta) * delta)
+    if weight is not None:
+        losses = losses * to_dtype(same_shape(losses, weight, "huber_loss: weight"), losses)
+    return reduced(losses, reduction, "huber_loss")
+
+
+def near_and_far(d: Any, bound: float) -> tuple[Any, Any, Any]:
+    """Where |d| ≤ bound; d there, else 0; and |d|, smooth wherever it is used."""
     v = value_of(d)
-    near = fixed(np.abs(v) <= delta, d)
-    side = fixed(np.sign(v), d)
-    inside = where(near, d, 0.0)
-    return reduced(
-        where(near, inside * inside * 0.5, (d * side - 0.5 * delta) * delta),
-        reduction,
-        "huber_loss",
-    )
+    near = fixed(np.abs(v) <= bound, d)
+    return near, where(near, d, 0.0), d * fixed(np.sign(v), d)
+
+
+@composed("1/n Σ (|d| < β ? d²/2β : |d| − β/2)")
+def smooth_l1_loss(
+    input: Tensor,
+    target: Any,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
+) -> Tensor:
+    """d²/2β where |d| ≤ β, else |d| - β/2, with d = x - y; the mean over all elements.
+
+    >>> from tinygrad_ce import tensor
+    >>> smooth_l1_loss(tensor([0.5, 3.0]), tensor([0.0, 0.0]), reduction="none")
+    tensor([0.1250, 2.5000])
+    """
+    reduction = reduction_of(size_average, reduce, reduction, "smooth_l1_loss")
+    if beta < 0:
+        raise ValueError(f"smooth_l1_loss: beta={beta}; wanted a positive number, or 0")
+    d = input - to_dtype(same_shape(input, target, "smooth_l1_loss"), input)
+    if beta == 0:
+        return reduced(table.abs(d), reduction, "smooth_l1_loss")
+    near, inside, size = near_and_far(d, beta)
+    losses = where(near, inside * inside * 0.5 / beta, size - 0.5 * beta)
+    return reduced(losses, reduction, "smooth_l1_loss")
 
 
 @composed("Σ p (log p − log q)")
-def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
+def kl_div(
+    input: Tensor,
+    target: Any,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    log_target: bool = False,
+) -> Tensor:
     """p·(log p - log q), from log q and p (or log p): two tensors of one shape, in nats.
 
     reduction="batchmean" divides the sum by the first size, which is the divergence itself;
@@ -391,6 +424,7 @@ def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool
     >>> kl_div(tensor([[0.5, 0.5]]).log(), tensor([[1.0, 0.0]]), reduction="batchmean")
     tensor(0.6931)
     """
+    reduction = reduction_of(size_average, reduce, reduction, "kl_div", "batchmean")
     target = to_dtype(same_shape(input, target, "kl_div"), input)
     if log_target:
         losses = safe_mul(target - input, table.exp(target))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tinygrad_ce.engine import functions, table
 from tinygrad_ce.engine.frame import composed
 from tinygrad_ce.engine.functions import fixed
@@ -23,16 +25,69 @@ def layer_norm(
 
     >>> from tinygrad_ce import tensor
     >>> layer_norm(tensor([[1.0, 3.0]]), (2,))
-    tensor([[-1.,  1.]])
+    tensor([[-1.0000,  1.0000]])
     """
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if input.shape[input.ndim - len(shape) :] != shape:
-        raise ValueError(
-            f"layer_norm: input has shape {tuple(input.shape)}; wanted it to end with {shape}"
-        )
-    check_shapes("layer_norm", shape, weight=weight, bias=bias)
-    axes = tuple(range(-len(shape), 0))
+    axes = last_axes("layer_norm", input, normalized_shape, weight=weight, bias=bias)
     return scaled(normalized(input, axes, eps), weight, bias)
+
+
+@composed("x / √(1/n Σ x² + ε) · γ")
+def rms_norm(
+    input: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """x/√(mean of x² + ε)·γ, the mean over the last dimensions; ε is that of the dtype.
+
+    >>> from tinygrad_ce import tensor
+    >>> rms_norm(tensor([[3.0, 3.0]]), (2,))
+    tensor([[1., 1.]])
+    """
+    axes = last_axes("rms_norm", input, normalized_shape, weight=weight)
+    eps = float(np.finfo(input.dtype).eps) if eps is None else eps
+    n = float(functions.count(input.shape, axes))
+    y = input / table.sqrt(table.sum(input * input, axes, True) / n + eps)
+    return scaled(y, weight, None)
+
+
+@composed("(x − μ) / √(σ² + ε) · γ + β")
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x - μ)/√(σ² + ε)·γ + β, μ and σ² over each group of channels: (N, C, ...) -> the same.
+
+    >>> from tinygrad_ce import tensor
+    >>> group_norm(tensor([[1.0, 3.0, 5.0, 9.0]]), 2)
+    tensor([[-1.0000,  1.0000, -1.0000,  1.0000]])
+    """
+    if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
+        raise ValueError(
+            f"group_norm: input has shape {tuple(input.shape)} and num_groups={num_groups}; wanted "
+            "(N, C, ...) with C a multiple of it"
+        )
+    n, channels, *rest = input.shape
+    check_shapes("group_norm", (channels,), weight=weight, bias=bias)
+    groups = table.reshape(input, (n, num_groups, channels // num_groups, *rest))
+    y = normalized(groups, tuple(range(2, groups.ndim)), eps)
+    channel = (1, -1, *(1,) * len(rest))
+    weight = None if weight is None else table.reshape(weight, channel)
+    bias = None if bias is None else table.reshape(bias, channel)
+    return scaled(table.reshape(y, input.shape), weight, bias)
+
+
+def last_axes(name: str, x: Any, normalized_shape: Any, **operands: Any) -> tuple[int, ...]:
+    """The axes of `normalized_shape`, the last ones; parameters have that shape too."""
+    several = isinstance(normalized_shape, (tuple, list))
+    shape = tuple(normalized_shape) if several else (normalized_shape,)
+    if x.shape[x.ndim - len(shape) :] != shape:
+        raise ValueError(f"{name}: input has shape {tuple(x.shape)}; wanted it to end with {shape}")
+    check_shapes(name, shape, **operands)
+    return tuple(range(-len(shape), 0))
 
 
 def check_shapes(name: str, wanted: tuple[int, ...], **operands: Any) -> None:
@@ -64,7 +119,7 @@ def batch_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum: Any = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
     """(x - μ)/√(σ² + ε)·γ + β for each channel: (N, C, ...) -> the same shape.
@@ -75,8 +130,8 @@ def batch_norm(
 
     >>> from tinygrad_ce import tensor
     >>> batch_norm(tensor([[1.0], [3.0]]), training=True)
-    tensor([[-1.],
-            [ 1.]])
+    tensor([[-1.0000],
+            [ 1.0000]])
     """
     if input.ndim < 2:
         raise ValueError(f"batch_norm: input has shape {tuple(input.shape)}; wanted (N, C, ...)")
@@ -101,8 +156,8 @@ def batch_norm(
             "variance; wanted a batch of at least 2, or model.eval()"
         )
     if training and running_mean is not None and running_var is not None:
-        v = value_of(input)
+        v, part = value_of(input), value_of(momentum)
         for running, batch in ((running_mean, v.mean(axes)), (running_var, v.var(axes, ddof=1))):
             running *= 1.0 - momentum
-            running += fixed(batch * momentum, input)
+            running += fixed(batch * part, input)
     return scaled(normalized(input, axes, eps), weight, bias)
