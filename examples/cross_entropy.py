@@ -343,7 +343,7 @@ def errors(z: Tensor, y: Tensor) -> Array:
     """p - y, as an array: σ(z) - y for one logit, softmax(z) - onehot(y) for several."""
     if z.shape[1] == 1:
         return numbers(F.sigmoid(z)) - numbers(y)[:, None]
-    return numbers(F.softmax(z)) - numbers(F.one_hot(y, z.shape[1]))
+    return numbers(F.softmax(z, -1)) - numbers(F.one_hot(y, z.shape[1]))
 
 
 def accuracy(z: Tensor, y: Tensor) -> float:
@@ -442,7 +442,7 @@ def multinomial_is_softmax(lesson: Lesson) -> None:
         F.cross_entropy(z, target).backward()
         optimizer.step()
     entropy = -float((numbers(target) * np.log(numbers(target))).sum())
-    loss, p = F.cross_entropy(z, target).item(), numbers(F.softmax(z))[0]
+    loss, p = F.cross_entropy(z, target).item(), numbers(F.softmax(z, -1))[0]
     shares = "(" + ", ".join(f"{share:.2f}" for share in p) + ")"
     text, holds = "    gradient descent finds the shares", furthest(p[None], target) < 1e-9
     lesson.claim("shares", text, p[0], holds, shares)

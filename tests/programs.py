@@ -312,7 +312,7 @@ def variational_autoencoder(dtype):
 def dropout_and_batch_norm(dtype):
     model = layers(
         dtype, lambda: nn.Linear(4, 6, bias=False), lambda: nn.BatchNorm1d(6), nn.LeakyReLU,
-        lambda: nn.Dropout(0.3), lambda: nn.Linear(6, 3), nn.LogSoftmax,
+        lambda: nn.Dropout(0.3), lambda: nn.Linear(6, 3), lambda: nn.LogSoftmax(1),
     )  # fmt: skip
     optimizer = tg.optim.AdamW(model.parameters(), lr=0.01)
     step = learner(optimizer, lambda x, y: F.nll_loss(model(x), y))

@@ -472,9 +472,9 @@ def test_constants_are_what_they_are_called():
     }  # fmt: skip
     targets = tensor(np.full((2, 3), 0.25))
     losses = [
-        F.sigmoid(z), F.softplus(z), F.log_sigmoid(z), F.softmax(z), F.log_softmax(z),
+        F.sigmoid(z), F.softplus(z), F.log_sigmoid(z), F.softmax(z, -1), F.log_softmax(z, -1),
         F.logsumexp(z, 1), F.cross_entropy(z, tensor([0, 2])), F.huber_loss(z, targets),
-        F.nll_loss(F.log_softmax(z), tensor([0, 2])),
+        F.nll_loss(F.log_softmax(z, -1), tensor([0, 2])),
         F.binary_cross_entropy_with_logits(z, targets),
     ]  # fmt: skip
     seen = set()
