@@ -41,8 +41,8 @@ def test_an_array_is_accepted_as_the_model_accepts_it():
     tg.manual_seed(0)
     layer, x = nn.Linear(3, 2), np.ones((4, 3), np.float32)
     drawing = draw(layer, x)
-    assert card(drawing, "x").role == "input"
-    assert card(drawing, "x").shape == "4 × 3"
+    assert card(drawing, "input").role == "input"
+    assert card(drawing, "input").shape == "4 × 3"
 
 
 class Noisy(nn.Module):
