@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine import devices
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn.module import Module
 from tinygrad_ce.nn.parameter import Parameter
@@ -26,14 +27,8 @@ def default_dtype() -> Any:
 
 def new_parameter(*shape: int, device: Any = None, dtype: Any = None) -> Parameter:
     """Room for numbers that are yet to be drawn, in the default dtype or another one."""
-    check_device(device)
+    devices.check(device)
     return Parameter(np.empty(shape, default_dtype() if dtype is None else dtype))
-
-
-def check_device(device: Any) -> None:
-    """Only the CPU is here."""
-    if device is not None and str(device) not in ("cpu", "cpu:0"):
-        raise ValueError(f'device={device!r}: all tensors live on the CPU; write device="cpu"')
 
 
 HERE = __name__.rpartition(".")[0] + "."  # the package of all layers
