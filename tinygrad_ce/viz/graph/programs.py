@@ -45,7 +45,7 @@ def graph_of(program: Program) -> tuple[Node, dict[str, Any]]:
     >>> program = tg.trace(lambda x: (x * x).sum(), tg.tensor([1.0, 2.0]))
     >>> root, names = graph_of(program)
     >>> root, names["x"]
-    (tensor(5., op=sum), tensor([1., 2.], requires_grad=True))
+    (tensor(5., grad_fn=<SumBackward0>), tensor([1., 2.], requires_grad=True))
     """
     if current().tracer is not None:
         raise RuntimeError("graph_of: call it outside of the function that is traced")

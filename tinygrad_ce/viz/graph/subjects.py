@@ -40,7 +40,7 @@ def resolve(
     >>> from tinygrad_ce.engine.tensor import Tensor
     >>> root, names, given = resolve(lambda x: x * 2, (Tensor(3.0),))
     >>> root, names[root.inputs[0]], root.inputs[0] in given
-    (tensor(6., op=mul), 'x', True)
+    (tensor(6., grad_fn=<MulBackward0>), 'x', True)
     """
     if current().tracer is not None:
         raise RuntimeError(
