@@ -27,6 +27,8 @@ import tinygrad_ce as tg
 from tinygrad_ce import TraceError, nn
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.program import running
+from tinygrad_ce.program.ops import OPS, run
+from tinygrad_ce.program.precision import may_turn
 
 # --- variables ----------------------------------------------------------------------------------
 
@@ -1001,6 +1003,58 @@ def test_what_turns_over_in_the_last_bit_is_no_mistake():
         compiled(x)
         turned += not equal(numbers_of(compiled(x)), wanted)
     assert turned > 5
+
+
+# what jumps, numbers where the last bits decide, numbers where they do not
+JUMPS = {
+    "abs": (lambda x: x.abs(), [1.0, 0.0], [1.0, -0.5]),
+    "greater": (lambda x: x > 0.5, [0.2, 0.5], [0.2, 0.7]),
+    "greater or equal": (lambda x: x >= 0.5, [0.2, 0.5], [0.2, 0.7]),
+    "less": (lambda x: x < 0.5, [0.2, 0.5], [0.2, 0.7]),
+    "less or equal": (lambda x: x <= 0.5, [0.2, 0.5], [0.2, 0.7]),
+    "equal": (lambda x: x == 0.5, [0.2, 0.5], [0.2, 0.7]),
+    "not equal": (lambda x: x != 0.5, [0.2, 0.5], [0.2, 0.7]),
+    "maximum": (lambda x: tg.maximum(x, x.flip(0)), [0.2, 0.2], [0.2, 0.7]),
+    "minimum": (lambda x: tg.minimum(x, x.flip(0)), [0.2, 0.2], [0.2, 0.7]),
+    "sign": (lambda x: x.sign(), [1.0, 0.0], [1.0, -0.5]),
+    "relu": (F.relu, [1.0, 0.0], [1.0, -0.5]),
+    "clamp": (lambda x: x.clamp(0.2, 0.7), [0.1, 0.7], [0.1, 0.9]),
+    "clamp from below": (lambda x: x.clamp(0.2), [0.1, 0.2], [0.1, 0.7]),
+    "floor": (lambda x: x.floor(), [0.2, 3.0], [0.2, 3.2]),
+    "ceil": (lambda x: x.ceil(), [0.2, 3.0], [0.2, 3.2]),
+    "round": (lambda x: x.round(), [0.2, 2.5], [0.2, 2.2]),
+    "remainder": (lambda x: x % 0.3, [0.2, 0.9], [0.2, 1.0]),
+    "whole quotient": (lambda x: x // 0.3, [0.2, 0.9], [0.2, 1.0]),
+    "whole numbers": (lambda x: x.long(), [0.2, 3.0], [0.2, 3.2]),
+    "largest": (lambda x: x.amax(), [0.2, 0.7, 0.7], [0.2, 0.2, 0.7]),
+    "largest of rows": (lambda x: x.amax(1), [[0.2, 0.7], [0.3, 0.3]], [[0.2, 0.7], [0.7, 0.2]]),
+    "least": (lambda x: x.amin(), [0.2, 0.2, 0.7], [0.2, 0.7, 0.7]),
+    "where the largest is": (lambda x: x.argmax(), [0.2, 0.7, 0.7], [0.2, 0.2, 0.7]),
+    "where the least is": (lambda x: x.argmin(), [0.2, 0.2, 0.7], [0.2, 0.7, 0.7]),
+    "order": (lambda x: x.argsort(), [0.7, 0.7, 0.2, 0.1], [0.4, 0.7, 0.2, 0.1]),
+    "order of the least": (lambda x: x.argsort(), [0.7, 0.4, 0.2, 0.2], [0.4, 0.7, 0.2, 0.1]),
+    "pool": (lambda x: tg.autograd.grad(
+        F.max_pool2d(x.requires_grad_()[None, None], 2).sum(), x)[0],
+        [[0.2, 0.7], [0.1, 0.7]], [[0.2, 0.7], [0.1, 0.1]]),
+}  # fmt: skip
+
+
+def may_turn_over(f, x, noise=1.0):
+    program = tg.trace(f, tg.tensor(np.float64(x)))
+    values = run(program.steps, {**program.constants, program.inputs[0]: np.float64(x)})
+    return may_turn(program, values, noise), {step.op for step in program.steps}
+
+
+def test_where_the_last_bits_decide_is_known_of_every_operation_that_jumps():
+    told = set()
+    for name, (f, near, far) in JUMPS.items():
+        turns, ops = may_turn_over(f, near)
+        assert turns and not may_turn_over(f, far)[0], name
+        told |= ops
+    assert {op for op in OPS if OPS[op].jumps} <= told
+    assert not may_turn_over(lambda x: x.float() * 2.0, [0.0, 3.0])[0]
+    for noise, turns in ((1.0, True), (1e-3, False)):  # 64 units in the last place of that
+        assert may_turn_over(F.relu, [1e-6], noise)[0] is turns
 
 
 @pytest.mark.parametrize("alone", ["floor", "max_pool2d"])

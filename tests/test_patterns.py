@@ -4,6 +4,11 @@ import numpy as np
 import pytest
 
 import tinygrad_ce as tg
+from tinygrad_ce.program.listing.algebra import (
+    with_common_divisors,
+    with_factors_outside,
+    with_numbers_in_place,
+)
 from tinygrad_ce.program.ops import run
 from tinygrad_ce.program.passes.exact import without_dead_steps
 from tinygrad_ce.program.passes.patterns import rules
@@ -30,8 +35,14 @@ def told(program):
 
 def after(line, fn, **how):
     """What a function computes after a rule, told and computed: the values must be the same."""
+    return told_after(lambda program: Rewriter(program).run(*rules(line, **how)), fn)
+
+
+def told_after(change, fn, scope=()):
+    """What a function computes after a pass, if it stands in this scope."""
     program = without_dead_steps(tg.trace(fn, tg.tensor(X), tg.tensor(Y)))
-    changed = Rewriter(program).run(*rules(line, **how))
+    program = program.with_steps(s._replace(scope=scope) for s in program.steps)
+    changed = change(program)
     found, wanted = (
         run(p.steps, {**p.constants, **dict(zip(p.inputs, (X, Y)))}) for p in (changed, program)
     )
@@ -70,6 +81,71 @@ def after(line, fn, **how):
 def test_a_rule_rewrites_what_it_says_and_nothing_else(line, fn, wanted):
     with np.errstate(invalid="ignore"):
         assert after(line, fn) == wanted
+
+
+ALGEBRA = [  # a pass, what the backward pass computes, as it is written afterwards
+    (with_factors_outside, [
+        (lambda x, y: 3.0 * (2.0 * x), "multiply(6, x)"),
+        (lambda x, y: (2.0 * x) / 4.0, "multiply(0.5, x)"),
+        (lambda x, y: (2.0 * x) * (3.0 * y), "multiply(6, multiply(x, y))"),
+        (lambda x, y: y * (2.0 * x), "multiply(2, multiply(x, y))"),
+        (lambda x, y: (49.0 * x) / (49.0 * y), "divide(x, y)"),  # 49.0 * (1 / 49.0) is not 1.0
+        (lambda x, y: (2.0 * x) / y, "multiply(2, divide(x, y))"),
+        (lambda x, y: x / (4.0 * y), "multiply(0.25, divide(x, y))"),
+        (lambda x, y: 3.0 / (4.0 * y), "divide(3, multiply(4, y))"),
+        (lambda x, y: (2.0 * x).sum(), "multiply(2, sum(x))"),
+        (lambda x, y: 2.0 * x + 2.0 * y, "multiply(2, add(x, y))"),
+        (lambda x, y: 2.0 * x + 3.0 * y, "add(multiply(2, x), multiply(3, y))"),
+        (lambda x, y: y * x + y * y, "add(multiply(y, x), multiply(y, y))"),
+        (lambda x, y: 2.0 * x - 2.0 * y, "multiply(2, subtract(x, y))"),
+        (lambda x, y: -2.0 * x - -2.0 * y, "multiply(2, subtract(y, x))"),
+        (lambda x, y: 2.0 * x + -2.0 * y, "multiply(2, subtract(x, y))"),
+        (lambda x, y: -2.0 * x + 2.0 * y, "multiply(2, subtract(y, x))"),
+        (lambda x, y: 2.0 * x - -2.0 * y, "multiply(2, add(x, y))"),
+        (lambda x, y: -x + y, "subtract(y, x)"),
+        (lambda x, y: x + -3.0 * y, "subtract(x, multiply(3, y))"),
+        (lambda x, y: x + x, "multiply(2, x)"),
+        (lambda x, y: (x + y) + y, "add(x, multiply(2, y))"),
+        (lambda x, y: -(2.0 * x), "multiply(-2, x)"),
+        (lambda x, y: (2.0 / y) * x, "multiply(2, divide(x, y))"),
+        (lambda x, y: (2.0 / y) * x.sum(), "multiply(divide(2, y), sum(x))"),
+        (lambda x, y: (2.0 / y) * 3.0, "multiply(divide(2, y), 3)"),
+    ]),
+    (with_common_divisors, [
+        (lambda x, y: [q := y.exp() / y, (x / y) * y.exp()][1] + q,
+         "add(multiply(divide(exp(y), y), x), divide(exp(y), y))"),
+        (lambda x, y: (x / y) * y.exp(), "divide(multiply(x, exp(y)), y)"),
+        (lambda x, y: (x / 2.0) * y, "multiply(divide(x, 2), y)"),
+        (lambda x, y: (1.0 / y) * x, "multiply(divide(1, y), x)"),
+        (lambda x, y: x / y + 2.0 * (x.exp() / y), "divide(add(x, multiply(2, exp(x))), y)"),
+        (lambda x, y: x / y - 2.0 * (x.exp() / y), "divide(subtract(x, multiply(2, exp(x))), y)"),
+        (lambda x, y: x / y + x.exp() / y, "divide(add(x, exp(x)), y)"),
+        (lambda x, y: x / y - x.exp() / y, "divide(subtract(x, exp(x)), y)"),
+        (lambda x, y: x / 2.0 + y / 2.0, "add(divide(x, 2), divide(y, 2))"),
+        (lambda x, y: (x / y).sum(), "sum(divide(x, y))"),
+        (lambda x, y: (x[:, None] * y / y).sum(0), "divide(sum(multiply(slice(x), y)), y)"),
+        (lambda x, y: (x[:, None] / y).sum(1), "sum(divide(slice(x), y))"),
+    ]),
+    (with_numbers_in_place, [
+        (lambda x, y: x * -0.25, "negative(divide(x, 4))"),
+        (lambda x, y: x * 0.25, "divide(x, 4)"),
+        (lambda x, y: x * 0.3, "multiply(0.3, x)"),
+        (lambda x, y: x + 1.0, "add(1, x)"),
+        (lambda x, y: x + 2.0, "add(x, 2)"),
+        (lambda x, y: (1 / 3) * (x.sum() * y), "multiply(divide(sum(x), 3), y)"),
+        (lambda x, y: (1 / 3) * (x.sum() / y), "divide(divide(sum(x), 3), y)"),
+        (lambda x, y: (1 / 4) * (x.sum() * y), "divide(multiply(sum(x), y), 4)"),
+    ]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "fn", "wanted"), [(change, *case) for change, cases in ALGEBRA for case in cases]
+)
+def test_what_the_backward_pass_computes_is_told_as_in_a_book(change, fn, wanted):
+    assert told_after(change, fn, ("backward",)) == wanted
+    if change is not with_numbers_in_place:  # the forward pass stays as the user has written it
+        assert told_after(change, fn) == told_after(without_dead_steps, fn)
 
 
 def test_a_known_value_is_read_again_and_an_unknown_one_is_not_made():
