@@ -19,6 +19,7 @@ from tinygrad_ce.viz.graph.walking import chain_of, uses_of
 from tinygrad_ce.viz.page.checks import check_uses
 
 from .test_checks import backward_pass
+from .test_rules import CASES as OPERATIONS
 
 
 def normal(*shape, seed=0):
@@ -260,6 +261,23 @@ def test_a_reduction_that_is_reshaped_is_what_eager_code_records(reduce, kept):
     loss.backward()
     (gradient,) = tg.autograd.grad(root, names["x"])
     np.testing.assert_array_equal(gradient.numpy(), x.grad.numpy())
+
+
+def test_every_operation_of_a_program_has_the_gradients_of_eager_code():
+    for case in OPERATIONS:
+
+        def function(*xs, of=case.ours):
+            y = of(*[x.requires_grad_() for x in xs])
+            return (y * y).sum()
+
+        xs = [tensor(x) for x in case.inputs]
+        loss = function(*xs)
+        loss.backward()
+        root, names = graph_of(tg.trace(function, *map(tensor, case.inputs)))
+        assert root.item() == loss.item(), case.id
+        found = tg.autograd.grad(root, [names[f"x{i + 1}"] for i in range(len(xs))])
+        for x, gradient in zip(xs, found):
+            np.testing.assert_allclose(gradient.numpy(), x.grad.numpy(), 1e-14, err_msg=case.id)
 
 
 def test_every_use_of_a_program_agrees_with_its_central_difference():
