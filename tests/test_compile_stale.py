@@ -435,6 +435,18 @@ OBJECTS = {
         "",
         "m.s = 3.0",
     ),
+    "name imported from the own package": (
+        "import settings_of_mine as m\nm.s, __package__ = 2.0, m.__name__\n"
+        "def f(x):\n  from . import s\n  return x * s",
+        "",
+        "m.s = 3.0",
+    ),
+    "beside an import that fails": (
+        "import settings_of_mine as m\nm.s, __package__ = 2.0, m.__name__\ndef f(x):\n"
+        "  try:\n    from .. import t\n  except ImportError:\n    return x * m.s",
+        "",
+        "m.s = 3.0",
+    ),
     "function of a module": (
         "import settings_of_mine as m\nm.h = lambda x: 2 * x",
         "m.h(x)",

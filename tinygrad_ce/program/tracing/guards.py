@@ -17,6 +17,7 @@ from array import array
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from copy import copy
+from importlib.util import resolve_name
 from operator import is_
 from typing import Any
 
@@ -319,7 +320,11 @@ class Watch:
         """What a path begins at."""
         kind, name = start
         if kind == "import":
-            return sys.modules.get(name, MISSING)
+            try:
+                full = resolve_name(name, fn.__globals__.get("__package__"))
+            except ImportError:  # more dots than there are packages
+                return MISSING
+            return sys.modules.get(full, MISSING)
         if kind == "global":
             value = fn.__globals__.get(name, MISSING)
             if value is not MISSING:

@@ -39,12 +39,13 @@ def reads_of(code: types.CodeType) -> Reads:
     texts = code.co_names if BY_TEXT & {*code.co_names} else ()
     path: Path = ()
     key: Any = NO_KEY
+    before: Any = 0  # the constant before that: how many dots an import has
     for step in dis.get_instructions(code):
         op, arg = step.opname, step.argval
         if op in UNSEEN:
             continue
         if op in ("LOAD_CONST", "LOAD_SMALL_INT", "RETURN_CONST"):
-            key = arg
+            before, key = key, arg
             if isinstance(arg, types.CodeType):
                 inner = reads_of(arg)
                 paths.update(dict.fromkeys(inner.paths))
@@ -67,7 +68,7 @@ def reads_of(code: types.CodeType) -> Reads:
             paths[*path, (".", arg)] = None
             continue
         paths[path] = None
-        path, key = begun(op, arg), NO_KEY
+        path, key = begun(op, "." * before + arg if op == "IMPORT_NAME" else arg), NO_KEY
     paths[path] = None
     return Reads(tuple(filter(None, paths)), *map(frozenset, names.values()))
 
