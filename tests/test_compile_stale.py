@@ -770,6 +770,28 @@ UNSEEN = {
         "a = [[i / 5000] for i in range(5000)]", "x * sum(b[0] for b in a)", "a[0][0] = 7.0"),
 }  # fmt: skip
 
+# --- what is no change --------------------------------------------------------------------------
+
+UNCHANGED = {
+    "equal float": ("a = 2.5", "x * a", "a = float('2.5')"),
+    "equal text": ("a = 'mean'", "getattr(x, a)()", "a = ''.join(['me', 'an'])"),
+    "equal NumPy number": ("a = np.float32(2)", "x * a", "a = np.float32(2)"),
+    "nan again": ("a = float('nan')", "x * a", "a = float('nan')"),
+    "equal tuple": ("a = (1, 2.5)", "x * a[1]", "a = (1, float('2.5'))"),
+    "equal nested tuple": ("a = (1, (2.5,))", "x * a[1][0]", "a = (1, (float('2.5'),))"),
+    "equal attribute": ("a = SimpleNamespace(s=(1, 2.5))", "x * a.s[1]", "a.s = (1, float('2.5'))"),
+    "equal entry of a list": ("a = [1, 2.5]", "x * a[1]", "a[1] = float('2.5')"),
+    "equal entry of a long list": ("a = [2.5] * 100", "x * sum(a)", "a[7] = float('2.5')"),
+    "equal entry of a deque": ("a = deque([2.5])", "x * sum(a)", "a[0] = float('2.5')"),
+    "equal entry of a dict": ("a = OrderedDict(s=2.5)", "x * a['s']", "a['s'] = float('2.5')"),
+    "entry that is not read": ("a = {'s': 2.0, 't': 1.0}", "x * a['s']", "a['t'] = 3.0"),
+    "entry of a list that is not read": ("a = [2.0, 1.0]", "x * a[0]", "a[1] = 3.0"),
+    "entry inside that is not read": (
+        "a = {'s': {'t': 2.0, 'u': 1.0}}", "x * a['s']['t']", "a['s']['u'] = 3.0"),
+    "attribute that is not read": ("a = SimpleNamespace(s=2.0, t=1.0)", "x * a.s", "a.t = 3.0"),
+    "global that is not read": ("a, b = 2.0, 1.0", "x * a", "b = 3.0"),
+}  # fmt: skip
+
 FOLLOWED = {**VARIABLES, **OBJECTS, **CONTAINERS, **MODULES, **OPTIMISERS}
 
 NAMES = {
@@ -849,6 +871,16 @@ def test_a_change_is_followed(row, calls):
         wanted = [plain.call() for _ in range(4)]
         assert all(equal(compiled.call(), y) for y in wanted)
     assert not all(map(equal, wanted, without[calls:]))
+
+
+@pytest.mark.parametrize("row", UNCHANGED)
+def test_what_is_no_change_makes_no_other_program(row):
+    plain, compiled = Side(UNCHANGED[row]), Side(UNCHANGED[row], tg.compile)
+    for _ in range(3):
+        for _ in range(2):
+            assert equal(compiled.call(), plain.call())
+        compiled.changed()
+    assert len(compiled.function.runners) == 1
 
 
 @pytest.mark.parametrize("row", UNSEEN)
