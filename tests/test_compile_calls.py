@@ -441,6 +441,17 @@ def test_many_kinds_of_arguments_are_too_many():
     assert len(compiled.runners) == 32
 
 
+def test_how_an_argument_lies_makes_another_program_only_where_that_is_asked():
+    a = tg.tensor(np.arange(64.0).reshape(8, 8))
+    layouts = [a[:4, 4:].clone(), a[:4, 4:], a[:4, 4:].T, a[:4, ::2]]
+    functions = [(lambda x: (x * 2.0 + x @ x).sum(0), 1), (lambda x: x.contiguous() * 2.0, 4)]
+    for f, programs in functions:
+        compiled = tg.compile(f)
+        for x in layouts * 2:
+            assert compiled(x).tolist() == f(x).tolist()
+        assert len(compiled.runners) == programs
+
+
 def test_another_shape_or_dtype_makes_another_program():
     compiled = tg.compile(lambda x: (x * 2.0).sum(0))
     for _ in range(3):
