@@ -340,3 +340,33 @@ def test_weights_of_another_dtype_are_another_program():
 def test_a_rule_is_made_of_operations():
     with pytest.raises(ValueError, match=r"no operation: x\[0\]"):
         rules("x[0] -> x")
+
+
+WITH_NUMBERS = {
+    "sum": lambda x: x + 0.1,
+    "difference": lambda x: 0.3 - x,
+    "product": lambda x: x * 0.1,
+    "quotient": lambda x: x / 0.3,
+    "reciprocal": lambda x: 0.7 / x,
+    "remainder": lambda x: x % 0.3,
+    "chain": lambda x: ((x * 0.1 + 0.7).tanh() - 0.3) / 0.9,
+    "comparison": lambda x: x > 0.1,
+    "maximum": lambda x: np.maximum(x, 0.1) + np.minimum(0.7, x),
+    "clamp": lambda x: x.clamp(0.1, 0.7),
+    "choice": lambda x: tg.where(x > 0.0, x * 0.1, 0.3),
+    "whole numbers": lambda x: (x * 10.0).long() * 3 + 7,
+    "whole numbers and a float": lambda x: (x * 10.0).long() * 0.1,
+    "number that is computed": lambda x: x * x.amax() + x[7] * 0.1,
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", WITH_NUMBERS)
+def test_arithmetic_with_numbers_is_that_of_eager_code_to_the_last_bit(name, dtype):
+    f = WITH_NUMBERS[name]
+    compiled = tg.compile(f)
+    for seed in range(3):
+        x = tg.tensor(np.random.default_rng(seed).uniform(-2.0, 2.0, 1000).astype(dtype))
+        found, wanted = compiled(x), f(x)
+        assert found.dtype == wanted.dtype
+        np.testing.assert_array_equal(found.numpy(), wanted.numpy())
