@@ -216,3 +216,32 @@ def test_step_counts_that_differ_are_updated_one_by_one():
         return f, lambda: [parameters, optimizer.state_dict()["state"]]
 
     side_by_side(build, CALLS)
+
+
+@pytest.mark.parametrize("make", [
+    lambda ps: SGD(ps, lr=0.1), lambda ps: SGD(ps, lr=0.1, weight_decay=0.01),
+    lambda ps: SGD(ps, lr=0.1, momentum=0.9, nesterov=True), lambda ps: Adam(ps, lr=0.1),
+    lambda ps: Adam(ps, lr=0.1, weight_decay=0.01), lambda ps: AdamW(ps, lr=0.1), Signs, Pulled,
+])  # fmt: skip
+def test_settings_take_the_dtype_of_the_parameters(make):
+    """In float32 every bit is that of eager code: no number is a float64 on the way."""
+    found = []
+    for compile in (tg.compile, lambda f: f):
+        stream = np.random.default_rng(0)
+        w, b = (tg.tensor(np.float32(stream.standard_normal(n)), requires_grad=True)
+                for n in (200, 5))  # fmt: skip
+        optimizer = make([w, b])
+
+        def f(x, w=w, b=b, optimizer=optimizer):
+            optimizer.zero_grad()
+            (w * x).sum().backward()
+            (b * x[:5]).sum().backward()
+            optimizer.step()
+
+        f = compile(f)
+        for _ in range(4):
+            f(tg.tensor(np.float32(stream.standard_normal(200))))
+        found.append([w.detach().numpy(), b.detach().numpy()])
+    for a, c in zip(*found):
+        assert a.dtype == np.float32
+        np.testing.assert_array_equal(a, c)

@@ -186,6 +186,29 @@ def test_rules_that_undo_each_other_come_to_an_end():
     assert len(Rewriter(program).run(*rules(*lines)).steps) == 1
 
 
+def test_a_rule_that_changes_nothing_leaves_the_step_to_the_next():
+    program = tg.trace(lambda x, y: x + y, tg.tensor(X), tg.tensor(Y))
+    changed = Rewriter(program).run(*rules("a + b -> a + b", "a + b -> a - -b"))
+    assert told(changed) == "subtract(x, negative(y))"
+
+
+def test_a_value_that_is_computed_twice_has_the_readers_of_both():
+    """So it is no longer free to become a part of what reads it."""
+
+    def twice(x, y):
+        products = [x * y, x * y]
+        return -products[0], products[1].exp()
+
+    def found_on_the_way(x, y):
+        first = [x * y, -(y * y), x * y]
+        return first[1], -first[0], first[2].exp()
+
+    wanted = "negative(multiply(x, y)) exp(multiply(x, y))"
+    assert after("-(a * b) -> -a * b", twice, free=True) == wanted
+    found = after("-(a * b) -> -a * b", found_on_the_way, free=True)
+    assert found == f"multiply(negative(y), y) {wanted}"
+
+
 def test_a_pass_that_finds_nothing_gives_the_program_it_was_given():
     program = without_dead_steps(tg.trace(lambda x, y: x * y + x, tg.tensor(X), tg.tensor(Y)))
     assert Rewriter(program).run(*rules("-(-x) -> x", "x * 1 -> x")) is program

@@ -62,7 +62,10 @@ class Rewriter:
     @cached_property
     def counts(self) -> dict[Var, int]:
         """How often each value is read, as far as it is known."""
-        return self.program.uses()
+        counts = self.program.uses()
+        for out, now in self.renamed.items():
+            counts[now] = counts.get(now, 1) + counts.get(out, 1)
+        return counts
 
     def run(self, *rules: Rule | Apply) -> Program:
         """Apply the first rule that has something to say to each step, until none has."""

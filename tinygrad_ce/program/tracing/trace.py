@@ -280,7 +280,7 @@ def names_around(fn: Callable[..., Any], tracer: Tracer) -> dict[int, str]:
     return names
 
 
-def tensors_in(value: Any, name: str, alone: bool = True) -> list[tuple[str, Any]]:
+def tensors_in(value: Any, name: str, alone: bool) -> list[tuple[str, Any]]:
     """(name, Tensor) for the Tensors that a variable holds, directly or in a list or module.
 
     The name of a module's variable stands in front where the function knows several modules.
