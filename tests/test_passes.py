@@ -242,3 +242,48 @@ def test_no_pass_keeps_a_program_alive():
     array = array_of_a_program_that_was_listed()
     gc.collect()
     assert array() is None
+
+
+def steps_of(f, *shapes):
+    """The steps that run, as (operation, shapes of the operands, shape of the result)."""
+    compiled = tg.compile(f)
+    for _ in range(2):
+        compiled(*(tg.randn(*shape) for shape in shapes))
+    steps = compiled.runners[0].program.steps
+    return [(s.op, tuple(x.shape for x in s.operands), s.out.shape) for s in steps]
+
+
+def test_the_gradient_of_a_weight_is_computed_as_the_weight_lies():
+    w = tg.randn(5, 4, requires_grad=True)
+
+    def step(x):
+        w.grad = None
+        (x @ w.T).square().sum().backward()
+
+    steps = steps_of(step, (7, 4))
+    assert ("dot", ((5, 7), (7, 4)), (5, 4)) in steps
+    assert not any(op == "transpose" and shape == (5, 4) for op, _, shape in steps)
+
+
+def test_a_product_with_a_much_larger_operand_is_transposed_itself():
+    for shapes in (((64, 40), (40, 2)), ((2, 40), (40, 64))):
+        steps = steps_of(lambda a, b: (a @ b).T * 1.0, *shapes)
+        assert ("dot", shapes, (shapes[0][0], shapes[1][1])) in steps
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: F.softmax(x, -1), lambda x: x.sum(-1) * 2.0, lambda x: x.sum((0, 1)) * 2.0,
+    lambda x: x.amin(2) + x.amax((0, 1)).sum(), nn.LayerNorm(4),
+])  # fmt: skip
+def test_reductions_of_batches_run_on_matrices(f):
+    reductions = [s for s in steps_of(f, (3, 7, 4)) if s[0] in ("sum", "max", "min")]
+    assert reductions and all(len(x) < 3 for _, operands, _ in reductions for x in operands)
+
+
+def test_whether_all_numbers_are_finite_is_read_off_their_squares():
+    f = tg.compile(lambda x, y: F.binary_cross_entropy_with_logits(x, y, reduction="none"))
+    y = np.array([0.0, 1.0, 1.0, 0.0])
+    for x in ([1.0, 2.0, -3.0, 0.0], [2.0, 0.0, 1.0, 1.0], [2.0, np.inf, 1.0, -np.inf]):
+        found = f(tg.tensor(x), tg.tensor(y)).numpy()
+        np.testing.assert_allclose(found, np.logaddexp(0, np.where(y, np.negative(x), x)), 1e-6)
+        assert ("vdot(" in f.emitted()) == np.isfinite(x).all()
