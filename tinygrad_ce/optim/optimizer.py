@@ -170,7 +170,7 @@ class Optimizer:
 
     def state_of(self, p: Tensor, **shapes: Any) -> list[Any]:
         """The arrays that this optimiser keeps for `p`, zeros of the given shapes at first."""
-        state = self.state[p]
+        state = self.state.setdefault(p, {})  # a plain dict, if somebody has set one
         if not shapes.keys() <= state.keys():
             for name, shape in shapes.items():
                 dtype = np.float32 if name == "step" else p.array.dtype
