@@ -18,7 +18,7 @@ PROGRAM = ["ir", "memory", "ops", "tracing", "passes", "emit", "listing", "trace
            "running", "before", "precision", "check", "compiling"]  # fmt: skip
 ROOMS = [*(f"engine.{name}" for name in ENGINE), "absent", "settings", "amp",
          "accelerator", "backends", "distributed", "cuda", "random", "creation", "functions", "nn",
-         "optim", "autograd", "serialization", "utils",
+         "optim", "distributions", "autograd", "serialization", "utils",
          *(f"program.{name}" for name in PROGRAM), "program", "viz.writing", "viz.graph",
          "viz.page", "viz.plots", "viz.drawing", "viz"]  # fmt: skip
 LATE = {("engine.tensor", "random")}
@@ -107,7 +107,7 @@ def test_import_brings_in_numpy_and_nothing_else_that_is_big():
     )
     loaded, own, named = result.stdout.split("\n")[:3]
     assert not {"graphviz", "pygraphviz", "safetensors", "matplotlib"} & set(loaded.split())
-    for later in ("nn", "optim", "random", "viz", "serialization", "utils"):
+    for later in ("nn", "optim", "distributions", "random", "viz", "serialization", "utils"):
         assert f"tinygrad_ce.{later}" not in own.split()
     assert named.split() == sorted(named.split()) and set(tg.__all__) <= set(named.split())
 

@@ -34,6 +34,33 @@ INSTEAD = {
         "quantized": "float16",
         "SyncBatchNorm": "BatchNorm2d",
     },
+    "tinygrad_ce.optim": {
+        "ASGD": "SGD, and a mean of its weights",
+        "Adafactor": "Adam",
+        "Adamax": "Adam",
+        "Muon": "SGD with momentum",
+        "NAdam": "Adam",
+        "RAdam": "Adam, with lr_scheduler.LinearLR to warm up",
+        "Rprop": "RMSprop",
+        "SparseAdam": "Adam: gradients are dense",
+        "swa_utils": "a second model, whose weights are the mean",
+    },
+    "tinygrad_ce.optim.lr_scheduler": {
+        "CyclicLR": "OneCycleLR, or LambdaLR with a formula of the epoch",
+        "MultiplicativeLR": "LambdaLR, whose function gives the product of all factors",
+    },
+    "tinygrad_ce.utils.data": {
+        "ChainDataset": "an IterableDataset whose __iter__ goes through both",
+        "DistributedSampler": "RandomSampler: there is one process",
+        "StackDataset": "a Dataset whose __getitem__ gives a tuple or a dict",
+        "datapipes": "an IterableDataset",
+    },
+    "tinygrad_ce.distributions": {
+        "Independent": "log_prob(x).sum(-1), the sum over the last dimension",
+        "MultivariateNormal": "Normal, for each dimension alone",
+        "OneHotCategorical": "nn.functional.one_hot of draws of Categorical",
+        "RelaxedOneHotCategorical": "nn.functional.gumbel_softmax",
+    },
     "tinygrad_ce.utils": {
         "checkpoint": "smaller batches: every value of the graph is kept",
         "bottleneck": "Python's cProfile",

@@ -1,5 +1,8 @@
 """Optimisers and learning-rate schedules, with PyTorch's names."""
 
+from typing import Any
+
+from tinygrad_ce.absent import refuse
 from tinygrad_ce.optim import lr_scheduler
 from tinygrad_ce.optim.adam import Adam, AdamW
 from tinygrad_ce.optim.adaptive import Adadelta, Adagrad, RMSprop
@@ -18,3 +21,7 @@ __all__ = [
     "RMSprop",
     "lr_scheduler",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    refuse(__name__, name)

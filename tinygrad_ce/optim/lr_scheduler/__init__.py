@@ -1,5 +1,8 @@
 """Schedules for the learning rate: call `scheduler.step()` once after each epoch."""
 
+from typing import Any
+
+from tinygrad_ce.absent import refuse
 from tinygrad_ce.optim.lr_scheduler.base import LRScheduler
 from tinygrad_ce.optim.lr_scheduler.cycle import OneCycleLR
 from tinygrad_ce.optim.lr_scheduler.formulas import (
@@ -34,3 +37,7 @@ __all__ = [
 ]
 
 _LRScheduler = LRScheduler  # what it was called before
+
+
+def __getattr__(name: str) -> Any:
+    refuse(__name__, name)

@@ -5,6 +5,9 @@ of yours. A sampler is an iterable of indices, a batch sampler one of lists of t
 `DataLoader` puts the samples of each such list together to a batch.
 """
 
+from typing import Any
+
+from tinygrad_ce.absent import refuse
 from tinygrad_ce.utils.data import dataloader, dataset, sampler
 from tinygrad_ce.utils.data.collate import default_collate, default_convert
 from tinygrad_ce.utils.data.dataloader import DataLoader, get_worker_info
@@ -46,3 +49,7 @@ __all__ = [
     "random_split",
     "sampler",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    refuse(__name__, name)
