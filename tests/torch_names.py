@@ -23,9 +23,8 @@ NUMBER, ROW, MATRIX, CUBE, EMPTY = (), (3,), (2, 3), (2, 3, 2), (0, 2)
 ALL = ((NUMBER,), (ROW,), (MATRIX,), (CUBE,), (EMPTY,))
 
 _UNARY = """abs absolute acos arccos asin arcsin asinh arcsinh atan arctan ceil cos cosh erf erfc
-    exp
-    expm1 fix floor log log10 log1p log2 neg negative reciprocal relu round rsqrt sigmoid sign sin
-    sinh sqrt square tan tanh trunc logical_not bitwise_not isnan isinf isfinite"""
+    exp expm1 fix floor log log10 log1p log2 neg negative reciprocal relu round rsqrt sigmoid sign
+    sin sinh sqrt square tan tanh trunc logical_not bitwise_not isnan isinf isfinite"""
 UNARY = _UNARY.split()
 _BINARY = """add sub subtract mul multiply div divide true_divide floor_divide remainder fmod pow
     atan2 arctan2 hypot logaddexp maximum minimum eq ne not_equal gt greater ge greater_equal lt
@@ -33,395 +32,166 @@ _BINARY = """add sub subtract mul multiply div divide true_divide floor_divide r
     bitwise_xor"""
 BINARY = _BINARY.split()
 NOT_IN_PLACE = {"isnan", "isinf", "isfinite", "maximum", "minimum", "logaddexp"}
+SQUARE, SQUARES = (3, 3), (2, 3, 3)
+NO_NUMBERS = NOT_IN_PLACE | {"atan2", "arctan2", "hypot"}
+
+
+def texts(block: str) -> list[str]:
+    """What stands in lines, two spaces apart."""
+    return [t.strip() for line in block.split("\n") for t in line.split("  ") if t.strip()]
+
 
 ROWS: list[tuple[Any, list[str]]] = [
     (ALL, [t for n in UNARY for t in (f"T.{n}(a)", f"a.{n}()")]),
     (ALL, [f"a.clone().{n}_()" for n in UNARY if n not in NOT_IN_PLACE]),
-    (
-        (
-            (MATRIX, MATRIX),
-            (MATRIX, ROW),
-            (NUMBER, ROW),
-            ((2, 1), ROW),
-            (EMPTY, EMPTY),
-            (ROW, (2,)),
-        ),
-        [t for n in BINARY for t in (f"T.{n}(a, b)", f"a.{n}(b)")],
-    ),
-    (
-        ((MATRIX, MATRIX), (MATRIX, ROW), (ROW, MATRIX)),
-        [f"a.clone().{n}_(b)" for n in BINARY if n not in NOT_IN_PLACE],
-    ),
-    (
-        ((MATRIX,),),
-        [f"T.{n}(a, 2)" for n in BINARY if n not in NOT_IN_PLACE | {"atan2", "arctan2", "hypot"}],
-    ),
-    (
-        ALL,
-        [
-            "T.add(a, 2, alpha=3)",
-            "a.sub(1, alpha=2)",
-            "T.div(a, 2, rounding_mode='floor')",
-            "T.div(a, 2, rounding_mode='trunc')",
-            "a.clone().div_(2, rounding_mode='floor')",
-            "T.round(a, decimals=2)",
-            "a.round(decimals=1)",
-            "T.clamp(a, 0, 1)",
-            "a.clip(max=0.5)",
-            "T.clamp(a, min=0.2)",
-            "a.clone().clamp_(0, 0.5)",
-            "a.clone().clamp_(min=0)",
-            "T.sum(a)",
-            "a.sum(dtype=T.float64)",
-            "a.mean(dtype=T.float64)",
-            "a.prod()",
-            "a.prod(dtype=T.float64)",
-            "a.any()",
-            "a.all()",
-            "T.norm(a)",
-            "a.norm(1)",
-            "a.norm(3)",
-            "a.norm(0)",
-            "a.norm(math.inf)",
-            "a.norm(-math.inf)",
-            "T.flatten(a)",
-            "T.ravel(a)",
-            "a.ravel()",
-            "T.numel(a)",
-            "a.nelement()",
-            "a.ndimension()",
-            "a.element_size()",
-            "a.tolist()",
-            "T.is_tensor(a)",
-            "T.is_floating_point(a)",
-            "a.is_leaf",
-            "a.stride()",
-            "a.storage_offset()",
-            "a.type()",
-            "T.nonzero(a)",
-            "a.nonzero(as_tuple=True)",
-            "T.argwhere(a)",
-            "T.where(a > 0)",
-            "T.where(a > 0, a, 0.5)",
-            "T.unique(a)",
-            "T.unique(a, return_inverse=True, return_counts=True)",
-            "a.unique(return_counts=True)",
-            "T.roll(a, 1)",
-            "T.tile(a, (2,))",
-            "a.tile(2, 2)",
-            "T.repeat_interleave(a, 2)",
-            "a.repeat_interleave(3)",
-            "a.view_as(a)",
-            "a.reshape_as(a)",
-            "a.expand_as(a)",
-            "a.type_as(T.zeros(1))",
-            "a.new_zeros(2, 3)",
-            "a.new_ones((2,))",
-            "a.new_full((2, 1), 3)",
-            "a.new_tensor([1, 2])",
-            "a.new_empty(2, 0)",
-            "a.new_zeros(2, dtype=T.int32)",
-            "a.type(T.float32)",
-            "a.type('torch.LongTensor')",
-            "T.isclose(a, a)",
-            "T.equal(a, a)",
-            "T.allclose(a, a)",
-            "a.unsqueeze(0)",
-            "T.unsqueeze(a, -1)",
-            "T.squeeze(a)",
-            "a.t()",
-            "a.clone().unsqueeze_(0)",
-            "a.clone().squeeze_()",
-            "a.clone().t_()",
-            "T.diag(a)",
-            "a.reshape(shape=(-1,))",
-            "T.reshape(a, (-1,))",
-            "T.lerp(a, a + 1, 0.3)",
-            "a.lerp(a + 1, 0.7)",
-            "a.clone().fill_(2)",
-            "a.clone().zero_()",
-            "T.logsumexp(a, -1)",
-            "T.softmax(a, -1)",
-            "a.softmax(-1, dtype=T.float64)",
-            "a.log_softmax(-1)",
-            "a.cumprod(-1, dtype=T.float64)",
-            "T.log_softmax(a, 0, dtype=T.float64)",
-            "T.cumsum(a, 0)",
-            "a.cumsum(axis=-1)",
-            "T.cumsum(a, dim=0, dtype=T.float64)",
-            "a.cumprod(0)",
-            "a.clone().cumsum_(0)",
-            "T.histc(a, 4)",
-            "T.histc(a, bins=3, min=-1, max=1)",
-            "T.histogram(a, 3)",
-            "T.histogram(a, bins=2, range=(-1.0, 1.0))",
-            "T.histogram(a, bins=4, density=True)",
-            "a.bool()",
-            "a.double()",
-            "a.long()",
-            "a.int()",
-            "T.addcmul(a, a, a, value=2)",
-            "T.addcdiv(a, a, a + 3)",
-            "T.movedim(a, 0, -1)",
-            "a.float()",
-            "T.square(a)",
-            "T.amax(a)",
-            "T.max(a)",
-            "a.min()",
-            "T.argmax(a)",
-            "a.argmin()",
-            "T.sort(a)",
-            "a.argsort()",
-            "a.clone().masked_fill_(a > 0, 2)",
-            "a.contiguous()",
-            "T.masked_fill(a, a > 0, 0.5)",
-            "T.masked_select(a, a > 0)",
-            "a.masked_select(a < 0)",
-        ],
-    ),
-    (
-        ((ROW,), (MATRIX,), (CUBE,), (EMPTY,)),
-        [
-            "T.std(a)",
-            "a.var(0)",
-            "T.std(a, 0, True)",
-            "a.std(dim=-1, unbiased=False, keepdim=True)",
-            "T.var(a, dim=0, correction=0)",
-            "a.std(False)",
-            "T.mean(a, dim=0, keepdim=True)",
-            "T.sum(a, (0, -1))",
-            "a.sum(axis=0)",
-            "a.sum(-1, True)",
-            "T.max(a, 0)",
-            "T.max(a, dim=-1, keepdim=True)",
-            "T.min(a, 0)",
-            "a.sort(descending=True)",
-            "T.sort(a, dim=0, descending=True)",
-            "T.argsort(a, -1, True)",
-            "T.topk(a, 2)",
-            "a.topk(1, dim=0, largest=False)",
-            "T.topk(a, k=2, dim=-1, largest=False, sorted=True)",
-            "T.narrow(a, -1, 1, 2)",
-            "a.narrow(0, 0, 1)",
-            "T.select(a, 0, 1)",
-            "a.select(-1, -1)",
-            "a.unfold(-1, 2, 1)",
-            "a.unfold(0, 2, 2)",
-            "T.tensor_split(a, 2)",
-            "a.tensor_split([1, 2], -1)",
-            "T.split(a, 2)",
-            "T.split(a, [1, 1, 1], dim=-1)",
-            "a.chunk(2, -1)",
-            "T.unbind(a)",
-            "T.flip(a, dims=(0,))",
-            "a.flip(-1)",
-            "T.roll(a, 2, 0)",
-            "T.roll(a, (1, -1), (0, -1))",
-            "a.roll(-1, -1)",
-            "T.repeat_interleave(a, 2, dim=0)",
-            "a.repeat_interleave(T.tensor([1, 0, 2]), -1)",
-            "T.swapaxes(a, 0, -1)",
-            "T.moveaxis(a, 0, -1)",
-            "a.movedim((0,), (-1,))",
-            "T.unflatten(a, -1, (1, -1))",
-            "a.index_select(0, T.tensor([1, 0, 1]))",
-            "T.index_select(a, -1, T.tensor([1]))",
-            "T.index_fill(a, 0, T.tensor([1]), 2)",
-            "a.clone().index_fill_(-1, T.tensor([0]), 1)",
-            "a.index_add(0, T.tensor([0, 0]), a[:2])",
-            "T.index_copy(a, 0, T.tensor([1, 0]), a[:2])",
-            "a.clone().index_add_(0, T.tensor([1, 1]), a[:2], alpha=2)",
-            "T.amin(a, dim=0)",
-            "a.clone().index_copy_(0, T.tensor([1]), a[:1])",
-            "T.logsumexp(a, dim=0, keepdim=True)",
-            "a.norm(dim=0)",
-            "T.norm(a, p=1, dim=-1, keepdim=True)",
-            "a.norm(3, 0)",
-            "T.vstack((a, a))",
-            "T.hstack((a, a))",
-            "T.cat((a, a), dim=-1)",
-            "T.concat([a, a])",
-            "T.concatenate([a, a], 0)",
-            "T.stack([a, a], dim=-1)",
-            "T.unique(a, dim=0)",
-            "a.clone().put_(T.tensor([0, 1]), T.tensor([1, 2]).to(a.dtype))",
-            "a.clone().put_(T.tensor([0, 0]), T.tensor([1, 2]).to(a.dtype), accumulate=True)",
-            "a.prod(0)",
-            "T.prod(a, -1, keepdim=True)",
-            "a.all(0)",
-            "a.any(-1, keepdim=True)",
-            "a[1:].storage_offset()",
-            "a.stride(-1)",
-            "0.5 in a",
-            "len(a)",
-            "[*a]",
-            "a.expand(size=(2, *a.shape))",
-            "T.take_along_dim(a, T.argsort(a, 0), 0)",
-            "T.take_along_dim(a, T.tensor([0, 1]))",
-            "a.masked_scatter(a > 0, a * 0 + 2)",
-            "a.clone().masked_scatter_(a > 0, a + 1)",
-            "a.scatter(0, (a * 0).long(), 3)",
-            "a.scatter(0, (a * 0).long(), value=2)",
-            "a.scatter_add(0, (a * 0).long(), a)",
-            "a.clone().scatter_add_(-1, (a * 0).long(), a)",
-            "T.gather(a, 0, (a * 0).long())",
-            "a.clone().scatter_(0, (a * 0).long(), 1, reduce='add')",
-            "T.rot90(a)",
-        ],
-    ),
-    (
-        ((MATRIX,),),
-        [
-            "T.t(a)",
-            "T.transpose(a, 0, 1)",
-            "a.clone().transpose_(0, 1)",
-            "T.permute(a, (1, 0))",
-            "a.permute(dims=(1, 0))",
-            "T.rot90(a, 3, [0, 1])",
-            "T.rot90(a, 2)",
-            "a.rot90(-1, (1, 0))",
-            "T.diag(a, 1)",
-            "a.diag(-1)",
-            "T.diagonal(a, offset=1)",
-            "a[:, :2].trace()",
-            "T.tril(a)",
-            "T.triu(a, 1)",
-            "a.tril(diagonal=-1)",
-            "a.clone().triu_()",
-            "a.clone().fill_diagonal_(5)",
-            "T.movedim(a, (0, 1), (1, 0))",
-            "T.meshgrid(a[0], a[1], indexing='ij')",
-            "T.meshgrid(a[0], a[1], indexing='xy')",
-            "T.cartesian_prod(a[0], a[1])",
-            "T.cartesian_prod(a[0])",
-            "a.repeat(2, 1)",
-            "a.tile(2)",
-            "T.tile(a, dims=(1, 2))",
-            "T.bincount(T.tensor([1, 0, 1]), minlength=4)",
-            "T.bincount(T.tensor([1, 0, 1]), a[0])",
-            "T.searchsorted(T.sort(a)[0], a)",
-            "T.searchsorted(T.sort(a[0])[0], a, right=True)",
-            "T.searchsorted(T.sort(a[0])[0], 0.5, side='left')",
-            "T.cross(a, a + 1, dim=1)",
-            "T.searchsorted(T.sort(a[0])[0], a, out_int32=True)",
-            "T.einsum('ij->j', a)",
-            "a.repeat_interleave(T.tensor([2, 1]), dim=0)",
-            "a.T.stride()",
-            "a.view(size=(3, 2))",
-            "T.argmax(a, dim=1, keepdim=True)",
-            "a.T.data_ptr() == a.data_ptr()",
-            "T.add(a, a, out=T.empty(2, 3, dtype=a.dtype)) if not a.requires_grad else 0",
-            "T.exp(a, out=T.empty(0)) if not a.requires_grad else 0",
-            "a.T.unflatten(0, (-1, 3))",
-            "T.sum(input=a, dim=0)",
-            "T.mul(input=a, other=a)",
-            "T.exp(input=a)",
-            "a.add(other=a)",
-            "a.clone().mul_(a)",
-            "a.clone().sub_(a, alpha=2)",
-            "a.clone().add_(1)",
-            "a + True",
-            "a.clone().addcmul_(a, a, value=2)",
-            "a.clone().addcdiv_(a, a + 3)",
-            "2 ** a",
-            "a // 2",
-            "a.clone().lerp_(a + 1, 0.2)",
-            "a.clone().swapaxes_(0, 1)",
-            "a.clone().share_memory_()",
-            "a.detach().clone().apply_(lambda v: 2 * v)",
-            "a.clone().multiply_(2)",
-            "a.clone().cumprod_(1)",
-            "a.clone().tril_()",
-            "a.clone().masked_scatter_(a > 0, a + 1)",
-            "a.clone().clip_(min=0)",
-            "a.clone().subtract_(a, alpha=2)",
-            "a.new_full(size=(2,), fill_value=1, dtype=T.float32, requires_grad=True)",
-            "a.data_ptr() == a[1:].data_ptr()",
-            "a.new_tensor(data=[1.0], dtype=T.float64, requires_grad=True)",
-            "a.new_ones(2, dtype=T.float32, requires_grad=True).sum()",
-            "a.sort(stable=True, dim=0)",
-            "a.argsort(stable=True, dim=0)",
-            "T.gather(a, 1, T.tensor([[0], [2]]), sparse_grad=False)",
-            "a.new_zeros((2, 2), requires_grad=True, dtype=T.float64)",
-            "a.new_empty((0,), requires_grad=True, dtype=T.float64)",
-            "a.clone(memory_format=T.preserve_format) if hasattr(T, 'nope') else 0",
-            "a.repeat(repeats=(2, 2))",
-            "a.moveaxis(source=0, destination=1)",
-            "a.norm(p=2, dim=0, dtype=T.float64)",
-            "a % 2",
-            "1 - a",
-            "3 / a",
-            "T.pow(2, a)",
-            "-a",
-            "abs(a)",
-        ],
-    ),
-    (
-        ((MATRIX, ROW),),
-        [
-            "T.mv(a, b)",
-            "a.mv(b)",
-            "T.matmul(a, b)",
-            "T.outer(a[0], b)",
-            "T.dot(a[0], b)",
-            "a @ b",
-            "T.cross(a, b.expand(2, 3), dim=1)",
-            "T.lerp(a, b.expand(2, 3), a)",
-        ],
-    ),
-    (
-        ((MATRIX, (3, 2), (2, 2)),),
-        [
-            "T.addmm(c, a, b)",
-            "c.addmm(a, b, beta=0.5, alpha=2)",
-            "T.addmm(c, a, b, beta=0)",
-            "c.clone().addmm_(a, b)",
-            "T.mm(a, b)",
-            "T.matmul(a, b)",
-            "T.einsum('ij,jk->ki', a, b)",
-        ],
-    ),
-    (
-        (((2, 2, 3), (2, 3, 2), (2, 2, 2)),),
-        [
-            "T.baddbmm(c, a, b)",
-            "c.baddbmm(a, b, beta=2, alpha=0.5)",
-            "T.bmm(a, b)",
-            "c.clone().baddbmm_(a, b)",
-            "T.addcmul(c, c, c, value=0.5)",
-            "a.matmul(b)",
-        ],
-    ),
-    (
-        ((MATRIX, MATRIX),),
-        [
-            "T.lerp(a, b, 0.5)",
-            "a.lerp(b, b)",
-            "T.where(a > b, a, b)",
-            "a.where(a > 0, b)",
-            "T.max(a, b)",
-            "T.min(a, b)",
-            "a.scatter(1, T.tensor([[2, 0, 1]]), b[:1])",
-            "a.scatter(0, T.tensor([[1, 0, 1]]), b[:1])",
-            "a.scatter(0, T.tensor([[1], [0]]), b.detach())",
-            "T.scatter_add(a, 1, T.tensor([[0, 0, 2], [1, 1, 1]]), b)",
-            "a.clone().scatter_(1, T.tensor([[2], [0]]), b[:, :1])",
-            "T.isclose(a, b)",
-            "T.equal(a, b)",
-            "T.allclose(a, b, rtol=1.0, atol=2.0)",
-            "a.clone().copy_(b)",
-            "a.index_add(1, T.tensor([0, 0, 2]), b, alpha=0.5)",
-            "T.index_copy(a, 1, T.tensor([2, 0, 1]), b)",
-            "a.masked_scatter(a > 0, b)",
-            "a.masked_fill(b > 0, 1)",
-            "T.vstack([a, b])",
-            "T.hstack([a, b[:, :1]])",
-            "T.stack([a, b], 1)",
-            "T.cat([a, b], 1)",
-        ],
-    ),
-]
-
+    (((MATRIX, MATRIX), (MATRIX, ROW), (NUMBER, ROW), ((2, 1), ROW), (EMPTY, EMPTY), (ROW, (2,))),
+     [t for n in BINARY for t in (f"T.{n}(a, b)", f"a.{n}(b)")]),
+    (((MATRIX, MATRIX), (MATRIX, ROW), (ROW, MATRIX)),
+     [f"a.clone().{n}_(b)" for n in BINARY if n not in NOT_IN_PLACE]),
+    (((MATRIX,),), [f"T.{n}(a, 2)" for n in BINARY if n not in NO_NUMBERS]),
+    (ALL, texts("""
+        T.add(a, 2, alpha=3)  a.sub(1, alpha=2)  T.div(a, 2, rounding_mode='floor')
+        T.div(a, 2, rounding_mode='trunc')  a.clone().div_(2, rounding_mode='floor')
+        T.round(a, decimals=2)  a.round(decimals=1)  T.clamp(a, 0, 1)  a.clip(max=0.5)
+        T.clamp(a, min=0.2)  a.clone().clamp_(0, 0.5)  a.clone().clamp_(min=0)  T.sum(a)
+        a.sum(dtype=T.float64)  a.mean(dtype=T.float64)  a.prod()  a.prod(dtype=T.float64)
+        a.any()  a.all()  T.norm(a)  a.norm(1)  a.norm(3)  a.norm(0)  a.norm(math.inf)
+        a.norm(-math.inf)  T.flatten(a)  T.ravel(a)  a.ravel()  T.numel(a)  a.nelement()
+        a.ndimension()  a.element_size()  a.tolist()  T.is_tensor(a)  T.is_floating_point(a)
+        a.is_leaf  a.stride()  a.storage_offset()  a.type()  T.nonzero(a)
+        a.nonzero(as_tuple=True)  T.argwhere(a)  T.where(a > 0)  T.where(a > 0, a, 0.5)
+        T.unique(a)  T.unique(a, return_inverse=True, return_counts=True)
+        a.unique(return_counts=True)  T.roll(a, 1)  T.tile(a, (2,))  a.tile(2, 2)
+        T.repeat_interleave(a, 2)  a.repeat_interleave(3)  a.view_as(a)  a.reshape_as(a)
+        a.expand_as(a)  a.type_as(T.zeros(1))  a.new_zeros(2, 3)  a.new_ones((2,))
+        a.new_full((2, 1), 3)  a.new_tensor([1, 2])  a.new_empty(2, 0)
+        a.new_zeros(2, dtype=T.int32)  a.type(T.float32)  a.type('torch.LongTensor')
+        T.isclose(a, a)  T.equal(a, a)  T.allclose(a, a)  a.unsqueeze(0)  T.unsqueeze(a, -1)
+        T.squeeze(a)  a.t()  a.clone().unsqueeze_(0)  a.clone().squeeze_()  a.clone().t_()
+        T.diag(a)  a.reshape(shape=(-1,))  T.reshape(a, (-1,))  T.lerp(a, a + 1, 0.3)
+        a.lerp(a + 1, 0.7)  a.clone().fill_(2)  a.clone().zero_()  T.logsumexp(a, -1)
+        T.softmax(a, -1)  a.softmax(-1, dtype=T.float64)  a.log_softmax(-1)
+        a.cumprod(-1, dtype=T.float64)  T.log_softmax(a, 0, dtype=T.float64)  T.cumsum(a, 0)
+        a.cumsum(axis=-1)  T.cumsum(a, dim=0, dtype=T.float64)  a.cumprod(0)
+        a.clone().cumsum_(0)  T.histc(a, 4)  T.histc(a, bins=3, min=-1, max=1)
+        T.histogram(a, 3)  T.histogram(a, bins=2, range=(-1.0, 1.0))
+        T.histogram(a, bins=4, density=True)  a.bool()  a.double()  a.long()  a.int()
+        T.addcmul(a, a, a, value=2)  T.addcdiv(a, a, a + 3)  T.movedim(a, 0, -1)  a.float()
+        T.square(a)  T.amax(a)  T.max(a)  a.min()  T.argmax(a)  a.argmin()  T.sort(a)
+        a.argsort()  a.clone().masked_fill_(a > 0, 2)  a.contiguous()
+        T.masked_fill(a, a > 0, 0.5)  T.masked_select(a, a > 0)  a.masked_select(a < 0)""")),
+    (((ROW,), (MATRIX,), (CUBE,), (EMPTY,)), texts("""
+        T.std(a)  a.var(0)  T.std(a, 0, True)  a.std(dim=-1, unbiased=False, keepdim=True)
+        T.var(a, dim=0, correction=0)  a.std(False)  T.mean(a, dim=0, keepdim=True)
+        T.sum(a, (0, -1))  a.sum(axis=0)  a.sum(-1, True)  T.max(a, 0)
+        T.max(a, dim=-1, keepdim=True)  T.min(a, 0)  a.sort(descending=True)
+        T.sort(a, dim=0, descending=True)  T.argsort(a, -1, True)  T.topk(a, 2)
+        a.topk(1, dim=0, largest=False)  T.topk(a, k=2, dim=-1, largest=False, sorted=True)
+        T.narrow(a, -1, 1, 2)  a.narrow(0, 0, 1)  T.select(a, 0, 1)  a.select(-1, -1)
+        a.unfold(-1, 2, 1)  a.unfold(0, 2, 2)  T.tensor_split(a, 2)  a.tensor_split([1, 2], -1)
+        T.split(a, 2)  T.split(a, [1, 1, 1], dim=-1)  a.chunk(2, -1)  T.unbind(a)
+        T.flip(a, dims=(0,))  a.flip(-1)  T.roll(a, 2, 0)  T.roll(a, (1, -1), (0, -1))
+        a.roll(-1, -1)  T.repeat_interleave(a, 2, dim=0)
+        a.repeat_interleave(T.tensor([1, 0, 2]), -1)  T.swapaxes(a, 0, -1)  T.moveaxis(a, 0, -1)
+        a.movedim((0,), (-1,))  T.unflatten(a, -1, (1, -1))
+        a.index_select(0, T.tensor([1, 0, 1]))  T.index_select(a, -1, T.tensor([1]))
+        T.index_fill(a, 0, T.tensor([1]), 2)  a.clone().index_fill_(-1, T.tensor([0]), 1)
+        a.index_add(0, T.tensor([0, 0]), a[:2])  T.index_copy(a, 0, T.tensor([1, 0]), a[:2])
+        a.clone().index_add_(0, T.tensor([1, 1]), a[:2], alpha=2)  T.amin(a, dim=0)
+        a.clone().index_copy_(0, T.tensor([1]), a[:1])  T.logsumexp(a, dim=0, keepdim=True)
+        a.norm(dim=0)  T.norm(a, p=1, dim=-1, keepdim=True)  a.norm(3, 0)  T.vstack((a, a))
+        T.hstack((a, a))  T.cat((a, a), dim=-1)  T.concat([a, a])  T.concatenate([a, a], 0)
+        T.stack([a, a], dim=-1)  T.unique(a, dim=0)
+        a.clone().put_(T.tensor([0, 1]), T.tensor([1, 2]).to(a.dtype))
+        a.clone().put_(T.tensor([0, 0]), T.tensor([1, 2]).to(a.dtype), accumulate=True)
+        a.prod(0)  T.prod(a, -1, keepdim=True)  a.all(0)  a.any(-1, keepdim=True)
+        a[1:].storage_offset()  a.stride(-1)  0.5 in a  len(a)  [*a]
+        a.expand(size=(2, *a.shape))  T.take_along_dim(a, T.argsort(a, 0), 0)
+        T.take_along_dim(a, T.tensor([0, 1]))  a.masked_scatter(a > 0, a * 0 + 2)
+        a.clone().masked_scatter_(a > 0, a + 1)  a.scatter(0, (a * 0).long(), 3)
+        a.scatter(0, (a * 0).long(), value=2)  a.scatter_add(0, (a * 0).long(), a)
+        a.clone().scatter_add_(-1, (a * 0).long(), a)  T.gather(a, 0, (a * 0).long())
+        a.clone().scatter_(0, (a * 0).long(), 1, reduce='add')  T.rot90(a)""")),
+    (((MATRIX,),), texts("""
+        T.t(a)  T.transpose(a, 0, 1)  a.clone().transpose_(0, 1)  T.permute(a, (1, 0))
+        a.permute(dims=(1, 0))  T.rot90(a, 3, [0, 1])  T.rot90(a, 2)  a.rot90(-1, (1, 0))
+        T.diag(a, 1)  a.diag(-1)  T.diagonal(a, offset=1)  a[:, :2].trace()  T.tril(a)
+        T.triu(a, 1)  a.tril(diagonal=-1)  a.clone().triu_()  a.clone().fill_diagonal_(5)
+        T.movedim(a, (0, 1), (1, 0))  T.meshgrid(a[0], a[1], indexing='ij')
+        T.meshgrid(a[0], a[1], indexing='xy')  T.cartesian_prod(a[0], a[1])
+        T.cartesian_prod(a[0])  a.repeat(2, 1)  a.tile(2)  T.tile(a, dims=(1, 2))
+        T.bincount(T.tensor([1, 0, 1]), minlength=4)  T.bincount(T.tensor([1, 0, 1]), a[0])
+        T.searchsorted(T.sort(a)[0], a)  T.searchsorted(T.sort(a[0])[0], a, right=True)
+        T.searchsorted(T.sort(a[0])[0], 0.5, side='left')  T.cross(a, a + 1, dim=1)
+        T.searchsorted(T.sort(a[0])[0], a, out_int32=True)  T.einsum('ij->j', a)
+        a.repeat_interleave(T.tensor([2, 1]), dim=0)  a.T.stride()  a.view(size=(3, 2))
+        T.argmax(a, dim=1, keepdim=True)  a.T.data_ptr() == a.data_ptr()
+        T.add(a, a, out=T.empty(2, 3, dtype=a.dtype)) if not a.requires_grad else 0
+        T.exp(a, out=T.empty(0)) if not a.requires_grad else 0  a.T.unflatten(0, (-1, 3))
+        T.sum(input=a, dim=0)  T.mul(input=a, other=a)  T.exp(input=a)  a.add(other=a)
+        a.clone().mul_(a)  a.clone().sub_(a, alpha=2)  a.clone().add_(1)  a + True
+        a.clone().addcmul_(a, a, value=2)  a.clone().addcdiv_(a, a + 3)  2 ** a  a // 2
+        a.clone().lerp_(a + 1, 0.2)  a.clone().swapaxes_(0, 1)  a.clone().share_memory_()
+        a.detach().clone().apply_(lambda v: 2 * v)  a.clone().multiply_(2)
+        a.clone().cumprod_(1)  a.clone().tril_()  a.clone().masked_scatter_(a > 0, a + 1)
+        a.clone().clip_(min=0)  a.clone().subtract_(a, alpha=2)
+        a.new_full(size=(2,), fill_value=1, dtype=T.float32, requires_grad=True)
+        a.data_ptr() == a[1:].data_ptr()
+        a.new_tensor(data=[1.0], dtype=T.float64, requires_grad=True)
+        a.new_ones(2, dtype=T.float32, requires_grad=True).sum()  a.sort(stable=True, dim=0)
+        a.argsort(stable=True, dim=0)  T.gather(a, 1, T.tensor([[0], [2]]), sparse_grad=False)
+        a.new_zeros((2, 2), requires_grad=True, dtype=T.float64)
+        a.new_empty((0,), requires_grad=True, dtype=T.float64)
+        a.clone(memory_format=T.preserve_format) if hasattr(T, 'nope') else 0
+        a.repeat(repeats=(2, 2))  a.moveaxis(source=0, destination=1)
+        a.norm(p=2, dim=0, dtype=T.float64)  a % 2  1 - a  3 / a  T.pow(2, a)  -a  abs(a)""")),
+    (((MATRIX, ROW),), texts("""
+        T.mv(a, b)  a.mv(b)  T.matmul(a, b)  T.outer(a[0], b)  T.dot(a[0], b)  a @ b
+        T.cross(a, b.expand(2, 3), dim=1)  T.lerp(a, b.expand(2, 3), a)""")),
+    (((MATRIX, (3, 2), (2, 2)),), texts("""
+        T.addmm(c, a, b)  c.addmm(a, b, beta=0.5, alpha=2)  T.addmm(c, a, b, beta=0)
+        c.clone().addmm_(a, b)  T.mm(a, b)  T.matmul(a, b)  T.einsum('ij,jk->ki', a, b)""")),
+    ((((2, 2, 3), CUBE, (2, 2, 2)),), texts("""
+        T.baddbmm(c, a, b)  c.baddbmm(a, b, beta=2, alpha=0.5)  T.bmm(a, b)
+        c.clone().baddbmm_(a, b)  T.addcmul(c, c, c, value=0.5)  a.matmul(b)""")),
+    (((MATRIX, MATRIX),), texts("""
+        T.lerp(a, b, 0.5)  a.lerp(b, b)  T.where(a > b, a, b)  a.where(a > 0, b)  T.max(a, b)
+        T.min(a, b)  a.scatter(1, T.tensor([[2, 0, 1]]), b[:1])
+        a.scatter(0, T.tensor([[1, 0, 1]]), b[:1])
+        a.scatter(0, T.tensor([[1], [0]]), b.detach())
+        T.scatter_add(a, 1, T.tensor([[0, 0, 2], [1, 1, 1]]), b)
+        a.clone().scatter_(1, T.tensor([[2], [0]]), b[:, :1])  T.isclose(a, b)  T.equal(a, b)
+        T.allclose(a, b, rtol=1.0, atol=2.0)  a.clone().copy_(b)
+        a.index_add(1, T.tensor([0, 0, 2]), b, alpha=0.5)
+        T.index_copy(a, 1, T.tensor([2, 0, 1]), b)  a.masked_scatter(a > 0, b)
+        a.masked_fill(b > 0, 1)  T.vstack([a, b])  T.hstack([a, b[:, :1]])  T.stack([a, b], 1)
+        T.cat([a, b], 1)""")),
+    (((SQUARE,), (SQUARES,), (MATRIX,), (ROW,), ((0, 0),)), texts("""
+        T.linalg.inv(a)  T.inverse(a)  a.inverse()  T.linalg.det(a)  T.det(a)  a.det()
+        T.linalg.det(a[..., :2, :2] * 0 + 1)""")),
+    (((SQUARE,), (SQUARES,), (MATRIX,), (ROW,)), texts("""
+        T.linalg.norm(a)  T.linalg.norm(a, dim=-1, keepdim=True)  T.linalg.norm(a, 1)
+        T.linalg.norm(a, math.inf)  T.linalg.norm(a, ord='fro')  T.linalg.norm(a, -1, dim=0)
+        T.linalg.norm(a, 3, -1)  T.linalg.norm(a, 1, dim=(0, -1))  T.linalg.vector_norm(a)
+        T.linalg.vector_norm(a, 3, dim=0)  T.linalg.vector_norm(a, math.inf, keepdim=True)
+        T.linalg.vector_norm(a, ord=1, dim=(0, -1), dtype=T.float64)  T.linalg.matrix_norm(a)
+        T.linalg.matrix_norm(a, 1, keepdim=True)  T.linalg.matrix_norm(a, -math.inf)
+        T.linalg.matrix_norm(a, ord=-1, dim=(0, 1))  T.linalg.norm(a.detach(), 2)
+        T.linalg.matrix_norm(a.detach(), 'nuc')  T.linalg.matrix_norm(a.detach(), -2)
+        T.linalg.svdvals(a.detach())  T.linalg.svd(a.detach()).S  T.svd(a.detach()).S
+        T.linalg.qr(a.detach()).R.abs()  T.linalg.qr(a.detach(), mode='complete').Q.abs()
+        (lambda U, S, V: U @ T.diag(S) @ V.T)(*T.svd(a.detach()))  T.linalg.pinv(a.detach())
+        [*T.svd(a.detach(), some=False).V.shape]  [*T.linalg.svd(a.detach())[2].shape]
+        T.linalg.svd(a.detach(), full_matrices=False)[2].abs()  T.linalg.cross(a, a + 1)""")),
+    (((SQUARE,), (SQUARES,)), texts("""
+        T.linalg.eigh(a.detach()).eigenvalues  T.linalg.eigvalsh(a.detach(), UPLO='U')
+        T.linalg.eigh(a.detach() + a.detach().mT)[1].abs()  T.linalg.solve(a, a.mT)
+        T.linalg.solve(a, a[..., 0])  T.linalg.solve(a, a.mT, left=False)
+        T.linalg.matrix_norm(a, 2).sum() * 1""")),
+    (((SQUARE, ROW), (SQUARE, (3, 2)), (SQUARES, (3, 2)), (SQUARES, MATRIX), (SQUARE, MATRIX)),
+     texts("""
+        T.linalg.solve(a, b)""")),
+]  # fmt: skip
 
 IN_PLACE = "a comparison has no gradient, in place neither: requires_grad is False"
 DIFFERS = {
@@ -429,6 +199,8 @@ DIFFERS = {
        if "bitwise" not in name},
     "a.clone().logical_not_()": IN_PLACE,
     "a.norm(0)": "a count has no gradient",
+    "T.linalg.det(a[..., :2, :2] * 0 + 1)": "second derivatives of det want an inverse",
+    "T.linalg.matrix_norm(a, 2).sum() * 1": "singular values have first derivatives only",
     **{f"T.logical_{name}(a, 2)": "numbers are taken, too" for name in ("and", "or", "xor")},
 }  # fmt: skip
 """What this library answers otherwise, and why."""

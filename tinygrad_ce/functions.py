@@ -9,13 +9,14 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_ce.engine import counting, functions, table, write
+from tinygrad_ce.engine import counting, functions, linear, table, write
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.operands import leaf, type_name
+from tinygrad_ce.engine.returned import text
 from tinygrad_ce.engine.rule import as_nodes
 from tinygrad_ce.engine.tensor import Tensor
 
@@ -23,16 +24,16 @@ METHODS = """
     abs absolute acos add addcdiv addcmul addmm all amax amin any arccos arcsin arcsinh arctan
     arctan2 argmax argmin argsort argwhere asin asinh atan atan2 baddbmm bincount bitwise_and
     bitwise_not bitwise_or bitwise_xor bmm ceil chunk clamp clip cos cosh cross cumprod cumsum
-    diag diagonal div divide dot eq erf erfc exp expm1 fix flatten flip floor floor_divide
+    det diag diagonal div divide dot eq erf erfc exp expm1 fix flatten flip floor floor_divide
     fmod gather ge greater greater_equal gt histc histogram hypot index_add index_copy
-    index_fill index_select is_floating_point isfinite isinf isnan le lerp less less_equal log
-    log10 log1p log2 log_softmax logaddexp logical_and logical_not logical_or logical_xor
-    logsumexp lt masked_fill masked_scatter masked_select matmul max maximum mean min minimum
-    mm moveaxis movedim mul multiply mv narrow ne neg negative nonzero norm not_equal outer
-    permute pow prod ravel reciprocal relu remainder repeat_interleave reshape roll rot90
-    round rsqrt scatter scatter_add select sigmoid sign sin sinh softmax sort split sqrt
-    square squeeze std sub subtract sum swapaxes t take_along_dim tan tanh tensor_split tile
-    topk transpose tril triu true_divide trunc unbind unflatten unique unsqueeze var
+    index_fill index_select inverse is_floating_point isfinite isinf isnan le lerp less
+    less_equal log log10 log1p log2 log_softmax logaddexp logical_and logical_not logical_or
+    logical_xor logsumexp lt masked_fill masked_scatter masked_select matmul max maximum mean
+    min minimum mm moveaxis movedim mul multiply mv narrow ne neg negative nonzero norm
+    not_equal outer permute pow prod ravel reciprocal relu remainder repeat_interleave reshape
+    roll rot90 round rsqrt scatter scatter_add select sigmoid sign sin sinh softmax sort split
+    sqrt square squeeze std sub subtract sum swapaxes t take_along_dim tan tanh tensor_split
+    tile topk transpose tril triu true_divide trunc unbind unflatten unique unsqueeze var
 """
 
 
@@ -258,6 +259,33 @@ def equal(input: Any, other: Any) -> bool:
     (True, False)
     """
     return np.array_equal(input.array, other.array)
+
+
+class SVD(NamedTuple):
+    """input = U diag(S) Vᵀ."""
+
+    U: Tensor
+    S: Tensor
+    V: Tensor
+
+    def __repr__(self) -> str:
+        return text(self)
+
+
+SVD.__name__ = "svd"
+
+
+def svd(input: Any, some: bool = True, compute_uv: bool = True) -> SVD:
+    """U, S, V with input = U diag(S) Vᵀ; linalg.svd gives Vᵀ instead. Without a gradient.
+
+    >>> from tinygrad_ce import tensor
+    >>> svd(tensor([[0.0, 2.0], [3.0, 0.0]])).S
+    tensor([3., 2.])
+    """
+    u, s, vh = np.linalg.svd(linear.without_gradient(input, "svd"), full_matrices=not some)
+    if not compute_uv:
+        u, vh = np.zeros_like(u), np.zeros_like(vh)
+    return SVD(leaf(u), leaf(s), leaf(vh.mT.copy()))
 
 
 def is_tensor(obj: Any) -> bool:

@@ -20,6 +20,7 @@ from tinygrad_ce.engine import (
     dtypes,
     filling,
     functions,
+    linear,
     operands,
     protocol,
     table,
@@ -832,6 +833,7 @@ class Tensor(Node, kind="result"):
     mv, addmm, baddbmm = arranging.mv, arranging.addmm, arranging.baddbmm
     addcmul, addcdiv = arranging.addcmul, arranging.addcdiv
     lerp, cross = arranging.lerp, arranging.cross
+    det, inverse = linear.det, linear.inv
     masked_fill, masked_scatter = filling.masked_fill, filling.masked_scatter
     scatter, scatter_add = filling.scatter, filling.scatter_add
     index_add, index_copy = filling.index_add, filling.index_copy
