@@ -70,7 +70,7 @@ def test_functions_of_numpy_arrays(name):
 
 
 @pytest.mark.parametrize(("function", "error", "message"), [
-    (lambda a: np.arcsin(a), TraceError, r"np\.arcsin cannot be written down .*Compose it"),
+    (lambda a: np.cbrt(a), TraceError, r"np\.cbrt cannot be written down .*Compose it"),
     (lambda a: np.subtract.accumulate(a), TraceError, r"np\.subtract\.accumulate cannot be"),
     (lambda a: np.linalg.svd(a), TraceError, r"np\.svd cannot be written down"),
     (lambda a: operator.iadd(a.astype(np.int64), a), TypeError, "write float64 .* of int64"),

@@ -98,12 +98,12 @@ def unflatten(input: Any, dim: int, sizes: Sequence[int]) -> Any:
 
 def movedim(input: Any, source: Any, destination: Any) -> Any:
     """Dimensions moved from `source` to `destination`, the others in their order; a view."""
-    if not input.ndim:
-        return input.permute(())
     ends = [x if isinstance(x, (tuple, list)) else (x,) for x in (source, destination)]
-    places = [[axis_of(d, input.ndim) for d in dims] for dims in ends]
+    places = [[axis_of(d, input.ndim or 1) for d in dims] for dims in ends]
     if len(places[0]) != len(places[1]) or builtins.any(len(set(p)) < len(p) for p in places):
         raise ValueError(f"movedim: {source} to {destination}; wanted as many, each one once")
+    if not input.ndim:
+        return input.permute(())
     rest = [axis for axis in range(input.ndim) if axis not in places[0]]
     for place, axis in sorted(zip(places[1], places[0])):
         rest.insert(place, axis)
