@@ -180,8 +180,3 @@ class Size(tuple[int, ...]):
         return tuple.__new__(Size, tuple.__mul__(self, times))
 
     __rmul__ = __mul__
-
-
-def size_of(shape: tuple[int, ...]) -> Size:
-    """A shape as a Size, which costs less than Size(shape)."""
-    return tuple.__new__(Size, shape)

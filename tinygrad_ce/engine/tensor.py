@@ -27,6 +27,7 @@ from tinygrad_ce.engine import (
     write,
 )
 from tinygrad_ce.engine.chain import propagate, switch
+from tinygrad_ce.engine.dtypes import Size
 from tinygrad_ce.engine.frame import F, current, recording
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.memory import mark_written, memory_of, shared
@@ -34,6 +35,7 @@ from tinygrad_ce.engine.past import GradFn, called, grad_fn, name_of
 from tinygrad_ce.engine.printing import OPTIONS, tensor_text
 from tinygrad_ce.engine.returned import BY_NAME, Extremum
 
+new_tuple = tuple.__new__
 RETAIN = object()  # in `kept`: a gradient is wanted here, none has arrived yet
 
 
@@ -94,9 +96,9 @@ class Tensor(Node, kind="result"):
     # --- what it is -------------------------------------------------------------------------
 
     @property
-    def shape(self) -> dtypes.Size:
+    def shape(self) -> Size:
         """Sizes of the dimensions."""
-        return dtypes.size_of(self.array.shape)
+        return new_tuple(Size, self.array.shape)
 
     @property
     def dtype(self) -> dtypes.dtype:
