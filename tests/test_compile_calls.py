@@ -356,7 +356,7 @@ def test_methods_lambdas_partials_and_callables():
     double = tg.compile(functools.partial(lambda t, x: x * t, tg.tensor([2.0])))
     called = tg.compile(two)
     model = nn.Linear(1, 1)
-    layer = tg.compile(model)
+    layer = tg.compile(model.eval())
     for _ in range(3):
         assert double(x).item() == 2.0 and called(x).item() == 1.0 + two.factor.item()
         assert layer(x).item() == model(x).item()
@@ -364,6 +364,31 @@ def test_methods_lambdas_partials_and_callables():
     assert list(layer.parameters()) == list(model.parameters()) and layer.weight is model.weight
     two.factor = tg.tensor([10.0])
     assert called(x).item() == 11.0
+
+
+def test_a_compiled_module_trains_as_the_module_does():
+    losses = []
+    options = {"mode": "reduce-overhead", "fullgraph": True}
+    for wrap in (lambda model: model, tg.compile, functools.partial(tg.compile, **options)):
+        tg.manual_seed(1)
+        model = wrap(nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5), nn.Linear(3, 1)))
+        optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+        x, found = tg.randn(5, 2), []
+        for _ in range(4):
+            loss = model(x).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            model.eval()
+            with tg.no_grad():
+                found += [loss.item(), *model(x).flatten().tolist(), model(x).sum().item()]
+            model.train()
+        losses.append(found)
+    assert losses[1] == losses[2] == pytest.approx(losses[0], rel=1e-5)
+    assert len(model.runners) == 1
+    assert tg.compile(model.fn, disable=True) is model.fn
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
+        tg.compile(model, graph=True)
 
 
 def test_as_a_decorator_with_and_without_parentheses():

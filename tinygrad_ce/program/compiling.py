@@ -205,7 +205,7 @@ class Compiled:
         module = sys.modules.get(getattr(self.fn, "__module__", ""))
         if getattr(module, name, None) is self:
             return name
-        return Compiled, (self.fn, self.check)
+        return type(self), (self.fn, self.check)
 
     @property
     def program(self) -> TracedProgram:
@@ -240,9 +240,23 @@ class Compiled:
         return f"<compiled {name}, {len(self.runners)} programs>"
 
 
+class CompiledModule(Compiled):
+    """A module that was compiled. While it trains, its results are to have a graph, for the caller
+    to call backward(): it is then called itself, and the programs are for eval() and no_grad().
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module gives."""
+        records = self.fn.training and current().record
+        if records and any(parameter.requires_grad for parameter in self.fn.parameters()):
+            return self.fn(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+
 OWN = {"fn", "check", "runners", "usual", "refused", "lock"}
 
 copyreg.pickle(Compiled, Compiled.__reduce__)
+copyreg.pickle(CompiledModule, CompiledModule.__reduce__)
 
 # A process that is forked while another thread is inside of a call would find the lock taken for
 # ever, and numbers half written. So a fork waits for the calls under way, as long as is reasonable.
@@ -279,7 +293,10 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def compile(fn: F | None = None, *, check: bool = False) -> Any:
+def compile(
+    fn: F | None = None, *, check: bool = False, disable: bool = False, fullgraph: bool = False,
+    dynamic: bool | None = None, backend: Any = None, mode: str | None = None, options: Any = None,
+) -> Any:  # fmt: skip
     """A function that does what `fn` does, as a straight line of NumPy calls.
 
     The first call for each combination of shapes, dtypes and modes (train, eval, no_grad) runs
@@ -295,7 +312,10 @@ def compile(fn: F | None = None, *, check: bool = False) -> Any:
     into a NumPy array or into what installed packages read. What is printed, appended or counted
     inside happens when `fn` is traced, not in other calls.
 
-    Results are new tensors without a graph: call backward() inside. The `.grad` of a parameter is
+    Results are new tensors without a graph: call backward() inside. A module, though, that is in
+    training mode while the graph is recorded is called as it is, for the caller's backward(), and
+    compiled for eval() and no_grad(). `disable` gives `fn` itself; the other options are
+    PyTorch's, and change nothing. The `.grad` of a parameter is
     the same Tensor after every call, and the next call overwrites it; clone() what you keep.
 
     An exception before the first write leaves everything as it was. KeyboardInterrupt in the
@@ -310,9 +330,12 @@ def compile(fn: F | None = None, *, check: bool = False) -> Any:
     tensor(5.)
     """
     if fn is None:
-        return functools.partial(compile, check=check)
+        return functools.partial(compile, check=check, disable=disable)
     check_function(fn, "compile")
-    return Compiled(fn, check)
+    if disable:
+        return fn
+    is_module = hasattr(fn, "training") and hasattr(fn, "parameters")
+    return (CompiledModule if is_module else Compiled)(fn, check)
 
 
 def copied(trace: Trace) -> dict[Var, Any]:
