@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn.module import Module, own_modules
 from tinygrad_ce.nn.parameter import Parameter
+from tinygrad_ce.nn.shown import values_text
 
 N = TypeVar("N", bound="Numbered")
 
@@ -279,6 +280,10 @@ class ParameterList(Numbered):
         if isinstance(thing, Tensor) and not isinstance(thing, Parameter):
             thing = Parameter(thing)
         setattr(self, str(index), thing)
+
+    def extra_repr(self) -> str:
+        """The kinds and sizes of the parameters."""
+        return values_text(self._held())
 
     def _held(self) -> list[tuple[str, Any]]:
         return [(n, x) for n, x in vars(self).items() if n.isdigit()]
