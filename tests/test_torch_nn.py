@@ -34,3 +34,45 @@ def test_a_difference_would_be_seen():
     moved = {**wanted, "losses": [x * (1 + 1e-8) for x in wanted["losses"]]}
     with pytest.raises(AssertionError):
         cases.same(moved, wanted)
+
+
+# --- compiled, listed, drawn --------------------------------------------------------------------
+
+LEFT_OUT = ("Dropout", "dropout", "deep", "packed", "max_norm")  # they draw, or write
+
+
+@pytest.mark.parametrize("name", [n for n in cases.LAYERS if not any(r in n for r in LEFT_OUT)])
+def test_a_layer_compiled_does_what_it_does(name):
+    """Its training step, traced and compiled, gives the eager numbers, and its text says them."""
+    build, inputs, more = cases.LAYERS[name]
+    call = more.get("call") or (lambda lib, model, *xs: model(*xs))
+    with cases.warnings.catch_warnings():
+        cases.warnings.simplefilter("ignore")
+        models = []
+        for _ in range(2):
+            tg.manual_seed(0)
+            models.append(build(tg.nn).double())
+        ps = list(models[0].parameters())
+        if not ps:
+            return
+
+        def step_of(model):
+            optimizer = tg.optim.SGD(model.parameters(), lr=0.01)
+
+            def step(*xs):
+                optimizer.zero_grad()
+                loss = cases.loss_of(tg, call(tg, model, *xs))
+                loss.backward()
+                optimizer.step()
+                return loss
+
+            return step
+
+        eager, compiled = step_of(models[0]), tg.compile(step_of(models[1]))
+        for _ in range(3):
+            xs = cases.tensors(tg, inputs)
+            assert compiled(*xs).item() == pytest.approx(eager(*xs).item(), rel=1e-9, abs=1e-9)
+        for p, q in zip(ps, models[1].parameters()):
+            cases.np.testing.assert_allclose(
+                p.detach().numpy(), q.detach().numpy(), rtol=1e-9, atol=1e-9
+            )

@@ -291,6 +291,73 @@ layer(
 layer("Linear", lambda nn: nn.Linear(3, 4), X2)
 layer("Identity", lambda nn: nn.Sequential(nn.Identity(5, unused=1), nn.Linear(3, 2)), X2)
 
+T3, T2, H3, C3 = (
+    numbers(5, 3, 4, seed=31),
+    numbers(5, 4, seed=32),
+    numbers(2, 3, 3, seed=33),
+    numbers(2, 3, 3, seed=34),
+)
+
+
+def packed(lengths, batch_first=False, enforce_sorted=True, hx=False):
+    """A recurrent layer on a packed sequence, and its output padded again."""
+
+    def call(lib, model, x):
+        rnn = lib.nn.utils.rnn
+        p = rnn.pack_padded_sequence(
+            x, lib.tensor(lengths) if lengths[0] > 3 else lengths, batch_first, enforce_sorted
+        )
+        out, h = model(p, lib.tensor(H3)) if hx else model(p)
+        y, n = rnn.pad_packed_sequence(
+            out, batch_first, padding_value=0.5, total_length=6 if hx else None
+        )
+        return y, h, n.double(), out.batch_sizes.double()
+
+    return call
+
+
+def with_state(*state):
+    return lambda lib, model, x: model(
+        x, *(tuple(tensors(lib, s)) if isinstance(s, tuple) else lib.tensor(s) for s in state)
+    )
+
+
+for kind in ("RNN", "LSTM", "GRU"):
+    two = (H3, C3) if kind == "LSTM" else H3
+    for name, options, x, call in (
+        ("", {}, T3, None),
+        ("-one", {"bias": False}, T2, None),
+        ("-two", {"num_layers": 2, "bias": True}, T3, with_state(two)),
+        ("-both", {"bidirectional": True, "batch_first": True}, T3.transpose(1, 0, 2).copy(), with_state(two)),
+        ("-deep", {"num_layers": 3, "bidirectional": True, "dropout": 0.3, "batch_first": True}, T3, None),
+        ("-packed", {"num_layers": 2, "bidirectional": True, "dropout": 0.2}, T3, packed([5, 3, 1])),
+        ("-unsorted", {"batch_first": True}, T3.transpose(1, 0, 2).copy(), packed([2, 4, 3], True, False)),
+    ):  # fmt: skip
+        build = lambda nn, kind=kind, o=options: getattr(nn, kind)(4, 3, **o)  # noqa: E731
+        layer(f"{kind}{name}", build, x, call=call, lr=0.3)
+    cell = (H3[0], C3[0]) if kind == "LSTM" else H3[0]
+    build = lambda nn, kind=kind: getattr(nn, f"{kind}Cell")(4, 3)  # noqa: E731
+    layer(f"{kind}Cell", build, T3[0], call=with_state(cell))
+    build = lambda nn, kind=kind: getattr(nn, f"{kind}Cell")(4, 3, bias=False)  # noqa: E731
+    layer(f"{kind}Cell-one", build, T3[0, 0])
+layer(
+    "RNN-relu",
+    lambda nn: nn.RNN(4, 3, 2, nonlinearity="relu", bidirectional=True),
+    T3,
+    call=packed([5, 5, 2], hx=False),
+)
+layer(
+    "GRU-packed-state",
+    lambda nn: nn.GRU(4, 3, 2),
+    T3,
+    call=packed([2, 5, 3], enforce_sorted=False, hx=True),
+)
+layer(
+    "RNNCell-relu", lambda nn: nn.RNNCell(4, 3, nonlinearity="relu"), T3[0], call=with_state(H3[1])
+)
+layer("LSTM-proj", lambda nn: nn.LSTM(4, 3, 2, proj_size=2, bidirectional=True), T3)
+layer("LSTM-one-state", lambda nn: nn.LSTM(4, 3, 2), T2, call=with_state((H3[:, 0], C3[:, 0])))
+
 # --- functions: value and gradients -------------------------------------------------------------
 
 FUNCTIONS = []
@@ -633,6 +700,37 @@ def trees(lib):
     order = []
     model.apply(lambda m: order.append(type(m).__name__))
     return [*found, order, [str(p.dtype)[-7:] for p in model.double().parameters()]]
+
+
+@talk
+def sequences_of_different_lengths(lib):
+    rnn = lib.nn.utils.rnn
+    rows = [lib.tensor(numbers(n, 2, seed=n)) for n in (3, 1, 4)]
+    whole = [lib.tensor(ids(n, classes=9, seed=n)) for n in (2, 3)]
+    found = [rnn.pad_sequence(rows), rnn.pad_sequence(rows, batch_first=True, padding_value=7.0)]
+    found += [rnn.pad_sequence(whole, True, -1), rnn.pad_sequence(whole, padding_side="left")]
+    found += [rnn.unpad_sequence(rnn.pad_sequence(rows), lib.tensor([3, 1, 4]))]
+    p = rnn.pack_sequence(rows, enforce_sorted=False)
+    found += [
+        p.data,
+        p.batch_sizes,
+        p.sorted_indices,
+        p.unsorted_indices,
+        list(rnn.pad_packed_sequence(p)),
+    ]
+    q = rnn.pack_padded_sequence(
+        rnn.pad_sequence(whole, True), [2, 3], batch_first=True, enforce_sorted=False
+    )
+    found += [list(q), list(rnn.pad_packed_sequence(q, True, -1, total_length=5))]
+    found += [error(lambda: rnn.pack_sequence(rows)), error(lambda: rnn.pad_packed_sequence(p, total_length=2)),
+              error(lambda: rnn.pack_padded_sequence(rows[0], [1, 0, 0], True)), error(lambda: rnn.pack_padded_sequence(rows[0], [1], True))]  # fmt: skip
+    lstm, gru = lib.nn.LSTM(2, 3).double(), lib.nn.GRU(2, 3).double()
+    for bad in (lambda: lstm(rows[0][0]), lambda: lstm(rows[0][:, :1]), lambda: lstm(rows[0], rows[0]),
+                lambda: gru(rows[0], rows[0]), lambda: lib.nn.RNN(2, 3, nonlinearity="sin"),
+                lambda: lib.nn.GRU(2, 3, dropout=2.0), lambda: lib.nn.GRU(2, 3, 0), lambda: lib.nn.LSTM(2, 3, proj_size=3),
+                lambda: lib.nn.GRU(2, 3, bias=1)):  # fmt: skip
+        found.append(error(bad))
+    return found
 
 
 @talk
