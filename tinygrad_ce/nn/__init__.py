@@ -45,7 +45,6 @@ from tinygrad_ce.nn.pooling import (
     MaxPool1d,
     MaxPool2d,
 )
-from tinygrad_ce.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase as RNNBase, RNNCell
 
 __all__ = [
     "ELU",
