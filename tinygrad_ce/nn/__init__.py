@@ -45,6 +45,7 @@ from tinygrad_ce.nn.pooling import (
     MaxPool1d,
     MaxPool2d,
 )
+from tinygrad_ce.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 
 __all__ = [
     "ELU",
