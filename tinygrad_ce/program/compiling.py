@@ -247,9 +247,10 @@ class CompiledModule(Compiled):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the module gives."""
-        records = self.fn.training and current().record
-        if records and any(parameter.requires_grad for parameter in self.fn.parameters()):
-            return self.fn(*args, **kwargs)
+        module: Any = self.fn
+        records = module.training and current().record
+        if records and any(parameter.requires_grad for parameter in module.parameters()):
+            return module(*args, **kwargs)
         return super().__call__(*args, **kwargs)
 
 
