@@ -47,6 +47,50 @@ def test_options_of_printing_are_pytorchs(ours):
     assert repr(tg.tensor(0.25)) == "tensor(0.2500)"
 
 
+def steps(step, depth=5):
+    """The names of a step and of those after it, of leaves their shapes."""
+    if step is None or not depth:
+        return step and step.name()
+    if step.name() == "torch::autograd::AccumulateGrad":
+        return tuple(step.variable.shape)
+    return [step.name(), *(steps(after, depth - 1) for after, _ in step.next_functions)]
+
+
+def test_steps_of_a_network_are_pytorchs():
+    tg.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    x, y = tg.randn(5, 4), tg.randn(5, 2)
+    first = ["AddmmBackward0", (3,), None, ["TBackward0", (3, 4)]]
+    logits = ["AddmmBackward0", (2,), ["ReluBackward0", first], ["TBackward0", (2, 3)]]
+    assert steps(F.mse_loss(model(x), y).grad_fn, 9) == ["MseLossBackward0", logits]
+    loss = F.cross_entropy(model(x), y.argmax(1))
+    assert steps(loss.grad_fn, 9) == ["NllLossBackward0", ["LogSoftmaxBackward0", logits]]
+    w, c = tg.ones(2, 3, requires_grad=True), tg.ones(2, 3)
+    assert steps((w * 2 + c).grad_fn) == ["AddBackward0", ["MulBackward0", (2, 3), None], None]
+    assert steps((c * w).grad_fn) == ["MulBackward0", None, (2, 3)]
+    assert steps((1 - w.sigmoid()).grad_fn) == ["RsubBackward1", ["SigmoidBackward0", (2, 3)], None]
+    assert steps(tg.cat([w, w * w]).grad_fn) == ["CatBackward0", (2, 3),
+                                                 ["MulBackward0", (2, 3), (2, 3)]]  # fmt: skip
+    assert steps(tg.where(w > 0, w, 0.0).grad_fn) == ["WhereBackward0", (2, 3), None]
+    assert steps(F.linear(w, w).grad_fn) == ["MmBackward0", (2, 3), ["TBackward0", (2, 3)]]
+
+
+def test_a_step_is_the_same_as_long_as_it_is_kept():
+    w = tg.ones(2, requires_grad=True)
+    y = w * 2
+    step = y.grad_fn
+    assert y.grad_fn is step and step.next_functions[0][0] is step.next_functions[0][0]
+    assert step.next_functions[0][0].variable is w and w.grad_fn is None and w.is_leaf
+    assert (y + w).grad_fn.next_functions[0][0] is step and not y.is_leaf
+    assert repr(step).startswith("<MulBackward0 object at 0x") and type(step).__name__ in repr(y)
+    y += 1
+    assert y.grad_fn.name() == "AddBackward0" and y.detach().grad_fn is None
+    y[0] = 5.0
+    assert y.grad_fn.name() == "torch::autograd::CopySlices" and "grad_fn=<CopySlices>" in repr(y)
+    with tg.no_grad():
+        assert (w * 2).grad_fn is None
+
+
 def random_values(rng, shape, kind):
     """Numbers as they come, and as they seldom come."""
     x = rng.standard_normal(shape)

@@ -11,8 +11,8 @@ import pytest
 import tinygrad_ce as tg
 
 ROOT = Path(tg.__file__).parent
-ENGINE = ["frame", "modes", "memory", "graph", "devices", "dtypes", "printing", "past",
-          "operands", "rule", "erfc", "table", "chain", "backward", "linear", "functions",
+ENGINE = ["frame", "modes", "memory", "graph", "devices", "dtypes", "printing",
+          "operands", "past", "rule", "erfc", "table", "chain", "backward", "linear", "functions",
           "arranging", "returned", "counting", "protocol", "write", "filling",
           "tensor"]  # fmt: skip
 PROGRAM = ["ir", "memory", "ops", "tracing", "passes", "emit", "listing", "traced",

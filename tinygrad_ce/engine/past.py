@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.operands import holds_number
 
 
 def name_of(node: Node) -> str:
@@ -146,6 +147,9 @@ NAMES: dict[str, str | Callable[[Node], str]] = {
 """What PyTorch calls an operation, or a composed function, if it is not its name in camel case."""
 
 
+Next = tuple[tuple["GradFn | None", int], ...]
+
+
 class GradFn:
     """A step of the backward pass: `name()`, and `next_functions`, the steps that come after it.
 
@@ -156,11 +160,11 @@ class GradFn:
     ('SumBackward0', True)
     """
 
-    __slots__ = ("__weakref__", "_node", "_scope")
+    __slots__ = ("__weakref__", "_next", "_node")
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, after: Next | None = None) -> None:
         self._node = node
-        self._scope = outermost(node)
+        self._next = after
 
     def name(self) -> str:
         """What PyTorch calls it."""
@@ -168,20 +172,59 @@ class GradFn:
         return f"torch::autograd::{name}" if name in ("AccumulateGrad", "CopySlices") else name
 
     @property
-    def next_functions(self) -> tuple[tuple[GradFn | None, int], ...]:
+    def next_functions(self) -> Next:
         """(step, 0) for each tensor that went in, (None, 0) where no gradient flows to it."""
-        outside: dict[int, Node] = {}
-        stack = [*reversed(inputs_of(self._node))]
-        while stack:
-            node = stack.pop()
-            if node.inputs and self._scope is not None and outermost(node) is self._scope:
-                stack.extend(reversed(inputs_of(node)))
-            elif self._scope is None or node.live:
-                outside.setdefault(id(node) if self._scope else len(outside), node)
-        return tuple((grad_fn(node), 0) for node in outside.values())
+        if self._next is None:
+            scope = outermost(self._node)
+            name = self._node.op.name if scope is None else scope.name
+            inputs = outside(self._node, scope) if scope else operands(self._node)
+            steps = tuple((grad_fn(x), 0) for x in inputs)
+            self._next = SPLIT[name](self._node, steps) if name in SPLIT else steps
+        return self._next
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} object at {id(self):#x}>"
+
+
+def operands(node: Node) -> list[Node]:
+    """What went into an operation, but for conditions and indices; numbers come last."""
+    inputs = [x for x in node.inputs if x.live or x.array.dtype.kind == "f"]
+    return sorted(inputs, key=holds_number)
+
+
+def outside(node: Node, scope: Scope) -> list[Node]:
+    """The tensors with a gradient that went into a composed function, in the order of their use."""
+    found: dict[int, Node] = {}
+    stack = [*reversed(node.inputs)]
+    while stack:
+        node = stack.pop()
+        if node.inputs and outermost(node) is scope:
+            stack.extend(reversed(node.inputs))
+        elif node.live:
+            found.setdefault(id(node), node)
+    return [*found.values()]
+
+
+def product_steps(node: Node, _: Next) -> Next:
+    """An affine map as PyTorch has it: the bias, the input, and the weight, transposed."""
+    bias = [(grad_fn(node.inputs[1]), 0)] if node.op.name == "add" else []
+    x, weight = (node.inputs[0] if bias else node).inputs
+    if weight.inputs and weight.scope is node.scope:  # transposed here
+        weight = weight.inputs[0]
+    turned = step_kind("TBackward0")(weight, ((grad_fn(weight), 0),)) if weight.live else None
+    return (*bias, (grad_fn(x), 0), (turned, 0))
+
+
+def loss_steps(node: Node, after: Next) -> Next:
+    """Cross-entropy takes the logarithm of a softmax first."""
+    return ((step_kind("LogSoftmaxBackward0")(node, after), 0),)
+
+
+SPLIT: dict[str, Callable[[Node, Next], Next]] = {
+    "cross_entropy": loss_steps,
+    "linear": product_steps,
+}
+"""Functions that are one step here and two in PyTorch."""
 
 
 class AccumulateGrad(GradFn):
@@ -195,12 +238,6 @@ class AccumulateGrad(GradFn):
         return self._node
 
 
-def inputs_of(node: Node) -> tuple[Node, ...]:
-    """What went in; of an affine map the bias comes first, as in the product that adds it."""
-    bias_last = node.op.name == "add" and node.scope is not None and node.scope.name == "linear"
-    return node.inputs[::-1] if bias_last else node.inputs
-
-
 _kinds: dict[str, type[GradFn]] = {"AccumulateGrad": AccumulateGrad}
 _steps: WeakValueDictionary[int, GradFn] = WeakValueDictionary()  # a step keeps its node alive
 
@@ -212,6 +249,12 @@ def grad_fn(node: Node) -> GradFn | None:
     name = name_of(node) if node.inputs else "AccumulateGrad"
     step = _steps.get(id(node))
     if step is None or type(step).__name__ != name:
-        kind = _kinds.setdefault(name, type(name, (GradFn,), {"__slots__": ()}))
-        step = _steps[id(node)] = kind(node)
+        step = _steps[id(node)] = step_kind(name)(node)
     return step
+
+
+def step_kind(name: str) -> type[GradFn]:
+    """The class of the steps of this name."""
+    if name not in _kinds:
+        _kinds[name] = type(name, (GradFn,), {"__slots__": ()})
+    return _kinds[name]
