@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine import operands
+from tinygrad_ce.engine import devices, operands
 from tinygrad_ce.engine.tensor import Tensor
 
 __all__ = ["LoadError", "load", "load_metadata", "save"]
@@ -43,6 +43,7 @@ SIGNS = (f'"{KEY}":"'.encode(), SEAL.encode())
 SEALED = re.compile(rf'"{KEY}":"{{\\"{SEAL}\\":\\"([0-9a-f]{{64}})\\"'.encode())
 
 RESERVED = "__metadata__"  # the header's key for texts: no tensor can have this name
+OPEN = "an open file"
 MAX_DEPTH = 100
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
 DTYPES = {
@@ -73,9 +74,7 @@ class LoadError(ValueError):
     """The file cannot be read, is no safetensors file, is damaged, or holds no Tensors."""
 
 
-def save(
-    state_dict: Mapping[str, Any], path: Path, metadata: Mapping[str, str] | None = None
-) -> None:
+def save(obj: Any, f: Any, metadata: Mapping[str, str] | None = None) -> None:
     """Write a state dict to a safetensors file; afterwards the file is whole and on the disk.
 
     Values are Tensors or arrays (floats, integers, booleans), or numbers, strings, None, and
@@ -83,12 +82,13 @@ def save(
     keys (strings; below the first level also integers), their order and numbers are kept exactly,
     arrays become Tensors, tuples lists, NumPy's scalars Python's numbers. A gradient, and
     whether one is required, is not saved; a tensor that stands in two places is written twice.
+    A Tensor alone, or a list of them, is saved, too; `f` may be a file that is open for writing.
 
     In the file a tensor is called by its keys joined by dots: for a flat dict these are the very
     names of the state dict, and ``safetensors.torch.load_file`` reads it. ``metadata`` are texts
     of yours, for `load_metadata`.
 
-    The file is written next to ``path`` and then moved there. So whoever reads it meanwhile,
+    The file is written next to ``f`` and then moved there. So whoever reads it meanwhile,
     and whatever stops it (an exception, a full disk, a kill), finds the old file or the new one;
     only a kill can leave a ``.tinygrad_ce-*.tmp`` behind. A symbolic link stays one: the file that
     it points to is replaced.
@@ -102,26 +102,31 @@ def save(
     >>> load(path)
     {'weight': tensor([[1., 2.]]), 'epoch': 3}
     """
-    if not isinstance(state_dict, Mapping):
+    if not isinstance(obj, (Mapping, Tensor, np.ndarray, list, tuple)):
         raise TypeError(
-            f"save: got {_kind(state_dict)} as the state dict; wanted a dict of Tensors: "
-            'write save(model.state_dict(), path), or save({"x": x}, path)'
+            f"save: got {_kind(obj)}; wanted a dict of Tensors, a list of them or a Tensor: write "
+            "save(model.state_dict(), path), or save({'x': x}, path)"
         )
     texts = _checked_metadata(metadata)
-    target = checked_target(path)
+    target = None if hasattr(f, "write") else checked_target(f)
     try:
-        content = _content_for(state_dict, texts)
+        content = _content_for(obj, texts)
     except MemoryError as error:
         raise OSError(errno.ENOMEM, f"save: not enough memory: {error}", target) from None
-    write_whole(target, content)
+    if target is None:
+        f.write(bytes(content))
+    else:
+        write_whole(target, content)
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(f: Any, map_location: Any = None, *, weights_only: bool | None = None) -> Any:
     """Read what `save`, or another program that writes safetensors, has written.
 
     Tensors are new leaves that require no gradient. bfloat16, which NumPy has not, becomes
     float32, exactly. Files of other programs give a flat dict of Tensors in the order of the file;
-    they have no seal, so only damage to their header can be found.
+    they have no seal, so only damage to their header can be found. `f` may be a file that is open
+    for reading. There are weights and numbers only, whatever `weights_only` says, and they are on
+    the CPU: RuntimeError for another `map_location`.
 
     Raises FileNotFoundError when there is no such file, TypeError for what is no path, and
     LoadError, which says what was found, for every other file: one that may not be read or is too
@@ -133,18 +138,20 @@ def load(path: Path) -> dict[str, Any]:
     >>> load(path)
     {'step': {0: tensor([1, 2])}}
     """
-    header, tensors, note = _read(path)
+    if isinstance(map_location, (str, devices.device)):
+        devices.check(map_location)
+    header, tensors, note = _read(f)
     if note is None:
         return {name: tensors[name] for name in header if name != RESERVED}
     try:
         state = _put_together(json.loads(note)["structure"], tensors)
-        if isinstance(state, dict):
+        if isinstance(state, (dict, list, Tensor)):
             return state
         problem = f"it is {_kind(state)}"
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
     raise LoadError(
-        f"load: {os.fspath(path)}: the structure in its header is of no state dict that this "
+        f"load: {_path_of(f)}: the structure in its header is of no state dict that this "
         f"version of tinygrad_ce writes ({problem})"
     )
 
@@ -166,7 +173,7 @@ def load_metadata(path: Path) -> dict[str, str]:
 # --- from a state dict to arrays and back -----------------------------------------------------
 
 
-def _content_for(state_dict: Mapping[str, Any], texts: dict[str, str]) -> bytearray:
+def _content_for(state_dict: Any, texts: dict[str, str]) -> bytearray:
     """The bytes of the sealed file."""
     from safetensors import SafetensorError
     from safetensors.numpy import save as to_bytes
@@ -377,9 +384,9 @@ def _sync_folder(folder: str) -> None:
 
 def _read(path: Any) -> tuple[dict[str, Any], dict[str, Tensor], str | None]:
     """The header, the tensors by their names in the file, and the text of `save`, if any."""
-    text = _checked_path(path, "load")
+    text = _path_of(path)
     try:
-        content = _content_of(text)
+        content = _content_of(text) if text != OPEN else _all_of(path)
         parts = _parts(content, text)
         _check_seal(content, text)
         header = json.loads(_header_of(content))
@@ -392,6 +399,20 @@ def _read(path: Any) -> tuple[dict[str, Any], dict[str, Tensor], str | None]:
     except MemoryError:
         raise LoadError(f"load: {text} is larger than what memory can hold") from None
     return header, tensors, note
+
+
+def _path_of(f: Any) -> str:
+    """The path as a string, or what an open file is called."""
+    return OPEN if hasattr(f, "read") else _checked_path(f, "load")
+
+
+def _all_of(file: Any) -> bytes:
+    """What is left to read in an open file."""
+    content: bytes = file.read()
+    length = min(int.from_bytes(content[:8], "little"), MAX_HEADER)
+    if problem := _what_is_wrong(content[: 8 + length], len(content)):
+        raise LoadError(f"load: {OPEN}: {problem}; {WANTED}")
+    return content
 
 
 def _content_of(path: str) -> bytes:
