@@ -80,6 +80,7 @@ def test_a_step_is_the_same_as_long_as_it_is_kept():
     y = w * 2
     step = y.grad_fn
     assert y.grad_fn is step and step.next_functions[0][0] is step.next_functions[0][0]
+    assert step.next_functions[0][0].next_functions == ()
     assert step.next_functions[0][0].variable is w and w.grad_fn is None and w.is_leaf
     assert (y + w).grad_fn.next_functions[0][0] is step and not y.is_leaf
     assert repr(step).startswith("<MulBackward0 object at 0x") and type(step).__name__ in repr(y)

@@ -249,7 +249,7 @@ def grad_fn(node: Node) -> GradFn | None:
     name = name_of(node) if node.inputs else "AccumulateGrad"
     step = _steps.get(id(node))
     if step is None or type(step).__name__ != name:
-        step = _steps[id(node)] = step_kind(name)(node)
+        step = _steps[id(node)] = step_kind(name)(node, None if node.inputs else ())
     return step
 
 

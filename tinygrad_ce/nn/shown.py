@@ -67,7 +67,8 @@ def settings(layer: Any) -> str:
         value = value_of(layer, name, default)
         pair = each and not isinstance(value, (str, tuple))
         value = (value,) * len(layer.kernel_size) if pair else value
-        if not (mark == "?" and str(value[0] if isinstance(value, tuple) else value) == default):
+        first = str(value[0] if isinstance(value, tuple) else value)
+        if not (mark == "?" and first in (default, f"{default}.0")):
             shown = repr(value) if name == "approximate" else str(value)
             parts.append(f"{name}={shown}" if equals else shown)
     return ", ".join(parts)
