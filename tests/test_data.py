@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_ce
-from tinygrad_ce import random
+from tinygrad_ce import random, tensor
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.random import Generator
 from tinygrad_ce.utils.data import (
@@ -69,11 +69,11 @@ class Rows(TensorDataset):
 
 DATASETS = {
     "list": lambda n: list(range(n)),
-    "tensor": lambda n: Tensor(np.arange(n)),
-    "tensors at once": lambda n: TensorDataset(Tensor(np.arange(n))),
-    "tensors one by one": lambda n: Rows(Tensor(np.arange(n))),
+    "tensor": lambda n: tensor(np.arange(n)),
+    "tensors at once": lambda n: TensorDataset(tensor(np.arange(n))),
+    "tensors one by one": lambda n: Rows(tensor(np.arange(n))),
     "subset at once": lambda n: Subset(
-        Subset(TensorDataset(Tensor(np.arange(n + 2))), list(range(n + 1, -1, -1))),
+        Subset(TensorDataset(tensor(np.arange(n + 2))), list(range(n + 1, -1, -1))),
         list(range(n + 1, 1, -1)),
     ),
 }
@@ -137,7 +137,7 @@ def test_batches_of_indices_as_arrays_are_those_as_lists(count, drop_last):
 
 
 def test_iterators_of_one_loader_go_on_side_by_side():
-    loader = DataLoader(TensorDataset(Tensor(np.arange(10))), 3, shuffle=True)
+    loader = DataLoader(TensorDataset(tensor(np.arange(10))), 3, shuffle=True)
     first, second = iter(loader), iter(loader)
     firsts, seconds = [], []
     for (a,), (b,) in zip(first, second):
@@ -173,8 +173,8 @@ def pair(n=5):
 @pytest.mark.parametrize("wrap", [lambda d: d, lambda d: Subset(d, [4, 0, 2, 1, 3])])
 def test_batches_are_the_rows_as_new_leaves(kind, wrap):
     x, y = pair()
-    images = Tensor(x)
-    dataset = wrap(kind(images, Tensor(y)))
+    images = tensor(x)
+    dataset = wrap(kind(images, tensor(y)))
     order = dataset.indices if isinstance(dataset, Subset) else range(5)
     rows = [list(order)[i : i + 2] for i in (0, 2, 4)]
     for batch, picked in zip(DataLoader(dataset, 2), rows, strict=True):
@@ -187,9 +187,9 @@ def test_batches_are_the_rows_as_new_leaves(kind, wrap):
 
 
 def test_a_batch_follows_the_tensor_when_it_is_written():
-    x = Tensor([1.0, 2.0])
+    x = tensor([1.0, 2.0])
     loader = DataLoader(TensorDataset(x), 2)
-    x.data = Tensor([3.0, 4.0])
+    x.data = tensor([3.0, 4.0])
     assert next(iter(loader))[0].tolist() == [3.0, 4.0]
 
 
@@ -219,22 +219,22 @@ def test_a_batch_of_a_tensor_dataset_is_not_taken_sample_by_sample(kind):
 @pytest.mark.parametrize(
     "samples, batch",
     [
-        ([Tensor([1.0, 2.0]), Tensor([3.0, 4.0])], Tensor([[1.0, 2.0], [3.0, 4.0]])),
-        ([Tensor(1.0), Tensor(2.0)], Tensor([1.0, 2.0])),
-        ([np.float64([1, 2])] * 3, Tensor(np.float64([[1, 2]] * 3))),
-        ([np.zeros((0, 2))] * 2, Tensor(np.zeros((2, 0, 2)))),
-        ([np.uint8(3), np.uint8(4)], Tensor(np.uint8([3, 4]))),
-        ([np.float64(0.5)], Tensor(np.float64([0.5]))),
-        ([0.5, 1.5], Tensor(np.float64([0.5, 1.5]))),
-        ([1, 2], Tensor(np.int64([1, 2]))),
-        ([1, 2.5], Tensor(np.float32([1, 2.5]))),
-        ([True, False], Tensor(np.array([True, False]))),
+        ([tensor([1.0, 2.0]), tensor([3.0, 4.0])], tensor([[1.0, 2.0], [3.0, 4.0]])),
+        ([tensor(1.0), tensor(2.0)], tensor([1.0, 2.0])),
+        ([np.float64([1, 2])] * 3, tensor(np.float64([[1, 2]] * 3))),
+        ([np.zeros((0, 2))] * 2, tensor(np.zeros((2, 0, 2)))),
+        ([np.uint8(3), np.uint8(4)], tensor(np.uint8([3, 4]))),
+        ([np.float64(0.5)], tensor(np.float64([0.5]))),
+        ([0.5, 1.5], tensor(np.float64([0.5, 1.5]))),
+        ([1, 2], tensor(np.int64([1, 2]))),
+        ([1, 2.5], tensor(np.float32([1, 2.5]))),
+        ([True, False], tensor(np.array([True, False]))),
         ([b"a", b"b"], [b"a", b"b"]),
-        ([("a", 1), ("b", 2)], [("a", "b"), Tensor([1, 2])]),
-        ([[1, (2, 3)], [4, (5, 6)]], [Tensor([1, 4]), [Tensor([2, 5]), Tensor([3, 6])]]),
-        ([{"p": 1, "q": 2}, {"q": 4, "p": 3}], {"p": Tensor([1, 3]), "q": Tensor([2, 4])}),
-        ([{"p": 1, 2: 3}, {2: 4, "p": 5}], {"p": Tensor([1, 5]), 2: Tensor([3, 4])}),
-        ([Point(1, 2), Point(3, 4)], Point(Tensor([1, 3]), Tensor([2, 4]))),
+        ([("a", 1), ("b", 2)], [("a", "b"), tensor([1, 2])]),
+        ([[1, (2, 3)], [4, (5, 6)]], [tensor([1, 4]), [tensor([2, 5]), tensor([3, 6])]]),
+        ([{"p": 1, "q": 2}, {"q": 4, "p": 3}], {"p": tensor([1, 3]), "q": tensor([2, 4])}),
+        ([{"p": 1, 2: 3}, {2: 4, "p": 5}], {"p": tensor([1, 5]), 2: tensor([3, 4])}),
+        ([Point(1, 2), Point(3, 4)], Point(tensor([1, 3]), tensor([2, 4]))),
         ([(), ()], []),
     ],
 )
@@ -257,7 +257,7 @@ def assert_same(got, wanted):
 
 
 def test_a_batch_of_what_needs_a_gradient_is_a_part_of_its_graph():
-    w = Tensor([1.0, 2.0], requires_grad=True)
+    w = tensor([1.0, 2.0], requires_grad=True)
     batch = default_collate([w * 2, w])
     batch.sum().backward()
     assert w.grad.tolist() == [3.0, 3.0]
@@ -269,7 +269,7 @@ def test_a_batch_of_what_needs_a_gradient_is_a_part_of_its_graph():
 
 
 def test_collate_fn_gets_the_samples():
-    loader = DataLoader(TensorDataset(Tensor([1, 2, 3])), 2, collate_fn=lambda samples: samples)
+    loader = DataLoader(TensorDataset(tensor([1, 2, 3])), 2, collate_fn=lambda samples: samples)
     assert [[x.item() for (x,) in batch] for batch in loader] == [[1, 2], [3]]
 
 
@@ -294,7 +294,7 @@ class Backwards(SequentialSampler):
 
 @pytest.mark.parametrize("kind", [TensorDataset, Rows])
 def test_samplers_give_the_order(kind):
-    dataset = kind(Tensor(np.arange(5)))
+    dataset = kind(tensor(np.arange(5)))
 
     def batches(**options):
         loader = DataLoader(dataset, **options)
@@ -326,7 +326,7 @@ def test_a_dataset_may_be_any_indexable():
 
 
 def test_arrays_are_copied_into_a_tensor_dataset_and_tensors_are_not():
-    x, y = np.zeros((2, 3)), Tensor([0, 1])
+    x, y = np.zeros((2, 3)), tensor([0, 1])
     dataset = TensorDataset(x, y)
     x += 1
     assert dataset.tensors[1] is y
@@ -337,7 +337,7 @@ def test_arrays_are_copied_into_a_tensor_dataset_and_tensors_are_not():
 
 # --- errors -------------------------------------------------------------------------------------
 
-TWO = TensorDataset(Tensor([1, 2]))
+TWO = TensorDataset(tensor([1, 2]))
 
 
 class Stream(IterableDataset):
@@ -348,14 +348,14 @@ class Stream(IterableDataset):
     "wrong, kind, words",
     [
         (lambda: TensorDataset(), ValueError, "no tensors"),
-        (lambda: TensorDataset(Tensor([1, 2]), Tensor([[1]])), ValueError, "sizes 2, 1; wanted"),
-        (lambda: TensorDataset(Tensor(1)), ValueError, "0-d"),
-        (lambda: TensorDataset((Tensor([1]), Tensor([2]))), TypeError, r"TensorDataset\(\*tensors"),
-        (lambda: TensorDataset(Tensor([1]), "ab"), TypeError, "argument 1 is a str"),
+        (lambda: TensorDataset(tensor([1, 2]), tensor([[1]])), ValueError, "sizes 2, 1; wanted"),
+        (lambda: TensorDataset(tensor(1)), ValueError, "0-d"),
+        (lambda: TensorDataset((tensor([1]), tensor([2]))), TypeError, r"TensorDataset\(\*tensors"),
+        (lambda: TensorDataset(tensor([1]), "ab"), TypeError, "argument 1 is a str"),
         (lambda: DataLoader(TWO, 0), ValueError, "batch_size=0"),
         (lambda: DataLoader(TWO, 2.0), TypeError, "batch_size of type float"),
         (lambda: DataLoader(TWO, True), TypeError, "batch_size of type bool"),
-        (lambda: DataLoader(Tensor([1]), Tensor([1])), TypeError, r"TensorDataset\(x, y\)"),
+        (lambda: DataLoader(tensor([1]), tensor([1])), TypeError, r"TensorDataset\(x, y\)"),
         (lambda: DataLoader(TWO, shuffle=3), TypeError, "shuffle=3"),
         (lambda: DataLoader(TWO, shuffle=True, sampler=[]), ValueError, "one of them"),
         (lambda: DataLoader(TWO, 2, batch_sampler=[[1]]), ValueError, "alone"),
@@ -398,10 +398,10 @@ class Stream(IterableDataset):
         (lambda: default_collate([1, "a"]), TypeError, "sample 1 a str"),
         (lambda: default_collate([(1,), 2]), TypeError, "sample 0 of the batch is a tuple"),
         (lambda: default_collate([{}, 2]), TypeError, "sample 1 a int"),
-        (lambda: default_collate([Tensor([1]), 2]), TypeError, "sample 1 a int"),
+        (lambda: default_collate([tensor([1]), 2]), TypeError, "sample 1 a int"),
         (lambda: default_collate([(1,), (2, 3)]), ValueError, "length 1, sample 1 has 2"),
         (lambda: default_collate([{"a": 1}, {"b": 1}]), ValueError, "the keys"),
-        (lambda: default_collate([Tensor([1]), Tensor([1, 2])]), ValueError, r"\(1,\), sample 1"),
+        (lambda: default_collate([tensor([1]), tensor([1, 2])]), ValueError, r"\(1,\), sample 1"),
         (lambda: default_collate([np.array(["a"])]), TypeError, "dtype <U1"),
     ],
 )

@@ -279,7 +279,7 @@ def test_a_detached_use_adds_nothing_and_is_dashed():
 
 
 def test_a_use_before_requires_grad_adds_nothing():
-    x, w = tensor([1.0, 2.0]), parameter([3.0, 4.0])
+    x, w = tensor([1.0, 2.0], dtype=np.float64), parameter([3.0, 4.0])
     early = x * w
     x.requires_grad_()
     drawing = draw((early + x).sum(), {"x": x, "w": w})
@@ -417,7 +417,7 @@ def test_every_operation_with_a_label_is_in_the_table():
 
 
 def test_headers_say_which_operand_a_label_means():
-    a, w, layer = parameter([2.0, 3.0]), parameter([4.0, 5.0]), nn.Linear(2, 3)
+    a, w, layer = parameter([2.0, 3.0]), parameter([4.0, 5.0]), nn.Linear(2, 3).double()
     e = w.exp()
     for y, header, labels in (
         (e / w.tanh(), "a ÷ b", ["÷b", "×(−y/b)"]),

@@ -166,7 +166,7 @@ def test_a_method_of_a_living_model_has_a_page(tmp_path):
 
 
 def test_a_drawing_keeps_no_graph_of_an_example():
-    w, model = leaf([[1.0, 2.0]]), nn.Linear(2, 1)
+    w, model = leaf([[1.0, 2.0]]), nn.Linear(2, 1).double()
     x = w * 2.0
     there = weakref.ref(x)
     drawing = draw(model, x)
@@ -198,7 +198,7 @@ def test_a_drawing_keeps_no_list_of_tensors(tmp_path):
 def test_half_a_surrogate_in_a_name_is_a_name(tmp_path):
     x = leaf([[2.0]])
     model = nn.Sequential()
-    setattr(model, "\ud801", nn.Linear(1, 1))
+    setattr(model, "\ud801", nn.Linear(1, 1).double())
     parts = [getattr(model, "\ud801")(x).sum(), (x * x).sum()]
     for loss in parts:
         for depth in (None, 0):

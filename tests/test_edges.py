@@ -527,7 +527,7 @@ def test_numbers_of_numpy_and_lists_take_the_dtype_of_the_floats_beside_them():
         assert (x * value).dtype == np.float32 and (x * value).tolist()[0] == wanted
     assert (x * np.full(2, 2.0)).dtype == np.float64  # an array keeps its own
     whole = tg.tensor([1, 2])
-    assert (whole * 2).dtype == np.int64 and (whole * 2.0).dtype == np.float64
+    assert (whole * 2).dtype == np.int64 and (whole * 2.0).dtype == np.float32
     assert (whole * [True, False]).dtype == np.int64
     assert (tg.tensor([True]) * 0.5).dtype == np.float32
 

@@ -406,11 +406,10 @@ def averaged(size):
 
 @pytest.mark.parametrize("make", [pooled, averaged])
 @pytest.mark.parametrize("call", [
-    lambda model, x: model(x.double()),
     lambda model, x: model(x).double(),
-    lambda model, x: model[1:](model[0](x).double()),
+    lambda model, x: model[1:-1](model[0](x).double()),
     lambda model, x: tg.cat([model[0](x), x.double()], 1),
-], ids=["input", "output", "between", "joined"])  # fmt: skip
+], ids=["output", "between", "joined"])  # fmt: skip
 def test_float64_next_to_a_float32_convolution(make, call):
     def build():
         tg.manual_seed(2)
@@ -429,31 +428,12 @@ def test_float64_next_to_a_float32_convolution(make, call):
     side_by_side(build, batches((3, 1, 4, 4), count=4, dtype=np.float32), bound=1e-5, noise=1e-6)
 
 
-MIXED = {
-    "conv": lambda: [nn.Conv2d(1, 3, 3, padding=1), nn.Flatten(), nn.Linear(192, 2)],
-    "pool": lambda: [nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()],
-    "norm": lambda: [nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten()],
-    "two": lambda: [nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Conv2d(4, 2, 3, stride=2), nn.AvgPool2d(2)],
-    "linear": lambda: [nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), nn.Linear(5, 2)],
-}
-
-
 @pytest.mark.parametrize("dtypes", [(np.float32, np.float64), (np.float64, np.float32)])
-@pytest.mark.parametrize("layers", MIXED.values(), ids=MIXED)
-def test_images_of_another_dtype_than_the_weights(layers, dtypes):
+@pytest.mark.parametrize("make", [pooled, averaged])
+def test_images_of_another_dtype_than_the_weights_are_refused(make, dtypes):
     weights, given = dtypes
-
-    def build():
-        model = nn.Sequential(*layers()).to(weights)
-        optimizer = tg.optim.Adam(model.parameters(), lr=0.01)
-
-        def f(x):
-            optimizer.zero_grad()
-            y = model(x)
-            (y * y).mean().backward()
-            optimizer.step()
-            return y.detach()
-
-        return f, with_gradients(model.parameters())
-
-    side_by_side(build, batches((4, 1, 8, 8), count=4, dtype=given), noise=1e-6, bound=1e-6)
+    model = make(8).to(weights)
+    x = tg.tensor(np.zeros((3, 1, 4, 4), given))
+    for call in (model, tg.compile(lambda x: model(x))):
+        with pytest.raises(TypeError, match="wanted one dtype"):
+            call(x)

@@ -587,7 +587,7 @@ def test_stacked_cards_are_joined_at_their_middles(monkeypatch):
 
 def test_a_folded_call_adds_its_share():
     tg.manual_seed(0)
-    layer, x = nn.Linear(3, 3), parameter(np.ones((2, 3)))
+    layer, x = nn.Linear(3, 3).double(), parameter(np.ones((2, 3)))
     y = layer(x)
     page = tg.play((y * x).sum(), names={"x": x}, depth=0)
     assert [("+=" in words(step), step.get("share")) for step in named(page, "x")] == [

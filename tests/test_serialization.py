@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import tinygrad_ce as tg
+from tinygrad_ce import tensor
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.serialization import LoadError, load, load_metadata, save
 
@@ -75,7 +76,7 @@ def plain_file(header, data=b""):
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (2, 3), (2, 0, 5), (5, 3, 2)])
 def test_every_dtype_and_shape_comes_back(path, dtype, shape):
     x = np.array(np.arange(math.prod(shape)).reshape(shape) % 7 / 3, dtype)
-    round_trip({"x": x, "tensor": Tensor(x)}, path)
+    round_trip({"x": x, "tensor": tensor(x)}, path)
 
 
 def test_special_numbers_come_back_bit_by_bit(path):
@@ -91,13 +92,13 @@ def test_any_layout_of_memory_is_saved(path):
         "repeated": np.broadcast_to(x[0, 0], (5, 4)),
         "big endian": x.astype(">f8"),
         "read only": np.frombuffer(b"\0\1\2", np.uint8),
-        "view of a tensor": Tensor(x).T,
+        "view of a tensor": tensor(x).T,
     }
     round_trip(state, path)
 
 
 def test_tensors_on_one_memory_are_saved_each_and_come_back_apart(path):
-    x = Tensor([1.0, 2.0], requires_grad=True)
+    x = tensor([1.0, 2.0], requires_grad=True)
     save({"a": x, "b": x, "c": x.detach()[:1]}, path)
     back = load(path)
     back["a"].zero_()
@@ -106,7 +107,7 @@ def test_tensors_on_one_memory_are_saved_each_and_come_back_apart(path):
 
 def test_what_is_loaded_can_be_written_and_trained(path):
     save(
-        {"w": Tensor([3.0], requires_grad=True), "made": Tensor([1.0], requires_grad=True) * 2},
+        {"w": tensor([3.0], requires_grad=True), "made": tensor([1.0], requires_grad=True) * 2},
         path,
     )
     w = load(path)["w"].requires_grad_()
@@ -117,8 +118,8 @@ def test_what_is_loaded_can_be_written_and_trained(path):
 def test_the_state_of_an_optimiser_comes_back(path):
     state = {
         "state": {
-            0: {"momentum": Tensor([[0.5, -0.5]]), "step": Tensor(3)},
-            1: {"momentum": Tensor([1.0]), "step": 3},
+            0: {"momentum": tensor([[0.5, -0.5]]), "step": tensor(3)},
+            1: {"momentum": tensor([1.0]), "step": 3},
             10: {},
         },
         "param_groups": [
@@ -127,7 +128,7 @@ def test_the_state_of_an_optimiser_comes_back(path):
         ],
     }
     round_trip(state, path)
-    round_trip({"model": OrderedDict(w=Tensor([1.0])), "optimizer": state, "epoch": 7}, path)
+    round_trip({"model": OrderedDict(w=tensor([1.0])), "optimizer": state, "epoch": 7}, path)
 
 
 @pytest.mark.parametrize(
@@ -170,16 +171,16 @@ def test_an_open_file_is_written_and_read_where_it_stands(path):
 
 def test_keys_that_look_alike_stay_apart(path):
     state = {
-        "a.b": Tensor([1]),
-        "a": {"b": Tensor([2]), 0: Tensor([3]), "0": Tensor([4])},
-        "a.b_": Tensor([5]),
-        "": Tensor([6]),
-        "__metadata__": Tensor([7]),
-        "tinygrad_ce": Tensor([8]),
-        "tensor": {"tensor": {"dict": [Tensor([9])]}},
-        'Ünï\n"\\\0': Tensor([10]),
-        "z": Tensor([11]),
-        "c": Tensor([12]),
+        "a.b": tensor([1]),
+        "a": {"b": tensor([2]), 0: tensor([3]), "0": tensor([4])},
+        "a.b_": tensor([5]),
+        "": tensor([6]),
+        "__metadata__": tensor([7]),
+        "tinygrad_ce": tensor([8]),
+        "tensor": {"tensor": {"dict": [tensor([9])]}},
+        'Ünï\n"\\\0': tensor([10]),
+        "z": tensor([11]),
+        "c": tensor([12]),
     }
     round_trip(state, path)
 
@@ -190,7 +191,7 @@ def test_numpys_scalars_come_back_as_pythons_numbers(path):
 
 
 numbers = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text())
-tensors = st.lists(st.floats(width=32), max_size=3).map(lambda x: Tensor(np.array(x, np.float32)))
+tensors = st.lists(st.floats(width=32), max_size=3).map(lambda x: tensor(np.array(x, np.float32)))
 values = st.recursive(
     numbers | tensors,
     lambda inner: (
@@ -209,7 +210,7 @@ def test_any_nesting_comes_back(tmp_path_factory, state):
 
 def test_metadata_are_texts_for_everyone(path):
     texts = {"note": 'quotes " and \\ and ü', "tinygrad_ce_sha256": '"tinygrad_ce":"{', "": ""}
-    save({"x": Tensor([1.0])}, path, metadata=texts)
+    save({"x": tensor([1.0])}, path, metadata=texts)
     assert load_metadata(path) == texts
     assert load(path)["x"].tolist() == [1.0]
     save({}, path)
@@ -218,7 +219,7 @@ def test_metadata_are_texts_for_everyone(path):
 
 
 def test_the_same_state_gives_the_same_bytes(tmp_path):
-    state = {"b": Tensor([1.0, 2.0]), "a": Tensor([1, 2]), "n": {"c": Tensor([1.0])}}
+    state = {"b": tensor([1.0, 2.0]), "a": tensor([1, 2]), "n": {"c": tensor([1.0])}}
     for name in ("one", "two"):
         save(state, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
@@ -302,7 +303,7 @@ def test_a_program_that_rewrites_the_file_must_leave_the_seal_out(path):
 def sealed(tmp_path_factory):
     """A small sealed file: as bytes, and a path to put variants of it."""
     path = tmp_path_factory.mktemp("damage") / "model.safetensors"
-    state = {"w": Tensor([1.0]), "ü": {0: Tensor([True, False, True])}, "lr": 0.1}
+    state = {"w": tensor([1.0]), "ü": {0: tensor([True, False, True])}, "lr": 0.1}
     save(state, path, {"note": "a"})
     return path, path.read_bytes()
 
@@ -615,7 +616,7 @@ ALIEN = type("Tensor", (), {"__module__": "torch"})()  # of the other library, b
     [
         (tg.nn.Linear(1, 1), TypeError, r"got a Linear; wanted .*save\(model.state_dict\(\)"),
         ("model.safetensors", TypeError, "got a str"),
-        ({1: Tensor([1.0])}, TypeError, "the state dict has the key 1, an int; wanted a str:"),
+        ({1: tensor([1.0])}, TypeError, "the state dict has the key 1, an int; wanted a str:"),
         ({"a": {1.5: 2}}, TypeError, r"state_dict\['a'\] has the key 1.5, a float"),
         ({"a": {True: 2}}, TypeError, "the key True, a bool"),
         ({"a": {(1,): 2}}, TypeError, "a tuple; wanted a str or an int"),
@@ -629,7 +630,7 @@ ALIEN = type("Tensor", (), {"__module__": "torch"})()  # of the other library, b
         ({"a": np.array(["b"])}, TypeError, "dtype <U1"),
         ({"a": np.array([None])}, TypeError, "dtype object"),
         ({"a": np.zeros(2, np.longdouble)}, TypeError, "dtype float128|dtype longdouble"),
-        ({"a\ud800": Tensor([1.0])}, ValueError, "lone surrogate"),
+        ({"a\ud800": tensor([1.0])}, ValueError, "lone surrogate"),
         ({"a": np.ma.array([1.0, 2.0], mask=[True, False])}, TypeError, r"masked.*filled"),
         ({"a": "x" * 100_000_001}, ValueError, "no safetensors file can hold .*too large"),
         ({"a": np.broadcast_to(1.0, (2**29, 2**29))}, OSError, "not enough memory"),
@@ -657,7 +658,7 @@ def test_wrong_states_are_refused_before_anything_is_written(tmp_path, state, ki
 )
 def test_wrong_metadata_are_refused(tmp_path, metadata, kind, words):
     with pytest.raises(kind, match=words):
-        save({"x": Tensor([1.0])}, tmp_path / "x.safetensors", metadata)
+        save({"x": tensor([1.0])}, tmp_path / "x.safetensors", metadata)
     assert os.listdir(tmp_path) == []
 
 
@@ -665,7 +666,7 @@ def test_wrong_metadata_are_refused(tmp_path, metadata, kind, words):
 
 
 def test_paths_that_cannot_be_written(tmp_path):
-    state = {"x": Tensor([1.0])}
+    state = {"x": tensor([1.0])}
     with pytest.raises(FileNotFoundError, match=r"no folder .*write os.makedirs\("):
         save(state, tmp_path / "missing" / "x.safetensors")
     with pytest.raises(IsADirectoryError, match="a folder; wanted a file"):
@@ -687,7 +688,7 @@ def test_what_is_being_traced_is_not_saved(tmp_path):
 
 
 def test_a_new_file_has_the_permissions_that_open_gives_and_an_old_one_keeps_its_own(tmp_path):
-    state = {"x": Tensor([1.0])}
+    state = {"x": tensor([1.0])}
     before = os.umask(0o027)
     try:
         save(state, tmp_path / "new")
@@ -703,10 +704,10 @@ def test_a_new_file_has_the_permissions_that_open_gives_and_an_old_one_keeps_its
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
 def test_a_file_that_may_not_be_written_is_not_replaced(path):
-    save({"x": Tensor([1.0])}, path)
+    save({"x": tensor([1.0])}, path)
     os.chmod(path, 0o444)
     with pytest.raises(PermissionError, match="may not be written"):
-        save({"x": Tensor([2.0])}, path)
+        save({"x": tensor([2.0])}, path)
     assert load(path)["x"].tolist() == [1.0]
 
 
@@ -715,7 +716,7 @@ def test_a_symbolic_link_stays_a_link(tmp_path):
     real, link = tmp_path / "real" / "x", tmp_path / "link"
     link.symlink_to(real)
     for number in (1, 2):  # the first one through a link to nothing yet
-        save({"x": Tensor([number])}, link)
+        save({"x": tensor([number])}, link)
         assert link.is_symlink() and not real.is_symlink()
         assert load(link)["x"].tolist() == load(real)["x"].tolist() == [number]
     assert sorted(os.listdir(tmp_path)) == ["link", "real"]
@@ -730,7 +731,7 @@ def test_a_symbolic_link_stays_a_link(tmp_path):
 def test_names_as_long_as_the_system_allows(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = "n" * 255
-    save({"x": Tensor([1.0])}, name)
+    save({"x": tensor([1.0])}, name)
     assert load(Path(name))["x"].tolist() == [1.0]
 
 

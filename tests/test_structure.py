@@ -11,10 +11,10 @@ import pytest
 import tinygrad_ce as tg
 
 ROOT = Path(tg.__file__).parent
-ENGINE = ["frame", "modes", "memory", "graph", "devices", "dtypes", "printing",
-          "operands", "past", "rule", "erfc", "table", "chain", "backward", "linear", "functions",
-          "arranging", "returned", "counting", "protocol", "write", "filling",
-          "tensor"]  # fmt: skip
+ENGINE = ["frame", "modes", "memory", "graph", "devices", "dtypes", "printing", "lending",
+          "promotion", "operands", "past", "arguments", "rule", "hooks", "erfc", "table", "chain",
+          "backward", "linear", "functions", "arranging", "returned", "counting", "protocol",
+          "write", "filling", "tensor"]  # fmt: skip
 PROGRAM = ["ir", "memory", "ops", "tracing", "passes", "emit", "listing", "traced",
            "running", "before", "precision", "check", "compiling"]  # fmt: skip
 ROOMS = [*(f"engine.{name}" for name in ENGINE), "absent", "settings", "amp",

@@ -447,6 +447,7 @@ SEEN_ELSEWHERE = {
     "backward": "test_rules", "requires_grad_": "test_engine", "retain_grad": "test_engine",
     "cuda": "test_devices", "get_device": "test_devices", "numpy": "below",
     "normal_": "below", "uniform_": "below", "bernoulli_": "below",
+    "half": "test_promotion", "register_hook": "test_function",
 }  # fmt: skip
 
 # Values without a slope, though they are floats.

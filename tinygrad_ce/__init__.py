@@ -64,6 +64,11 @@ from tinygrad_ce.engine.dtypes import (
 from tinygrad_ce.engine.frame import source_lines
 from tinygrad_ce.engine.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_ce.engine.printing import printoptions, set_printoptions
+from tinygrad_ce.engine.promotion import (
+    get_default_dtype,
+    promote_types,
+    set_default_dtype,
+)
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.functions import (
     abs,
@@ -400,6 +405,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "gather",
     "ge",
     "get_default_device",
+    "get_default_dtype",
     "get_float32_matmul_precision",
     "get_num_threads",
     "get_rng_state",
@@ -493,6 +499,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "pow",
     "printoptions",
     "prod",
+    "promote_types",
     "rand",
     "rand_like",
     "randint",
@@ -516,6 +523,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "searchsorted",
     "select",
     "set_default_device",
+    "set_default_dtype",
     "set_float32_matmul_precision",
     "set_grad_enabled",
     "set_num_interop_threads",

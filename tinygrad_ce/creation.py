@@ -9,7 +9,17 @@ import numpy as np
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current
-from tinygrad_ce.engine.operands import array_from, is_symbol, leaf, shaped, value_of
+from tinygrad_ce.engine.lending import borrow
+from tinygrad_ce.engine.operands import (
+    array_from,
+    is_symbol,
+    leaf,
+    plain_array,
+    shaped,
+    type_name,
+    value_of,
+)
+from tinygrad_ce.engine.promotion import default_dtype
 from tinygrad_ce.engine.tensor import Tensor, check_can_require_grad, generator_or_default, sizes
 
 
@@ -44,66 +54,73 @@ def room(size: tuple[Any, ...]) -> tuple[int, ...]:
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A new Tensor from numbers, nested lists or an array, which is copied.
 
-    Lists of Python floats become float32, of integers int64; NumPy arrays keep their dtype.
-    Raises ValueError for ragged lists, TypeError for what are not numbers and for integers that
-    are to require a gradient.
+    Lists of Python floats get the default dtype, float32, of integers int64; NumPy arrays keep
+    their dtype. Raises ValueError for ragged lists, TypeError for what are not numbers and for
+    integers that are to require a gradient.
 
     >>> tensor([[1.0, 2.0], [3.0, 4.0]])
     tensor([[1., 2.],
             [3., 4.]])
     """
-    return Tensor(data, dtype, requires_grad)
+    array = array_from(data, dtype)
+    check_can_require_grad(array, requires_grad)
+    return leaf(array, requires_grad)
 
 
 def as_tensor(data: Any, dtype: Any = None) -> Tensor:
-    """`data` itself if it is a Tensor of this dtype, else a Tensor from a copy of it.
+    """`data` itself if it is a Tensor of this dtype; an array of it is shared, all else copied.
 
     >>> as_tensor(np.ones(2))
     tensor([1., 1.], dtype=torch.float64)
     """
     if isinstance(data, Tensor):
         return data if dtype is None else data.astype(dtype)
-    return Tensor(data, dtype)
+    if isinstance(data, np.ndarray) and (dtype is None or data.dtype == dtype):
+        return from_numpy(data)
+    return tensor(data, dtype)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A Tensor from a copy of an array: later changes of the array do not reach the graph.
+    """A Tensor on the memory of an array: what is written into one is written into both.
+
+    A backward pass that would need what was overwritten raises RuntimeError.
 
     >>> from_numpy(np.arange(3))
     tensor([0, 1, 2])
     """
     if not isinstance(array, np.ndarray):
-        raise TypeError(
-            f"from_numpy: got {type(array).__name__}; wanted an ndarray, or tensor(...)"
-        )
-    return Tensor(array)
+        raise TypeError(f"from_numpy: got {type_name(array)}; wanted an ndarray, or tensor(...)")
+    if current().tracer is not None or array.dtype.kind not in "fiub":
+        return tensor(array)
+    x: Tensor = borrow(leaf(plain_array(array, "from_numpy")))
+    return x
 
 
-def zeros(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """0 everywhere.
 
     >>> zeros(2, 3).shape
     torch.Size([2, 3])
     """
-    return made(np.zeros(room(size), dtype), None, requires_grad)
+    return made(np.zeros(room(size), dtype or default_dtype()), None, requires_grad)
 
 
-def ones(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """1 everywhere.
 
     >>> ones(3)
     tensor([1., 1., 1.])
     """
-    return made(np.ones(room(size), dtype), None, requires_grad)
+    return made(np.ones(room(size), dtype or default_dtype()), None, requires_grad)
 
 
-def empty(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def empty(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Room for numbers; what stands there is not defined.
 
     >>> empty(2, 3).shape
     torch.Size([2, 3])
     """
-    return made(np.empty(room(size), dtype), None, requires_grad)
+    return made(np.empty(room(size), dtype or default_dtype()), None, requires_grad)
 
 
 def full(size: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -115,7 +132,7 @@ def full(size: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = Fa
     return made(repeated(array_from(fill_value, dtype), room((size,))), None, requires_grad)
 
 
-def eye(n: int, m: int | None = None, dtype: Any = np.float32) -> Tensor:
+def eye(n: int, m: int | None = None, dtype: Any = None) -> Tensor:
     """The identity matrix.
 
     >>> eye(2)
@@ -123,14 +140,14 @@ def eye(n: int, m: int | None = None, dtype: Any = np.float32) -> Tensor:
             [0., 1.]])
     """
     room((n, n if m is None else m))
-    return made(np.eye(n, m, dtype=dtype), None, False)
+    return made(np.eye(n, m, dtype=dtype or default_dtype()), None, False)
 
 
 def arange(
     start: float, end: float | None = None, step: float = 1, dtype: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
-    """start, start + step, ... below end; integers give int64, floats float32.
+    """start, start + step, ... below end; integers give int64, floats the default dtype.
 
     >>> arange(3), arange(0.0, 1.0, 0.5)
     (tensor([0, 1, 2]), tensor([0.0000, 0.5000]))
@@ -143,12 +160,12 @@ def arange(
     if step == 0:
         raise ValueError("arange: a step of 0 never arrives; wanted another number")
     whole = all(isinstance(x, (int, np.integer)) for x in (start, end, step))
-    wanted = dtype or (np.int64 if whole else np.float32)
+    wanted = dtype or (np.int64 if whole else default_dtype())
     return made(np.arange(start, end, step), wanted, requires_grad)
 
 
 def linspace(
-    start: float, end: float, steps: int, dtype: Any = np.float32, requires_grad: bool = False
+    start: float, end: float, steps: int, dtype: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """`steps` numbers from start to end, evenly spaced, both included.
 
@@ -156,7 +173,7 @@ def linspace(
     tensor([0.0000, 0.5000, 1.0000])
     """
     room((steps,))
-    return made(np.linspace(start, end, steps, dtype=dtype), None, requires_grad)
+    return made(np.linspace(start, end, steps, dtype=dtype or default_dtype()), None, requires_grad)
 
 
 def zeros_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -196,7 +213,7 @@ def full_like(input: Tensor, fill_value: Any, dtype: Any = None) -> Tensor:
 
 
 def rand(
-    *size: Any, generator: Any = None, dtype: Any = np.float32, requires_grad: bool = False
+    *size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Uniform on [0, 1).
 
@@ -205,11 +222,11 @@ def rand(
     tensor([0.7081, 0.3542, 0.1054])
     """
     source = generator_or_default(generator)
-    return made(source.rand(room(size), np.dtype(dtype)), None, requires_grad)
+    return made(source.rand(room(size), np.dtype(dtype or default_dtype())), None, requires_grad)
 
 
 def randn(
-    *size: Any, generator: Any = None, dtype: Any = np.float32, requires_grad: bool = False
+    *size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Normal, N(0, 1).
 
@@ -218,7 +235,7 @@ def randn(
     tensor([ 1.5410, -0.2934, -2.1788])
     """
     source = generator_or_default(generator)
-    return made(source.randn(room(size), np.dtype(dtype)), None, requires_grad)
+    return made(source.randn(room(size), np.dtype(dtype or default_dtype())), None, requires_grad)
 
 
 def rand_like(input: Tensor, generator: Any = None) -> Tensor:
@@ -242,7 +259,7 @@ def randn_like(input: Tensor, generator: Any = None) -> Tensor:
 
 
 def randint(
-    low: int, high: Any = None, size: Any = None, generator: Any = None, dtype: Any = np.int64
+    low: int, high: Any = None, size: Any = None, generator: Any = None, dtype: Any = None
 ) -> Tensor:
     """Integers from low up to high - 1: randint(10, (2,)) or randint(5, 10, (2,)).
 
@@ -257,7 +274,7 @@ def randint(
             "randint: no size; write randint(high, (2, 3)) or randint(low, high, (2, 3))"
         )
     shape = (size,) if isinstance(size, int) else tuple(size)
-    return made(generator_or_default(generator).randint(low, high, shape), dtype, False)
+    return made(generator_or_default(generator).randint(low, high, shape), dtype or np.int64, False)
 
 
 def randperm(n: int, generator: Any = None) -> Tensor:
@@ -279,9 +296,11 @@ def normal(mean: Any, std: Any, size: Any = None, generator: Any = None) -> Tens
     source = generator_or_default(generator)
     if size is not None:
         shape = (size,) if isinstance(size, int) else tuple(size)
-        return made(source.normal(mean, std, shape, np.dtype(np.float32)), None, False)
+        return made(source.normal(mean, std, shape, default_dtype()), None, False)
     pair = (mean, std)
-    arrays = [value_of(x) if isinstance(x, Tensor) else array_from(x, np.float32) for x in pair]
+    arrays = [
+        value_of(x) if isinstance(x, Tensor) else array_from(x, default_dtype()) for x in pair
+    ]
     shape = np.broadcast_shapes(*(x.shape for x in arrays))
     draws = source.randn(shape, np.dtype(np.result_type(*arrays)))
     return made(draws * arrays[1] + arrays[0], None, False)

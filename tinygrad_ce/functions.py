@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_ce import creation
 from tinygrad_ce.engine import counting, functions, linear, table, write
 from tinygrad_ce.engine.frame import current
-from tinygrad_ce.engine.operands import leaf, type_name
+from tinygrad_ce.engine.operands import as_nodes, leaf, type_name
+from tinygrad_ce.engine.promotion import category
 from tinygrad_ce.engine.returned import text
-from tinygrad_ce.engine.rule import as_nodes
 from tinygrad_ce.engine.tensor import Tensor
 
 METHODS = """
@@ -78,7 +79,7 @@ def into(out: Any, y: Any, name: str) -> Any:
             f"{name}: out= has no gradient, and one is required here; leave out= away, or write "
             "with no_grad():"
         )
-    if not np.can_cast(y.array.dtype, out.array.dtype, "same_kind"):
+    if category(y.dtype) > category(out.dtype):
         raise TypeError(f"{name}: a result of dtype {y.dtype} does not fit into out, {out.dtype}")
     if out.shape != y.shape:
         if out.numel():
@@ -212,7 +213,7 @@ def some(tensors: Any, name: str) -> list[Any]:
         raise ValueError(f"{name}: got an empty list; wanted at least one Tensor")
     if builtins.any(isinstance(t, Tensor) for t in tensors):
         return list(as_nodes(name, tuple(tensors)))
-    return [Tensor(t) for t in tensors]
+    return [creation.tensor(t) for t in tensors]
 
 
 searchsorted = counting.searchsorted

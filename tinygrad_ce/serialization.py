@@ -97,8 +97,9 @@ def save(obj: Any, f: Any, metadata: Mapping[str, str] | None = None) -> None:
     written; the file that was there is then as it was.
 
     >>> import os, tempfile
+    >>> from tinygrad_ce import tensor
     >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
-    >>> save({"weight": Tensor([[1.0, 2.0]]), "epoch": 3}, path, {"note": "first try"})
+    >>> save({"weight": tensor([[1.0, 2.0]]), "epoch": 3}, path, {"note": "first try"})
     >>> load(path)
     {'weight': tensor([[1., 2.]]), 'epoch': 3}
     """
@@ -133,8 +134,9 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool | None = None) 
     large, is no safetensors file, was cut off or damaged, or has what NumPy has not.
 
     >>> import os, tempfile
+    >>> from tinygrad_ce import tensor
     >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
-    >>> save({"step": {0: Tensor([1, 2])}}, path)
+    >>> save({"step": {0: tensor([1, 2])}}, path)
     >>> load(path)
     {'step': {0: tensor([1, 2])}}
     """
@@ -160,6 +162,7 @@ def load_metadata(path: Path) -> dict[str, str]:
     """The texts that `save` was given as ``metadata``; raises what `load` raises.
 
     >>> import os, tempfile
+    >>> from tinygrad_ce import tensor
     >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
     >>> save({}, path, {"accuracy": "0.97"})
     >>> load_metadata(path)

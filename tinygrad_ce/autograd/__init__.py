@@ -2,9 +2,11 @@
 
 from tinygrad_ce.autograd.check import GradcheckError, gradcheck, gradgradcheck, numerical_grad
 from tinygrad_ce.autograd.derivatives import grad, hessian, jacobian, jvp, vjp
+from tinygrad_ce.autograd.function import Function
 from tinygrad_ce.engine.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 
 __all__ = [
+    "Function",
     "GradcheckError",
     "enable_grad",
     "grad",

@@ -1,4 +1,4 @@
-"""backward(): where gradients start, where they stay, and how a graph is let go."""
+"""backward(): where gradients start, which leaves keep them, and how a graph is let go."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinygrad_ce.engine import table
 from tinygrad_ce.engine.chain import freed, history
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.memory import shared
+from tinygrad_ce.engine.memory import shared, tick
 from tinygrad_ce.engine.operands import array_from, get_grad, leaf, set_grad, value_of
 
 COMPILED = "a compiled function"  # what cut the graph behind the result of one
@@ -85,6 +85,16 @@ def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
             gradient = leaf(g)
             gradient.cut = "backward()"
             set_grad(node, gradient)
+
+
+def switch(leaf: Node, live: bool) -> None:
+    """Let a leaf gather gradients, or not, of what is computed from here on."""
+    now = tick()
+    before = getattr(leaf, "switched", (leaf.tick,) if leaf.live else ())
+    leaf.switched = (*before[2 * (len(before) > 64) :], now)
+    leaf.live = live
+    if live:
+        leaf.tick = now
 
 
 def free(root: Node) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.memory import tick
+from tinygrad_ce.engine.hooks import changed_by_hooks, hooked
 from tinygrad_ce.engine.operands import value_of
 
 by_tick = attrgetter("tick")
@@ -38,16 +38,6 @@ def version(node: Node, at: int) -> Node | None:
     if node.tick > at:  # a leaf that became live later, perhaps not the first time
         return node if bisect(getattr(node, "switched", ()), at) % 2 else None
     return node if node.live else None
-
-
-def switch(leaf: Node, live: bool) -> None:
-    """Let a leaf gather gradients, or not, of what is computed from here on."""
-    now = tick()
-    before = getattr(leaf, "switched", (leaf.tick,) if leaf.live else ())
-    leaf.switched = (*before[2 * (len(before) > 64) :], now)
-    leaf.live = live
-    if live:
-        leaf.tick = now
 
 
 def history(roots: Iterable[Node]) -> list[Node]:
@@ -113,6 +103,8 @@ def propagate(
         g = arrived.pop(node, None)
         if g is None:
             continue
+        if hooked:
+            g = changed_by_hooks(node, g, graph)
         if tracer is None:
             retained = node.kept is not None
         else:
@@ -134,6 +126,8 @@ def propagate(
             arrived[target] = d if before is None else before + d
     if tracer is not None:
         tracer.enter_backward(None, None)
+    if hooked:
+        arrived = {node: changed_by_hooks(node, g, graph) for node, g in arrived.items()}
     arrived.update(kept)
     for node, g in arrived.items():
         if g.dtype is not node.array.dtype and g.dtype != node.array.dtype:

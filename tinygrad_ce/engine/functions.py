@@ -19,6 +19,7 @@ from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import composed
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import all_finite, box, leaf, shaped, value_of
+from tinygrad_ce.engine.promotion import as_float
 from tinygrad_ce.engine.table import (
     amax,
     amin,
@@ -152,7 +153,7 @@ def sigmoid(x: Any) -> Any:
 
     e / (1 + e) where x < 0; elsewhere 1 - e / (1 + e), since s(x) = 1 - s(-x).
     """
-    _, step, side, e = branch(x)
+    _, step, side, e = branch(as_float(x))
     return side * (e / (e + 1.0)) + fixed(step, x)
 
 
@@ -199,6 +200,7 @@ def gelu_tanh(x: Any) -> Any:
 def _shifted(z: Any, axis: Any) -> tuple[Any, Any]:
     """z − max z and max z, the maximum detached and finite, so that exp cannot overflow."""
     axis_of(axis, z.ndim or 1)
+    wants_floats(z, "softmax")
     top = fixed(largest(value_of(z), axis), z)
     return z - top, top
 
@@ -229,6 +231,7 @@ def log_softmax(z: Any, axis: int = -1) -> Any:
 @composed("log Σ eᶻ")
 def logsumexp(z: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """log Σ exp(z) over `axis`, with all of it -inf where all z are -inf."""
+    z = as_float(z)
     v = value_of(z)
     bound = np.finfo(v.dtype).max
     finite = np.clip(largest(v, axis), -bound, bound)
@@ -263,15 +266,23 @@ def count(shape: tuple[int, ...], axis: Any) -> int:
     return math.prod(shape) // max(math.prod(reduced_shape(shape, axis)), 1)
 
 
+def wants_floats(x: Any, name: str) -> None:
+    """Refuse integers and booleans: what comes out is none of them."""
+    if shaped(x, name).dtype.kind != "f":
+        raise TypeError(f"{name}: got {x.dtype}; wanted floats: x.float().{name}()")
+
+
 @composed("1/n Σ x")
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Σ x / n over `axis`."""
+    """Σ x / n over `axis`; TypeError for integers and booleans."""
+    wants_floats(x, "mean")
     return sum(x, axis, keepdims) / float(count(x.shape, axis))
 
 
 @composed("Σ (x − x̄)² / (n − c)")
 def var(x: Any, axis: Any = None, keepdims: bool = False, correction: float = 0) -> Any:
     """Σ (x - mean)² / max(n - correction, 0) over `axis`."""
+    wants_floats(x, "var")
     n = count(x.shape, axis)
     d = x - sum(x, axis, True) / float(n)
     return sum(d * d, axis, keepdims) / float(max(n - correction, 0))
@@ -280,6 +291,7 @@ def var(x: Any, axis: Any = None, keepdims: bool = False, correction: float = 0)
 @composed("√(Σ (x − x̄)² / (n − c))")
 def std(x: Any, axis: Any = None, keepdims: bool = False, correction: float = 0) -> Any:
     """‖x - mean‖ / √(n - correction) over `axis`; its gradient is 0 where all x are equal."""
+    wants_floats(x, "std")
     n = count(x.shape, axis)
     d = x - sum(x, axis, True) / float(n)
     return norm_of(d, 2, axis, keepdims) / math.sqrt(max(n - correction, 0))

@@ -25,8 +25,8 @@ class Node:
     in a node that needs no gradient.
     """
 
-    __slots__ = ("__weakref__", "array", "called", "cut", "inputs", "kept", "line", "live",
-                 "memory", "op", "scope", "settings", "switched", "tick", "was",
+    __slots__ = ("__weakref__", "array", "called", "cut", "held", "hooks", "inputs", "kept", "line",
+                 "live", "memory", "op", "scope", "settings", "source", "switched", "tick", "was",
                  "window")  # fmt: skip
 
     array: Any  # ndarray, a NumPy scalar for 0-d results, or a tracer's Symbol
@@ -40,7 +40,10 @@ class Node:
     kept: Any  # the gradient that a leaf (or retain_grad) keeps
     cut: str | None
     called: tuple[Any, str]  # (op, PyTorch's name), where the operation does not tell it
+    held: dict[Node, bytes]  # of operands that NumPy may write (engine/lending.py)
+    hooks: dict[Any, Any]  # handle -> what is called with the gradient (engine/hooks.py)
     line: tuple[Any, int]  # code object and instruction; only under source_lines()
+    source: Node  # the tensor of another dtype that a constant was converted from
     switched: tuple[int, ...]  # when a leaf became live, stopped, ...; only after a change
     was: list[Node]  # what it was before each recorded write into it, oldest first
     window: tuple[Node, Any, tuple[Any, ...], tuple[Node, ...]]  # of a view: from what, and how

@@ -51,7 +51,8 @@ keep_freed_memory()
 class Memory:
     """Numbers that several nodes look at: the first owner, the views of it, the last write."""
 
-    __slots__ = ("followed", "left", "owner", "tidy", "views", "writer", "written")
+    __slots__ = ("__weakref__", "borrowed", "followed", "left", "loans", "owner", "tidy", "views",
+                 "writer", "written")  # fmt: skip
 
     def __init__(self, owner: Node) -> None:
         self.owner: Callable[[], Node | None] = weakref.ref(owner)
@@ -61,6 +62,8 @@ class Memory:
         self.tidy = 16  # so many views, and the dead ones are dropped
         self.written = 0
         self.writer = ""
+        self.borrowed = False  # whether NumPy has it for ever, and
+        self.loans: list[Any] = []  # what it has for a while (engine/lending.py)
 
     def nodes(self) -> list[Node]:
         """The views that are alive and look at what was written last."""

@@ -14,6 +14,7 @@ import numpy as np
 from tinygrad_ce.engine.frame import current, kind_of
 from tinygrad_ce.engine.graph import Node, kinds, new
 from tinygrad_ce.engine.memory import tick
+from tinygrad_ce.engine.promotion import default_dtype
 
 
 def leaf(array: Any, requires_grad: bool = False) -> Any:
@@ -60,8 +61,8 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
         if node is None or (not value and kind is float and math.copysign(1.0, value) < 0):
             node = boxed(value, array)
         return node
-    if isinstance(value, np.generic) and value.dtype.kind in "fiu" and array.dtype.kind == "f":
-        return leaf(np.asarray(value, array.dtype))  # a number, as a Python number is
+    if isinstance(value, np.generic) and value.dtype.kind in "fiu":  # as a Python number is
+        return leaf(np.asarray(value, dtype_beside(value.item(), array.dtype)))
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
         return leaf(plain_array(value, op).copy())
     if isinstance(value, (list, tuple)):
@@ -77,6 +78,15 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
     )
 
 
+def as_nodes(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The operands as nodes, if one of them is: numbers take the dtype of the floats among them."""
+    nodes = [x for x in operands if isinstance(x, Node)]
+    if not nodes:
+        return operands
+    like = next((x for x in nodes if x.array.dtype.kind == "f"), nodes[0])
+    return tuple(x if isinstance(x, Node) else constant(x, like, name) for x in operands)
+
+
 def plain_array(value: Any, op: str) -> Any:
     """The numbers of a np.matrix, a memmap, ...: subclasses mean something else by `*` or `==`."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
@@ -87,12 +97,15 @@ def plain_array(value: Any, op: str) -> Any:
     return np.asarray(value) if isinstance(value, np.ndarray) else value
 
 
+def dtype_beside(value: float, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of a Python number beside a tensor: it never widens what the tensor is."""
+    own = np.result_type(dtype, value)
+    return default_dtype() if own.kind == "f" != dtype.kind else own
+
+
 def boxed(value: float, array: Any) -> Node:
     """A Python number as a constant node next to `array`, kept for the next time."""
-    dtype = np.result_type(array.dtype, value)
-    if array.dtype.kind == "b" and dtype == np.float64:
-        dtype = np.dtype(np.float32)  # what a Python float is on its own
-    number = np.asarray(value, dtype)
+    number = np.asarray(value, dtype_beside(value, array.dtype))
     number.flags.writeable = False
     scalar = isinstance(array, np.generic)
     node: Node = leaf(number[()] if scalar else number)
@@ -137,7 +150,7 @@ def array_from(data: Any, dtype: Any = None) -> np.ndarray:
         )
     if dtype is None:
         python_floats = array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic))
-        dtype = np.float32 if python_floats and not _holds_float64(data) else array.dtype
+        dtype = default_dtype() if python_floats and not _holds_float64(data) else array.dtype
     dtype = np.dtype(dtype)
     if dtype.kind not in "fiub":
         raise TypeError(f"tensor: dtype {dtype} is not a dtype of numbers: float32, int64, bool")

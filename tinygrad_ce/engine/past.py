@@ -18,6 +18,8 @@ from tinygrad_ce.engine.operands import holds_number
 
 def name_of(node: Node) -> str:
     """What PyTorch calls the operation that made this tensor: `MulBackward0`."""
+    if hasattr(node.op, "cls"):  # a Function of the user's
+        return f"{node.op.name}Backward"
     scope = outermost(node)
     own = getattr(node, "called", None)
     if scope is None and own is not None and own[0] is node.op:

@@ -5,9 +5,9 @@
 
 There is one gradient per operand, `None` where none flows. A gradient names what it reads, and
 the engine hands it just that: `g` (the gradient of the output, always first), `y` (the output),
-an operand or a setting by its name in the forward function, `shape` (of the operand that the
-gradient is for), `shapes` (of all operands) or `i` (which operand it is for). So the signature of
-a gradient tells which values must still be what they were when the backward pass comes.
+an operand or a setting by its name in the forward function, `shape` and `own_dtype` (of the
+operand that the gradient is for), `shapes` (of all operands), `i` (which operand it is for). So
+the signature of a gradient tells which values must still be what they were when backward comes.
 
 What a call does depends on what it is fed: arrays give numbers, Tensors give a node of the
 graph, and while somebody traces, Tensors are first lifted to Symbols.
@@ -15,16 +15,16 @@ graph, and while somebody traces, Tensors are first lifted to Symbols.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
+from tinygrad_ce.engine.arguments import completed, signature
 from tinygrad_ce.engine.frame import Frame, calling_line, current
 from tinygrad_ce.engine.graph import Node, kinds, new
+from tinygrad_ce.engine.lending import keep_lent, lent, written_by_numpy
 from tinygrad_ce.engine.memory import share_memory, tick
-from tinygrad_ce.engine.operands import constant, explained, settle, type_name
-
-MISSING = object()  # the default of a setting that has none
+from tinygrad_ce.engine.operands import as_nodes, constant, explained, settle
+from tinygrad_ce.engine.promotion import FLOATS, alike, as_float
 
 # What gradients read of a node: its array, its Symbol, or the node itself.
 Value = Callable[[Node], Any]
@@ -35,15 +35,21 @@ Pull = Callable[[Node, Any, Value], Any]
 class Op:
     """One operation: its name, how it is computed, and its gradients."""
 
-    __slots__ = ("broadcasts", "defaults", "differentiable", "fixed", "forward", "gradients",
-                 "last", "name", "names", "star", "view")  # fmt: skip
+    __slots__ = ("broadcasts", "defaults", "differentiable", "dtypes", "fixed", "forward",
+                 "gradients", "last", "name", "names", "star", "view")  # fmt: skip
 
     def __init__(
-        self, name: str, forward: Callable[..., Any], gradients: tuple[Any, ...], view: bool
+        self,
+        name: str,
+        forward: Callable[..., Any],
+        gradients: tuple[Any, ...],
+        view: bool,
+        dtypes: str,
     ) -> None:
         self.name = name
         self.forward = forward
         self.view = view
+        self.dtypes = dtypes  # what is done where they differ, see `rule`
         self.names, self.defaults, self.star = signature(forward, len(gradients))
         self.fixed = len(gradients) - self.star  # operands before the starred one
         self.differentiable = any(gradients)
@@ -56,7 +62,7 @@ class Op:
         if function is None:
             return None
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
-        known = ("y", "shape", "shapes", "i", *self.names)
+        known = ("y", "shape", "shapes", "own_dtype", "i", *self.names)
         if names[0] != "g" or not {*known} >= {*names[1:]}:
             raise TypeError(f"{self.name}: a gradient reads g, then any of {[*known]}; got {names}")
         if len(names) == 1:
@@ -76,6 +82,8 @@ class Op:
             return lambda node, value: i
         if name == "shape":
             return lambda node, value: node.inputs[i].array.shape
+        if name == "own_dtype":
+            return lambda node, value: node.inputs[i].array.dtype
         if name == "shapes":
             return lambda node, value: [x.array.shape for x in node.inputs]
         at = self.names.index(name)
@@ -118,39 +126,35 @@ def reading_operand(function: Callable[..., Any], at: int) -> Pull:
 def unwritten(node: Node, source: Node) -> Node:
     """`source`, if it has not been written since `node` was made from it."""
     memory = source.memory
-    if memory is None or memory.written <= node.tick:
+    if memory is None or (memory.written <= node.tick and not (memory.loans or memory.borrowed)):
         return source
+    writer = memory.writer
+    if memory.written <= node.tick:
+        if not written_by_numpy(node, source):
+            return source
+        writer = "a write through NumPy"
     name = "its output" if source is node else f"its input of shape {source.array.shape}"
     raise RuntimeError(
-        f"backward: {node.op.name} needs {name} as it was, but {memory.writer} has "
+        f"backward: {node.op.name} needs {name} as it was, but {writer} has "
         "changed it in place since. Compute a new tensor (x = x + d) instead of writing into "
         "this one, or write after backward()"
     )
 
 
-def signature(forward: Callable[..., Any], operands: int) -> tuple[list[str], tuple[Any, ...], int]:
-    """Names of operands and settings, the settings' defaults, and whether operands are starred."""
-    forward = getattr(forward, "__wrapped__", forward)
-    code = getattr(forward, "__code__", None)
-    if code is None:  # NumPy's own
-        return [["x"], ["a", "b"]][operands - 1], (), 0
-    count, names = code.co_argcount, list(code.co_varnames)
-    if code.co_flags & inspect.CO_VARARGS:  # settings are keyword-only, after *operands
-        settings = names[count : count + code.co_kwonlyargcount]
-        defaults = forward.__kwdefaults__ or {}
-        return [*names[:count], names[count + len(settings)], *settings], tuple(
-            defaults.get(name, MISSING) for name in settings
-        ), 1  # fmt: skip
-    settings = names[operands:count]
-    given = forward.__defaults__ or ()
-    return names[:count], (MISSING,) * (len(settings) - len(given)) + given, 0
-
-
 def rule(
-    forward: Callable[..., Any], *gradients: Any, view: bool = False, name: str = ""
+    forward: Callable[..., Any],
+    *gradients: Any,
+    view: bool = False,
+    name: str = "",
+    dtypes: str = "",
 ) -> Callable[..., Any]:
-    """The operation that computes `forward` and knows its gradients, as a plain function."""
-    op = Op(name or forward.__name__, forward, gradients, view)
+    """The operation that computes `forward` and knows its gradients, as a plain function.
+
+    `dtypes` says what it takes: "float" turns integers into floats, "mixed" promotes (two operands
+    always do), "branches" all but the first, "numbers" no booleans beside others, "one" refuses to
+    mix; else each operand may have its own.
+    """
+    op = Op(name or forward.__name__, forward, gradients, view, dtypes)
     plain = not op.star and not op.defaults
     if len(gradients) == 1 and not op.star:
         call = unary(op) if plain else single(op)
@@ -162,19 +166,23 @@ def rule(
     return call
 
 
-def differentiable(*gradients: Any, view: bool = False) -> Callable[..., Callable[..., Any]]:
+def differentiable(
+    *gradients: Any, view: bool = False, dtypes: str = ""
+) -> Callable[..., Callable[..., Any]]:
     """`rule` as a decorator, for a forward that needs a body."""
-    return lambda forward: rule(forward, *gradients, view=view)
+    return lambda forward: rule(forward, *gradients, view=view, dtypes=dtypes)
 
 
 def unary(op: Op) -> Callable[..., Any]:
     """A call with one operand and no settings."""
-    forward, view = op.forward, op.view
+    forward, view, floats = op.forward, op.view, op.dtypes == "float"
     op.broadcasts = False
 
     def call(x: Any) -> Any:
         if not isinstance(x, Node):
             return forward(x)
+        if floats and x.array.dtype not in FLOATS:
+            x = as_float(x)
         frame = current()
         try:
             array = forward(x.array if frame.tracer is None else frame.tracer.lift(x))
@@ -190,7 +198,7 @@ def unary(op: Op) -> Callable[..., Any]:
 
 def binary(op: Op) -> Callable[..., Any]:
     """A call with two operands and no settings."""
-    forward = op.forward
+    forward, dtypes, floats = op.forward, op.dtypes, op.dtypes == "float"
 
     def call(a: Any, b: Any) -> Any:
         if not isinstance(b, Node):
@@ -199,6 +207,10 @@ def binary(op: Op) -> Callable[..., Any]:
             b = constant(b, a, op.name)
         elif not isinstance(a, Node):
             a = constant(a, b, op.name)
+        if a.array.dtype is not b.array.dtype:
+            a, b = alike((a, b), dtypes, op.name)
+        if floats and a.array.dtype.kind != "f" and b.array.dtype.kind != "f":
+            a, b = as_float(a), as_float(b)
         frame = current()
         tracer = frame.tracer
         try:
@@ -261,22 +273,6 @@ def general(op: Op) -> Callable[..., Any]:
     return starred if op.star else call  # a starred forward has its settings keyword-only
 
 
-def completed(op: Op, args: Any, keywords: dict[str, Any]) -> tuple[Any, ...]:
-    """All arguments of a call, those given by name and the defaults filled in."""
-    wanted = len(op.names) - len(args)
-    if len(keywords) == wanted and list(keywords) == op.names[len(args) :]:
-        return (*args, *keywords.values())
-    if not keywords and wanted == len(op.defaults) and MISSING not in op.defaults:
-        return (*args, *op.defaults)
-    defaults = (MISSING,) * (len(op.names) - len(op.defaults)) + op.defaults
-    rest = list(zip(op.names, defaults))[len(args) :]
-    full = (*args, *(keywords.pop(name, default) for name, default in rest))
-    if keywords or len(full) != len(op.names) or MISSING in full[len(args) :]:
-        given = ", ".join([*map(type_name, args), *keywords])
-        raise TypeError(f"{op.name}({', '.join(op.names)}) does not take ({given})")
-    return full
-
-
 def apply(
     op: Op, operands: tuple[Any, ...], keywords: dict[str, Any], settings: tuple[Any, ...]
 ) -> Any:
@@ -287,6 +283,9 @@ def apply(
             break
     if not operands or not isinstance(operands[0], Node):
         return op.forward(*operands, *settings, **keywords)
+    if op.dtypes:
+        first = int(op.dtypes == "branches")
+        operands = operands[:first] + alike(operands[first:], op.dtypes, op.name)
     if op.view:
         settle(operands[0])
     frame = current()
@@ -304,15 +303,6 @@ def apply(
     if op.view:
         share_memory(y, operands[0], settings, operands[1:])
     return y
-
-
-def as_nodes(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The operands as nodes, if one of them is: numbers take the dtype of the floats among them."""
-    nodes = [x for x in operands if isinstance(x, Node)]
-    if not nodes:
-        return operands
-    like = next((x for x in nodes if x.array.dtype.kind == "f"), nodes[0])
-    return tuple(x if isinstance(x, Node) else constant(x, like, name) for x in operands)
 
 
 def result(
@@ -336,6 +326,8 @@ def result(
         y.tick = tick()
         if frame.lines:
             y.line = calling_line()
+        if lent and frame.tracer is None:
+            keep_lent(y)
         return y
     y.live = False
     y.inputs = y.settings = ()

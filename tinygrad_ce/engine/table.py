@@ -32,9 +32,9 @@ Pair = tuple[int, int]  # of an image: its height, or rows, and its width, or co
 # --- arithmetic -----------------------------------------------------------------------------
 
 add = rule(operator.add, lambda g: g, lambda g: g)
-sub = rule(operator.sub, lambda g: g, lambda g: -g)
+sub = rule(operator.sub, lambda g: g, lambda g: -g, dtypes="numbers")
 mul = rule(operator.mul, lambda g, b: g * b, lambda g, a: g * a)
-div = rule(operator.truediv, lambda g, b: g / b, lambda g, y, b: -g * y / b)
+div = rule(operator.truediv, lambda g, b: g / b, lambda g, y, b: -g * y / b, dtypes="float")
 neg = rule(operator.neg, lambda g: -g)
 
 
@@ -59,34 +59,36 @@ float_power = rule(
 
 # --- elementary functions -------------------------------------------------------------------
 
-exp = rule(np.exp, lambda g, y: g * y)
-log: Function = rule(np.log, lambda g, x: g / x)
-log2 = rule(np.log2, lambda g, x: g / x / math.log(2))
-log10 = rule(np.log10, lambda g, x: g / x / math.log(10))
-log1p = rule(np.log1p, lambda g, x: g / (x + 1.0))
-expm1 = rule(np.expm1, lambda g, y: g * (y + 1.0))
-sqrt = rule(np.sqrt, lambda g, y: g / (y * 2.0))
-sin = rule(np.sin, lambda g, x: g * cos(x))
-cos: Function = rule(np.cos, lambda g, x: -g * sin(x))
-tan = rule(np.tan, lambda g, y: g * (1.0 + y * y))
-sinh = rule(np.sinh, lambda g, x: g * cosh(x))
-cosh: Function = rule(np.cosh, lambda g, x: g * sinh(x))
-tanh = rule(np.tanh, lambda g, y: g * (1.0 - y * y))
+exp = rule(np.exp, lambda g, y: g * y, dtypes="float")
+log: Function = rule(np.log, lambda g, x: g / x, dtypes="float")
+log2 = rule(np.log2, lambda g, x: g / x / math.log(2), dtypes="float")
+log10 = rule(np.log10, lambda g, x: g / x / math.log(10), dtypes="float")
+log1p = rule(np.log1p, lambda g, x: g / (x + 1.0), dtypes="float")
+expm1 = rule(np.expm1, lambda g, y: g * (y + 1.0), dtypes="float")
+sqrt = rule(np.sqrt, lambda g, y: g / (y * 2.0), dtypes="float")
+sin = rule(np.sin, lambda g, x: g * cos(x), dtypes="float")
+cos: Function = rule(np.cos, lambda g, x: -g * sin(x), dtypes="float")
+tan = rule(np.tan, lambda g, y: g * (1.0 + y * y), dtypes="float")
+sinh = rule(np.sinh, lambda g, x: g * cosh(x), dtypes="float")
+cosh: Function = rule(np.cosh, lambda g, x: g * sinh(x), dtypes="float")
+tanh = rule(np.tanh, lambda g, y: g * (1.0 - y * y), dtypes="float")
 
 # 1 - x² near 1 keeps its digits as a product, and 1 + x² = hypot(x, 1)² cannot overflow.
-arcsin = rule(np.arcsin, lambda g, x: g / sqrt((1.0 - x) * (1.0 + x)))
-arccos = rule(np.arccos, lambda g, x: -g / sqrt((1.0 - x) * (1.0 + x)))
-arctan = rule(np.arctan, lambda g, x: g / hypot(x, 1.0) / hypot(x, 1.0))
-arcsinh = rule(np.arcsinh, lambda g, x: g / hypot(x, 1.0))
+arcsin = rule(np.arcsin, lambda g, x: g / sqrt((1.0 - x) * (1.0 + x)), dtypes="float")
+arccos = rule(np.arccos, lambda g, x: -g / sqrt((1.0 - x) * (1.0 + x)), dtypes="float")
+arctan = rule(np.arctan, lambda g, x: g / hypot(x, 1.0) / hypot(x, 1.0), dtypes="float")
+arcsinh = rule(np.arcsinh, lambda g, x: g / hypot(x, 1.0), dtypes="float")
 arctan2 = rule(
     np.arctan2,
     lambda g, a, b: g * (b / nonzero_or_one(hypot(a, b)) / nonzero_or_one(hypot(a, b))),
     lambda g, a, b: g * (-a / nonzero_or_one(hypot(a, b)) / nonzero_or_one(hypot(a, b))),
+    dtypes="float",
 )
 hypot: Function = rule(
     np.hypot,
     lambda g, y, a: g * (a / nonzero_or_one(y)),
     lambda g, y, b: g * (b / nonzero_or_one(y)),
+    dtypes="float",
 )
 
 # exp(−x²) is 0 from 28 on, where x² may still overflow.
@@ -94,11 +96,13 @@ erf = rule(
     speaks_numpy(erf_of_array),
     lambda g, x: g * exp(-power(clip(x, -28.0, 28.0), 2)) * (2.0 / math.sqrt(math.pi)),
     name="erf",
+    dtypes="float",
 )
 erfc = rule(
     speaks_numpy(erfc_of_array),
     lambda g, x: g * exp(-power(clip(x, -28.0, 28.0), 2)) * (-2.0 / math.sqrt(math.pi)),
     name="erfc",
+    dtypes="float",
 )
 
 # At the kinks: |x|' is 0 at 0, a step is flat, and equal operands share the gradient.
@@ -153,6 +157,7 @@ choose = rule(
     lambda g, condition: masked(g, condition),
     lambda g, condition: masked(g, ~condition),
     name="where",
+    dtypes="branches",
 )
 
 
@@ -370,9 +375,11 @@ def _matmul_gradient_b(g: Any, a: Any, b: Any) -> Any:
 
 
 # Of two matrices: (n, k), (k, m) -> (n, m), and inner: a bᵀ, (n, k), (m, k) -> (n, m).
-mm: Function = rule(np.dot, lambda g, b: mm(g, b.mT), lambda g, a: mm(a.mT, g), name="matmul")
-inner = rule(np.inner, lambda g, b: mm(g, b), lambda g, a: mm(g.mT, a), name="inner")
-any_matmul = rule(np.matmul, _matmul_gradient_a, _matmul_gradient_b)
+mm: Function = rule(
+    np.dot, lambda g, b: mm(g, b.mT), lambda g, a: mm(a.mT, g), name="matmul", dtypes="one"
+)
+inner = rule(np.inner, lambda g, b: mm(g, b), lambda g, a: mm(g.mT, a), name="inner", dtypes="one")
+any_matmul = rule(np.matmul, _matmul_gradient_a, _matmul_gradient_b, dtypes="one")
 
 
 def matmul(a: Any, b: Any) -> Any:
@@ -396,7 +403,7 @@ def _einsum_gradient(g: Any, operands: tuple[Any, ...], spec: str, i: int) -> An
     return broadcast_to(d.reshape(kept), full)
 
 
-@differentiable(_einsum_gradient)
+@differentiable(_einsum_gradient, dtypes="one")
 def einsum(*operands: Any, spec: str = "") -> Any:
     """Σ over the labels that the output lacks; `spec` is explicit, no label twice in a term."""
     y = np.einsum(spec, *operands, optimize=True)
@@ -463,7 +470,7 @@ def copy(x: Any) -> Any:
     return x.copy()
 
 
-@differentiable(lambda g: g)  # the chain rule gives the gradient its tensor's dtype
+@differentiable(lambda g, own_dtype: astype(g, own_dtype))
 def astype(x: Any, dtype: Any) -> Any:
     """The same values in another dtype of floats."""
     return x.astype(dtype)
@@ -584,13 +591,13 @@ def _part(g: Any, shapes: tuple[tuple[int, ...], ...], i: int, axis: int) -> Any
     return g[(slice(None),) * axis + (slice(start, start + shapes[i][axis]),)]
 
 
-@differentiable(_part)
+@differentiable(_part, dtypes="mixed")
 def concatenate(*xs: Any, axis: int = 0) -> Any:
     """The arrays one after another along `axis`."""
     return np.concatenate(xs, axis=axis)
 
 
-@differentiable(lambda g, i, axis: g[(slice(None),) * (axis % g.ndim) + (i,)])
+@differentiable(lambda g, i, axis: g[(slice(None),) * (axis % g.ndim) + (i,)], dtypes="mixed")
 def stack(*xs: Any, axis: int = 0) -> Any:
     """The arrays side by side along a new axis."""
     return np.stack(xs, axis=axis)

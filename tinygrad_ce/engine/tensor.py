@@ -20,16 +20,19 @@ from tinygrad_ce.engine import (
     dtypes,
     filling,
     functions,
+    lending,
     linear,
     operands,
+    promotion,
     protocol,
     table,
     write,
 )
-from tinygrad_ce.engine.chain import propagate, switch
+from tinygrad_ce.engine.chain import propagate
 from tinygrad_ce.engine.dtypes import Size
 from tinygrad_ce.engine.frame import F, current, recording
 from tinygrad_ce.engine.graph import Node, new
+from tinygrad_ce.engine.hooks import TensorHandle
 from tinygrad_ce.engine.memory import mark_written, memory_of, shared
 from tinygrad_ce.engine.past import GradFn, called, grad_fn, name_of
 from tinygrad_ce.engine.printing import OPTIONS, tensor_text
@@ -70,8 +73,8 @@ def in_place(operation: Callable[..., Any], name: str) -> Operator:
 class Tensor(Node, kind="result"):
     """An array of numbers that remembers how it was computed.
 
-    `Tensor(data)` is `tensor(data)`: data is copied; Python floats become float32, NumPy arrays
-    keep their dtype.
+    `Tensor(data)` copies its data into floats of the default dtype, and `Tensor(2, 3)` is room for
+    numbers, as in PyTorch; `tensor(data)` keeps integers and the dtypes of NumPy arrays.
 
     >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
     >>> y = (x * x).sum()
@@ -84,14 +87,18 @@ class Tensor(Node, kind="result"):
     __hash__ = object.__hash__
     __array_priority__ = 1000
 
-    def __new__(cls, data: Any = (), dtype: Any = None, requires_grad: bool = False) -> Tensor:
-        """A leaf with a copy of the data."""
-        array = operands.array_from(data, dtype)
+    def __new__(cls, *data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+        """A leaf with a copy of the data, or of the sizes that are given."""
+        dtype = promotion.default_dtype() if dtype is None else dtype
+        if not data or isinstance(data[0], (int, np.integer)):
+            array = np.empty(sizes(data or (0,)), dtype)
+        elif len(data) > 1 or isinstance(data[0], (float, np.floating)):
+            raise TypeError(f"Tensor: got {data}; wanted a list, an array or sizes; tensor(3.0)")
+        else:
+            array = operands.array_from(data[0], dtype)
         check_can_require_grad(array, requires_grad)
         node = operands.leaf(array, requires_grad)
-        if cls is Tensor:
-            return node
-        return as_subclass(node, cls)
+        return node if cls is Tensor else as_subclass(node, cls)
 
     # --- what it is -------------------------------------------------------------------------
 
@@ -273,14 +280,25 @@ class Tensor(Node, kind="result"):
         """The elements as nested lists of Python numbers."""
         return operands.value_of(self).tolist()
 
-    def numpy(self) -> np.ndarray:
-        """A read-only view of the array; .copy() it to write."""
-        if self.requires_grad:
+    def numpy(self, *, force: Any = False) -> np.ndarray:
+        """The array itself: what is written there is written here, and the other way round.
+
+        A backward pass that would need what was overwritten raises. `force` detaches first; without
+        it a Tensor that requires a gradient raises RuntimeError.
+        """
+        if self.requires_grad and not force:
             raise RuntimeError(
                 "numpy: this Tensor requires a gradient, and NumPy would lose it. "
                 "Write t.detach().numpy()"
             )
-        view = np.asarray(operands.value_of(self)).view()
+        array = operands.value_of(self)
+        if not isinstance(array, (np.ndarray, np.generic)):
+            return self._read_only(array)  # what a tracer has for one
+        operands.settle(self)
+        return lending.hand_out(self)
+
+    def _read_only(self, array: Any) -> np.ndarray:
+        view = np.asarray(array).view()
         view.flags.writeable = False
         return view
 
@@ -290,7 +308,7 @@ class Tensor(Node, kind="result"):
                 "np.asarray: this Tensor requires a gradient, and NumPy would lose it. "
                 "Write t.detach().numpy()"
             )
-        array = self.numpy()
+        array = self._read_only(operands.value_of(self))
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array.copy() if copy else array
@@ -357,7 +375,7 @@ class Tensor(Node, kind="result"):
     def __reduce__(self) -> Any:
         if self.inputs:
             raise RuntimeError(f"pickle: only leaves; this tensor was made by {self.op.name}")
-        return type(self), (np.array(self.array), None, self.requires_grad)
+        return unpickled, (type(self), np.array(self.array), self.requires_grad)
 
     # --- gradients --------------------------------------------------------------------------
 
@@ -396,7 +414,7 @@ class Tensor(Node, kind="result"):
             )
         self.array = np.array(self.array) if isinstance(self.array, np.generic) else self.array
         self.op = None
-        switch(self, requires_grad)
+        backward.switch(self, requires_grad)
         return self
 
     @property
@@ -414,6 +432,23 @@ class Tensor(Node, kind="result"):
             raise RuntimeError("retain_grad: this tensor does not require a gradient")
         if self.inputs and operands.get_grad(self) is None:
             operands.set_grad(self, RETAIN)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> TensorHandle:
+        """Call `hook(gradient)` when the gradient of this tensor has arrived, in each backward().
+
+        What it gives, unless that is None, takes the place of the gradient. `remove()` of the
+        handle ends it. Raises RuntimeError for a tensor that requires no gradient.
+
+        >>> import tinygrad_ce as tg
+        >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+        >>> handle = x.register_hook(lambda g: g * 10)
+        >>> (x * x).sum().backward()
+        >>> x.grad
+        tensor([20., 40.])
+        """
+        if not self.requires_grad:
+            raise RuntimeError("register_hook: this tensor does not require a gradient")
+        return TensorHandle(self, hook)
 
     # --- operators --------------------------------------------------------------------------
 
@@ -526,7 +561,7 @@ class Tensor(Node, kind="result"):
         self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **numpy: Any
     ) -> Tensor:
         """Σ x over `dim` (an int, a tuple, or None for all), computed in `dtype`."""
-        x = self if dtype is None else self.astype(dtype)
+        x = total_of(self) if dtype is None else self.astype(dtype)
         return table.sum(x, *over(x, dim, keepdim, numpy))
 
     def mean(
@@ -605,19 +640,19 @@ class Tensor(Node, kind="result"):
         self, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None, **numpy: Any
     ) -> Tensor:
         """Π x, computed in `dtype`."""
-        x = self if dtype is None else self.astype(dtype)
+        x = total_of(self) if dtype is None else self.astype(dtype)
         return functions.prod(x, *over(x, dim, keepdim, numpy))
 
     @along
     def cumsum(self, dim: Any = None, *, dtype: Any = None, **numpy: Any) -> Tensor:
         """y[k] = Σ x[0..k] along `dim`, computed in `dtype`."""
-        x = self if dtype is None else self.astype(dtype)
+        x = total_of(self) if dtype is None else self.astype(dtype)
         return table.cumsum(x, one_dim("cumsum", x, dim, numpy))
 
     @along
     def cumprod(self, dim: Any = None, *, dtype: Any = None, **numpy: Any) -> Tensor:
         """y[k] = Π x[0..k] along `dim`, computed in `dtype`."""
-        x = self if dtype is None else self.astype(dtype)
+        x = total_of(self) if dtype is None else self.astype(dtype)
         return table.cumprod(x, one_dim("cumprod", x, dim, numpy))
 
     def norm(
@@ -940,6 +975,10 @@ class Tensor(Node, kind="result"):
         """-1: the number of no device but the CPU."""
         return -1
 
+    def half(self) -> Tensor:
+        """As float16."""
+        return self.astype(np.float16)
+
     def float(self) -> Tensor:
         """As float32."""
         return self.astype(np.float32)
@@ -1098,6 +1137,11 @@ def as_subclass(node: Node, kind: type[Node]) -> Any:
     return y
 
 
+def unpickled(kind: type[Node], array: Any, requires_grad: bool) -> Any:
+    """The leaf that was pickled."""
+    return as_subclass(operands.leaf(array, requires_grad), kind)
+
+
 def check_can_require_grad(array: Any, requires_grad: bool) -> None:
     """Only floats can require a gradient."""
     if type(requires_grad) is not bool:
@@ -1107,6 +1151,11 @@ def check_can_require_grad(array: Any, requires_grad: bool) -> None:
             f"requires_grad: a tensor of dtype {array.dtype} has no derivative; "
             "write floats (1.0 for 1) or t.float()"
         )
+
+
+def total_of(x: Tensor) -> Tensor:
+    """What is added up: of uint8, NumPy's sums are uint64."""
+    return x.long() if x.dtype.kind == "u" else x
 
 
 def corrected(

@@ -30,6 +30,7 @@ from tinygrad_ce.engine.memory import (
     writable,
 )
 from tinygrad_ce.engine.operands import constant, explained, leaf, numbers, settle, value_of
+from tinygrad_ce.engine.promotion import category
 
 
 def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any) -> None:
@@ -114,7 +115,7 @@ def rewrite(
 
 def check_fit(changed: Any, target: Any, name: str) -> None:
     """A result must have the shape of what it is written into, and numbers of its kind."""
-    if changed.shape != target.shape or not np.can_cast(changed.dtype, target.dtype, "same_kind"):
+    if changed.shape != target.shape or category(changed.dtype) > category(target.dtype):
         raise ValueError(
             f"{name}: a result of shape {changed.shape} and dtype {changed.dtype} does not fit "
             f"into a tensor of shape {target.shape} and dtype {target.dtype}; "

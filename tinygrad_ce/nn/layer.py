@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import devices
+from tinygrad_ce.engine.promotion import default_dtype
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn.module import Module
 from tinygrad_ce.nn.parameter import Parameter
@@ -18,11 +19,6 @@ def positive(value: Any, name: str, layer: str) -> int:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{layer}: {name}={value!r}; wanted an integer of at least 1")
     return int(value)
-
-
-def default_dtype() -> Any:
-    """What parameters are made of."""
-    return np.dtype(np.float32)
 
 
 def new_parameter(*shape: int, device: Any = None, dtype: Any = None) -> Parameter:

@@ -120,7 +120,8 @@ class Embedding(Layer):
     ) -> Embedding:
         """A table with these rows, which is not trained unless freeze=False.
 
-        >>> Embedding.from_pretrained(Tensor([[1.0, 2.0]]))(Tensor([0]))
+        >>> from tinygrad_ce import tensor
+        >>> Embedding.from_pretrained(tensor([[1.0, 2.0]]))(tensor([0]))
         tensor([[1., 2.]])
         """
         if embeddings.ndim != 2:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce import creation
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.nn.functional.reduction import reduction_of
@@ -39,7 +40,7 @@ class _WeightedLoss(_Loss):
 
     def _keep(self, name: str, weight: Any) -> None:
         given = weight is None or isinstance(weight, Tensor)
-        self.register_buffer(name, weight if given else Tensor(weight))
+        self.register_buffer(name, weight if given else creation.tensor(weight))
 
 
 def class_weight(weight: Any, name: str) -> Any:
@@ -55,7 +56,8 @@ def class_weight(weight: Any, name: str) -> Any:
 class CrossEntropyLoss(_WeightedLoss):
     """-log softmax(z)[y], the mean: (N, C), (N,) -> (); see `functional.cross_entropy`.
 
-    >>> CrossEntropyLoss()(Tensor([[0.0, 0.0]]), Tensor([1]))
+    >>> from tinygrad_ce import tensor
+    >>> CrossEntropyLoss()(tensor([[0.0, 0.0]]), tensor([1]))
     tensor(0.6931)
     """
 

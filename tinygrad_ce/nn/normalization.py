@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinygrad_ce import creation
 from tinygrad_ce.engine.frame import recording
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn import functional as F, init
@@ -41,7 +42,7 @@ class _BatchNorm(Layer):
         mean, var = (new_parameter(num_features, dtype=dtype).detach() for _ in range(2))
         self.register_buffer("running_mean", mean if track else None)
         self.register_buffer("running_var", var if track else None)
-        self.register_buffer("num_batches_tracked", Tensor(0) if track else None)
+        self.register_buffer("num_batches_tracked", creation.tensor(0) if track else None)
         self.reset_running_stats()
 
     def reset_running_stats(self) -> None:

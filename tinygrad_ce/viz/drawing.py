@@ -59,8 +59,8 @@ def draw(
     RuntimeError where backward(retain_graph=False) has freed a part of the graph, where
     `backward=True` finds no scalar that needs a gradient, and while a program is traced.
 
-    >>> from tinygrad_ce.engine.tensor import Tensor
-    >>> a, b = Tensor(2.0, requires_grad=True), Tensor(-3.0, requires_grad=True)
+    >>> from tinygrad_ce import tensor
+    >>> a, b = tensor(2.0, requires_grad=True), tensor(-3.0, requires_grad=True)
     >>> draw(a * b + 1, names={"a": a, "b": b})
     loss = −5 · 2 operations
     n0  parameter  a                  scalar  2   ∇ −3

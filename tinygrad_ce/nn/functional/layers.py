@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce import creation
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import composed, recording
 from tinygrad_ce.engine.functions import fixed
@@ -64,7 +65,7 @@ def embedding(
     tensor([[3., 4.],
             [1., 2.]])
     """
-    ids = input if isinstance(input, Node) else Tensor(input)
+    ids = input if isinstance(input, Node) else creation.tensor(input)
     v = value_of(ids)
     if v.dtype.kind not in "iu":
         raise TypeError(f"embedding: ids have dtype {v.dtype}; wanted integers: ids.long()")
@@ -102,7 +103,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
     tensor([[0, 1, 0],
             [1, 0, 0]])
     """
-    v = value_of(tensor if isinstance(tensor, Node) else Tensor(tensor))
+    v = value_of(tensor if isinstance(tensor, Node) else creation.tensor(tensor))
     if v.dtype.kind not in "iu":
         raise TypeError(f"one_hot: ids have dtype {v.dtype}; wanted integers: ids.long()")
     if num_classes == -1:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce import creation
 from tinygrad_ce.engine import functions, table
 from tinygrad_ce.engine.frame import composed
 from tinygrad_ce.engine.functions import branch, fixed, safe_mul
@@ -99,7 +100,7 @@ def logits_and_targets(input: Any, target: Any, name: str) -> tuple[Any, Any, bo
     if not shape:
         raise ValueError(f"{name}: the logits are a single number; wanted shape (N, C) or (C,)")
     if isinstance(target, (int, list, tuple)):
-        ids = Tensor(target)  # or probabilities, in the dtype of the logits
+        ids = creation.tensor(target)  # or probabilities, in the dtype of the logits
         target = constant(target, input) if ids.array.dtype.kind == "f" else ids
     target = target if isinstance(target, Node) else constant(target, input)
     given = target.array.shape

@@ -25,6 +25,8 @@ import numpy as np
 
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.hooks import changes
+from tinygrad_ce.engine.promotion import default_dtype
 from tinygrad_ce.program.tracing.reads import Path, reads_of
 
 PLAIN = (bool, int, float, complex, str, bytes, tuple, frozenset, slice, range, type(None))
@@ -42,6 +44,8 @@ class Guards:
         self.conditions: dict[str, None] = {}
         self.names: dict[str, Any] = {
             "current": current,
+            "default_dtype": default_dtype,
+            "hook_changes": changes,
             "same": same,
             "is_": is_,
             "alike": alike,
@@ -77,8 +81,10 @@ class Guards:
     # --- what is looked at ------------------------------------------------------------------
 
     def mode(self) -> None:
-        """Whether the graph is recorded."""
+        """Whether the graph is recorded, the dtype of new floats, the hooks of tensors."""
         self.require(f"current().record is {current().record}")
+        self.require(f"default_dtype() is {self.define(default_dtype())}")
+        self.require(f"hook_changes[0] == {changes[0]}")
 
     def settings(self, group: dict[str, Any], fixed: dict[str, Any]) -> None:
         """The settings of an optimiser that are constants of the program."""

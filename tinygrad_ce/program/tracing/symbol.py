@@ -22,7 +22,8 @@ from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current, untraced
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import repeats
-from tinygrad_ce.engine.operands import all_finite, all_within, leaf
+from tinygrad_ce.engine.operands import all_finite, all_within, dtype_beside, leaf
+from tinygrad_ce.engine.promotion import default_dtype
 from tinygrad_ce.program.ir import Assumption, Line, Setting, Step, Var
 from tinygrad_ce.program.ops import OPS, UFUNCS, VIEWS, evaluate
 
@@ -160,19 +161,17 @@ class Symbol(NDArrayOperatorsMixin):
         return self.apart() if same else self.record("astype", dtype=np.dtype(dtype))
 
     def converted(self, dtype: Any) -> Symbol:
-        """A copy in another dtype, as `tensor` makes it: a Python float is a float32 there."""
+        """A copy in another dtype, as `tensor` makes it: a Python float gets the default dtype."""
         if dtype is None:
-            dtype = np.float32 if self.now.dtype is None else self.dtype
+            dtype = default_dtype() if self.now.dtype is None else self.dtype
         return self.astype(dtype).as_array()
 
     def beside(self, dtype: np.dtype[Any]) -> Symbol:
         """A copy as an operand next to a Tensor of `dtype`: numbers take the dtype of floats."""
-        if dtype.kind == "f" and self.now.dtype is None:
-            return self.copy()  # as it is: NumPy lets a Python number take the dtype
-        if self.scalar and self.dtype.kind in "fiu" and dtype.kind == "f":
-            return self.astype(dtype)
-        if self.now.dtype is None:
-            return self.astype(np.float32 if dtype.kind == "b" else np.result_type(dtype, 0.5))
+        if self.now.dtype is None:  # a Python float: NumPy lets it take the dtype of floats
+            return self.copy() if dtype.kind == "f" else self.astype(default_dtype())
+        if self.scalar and self.dtype.kind in "fiu":
+            return self.astype(dtype_beside(self.value.item(), dtype))
         return self.copy()
 
     def copy(self) -> Symbol:

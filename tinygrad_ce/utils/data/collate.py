@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.creation import as_tensor
+from tinygrad_ce.creation import as_tensor, tensor
 from tinygrad_ce.engine import operands
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.functions import stack
@@ -26,7 +26,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
 
     Raises ValueError when shapes, lengths or keys differ, TypeError for samples of another kind.
 
-    >>> default_collate([(Tensor([1.0, 2.0]), 7), (Tensor([3.0, 4.0]), 8)])
+    >>> default_collate([(tensor([1.0, 2.0]), 7), (tensor([3.0, 4.0]), 8)])
     [tensor([[1., 2.],
             [3., 4.]]), tensor([7, 8])]
     """
@@ -36,8 +36,8 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, NUMBERS):
         _check_alike(batch, NUMBERS)
         if isinstance(first, np.generic):
-            return Tensor(np.array(batch))
-        return Tensor(list(batch), np.float64 if type(first) is float else None)
+            return tensor(np.array(batch))
+        return tensor(list(batch), np.float64 if type(first) is float else None)
     if isinstance(first, (str, bytes)):
         return batch
     if isinstance(first, Mapping):

@@ -63,7 +63,8 @@ class DataLoader(Generic[T_co]):
     Raises TypeError or ValueError when the batch size is no int ≥ 1, when two of these options
     contradict each other, or when the dataset has no indices or no length.
 
-    >>> dataset = TensorDataset(Tensor([[0.0], [1.0], [2.0]]), Tensor([5, 6, 7]))
+    >>> from tinygrad_ce import tensor
+    >>> dataset = TensorDataset(tensor([[0.0], [1.0], [2.0]]), tensor([5, 6, 7]))
     >>> for x, y in DataLoader(dataset, batch_size=2):
     ...     print(x.tolist(), y.tolist())
     [[0.0], [1.0]] [5, 6]

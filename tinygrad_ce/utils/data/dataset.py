@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_ce import creation
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.random import Generator
 from tinygrad_ce.utils.data.sampler import or_default
@@ -121,7 +122,8 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
     Raises TypeError for anything else, and ValueError when there is no tensor, one is 0-d, or
     their first sizes differ.
 
-    >>> TensorDataset(Tensor([[1.0], [2.0]]), Tensor([0, 1]))[1]
+    >>> from tinygrad_ce import tensor
+    >>> TensorDataset(tensor([[1.0], [2.0]]), tensor([0, 1]))[1]
     (tensor([2.]), tensor(1))
     """
 
@@ -150,7 +152,7 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
                 f"TensorDataset: got the shapes {_listed(shapes)}, with the first sizes "
                 f"{_listed([shape[0] for shape in shapes])}; wanted equal ones, a row per sample"
             )
-        self.tensors = tuple(x if isinstance(x, Tensor) else Tensor(x) for x in tensors)
+        self.tensors = tuple(x if isinstance(x, Tensor) else creation.tensor(x) for x in tensors)
 
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
         return tuple(x[index] for x in self.tensors)

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_ce.creation import tensor
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.random import Generator, default_generator
 
@@ -205,7 +206,7 @@ class WeightedRandomSampler(Sampler[int]):
         replacement: bool = True,
         generator: Generator | None = None,
     ) -> None:
-        self.weights = Tensor(weights, np.float64).detach()
+        self.weights = tensor(weights, np.float64)
         if self.weights.ndim != 1:
             raise ValueError(
                 f"WeightedRandomSampler: got weights of shape {tuple(self.weights.shape)}; wanted "

@@ -19,8 +19,8 @@ def names_of(names: Any, caller: str = "draw") -> dict[Node, str]:
 
     Raises TypeError for anything else.
 
-    >>> from tinygrad_ce.engine.tensor import Tensor
-    >>> list(names_of({"x": Tensor(1.0), "_": Tensor(2.0), "n": 3}).values())
+    >>> from tinygrad_ce import tensor
+    >>> list(names_of({"x": tensor(1.0), "_": tensor(2.0), "n": 3}).values())
     ['x']
     """
     found: dict[Node, str] = {}

@@ -42,8 +42,8 @@ def read(
 ) -> Picture:
     """The cards, edges and clusters of the graph behind `root`, or of its gradients' graph.
 
-    >>> from tinygrad_ce.engine.tensor import Tensor
-    >>> [card.op for card in read(Tensor(2.0, requires_grad=True) * 3).cards]
+    >>> from tinygrad_ce import tensor
+    >>> [card.op for card in read(tensor(2.0, requires_grad=True) * 3).cards]
     ['', '× 3']
     """
     options = options or Options()

@@ -37,8 +37,8 @@ def resolve(
     Raises TypeError where it is something else or does not take the examples, RuntimeError while
     a program is traced.
 
-    >>> from tinygrad_ce.engine.tensor import Tensor
-    >>> root, names, given = resolve(lambda x: x * 2, (Tensor(3.0),))
+    >>> from tinygrad_ce import tensor
+    >>> root, names, given = resolve(lambda x: x * 2, (tensor(3.0),))
     >>> root, names[root.inputs[0]], root.inputs[0] in given
     (tensor(6., grad_fn=<MulBackward0>), 'x', True)
     """

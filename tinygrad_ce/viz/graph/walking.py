@@ -57,6 +57,9 @@ class Graph:
         scopes = dict.fromkeys(node.scope for node in self.operations)
         self.chains = {scope: chain_of(scope) for scope in scopes}
         self.names = {**names_of(modules_of(self.chains.values())), **names}
+        for x in self.used:  # a constant in the dtype of what stands beside it
+            if getattr(x, "source", None) in self.names:
+                self.names.setdefault(x, self.names[x.source])
         self.last = {
             scope: node.op.name
             for node in self.operations

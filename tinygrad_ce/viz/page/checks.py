@@ -92,8 +92,8 @@ def check_uses(
     Raises ValueError if the root is not a scalar or a contribution has another shape than its
     operand.
 
-    >>> from tinygrad_ce.engine.tensor import Tensor
-    >>> x = Tensor(3.0, requires_grad=True)
+    >>> from tinygrad_ce import tensor
+    >>> x = tensor(3.0, requires_grad=True)
     >>> uses = uses_of([x * x])
     >>> good, bad = check_uses(uses[0].target, uses, {0: np.array(3.0), 1: np.array(6.0)}).values()
     >>> good.agrees, bad.agrees, round(bad.slope, 6)

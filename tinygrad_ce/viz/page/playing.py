@@ -76,8 +76,8 @@ def play(
 
     Raises TypeError or ValueError for what cannot be drawn.
 
-    >>> from tinygrad_ce.engine.tensor import Tensor
-    >>> a, b = Tensor(2.0, requires_grad=True), Tensor(-3.0, requires_grad=True)
+    >>> from tinygrad_ce import tensor
+    >>> a, b = tensor(2.0, requires_grad=True), tensor(-3.0, requires_grad=True)
     >>> page = play(a * b + 1, names={"a": a, "b": b})
     >>> page.title, page.steps
     ('loss = −5', 8)

@@ -105,8 +105,10 @@ def side_of(values: np.ndarray, count: int) -> np.ndarray:
 
 def probabilities(model: Any, grid: np.ndarray) -> np.ndarray:
     """p (M, C) of the points (M, 2): sigmoid of one logit, softmax of several."""
+    parameters: Any = getattr(model, "parameters", tuple)()
+    kind = next((p.array.dtype for p in parameters), grid.dtype)
     with evaluating(model):
-        logits = model(leaf(grid))
+        logits = model(leaf(grid.astype(kind, copy=False)))
         if not isinstance(logits, Tensor):
             raise TypeError(f"{NAME}: the model gave a {type(logits).__name__}; wanted a Tensor")
         n = len(grid)

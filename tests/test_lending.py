@@ -1,0 +1,155 @@
+"""Memory that NumPy holds, too: writes are seen both ways, and no gradient is silently wrong."""
+
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tinygrad_ce.engine.lending import lent
+
+NEEDS = "has changed it in place since"
+
+
+def test_writes_are_seen_both_ways():
+    array = np.array([1.0, 2.0, 3.0], np.float32)
+    for x in (tg.from_numpy(array), tg.as_tensor(array)):
+        array[0] += 10
+        x[1] = 7.0
+        assert x.tolist() == array.tolist()
+    y = tg.zeros(2, 3)
+    y.numpy()[0, 1] = 5.0
+    view = y.T.numpy()
+    y += 1
+    assert y.tolist() == [[1, 6, 1], [1, 1, 1]] and view.tolist() == [[1, 1], [6, 1], [1, 1]]
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    w.detach().numpy()[:] = 4.0
+    assert w.tolist() == [4.0, 4.0]
+    s = (tg.ones(2) * 3).sum()
+    s.numpy()[...] = 1.0
+    assert s.item() == 1.0
+
+
+def test_what_is_copied():
+    array = np.array([1.0, 2.0])
+    for x in (tg.tensor(array), tg.Tensor(array), tg.as_tensor(array, dtype=tg.float32)):
+        x[0] = 9.0
+    assert array.tolist() == [1.0, 2.0]
+    with pytest.raises(RuntimeError, match=r"Write t.detach\(\).numpy"):
+        tg.ones(1, requires_grad=True).numpy()
+    assert tg.ones(1, requires_grad=True).numpy(force=True).tolist() == [1.0]
+
+
+def borrowed(w):
+    array = np.array([1.0, 2.0], np.float32)
+    x = tg.from_numpy(array)
+    return (w * x).sum(), array
+
+
+def a_view_of_what_is_borrowed(w):
+    array = np.arange(4, dtype=np.float32).reshape(2, 2)
+    return (w * tg.from_numpy(array)[1]).sum(), array[1]
+
+
+def lent_before(w):
+    x = tg.tensor([1.0, 2.0])
+    array = x.numpy()
+    return (w * x).sum(), array
+
+
+def lent_after(w):
+    x = tg.tensor([1.0, 2.0])
+    return (w * x).sum(), x.numpy()
+
+
+def a_view_of_what_is_lent(w):
+    x = tg.tensor([[1.0, 2.0], [0.0, 0.0]])
+    return (w * x[0]).sum(), x.numpy().T[:, 0]
+
+
+def a_result(w):
+    y = (w + 1).exp()  # the gradient of exp reads it
+    return y.sum(), y.detach().numpy()
+
+
+def the_parameter(w):
+    return (w * w).sum(), w.detach().numpy()
+
+
+CASES = [borrowed, a_view_of_what_is_borrowed, lent_before, lent_after, a_view_of_what_is_lent,
+         a_result, the_parameter]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_gradient_that_needs_what_numpy_has_overwritten_raises(case, gone):
+    w = tg.tensor([3.0, 4.0], requires_grad=True)
+    loss, array = case(w)
+    array[0] = 50.0
+    if gone:
+        del array
+    with pytest.raises(RuntimeError, match="a write through NumPy " + NEEDS):
+        loss.backward()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_numpy_only_reads_changes_no_gradient(case):
+    w = tg.tensor([3.0, 4.0], requires_grad=True)
+    loss, array = case(w)
+    array[0] = array[0]
+    loss.backward()
+    twin = tg.tensor([3.0, 4.0], requires_grad=True)
+    case(twin)[0].backward()
+    assert w.grad.tolist() == twin.grad.tolist()
+
+
+def test_what_is_computed_after_a_write_has_its_gradient():
+    w = tg.tensor([3.0, 4.0], requires_grad=True)
+    w.detach().numpy()[0] = 1.0  # between two steps, as old scripts clip their weights
+    (w * w).sum().backward()
+    assert w.grad.tolist() == [2.0, 8.0]
+    array = w.detach().numpy()
+    array[0] = 5.0
+    (w * w).sum().backward()
+    assert w.grad.tolist() == [12.0, 16.0]
+
+
+def test_what_no_gradient_reads_may_be_written():
+    w = tg.tensor([3.0, 4.0], requires_grad=True)
+    x = tg.from_numpy(np.ones(2, np.float32))
+    loss = (w + x).sum()
+    x.numpy()[0] = 7.0
+    loss.backward()
+    assert w.grad.tolist() == [1.0, 1.0]
+
+
+def test_a_loan_ends_with_the_array():
+    before = len(lent)
+    x = tg.ones(3)
+    part = x.numpy()[1:][:1]
+    assert len(lent) == before + 1
+    del part
+    assert len(lent) == before
+    keep = tg.from_numpy(np.ones(3))
+    assert len(lent) == before + 1
+    del keep
+    assert len(lent) == before
+
+
+def test_a_compiled_step_reads_and_writes_what_numpy_holds():
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    other = tg.tensor([1.0], requires_grad=True)
+    array = w.detach().numpy()
+    optimizer = tg.optim.SGD([w, other], lr=0.5)
+
+    @tg.compile
+    def step(x):
+        optimizer.zero_grad()
+        loss = (w * w * x).sum() + (other * other).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for k in range(5):
+        array[0] = k
+        wanted = [k * 0.5, float(array[1]) * 0.5]
+        step(tg.tensor([0.5, 0.5]))
+        assert array.tolist() == wanted == w.tolist()

@@ -1,0 +1,66 @@
+"""Functions that look at a gradient, and may replace it, when it has arrived at a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+from tinygrad_ce.engine.frame import current, recording
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.operands import leaf, type_name, value_of
+
+Hook = Callable[[Any], Any]
+
+hooked: set[int] = set()
+"""The tensors that have had hooks; as long as there are none, the chain rule does not ask."""
+
+changes = [0]
+"""How often hooks were added or taken away: a compiled step is traced anew after that."""
+
+
+class TensorHandle:
+    """What a hook is taken away by: `handle.remove()`, or the end of a `with` block."""
+
+    def __init__(self, node: Node, hook: Hook) -> None:
+        key = id(node)
+        self.node = ref(node, lambda _: hooked.discard(key))
+        node.hooks = {**getattr(node, "hooks", {}), self: hook}
+        hooked.add(key)
+        changes[0] += current().tracer is None
+
+    def remove(self) -> None:
+        """Call the hook no more."""
+        node = self.node()
+        if node is not None and self in node.hooks:
+            node.hooks = {handle: hook for handle, hook in node.hooks.items() if handle is not self}
+            changes[0] += current().tracer is None
+
+    def __enter__(self) -> TensorHandle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+
+def changed_by_hooks(node: Node, g: Any, graph: bool) -> Any:
+    """The gradient that has arrived at a node, after its hooks; a Tensor with `graph`."""
+    if id(node) not in hooked:
+        return g
+    for hook in list(getattr(node, "hooks", {}).values()):
+        if not graph:  # an array of its own: the hook may write into it
+            g = leaf(np.array(g) if isinstance(g, (np.ndarray, np.generic)) else g.copy())
+        with recording(graph):
+            found = hook(g)
+        if found is not None:
+            if not isinstance(found, Node) or found.array.shape != node.array.shape:
+                got = found.array.shape if isinstance(found, Node) else type_name(found)
+                raise TypeError(
+                    f"register_hook: the hook gave {got}; wanted None, or a Tensor of shape "
+                    f"{node.array.shape}"
+                )
+            g = found
+        g = g if graph else value_of(g)
+    return g
