@@ -400,6 +400,9 @@ SCHEDULES_OF = {
     "ChainedScheduler": lambda o: lr_scheduler.ChainedScheduler(
         [lr_scheduler.ConstantLR(o), lr_scheduler.ExponentialLR(o, 0.9)]
     ),
+    "SequentialLR of ChainedScheduler": lambda o: lr_scheduler.SequentialLR(
+        o, [SCHEDULES_OF["ChainedScheduler"](o), lr_scheduler.StepLR(o, 2)], [3]
+    ),
 }
 BY_EPOCH = [k for k in SCHEDULES_OF if k[:3] not in ("Red", "Seq", "Cha")]
 WRONG_NUMBERS = (math.nan, -2, "1", None, [1], 1j)
@@ -571,11 +574,26 @@ def test_a_schedule_that_goes_on_before_the_first_step_warns():
         SCHEDULES_OF["StepLR"](own).step()  # who writes a step is not counted
 
 
-def test_a_step_to_an_epoch_is_deprecated_and_goes_there():
-    scheduler = lr_scheduler.ExponentialLR(SGD([leaf(1.0)], lr=1.0), 0.5)
+@pytest.mark.parametrize(("make", "rate"), [
+    (lambda s, o: s.ExponentialLR(o, 0.5), 0.125),
+    (lambda s, o: s.StepLR(o, 2, 0.5), 0.5),
+    (lambda s, o: s.MultiStepLR(o, [2, 3, 3, 4], 0.5), 0.125),
+    (lambda s, o: s.ConstantLR(o, 0.25, 4), 0.25),
+    (lambda s, o: s.ConstantLR(o, 0.25, 3), 1.0),
+    (lambda s, o: s.LinearLR(o, 0.5, 1.0, 6), 0.75),
+    (lambda s, o: s.PolynomialLR(o, 6, 2.0), 0.25),
+    (lambda s, o: s.CosineAnnealingLR(o, 6, 0.5), 0.75),
+    (lambda s, o: s.LambdaLR(o, lambda epoch: 0.5**epoch), 0.125),
+    (lambda s, o: s.OneCycleLR(o, 1.0, 4, pct_start=0.5, anneal_strategy="linear"), 4e-6),
+])  # fmt: skip
+def test_a_step_to_an_epoch_is_deprecated_and_goes_there(make, rate):
+    scheduler = make(lr_scheduler, SGD([leaf(1.0)], lr=1.0, momentum=0.5))
     with pytest.warns(UserWarning, match="epoch parameter"):
         scheduler.step(3)
-    assert scheduler.get_last_lr() == [0.125] and scheduler.last_epoch == 3
+    assert scheduler.get_last_lr() == pytest.approx([rate]) and scheduler.last_epoch == 3
+
+
+def test_a_plateau_goes_to_an_epoch():
     plateau = lr_scheduler.ReduceLROnPlateau(SGD([leaf(1.0)], lr=1.0))
     with pytest.warns(UserWarning, match="epoch parameter"):
         plateau.step(1.0, 5)
@@ -901,7 +919,7 @@ class Momenta(Optimizer):
                     continue
                 state = self.state[p]
                 if len(state) == 0:
-                    state["step"], state["past"] = 0, []
+                    state["step"], state["past"], state["notes"] = 0, [], {"seen": p.detach()}
                     state["velocity"] = tg.zeros_like(p)
                 state["step"] += 1
                 state["velocity"].mul_(group["momentum"]).add_(p.grad)
@@ -920,7 +938,7 @@ def test_an_optimiser_written_for_pytorch_steps_saves_and_loads():
     two.load_state_dict(one.state_dict())
     state = two.state[w]
     assert state["step"] == 2 and state["velocity"].tolist() == [2.5, 0.5]
-    assert [x.item() for x in state["past"]] == [2.0, 3.0]
+    assert [x.item() for x in state["past"]] == [2.0, 3.0] and [*state["notes"]] == ["seen"]
     one.step()
     assert state["step"] == 2 and len(state["past"]) == 2  # a copy
     assert two.param_groups[0]["lr"] == 0.5
@@ -993,6 +1011,20 @@ def test_settings_that_are_off_may_be_missing_in_a_file():
     optimizer = SGD([leaf(1.0)], lr=0.5)
     optimizer.load_state_dict(old)
     assert optimizer.param_groups[0]["lr"] == 1e-3 and not optimizer.param_groups[0]["maximize"]
+
+
+def test_the_state_of_rmsprop_has_what_its_settings_ask_for():
+    w = leaf(1.0)
+    optimizer = RMSprop([w], momentum=0.5, centered=True)
+    w.grad = tg.tensor([2.0])
+    optimizer.step()
+    saved = optimizer.state_dict()
+    del saved["state"][0]["grad_avg"]
+    with pytest.raises(ValueError, match=r"RMSprop keeps .'grad_avg', 'momentum_buffer', 'square"):
+        optimizer.load_state_dict(saved)
+    saved["param_groups"][0]["centered"] = False
+    optimizer.load_state_dict(saved)
+    assert [*optimizer.state[w]] == ["step", "square_avg", "momentum_buffer"]
 
 
 def test_state_for_settings_that_are_switched_on_later_is_made_then():
@@ -1131,6 +1163,13 @@ def test_lbfgs_keeps_the_dtype_and_calls_a_compiled_closure():
         optimizer.step(closure)
     assert w.dtype == np.float32 and np.abs(w.tolist()).max() < 1e-4
     assert {t.dtype for t in optimizer.state[w]["old_dirs"]} == {np.dtype(np.float32)}
+
+
+def test_lbfgs_without_a_length_stays():
+    w = leaf(1.0)
+    optimizer = LBFGS([w], lr=0.0, line_search_fn="strong_wolfe")
+    optimizer.step(valley([w, leaf(2.0)], optimizer))
+    assert w.item() == 1.0
 
 
 def test_lbfgs_of_infinite_numbers_does_not_warn():

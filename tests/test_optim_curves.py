@@ -49,3 +49,47 @@ def test_curves_of_the_installed_pytorch(name):
     ours, theirs = (cases.trained(lib, *RUNS[name]) for lib in (tg, torch))
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-9, atol=near_zero(name))
     assert ours[1] == theirs[1]  # learning rates are printed with all their digits
+
+
+LANDSCAPES = {
+    "waves": lambda w: (w * 3).sin() + 0.1 * w * w,
+    "steep": lambda w: (w - 2) ** 2 * (1 + (w * 7).sin() * 0.9),
+    "well": lambda w: w**4 - 2 * w * w + 0.3 * w,
+    "kink": lambda w: (w - 0.3).abs() + 0.01 * w * w,
+}
+SEARCHES = [  # landscape, start, lr, max_iter, tolerance_change; PyTorch's w and evaluations
+    ("waves", -2.5, 0.01, 2, 1e-09, -2.55585188248652, 10),
+    ("waves", 0.3, 3.0, 2, 0.5, -2.566676293735431, 6),
+    ("waves", 1.7, 20.0, 2, 0.5, 1.5424542050971406, 6),
+    ("steep", -2.5, 20.0, 2, 0.5, -4.711696404226236, 10),
+    ("steep", -1.0, 20.0, 5, 0.001, -1.1205332636427991, 8),
+    ("well", 0.3, 3.0, 2, 1e-09, 0.9601495554605283, 9),
+    ("well", 1.7, 0.5, 5, 1e-09, 0.9617163317672864, 12),
+    ("kink", 2.0, 1.0, 2, 1e-09, 0.2999999998799173, 47),
+    ("kink", -1.0, 7.0, 3, 1e-09, 0.300000000101831, 49),
+    ("kink", 0.4, 0.001, 3, 0.0, 0.30000000000000004, 39),
+]
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("row", SEARCHES, ids=lambda row: f"{row[0]}{row[1:-2]}")
+def test_a_line_search_ends_where_pytorchs_does(row, live):
+    """Two steps in one dimension: far, near, through bumps, into a kink."""
+    lib = pytest.importorskip("torch") if live else tg
+    name, start, lr, most, tolerance, end, evaluations = row
+    w = lib.tensor([start], dtype=lib.float64, requires_grad=True)
+    optimizer = lib.optim.LBFGS(
+        [w], lr, most, 100, tolerance_change=tolerance, line_search_fn="strong_wolfe"
+    )
+    count = []
+
+    def closure():
+        count.append(1)
+        optimizer.zero_grad()
+        loss = LANDSCAPES[name](w).sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    optimizer.step(closure)
+    assert w.item() == pytest.approx(end, rel=1e-9) and len(count) == evaluations

@@ -244,7 +244,7 @@ class Search:
         low = int(not last.loss <= new.loss)
         while tries < most:
             left, right = sorted(pair, key=lambda point: float(point.t))
-            if (right.t - left.t) * largest < self.group["tolerance_change"]:
+            if (right.t - left.t) * largest < NARROW:
                 break
             t, slow = kept_inside(lowest_of_cubic(left, right), left.t, right.t, slow)
             new, tries = self.at(t, d), tries + 1
@@ -279,6 +279,7 @@ class Search:
             self.state[name] = [*map(tensor_of, value)] if name in PAIRS else tensor_of(value)
 
 
+NARROW = 1e-9  # weights that are closer than this are not told apart by a search
 PAIRS = ("old_dirs", "old_stps", "ro")
 
 
