@@ -569,6 +569,16 @@ CONTAINERS = {
         "x * a.s",
         "a['s'] = 3.0",
     ),
+    "list whose method reads it": (
+        "class A(list):\n  def total(self): return sum(self)\na = A([2.0])",
+        "x * a.total()",
+        "a[0] = 3.0",
+    ),
+    "dict whose property reads it": (
+        "class A(dict):\n  s = property(lambda self: self['s'])\na = A(s=2.0)",
+        "x * a.s",
+        "a['s'] = 3.0",
+    ),
     "list with attributes": ("class A(list): s = 2.0\na = A()", "x * a.s", "a.s = 3.0"),
     "mapping proxy": ("b = {'s': 2.0}\na = MappingProxyType(b)", "x * a['s']", "b['s'] = 3.0"),
     "deque": ("a = deque([2.0])", "x * a[0]", "a[0] = 3.0"),

@@ -351,8 +351,6 @@ class Watch:
             if kind != "[]" and value is MISSING:
                 self.names[name] = self.names.get(name, True) and kind == "()"
             elif kind != "[]":
-                if isinstance(value, HOLDERS):
-                    self.todo.append(value)
                 value = self.attribute(value, name)
             elif value is not MISSING:
                 value = self.item(value, name)
