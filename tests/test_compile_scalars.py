@@ -80,6 +80,32 @@ def test_every_optimiser_on_parameters_of_no_axes(name, shapes, updates):
     side_by_side(build, batches((), count=5), noise=1e-14)  # of differences of numbers near 1
 
 
+CLIPS = {
+    "norm": lambda p: tg.nn.utils.clip_grad_norm_([p], 0.1),
+    "value": lambda p: tg.nn.utils.clip_grad_value_([p], 0.1),
+    "norm of what is set": lambda p: (
+        setattr(p, "grad", p.grad.abs() * 2.0), tg.nn.utils.clip_grad_norm_([p], 0.1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_gradients_of_no_axes_are_clipped(name):
+    p = tg.tensor(np.array(2.0), requires_grad=True)
+
+    @tg.compile
+    def step(x):
+        p.grad = None
+        (p * x.sum()).backward()
+        held = p.grad
+        CLIPS[name](p)
+        return held * 1.0
+
+    for k in (3.0, -4.0, 5.0, 6.0):
+        held = step(tg.tensor([1.0, k - 1.0])).item()
+        assert p.grad.item() == pytest.approx(0.1 if "set" in name else math.copysign(0.1, k))
+        assert held == pytest.approx(k if "set" in name else p.grad.item())
+
+
 def test_a_number_that_is_added_to_is_another_one():
     def f(x, number):
         before = number
