@@ -280,6 +280,31 @@ def test_every_operation_of_a_program_has_the_gradients_of_eager_code():
             np.testing.assert_allclose(gradient.numpy(), x.grad.numpy(), 1e-14, err_msg=case.id)
 
 
+DECIDED = [  # without a gradient, of what has one
+    lambda x: x.any(), lambda x: x.all(), lambda x: (x > 0.5).any(), lambda x: x > 0.5,
+    lambda x: (x < 0.5) & (x != 0.2), lambda x: (x >= 0.5) | (x == 0.2), lambda x: ~(x <= 0.5),
+    lambda x: (x > 0.5) ^ (x > 0.2), lambda x: np.isnan(x), lambda x: np.isinf(x),
+    lambda x: np.isfinite(x), lambda x: x.argmax(), lambda x: x.argmin(), lambda x: x.argsort(),
+    lambda x: x.long(), lambda x: x.sign(), lambda x: x.floor() + x.ceil() + x.round() + x.trunc(),
+]  # fmt: skip
+
+
+def test_decisions_about_a_value_are_constants_of_the_picture():
+    values = [0.7, 0.2, -1.6]
+    for decide in DECIDED:
+
+        def function(x, of=decide):
+            return (x * of(x.requires_grad_()).to(x.dtype)).sum()
+
+        x = tensor(values)
+        loss = function(x)
+        loss.backward()
+        root, names = graph_of(tg.trace(function, tensor(values)))
+        assert root.item() == loss.item()
+        (gradient,) = tg.autograd.grad(root, [names["x"]])
+        assert gradient.tolist() == x.grad.tolist()
+
+
 def test_every_use_of_a_program_agrees_with_its_central_difference():
     for case in CASES:
         _, loss_of, x, y = case()

@@ -69,6 +69,11 @@ def transposed(x: Any, axes: tuple[int, ...]) -> Any:
     return table.mT(x) if last else table.transpose(x, axes)
 
 
+def converted(x: Any, dtype: Any) -> Any:
+    """A Tensor in another dtype: no gradient flows through whole numbers."""
+    return table.astype(x, dtype) if dtype.kind == "f" else table.as_whole(x, dtype)
+
+
 def pack(xs: Sequence[Any], placements: Sequence[Any], shape: tuple[int, ...]) -> Any:
     """Pieces laid into one array."""
     y = np.zeros(shape, xs[0].dtype)
@@ -154,7 +159,7 @@ ELEMENTWISE_OPS: dict[str, Op] = {
     ),
     "astype": Op(
         lambda x, dtype: dtype.type(x) if type(x) in PYTHON else x.astype(dtype), "a.astype(dtype)",
-        table.astype, jumps="rounds",
+        converted, jumps="rounds",
     ),
     "relu": Op(
         as_eager(table.relu), "np.maximum(a, 0)", table.relu, jumps="compares", given=as_operands
