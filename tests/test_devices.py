@@ -67,6 +67,64 @@ def test_to_gives_the_tensor_itself_or_a_copy():
             call()
 
 
+MADE = {
+    "tensor": ([1.5, 2.0],), "as_tensor": (np.float32([1.5]),), "zeros": (2, 3), "ones": ((2,),),
+    "empty": (2,), "full": ((2,), 7.0), "eye": (2,), "arange": (3.0,), "linspace": (0.0, 1.0, 3),
+    "zeros_like": (tg.ones(2),), "ones_like": (tg.ones(2),), "full_like": (tg.ones(2), 3.0),
+    "empty_like": (tg.ones(2),), "rand": (2,), "randn": (2, 3), "rand_like": (tg.ones(2),),
+    "randn_like": (tg.ones(2),), "randint": (0, 5, (3,)), "randperm": (3,),
+    "normal": (0.0, 1.0, (2,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_tensors_are_made_on_a_device_in_a_dtype(name):
+    make = getattr(tg, name)
+    plain = make(*MADE[name])
+    for device in ("cpu", tg.device("cpu"), "cpu:0", None):
+        x = make(*MADE[name], device=device, dtype=tg.float64)
+        assert x.dtype == tg.float64 and x.shape == plain.shape and x.device.type == "cpu"
+    if name != "as_tensor":
+        leaf = make(*MADE[name], dtype=tg.float32, requires_grad=True)
+        assert leaf.requires_grad and leaf.is_leaf
+    with pytest.raises(RuntimeError, match=NOT_HERE):
+        make(*MADE[name], device="cuda")
+
+
+def test_sizes_and_bounds_may_be_named():
+    for name in ("zeros", "ones", "empty", "rand", "randn"):
+        make = getattr(tg, name)
+        assert make(size=(2, 3)).shape == make((2, 3)).shape == make(2, 3).shape == (2, 3)
+    draws = []
+    for args, names in (
+        ((5, (4,)), {}),
+        ((0, 5, (4,)), {}),
+        ((5,), {"size": (4,)}),
+        ((), {"low": 0, "high": 5, "size": (4,)}),
+        ((), {"high": 5, "size": (4,)}),
+    ):
+        tg.manual_seed(3)  # fmt: skip
+        draws.append(tg.randint(*args, **names).tolist())
+    assert draws == [draws[0]] * 5 and tg.randint(3, 4, (2,)).tolist() == [3, 3]
+
+
+# PyTorch 2.13: torch.linspace(...).tolist()
+SPACED = {
+    (0.0, 1.0, 4): [0.0, 0.3333333432674408, 0.6666666269302368, 1.0],
+    (-3.3, 2.1, 4): [
+        -3.299999952316284, -1.5000001192092896, 0.30000007152557373, 2.0999999046325684],
+    (0.0, 6.283185307179586, 6): [
+        0.0, 1.2566370964050293, 2.5132741928100586, 3.769911289215088, 5.026548385620117,
+        6.2831854820251465],
+    (2.0, 5.0, 1): [2.0], (1.0, 2.0, 0): [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("given", SPACED, ids=str)
+def test_linspace_has_pytorchs_bits(given):
+    assert tg.linspace(*given).tolist() == SPACED[given]
+
+
 ELSEWHERE = [
     lambda: tg.ones(2).cuda(), lambda: tg.ones(2).to("cuda"), lambda: tg.ones(2).to(0),
     lambda: tg.ones(2).to(tg.device("mps")), lambda: tg.ones(2).to(device="cuda:0"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine import table
+from tinygrad_ce.engine import devices, table
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.lending import borrow
 from tinygrad_ce.engine.operands import (
@@ -20,11 +20,18 @@ from tinygrad_ce.engine.operands import (
     value_of,
 )
 from tinygrad_ce.engine.promotion import default_dtype
-from tinygrad_ce.engine.tensor import Tensor, check_can_require_grad, generator_or_default, sizes
+from tinygrad_ce.engine.tensor import (
+    Tensor,
+    check_can_require_grad,
+    generator_or_default,
+    sizes as as_sizes,
+)
 
 
-def made(array: Any, dtype: Any, requires_grad: bool) -> Tensor:
+def made(array: Any, dtype: Any, requires_grad: bool, device: Any = None) -> Tensor:
     """A leaf around an array that nobody else holds."""
+    if device is not None:
+        devices.check(device)
     if dtype is not None and array.dtype != dtype:
         array = array.astype(dtype)
     if array.dtype.kind not in "fiub":
@@ -43,15 +50,17 @@ def repeated(value: Any, shape: tuple[int, ...], dtype: Any = None) -> Any:
     return np.full(shape, value, dtype)
 
 
-def room(size: tuple[Any, ...]) -> tuple[int, ...]:
-    """Sizes of a new tensor, given one by one or as one tuple."""
-    shape = sizes(size)
+def room(given: tuple[Any, ...], size: Any = None) -> tuple[int, ...]:
+    """Sizes of a new tensor, given one by one, as one tuple, or by name."""
+    shape = as_sizes(given if size is None else (*given, size))
     if any(n < 0 for n in shape):
         raise ValueError(f"got sizes {shape}; wanted none below 0")
     return shape
 
 
-def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def tensor(
+    data: Any, dtype: Any = None, requires_grad: bool = False, *, device: Any = None
+) -> Tensor:
     """A new Tensor from numbers, nested lists or an array, which is copied.
 
     Lists of Python floats get the default dtype, float32, of integers int64; NumPy arrays keep
@@ -62,19 +71,18 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     tensor([[1., 2.],
             [3., 4.]])
     """
-    array = array_from(data, dtype)
-    check_can_require_grad(array, requires_grad)
-    return leaf(array, requires_grad)
+    return made(array_from(data, dtype), None, requires_grad, device)
 
 
-def as_tensor(data: Any, dtype: Any = None) -> Tensor:
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` itself if it is a Tensor of this dtype; an array of it is shared, all else copied.
 
     >>> as_tensor(np.ones(2))
     tensor([1., 1.], dtype=torch.float64)
     """
     if isinstance(data, Tensor):
-        return data if dtype is None else data.astype(dtype)
+        return data.to(device, dtype)
+    devices.check(device)
     if isinstance(data, np.ndarray) and (dtype is None or data.dtype == dtype):
         return from_numpy(data)
     return tensor(data, dtype)
@@ -96,43 +104,62 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return x
 
 
-def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """0 everywhere.
 
     >>> zeros(2, 3).shape
     torch.Size([2, 3])
     """
-    return made(np.zeros(room(size), dtype or default_dtype()), None, requires_grad)
+    array = np.zeros(room(sizes, size), dtype or default_dtype())
+    return made(array, None, requires_grad, device)
 
 
-def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """1 everywhere.
 
     >>> ones(3)
     tensor([1., 1., 1.])
     """
-    return made(np.ones(room(size), dtype or default_dtype()), None, requires_grad)
+    array = np.ones(room(sizes, size), dtype or default_dtype())
+    return made(array, None, requires_grad, device)
 
 
-def empty(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Room for numbers; what stands there is not defined.
 
     >>> empty(2, 3).shape
     torch.Size([2, 3])
     """
-    return made(np.empty(room(size), dtype or default_dtype()), None, requires_grad)
+    array = np.empty(room(sizes, size), dtype or default_dtype())
+    return made(array, None, requires_grad, device)
 
 
-def full(size: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def full(
+    size: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = False, *,
+    device: Any = None,
+) -> Tensor:  # fmt: skip
     """The same number everywhere.
 
     >>> full((2,), 7.0)
     tensor([7., 7.])
     """
-    return made(repeated(array_from(fill_value, dtype), room((size,))), None, requires_grad)
+    array = repeated(array_from(fill_value, dtype), room((size,)))
+    return made(array, None, requires_grad, device)
 
 
-def eye(n: int, m: int | None = None, dtype: Any = None) -> Tensor:
+def eye(
+    n: int, m: int | None = None, dtype: Any = None, *, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """The identity matrix.
 
     >>> eye(2)
@@ -140,12 +167,12 @@ def eye(n: int, m: int | None = None, dtype: Any = None) -> Tensor:
             [0., 1.]])
     """
     room((n, n if m is None else m))
-    return made(np.eye(n, m, dtype=dtype or default_dtype()), None, False)
+    return made(np.eye(n, m, dtype=dtype or default_dtype()), None, requires_grad, device)
 
 
 def arange(
     start: float, end: float | None = None, step: float = 1, dtype: Any = None,
-    requires_grad: bool = False,
+    requires_grad: bool = False, *, device: Any = None,
 ) -> Tensor:  # fmt: skip
     """start, start + step, ... below end; integers give int64, floats the default dtype.
 
@@ -161,44 +188,64 @@ def arange(
         raise ValueError("arange: a step of 0 never arrives; wanted another number")
     whole = all(isinstance(x, (int, np.integer)) for x in (start, end, step))
     wanted = dtype or (np.int64 if whole else default_dtype())
-    return made(np.arange(start, end, step), wanted, requires_grad)
+    return made(np.arange(start, end, step), wanted, requires_grad, device)
 
 
 def linspace(
-    start: float, end: float, steps: int, dtype: Any = None, requires_grad: bool = False
-) -> Tensor:
+    start: float, end: float, steps: int, dtype: Any = None, requires_grad: bool = False, *,
+    device: Any = None,
+) -> Tensor:  # fmt: skip
     """`steps` numbers from start to end, evenly spaced, both included.
 
     >>> linspace(0, 1, 3)
     tensor([0.0000, 0.5000, 1.0000])
     """
+    return made(spaced(start, end, steps, dtype), None, requires_grad, device)
+
+
+def spaced(start: Any, end: Any, steps: int, dtype: Any) -> Any:
+    """PyTorch's numbers: counted from the nearer end, each product and sum rounded together."""
     room((steps,))
-    return made(np.linspace(start, end, steps, dtype=dtype or default_dtype()), None, requires_grad)
+    kind = np.dtype(dtype or default_dtype())
+    if kind.kind != "f" or is_symbol(start) or is_symbol(end):
+        return np.linspace(start, end, steps, dtype=kind)
+    wide: Any = np.longdouble if kind == np.float64 else np.float64
+    first, last = kind.type(start), kind.type(end)
+    step = wide((last - first) / kind.type(max(steps - 1, 1)))
+    up = np.arange(steps).astype(wide)
+    ascending, descending = wide(first) + step * up, wide(last) - step * up[::-1]
+    near = up < max(steps // 2, 1)
+    return np.where(near, ascending, descending).astype(kind)
 
 
-def zeros_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros_like(
+    input: Tensor, dtype: Any = None, requires_grad: bool = False, *, device: Any = None
+) -> Tensor:
     """0 in the shape and dtype of `input`.
 
     >>> zeros_like(ones(2))
     tensor([0., 0.])
     """
-    return made(
-        np.zeros(shaped(input, "zeros_like").shape, dtype or input.dtype), None, requires_grad
-    )
+    shape = shaped(input, "zeros_like").shape
+    return made(np.zeros(shape, dtype or input.dtype), None, requires_grad, device)
 
 
-def ones_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def ones_like(
+    input: Tensor, dtype: Any = None, requires_grad: bool = False, *, device: Any = None
+) -> Tensor:
     """1 in the shape and dtype of `input`.
 
     >>> ones_like(zeros(2))
     tensor([1., 1.])
     """
-    return made(
-        np.ones(shaped(input, "ones_like").shape, dtype or input.dtype), None, requires_grad
-    )
+    shape = shaped(input, "ones_like").shape
+    return made(np.ones(shape, dtype or input.dtype), None, requires_grad, device)
 
 
-def full_like(input: Tensor, fill_value: Any, dtype: Any = None) -> Tensor:
+def full_like(
+    input: Tensor, fill_value: Any, dtype: Any = None, *, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """The same number in the shape and dtype of `input`.
 
     >>> full_like(zeros(2), 3.0)
@@ -206,15 +253,28 @@ def full_like(input: Tensor, fill_value: Any, dtype: Any = None) -> Tensor:
     """
     shape, dtype = shaped(input, "full_like").shape, dtype or input.dtype
     value = fill_value if current().tracer is None else array_from(fill_value, dtype)
-    return made(repeated(value, shape, dtype), None, False)
+    return made(repeated(value, shape, dtype), None, requires_grad, device)
+
+
+def empty_like(
+    input: Tensor, dtype: Any = None, requires_grad: bool = False, *, device: Any = None
+) -> Tensor:
+    """Room for numbers in the shape and dtype of `input`.
+
+    >>> empty_like(zeros(2, 3)).shape
+    torch.Size([2, 3])
+    """
+    shape = shaped(input, "empty_like").shape
+    return made(np.empty(shape, dtype or input.dtype), None, requires_grad, device)
 
 
 # --- random: PyTorch's numbers for the same seed ------------------------------------------------
 
 
 def rand(
-    *size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False
-) -> Tensor:
+    *sizes: Any, size: Any = None, generator: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Uniform on [0, 1).
 
     >>> from tinygrad_ce import Generator
@@ -222,12 +282,14 @@ def rand(
     tensor([0.7081, 0.3542, 0.1054])
     """
     source = generator_or_default(generator)
-    return made(source.rand(room(size), np.dtype(dtype or default_dtype())), None, requires_grad)
+    kind = np.dtype(dtype or default_dtype())
+    return made(source.rand(room(sizes, size), kind), None, requires_grad, device)
 
 
 def randn(
-    *size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False
-) -> Tensor:
+    *sizes: Any, size: Any = None, generator: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Normal, N(0, 1).
 
     >>> from tinygrad_ce import Generator
@@ -235,32 +297,44 @@ def randn(
     tensor([ 1.5410, -0.2934, -2.1788])
     """
     source = generator_or_default(generator)
-    return made(source.randn(room(size), np.dtype(dtype or default_dtype())), None, requires_grad)
+    kind = np.dtype(dtype or default_dtype())
+    return made(source.randn(room(sizes, size), kind), None, requires_grad, device)
 
 
-def rand_like(input: Tensor, generator: Any = None) -> Tensor:
+def rand_like(
+    input: Tensor, generator: Any = None, *, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Uniform on [0, 1), in the shape and dtype of `input`.
 
     >>> rand_like(zeros(2, 3)).shape
     torch.Size([2, 3])
     """
-    shape = shaped(input, "rand_like").shape
-    return rand(shape, generator=generator, dtype=input.dtype)
+    return rand(
+        size=shaped(input, "rand_like").shape, generator=generator, dtype=dtype or input.dtype,
+        device=device, requires_grad=requires_grad,
+    )  # fmt: skip
 
 
-def randn_like(input: Tensor, generator: Any = None) -> Tensor:
+def randn_like(
+    input: Tensor, generator: Any = None, *, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Normal, in the shape and dtype of `input`.
 
     >>> randn_like(zeros(2, 3)).shape
     torch.Size([2, 3])
     """
-    shape = shaped(input, "randn_like").shape
-    return randn(shape, generator=generator, dtype=input.dtype)
+    return randn(
+        size=shaped(input, "randn_like").shape, generator=generator, dtype=dtype or input.dtype,
+        device=device, requires_grad=requires_grad,
+    )  # fmt: skip
 
 
 def randint(
-    low: int, high: Any = None, size: Any = None, generator: Any = None, dtype: Any = None
-) -> Tensor:
+    low: Any = 0, high: Any = None, size: Any = None, generator: Any = None, dtype: Any = None, *,
+    device: Any = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Integers from low up to high - 1: randint(10, (2,)) or randint(5, 10, (2,)).
 
     >>> from tinygrad_ce import Generator
@@ -268,26 +342,35 @@ def randint(
     tensor([4, 9, 3])
     """
     if size is None:
-        low, high, size = 0, low, high
+        high, size = None, high
+    if high is None:
+        low, high = 0, low
     if size is None:
         raise TypeError(
             "randint: no size; write randint(high, (2, 3)) or randint(low, high, (2, 3))"
         )
     shape = (size,) if isinstance(size, int) else tuple(size)
-    return made(generator_or_default(generator).randint(low, high, shape), dtype or np.int64, False)
+    draws = generator_or_default(generator).randint(low, high, shape)
+    return made(draws, dtype or np.int64, requires_grad, device)
 
 
-def randperm(n: int, generator: Any = None) -> Tensor:
+def randperm(
+    n: int, generator: Any = None, *, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """0 ... n-1 in random order.
 
     >>> from tinygrad_ce import Generator
     >>> randperm(4, generator=Generator().manual_seed(0))
     tensor([0, 1, 3, 2])
     """
-    return made(generator_or_default(generator).randperm(n), None, False)
+    return made(generator_or_default(generator).randperm(n), dtype, requires_grad, device)
 
 
-def normal(mean: Any, std: Any, size: Any = None, generator: Any = None) -> Tensor:
+def normal(
+    mean: Any, std: Any = 1.0, size: Any = None, generator: Any = None, *, dtype: Any = None,
+    device: Any = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """N(mean, std²): two numbers with a size, or Tensors of means and deviations.
 
     >>> normal(0.0, 1.0, (2, 3)).shape
@@ -296,14 +379,15 @@ def normal(mean: Any, std: Any, size: Any = None, generator: Any = None) -> Tens
     source = generator_or_default(generator)
     if size is not None:
         shape = (size,) if isinstance(size, int) else tuple(size)
-        return made(source.normal(mean, std, shape, default_dtype()), None, False)
+        draws = source.normal(mean, std, shape, np.dtype(dtype or default_dtype()))
+        return made(draws, None, requires_grad, device)
     pair = (mean, std)
     arrays = [
         value_of(x) if isinstance(x, Tensor) else array_from(x, default_dtype()) for x in pair
     ]
     shape = np.broadcast_shapes(*(x.shape for x in arrays))
     draws = source.randn(shape, np.dtype(np.result_type(*arrays)))
-    return made(draws * arrays[1] + arrays[0], None, False)
+    return made(draws * arrays[1] + arrays[0], dtype, requires_grad, device)
 
 
 def bernoulli(input: Tensor, generator: Any = None) -> Tensor:

@@ -36,6 +36,7 @@ from tinygrad_ce.engine.hooks import TensorHandle
 from tinygrad_ce.engine.memory import mark_written, memory_of, shared
 from tinygrad_ce.engine.past import GradFn, called, grad_fn, name_of
 from tinygrad_ce.engine.printing import OPTIONS, tensor_text
+from tinygrad_ce.engine.promotion import default_dtype
 from tinygrad_ce.engine.returned import BY_NAME, Extremum
 
 new_tuple = tuple.__new__
@@ -242,7 +243,7 @@ class Tensor(Node, kind="result"):
         suffixes = []
         if not OPTIONS["edgeitems"] if self.array.size else self.ndim != 1:
             suffixes.append(f"size={self.array.shape}")
-        usual = ("float32", "int64", "bool") if self.array.size else ("float32",)
+        usual = (default_dtype().name, *(("int64", "bool") if self.array.size else ()))
         if self.dtype.name not in usual:
             suffixes.append(f"dtype={self.dtype}")
         if self.inputs:
