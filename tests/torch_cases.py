@@ -358,6 +358,151 @@ layer(
 layer("LSTM-proj", lambda nn: nn.LSTM(4, 3, 2, proj_size=2, bidirectional=True), T3)
 layer("LSTM-one-state", lambda nn: nn.LSTM(4, 3, 2), T2, call=with_state((H3[:, 0], C3[:, 0])))
 
+S3, M3 = numbers(4, 2, 4, seed=41), numbers(3, 2, 4, seed=42)
+PADDED = np.array([[False, False, False, True], [False, True, True, True]])
+
+
+def attended(*others, **options):
+    """An attention, or a transformer, on x and fixed arrays; masks are given by name."""
+
+    def call(lib, model, x, *more):
+        given = {k: lib.tensor(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
+        xs = [x if o is None else lib.tensor(o) for o in others]
+        return model(x, *more, *xs, **given)
+
+    return call
+
+
+CAUSAL = np.triu(np.full((4, 4), -np.inf), 1)
+layer("MultiheadAttention", lambda nn: nn.MultiheadAttention(4, 2), S3, call=attended(None, None))
+layer(
+    "MultiheadAttention-cross",
+    lambda nn: nn.MultiheadAttention(4, 2, bias=False),
+    M3,
+    call=attended(S3, S3, need_weights=False),
+)
+layer(
+    "MultiheadAttention-sizes",
+    lambda nn: nn.MultiheadAttention(4, 2, kdim=3, vdim=5, dropout=0.2),
+    M3,
+    numbers(4, 2, 3, seed=43),
+    numbers(4, 2, 5, seed=44),
+    call=lambda lib, m, *xs: m(*xs),
+)
+layer(
+    "MultiheadAttention-more",
+    lambda nn: nn.MultiheadAttention(4, 4, add_bias_kv=True, add_zero_attn=True, batch_first=True),
+    S3,
+    call=attended(
+        None,
+        None,
+        key_padding_mask=np.array([[False, True]] * 4),
+        attn_mask=np.eye(2) == 2,
+        average_attn_weights=False,
+    ),
+)
+layer(
+    "MultiheadAttention-causal",
+    lambda nn: nn.MultiheadAttention(4, 2, dropout=0.3, batch_first=True),
+    S3.transpose(1, 0, 2).copy(),
+    call=attended(None, None, attn_mask=CAUSAL, is_causal=True, need_weights=False),
+)
+layer(
+    "MultiheadAttention-padded",
+    lambda nn: nn.MultiheadAttention(4, 2),
+    S3,
+    call=attended(None, None, key_padding_mask=PADDED, need_weights=False),
+)
+layer(
+    "MultiheadAttention-heads",
+    lambda nn: nn.MultiheadAttention(4, 2),
+    S3,
+    call=attended(
+        None,
+        None,
+        attn_mask=numbers(4, 4, 4, seed=45),
+        key_padding_mask=np.where(PADDED, -1.5, 0.0),
+    ),
+)
+layer(
+    "MultiheadAttention-one",
+    lambda nn: nn.MultiheadAttention(4, 2),
+    S3[:, 0],
+    call=attended(None, None, attn_mask=np.triu(np.ones((4, 4)), 1) == 1),
+)
+for name, options, given in (
+    ("", {}, {}), ("-gelu", {"activation": "gelu", "batch_first": True, "layer_norm_eps": 1e-3}, {}),
+    ("-first", {"norm_first": True, "bias": False, "dropout": 0.0}, {"src_mask": CAUSAL, "is_causal": True}),
+    ("-padded", {"dropout": 0.4}, {"src_key_padding_mask": PADDED}),
+):  # fmt: skip
+    layer(
+        f"TransformerEncoderLayer{name}",
+        lambda nn, o=options: nn.TransformerEncoderLayer(4, 2, 6, **o),
+        S3,
+        call=attended(**given),
+    )
+layer(
+    "TransformerEncoderLayer-one",
+    lambda nn: nn.TransformerEncoderLayer(4, 2, 6, activation=nn.Tanh()),
+    S3[0],
+)
+layer(
+    "TransformerEncoder",
+    lambda nn: nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(4, 2, 6, batch_first=True), 2, norm=nn.LayerNorm(4)
+    ),
+    S3.transpose(1, 0, 2).copy(),
+    call=attended(src_key_padding_mask=PADDED),
+)
+layer(
+    "TransformerEncoder-mask",
+    lambda nn: nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(4, 2, 6), 3, enable_nested_tensor=False, mask_check=False
+    ),
+    S3,
+    call=attended(mask=CAUSAL),
+)
+for name, options, given in (
+    ("", {}, {}), ("-first", {"norm_first": True, "batch_first": False, "activation": "gelu", "bias": False}, {"tgt_is_causal": True, "tgt_mask": CAUSAL[:3, :3]}),
+    ("-padded", {"dropout": 0.0, "layer_norm_eps": 1e-4}, {"memory_key_padding_mask": PADDED, "memory_mask": np.zeros((3, 4)) == 1.0}),
+):  # fmt: skip
+    layer(
+        f"TransformerDecoderLayer{name}",
+        lambda nn, o=options: nn.TransformerDecoderLayer(4, 2, 6, **o),
+        M3,
+        S3,
+        call=attended(**given),
+    )
+layer(
+    "TransformerDecoder",
+    lambda nn: nn.TransformerDecoder(nn.TransformerDecoderLayer(4, 2, 6), 2, nn.LayerNorm(4)),
+    M3,
+    S3,
+    call=attended(tgt_mask=CAUSAL[:3, :3]),
+)
+TWO = {
+    "d_model": 4,
+    "nhead": 2,
+    "num_encoder_layers": 2,
+    "num_decoder_layers": 1,
+    "dim_feedforward": 6,
+}
+layer(
+    "Transformer",
+    lambda nn: nn.Transformer(
+        **TWO, dropout=0.0, activation="gelu", layer_norm_eps=1e-4, norm_first=True, bias=False
+    ),
+    S3,
+    M3,
+    call=attended(tgt_mask=CAUSAL[:3, :3], memory_key_padding_mask=PADDED),
+)
+layer(
+    "Transformer-batch",
+    lambda nn: nn.Transformer(**TWO, batch_first=True, custom_encoder=None, custom_decoder=None),
+    S3.transpose(1, 0, 2).copy(),
+    M3.transpose(1, 0, 2).copy(),
+)
+
 # --- functions: value and gradients -------------------------------------------------------------
 
 FUNCTIONS = []
@@ -512,6 +657,35 @@ for mode in ("reflect", "replicate", "circular"):
     function("pad", X, pad=(2, 1), mode=mode)
     function("pad", numbers(2, 2, 3, 4), pad=(1, 2, 1, 0), mode=mode, smooth=False)
     function("pad", numbers(2, 4), pad=(1, 3), mode=mode, case="one")
+Q4, K4, V4 = (
+    numbers(2, 2, 3, 4, seed=51),
+    numbers(2, 2, 5, 4, seed=52),
+    numbers(2, 2, 5, 2, seed=53),
+)
+for o in ({}, {"scale": 0.7}, {"is_causal": True}):
+    function("scaled_dot_product_attention", Q4, K4, V4, smooth=False, **o)
+function(
+    "scaled_dot_product_attention", Q4[0, :, :2], K4[0, :1, :2], V4[0, :1, :2], enable_gqa=True
+)
+for name, mask in (
+    ("bool", np.arange(15).reshape(3, 5) % 4 > 1),
+    ("float", numbers(3, 5)),
+    ("nothing", np.zeros((3, 5)) == np.arange(3)[:, None]),
+):
+    function(
+        "scaled_dot_product_attention", Q4, K4, V4, mask, case=name, wrt=(0, 1, 2), smooth=False
+    )
+FUNCTIONS.append(
+    Case(
+        "multi_head_attention_forward",
+        lambda F, x, w, u: F.multi_head_attention_forward(
+            x, x, x, 4, 2, w, None, None, None, False, 0.0, u, None
+        )[0],
+        (S3, numbers(12, 4), numbers(4, 4)),
+        (0, 1, 2),
+        False,
+    )
+)
 function("dropout", X, p=0.4, training=False)
 function("dropout1d", X, training=False)
 function("dropout2d", numbers(2, 2, 2, 2), training=False)
@@ -534,6 +708,7 @@ def drawn(name, *inputs, **options):
 
 DRAWN = {}
 for d in (np.float64, np.float32):
+    drawn("scaled_dot_product_attention", *(a.astype(d) for a in (Q4, K4, V4)), dropout_p=0.4)
     for o in ({}, {"tau": 0.5, "hard": True}, {"hard": True, "dim": 0}):
         drawn("gumbel_softmax", X.astype(d), **o)
     for p in (0.5, 0.2):

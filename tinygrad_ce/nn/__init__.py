@@ -16,6 +16,7 @@ from tinygrad_ce.nn.activations import (
     Softplus,
     Tanh,
 )
+from tinygrad_ce.nn.attention import MultiheadAttention
 from tinygrad_ce.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from tinygrad_ce.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
 from tinygrad_ce.nn.dropout import Dropout, Dropout1d, Dropout2d
@@ -46,6 +47,13 @@ from tinygrad_ce.nn.pooling import (
     MaxPool2d,
 )
 from tinygrad_ce.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from tinygrad_ce.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "ELU",
@@ -89,6 +97,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "Parameter",
     "ParameterList",
@@ -102,6 +111,11 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "functional",
     "init",

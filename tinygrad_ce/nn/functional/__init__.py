@@ -21,6 +21,10 @@ from tinygrad_ce.nn.functional.activations import (
     softplus as softplus,
     tanh as tanh,
 )
+from tinygrad_ce.nn.functional.attention import (
+    multi_head_attention_forward as multi_head_attention_forward,
+    scaled_dot_product_attention as scaled_dot_product_attention,
+)
 from tinygrad_ce.nn.functional.convolutions import (
     conv1d as conv1d,
     conv2d as conv2d,

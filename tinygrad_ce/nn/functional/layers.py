@@ -91,7 +91,7 @@ def embedding(
 def shorten(weight: Tensor, ids: Any, max_norm: float, p: float) -> None:
     """Make the rows that are looked up at most so long."""
     size = weight.norm(p, -1, keepdim=True)
-    used = (ids.reshape(-1)[:, None] == np.arange(weight.shape[0])).any(0)[:, None]
+    used = table.any(ids.reshape(-1, 1) == np.arange(weight.shape[0]), 0)[:, None]
     long = fixed(value_of(size) > max_norm, weight) & fixed(used, weight)
     weight.copy_(where(long, weight * (max_norm / (size + 1e-7)), weight))
 
@@ -174,6 +174,23 @@ def dropped(
         return x
     if p == 1.0:
         return written(x, lambda x: x * 0.0, inplace, name)
-    mask = generator_or_default(generator).bernoulli(1.0 - p, shape, dtype=x.dtype)
-    factor = mask / (1.0 - p)
+    axes = memory_order(x) if shape == x.shape else None
+    given = shape if axes is None else tuple(shape[axis] for axis in axes)
+    mask = generator_or_default(generator).bernoulli(1.0 - p, given, dtype=x.dtype)
+    factor = (mask if axes is None else mask.transpose(table.inverse(axes))) / (1.0 - p)
     return written(x, lambda x: x * fixed(factor, x), inplace, name)
+
+
+def memory_order(x: Any) -> tuple[int, ...] | None:
+    """The axes as they lie in memory, if x was turned: masks are drawn in that order.
+
+    In PyTorch what is computed lies in memory as it is written, and only what was turned since (as
+    the output of a recurrent layer with batch_first) does not.
+    """
+    turned = x.op is not None and x.op.name in ("transpose", "mT")
+    if not turned or (x.scope is not None and x.scope.kind == "function"):
+        return None
+    array = numbers(value_of(x))
+    if not isinstance(array, np.ndarray) or array.flags.c_contiguous:
+        return None
+    return tuple(int(axis) for axis in np.argsort(-np.array(array.strides), kind="stable"))
