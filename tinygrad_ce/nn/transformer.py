@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_ce.engine import devices
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.operands import leaf, numbers, value_of
+from tinygrad_ce.engine.promotion import default_dtype
 from tinygrad_ce.engine.table import where
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn import functional as F, init
@@ -20,7 +21,7 @@ from tinygrad_ce.nn.attention import MultiheadAttention
 from tinygrad_ce.nn.containers import ModuleList
 from tinygrad_ce.nn.dropout import Dropout
 from tinygrad_ce.nn.functional.attention import additive
-from tinygrad_ce.nn.layer import Layer, default_dtype
+from tinygrad_ce.nn.layer import Layer
 from tinygrad_ce.nn.linear import Linear
 from tinygrad_ce.nn.module import Module
 from tinygrad_ce.nn.normalization import LayerNorm
