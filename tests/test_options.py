@@ -177,7 +177,8 @@ def test_a_module_hands_every_option_on(twin):
         np.testing.assert_allclose(ours, wanted.detach().numpy(), rtol=2e-6, atol=1e-6)
 
 
-CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList)
+CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList,
+              nn.DataParallel)  # fmt: skip
 
 
 def test_no_option_of_a_module_is_missing():

@@ -183,7 +183,7 @@ def leaves_out_padding(layer: Any, src: Tensor, padding: Tensor) -> bool:
     return bool((hidden[:, 1:] >= hidden[:, :-1]).all())
 
 
-class TransformerEncoder(Module):
+class TransformerEncoder(Layer):
     """Encoder layers on each other, and a norm: (L, N, E) -> (L, N, E).
 
     All begin with the values of the layer that is given. `enable_nested_tensor` and `mask_check`
@@ -229,7 +229,7 @@ class TransformerEncoder(Module):
         return x if self.norm is None else self.norm(x)
 
 
-class TransformerDecoder(Module):
+class TransformerDecoder(Layer):
     """Decoder layers on each other, and a norm: (T, N, E), (S, N, E) -> (T, N, E).
 
     >>> decoder = TransformerDecoder(TransformerDecoderLayer(4, 2, 8), 2)
