@@ -75,6 +75,12 @@ TABLE = {
         IDS,
         [np.array([[0, 0, 0], [G, 0, G]]), np.array([[0], [2 * G]])],
     ),
+    "rows": (
+        lambda p, x: p["w"][x].sum(1).exp(),
+        {"w": W},
+        IDS // 2,
+        [np.repeat(np.exp(W.sum(1))[:, None], 3, 1)],
+    ),
     "one class for all rows": (
         lambda p, x: p["w"][tg.arange(2), x] + F.one_hot(x, 3).sum(),
         {"w": W},
@@ -131,6 +137,7 @@ def values(name, given):
     """What a text may ask for: what is given, and by hand what the forward pass hands on."""
     named = dict(zip((f"d{k}" for k in TABLE[name][1]), TABLE[name][3]))
     handed = {"twice of a square": w + b, "the result": np.exp(w)}
+    handed["rows"] = np.exp(W[IDS // 2].sum(1))
     handed |= {"picked from each row": E, "picked from one row": G}
     inner = handed.get(name, TABLE[name][3][-1])
     inner = dict.fromkeys(["u", "z", "e", "dtotal"], inner)
