@@ -22,6 +22,7 @@ from tinygrad_ce.optim import (
     RMSprop,
     lr_scheduler,
 )
+from tinygrad_ce.optim.optimizer import required
 
 pytestmark = pytest.mark.filterwarnings("ignore:Detected call of")  # schedules on their own
 FROZEN, _ = cases.read()
@@ -782,6 +783,7 @@ def raises(error, message):
         (lambda p: SGD([p * 2]), ValueError, r"shape \(1,\) is not a leaf"),
         (lambda p: SGD([p, p]), ValueError, "given twice"),
         (lambda p: SGD([{"params": p}, {"params": [p]}]), ValueError, "given twice"),
+        (lambda p: Optimizer([p], {"lr": required}), ValueError, "lacks 'lr', which has no def"),
         (lambda p: SGD([p]).add_param_group([p]), TypeError, "a group is a list; wanted a dict"),
         (lambda p: SGD([{"lr": 1.0}]), ValueError, "a group has no 'params'"),
         (lambda p: SGD([p], lr=-0.1), ValueError, r"SGD: lr=-0\.1; wanted a number ≥ 0"),
@@ -952,6 +954,11 @@ def test_a_group_may_hold_what_the_optimiser_does_not_know():
     saved["param_groups"][1]["name"] = "head"
     optimizer.load_state_dict(saved)
     assert [(g["name"], g["lr"]) for g in optimizer.param_groups] == [("body", 0.5), ("head", 0.25)]
+
+
+def test_a_setting_may_have_no_default():
+    optimizer = Optimizer([{"params": [leaf(1.0)], "lr": 0.5}], {"lr": required, "momentum": 0.0})
+    assert optimizer.param_groups[0]["lr"] == 0.5 and repr(required) == "<required parameter>"
 
 
 def test_named_parameters_keep_their_names():

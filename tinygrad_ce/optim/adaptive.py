@@ -1,4 +1,7 @@
-"""RMSprop, Adagrad and Adadelta: rates from the squares of the gradients so far."""
+"""RMSprop, Adagrad and Adadelta: rates from the squares of the gradients so far.
+
+Products are taken in PyTorch's order, so that float32 is rounded almost everywhere as there.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ class RMSprop(Optimizer):
         step, v = self.state_of(p, step=(), square_avg=w.shape)
         step += 1
         v *= number(alpha, w)
-        v += number(1 - alpha, w) * (g * g)
+        v += number(1 - alpha, w) * g * g
         if group["momentum"]:
             (b,) = self.state_of(p, momentum_buffer=w.shape)
         spread = v
@@ -68,12 +71,13 @@ class RMSprop(Optimizer):
             (m,) = self.state_of(p, grad_avg=w.shape)
             m += number(1 - alpha, w) * (g - m)
             spread = v - m * m
-        change = g / (np.sqrt(spread) + number(group["eps"], w))
+        lr, size = number(group["lr"], w), np.sqrt(spread) + number(group["eps"], w)
         if group["momentum"]:
             b *= number(group["momentum"], w)
-            b += change
-            change = b
-        w -= number(group["lr"], w) * change
+            b += g / size
+            w -= lr * b
+        else:
+            w -= lr * g / size
 
 
 class Adagrad(Optimizer):
@@ -126,13 +130,11 @@ class Adagrad(Optimizer):
         step, total = self.state_of(p, step=(), sum=w.shape)
         step += 1
         total += g * g
-        change = g / (np.sqrt(total) + number(group["eps"], w))
+        lr = number(group["lr"], w)
         if group["lr_decay"]:
             t = step.astype(np.float64)
-            change *= (group["lr"] / (1 + (t - 1) * group["lr_decay"])).astype(w.dtype)
-        else:
-            change *= number(group["lr"], w)
-        w -= change
+            lr = (group["lr"] / (1 + (t - 1) * group["lr_decay"])).astype(w.dtype)
+        w -= lr * g / (np.sqrt(total) + number(group["eps"], w))
 
 
 class Adadelta(Optimizer):
@@ -182,8 +184,8 @@ class Adadelta(Optimizer):
         step, v, u = self.state_of(p, step=(), square_avg=w.shape, acc_delta=w.shape)
         step += 1
         v *= rho
-        v += rest * (g * g)
+        v += rest * g * g
         change = np.sqrt(u + eps) / np.sqrt(v + eps) * g
         u *= rho
-        u += rest * (change * change)
+        u += rest * change * change
         w -= number(group["lr"], w) * change

@@ -25,6 +25,16 @@ Closure = Callable[[], Any]
 SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "sum")  # have no sign
 
 
+class Required:
+    """The default of a setting that has none: `required`."""
+
+    def __repr__(self) -> str:
+        return "<required parameter>"
+
+
+required = Required()
+
+
 class Optimizer:
     """What all optimisers share: groups of parameters with settings, and a state for each.
 
@@ -83,6 +93,8 @@ class Optimizer:
         if names:
             settings["param_names"] = names
         settings.update((k, v) for k, v in self.defaults.items() if k not in settings)
+        if lacks := [k for k, v in settings.items() if v is required]:
+            raise ValueError(f"optimiser: a group lacks {lacks[0]!r}, which has no default")
         settings.update((k, v.item()) for k, v in settings.items()
                         if isinstance(v, Tensor) and v.numel() == 1)  # fmt: skip
         self.check(settings)
