@@ -127,6 +127,14 @@ def test_the_same_in_a_compiled_function():
             np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-6)
 
 
+def test_numbers_that_are_equal_are_told_apart_by_their_kind():
+    n, mask = tg.tensor([1, 2]), tg.tensor([True, False])
+    for _ in range(2):
+        assert [(n * one).dtype for one in (1, True, 1.0)] == [np.int64, np.int64, np.float32]
+        assert [(mask * one).dtype for one in (1, True, 1.0)] == [np.int64, np.bool_, np.float32]
+        assert [(n.float() * one).dtype for one in (1, True, 1.0)] == [np.float32] * 3
+
+
 @pytest.fixture
 def wide():
     tg.set_default_dtype(tg.float64)

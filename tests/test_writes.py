@@ -312,3 +312,26 @@ def test_negative_zero_is_not_zero():
 def test_numpys_scalars_do_not_widen():
     x = tg.ones(2)
     assert (x / np.sqrt(2)).dtype == ((x > 0) * 1.0).dtype == np.float32
+
+
+@pytest.mark.parametrize("index", [(1, 2), 1, slice(1, None), (..., 0), (None, 1), (1, -1)])
+def test_a_part_that_is_changed_is_written_once(index):
+    numbers = np.arange(6, dtype=np.float32).reshape(2, 3)
+    x, w = tg.tensor(numbers), tg.tensor(2.0, requires_grad=True)
+    x[index] += 1
+    y = x * 1
+    y[index] *= w
+    y[index] = y[index]
+    wanted = numbers.copy()
+    wanted[index] += 1
+    assert x.tolist() == wanted.tolist()
+    slope = np.zeros_like(wanted)
+    slope[index] = wanted[index]
+    wanted[index] *= 2
+    assert y.tolist() == wanted.tolist()
+    y.sum().backward()
+    assert w.grad.item() == slope.sum()
+    z = x[index]
+    x.data = tg.zeros(2, 3)  # z looks at what x was
+    x[index] = z
+    assert x.tolist() == slope.tolist()

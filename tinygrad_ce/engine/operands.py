@@ -38,7 +38,7 @@ def settle(x: Node) -> None:
 
 
 _boxes: dict[tuple[float, Any], Any] = {}
-_constants: dict[tuple[float, Any], Node] = {}  # (number, dtype or scalar type) -> node
+_constants: dict[tuple[float, Any, type], Node] = {}  # number, dtype or scalar type, its kind
 
 
 def box(value: float, dtype: Any) -> Any:
@@ -57,7 +57,7 @@ def constant(value: Any, like: Node, op: str = "") -> Node:
     array, kind = like.array, type(value)
     if kind is float or kind is int or kind is bool:
         place = array.dtype if type(array) is np.ndarray else type(array)
-        node = _constants.get((value, place))
+        node = _constants.get((value, place, kind))
         if node is None or (not value and kind is float and math.copysign(1.0, value) < 0):
             node = boxed(value, array)
         return node
@@ -110,9 +110,9 @@ def boxed(value: float, array: Any) -> Node:
     scalar = isinstance(array, np.generic)
     node: Node = leaf(number[()] if scalar else number)
     node.scope = None
-    # As keys -0.0 == 0.0 and True == 1; next to floats only the first is a difference.
-    if array.dtype.kind == "f" and len(_constants) < 4096 and repr(value) != "-0.0":
-        _constants[value, type(array) if scalar else array.dtype] = node
+    lasting = array.dtype.kind == "f" or number.dtype.kind != "f"  # default dtypes change
+    if lasting and len(_constants) < 4096 and repr(value) != "-0.0":  # -0.0 == 0.0 as a key
+        _constants[value, type(array) if scalar else array.dtype, type(value)] = node
     return node
 
 
@@ -122,7 +122,7 @@ def holds_number(node: Node) -> bool:
     if array.ndim:
         return False
     place = type(array) if isinstance(array, np.generic) else array.dtype
-    return _constants.get((array.item(), place)) is node
+    return any(_constants.get((array.item(), place, kind)) is node for kind in (float, int, bool))
 
 
 def array_from(data: Any, dtype: Any = None) -> np.ndarray:

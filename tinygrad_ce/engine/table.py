@@ -505,10 +505,11 @@ def filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
 )
 def getitem(x: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """x[index]. An element taken twice gathers both gradients."""
-    y = x[filled(index, arrays)]
-    if is_number(y) and not (arrays or is_number(x)):
-        return x[(*index, ...)] if ... not in index else y  # a view, into which one can write
-    return y
+    if arrays:
+        return x[filled(index, arrays)]
+    if len(index) == x.ndim and builtins.all(type(i) is int for i in index) and not is_number(x):
+        index = (*index, ...)  # of one element too a view, into which one can write
+    return x[index]
 
 
 @differentiable(

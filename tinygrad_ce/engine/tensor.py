@@ -1206,8 +1206,13 @@ def in_one(args: tuple[Any, ...], named: Any) -> tuple[int, ...]:
 
 def index_parts(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """An index as (settings with slots, the arrays for the slots)."""
-    if not isinstance(index, tuple):
+    if type(index) is not tuple:
         index = (index,)
+    for part in index:
+        if type(part) is not int:
+            break
+    else:
+        return index, ()
     parts: list[Any] = []
     arrays: list[Any] = []
     for part in index:

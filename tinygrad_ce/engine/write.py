@@ -35,6 +35,8 @@ from tinygrad_ce.engine.promotion import category
 
 def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any) -> None:
     """x[index] = values."""
+    if not arrays and isinstance(values, Node) and is_part(values, x, index):
+        return  # x[index] += d has been written already, into the view
     if not arrays and index != (...,) and is_locked(x):  # a row of what repeats rows may be written
         assign(table.getitem(x, index=index), (), (...,), values)
         return
@@ -58,6 +60,14 @@ def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any
         return y
 
     change(x, values.live, carry_out, "x[...] = v")
+
+
+def is_part(y: Node, x: Node, index: tuple[Any, ...]) -> bool:
+    """Whether y is x[index], the view."""
+    if y.memory is None or y.memory is not x.memory or not hasattr(y, "window"):
+        return False
+    base, op, settings, _ = y.window
+    return base is x and op is table.getitem.op and settings == (index,)
 
 
 def update(x: Node, operation: Callable[..., Any], other: Any, name: str) -> Node:
@@ -115,7 +125,8 @@ def rewrite(
 
 def check_fit(changed: Any, target: Any, name: str) -> None:
     """A result must have the shape of what it is written into, and numbers of its kind."""
-    if changed.shape != target.shape or category(changed.dtype) > category(target.dtype):
+    kind, wanted = changed.dtype, target.dtype
+    if changed.shape != target.shape or (kind is not wanted and category(kind) > category(wanted)):
         raise ValueError(
             f"{name}: a result of shape {changed.shape} and dtype {changed.dtype} does not fit "
             f"into a tensor of shape {target.shape} and dtype {target.dtype}; "
