@@ -9,6 +9,7 @@ import pytest
 
 import tinygrad_ce as tg
 from tinygrad_ce import nn
+from tinygrad_ce.nn import functional as F
 
 NOT_HERE = "not here, tensors live in NumPy arrays, on the CPU; write device='cpu'"
 
@@ -227,6 +228,11 @@ def test_a_writer_for_tensorboard_is_refused_when_it_is_made():
         (tg.optim.lr_scheduler, "CyclicLR", "left out here; use OneCycleLR"),
         (tg.utils.data, "StackDataset", "left out here; use a Dataset whose"),
         (tg.distributions, "Independent", r"left out here; use log_prob\(x\)"),
+        (tg, "conv2d", "left out here; use nn.functional.conv2d"),
+        (tg, "clone", r"left out here; use x\.clone\(\)"),
+        (F, "mish", r"left out here; use x \* tanh\(softplus\(x\)\)"),
+        (tg.optim, "Adamax", "left out here; use Adam"),
+        (F, "nonsense", "no attribute 'nonsense'$"), (tg.optim, "SDG", "no attribute 'SDG'$"),
         (tg, "nonsense", "no attribute 'nonsense'$"), (nn, "Lineal", "no attribute 'Lineal'$"),
         (tg.utils, "dada", "no attribute 'dada'$"),
     ],

@@ -92,6 +92,17 @@ def test_a_step_is_the_same_as_long_as_it_is_kept():
         assert (w * 2).grad_fn is None
 
 
+def test_the_default_dtype_is_not_printed():
+    tg.set_default_dtype(tg.float64)
+    try:
+        assert repr(tg.ones(2)) == "tensor([1., 1.])"
+        assert repr(tg.ones(1, dtype=tg.float32)) == "tensor([1.], dtype=torch.float32)"
+        assert repr(tg.zeros(0, dtype=tg.float32)) == "tensor([], dtype=torch.float32)"
+    finally:
+        tg.set_default_dtype(tg.float32)
+    assert repr(tg.ones(1, dtype=tg.float64)) == "tensor([1.], dtype=torch.float64)"
+
+
 def random_values(rng, shape, kind):
     """Numbers as they come, and as they seldom come."""
     x = rng.standard_normal(shape)

@@ -266,7 +266,7 @@ if TYPE_CHECKING:
         utils,
         viz,
     )
-    from tinygrad_ce.amp import autocast
+    from tinygrad_ce.amp import GradScaler, autocast
     from tinygrad_ce.nn.summary import summary
     from tinygrad_ce.program import (
         Compiled,
@@ -301,6 +301,7 @@ if TYPE_CHECKING:
 __all__ = [  # noqa: RUF022 - as sorted() has it
     "Compiled",
     "Generator",
+    "GradScaler",
     "ListingError",
     "LoadError",
     "Program",
@@ -585,6 +586,7 @@ __version__ = "0.1.0"
 LATER = {
     "Compiled": "program",
     "Generator": "random",
+    "GradScaler": "amp",
     "ListingError": "program",
     "LoadError": "serialization",
     "Program": "program",
@@ -632,12 +634,21 @@ def __getattr__(name: str) -> Any:
     if name not in LATER:
         from tinygrad_ce.absent import refuse
 
-        refuse(__name__, name)
+        refuse(__name__, name, elsewhere(name))
     room = LATER[name]
     module = import_module(f"tinygrad_ce.{room or name}")
     value = getattr(module, name) if room else module
     globals()[name] = value
     return value
+
+
+def elsewhere(name: str) -> str:
+    """Where a name is that PyTorch has in two places."""
+    from tinygrad_ce.nn import functional
+
+    if callable(vars(functional).get(name)) and name[0] != "_":
+        return f"nn.functional.{name}"
+    return f"x.{name}()" if callable(getattr(Tensor, name, None)) and name[0] != "_" else ""
 
 
 def __dir__() -> list[str]:

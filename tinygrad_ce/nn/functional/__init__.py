@@ -4,6 +4,8 @@ Nothing here is fused: a picture of `cross_entropy` shows its exp, log, sum and 
 makes them right at extremes is said where they are composed, here and in engine/functions.py.
 """
 
+from typing import Any
+
 from tinygrad_ce.nn.functional.activations import (
     elu as elu,
     gelu as gelu,
@@ -74,3 +76,9 @@ from tinygrad_ce.nn.functional.pools import (
     max_pool1d as max_pool1d,
     max_pool2d as max_pool2d,
 )
+
+
+def __getattr__(name: str) -> Any:
+    from tinygrad_ce.absent import refuse
+
+    refuse(__name__, name)
