@@ -159,7 +159,7 @@ REFUSED = [
           (nn.AvgPool2d, (2, 1, 2), "padding"), (nn.Dropout, (1.5,), "p=1.5; wanted a probabil"),
           (nn.Dropout, (-0.5,), "p=-0.5"),
       )),
-    (lambda: utils.clip_grad_norm_([leaf(1.0)], 0.0), ValueError, "max_norm=0.0; wanted a number"),
+    (lambda: utils.clip_grad_norm_([leaf(1.0)], -1.0), ValueError, "max_norm=-1.0; wanted a num"),
     (lambda: utils.clip_grad_norm_([leaf(1.0)], math.nan), ValueError, "max_norm=nan"),
     (lambda: init.orthogonal_(row()), ValueError, r"orthogonal_: shape \(3,\); wanted at least"),
     (lambda: init.eye_(row()), ValueError, r"eye_: shape \(3,\); wanted a matrix"),

@@ -317,14 +317,10 @@ def test_an_orthogonal_matrix_is_one_times_its_gain():
             np.testing.assert_allclose(small, gain**2 * np.eye(len(small)), atol=1e-5)
 
 
-def test_a_truncated_normal_keeps_its_interval_and_refuses_a_small_one():
-    mean, std = 1.0, 2.0  # Φ(h) - Φ(-h) is 0.3016 for h = 0.3875 and 0.2986 for 0.3835
-    for half, allowed in ((0.3875, True), (0.3835, False)):
+def test_a_truncated_normal_keeps_its_interval():
+    mean, std = 1.0, 2.0
+    for half in (0.3875, 0.3835, 0.01):  # the first holds more than 30 % of it
         a, b = mean - std * half, mean + std * half
-        if not allowed:
-            with pytest.raises(ValueError, match="wanted more than 30 %"):
-                init.trunc_normal_(tg.zeros(8), mean, std, a, b)
-            continue
         x = init.trunc_normal_(tg.zeros(200), mean, std, a, b, seeded()).numpy()
         assert a <= x.min() < x.max() <= b
     x = init.trunc_normal_(tg.zeros(400), generator=seeded()).numpy()

@@ -878,6 +878,54 @@ def trees(lib):
 
 
 @talk
+def first_values(lib):
+    init, found = lib.nn.init, []
+    for name, shape, args, options in (
+        ("dirac_", (4, 2, 3), (), {}), ("dirac_", (4, 3, 3, 2), (), {"groups": 2}), ("sparse_", (7, 5), (0.4,), {}),
+        ("sparse_", (20, 6), (0.1,), {"std": 2.0}), ("trunc_normal_", (50,), (), {"mean": 0.0, "std": 1.0, "a": 1.5, "b": 4.0}),
+        ("trunc_normal_", (9, 5), (1.0, 0.5, -3.0, 0.2), {}), ("trunc_normal_", (60,), (), {"std": 0.02}),
+        ("orthogonal_", (5, 3), (), {"gain": 2.0}), ("eye_", (3, 4), (), {}), ("constant_", (2,), (3.5,), {}),
+        ("xavier_normal_", (5, 4), (), {"gain": 0.5}), ("kaiming_normal_", (5, 4), (), {"mode": "fan_out", "nonlinearity": "selu"}),
+        ("kaiming_uniform", (3, 4), (0.2,), {}), ("xavier_uniform", (3, 4), (), {}), ("normal", (9,), (1.0, 2.0), {}),
+    ):  # fmt: skip
+        lib.manual_seed(12)
+        t = lib.zeros(*shape)
+        assert getattr(init, name)(t, *args, **options) is t
+        found += [t, lib.rand(1)]
+    found += [init.calculate_gain(n) for n in ("conv1d", "conv_transpose2d", "selu", "tanh")]
+    t = lib.zeros(3)
+    return [*found, *(error(lambda n=n: getattr(init, n)(t)) for n in ("eye_", "dirac_", "xavier_normal_", "orthogonal_")),
+            error(lambda: init.sparse_(t, 0.5)), error(lambda: init.calculate_gain("swish"))]  # fmt: skip
+
+
+@talk
+def gradients_of_a_model(lib):
+    utils, found = lib.nn.utils, []
+    for norm_type, most in (
+        (2, 1.0),
+        (2.0, 100.0),
+        (1, 0.5),
+        (3.0, 0.25),
+        (math.inf, 0.1),
+        ("inf", 0.0),
+    ):
+        ps = [lib.tensor(numbers(*s), requires_grad=True) for s in ((3, 2), (4,), (1,))]
+        (ps[0].sin().sum() + (ps[1] * ps[1]).sum()).backward()
+        found += [
+            utils.clip_grad_norm_(ps, most, norm_type=float(norm_type)),
+            ps[0].grad,
+            ps[1].grad,
+        ]
+    found += [utils.clip_grad_norm_(ps[0], 0.1, error_if_nonfinite=True, foreach=False), ps[0].grad]
+    found += [utils.clip_grad_norm_([], 1.0), utils.clip_grad_value_(ps, 0.05), ps[1].grad]
+    row = utils.parameters_to_vector(ps)
+    utils.vector_to_parameters(row.detach() * 2.0, ps)
+    ps[0].grad.fill_(math.nan)
+    found += [error(lambda: utils.clip_grad_norm_(ps, 1.0, error_if_nonfinite=True))]
+    return [*found, row, *ps]
+
+
+@talk
 def sequences_of_different_lengths(lib):
     rnn = lib.nn.utils.rnn
     rows = [lib.tensor(numbers(n, 2, seed=n)) for n in (3, 1, 4)]

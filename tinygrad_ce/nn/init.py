@@ -6,7 +6,10 @@ input goes to; the formulas keep the variance of activations (fan_in) or gradien
 
 from __future__ import annotations
 
+import functools
 import math
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,9 @@ import numpy as np
 from tinygrad_ce.engine.frame import recording
 from tinygrad_ce.engine.tensor import Tensor, generator_or_default
 
-GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "conv2d": 1.0}
+SUMS = ("linear", *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)))
+GAINS = {**dict.fromkeys((*SUMS, "sigmoid"), 1.0), "tanh": 5 / 3, "relu": math.sqrt(2),
+         "selu": 3 / 4}  # fmt: skip
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -138,6 +143,33 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Ten
     return fill(tensor, (q.T if rows < columns else q).reshape(tensor.shape) * gain)
 
 
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """1 in the middle of kernel i of channel i, 0 elsewhere: a convolution that changes nothing."""
+    if tensor.ndim not in (3, 4, 5):
+        raise ValueError(f"dirac_: shape {tuple(tensor.shape)}; wanted kernels (O, C, ...)")
+    if tensor.shape[0] % groups:
+        raise ValueError(f"dirac_: {tensor.shape[0]} kernels do not divide into {groups} groups")
+    values = np.zeros(tensor.shape)
+    each = tensor.shape[0] // groups
+    i = np.arange(min(each, tensor.shape[1]))
+    middle = tuple(n // 2 for n in tensor.shape[2:])
+    for group in range(groups):
+        values[(group * each + i, i, *middle)] = 1.0
+    return fill(tensor, values.astype(tensor.dtype))
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
+    """N(0, std²), with that part of each column 0 (Martens, 2010)."""
+    if tensor.ndim != 2:
+        raise ValueError(f"sparse_: shape {tuple(tensor.shape)}; wanted a matrix")
+    rows, columns = tensor.shape
+    values = generator_or_default(generator).normal(0.0, std, (rows, columns), tensor.dtype)
+    for column in range(columns):
+        zeros = generator_or_default(None).randperm(rows)[: math.ceil(sparsity * rows)]
+        values[zeros, column] = 0.0
+    return fill(tensor, values)
+
+
 def trunc_normal_(
     tensor: Tensor,
     mean: float = 0.0,
@@ -146,23 +178,75 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Any = None,
 ) -> Tensor:
-    """N(mean, std²), drawn again where outside [a, b]: for intervals that hold enough of it.
+    """N(mean, std²), drawn again where outside [a, b].
 
-    Raises ValueError if less than 30 % of the distribution lies in the interval.
+    Where [a, b] holds little of it, uniform draws are taken with the probability that the normal
+    gives them.
     """
 
     def below(x: float) -> float:
         return 0.5 * math.erfc((mean - x) / (std * math.sqrt(2)))
 
-    if below(b) - below(a) <= 0.3:
-        raise ValueError(
-            f"trunc_normal_: [{a}, {b}] holds {below(b) - below(a):.0%} of N({mean}, {std}²); "
-            "wanted more than 30 %"
-        )
+    if not (std > 0 and a < b):
+        raise ValueError(f"trunc_normal_: std={std}, a={a}, b={b}; wanted std > 0 and a < b")
     source = generator_or_default(generator)
+    if below(b) - below(a) > 0.3:
+        return fill(tensor, normal_within(tensor, mean, std, a, b, source))
+    return fill(tensor, uniform_by_density(tensor, mean, std, a, b, source))
+
+
+def normal_within(tensor: Tensor, mean: float, std: float, a: float, b: float, source: Any) -> Any:
+    """Normal draws, drawn again where outside."""
     values = source.normal(mean, std, tensor.shape, tensor.dtype)
     low, high = np.asarray(a, tensor.dtype), np.asarray(b, tensor.dtype)
     while (outside := (values < low) | (values > high)).any():
         again = source.normal(mean, std, tensor.shape, tensor.dtype)
         values = np.where(outside, again, values)
-    return fill(tensor, values)
+    return values
+
+
+def uniform_by_density(
+    tensor: Tensor, mean: float, std: float, a: float, b: float, source: Any
+) -> Any:
+    """Uniform draws, each kept with the probability that its density is of the highest one."""
+    shape, dtype = tensor.shape, tensor.dtype
+    peak = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
+    values, pending = np.empty(shape, dtype), np.ones(shape, bool)
+    while pending.any():
+        drawn = source.uniform(a, b, shape, dtype)
+        values = np.where(pending, drawn, values)
+        density = ((drawn - dtype.type(mean)) / dtype.type(std)) ** 2 * dtype.type(-0.5)
+        with np.errstate(divide="ignore"):
+            chance = np.log(source.uniform(0.0, 1.0, shape, dtype))
+        pending &= chance > density - dtype.type(peak)
+    return values
+
+
+def deprecated(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function under the name without its underscore, which warns."""
+    old = function.__name__[:-1]
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Tensor:
+        warnings.warn(
+            f"`nn.init.{old}` is now deprecated in favor of `nn.init.{old}_`.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return function(*args, **kwargs)
+
+    call.__name__ = call.__qualname__ = old
+    return call
+
+
+uniform = deprecated(uniform_)
+normal = deprecated(normal_)
+constant = deprecated(constant_)
+eye = deprecated(eye_)
+dirac = deprecated(dirac_)
+xavier_uniform = deprecated(xavier_uniform_)
+xavier_normal = deprecated(xavier_normal_)
+kaiming_uniform = deprecated(kaiming_uniform_)
+kaiming_normal = deprecated(kaiming_normal_)
+orthogonal = deprecated(orthogonal_)
+sparse = deprecated(sparse_)
