@@ -165,7 +165,7 @@ REFUSED = [
     (lambda: init.eye_(row()), ValueError, r"eye_: shape \(3,\); wanted a matrix"),
     (lambda: init.xavier_normal_(row()), ValueError, "has no fans"),
     (lambda: init.kaiming_normal_(tg.ones(2, 2), mode="fan"), ValueError, "kaiming: mode='fan'"),
-    (lambda: init.calculate_gain("selu"), ValueError, "'selu' is not known"),
+    (lambda: init.calculate_gain("swish"), ValueError, "'swish' is not known"),
 ]  # fmt: skip
 
 
