@@ -184,6 +184,38 @@ def test_a_call_opens_a_scope_with_the_name_of_the_attribute():
         assert name in y.scope.path()
 
 
+def test_full_backward_hooks_see_and_replace_gradients():
+    """The numbers are PyTorch's."""
+    seen = []
+
+    class Two(nn.Module):
+        def forward(self, a, b, k=1):
+            return a * b * k, a + b
+
+    def note(module, grad_input, grad_output):
+        seen.append([[None if g is None else g.tolist() for g in gs]
+                     for gs in (grad_input, grad_output)])  # fmt: skip
+
+    two = Two()
+    handle = two.register_full_backward_hook(note)
+    a, b = (tg.tensor(v, requires_grad=True) for v in ([1.0, 2.0], [3.0, 4.0]))
+    p, q = two(a, b, 2.0)
+    (p.sum() + (q * q).sum()).backward()
+    assert seen == [[[[14.0, 20.0], [10.0, 16.0], None], [[1.0, 1.0], [8.0, 12.0]]]]
+    assert a.grad.tolist() == [14.0, 20.0] and b.grad.tolist() == [10.0, 16.0]
+    two(a.detach(), b.detach())[0].requires_grad_().sum().backward()  # nothing to see
+    two.register_full_backward_hook(lambda m, g, _: (g[0] * 10, g[1]))
+    two(a, b)[0].sum().backward()
+    assert a.grad.tolist() == [44.0, 60.0] and b.grad.tolist() == [11.0, 18.0]
+    handle.remove()
+    layer = nn.Linear(2, 1)
+    layer.register_full_backward_hook(note)
+    layer(tg.ones(1, 2)).sum().backward()  # no input needs a gradient
+    assert seen[2:] == [[[None], [[[1.0]]]]]
+    with tg.no_grad():
+        assert not layer(tg.ones(1, 2)).requires_grad
+
+
 def test_a_compiled_step_sees_hooks_and_changed_containers():
     tg.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 2), nn.Tanh())

@@ -1,4 +1,4 @@
-"""Functions that are called when a module is: before it, and after it."""
+"""Functions that are called when a module is: before it, after it, and when gradients come back."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from weakref import ref
+
+from tinygrad_ce.engine.frame import current
+from tinygrad_ce.engine.table import concatenate
+from tinygrad_ce.engine.tensor import Tensor
 
 _numbers = itertools.count()
 
@@ -66,7 +70,11 @@ def call(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             found = hook.function(module, args)
             if found is not None:
                 args = found if isinstance(found, tuple) else (found,)
-    y = module.forward(*args, **kwargs)
+    backward = [hook for hook in hooks if hook.where == "backward"]
+    if backward and current().record:
+        y = with_backward_hooks(module, backward, args, kwargs)
+    else:
+        y = module.forward(*args, **kwargs)
     for hook in hooks:
         if hook.where == "after":
             given = (args, kwargs, y) if hook.with_kwargs else (args, y)
@@ -83,3 +91,56 @@ def both_of(found: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
             f"got {found!r}"
         )
     return found
+
+
+def with_backward_hooks(module: Any, hooks: list[Hook], args: Any, kwargs: Any) -> Any:
+    """`module.forward`, whose hooks are called when its gradients have arrived.
+
+    The inputs go through one step, so that the gradients of all of them come back together.
+    """
+    given = [isinstance(x, Tensor) and x.requires_grad for x in args]
+    live = [x for x, needs in zip(args, given) if needs]
+    arrived: list[Any] = []
+
+    def run(grad_input: tuple[Any, ...]) -> tuple[Any, ...]:
+        for hook in hooks:
+            found = hook.function(module, grad_input, tuple(arrived))
+            if found is not None:
+                grad_input = found if isinstance(found, tuple) else (found,)
+        return grad_input
+
+    def at_inputs(g: Tensor) -> Tensor:
+        parts = iter(parts_of(g, live))
+        found = run(tuple(next(parts) if needs else None for needs in given))
+        return joined([g for g, needs in zip(found, given, strict=True) if needs])
+
+    def at_output(place: int) -> Callable[[Tensor], None]:
+        def note(g: Tensor) -> None:
+            arrived[place] = g
+            if not live:
+                run((None,) * len(args))
+
+        return note
+
+    if live:
+        whole = joined(live)
+        whole.register_hook(at_inputs)
+        pieces = iter(parts_of(whole, live))
+        args = tuple(next(pieces) if needs else x for x, needs in zip(args, given))
+    found = module.forward(*args, **kwargs)
+    outputs = list(found) if isinstance(found, (tuple, list)) else [found]
+    arrived = [None] * len(outputs)
+    for place, y in enumerate(outputs):
+        if isinstance(y, Tensor) and y.requires_grad:
+            y.register_hook(at_output(place))
+    return found
+
+
+def joined(tensors: list[Any]) -> Any:
+    """The elements of several tensors in one row."""
+    return concatenate(*[x.reshape(-1) for x in tensors], axis=0)
+
+
+def parts_of(whole: Any, like: list[Any]) -> list[Any]:
+    """What was joined, apart again."""
+    return [p.reshape(x.shape) for p, x in zip(whole.split([x.numel() for x in like]), like)]

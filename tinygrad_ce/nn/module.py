@@ -144,6 +144,16 @@ class Module:
         """
         return hooks.register(self, "before", hook, prepend, with_kwargs)
 
+    def register_full_backward_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> hooks.RemovableHandle:
+        """Call `hook(module, grad_input, grad_output)` when the gradients of a call have arrived.
+
+        Both are tuples, None where there is no gradient; what it gives takes the place of
+        grad_input. Without an input that requires a gradient, it is called with the output's.
+        """
+        return hooks.register(self, "backward", hook, prepend)
+
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
     ) -> hooks.RemovableHandle:
