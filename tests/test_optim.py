@@ -956,6 +956,31 @@ def test_a_group_may_hold_what_the_optimiser_does_not_know():
     assert [(g["name"], g["lr"]) for g in optimizer.param_groups] == [("body", 0.5), ("head", 0.25)]
 
 
+@pytest.mark.parametrize(
+    "kind", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "LBFGS"]
+)
+def test_a_learning_rate_may_be_a_tensor(kind):
+    paths = []
+    for number in (float, tg.tensor):
+        w = leaf(1.0, -2.0)
+        optimizer = getattr(tg.optim, kind)([w], lr=number(0.5))
+
+        def step(w=w, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = (w * w).sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(step)
+        optimizer.param_groups[0]["lr"] = number(0.25)
+        optimizer.step(step)
+        paths.append(w.tolist())
+    assert paths[0] == paths[1]
+    if kind != "LBFGS":
+        with pytest.raises(tg.TraceError, match=r"a learning rate is a Tensor.*lr\.item\(\)"):
+            tg.compile(lambda: optimizer.step(step))()
+
+
 def test_a_setting_may_have_no_default():
     optimizer = Optimizer([{"params": [leaf(1.0)], "lr": 0.5}], {"lr": required, "momentum": 0.0})
     assert optimizer.param_groups[0]["lr"] == 0.5 and repr(required) == "<required parameter>"

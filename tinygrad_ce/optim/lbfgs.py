@@ -11,7 +11,7 @@ from tinygrad_ce.engine.frame import current, recording
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
-from tinygrad_ce.optim.optimizer import Optimizer, is_number, number
+from tinygrad_ce.optim.optimizer import Optimizer, is_number
 
 Array = np.ndarray
 
@@ -161,8 +161,7 @@ class Search:
         if np.abs(g).max() <= group["tolerance_grad"]:
             return first
         self.remember()
-        lr = number(group["lr"], g)
-        lr = lr.item() if isinstance(lr, Array) else lr
+        lr = group["lr"].item() if isinstance(group["lr"], Tensor) else group["lr"]
         for i in range(1, group["max_iter"] + 1):
             state["n_iter"] += 1
             if state["n_iter"] > 1:

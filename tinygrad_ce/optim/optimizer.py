@@ -155,6 +155,8 @@ class Optimizer:
             return loss
         name = kind + ".step()"
         for group in self.param_groups:
+            if isinstance(group.get("lr"), Tensor):
+                group = {**group, "lr": group["lr"].item()}
             for p in group["params"]:
                 if p.kept is not None:
                     self.update(p, p.array, p.kept.array, group)
@@ -167,6 +169,11 @@ class Optimizer:
         """
         tracer: Any = current().tracer
         for group in self.param_groups:
+            if isinstance(group.get("lr"), Tensor):
+                tracer.refuse(
+                    "a learning rate is a Tensor, and a program reads a number anew in each run",
+                    'Set it outside of the function: group["lr"] = lr.item()',
+                )
             settings = tracer.settings(group)
             for p in group["params"]:
                 kept = tracer.get_grad(p)
@@ -353,9 +360,7 @@ def is_number(value: Any) -> bool:
 
 def number(value: Any, like: Any) -> Any:
     """A setting as an operand next to the array `like`."""
-    if type(value) is float:
-        return box(value, like.dtype)
-    return value.item() if isinstance(value, Tensor) else value
+    return box(value, like.dtype) if type(value) is float else value
 
 
 def slope(w: Any, g: Any, group: Mapping[str, Any]) -> Any:
