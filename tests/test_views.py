@@ -26,7 +26,12 @@ TABLE = {
         T.einsum("ij->ji", x)  T.einsum("ij->ij", x)  T.einsum("...j->j...", x)
         T.reshape(x, (3, 2))  T.flatten(x)  T.squeeze(x)  T.unsqueeze(x, 0)
         T.transpose(x, 0, 1)  T.permute(x, (1, 0))  T.unbind(x)[1]  T.split(x, 1)[0]
-        T.chunk(x, 2)[1]""",
+        T.chunk(x, 2)[1]  x.narrow(1, 1, 2)  x.select(0, 1)  x.unfold(1, 3, 1)  x.unfold(0, 1, 1)
+        x.tensor_split(2)[1]  x.tensor_split([1], 1)[0]  x.movedim(0, 1)  x.movedim((0, 1), (1, 0))
+        x.view_as(x)  x.reshape_as(x.T)  x.expand_as(x)  x.ravel()  x.unflatten(1, (3, 1))
+        T.narrow(x, 0, 0, 1)  T.select(x, 1, -1)  T.movedim(x, 1, 0)  T.ravel(x)
+        T.tensor_split(x, 2)[0]  T.swapaxes(x, 0, 1)  T.t(x)  T.diagonal(x)
+        T.meshgrid(x[0], indexing="ij")[0]""",
     (MATRIX, COPY): """
         x.flip(0)  x.flip(0, 1)  x.repeat(1, 1)  x.repeat(2, 1)  x.clone()  x.T.contiguous()
         x.T.reshape(-1)  x.T.flatten()  x[:, 1:].reshape(-1)  x[[0, 1]]  x[x > 0]  x[x > 2]
@@ -36,6 +41,10 @@ TABLE = {
         T.where(x > 0, x, 0.0)  T.cat([x])  T.stack([x])  x.sort(1).values  x.max(0).values
         x.topk(2).values  x.sum(0)  x.cumsum(0)  x.matmul(T.eye(3))  T.einsum("ij->i", x)
         T.einsum("ij,ij->ij", x, x)  x.softmax(0)
+        x.tile(1, 1)  x.roll(0)  x.roll(1, 0)  x.rot90()  x.rot90(0)  x.rot90(2)  x.diag()
+        x.repeat_interleave(1)  x.repeat_interleave(1, 0)  x.scatter(0, T.tensor([[0]]), 1.0)
+        x.index_fill(0, T.tensor([1]), 7.0)  x.lerp(x + 1, 0.0)  T.hstack([x])  T.vstack([x])
+        x.take_along_dim(T.tensor([[0, 0, 0], [1, 1, 1]]), 0)  T.diag(x)  T.tile(x, (1,))
         T.flip(x, (0,))  x.to(T.float64)  x.detach().clone()  x[True]""",
     (MATRIX, SAME): """
         x.contiguous()  x.float()  x.to(T.float32)  x.cpu()  +x  x.to("cpu")  T.as_tensor(x)

@@ -63,8 +63,14 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
         )
     if not input.ndim and not size:
         return input[None][:0]
-    windows = table.sliding_windows(x, (size,), (axis,))
-    y = windows if step == 1 else windows[(ALL,) * axis + (slice(None, None, step),)]
+    count = (x.shape[axis] - size) // step + 1
+    if count == 1 or (size <= step and count * step <= x.shape[axis]):  # a view to write into
+        apart = size if count == 1 else step
+        rows = unflatten(narrow(x, axis, 0, count * apart), axis, (count, apart))
+        y = movedim(narrow(rows, axis + 1, 0, size), axis + 1, -1)
+    else:
+        y = table.sliding_windows(x, (size,), (axis,))
+        y = y if step == 1 else y[(ALL,) * axis + (slice(None, None, step),)]
     return y if input.ndim else y[0]
 
 
