@@ -18,7 +18,7 @@ import numpy as np
 
 FROZEN = Path(__file__).parent / "data" / "torch_names.npz"
 
-DTYPES = ("float64", "float32")
+DTYPES = ("float64", "float32", "int64", "bool")
 NUMBER, ROW, MATRIX, CUBE, EMPTY = (), (3,), (2, 3), (2, 3, 2), (0, 2)
 ALL = ((NUMBER,), (ROW,), (MATRIX,), (CUBE,), (EMPTY,))
 
@@ -154,6 +154,56 @@ ROWS: list[tuple[Any, list[str]]] = [
     ((((2, 2, 3), CUBE, (2, 2, 2)),), texts("""
         T.baddbmm(c, a, b)  c.baddbmm(a, b, beta=2, alpha=0.5)  T.bmm(a, b)
         c.clone().baddbmm_(a, b)  T.addcmul(c, c, c, value=0.5)  a.matmul(b)""")),
+    (((MATRIX,),), texts("""
+        T.zeros(2, 3)  T.zeros((2, 3), dtype=T.int32)  T.zeros(size=(2,), requires_grad=True)
+        T.zeros([])  T.ones([2])  T.ones(2, 0, dtype=T.bool)  T.ones(size=(1,), dtype=T.float64)
+        [*T.empty(2, 3).shape]  T.empty(size=(0,), dtype=T.uint8)  T.full((2,), 7)
+        T.full((2,), 0.5)  T.full(size=(2, 1), fill_value=True)  T.full((2,), 1, dtype=T.float64)
+        T.full([], 2.5, requires_grad=True)  T.eye(2)  T.eye(2, 3, dtype=T.int64)  T.eye(n=1, m=2)
+        T.eye(2, requires_grad=True)  T.arange(3)  T.arange(1, 4)  T.arange(1, 2, 0.25)
+        T.arange(end=3)  T.arange(start=1, end=9, step=3)  T.arange(3.0)  T.arange(5, 0, -2)
+        T.arange(0, 3, dtype=T.float32)  T.arange(0.0, 1.0, 0.1, requires_grad=True)
+        T.arange(3, 1)  T.arange(0)  T.arange(T.tensor(3))  T.range(1, 3)  T.range(0, 1, 0.5)
+        T.range(3, 0, -1)  T.linspace(0, 1, 7)  T.linspace(-1, 2, steps=4, dtype=T.float64)
+        T.linspace(0, 1, 1)  T.linspace(start=1, end=0, steps=2, requires_grad=True)
+        T.linspace(0, 10, 5, dtype=T.int64)  T.linspace(0, 1, 0)  T.logspace(0, 2, 5)
+        T.logspace(0, 3, 4, base=2)  T.logspace(-1, 1, steps=3, dtype=T.float64)
+        T.zeros_like(a)  T.zeros_like(a, dtype=T.int64)  T.ones_like(a, requires_grad=True)
+        T.ones_like(input=a, dtype=T.bool)  [*T.empty_like(a).shape]  T.full_like(a, 2)
+        T.full_like(a, fill_value=0.5, dtype=T.float32)  T.zeros_like(a, device='cpu')
+        T.tensor([1, 2.5])  T.tensor([[True]])  T.tensor(3)  T.tensor([], dtype=T.int64)
+        T.tensor([1.0], dtype=T.float64, requires_grad=True, device='cpu')  T.as_tensor([1, 2])
+        T.as_tensor(a) is a  T.as_tensor(a, dtype=T.float32)  T.zeros(2, out=T.ones(2))
+        T.arange(3, out=T.empty(0, dtype=T.int64))  T.ones(2, layout=None, device='cpu')
+        T.zeros(2, pin_memory=False)  T.zeros(-1)  T.zeros(2, dtype=T.int64, requires_grad=True)
+        (T.manual_seed(3), T.rand(2, 3))[1]  (T.manual_seed(3), T.rand(size=(2,)))[1]
+        (T.manual_seed(3), T.rand(2, dtype=T.float64, requires_grad=True))[1]
+        (T.manual_seed(3), T.randn((2, 3)))[1]  (T.manual_seed(3), T.randn(20, dtype=T.float64))[1]
+        (T.manual_seed(3), T.randn(size=[2], requires_grad=True))[1]
+        (T.manual_seed(3), T.rand_like(a))[1]
+        (T.manual_seed(3), T.rand_like(a, dtype=T.float32))[1]
+        (T.manual_seed(3), T.randn_like(a, requires_grad=True))[1]
+        (T.manual_seed(3), T.randn_like(input=a, dtype=T.float32))[1]
+        (T.manual_seed(3), T.randint(5, (4,)))[1]  (T.manual_seed(3), T.randint(2, 9, (4,)))[1]
+        (T.manual_seed(3), T.randint(high=5, size=(4,)))[1]
+        (T.manual_seed(3), T.randint(low=1, high=5, size=(2, 2), dtype=T.float32))[1]
+        (T.manual_seed(3), T.randint(0, 2, size=[3], dtype=T.int32))[1]
+        (T.manual_seed(3), T.randint_like(a, 9))[1]  (T.manual_seed(3), T.randint_like(a, 3, 9))[1]
+        (T.manual_seed(3), T.randperm(7))[1]  (T.manual_seed(3), T.randperm(n=5, dtype=T.int32))[1]
+        (T.manual_seed(3), T.normal(0.0, 2.0, (3,)))[1]
+        (T.manual_seed(3), T.normal(mean=1, std=0.5, size=(2, 2)))[1]
+        (T.manual_seed(3), T.normal(T.zeros(3), T.ones(3)))[1]
+        (T.manual_seed(3), T.normal(mean=T.arange(1.0, 4.0)))[1]
+        (T.manual_seed(3), T.normal(0.5, T.ones(2)))[1]
+        (T.manual_seed(3), T.bernoulli(T.full((6,), 0.5)))[1]
+        (T.manual_seed(3), T.bernoulli(T.zeros(4), p=0.5))[1]
+        (T.manual_seed(3), T.bernoulli(a.abs().detach()))[1]
+        (T.manual_seed(3), T.multinomial(T.ones(5), 3))[1]
+        (T.manual_seed(3), T.multinomial(input=T.ones(2, 5), num_samples=4, replacement=True))[1]
+        (T.manual_seed(3), T.rand(2, generator=T.Generator().manual_seed(5)))[1]
+        T.randint(0, 9, (3,), generator=T.Generator().manual_seed(5))
+        (T.manual_seed(3), T.rand(3, out=T.empty(3)))[1]
+        (T.manual_seed(7), T.initial_seed())[1]""")),
     (((MATRIX, MATRIX),), texts("""
         T.lerp(a, b, 0.5)  a.lerp(b, b)  T.where(a > b, a, b)  a.where(a > 0, b)  T.max(a, b)
         T.min(a, b)  a.scatter(1, T.tensor([[2, 0, 1]]), b[:1])
@@ -194,16 +244,31 @@ ROWS: list[tuple[Any, list[str]]] = [
 ]  # fmt: skip
 
 IN_PLACE = "a comparison has no gradient, in place neither: requires_grad is False"
+NEGATIVE = "NumPy refuses integers to negative powers"
+PLAIN = "alpha is a factor as any other: a float makes integers floats"
+BOOLEANS = "booleans are no numbers"
 DIFFERS = {
-    **{f"a.clone().{name}_(b)": IN_PLACE for name in BINARY[BINARY.index("eq") :]
-       if "bitwise" not in name},
-    "a.clone().logical_not_()": IN_PLACE,
-    "a.norm(0)": "a count has no gradient",
-    "T.linalg.det(a[..., :2, :2] * 0 + 1)": "second derivatives of det want an inverse",
-    "T.linalg.matrix_norm(a, 2).sum() * 1": "singular values have first derivatives only",
-    **{f"T.logical_{name}(a, 2)": "numbers are taken, too" for name in ("and", "or", "xor")},
+    **{(f"a.clone().{name}_(b)", dtype): IN_PLACE for name in BINARY[BINARY.index("eq") :]
+       if "bitwise" not in name for dtype in ("float64",)},
+    ("a.clone().logical_not_()", "float64"): IN_PLACE,
+    ("a.norm(0)", "float64"): "a count has no gradient",
+    ("T.linalg.det(a[..., :2, :2] * 0 + 1)", "float64"): "its second derivatives want an inverse",
+    ("T.linalg.matrix_norm(a, 2).sum() * 1", "float64"): "singular values have first ones only",
+    **{(f"T.logical_{name}(a, 2)", dtype): "numbers are taken, too"
+       for name in ("and", "or", "xor") for dtype in ("float64", "float32")},
+    **{(text, "int64"): NEGATIVE
+       for text in ("T.pow(a, b)", "a.pow(b)", "a.clone().pow_(b)", "2 ** a", "T.pow(2, a)")},
+    ("a.index_add(1, T.tensor([0, 0, 2]), b, alpha=0.5)", "bool"): PLAIN,
+    **{(text, "int64"): PLAIN
+       for text in ("c.addmm(a, b, beta=0.5, alpha=2)", "c.baddbmm(a, b, beta=2, alpha=0.5)",
+                    "T.addcmul(c, c, c, value=0.5)",
+                    "a.index_add(1, T.tensor([0, 0, 2]), b, alpha=0.5)")},
+    **{(text, "bool"): BOOLEANS
+       for text in ("T.sign(a)", "a.sign()", "T.square(a)", "a.square()", "a.clone().sign_()",
+                    "a.clone().index_add_(0, T.tensor([1, 1]), a[:2], alpha=2)",
+                    "T.einsum('ij->j', a)")},
 }  # fmt: skip
-"""What this library answers otherwise, and why."""
+"""What this library answers otherwise, in which dtype, and why."""
 
 
 def data(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tinygrad_ce import creation
-from tinygrad_ce.engine import counting, functions, linear, table, write
-from tinygrad_ce.engine.frame import current
-from tinygrad_ce.engine.operands import as_nodes, leaf, type_name
-from tinygrad_ce.engine.promotion import category
+from tinygrad_ce.engine import counting, functions, linear, table
+from tinygrad_ce.engine.operands import as_nodes, leaf
 from tinygrad_ce.engine.returned import text
 from tinygrad_ce.engine.tensor import Tensor
+from tinygrad_ce.engine.write import into
 
 METHODS = """
     abs absolute acos add addcdiv addcmul addmm all amax amin any arccos arcsin arcsinh arctan
@@ -60,34 +59,6 @@ def public(name: str) -> Callable[..., Any]:
     function.__module__ = __name__
     function.__doc__ = method.__doc__
     return function
-
-
-def into(out: Any, y: Any, name: str) -> Any:
-    """`out`, into which the result y was written. A Tensor without elements takes its shape, too.
-
-    Raises RuntimeError where that would cut y from its gradient, TypeError for another category of
-    numbers, ValueError for another shape.
-    """
-    if isinstance(y, tuple):
-        for target, part in zip(out, y, strict=True):
-            into(target, part, name)
-        return out
-    if not isinstance(out, Tensor):
-        raise TypeError(f"{name}: out is {type_name(out)}; wanted a Tensor")
-    if current().record and (y.requires_grad or out.requires_grad):
-        raise RuntimeError(
-            f"{name}: out= has no gradient, and one is required here; leave out= away, or write "
-            "with no_grad():"
-        )
-    if category(y.dtype) > category(out.dtype):
-        raise TypeError(f"{name}: a result of dtype {y.dtype} does not fit into out, {out.dtype}")
-    if out.shape != y.shape:
-        if out.numel():
-            raise ValueError(
-                f"{name}: out has shape {tuple(out.shape)}; the result has {tuple(y.shape)}"
-            )
-        write.exchange(out, np.empty(y.shape, out.array.dtype), "out=")
-    return out.copy_(y)
 
 
 for _name in METHODS.split():

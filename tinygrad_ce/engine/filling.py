@@ -25,8 +25,10 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
 
 
 def element(value: Any, input: Any) -> Any:
-    """A number as an element of the tensor: among booleans a boolean."""
-    return bool(value) if isinstance(value, (int, float)) and input.dtype == np.bool_ else value
+    """A number as an element of the tensor: among booleans a boolean, among integers one."""
+    if not isinstance(value, (int, float)) or input.array.dtype.kind == "f":
+        return value
+    return bool(value) if input.array.dtype.kind == "b" else int(value)
 
 
 def masked_scatter(input: Any, mask: Any, source: Any) -> Any:

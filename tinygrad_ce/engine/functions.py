@@ -19,7 +19,7 @@ from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import composed
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import all_finite, box, leaf, shaped, value_of
-from tinygrad_ce.engine.promotion import as_float
+from tinygrad_ce.engine.promotion import as_float, default_dtype
 from tinygrad_ce.engine.table import (
     amax,
     amin,
@@ -436,6 +436,8 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Any:
     if low is None and high is None:
         raise ValueError("clip: give a lower bound, an upper bound or both")
     if isinstance(low, (int, float, type(None))) and isinstance(high, (int, float, type(None))):
+        if x.dtype.kind != "f" and float in (type(low), type(high)):
+            x = x.astype(default_dtype())
         return clip_to_numbers(x, low, high)
     if low is not None:
         x = where(x < low, low, x)

@@ -29,7 +29,15 @@ from tinygrad_ce.engine.memory import (
     tick,
     writable,
 )
-from tinygrad_ce.engine.operands import constant, explained, leaf, numbers, settle, value_of
+from tinygrad_ce.engine.operands import (
+    constant,
+    explained,
+    leaf,
+    numbers,
+    settle,
+    type_name,
+    value_of,
+)
 from tinygrad_ce.engine.promotion import category
 
 
@@ -289,6 +297,36 @@ def exchange(x: Node, array: Any, name: str) -> None:
     leave(x, aside(x, x.array))
     x.array = array
     mark_written(x, name)
+
+
+def into(out: Any, y: Any, name: str) -> Any:
+    """`out`, into which the result y was written. A Tensor without elements takes its shape, too.
+
+    Raises RuntimeError where that would cut y from its gradient, TypeError for another category of
+    numbers, ValueError for another shape.
+    """
+    if isinstance(y, tuple):
+        for target, part in zip(out, y, strict=True):
+            into(target, part, name)
+        return out
+    if not isinstance(out, Node):
+        raise TypeError(f"{name}: out is {type_name(out)}; wanted a Tensor")
+    if current().record and (y.live or out.live):
+        raise RuntimeError(
+            f"{name}: out= has no gradient, and one is required here; leave out= away, or write "
+            "with no_grad():"
+        )
+    result, place = y.array, out.array
+    if category(result.dtype) > category(place.dtype):
+        raise TypeError(
+            f"{name}: a result of dtype {result.dtype} does not fit into out, {place.dtype}"
+        )
+    if place.shape != result.shape:
+        if place.size:
+            raise ValueError(f"{name}: out has shape {place.shape}; the result has {result.shape}")
+        exchange(out, np.empty(result.shape, place.dtype), "out=")
+    assign(out, (), (...,), y)
+    return out
 
 
 def aside(x: Node, array: Any) -> Node:
