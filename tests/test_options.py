@@ -191,6 +191,8 @@ def test_no_option_of_a_module_is_missing():
             continue
         if module in CONTAINERS or module is nn.Dropout:  # which is in test_nn
             continue
+        if module.__name__.startswith("Lazy"):  # in torch_cases, among the talks
+            continue
         options = {p.name for p in parameters_of(module) if p.default is not p.empty}
         options -= {"device", "dtype", "size_average", "reduce"}  # in test_nn
         if "MaxPool" in module.__name__:  # whose windows have no gaps: refused, in test_functional

@@ -1,4 +1,4 @@
-# ruff: noqa: E501, RUF005, PERF401
+# ruff: noqa: E501, RUF005, PERF401, B023, C416
 """Layers, functions and containers that are run here and in PyTorch, line by line the same.
 
 Every case takes the library as an argument. What PyTorch answers is kept in
@@ -875,6 +875,60 @@ def trees(lib):
     order = []
     model.apply(lambda m: order.append(type(m).__name__))
     return [*found, order, [str(p.dtype)[-7:] for p in model.double().parameters()]]
+
+
+@talk
+def lazy_layers(lib):
+    nn, found = lib.nn, []
+    for build, x in (
+        (lambda: nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.LazyLinear(2, bias=False)), X2),
+        (lambda: nn.Sequential(nn.LazyConv2d(4, 3, padding=1, groups=2), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(3)), X3),
+        (lambda: nn.Sequential(nn.LazyConv1d(4, 2, stride=2, bias=False), nn.LazyBatchNorm1d(affine=False)), X1),
+        (lambda: nn.LazyConv2d(2, (2, 3), 2, "valid", 2, padding_mode="reflect", dtype=lib.float64), X3[0]),
+        (lambda: nn.LazyBatchNorm2d(1e-3, momentum=0.2, track_running_stats=False), X3),
+        (lambda: nn.LazyBatchNorm1d(bias=False), X2),
+    ):  # fmt: skip
+        lib.manual_seed(4)
+        model = build()
+        found += [
+            repr(model),
+            [[n, repr(p)] for n, p in model.named_parameters()],
+            list(model.state_dict()),
+        ]
+        first = next(iter(model.parameters()), None)
+        found += [
+            None
+            if first is None
+            else [first.requires_grad, error(lambda: first.shape), error(lambda: first.numel())]
+        ]
+        optimizer = (
+            lib.optim.SGD(model.parameters(), lr=0.1, momentum=0.5) if first is not None else None
+        )
+        model.double()
+        y = model(lib.tensor(x))
+        found += [
+            y,
+            {n: t for n, t in model.state_dict().items()},
+            repr(model),
+            [m.__class__.__name__ for m in model.modules()],
+        ]
+        if optimizer is not None:
+            y.sum().backward()
+            optimizer.step()
+            found += [list(model.parameters()), next(iter(model.parameters())) is first]
+    two, whole = nn.LazyLinear(2), nn.Linear(3, 2)
+    found += [
+        two.has_uninitialized_params(),
+        repr(two.weight),
+        type(two.weight) is nn.UninitializedParameter,
+    ]
+    two.load_state_dict(whole.state_dict())
+    return [
+        *found,
+        two(lib.ones(1, 3)),
+        type(two).__name__,
+        error(lambda: nn.LazyLinear(2)(lib.tensor(1.0))),
+    ]
 
 
 @talk

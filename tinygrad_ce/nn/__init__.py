@@ -20,6 +20,7 @@ from tinygrad_ce.nn.attention import MultiheadAttention
 from tinygrad_ce.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from tinygrad_ce.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
 from tinygrad_ce.nn.dropout import Dropout, Dropout1d, Dropout2d
+from tinygrad_ce.nn.lazy import LazyBatchNorm1d, LazyBatchNorm2d, LazyConv1d, LazyConv2d, LazyLinear
 from tinygrad_ce.nn.linear import Embedding, Flatten, Identity, Linear
 from tinygrad_ce.nn.losses import (
     BCELoss,
@@ -37,7 +38,11 @@ from tinygrad_ce.nn.losses import (
 from tinygrad_ce.nn.module import Module
 from tinygrad_ce.nn.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
 from tinygrad_ce.nn.parallel import DataParallel as DataParallel
-from tinygrad_ce.nn.parameter import Parameter
+from tinygrad_ce.nn.parameter import (
+    Parameter,
+    UninitializedBuffer as UninitializedBuffer,
+    UninitializedParameter as UninitializedParameter,
+)
 from tinygrad_ce.nn.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -87,6 +92,11 @@ __all__ = [
     "L1Loss",
     "LSTMCell",
     "LayerNorm",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyLinear",
     "LeakyReLU",
     "Linear",
     "LogSigmoid",

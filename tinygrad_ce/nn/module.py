@@ -22,7 +22,7 @@ from tinygrad_ce.engine.frame import call_in_scope, current, refuse_once
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn import hooks
-from tinygrad_ce.nn.parameter import Parameter
+from tinygrad_ce.nn.parameter import Parameter, Uninitialized
 from tinygrad_ce.nn.shown import settings, tree
 
 M = TypeVar("M", bound="Module")
@@ -395,6 +395,9 @@ class Module:
         unexpected = [name for name in state_dict if name not in own]
         wrong, arrays = [], {}
         for name in own.keys() & state_dict.keys():
+            tensor = own[name]
+            if isinstance(tensor, Uninitialized):
+                tensor.materialize(np.shape(operands.exact(state_dict[name])))
             try:
                 arrays[name] = fitting(own[name].array, state_dict[name])
             except (TypeError, ValueError) as error:
