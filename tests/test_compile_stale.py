@@ -634,6 +634,17 @@ MODULES = {
         "with tg.no_grad(): m.weight.mul_(2.0)",
     ),
     "bias to None": (NET, "m(x)", "m[0].bias = None"),
+    "another __dict__": (
+        MINE,
+        "m(x)",
+        "m.__dict__ = {**m.__dict__, 'one': nn.Linear(3, 3), 'act': nn.ReLU()}",
+    ),
+    "another __dict__ of a layer": (
+        NET,
+        "m(x)",
+        "m[0].__dict__ = {**vars(m[0]), 'weight': nn.Parameter(np.ones((3, 3), 'f'))}",
+    ),
+    "another __dict__ of an object": (PLAIN, "x * a.s", "a.__dict__ = {'s': 3.0}"),
     "part in __dict__": (NET, "m(x)", "m.__dict__['1'] = nn.Tanh()"),
     "part set": (NET, "m(x)", "setattr(m, '1', nn.Tanh())"),
     "part appended": (NET, "m(x)", "m.append(nn.Tanh())"),
