@@ -75,7 +75,8 @@ def is_part(y: Node, x: Node, index: tuple[Any, ...]) -> bool:
     if y.memory is None or y.memory is not x.memory or not hasattr(y, "window"):
         return False
     base, op, settings, _ = y.window
-    return base is x and op is table.getitem.op and settings == (index,)
+    getitem: Any = table.getitem
+    return base is x and op is getitem.op and settings == (index,)
 
 
 def update(x: Node, operation: Callable[..., Any], other: Any, name: str) -> Node:
