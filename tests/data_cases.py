@@ -194,6 +194,7 @@ def collated(lib):
         [defaultdict(list, a=1)] * 2, [Point(1, 2.0), Point(3, 4.0)], [np.ones(2, np.float32)] * 2,
         [(np.zeros((2, 1)), 3)], [np.arange(2), np.arange(2)], [t(1), t(2)], [t([1.0]), t([2.0])],
         [t([1.0]), t([2.0]).double()], [t([True]), t([False])],
+        [t([1.0]), t([2])], [t([1]), t([2.0])], [t([1]), t([True])],
     ]  # fmt: skip
     collate = lib.utils.data.dataloader.default_collate
     return [shown(collate(batch)) for batch in samples]
