@@ -545,7 +545,7 @@ UNCHANGED = {"abs_", "absolute_", "relu_", "logical_or_", "squeeze_"}
 @pytest.mark.parametrize("name", [n for n in dir(Tensor) if n.endswith("_") and n[0] != "_"])
 def test_what_is_written_in_place_is_the_same_tensor(name):
     """So x.add_(1).mul_(2) works on x, and who looks at its numbers sees it."""
-    if name in ("requires_grad_", "share_memory_"):
+    if name in ("requires_grad_", "share_memory_", "detach_", "random_"):
         return
     row = next((row for row in METHODS if row.name == name), None)
     if row is not None or name not in WRITTEN_BY:

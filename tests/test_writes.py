@@ -335,3 +335,44 @@ def test_a_part_that_is_changed_is_written_once(index):
     x.data = tg.zeros(2, 3)  # z looks at what x was
     x[index] = z
     assert x.tolist() == slope.tolist()
+
+
+def test_what_used_a_tensor_before_it_was_detached_in_place_keeps_its_gradient():
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    h = w * 2.0
+    before = (h * h).sum() + (h * 3.0).sum()
+    assert h.detach_() is h and h.is_leaf and not h.requires_grad
+    after = (h * 5.0).sum()
+    assert not after.requires_grad
+    before.backward()
+    assert w.grad.tolist() == [8.0 * 1 + 6, 8.0 * 2 + 6]  # d/dw (4 w² + 6 w)
+    assert h.grad is None
+    with pytest.raises(RuntimeError, match="detach_: this tensor is a view"):
+        (w * 1.0)[:1].detach_()
+
+
+def test_a_comparison_in_place_has_slope_0_and_what_read_the_numbers_before_keeps_its_own():
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    h = w * 2.0
+    before = (h * 4.0).sum()
+    h.gt_(3.0)
+    assert h.tolist() == [0.0, 1.0] and h.requires_grad
+    (h.sum() + before).backward()
+    assert w.grad.tolist() == [8.0, 8.0]
+
+
+def test_a_tensor_takes_another_shape_in_place_and_stays_in_the_graph():
+    w = tg.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
+    h = w * 2.0
+    assert h.unsqueeze_(0) is h and h.shape == (1, 1, 3)
+    h.squeeze_().mul_(tg.tensor([1.0, 10.0, 100.0]))
+    (h * h).sum().backward()
+    assert w.grad.tolist() == [[8.0, 1600.0, 240000.0]]  # d/dw (2 w c)²
+    x = tg.zeros(2, 3)
+    row = x[1]
+    row.unsqueeze_(0).add_(1.0)
+    assert x.tolist() == [[0.0] * 3, [1.0] * 3]
+    with pytest.raises(RuntimeError, match="t_: other tensors look at this one"):
+        x.t_()
+    with pytest.raises(RuntimeError, match="unsqueeze_: this tensor is a leaf"):
+        w.unsqueeze_(0)

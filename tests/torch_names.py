@@ -203,7 +203,17 @@ ROWS: list[tuple[Any, list[str]]] = [
         (T.manual_seed(3), T.rand(2, generator=T.Generator().manual_seed(5)))[1]
         T.randint(0, 9, (3,), generator=T.Generator().manual_seed(5))
         (T.manual_seed(3), T.rand(3, out=T.empty(3)))[1]
-        (T.manual_seed(7), T.initial_seed())[1]""")),
+        (T.manual_seed(7), T.initial_seed())[1]  (T.manual_seed(3), T.empty(4).exponential_())[1]
+        (T.manual_seed(3), T.empty(4).exponential_(lambd=2.0))[1]  T.LongTensor([1, 2])
+        (T.manual_seed(3), T.empty(4).random_(3, 9))[1]  T.FloatTensor([[1, 2]])
+        (T.manual_seed(3), T.zeros(4, dtype=T.int64).random_(9))[1]  T.ByteTensor([1])
+        [*T.FloatTensor(2, 3).shape]  isinstance(a, T.DoubleTensor)  a.type(T.LongTensor)
+        a.is_contiguous()  a.T.is_contiguous()  a.isclose(a + 1e-7)  a.allclose(other=a)
+        a.equal(a)  a.equal(a + 1)  T.isclose(a, a, rtol=0.0, atol=0.0, equal_nan=True)
+        a.clone().index_put_((T.tensor([0, 1]), T.tensor([2, 0])), a[0, :2])
+        a.index_put((T.tensor([0, 0]),), a[1], accumulate=True)
+        a.index_put((T.tensor([1]),), values=a[0])  (a * 2).detach_()  T.BoolTensor([True])
+        (a.clone() * 1).detach_().requires_grad""")),
     (((MATRIX, MATRIX),), texts("""
         T.lerp(a, b, 0.5)  a.lerp(b, b)  T.where(a > b, a, b)  a.where(a > 0, b)  T.max(a, b)
         T.min(a, b)  a.scatter(1, T.tensor([[2, 0, 1]]), b[:1])
@@ -243,13 +253,12 @@ ROWS: list[tuple[Any, list[str]]] = [
         T.linalg.solve(a, b)""")),
 ]  # fmt: skip
 
-IN_PLACE = "a comparison has no gradient, in place neither: requires_grad is False"
+IN_PLACE = "PyTorch lets the gradient through what has none"
 NEGATIVE = "NumPy refuses integers to negative powers"
 PLAIN = "alpha is a factor as any other: a float makes integers floats"
 BOOLEANS = "booleans are no numbers"
 DIFFERS = {
-    **{(f"a.clone().{name}_(b)", dtype): IN_PLACE for name in BINARY[BINARY.index("eq") :]
-       if "bitwise" not in name for dtype in ("float64",)},
+    **{(f"a.clone().logical_{name}_(b)", "float64"): IN_PLACE for name in ("and", "or", "xor")},
     ("a.clone().logical_not_()", "float64"): IN_PLACE,
     ("a.norm(0)", "float64"): "a count has no gradient",
     ("T.linalg.det(a[..., :2, :2] * 0 + 1)", "float64"): "its second derivatives want an inverse",

@@ -13,6 +13,12 @@ from math import e, inf, nan, pi
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_ce.creation import (
+    BoolTensor,
+    ByteTensor,
+    DoubleTensor,
+    FloatTensor,
+    IntTensor,
+    LongTensor,
     arange,
     as_tensor,
     bernoulli,
@@ -66,7 +72,13 @@ from tinygrad_ce.engine.dtypes import (
     uint8,
 )
 from tinygrad_ce.engine.frame import source_lines
-from tinygrad_ce.engine.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from tinygrad_ce.engine.modes import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from tinygrad_ce.engine.printing import printoptions, set_printoptions
 from tinygrad_ce.engine.promotion import (
     get_default_dtype,
@@ -302,11 +314,17 @@ if TYPE_CHECKING:
     from tinygrad_ce.viz import draw, play
 
 __all__ = [  # noqa: RUF022 - as sorted() has it
+    "BoolTensor",
+    "ByteTensor",
     "Compiled",
+    "DoubleTensor",
+    "FloatTensor",
     "Generator",
     "GradScaler",
+    "IntTensor",
     "ListingError",
     "LoadError",
+    "LongTensor",
     "Program",
     "Size",
     "Tensor",
@@ -429,6 +447,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "index_fill",
     "index_select",
     "inf",
+    "inference_mode",
     "initial_seed",
     "int",
     "int16",

@@ -113,6 +113,34 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     return tensor(data, dtype)
 
 
+class TypedTensor:
+    """`LongTensor([1, 2])`: a Tensor of one dtype, of what is given or of these sizes.
+
+    >>> LongTensor([1, 2]), isinstance(tensor([1.0]), FloatTensor)
+    (tensor([1, 2]), True)
+    """
+
+    def __init__(self, name: str, dtype: Any) -> None:
+        self.name, self.dtype = name, np.dtype(dtype)
+
+    def __call__(self, *data: Any) -> Tensor:
+        """A new Tensor."""
+        return Tensor(*data, dtype=self.dtype)
+
+    def __instancecheck__(self, x: Any) -> bool:
+        return isinstance(x, Tensor) and x.dtype == self.dtype
+
+    def __repr__(self) -> str:
+        return f"<class 'torch.{self.name}'>"
+
+
+FloatTensor, DoubleTensor = (
+    TypedTensor("FloatTensor", np.float32), TypedTensor("DoubleTensor", np.float64),
+)  # fmt: skip
+LongTensor, IntTensor = TypedTensor("LongTensor", np.int64), TypedTensor("IntTensor", np.int32)
+ByteTensor, BoolTensor = TypedTensor("ByteTensor", np.uint8), TypedTensor("BoolTensor", np.bool_)
+
+
 def from_numpy(ndarray: np.ndarray) -> Tensor:
     """A Tensor on the memory of an array: what is written into one is written into both.
 

@@ -188,49 +188,7 @@ def some(tensors: Any, name: str) -> list[Any]:
 
 
 searchsorted = counting.searchsorted
-
-
-def isclose(
-    input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> Tensor:
-    """Whether |a - b| ≤ atol + rtol·|b|, element by element.
-
-    >>> from tinygrad_ce import tensor
-    >>> isclose(tensor([1.0, 2.0]), tensor([1.0 + 1e-7, 2.1]))
-    tensor([ True, False])
-    """
-    return leaf(close("isclose", input, other, rtol, atol, equal_nan))
-
-
-def close(name: str, input: Any, other: Any, *bounds: Any) -> np.ndarray:
-    """np.isclose of what `name` was given."""
-    a, b = (np.asarray(x.array if isinstance(x, Tensor) else x) for x in (input, other))
-    for size, wanted in zip(a.shape[::-1], b.shape[::-1]):
-        if size != wanted and 1 not in (size, wanted):
-            raise ValueError(f"{name}: shapes {a.shape} and {b.shape} do not broadcast")
-    return np.isclose(a, b, *bounds)
-
-
-def allclose(
-    input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> bool:
-    """Whether |a - b| ≤ atol + rtol·|b| everywhere.
-
-    >>> from tinygrad_ce import tensor
-    >>> allclose(tensor([1.0]), tensor([1.0 + 1e-7]))
-    True
-    """
-    return bool(close("allclose", input, other, rtol, atol, equal_nan).all())
-
-
-def equal(input: Any, other: Any) -> bool:
-    """Whether both have one shape and equal elements.
-
-    >>> from tinygrad_ce import tensor
-    >>> equal(tensor([1, 2]), tensor([1, 2])), equal(tensor([1]), tensor([1, 2]))
-    (True, False)
-    """
-    return np.array_equal(input.array, other.array)
+isclose, allclose, equal = counting.isclose, counting.allclose, counting.equal
 
 
 class SVD(NamedTuple):

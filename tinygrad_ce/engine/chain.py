@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current
-from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.graph import DETACHED, Node
 from tinygrad_ce.engine.hooks import changed_by_hooks, hooked
 from tinygrad_ce.engine.operands import value_of
 
@@ -50,8 +50,8 @@ def history(roots: Iterable[Node]) -> list[Node]:
         nodes.append(node)
         at = node.tick
         for x in node.inputs:
-            if x.live:
-                source = x if x.tick <= at else version(x, at)
+            if x.live or x.cut is DETACHED:
+                source = x if x.live and x.tick <= at else version(x, at)
                 if source is None or source in seen:
                     continue
                 if source.inputs:
@@ -114,9 +114,9 @@ def propagate(
             kept[node] = g
         op, at, inputs = node.op, node.tick, node.inputs
         for x, pull in zip(inputs, op.gradients_for(len(inputs)) if op.star else op.gradients):
-            if pull is None or not x.live:
+            if pull is None or not (x.live or x.cut is DETACHED):
                 continue
-            target = x if x.tick <= at else version(x, at)
+            target = x if x.live and x.tick <= at else version(x, at)
             if target is None:
                 continue
             d = pull(node, g, value)

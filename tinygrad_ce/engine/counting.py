@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import array_from, leaf, shaped, value_of
 from tinygrad_ce.engine.returned import Histogram, named
 from tinygrad_ce.engine.table import axis_of
@@ -152,3 +153,46 @@ def searchsorted(
     for i in np.ndindex(*rows.shape[:-1]):
         y[i] = np.searchsorted(rows[i], x[i], where)
     return leaf(y)
+
+
+def isclose(
+    input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Any:
+    """Whether |a - b| ≤ atol + rtol·|b|, element by element.
+
+    >>> from tinygrad_ce import tensor
+    >>> isclose(tensor([1.0, 2.0]), tensor([1.0 + 1e-7, 2.1]))
+    tensor([ True, False])
+    """
+    return leaf(close("isclose", input, other, rtol, atol, equal_nan))
+
+
+def close(name: str, input: Any, other: Any, *bounds: Any) -> np.ndarray:
+    """np.isclose of what `name` was given."""
+    a, b = (np.asarray(x.array if isinstance(x, Node) else x) for x in (input, other))
+    for size, wanted in zip(a.shape[::-1], b.shape[::-1]):
+        if size != wanted and 1 not in (size, wanted):
+            raise ValueError(f"{name}: shapes {a.shape} and {b.shape} do not broadcast")
+    return np.isclose(a, b, *bounds)
+
+
+def allclose(
+    input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
+    """Whether |a - b| ≤ atol + rtol·|b| everywhere.
+
+    >>> from tinygrad_ce import tensor
+    >>> allclose(tensor([1.0]), tensor([1.0 + 1e-7]))
+    True
+    """
+    return bool(close("allclose", input, other, rtol, atol, equal_nan).all())
+
+
+def equal(input: Any, other: Any) -> bool:
+    """Whether both have one shape and equal elements.
+
+    >>> from tinygrad_ce import tensor
+    >>> equal(tensor([1, 2]), tensor([1, 2])), equal(tensor([1]), tensor([1, 2]))
+    (True, False)
+    """
+    return np.array_equal(input.array, other.array)

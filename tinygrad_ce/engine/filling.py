@@ -151,3 +151,15 @@ def fill_diagonal(input: Any, fill_value: Any, wrap: bool = False) -> Any:
     mask = np.zeros(input.shape, bool)
     np.fill_diagonal(mask, True, wrap=wrap)
     return table.where(leaf(mask), element(fill_value, input), input)
+
+
+def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
+    """What x[indices] = values makes of x; with `accumulate` x[indices] += values, for each place
+    that is named as often as it is.
+    """
+    arrays = tuple(i if isinstance(i, Node) else leaf(np.asarray(i)) for i in indices)
+    index = (SLOT,) * len(arrays)
+    if not accumulate:
+        return placed(input, values, arrays, index)
+    shape = input[arrays].shape
+    return input + table.scatter(values.expand(shape), *arrays, index=index, shape=input.shape)

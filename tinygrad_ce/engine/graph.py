@@ -12,6 +12,7 @@ from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.memory import Memory
 
 new = object.__new__
+DETACHED = "detach_()"  # what cut a node that had a past, in which older nodes find it
 kinds: dict[str, type[Node]] = {}  # the result of an operation, a view that is behind a write
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_ce.engine.frame import current, recording
+from tinygrad_ce.engine.frame import Frame, current, recording
 
 
 class no_grad(recording):  # noqa: N801
@@ -41,6 +41,27 @@ class enable_grad(no_grad):  # noqa: N801
     """
 
     _on_inside = True
+
+
+class inference_mode(no_grad):  # noqa: N801
+    """Record nothing, as no_grad does; with mode=False leave it as it is.
+
+    >>> with inference_mode():
+    ...     print(is_grad_enabled())
+    False
+    """
+
+    def __new__(cls, mode: Any = True) -> Any:
+        """The context manager, or the decorated function."""
+        return super().__new__(cls, mode if callable(mode) else None)
+
+    def __init__(self, mode: Any = True) -> None:
+        super().__init__()
+        self._mode = mode is not False
+
+    def frame(self, outer: Frame) -> Frame:
+        """The frame of the block."""
+        return super().frame(outer) if self._mode else outer
 
 
 class set_grad_enabled(recording):  # noqa: N801

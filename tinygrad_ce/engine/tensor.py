@@ -358,6 +358,15 @@ class Tensor(Node, kind="result"):
         """The same numbers, on the same memory, without a past."""
         return self._alias("detach()" if self.requires_grad else self.cut)
 
+    def detach_(self) -> Tensor:
+        """This tensor itself without a past, from here on; what used it before keeps its gradient.
+
+        Raises RuntimeError for a view.
+        """
+        if not self.inputs:
+            return self.requires_grad_(False)
+        return write.cut_off(self)  # type: ignore[return-value]
+
     def __copy__(self) -> Tensor:
         return self.__deepcopy__({})
 
@@ -859,6 +868,11 @@ class Tensor(Node, kind="result"):
         array = np.asarray(operands.numbers(operands.value_of(self)))
         return self if array.flags.c_contiguous else table.copy(self)
 
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in order, one row after another."""
+        array = np.asarray(operands.numbers(operands.value_of(self)))
+        return bool(array.flags.c_contiguous)
+
     # --- composed elsewhere -----------------------------------------------------------------
 
     narrow, select, unfold = arranging.narrow, arranging.select, arranging.unfold
@@ -876,6 +890,8 @@ class Tensor(Node, kind="result"):
     scatter, scatter_add = filling.scatter, filling.scatter_add
     index_add, index_copy = filling.index_add, filling.index_copy
     index_fill = filling.index_fill
+    index_put = filling.index_put
+    isclose, allclose, equal = counting.isclose, counting.allclose, counting.equal
     nonzero, argwhere, unique = counting.nonzero, counting.argwhere, counting.unique
     bincount, histc, histogram = counting.bincount, counting.histc, counting.histogram
 
@@ -1051,6 +1067,16 @@ class Tensor(Node, kind="result"):
         source = generator_or_default(generator)
         return self.copy_(source.normal(mean, std, self.shape, self.dtype))
 
+    def exponential_(self, lambd: Any = 1.0, *, generator: Any = None) -> Tensor:
+        """Fill with draws from the exponential distribution with mean 1/lambd."""
+        source = generator_or_default(generator)
+        return self.copy_(source.exponential(lambd, self.shape, self.array.dtype))
+
+    def random_(self, low: Any, high: Any = None, *, generator: Any = None) -> Tensor:
+        """Fill with integers from low, or 0, up to high - 1."""
+        ends = (0, low) if high is None else (low, high)
+        return self.copy_(generator_or_default(generator).randint(*ends, self.shape))
+
     def uniform_(self, low: Any = 0.0, high: Any = 1.0, *, generator: Any = None) -> Tensor:
         """Fill with draws from the uniform distribution on [low, high)."""
         source = generator_or_default(generator)
@@ -1075,7 +1101,7 @@ IN_PLACE = """
 
 for _name in IN_PLACE.split():
     setattr(Tensor, f"{_name}_", write.in_place(getattr(Tensor, _name), f"{_name}_"))
-for _name in ("put", "fill_diagonal"):  # which have no other twin
+for _name in ("put", "fill_diagonal", "index_put"):  # which have no other twin
     setattr(Tensor, f"{_name}_", write.in_place(getattr(filling, _name), f"{_name}_"))
 for _name in ("squeeze", "swapaxes", "t", "transpose", "unsqueeze"):
     setattr(Tensor, f"{_name}_", write.reshaped(getattr(Tensor, _name), f"{_name}_"))

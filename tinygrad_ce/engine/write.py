@@ -18,7 +18,7 @@ import numpy as np
 
 from tinygrad_ce.engine import rule, table
 from tinygrad_ce.engine.frame import current
-from tinygrad_ce.engine.graph import Node, kinds, new
+from tinygrad_ce.engine.graph import DETACHED, Node, kinds, new
 from tinygrad_ce.engine.memory import (
     base_of,
     leave,
@@ -126,7 +126,10 @@ def rewrite(
         found = value_of(changed)
         check_fit(found, x.array, name)
         value_of(x)[...] = found
-        return x if old is None else changed
+        if old is None:
+            return x
+        flat = old.live and not changed.live  # x is still made from what it was, with slope 0
+        return table.put(old, changed, index=(...,)) if flat else changed
 
     change(x, live, carry_out, name)
     return x
@@ -163,8 +166,10 @@ def see_as(x: Node, function: Callable[[Any], Any], name: str) -> Node:
     settle(x)
     if frame.record and x.live:
         refuse_leaf(x, root_of(x), (x,), name)
-    memory = memory_of(x)
-    if memory.followed or any(view is not x for view in memory.nodes()):
+    memory, way = memory_of(x), [x]
+    while hasattr(way[-1], "window"):
+        way.append(base_of(way[-1]))
+    if memory.followed or not {*memory.nodes()} <= {*way}:
         raise RuntimeError(
             f"{name}: other tensors look at this one; write x = x.{name[:-1]}(), a new view"
         )
@@ -172,6 +177,7 @@ def see_as(x: Node, function: Callable[[Any], Any], name: str) -> Node:
     base.memory = memory
     if hasattr(x, "window"):
         base.window = x.window
+        memory.watch(base)
     y = function(base)
     x.array, x.window, x.memory = y.array, y.window, y.memory
     if not x.live or x.inputs:
@@ -291,6 +297,20 @@ def outcome(function: Any, inputs: tuple[Node, ...], settings: tuple[Any, ...], 
     for node in inputs:
         live |= node.live  # of every input, see Behind
     return rule.result(function.op, inputs, settings, array, live, current())
+
+
+def cut_off(x: Node) -> Node:
+    """Let x be a leaf from here on; what was computed of it before finds its past."""
+    frame = current()
+    if frame.tracer is not None:
+        frame.tracer.refuse("detach_() cuts the graph in place", "Write x = x.detach()")
+    if hasattr(x, "window"):
+        raise RuntimeError("detach_: this tensor is a view; write x = x.detach()")
+    if x.live:
+        remember(x, aside(x, x.array))
+        x.op, x.inputs, x.settings, x.live = None, (), (), False
+        x.tick, x.cut = tick(), DETACHED
+    return x
 
 
 def exchange(x: Node, array: Any, name: str) -> None:
