@@ -25,6 +25,7 @@ def test_a_device_is_named_as_in_pytorch():
     x = tg.ones(2)
     assert x.device == cpu and x.device.type == "cpu" and not x.is_cuda and x.get_device() == -1
     assert f"Using {cpu} device" == "Using cpu device"
+    assert tg.Generator(device=cpu).device == cpu
     with tg.device("cpu"):
         assert tg.ones(1).device == cpu
     for name in ("nonsense", "cuda:x", ""):
@@ -92,6 +93,17 @@ def test_tensors_are_made_on_a_device_in_a_dtype(name):
         make(*MADE[name], device="cuda")
 
 
+def test_new_tensors_take_a_device():
+    x = tg.ones(2, dtype=tg.float64)
+    for name, args in (("new_zeros", (2, 3)), ("new_ones", ((2, 3),)), ("new_empty", (2, 3)),
+                       ("new_full", ((2, 3), 7.0)), ("new_tensor", ([1.0],))):  # fmt: skip
+        y = getattr(x, name)(*args, device="cpu", requires_grad=True)
+        assert y.dtype == tg.float64 and y.requires_grad
+        assert getattr(x, name)(*args, dtype=tg.int32).dtype == tg.int32
+        with pytest.raises(RuntimeError, match=f"cuda:0: {NOT_HERE}"):
+            getattr(x, name)(*args, device=0)
+
+
 def test_sizes_and_bounds_may_be_named():
     for name in ("zeros", "ones", "empty", "rand", "randn"):
         make = getattr(tg, name)
@@ -130,6 +142,7 @@ ELSEWHERE = [
     lambda: tg.ones(2).cuda(), lambda: tg.ones(2).to("cuda"), lambda: tg.ones(2).to(0),
     lambda: tg.ones(2).to(tg.device("mps")), lambda: tg.ones(2).to(device="cuda:0"),
     lambda: nn.Linear(1, 1).cuda(), lambda: nn.Linear(1, 1).to("cuda"),
+    lambda: tg.Generator(device="cuda"), lambda: nn.Linear(1, 1, device="cuda"),
     lambda: tg.set_default_device("cuda"), lambda: tg.device("cuda").__enter__(),
     lambda: tg.cuda.get_device_name(0), lambda: tg.cuda.current_device(), lambda: tg.cuda.Stream(),
     lambda: tg.accelerator.synchronize(), lambda: tg.distributed.init_process_group("gloo"),

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_ce.engine import devices
 from tinygrad_ce.engine.frame import current, refuse_once
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import type_name
@@ -99,7 +100,10 @@ class Generator:
     array([0.6064, 0.3033, 0.0903], dtype=float32)
     """
 
-    def __init__(self) -> None:
+    device = devices.CPU
+
+    def __init__(self, device: Any = None) -> None:
+        devices.check(device)
         self._bits = np.random.MT19937(0)
         self._start(DEFAULT_SEED)
 

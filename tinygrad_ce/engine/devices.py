@@ -66,7 +66,7 @@ CPU = device("cpu")
 def check(where: Any) -> None:
     """Refuse a device, or the name of one, that is not here; None is the CPU."""
     if where is not None and device(where).type != "cpu":
-        raise RuntimeError(not_here(str(where)))
+        raise RuntimeError(not_here(str(device(where))))
 
 
 def not_here(name: str) -> str:

@@ -897,30 +897,35 @@ class Tensor(Node, kind="result"):
 
     # --- new tensors like this one ----------------------------------------------------------
 
-    def new_tensor(self, data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    def new_tensor(
+        self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    ) -> Tensor:
         """A Tensor of this dtype with a copy of the data."""
+        devices.check(device)
         array = operands.array_from(data, dtype or self.dtype)
         check_can_require_grad(array, requires_grad)
         return operands.leaf(array, requires_grad)
 
     def new_full(
-        self, size: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False
-    ) -> Tensor:
+        self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
+        requires_grad: bool = False,
+    ) -> Tensor:  # fmt: skip
         """`fill_value` everywhere, in this dtype."""
+        devices.check(device)
         y = operands.leaf(np.empty(sizes((size,)), dtype or self.array.dtype)).fill_(fill_value)
         return y.requires_grad_(requires_grad)
 
-    def new_zeros(self, *size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-        """0 everywhere, in this dtype."""
-        return self.new_full(sizes(size), 0, dtype=dtype, requires_grad=requires_grad)
+    def new_zeros(self, *size: Any, **options: Any) -> Tensor:
+        """0 everywhere, in this dtype; the options are those of new_full."""
+        return self.new_full(sizes(size), 0, **options)
 
-    def new_ones(self, *size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-        """1 everywhere, in this dtype."""
-        return self.new_full(sizes(size), 1, dtype=dtype, requires_grad=requires_grad)
+    def new_ones(self, *size: Any, **options: Any) -> Tensor:
+        """1 everywhere, in this dtype; the options are those of new_full."""
+        return self.new_full(sizes(size), 1, **options)
 
-    def new_empty(self, *size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    def new_empty(self, *size: Any, **options: Any) -> Tensor:
         """Room for numbers of this dtype; what stands there is not defined."""
-        return self.new_full(sizes(size), 0, dtype=dtype, requires_grad=requires_grad)
+        return self.new_full(sizes(size), 0, **options)
 
     # --- memory -----------------------------------------------------------------------------
 
