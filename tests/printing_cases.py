@@ -65,6 +65,7 @@ F.linear(x, x, v)|F.linear(b, x, v)|F.embedding(t, x)|F.layer_norm(x, (3,))|F.co
 F.max_pool2d(img, 2)|F.avg_pool2d(img, 2)|F.cross_entropy(x, t)|F.mse_loss(x, x.detach())
 F.l1_loss(x, x.detach())|F.binary_cross_entropy_with_logits(x, x.detach())|nn.Linear(3, 2)(x)
 nn.Sequential(nn.Linear(3, 2), nn.ReLU())(x)|nn.Flatten()(b)|(x * 1).add_(1)|x.square()
+x.detach() - x|x.detach() / x|1 / x|x.detach() ** x|v.sum() - x|3 - x.sum()
 x.rsqrt()|x.reciprocal()|v.outer(v)|torch.bmm(b, b)|x.masked_select(x > 0)|x.detach()|x
 """.replace("\n", "|")
     .strip("|")

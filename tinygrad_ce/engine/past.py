@@ -100,7 +100,7 @@ def reduced(name: str, of_all: int, of_some: int) -> Callable[[Node], str]:
 
 def number_first(name: str, other: str) -> Callable[[Node], str]:
     """A name that says whether a number stands before the operator."""
-    return lambda node: name if node.inputs[0].live else other
+    return lambda node: other if holds_number(node.inputs[0]) else name
 
 
 PRODUCTS = {(1, 1): "Dot", (2, 1): "Mv", (1, 2): "SqueezeBackward4", (2, 2): "Mm"}
