@@ -77,3 +77,26 @@ def test_a_layer_compiled_does_what_it_does(name):
             cases.np.testing.assert_allclose(
                 p.detach().numpy(), q.detach().numpy(), rtol=1e-9, atol=1e-9
             )
+
+
+STEPS = {
+    "conv1d": "ConvolutionBackward0", "conv_transpose2d": "ConvolutionBackward0",
+    "max_pool1d-kernel_size=2": "SqueezeBackward1", "avg_pool1d-kernel_size=2": "SqueezeBackward1",
+    "adaptive_avg_pool1d-output_size=3": "SqueezeBackward1",
+    "adaptive_avg_pool2d-output_size=1": "MeanBackward1",
+    "adaptive_avg_pool2d-output_size=(2,3)": "AdaptiveAvgPool2DBackward0",
+    "normalize": "DivBackward0", "cosine_similarity": "SumBackward1",
+    "pairwise_distance": "NormBackward1", "group_norm-all": "NativeGroupNormBackward0",
+    "rms_norm-weight": "MulBackward0", "cosine_embedding_loss": "MeanBackward0",
+    "triplet_margin_loss": "MeanBackward0", "elu": "EluBackward0",
+    "silu-inplace=False": "SiluBackward0",
+    "smooth_l1_loss": "SmoothL1LossBackward0", "pad-pad=(1,2)": "ConstantPadNdBackward0",
+    "scaled_dot_product_attention": "UnsafeViewBackward0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_what_a_function_gives_names_its_step_as_pytorch_does(name):
+    case = next(case for case in cases.FUNCTIONS if case.name == name)
+    inputs = [tg.tensor(a, requires_grad=i in case.wrt) for i, a in enumerate(case.inputs)]
+    assert type(case.call(tg.nn.functional, *inputs).grad_fn).__name__ == STEPS[name]

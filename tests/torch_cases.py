@@ -251,6 +251,8 @@ class Compared:
 
 P5, Q5 = shares(5, 3, seed=7), shares(5, 3, seed=8)
 for name, loss, given in (
+    ("CosineSimilarity", lambda nn: nn.CosineSimilarity(dim=-1, eps=1e-3), [Y2]),
+    ("PairwiseDistance", lambda nn: nn.PairwiseDistance(p=1.0, eps=1e-3, keepdim=True), [Y2]),
     ("SmoothL1Loss", lambda nn: nn.SmoothL1Loss(), [Y2]),
     ("SmoothL1Loss-beta", lambda nn: nn.SmoothL1Loss(beta=0.3, reduction="none"), [Y2]),
     ("SmoothL1Loss-0", lambda nn: nn.SmoothL1Loss(size_average=False, beta=0.0), [Y2]),
@@ -288,6 +290,7 @@ layer(
     lr=0.001,
 )
 
+layer("Unflatten", beside("Unflatten", -1, (3, -1)), X1)
 layer("Linear", lambda nn: nn.Linear(3, 4), X2)
 layer("Identity", lambda nn: nn.Sequential(nn.Identity(5, unused=1), nn.Linear(3, 2)), X2)
 

@@ -19,9 +19,10 @@ from tinygrad_ce.nn.activations import (
 from tinygrad_ce.nn.attention import MultiheadAttention
 from tinygrad_ce.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from tinygrad_ce.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
+from tinygrad_ce.nn.distances import CosineSimilarity, PairwiseDistance
 from tinygrad_ce.nn.dropout import Dropout, Dropout1d, Dropout2d
 from tinygrad_ce.nn.lazy import LazyBatchNorm1d, LazyBatchNorm2d, LazyConv1d, LazyConv2d, LazyLinear
-from tinygrad_ce.nn.linear import Embedding, Flatten, Identity, Linear
+from tinygrad_ce.nn.linear import Embedding, Flatten, Identity, Linear, Unflatten
 from tinygrad_ce.nn.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -78,6 +79,7 @@ __all__ = [
     "Conv2d",
     "ConvTranspose2d",
     "CosineEmbeddingLoss",
+    "CosineSimilarity",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout1d",
@@ -109,6 +111,7 @@ __all__ = [
     "ModuleList",
     "MultiheadAttention",
     "NLLLoss",
+    "PairwiseDistance",
     "Parameter",
     "ParameterList",
     "RMSNorm",
@@ -127,6 +130,7 @@ __all__ = [
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "TripletMarginLoss",
+    "Unflatten",
     "functional",
     "init",
     "parameter",

@@ -161,6 +161,24 @@ class Flatten(Layer):
         return input.flatten(self.start_dim, self.end_dim)
 
 
+class Unflatten(Layer):
+    """One dimension as several: (N, 6) -> (N, 2, 3).
+
+    >>> Unflatten(1, (2, -1))(Tensor([[1.0, 2.0, 3.0, 4.0]]))
+    tensor([[[1., 2.],
+             [3., 4.]]])
+    """
+
+    def __init__(self, dim: int, unflattened_size: Any) -> None:
+        self.dim = dim
+        self.unflattened_size = tuple(unflattened_size)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The same elements."""
+        dim = range(input.ndim)[self.dim]
+        return input.reshape(*input.shape[:dim], *self.unflattened_size, *input.shape[dim + 1 :])
+
+
 class Identity(Layer):
     """x, whatever the settings are."""
 

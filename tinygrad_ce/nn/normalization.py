@@ -139,7 +139,7 @@ class RMSNorm(Layer):
     """x/√(mean of x² + ε)·γ over the last dimensions; ε is that of the dtype.
 
     >>> RMSNorm(2)(Tensor([3.0, 3.0]))
-    tensor([1., 1.], grad_fn=<RmsNormBackward0>)
+    tensor([1., 1.], grad_fn=<MulBackward0>)
     """
 
     formula = "x / √(1/n Σ x² + ε) · γ"

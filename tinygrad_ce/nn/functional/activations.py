@@ -37,7 +37,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     >>> relu(tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
-    return written(input, functions.relu, inplace, "relu")
+    return written(input, functions.relu, True, "relu") if inplace else functions.relu(input)
 
 
 def relu_(input: Tensor) -> Tensor:
