@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_ce.engine import functions, table
 from tinygrad_ce.engine.operands import shaped, value_of
+from tinygrad_ce.engine.past import named
 from tinygrad_ce.engine.table import SLOT, axis_of
 
 ALL = slice(None)
@@ -52,6 +53,7 @@ def select(input: Any, dim: int, index: int) -> Any:
     return input[(*before(input, dim), index)]
 
 
+@named("Unfold")
 def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
     """Every window of `size` elements along a dimension, `step` apart, as a last one; a view."""
     x = at_least_1d(input)
@@ -163,6 +165,7 @@ def repeat_interleave(
     return x[(*before(x, axis), np.repeat(np.arange(x.shape[axis]), counts))]
 
 
+@named("Roll")
 def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
     """Moved by `shifts` along `dims`: what leaves at one end enters at the other."""
     if dims is None:
@@ -180,6 +183,7 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
     return table.copy(y) if y is input else y
 
 
+@named("Rot90")
 def rot90(input: Any, k: int = 1, dims: Sequence[int] = (0, 1)) -> Any:
     """Turned k times by 90°, from the first of two dimensions towards the second."""
     i, j = (axis_of(d, input.ndim) for d in dims)
@@ -205,6 +209,7 @@ def diag(input: Any, diagonal: int = 0) -> Any:
     return table.scatter(input, *places, index=(SLOT, SLOT), shape=(n, n))
 
 
+@named("Trace")
 def trace(input: Any) -> Any:
     """Σ x[i, i] of a matrix."""
     if input.ndim != 2:
@@ -242,11 +247,13 @@ def mv(input: Any, vec: Any) -> Any:
     return table.matmul(input, vec)
 
 
+@named("Addmm")
 def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta·input + alpha·(mat1 @ mat2); with beta=0 the input, and nan in it, is left out."""
     return added(input, table.matmul(mat1, mat2), beta, alpha)
 
 
+@named("Baddbmm")
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta·input + alpha·(batch1 @ batch2), of stacks of matrices."""
     return added(input, table.matmul(batch1, batch2), beta, alpha)
@@ -260,16 +267,19 @@ def added(input: Any, product: Any, beta: Any, alpha: Any) -> Any:
     return table.add(functions.times(beta, input), product)
 
 
+@named("Addcmul")
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     """input + value·tensor1·tensor2."""
     return table.add(input, functions.times(value, table.mul(tensor1, tensor2)))
 
 
+@named("Addcdiv")
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     """input + value·tensor1 / tensor2."""
     return table.add(input, functions.times(value, table.div(tensor1, tensor2)))
 
 
+@named("Lerp")
 def lerp(input: Any, end: Any, weight: Any) -> Any:
     """input + weight·(end - input), computed from the nearer end, so that both are met."""
     d = end - input
@@ -281,6 +291,7 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
     return table.where(functions.fixed(np.abs(near) < 0.5, weight), from_start, from_end)
 
 
+@named("LinalgCross")
 def cross(input: Any, other: Any, dim: int | None = None) -> Any:
     """The vector product along `dim`; without one the first dimension of size 3."""
     a, b = (x.expand(np.broadcast_shapes(input.shape, other.shape)) for x in (input, other))

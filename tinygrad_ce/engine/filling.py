@@ -14,14 +14,15 @@ from tinygrad_ce.engine.arranging import ALL, at_least_1d
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import leaf, shaped, value_of
-from tinygrad_ce.engine.past import called
+from tinygrad_ce.engine.past import named
 from tinygrad_ce.engine.table import SLOT, axis_of
 from tinygrad_ce.engine.write import refuse_repeated
 
 
+@named("MaskedFill")
 def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     """`value` where the mask is true."""
-    return called(table.where(mask, element(value, input), input), "MaskedFill")
+    return table.where(mask, element(value, input), input)
 
 
 def element(value: Any, input: Any) -> Any:
@@ -31,6 +32,7 @@ def element(value: Any, input: Any) -> Any:
     return bool(value) if input.array.dtype.kind == "b" else int(value)
 
 
+@named("MaskedScatter")
 def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     """The elements of `source`, one after another, where the mask is true."""
     there = leaf(np.broadcast_to(value_of(mask), input.shape)).reshape(-1)
@@ -63,6 +65,7 @@ def picked(input: Any, dim: int, index: Any, source: Any, name: str) -> tuple[An
     return x, functions.along_axis(index, axis_of(dim, x.ndim)), values
 
 
+@named("Scatter")
 def scatter(
     input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: Any = None
 ) -> Any:
@@ -95,6 +98,7 @@ def placed(x: Any, values: Any, arrays: tuple[Any, ...], index: tuple[Any, ...])
     return table.put(x, values, *arrays, index=index)
 
 
+@named("ScatterAdd")
 def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
     """x[index[i, j], j] += src[i, j] for dim 0; what is named twice gets both."""
     x, arrays, values = picked(input, dim, index, src, "scatter_add")
@@ -110,6 +114,7 @@ def slices(x: Any, dim: int) -> tuple[Any, ...]:
     return (ALL,) * axis_of(dim, x.ndim) + (SLOT,)
 
 
+@named("IndexAdd")
 def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Any:
     """The slices at `index` along `dim` plus alpha times those of `source`."""
     x, rows = at_least_1d(input), at_least_1d(source)
@@ -117,6 +122,7 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) 
     return (x + functions.times(alpha, added)).reshape(input.shape)
 
 
+@named("IndexCopy")
 def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
     """The slices of `source` in the place of those at `index` along `dim`."""
     x, rows, index = at_least_1d(input), at_least_1d(source), at_least_1d(index)
@@ -126,12 +132,14 @@ def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
     return placed(x, rows, (index,), slices(x, dim)).reshape(input.shape)
 
 
+@named("IndexFill")
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     """`value` in the slices at `index` along `dim`."""
     x = at_least_1d(input)
     return table.put(x, value, at_least_1d(index), index=slices(x, dim)).reshape(input.shape)
 
 
+@named("Put")
 def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
     """The elements of `source` at `index`, which counts the elements row by row."""
     flat, at, values = input.reshape(-1), index.reshape(-1), source.reshape(-1)
@@ -153,6 +161,7 @@ def fill_diagonal(input: Any, fill_value: Any, wrap: bool = False) -> Any:
     return table.where(leaf(mask), element(fill_value, input), input)
 
 
+@named("IndexPut")
 def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
     """What x[indices] = values makes of x; with `accumulate` x[indices] += values, for each place
     that is named as often as it is.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -35,6 +36,19 @@ def called(node: Any, name: str) -> Any:
     if node.live:
         node.called = (node.op, name)
     return node
+
+
+def named(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a function whose results are to remember what PyTorch calls it."""
+
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def call(*args: Any, **settings: Any) -> Any:
+            return called(function(*args, **settings), name)
+
+        return call
+
+    return mark
 
 
 def outermost(node: Node) -> Scope | None:

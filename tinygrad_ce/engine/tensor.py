@@ -671,7 +671,7 @@ class Tensor(Node, kind="result"):
     ) -> Tensor:  # fmt: skip
         """(Σ |x|ᵖ)^(1/p), for p = inf the largest |x|; for p ≥ 1 its gradient at 0 is 0."""
         x = self if dtype is None else self.astype(dtype)
-        return functions.norm_of(x, p, *over(x, dim, keepdim, numpy))
+        return called(functions.norm_of(x, p, *over(x, dim, keepdim, numpy)), "LinalgVectorNorm")
 
     def logsumexp(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
         """log Σ exp(x)."""

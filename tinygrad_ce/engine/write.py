@@ -421,6 +421,8 @@ def rebind(x: Node, node: Node, old: Node) -> None:
         setattr(x, slot, getattr(node, slot))
     if not node.live:
         x.cut = node.cut
+    elif hasattr(node, "called"):
+        x.called = node.called
 
 
 def remember(x: Node, old: Node) -> None:
