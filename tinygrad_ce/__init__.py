@@ -275,6 +275,7 @@ if TYPE_CHECKING:
         cuda,
         distributed,
         distributions,
+        func,
         nn,
         optim,
         random,
@@ -282,6 +283,7 @@ if TYPE_CHECKING:
         viz,
     )
     from tinygrad_ce.amp import GradScaler, autocast
+    from tinygrad_ce.autograd.vmapping import vmap
     from tinygrad_ce.nn.summary import summary
     from tinygrad_ce.program import (
         Compiled,
@@ -426,6 +428,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "from_numpy",
     "full",
     "full_like",
+    "func",
     "gather",
     "ge",
     "get_default_device",
@@ -601,6 +604,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "utils",
     "var",
     "viz",
+    "vmap",
     "vstack",
     "where",
     "zeros",
@@ -627,6 +631,7 @@ LATER = {
     "distributed": "",
     "distributions": "",
     "draw": "viz",
+    "func": "",
     "get_default_device": "settings",
     "get_float32_matmul_precision": "settings",
     "get_num_threads": "settings",
@@ -652,6 +657,7 @@ LATER = {
     "use_deterministic_algorithms": "settings",
     "utils": "",
     "viz": "",
+    "vmap": "autograd.vmapping",
 }  # names that are imported when they are first used, and the rooms they are in
 
 

@@ -54,7 +54,6 @@ TOP = {
     "triu_indices": "triu(ones(n, n)).nonzero().T",
     "var_mean": "x.var() and x.mean()",
     "version": "__version__",
-    "vmap": "func.vmap",
     "xpu": "device='cpu'",
 }
 LAYERS = {

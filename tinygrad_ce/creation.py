@@ -25,6 +25,7 @@ from tinygrad_ce.engine.operands import (
     leaf,
     plain_array,
     shaped,
+    slices_like,
     type_name,
     value_of,
 )
@@ -287,7 +288,7 @@ def zeros_like(input: Tensor, *, dtype: Any = None) -> Any:
     >>> zeros_like(ones(2))
     tensor([0., 0.])
     """
-    return np.zeros(*shape_and_dtype(input, dtype, "zeros_like"))
+    return slices_like(input, np.zeros(*shape_and_dtype(input, dtype, "zeros_like")))
 
 
 @creates
@@ -297,7 +298,7 @@ def ones_like(input: Tensor, *, dtype: Any = None) -> Any:
     >>> ones_like(zeros(2))
     tensor([1., 1.])
     """
-    return np.ones(*shape_and_dtype(input, dtype, "ones_like"))
+    return slices_like(input, np.ones(*shape_and_dtype(input, dtype, "ones_like")))
 
 
 @creates
@@ -307,7 +308,7 @@ def empty_like(input: Tensor, *, dtype: Any = None) -> Any:
     >>> empty_like(zeros(2, 3)).shape
     torch.Size([2, 3])
     """
-    return np.empty(*shape_and_dtype(input, dtype, "empty_like"))
+    return slices_like(input, np.empty(*shape_and_dtype(input, dtype, "empty_like")))
 
 
 @creates
@@ -319,7 +320,8 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None) -> Any:
     """
     shape, kind = shape_and_dtype(input, dtype, "full_like")
     plain = current().tracer is None and not isinstance(fill_value, Tensor)
-    return repeated(fill_value if plain else array_from(fill_value, kind), shape, kind)
+    value = fill_value if plain else array_from(fill_value, kind)
+    return slices_like(input, repeated(value, shape, kind))
 
 
 # --- random: PyTorch's numbers for the same seed ------------------------------------------------

@@ -1,14 +1,17 @@
 """Derivatives as functions: gradients, products with the Jacobian, and checks of both."""
 
+from tinygrad_ce.autograd import functional
 from tinygrad_ce.autograd.check import GradcheckError, gradcheck, gradgradcheck, numerical_grad
-from tinygrad_ce.autograd.derivatives import grad, hessian, jacobian, jvp, vjp
+from tinygrad_ce.autograd.derivatives import grad
 from tinygrad_ce.autograd.function import Function
+from tinygrad_ce.autograd.functional import hessian, jacobian, jvp, vjp
 from tinygrad_ce.engine.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 
 __all__ = [
     "Function",
     "GradcheckError",
     "enable_grad",
+    "functional",
     "grad",
     "gradcheck",
     "gradgradcheck",

@@ -19,6 +19,7 @@ from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import DETACHED, Node
 from tinygrad_ce.engine.hooks import changed_by_hooks, hooked
 from tinygrad_ce.engine.operands import value_of
+from tinygrad_ce.engine.slices import add_slices, mapped
 
 by_tick = attrgetter("tick")
 array_of = attrgetter("array")
@@ -120,10 +121,11 @@ def propagate(
             if target is None:
                 continue
             d = pull(node, g, value)
+            if mapped:
+                d = add_slices(d, x.array)
             if op.broadcasts and d.shape != x.array.shape:
                 d = unbroadcast(d, x.array.shape)
-            before = arrived.get(target)
-            arrived[target] = d if before is None else before + d
+            arrived[target] = arrived[target] + d if target in arrived else d
     if tracer is not None:
         tracer.enter_backward(None, None)
     if hooked:

@@ -44,6 +44,8 @@ class Scope:
 class Tracer(Protocol):
     """Who writes down what is done: turns a Tensor's array into a Symbol bound to its buffer."""
 
+    numbers: bool  # whether there are numbers in what it lifts
+
     def lift(self, node: Any) -> Any:
         """The Symbol that stands for `node.array` from here on."""
 

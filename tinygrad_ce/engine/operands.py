@@ -283,6 +283,12 @@ def value_of(x: Any) -> Any:
     return x.array if tracer is None else tracer.lift(x)
 
 
+def slices_like(x: Any, array: Any) -> Any:
+    """A new array that is to be written as x is: of each slice of a vmap, if x has slices."""
+    apart = getattr(value_of(x), "apart", None)
+    return array if apart is None else apart(array)
+
+
 def get_grad(x: Node) -> Any:
     """What a node keeps as its `.grad`, at this point of the program if somebody traces."""
     tracer = current().tracer

@@ -326,7 +326,7 @@ def result(
         y.tick = tick()
         if frame.lines:
             y.line = calling_line()
-        if lent and frame.tracer is None:
+        if lent and (frame.tracer is None or frame.tracer.numbers):
             keep_lent(y)
         return y
     y.live = False

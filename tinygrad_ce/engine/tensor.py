@@ -912,7 +912,8 @@ class Tensor(Node, kind="result"):
     ) -> Tensor:  # fmt: skip
         """`fill_value` everywhere, in this dtype."""
         devices.check(device)
-        y = operands.leaf(np.empty(sizes((size,)), dtype or self.array.dtype)).fill_(fill_value)
+        room = np.empty(sizes((size,)), dtype or self.array.dtype)
+        y = operands.leaf(operands.slices_like(self, room)).fill_(fill_value)
         return y.requires_grad_(requires_grad)
 
     def new_zeros(self, *size: Any, **options: Any) -> Tensor:

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from tinygrad_ce.autograd.batched import Batched
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current, untraced
 from tinygrad_ce.engine.graph import Node
@@ -416,6 +417,8 @@ class ReadSettings(dict[str, Any]):
 class Tracer:
     """Writes a program down: hands out Symbols and keeps the steps."""
 
+    numbers = False
+
     def __init__(self, failed: frozenset[Any] = frozenset()) -> None:
         self.steps: list[Step] = []
         self.constants: dict[Var, Any] = {}
@@ -448,6 +451,8 @@ class Tracer:
     def lift(self, node: Any) -> Any:
         """The Symbol that stands for the array of a Tensor."""
         array = node.array
+        if isinstance(array, Batched):  # of a vmap in the function: Symbols lie in it
+            return array
         if type(array) is Symbol:
             if array.tracer is not self:
                 raise TraceError(
@@ -566,7 +571,7 @@ class Tracer:
 
     def get_grad(self, node: Any) -> Any:
         """The `.grad` of a Tensor at this point of the program; nothing of it is there yet."""
-        if type(node.array) is Symbol:
+        if type(node.array) in (Symbol, Batched):
             return node.kept
         if node not in self.kept:
             kept = self.kept[node] = node.kept
@@ -580,7 +585,7 @@ class Tracer:
         """The `.grad` of a Tensor is replaced, in the program only."""
         if isinstance(kept, Node) and type(kept.array) is Symbol:
             kept.array.as_array()  # it gets an array of its own
-        if type(node.array) is Symbol:
+        if type(node.array) in (Symbol, Batched):
             node.kept = kept
         else:
             self.kept[node] = kept
