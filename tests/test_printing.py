@@ -72,6 +72,8 @@ def test_steps_of_a_network_are_pytorchs():
     assert steps(tg.cat([w, w * w]).grad_fn) == ["CatBackward0", (2, 3),
                                                  ["MulBackward0", (2, 3), (2, 3)]]  # fmt: skip
     assert steps(tg.where(w > 0, w, 0.0).grad_fn) == ["WhereBackward0", (2, 3), None]
+    assert steps(F.linear(c, c, w[:, 0]).grad_fn)[0] == "AddmmBackward0"
+    assert steps(F.linear(c, c, w[:, 0]).grad_fn)[2:] == [None, None]
     assert steps(F.linear(w, w).grad_fn) == ["MmBackward0", (2, 3), ["TBackward0", (2, 3)]]
 
 

@@ -82,11 +82,10 @@ def picked(node: Node) -> str:
 
 def affine(node: Node) -> str:
     """How F.linear multiplies."""
-    bias = node.op.name == "add"
-    x = (node.inputs[0] if bias else node).inputs[0]
-    if x.array.ndim == 2:
+    bias, ndim = node.op.name == "add", node.array.ndim
+    if ndim == 2:
         return "Addmm" if bias else "Mm"
-    return "View" if bias else "SqueezeBackward4" if x.array.ndim == 1 else "UnsafeView"
+    return "View" if bias else "SqueezeBackward4" if ndim == 1 else "UnsafeView"
 
 
 def reshaped(node: Node) -> str:
@@ -105,9 +104,9 @@ def reduced(name: str, of_all: int, of_some: int) -> Callable[[Node], str]:
     """A name that says whether all elements were taken together."""
 
     def named(node: Node) -> str:
-        while node.settings == ():  # mean is a sum, and a quotient
+        while node.settings == () and node.inputs:  # mean is a sum, and a quotient
             node = node.inputs[0]
-        return f"{name}Backward{of_all if node.settings[0] is None else of_some}"
+        return f"{name}Backward{of_all if node.settings[:1] == (None,) else of_some}"
 
     return named
 
@@ -119,8 +118,8 @@ def number_first(name: str, other: str) -> Callable[[Node], str]:
 
 PRODUCTS = {(1, 1): "Dot", (2, 1): "Mv", (1, 2): "SqueezeBackward4", (2, 2): "Mm"}
 NAMES: dict[str, str | Callable[[Node], str]] = {
-    "absolute": "Abs",
     **{f"arc{name}": f"A{name}" for name in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")},
+    "absolute": "Abs",
     "adaptive_avg_pool1d": "SqueezeBackward1",
     "adaptive_avg_pool2d": lambda node: (
         "MeanBackward1" if node.array.shape[-2:] == (1, 1) else "AdaptiveAvgPool2D"
@@ -140,13 +139,15 @@ NAMES: dict[str, str | Callable[[Node], str]] = {
     "cosine_embedding_loss": "Mean",
     "cosine_similarity": "SumBackward1",
     "cross_entropy": "NllLoss",
+    "determinant": "LinalgDet",
     "dropout": "Mul",
     "einsum": "View",
-    "pow": number_first("PowBackward1", "PowBackward2"),
     "gelu_tanh": "Gelu",
     "getitem": picked,
     "group_norm": "NativeGroupNorm",
+    "gumbel_softmax": "Softmax",
     "inner": product,
+    "inv": "LinalgInvEx",
     "kl_div": "Mean",
     "l1_loss": "Mean",
     "layer_norm": "NativeLayerNorm",
@@ -162,15 +163,17 @@ NAMES: dict[str, str | Callable[[Node], str]] = {
     "normalize": "Div",
     "pad": "ConstantPadNd",
     "pairwise_distance": "NormBackward1",
+    "pow": number_first("PowBackward1", "PowBackward2"),
     "power": "Pow",
     "prod": lambda node: f"ProdBackward{int(node.inputs[0].op.name != 'reshape')}",
     "put": "CopySlices",
     "reshape": reshaped,
+    "rint": "Round",
     "rms_norm": "Mul",
     "scaled_dot_product_attention": "UnsafeView",
+    "sliding_windows": "Unfold",
     "smooth_l1_loss": "SmoothL1Loss",
     "sub": number_first("Sub", "RsubBackward1"),
-    "rint": "Round",
     "sum": reduced("Sum", 0, 1),
     "transpose": swapped,
     "triplet_margin_loss": "Mean",
@@ -240,7 +243,10 @@ def outside(node: Node, scope: Scope) -> list[Node]:
 def product_steps(node: Node, _: Next) -> Next:
     """An affine map as PyTorch has it: the bias, the input, and the weight, transposed."""
     bias = [(grad_fn(node.inputs[1]), 0)] if node.op.name == "add" else []
-    x, weight = (node.inputs[0] if bias else node).inputs
+    product = node.inputs[0] if bias else node
+    if not product.inputs:  # only the bias learns
+        return (*bias, (None, 0), (None, 0))
+    x, weight = product.inputs
     if weight.inputs and weight.scope is node.scope:  # transposed here
         weight = weight.inputs[0]
     turned = step_kind("TBackward0")(weight, ((grad_fn(weight), 0),)) if weight.live else None
