@@ -358,6 +358,12 @@ layer(
 layer(
     "RNNCell-relu", lambda nn: nn.RNNCell(4, 3, nonlinearity="relu"), T3[0], call=with_state(H3[1])
 )
+layer(
+    "LSTM-then-dropout",
+    lambda nn: nn.Sequential(nn.LSTM(4, 3, batch_first=True), nn.Dropout(0.4)),
+    T3,
+    call=lambda lib, m, x: m[1](m[0](x)[0]),
+)
 layer("LSTM-proj", lambda nn: nn.LSTM(4, 3, 2, proj_size=2, bidirectional=True), T3)
 layer("LSTM-one-state", lambda nn: nn.LSTM(4, 3, 2), T2, call=with_state((H3[:, 0], C3[:, 0])))
 
@@ -878,6 +884,17 @@ def trees(lib):
     order = []
     model.apply(lambda m: order.append(type(m).__name__))
     return [*found, order, [str(p.dtype)[-7:] for p in model.double().parameters()]]
+
+
+@talk
+def masks_of_turned_tensors(lib):
+    x, found = lib.tensor(numbers(3, 4, 5)), []
+    for turn in (lambda x: x.transpose(0, 1), lambda x: x.permute(2, 0, 1), lambda x: x.mT, lambda x: x.transpose(0, 2).transpose(0, 1),
+                 lambda x: x[0].T, lambda x: x.transpose(0, 1).contiguous(), lambda x: x.transpose(0, 0), lambda x: x[:1].transpose(0, 1),
+                 lambda x: x.transpose(0, 1)[1:], lambda x: x.movedim(0, 2), lambda x: x.swapaxes(0, 2)):  # fmt: skip
+        lib.manual_seed(9)
+        found.append(lib.nn.functional.dropout(turn(x), 0.5))
+    return found
 
 
 @talk

@@ -187,8 +187,12 @@ def memory_order(x: Any) -> tuple[int, ...] | None:
     In PyTorch what is computed lies in memory as it is written, and only what was turned since (as
     the output of a recurrent layer with batch_first) does not.
     """
-    turned = x.op is not None and x.op.name in ("transpose", "mT")
-    if not turned or (x.scope is not None and x.scope.kind == "function"):
+    view, turned = x, False
+    while not turned and hasattr(view, "window"):
+        by_hand = view.scope is None or view.scope.kind != "function"  # not inside of a convolution
+        turned = view.window[1].name in ("transpose", "mT") and by_hand
+        view = view.window[0]
+    if not turned:
         return None
     array = numbers(value_of(x))
     if not isinstance(array, np.ndarray) or array.flags.c_contiguous:
