@@ -151,3 +151,23 @@ def test_checks_can_be_switched_off():
     q = d.Uniform(0.0, 1.0, validate_args=False)
     assert q.log_prob(tg.tensor([2.0, 0.5])).tolist() == [-math.inf, 0.0]
     assert d.Bernoulli(0.5, validate_args=False).log_prob(tg.tensor(0.5)).item() < 0
+
+
+def test_multinomial_counts_as_pytorch():
+    tg.manual_seed(3)
+    coin = d.Multinomial(100, tg.tensor([0.5, 0.5]))
+    assert coin.sample().tolist() == [57.0, 43.0]
+    assert coin.sample((3,)).tolist() == [[51.0, 49.0], [48.0, 52.0], [47.0, 53.0]]
+    assert coin.mean.tolist() == [50.0, 50.0] and coin.variance.tolist() == [25.0, 25.0]
+    several = d.Multinomial(7, logits=tg.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, -math.inf]]))
+    drawn = several.sample((2,))
+    assert drawn.tolist() == [[[1, 0, 6], [5, 2, 0]], [[1, 0, 6], [6, 1, 0]]]
+    np.testing.assert_allclose(
+        several.log_prob(drawn).numpy(), [[-2.9073, -1.1483], [-2.9073, -1.2469]], atol=5e-5
+    )
+    assert (several.batch_shape, several.event_shape) == ((2,), (3,))
+    p = tg.tensor([0.2, 0.5, 0.3], requires_grad=True)
+    d.Multinomial(4, p).log_prob(tg.tensor([1.0, 2.0, 1.0])).backward()
+    np.testing.assert_allclose(p.grad.numpy(), [1.0, 0.0, -2 / 3], atol=1e-6)
+    with pytest.raises(NotImplementedError, match=r"total_count is .*; wanted one whole number"):
+        d.Multinomial(tg.tensor(3), p)

@@ -12,6 +12,7 @@ from tinygrad_ce.distributions.bernoulli import Bernoulli
 from tinygrad_ce.distributions.categorical import Categorical
 from tinygrad_ce.distributions.distribution import Distribution
 from tinygrad_ce.distributions.kl import kl_divergence, register_kl
+from tinygrad_ce.distributions.multinomial import Multinomial
 from tinygrad_ce.distributions.normal import Normal
 from tinygrad_ce.distributions.uniform import Uniform
 
@@ -19,6 +20,7 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "Distribution",
+    "Multinomial",
     "Normal",
     "Uniform",
     "kl_divergence",
