@@ -153,3 +153,19 @@ def test_a_compiled_step_reads_and_writes_what_numpy_holds():
         wanted = [k * 0.5, float(array[1]) * 0.5]
         step(tg.tensor([0.5, 0.5]))
         assert array.tolist() == wanted == w.tolist()
+
+
+def test_a_compiled_function_sees_what_arrays_look_at_one_memory():
+    x = tg.tensor([1.0, 2.0])
+
+    @tg.compile
+    def f(a, b):
+        a.add_(1.0)
+        return (a * b).sum()
+
+    for other in (x, x.numpy(), x.numpy()[:], np.ones(2, np.float32)):
+        before = np.array(other.tolist())
+        shared = other is x or np.shares_memory(other, x.numpy())
+        x[...] = 1.0
+        before = np.ones(2) if shared else before
+        assert f(x, other).item() == (2.0 * (before + shared)).sum()

@@ -20,9 +20,14 @@ from tinygrad_ce.engine.graph import Node
 
 def root(x: Any) -> int:
     """The id of what owns the memory of an array: equal for arrays that may share it."""
-    while (base := getattr(x, "base", None)) is not None:
+    while (base := base_of(x)) is not None:
         x = base
     return id(x)
+
+
+def base_of(x: Any) -> Any:
+    """What an array is a view of; `.numpy()` hands a Tensor's out by way of a memoryview."""
+    return x.obj if isinstance(x, memoryview) else getattr(x, "base", None)
 
 
 class Placement(NamedTuple):

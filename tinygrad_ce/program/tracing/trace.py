@@ -17,6 +17,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import writable
 from tinygrad_ce.engine.operands import holds_number
 from tinygrad_ce.program.ir import Kept, Program, State, Var
+from tinygrad_ce.program.memory import base_of
 from tinygrad_ce.program.tracing.arguments import ArgumentPath, Arguments
 from tinygrad_ce.program.tracing.attributes import Assigned, AttributeOf, assigned, check_alone
 from tinygrad_ce.program.tracing.guards import Guards, Watch, vars_of
@@ -463,10 +464,10 @@ class Finish:
 
 def can_be_written(array: Any) -> bool:
     """Whether the numbers of an array can change: through itself, or what it is a view of."""
-    while isinstance(array, np.ndarray):
-        if array.flags.writeable:
+    while array is not None:
+        if isinstance(array, np.ndarray) and array.flags.writeable:
             return True
-        array = array.base
+        array = base_of(array)
     return False
 
 
