@@ -443,6 +443,22 @@ def test_checks_of_functions_with_constants():
         gradcheck(lambda x: (x * 2.0, (x.detach() + 0 * x) * 3.0), x)
 
 
+def test_weights_of_a_second_check_are_given_or_drawn_as_in_pytorch():
+    """The numbers that PyTorch draws next: after none, after weights in each precision, none."""
+    seen = []
+    for dtype, *weights in ((tg.float32,), (tg.float64,), (tg.float64, tg.ones(5))):
+        tg.manual_seed(0)
+        x = tg.zeros(5, dtype=dtype, requires_grad=True)
+        assert gradcheck(tg.exp, x) and gradgradcheck(tg.exp, x, *weights)
+        seen.append(tg.rand(1).item())
+    assert seen == [0.6340786814689636, 0.3488934636116028, 0.49625658988952637]
+    wrong = rule.rule(np.exp, lambda g, y: g * g * y)  # linear in g only where g is 1
+    with pytest.raises(GradcheckError):
+        gradgradcheck(wrong, x, leaf(0.5, 1.0, 1.0, 1.0, 1.0))
+    with pytest.raises(ValueError, match="2 grad_outputs"):
+        gradgradcheck(tg.exp, x, (x, x))
+
+
 @pytest.mark.parametrize("check, slope", [(gradcheck, 2.0), (gradgradcheck, 4.0)])
 def test_a_check_has_the_bounds_and_the_step_that_it_says(check, slope):
     """|analytic - numeric| <= 1e-5 + 1e-3 |numeric|, with a step of 1e-6, as PyTorch has them."""
@@ -450,8 +466,9 @@ def test_a_check_has_the_bounds_and_the_step_that_it_says(check, slope):
     def agrees(off, **options):
         twice = rule.rule(lambda x: x * 2.0, lambda g: g * (2.0 + off))
         function = twice if check is gradcheck else lambda x: twice(x) * x
-        return check(function, leaf(3.0), **options, raise_exception=False)
+        return check(function, *given, **options, raise_exception=False)
 
+    given = [leaf(3.0)] if check is gradcheck else [leaf(3.0), leaf(1.25)]
     assert agrees(1e-3 * slope) and not agrees(1.03e-3 * slope)
     assert agrees(0.4e-5, rtol=0.0) and not agrees(3e-5, rtol=0.0)
     assert agrees(2.4e-2 * slope, rtol=2.5e-2) and not agrees(2.4e-2 * slope)

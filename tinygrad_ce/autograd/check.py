@@ -21,6 +21,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
+from tinygrad_ce.random import default_generator
 
 
 class GradcheckError(AssertionError):
@@ -66,6 +67,7 @@ def numerical_grad(
 def gradcheck(
     func: Callable[..., Any],
     inputs: Any,
+    *,
     eps: float = 1e-6,
     atol: float = 1e-5,
     rtol: float = 1e-3,
@@ -228,6 +230,8 @@ def _apply(op: Any, operands: list[Any], settings: tuple[Any, ...]) -> Any:
 def gradgradcheck(
     func: Callable[..., Any],
     inputs: Any,
+    grad_outputs: Any = None,
+    *,
     eps: float = 1e-6,
     atol: float = 1e-5,
     rtol: float = 1e-3,
@@ -235,20 +239,23 @@ def gradgradcheck(
 ) -> bool:
     """Whether the gradients of the gradients of func agree with central differences.
 
-    The gradient of func, weighed by non-uniform numbers, is itself checked as a function of the
-    inputs and of the weights.
+    The gradient of func, for outputs weighed by `grad_outputs`, is itself checked as a function of
+    the inputs and of the weights; where there are none they are drawn from -1 to 1, as in PyTorch.
 
     >>> from tinygrad_ce import tensor
     >>> gradgradcheck(lambda x: x.exp(), tensor([0.0, 1.0], requires_grad=True))
     True
     """
     xs = as_tuple(inputs, "gradgradcheck: inputs")
-    outputs = as_tuple(func(*(in_float64(x) for x in xs)), "gradgradcheck: what func gave")
+    outputs = as_tuple(func(*xs), "gradgradcheck: what func gave")
     live = [k for k, out in enumerate(outputs) if out.requires_grad]
-    stream = np.random.default_rng(0)
-    weights = [leaf(stream.uniform(0.5, 1.5, outputs[k].shape), True) for k in live]
     if not live:
         raise ValueError("gradgradcheck: no output of func needs a gradient")
+    if grad_outputs is None:
+        draw = default_generator.uniform
+        weights = tuple(leaf(draw(-1, 1, outputs[k].shape, outputs[k].dtype), True) for k in live)
+    else:
+        weights = as_tuple(grad_outputs, "gradgradcheck: grad_outputs")
 
     def slopes(*args: Any) -> Any:
         ins, seeds = args[: len(xs)], args[len(xs) :]
@@ -265,4 +272,6 @@ def gradgradcheck(
             )
             return tuple(table.mul(a, 0.0) if g is None else g for g, a in zip(found, live_ins))
 
-    return gradcheck(slopes, (*xs, *weights), eps, atol, rtol, raise_exception)
+    return gradcheck(
+        slopes, (*xs, *weights), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception
+    )
