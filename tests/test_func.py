@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_ce as tg
-from tinygrad_ce import func, vmap
+from tinygrad_ce import func, nn, vmap
 from tinygrad_ce.autograd import functional
 from tinygrad_ce.nn import functional as F
 
@@ -119,3 +119,260 @@ def test_what_has_no_batch_rule_is_done_slice_by_slice():
     g = vmap(func.grad(tg.linalg.det))(x)
     wanted = np.linalg.det(x.numpy())[:, None, None] * np.linalg.inv(x.numpy()).swapaxes(1, 2)
     np.testing.assert_allclose(g, wanted)
+
+
+# --- what a vmap takes, and what it refuses ------------------------------------------------------
+
+ROWS = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+
+
+def rows(**kwargs):
+    return tg.tensor(ROWS, **kwargs)
+
+
+def to_outside():
+    outside = tg.zeros(2)
+    return vmap(lambda a: outside.add_(a))(rows())
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "words"),
+    [
+        (lambda: vmap(lambda a: a if a.sum() > 0 else -a)(rows()), RuntimeError, "where"),
+        (lambda: vmap(lambda a: a.sum().item())(rows()), RuntimeError, "each slice has its own"),
+        (lambda: vmap(lambda a: a + tg.rand(2))(rows()), RuntimeError, "randomness='different'"),
+        (lambda: vmap(lambda a: a[a > 2])(rows()), RuntimeError, r"where\(mask"),
+        (to_outside, RuntimeError, "the same for all slices is written"),
+        (lambda: vmap(lambda a: (tg.ones(2, requires_grad=True) * a).sum().backward())(rows()),
+         RuntimeError, "func.grad"),
+        (lambda: vmap(lambda a: 3)(rows()), ValueError, "got a int as a result"),
+        (lambda: vmap(lambda a: (a, a), out_dims=(0, None))(rows()), ValueError, "differs between"),
+        (lambda: vmap(lambda a: a, out_dims=(0, 0, 0))(rows()), ValueError, "another form"),
+        (lambda: vmap(lambda a: a, out_dims=2)(rows()), IndexError, "slices of 1 dim"),
+        (lambda: vmap(lambda a, b: a)(rows(), tg.ones(2)), ValueError, r"have \[3, 2\] slices"),
+        (lambda: vmap(lambda a: a, in_dims=2)(rows()), ValueError, "tensor of 2 dimensions"),
+        (lambda: vmap(lambda a: a, in_dims=[0])(rows()), ValueError, "in_dims is a list"),
+        (lambda: vmap(lambda a: a, in_dims=(0, 0))(rows()), ValueError, "another form"),
+        (lambda: vmap(lambda a: a, in_dims=({"x": 0},))({"y": rows()}), ValueError, "another form"),
+        (lambda: vmap(lambda a, b: a)(rows(), 3), ValueError, "None in in_dims"),
+        (lambda: vmap(lambda: 1)(), ValueError, "no argument is sliced"),
+        (lambda: vmap(lambda a: a, randomness="some"), RuntimeError, "'same'"),
+        (lambda: vmap(lambda a: a, chunk_size=0), ValueError, "chunk_size=0"),
+        (lambda: vmap(lambda a: np.asarray(a))(rows()), RuntimeError, "NumPy"),
+        (lambda: func.grad(lambda a: a)(rows()), RuntimeError, r"shape \(3, 2\); wanted one num"),
+        (lambda: func.grad(lambda a: 1.0)(rows()), RuntimeError, "gave float"),
+        (lambda: func.grad(lambda a: a.sum(), 1)(rows()), RuntimeError, "argnums=1 of 1"),
+        (lambda: func.grad(lambda a: a.sum(), (0, 0))(rows()), RuntimeError, "each argument once"),
+        (lambda: func.grad(lambda a: a.sum())(3.0), ValueError, "wanted a Tensor"),
+        (lambda: func.grad(lambda a: a.sum())(tg.tensor([1, 2])), TypeError, "no derivative"),
+        (lambda: func.grad(lambda a: a.sum(), has_aux=True)(rows()), RuntimeError, "aux"),
+        (lambda: func.vjp(lambda a: a, rows())[1](tg.ones(2)), RuntimeError, r"\(3, 2\)"),
+        (lambda: func.jvp(lambda a: a, rows(), rows()), RuntimeError, r"\(x,\)"),
+        (lambda: func.jvp(lambda a: a, (rows(),), (3.0,)), RuntimeError, "float"),
+        (lambda: func.jvp(lambda a: tg.ones(1), (rows(),), (rows(),), strict=True), RuntimeError,
+         "strict"),
+        (lambda: functional.jacobian(lambda a: a, rows(), strategy="sideways"), ValueError,
+         "forward-mode"),
+        (lambda: functional.jacobian(lambda a: a, rows(), strategy="forward-mode"),
+         NotImplementedError, "vectorize=True"),
+        (lambda: functional.vjp(lambda a: a, rows()), RuntimeError, "v may be left out"),
+        *(
+            (lambda f=f: f(lambda a, b: a.sum(), (rows(), rows()), strict=True), RuntimeError,
+             "strict=True")
+            for f in (functional.jacobian, functional.hessian, functional.vjp)
+        ),
+        (lambda: functional.jacobian(lambda a: tg.ones(2), rows(), strict=True), RuntimeError,
+         "output 0 depends on no input"),
+        (lambda: functional.jvp(lambda a, b: a * 2, (rows(), rows()), (rows(), rows()),
+                                strict=True), RuntimeError, "an input changes no output"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused(call, kind, words):
+    with pytest.raises(kind, match=words):
+        call()
+
+
+def test_random_numbers_are_the_same_or_others_for_each_slice():
+    """As one draw of all of them, in PyTorch's order."""
+    g = tg.Generator()
+
+    def draw(make, randomness):
+        tg.manual_seed(5)
+        return vmap(lambda a: make(a), randomness=randomness)(rows()).tolist()
+
+    makes = [
+        (lambda a: tg.rand(2), lambda: g.rand((3, 2)), lambda: g.rand(2)),
+        (lambda a: tg.randn_like(a), lambda: g.randn((3, 2)), lambda: g.randn(2)),
+        (lambda a: tg.randint(0, 9, (4,)), lambda: g.randint(0, 9, (3, 4)),
+         lambda: g.randint(0, 9, 4)),
+        (lambda a: tg.randperm(5), lambda: np.stack([g.randperm(5) for _ in range(3)]),
+         lambda: g.randperm(5)),
+    ]  # fmt: skip
+    for make, all_of_them, one in makes:
+        g.manual_seed(5)
+        assert draw(make, "different") == all_of_them().tolist()
+        g.manual_seed(5)
+        assert draw(make, "same") == [one().tolist()] * 3
+    g.manual_seed(5)
+    p = np.array(ROWS, np.float32) / 7
+    assert draw(lambda a: tg.bernoulli(a / 7), "different") == g.bernoulli(p).tolist()
+
+
+def test_what_was_written_since_gives_no_wrong_gradient():
+    for write in ("a tensor", "NumPy"):
+        x = tg.from_numpy(np.array(ROWS)).requires_grad_()
+        shared = x.detach().numpy()
+        y = vmap(lambda a: (a * a).sum())(x).sum()
+        if write == "NumPy":
+            shared[0, 0] = 9.0
+        else:
+            with tg.no_grad():
+                x += 1.0
+        with pytest.raises(RuntimeError, match="as it was"):
+            y.backward()
+    x = rows(requires_grad=True)
+    y = vmap(lambda a: a.exp())(x)
+    total = y.sum()
+    y += 1.0  # the result has an array of its own
+    total.backward()
+    np.testing.assert_allclose(x.grad, np.exp(ROWS), rtol=1e-6)
+
+
+def test_an_input_is_written_through_as_in_a_loop():
+    x = rows()
+    vmap(lambda a: a.mul_(2.0))(x)
+    assert x.tolist() == [[2.0, 4.0], [6.0, 8.0], [10.0, 12.0]]
+
+
+def test_index_assignments_are_those_of_a_loop():
+    numbers = cases.Numbers(tg)
+    x, i, v = numbers(4, 3, 2, 5), numbers.ids(5, 4, 2), numbers(4, 3, 2)
+
+    def put(a, i, v):
+        a = a * 1.0
+        a[:, 1, i] = v
+        a[1:, None, :, i[0]] += v[1:, None]
+        return a
+
+    def total(a, i, v):
+        return (put(a, i, v) ** 2).sum()
+
+    loop = [put(*one) for one in zip(x, i, v)]
+    np.testing.assert_allclose(vmap(put)(x, i, v), np.stack([y.numpy() for y in loop]))
+    slope = func.grad(total, argnums=(0, 2))
+    loops = zip(*(slope(*one) for one in zip(x, i, v)))
+    for found, wanted in zip(vmap(slope)(x, i, v), loops):
+        np.testing.assert_allclose(found, np.stack([g.numpy() for g in wanted]))
+
+
+def test_slices_say_what_they_are():
+    seen = []
+    vmap(lambda a: (seen.append((repr(a), a.shape, a.ndim, a.numel(), len(a), a.dtype)), a)[1])(
+        rows()
+    )
+    text = "tensor(<3 slices of shape (2,) and dtype float32>)"
+    assert seen == [(text, (2,), 1, 2, 2, tg.float32)]
+
+
+def test_nothing_is_mapped_to_nothing():
+    assert vmap(lambda a: (a * 2).sum())(tg.zeros(0, 3)).shape == (0,)
+
+
+def test_a_result_needs_a_gradient_only_if_something_outside_does():
+    x, w = tg.ones(2), tg.ones(2, requires_grad=True)
+    assert not func.grad(lambda a: (a * a).sum())(x).requires_grad
+    assert func.grad(lambda a: (a * a * w).sum())(x).requires_grad
+    assert func.grad(lambda a: (a * a).sum())(w).requires_grad
+    with tg.no_grad():
+        assert not func.grad(lambda a: (a * a * w).sum())(w).requires_grad
+    aux = func.grad(lambda a: (a.sum(), a * 2), has_aux=True)(x)[1]
+    assert not aux.requires_grad and aux.tolist() == [2.0, 2.0]
+    assert w.grad is None
+
+
+# --- compiled ------------------------------------------------------------------------------------
+
+
+def test_compiled_they_are_the_same():
+    numbers = cases.Numbers(tg)
+    w, loss = cases.classifier(tg, numbers)
+    xs, labels = numbers(5, 3), numbers.ids(3, 5)
+    W = numbers(4, 3, requires_grad=True)
+
+    def per_sample(xs, labels):
+        return vmap(func.grad(loss), in_dims=(None, 0, 0))(w, xs, labels)
+
+    def step(xs, labels):
+        W.grad = None
+        y = vmap(lambda x, i: ((W @ x).tanh() * W[i].sum()).sum())(xs, labels)
+        (y**2).sum().backward()
+        return y.detach()
+
+    def hessian(xs, labels):
+        return func.hessian(lambda x: cases.network(tg, {"W": W.detach(), "b": W[:2, :1]}, x))(
+            xs[0]
+        ).detach()
+
+    for function in (per_sample, step, hessian):
+        compiled = tg.compile(function)
+        for k in range(3):
+            xs = xs * 0.9 + k
+            wanted, grad = function(xs, labels), W.grad
+            found = compiled(xs, labels)
+            for a, b in zip(cases.leaves(found), cases.leaves(wanted)):
+                np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+            if grad is not None:
+                np.testing.assert_allclose(W.grad, grad, rtol=1e-12)
+
+
+# --- modules -------------------------------------------------------------------------------------
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(tg.ones(1))
+        self.b = self.a
+        self.register_buffer("calls", tg.zeros(()))
+
+    def forward(self, x, times=1.0):
+        self.calls = self.calls + 1
+        return (x + self.a + self.b) * times
+
+
+def test_a_module_is_called_with_other_tensors():
+    call, module, zero = func.functional_call, Tied(), {"a": tg.zeros(1)}
+    assert call(module, zero, tg.zeros(1)).tolist() == [0.0]
+    assert call(module, zero, tg.zeros(1), tie_weights=False).tolist() == [1.0]
+    assert call(module, {**zero, "b": tg.ones(1)}, (tg.zeros(1),), {"times": 3.0},
+                tie_weights=False).tolist() == [3.0]  # fmt: skip
+    count = {"calls": tg.tensor(5.0)}
+    assert call(module, (zero, count), tg.ones(1)).tolist() == [1.0]
+    assert count["calls"].item() == 6.0 and module.calls.item() == 3.0
+    assert module.a is module.b and module(tg.zeros(1)).tolist() == [2.0]
+    with pytest.raises(ValueError, match="are one tensor in the module"):
+        call(module, {**zero, "b": tg.ones(1)}, tg.zeros(1))
+    with pytest.raises(ValueError, match=r"\['a'\] are in several dicts"):
+        call(module, (zero, zero), tg.zeros(1))
+    with pytest.raises(ValueError, match="wanted a dict"):
+        call(module, [3], tg.zeros(1))
+    with pytest.raises(RuntimeError, match="has no"):
+        call(module, {"c": tg.zeros(1)}, tg.zeros(1))
+    with pytest.raises(RuntimeError, match=r"lacks .*calls"):
+        call(module, zero, tg.zeros(1), strict=True)
+    with pytest.raises(TypeError):
+        call(module, zero, "no tensor", {"times": None})
+    assert module.a.tolist() == [1.0]  # as before, after an error too
+
+
+def test_states_of_models_are_stacked():
+    with pytest.raises(RuntimeError, match="no models"):
+        func.stack_module_state([])
+    with pytest.raises(RuntimeError, match="one class"):
+        func.stack_module_state([nn.Linear(1, 1), nn.ReLU()])
+    frozen = nn.Linear(1, 1).requires_grad_(False)
+    with pytest.raises(RuntimeError, match="weight require"):
+        func.stack_module_state([nn.Linear(1, 1), frozen])
+    parameters, buffers = func.stack_module_state([nn.BatchNorm1d(2), nn.BatchNorm1d(2)])
+    assert parameters["weight"].is_leaf and parameters["weight"].requires_grad
+    assert buffers["running_mean"].shape == (2, 2) and not buffers["running_mean"].requires_grad
