@@ -35,7 +35,7 @@ def element(value: Any, input: Any) -> Any:
 @named("MaskedScatter")
 def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     """The elements of `source`, one after another, where the mask is true."""
-    there = leaf(np.broadcast_to(value_of(mask), input.shape)).reshape(-1)
+    there = mask.expand(input.shape).reshape(-1)
     flat = source.reshape(-1)
     wanted = int(value_of(there).sum()) if current().tracer is None else 0
     if wanted > flat.numel():
