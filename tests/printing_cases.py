@@ -60,7 +60,8 @@ x.flatten()|x.unsqueeze(0)|x[None].squeeze(0)|x[None].squeeze()|x.expand(2, 3, 3
 x.flip(0)|x.split(1)[0]|x.chunk(3)[0]|x.unbind()[0]|torch.stack([v, v])|torch.cat([v, v])
 x.gather(0, t[None])|x.index_select(0, t)|x.masked_fill(x > 0, 0.0)|torch.where(x > 0, x, 0.0)
 x.sort().values|x.topk(2).values|x.tril()|x.clone()|x.double()|x.clamp(0, 1)|torch.maximum(x, x)
-x[0]|x[:2]|x[:, 0]|x[:, 1:]|x[None]|x[..., 0]|x[t]|x[t, t]|x[x > 0]|x[0, :]|F.linear(x, x)
+x[0]|x[:2]|x[:, 0]|x[:, 1:]|x[None]|x[..., 0]|x[t]|x[t, t]|x[x > 0]|x[0, :]|x[:]
+x[...]|F.linear(x, x)
 F.linear(x, x, v)|F.linear(b, x, v)|F.embedding(t, x)|F.layer_norm(x, (3,))|F.conv2d(img, img)
 F.max_pool2d(img, 2)|F.avg_pool2d(img, 2)|F.cross_entropy(x, t)|F.mse_loss(x, x.detach())
 F.l1_loss(x, x.detach())|F.binary_cross_entropy_with_logits(x, x.detach())|nn.Linear(3, 2)(x)
@@ -83,7 +84,7 @@ ModuleList([Linear(2, 3), Linear(2, 3), ReLU()])|ModuleDict({"a": Linear(2, 3), 
 ModuleList([Sequential(Linear(2, 3), ReLU()) for _ in range(3)])|Parameter(torch.ones(2, 3))
 ParameterList([torch.ones(2, 3), torch.ones(2)])|Parameter(torch.ones(2), requires_grad=False)
 Sequential(Sequential(Linear(2, 3), ReLU()), Sequential(Linear(2, 3)))
-ParameterList([torch.ones(2)])
+ParameterList([torch.ones(2)])|ParameterList([torch.ones(2), 3])
 Linear(2, 3).load_state_dict(Linear(2, 3).state_dict())
 """.replace("\n", "|")
     .strip("|")

@@ -167,6 +167,8 @@ def test_scripts_that_ask_for_a_device_get_the_cpu():
     tg.cuda.manual_seed(1)
     tg.cuda.manual_seed_all(1)
     tg.cuda.empty_cache()
+    assert tg.cuda.memory_allocated() == tg.cuda.max_memory_allocated(0) == 0
+    assert not tg.is_autocast_enabled() and not tg.amp.is_autocast_available("cuda")
     tg.backends.cudnn.deterministic, tg.backends.cudnn.benchmark = True, False
     tg.backends.cuda.matmul.allow_tf32 = True
     assert tg.backends.cudnn.deterministic and tg.backends.cuda.matmul.allow_tf32

@@ -169,11 +169,17 @@ def test_a_summary_has_shapes_and_numbers_of_parameters():
     assert "(0): Pair()  # [(2,), (1,)]" in tg.summary(lstm, tg.ones(2))
     with pytest.raises(TypeError, match="summary: got a Tensor; wanted a Module"):
         tg.summary(tg.ones(2), model)
+    assert tg.summary(Told(), 1) == "Told()  # str"
 
 
 class Pair(nn.Module):
     def forward(self, x):
         return x, x[:1]
+
+
+class Told(nn.Module):
+    def forward(self, x):
+        return "text"
 
 
 def test_a_call_opens_a_scope_with_the_name_of_the_attribute():

@@ -74,7 +74,24 @@ def test_steps_of_a_network_are_pytorchs():
     assert steps(tg.where(w > 0, w, 0.0).grad_fn) == ["WhereBackward0", (2, 3), None]
     assert steps(F.linear(c, c, w[:, 0]).grad_fn)[0] == "AddmmBackward0"
     assert steps(F.linear(c, c, w[:, 0]).grad_fn)[2:] == [None, None]
+    wide = ["UnsafeViewBackward0", ["UnsqueezeBackward0", (2, 3)], ["TBackward0", (2, 3)]]
+    assert steps(F.linear(w[None], w).grad_fn) == wide
     assert steps(F.linear(w, w).grad_fn) == ["MmBackward0", (2, 3), ["TBackward0", (2, 3)]]
+
+
+def test_a_function_of_ones_own_has_its_name():
+    class Twice(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2
+
+    y = Twice.apply(tg.ones(2, requires_grad=True))
+    assert repr(y) == "tensor([2., 2.], grad_fn=<TwiceBackward>)"
+    assert y.grad_fn.name() == "TwiceBackward"
 
 
 def test_a_step_is_the_same_as_long_as_it_is_kept():

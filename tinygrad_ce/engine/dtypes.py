@@ -41,10 +41,7 @@ class dtype:  # noqa: N801
     def __eq__(self, other: object) -> Any:
         if isinstance(other, dtype):
             return self is other
-        try:
-            return self.dtype == other
-        except TypeError:
-            return NotImplemented
+        return self.dtype == other
 
     def __hash__(self) -> int:
         return hash(self.dtype)
