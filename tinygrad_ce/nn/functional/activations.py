@@ -117,11 +117,12 @@ def chosen_dim(dim: int | None, input: Any, name: str) -> int:
     """`dim`, or the one that was taken when none had to be given: 0 for 0, 1 and 3 dimensions."""
     if dim is not None:
         return dim
+    ndim = shaped(input, name).ndim
     warn(
         f"Implicit dimension choice for {name} has been deprecated. "
         "Change the call to include dim=X as an argument."
     )
-    return 0 if shaped(input, name).ndim in (0, 1, 3) else 1
+    return 0 if ndim in (0, 1, 3) else 1
 
 
 def in_dtype(input: Any, dtype: Any) -> Any:
@@ -140,7 +141,7 @@ def softmax(
     >>> softmax(tensor([0.0, 0.0, 0.0, 0.0]), dim=0)
     tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
-    return in_dtype(input, dtype).softmax(chosen_dim(dim, input, "softmax"))
+    return functions.softmax(in_dtype(input, dtype), chosen_dim(dim, input, "softmax"))
 
 
 def log_softmax(
@@ -152,7 +153,7 @@ def log_softmax(
     >>> log_softmax(tensor([1000.0, 0.0]), dim=0)
     tensor([    0., -1000.])
     """
-    return in_dtype(input, dtype).log_softmax(chosen_dim(dim, input, "log_softmax"))
+    return functions.log_softmax(in_dtype(input, dtype), chosen_dim(dim, input, "log_softmax"))
 
 
 def logsumexp(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
