@@ -265,6 +265,27 @@ def test_index_assignments_are_those_of_a_loop():
         np.testing.assert_allclose(found, np.stack([g.numpy() for g in wanted]))
 
 
+def test_new_tensors_like_slices_can_be_written():
+    def shifted(make):
+        def f(a):
+            y = make(a)
+            y[0] += a[1]
+            return y
+
+        return vmap(f)(rows()).tolist()
+
+    moved = [[n, 0.0] for n in (2.0, 4.0, 6.0)]
+    assert shifted(tg.zeros_like) == shifted(lambda a: a.new_zeros(2)) == moved
+    assert shifted(lambda a: a.new_full((2,), 0.0)) == shifted(lambda a: a * 0.0) == moved
+    assert shifted(lambda a: tg.ones_like(a) - 1.0) == moved
+    assert shifted(lambda a: tg.empty_like(a).zero_()) == moved
+    assert shifted(lambda a: tg.full_like(a, a[0])) == [[3.0, 1.0], [7.0, 3.0], [11.0, 5.0]]
+    nested = vmap(vmap(lambda a, b: tg.zeros_like(a).add_(b), in_dims=(None, 0)), in_dims=(0, None))
+    assert nested(tg.zeros(2), tg.ones(3)).tolist() == [[1.0] * 3] * 2
+    close = vmap(tg.isclose)(rows(), tg.tensor([[1.0, 0.0], [0.0, 4.0], [0.0, 0.0]]))
+    assert close.tolist() == [[True, False], [False, True], [False, False]]
+
+
 def test_slices_say_what_they_are():
     seen = []
     vmap(lambda a: (seen.append((repr(a), a.shape, a.ndim, a.numel(), len(a), a.dtype)), a)[1])(

@@ -169,7 +169,7 @@ def isclose(
 
 def close(name: str, input: Any, other: Any, *bounds: Any) -> np.ndarray:
     """np.isclose of what `name` was given."""
-    a, b = (np.asarray(x.array if isinstance(x, Node) else x) for x in (input, other))
+    a, b = (value_of(x) if isinstance(x, Node) else np.asarray(x) for x in (input, other))
     for size, wanted in zip(a.shape[::-1], b.shape[::-1]):
         if size != wanted and 1 not in (size, wanted):
             raise ValueError(f"{name}: shapes {a.shape} and {b.shape} do not broadcast")
