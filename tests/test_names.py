@@ -1,0 +1,100 @@
+"""docs/names.md is what the code says, and what it says of differences is so."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+
+FILE = Path(__file__).parent.parent / "docs" / "names.py"
+spec = importlib.util.spec_from_file_location("names", FILE)
+names = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(names)
+
+
+def test_the_page_is_up_to_date():
+    assert names.FILE.read_text(encoding="utf-8") == names.text(), "run python docs/names.py"
+
+
+@pytest.mark.parametrize("module", names.MODULES)
+def test_every_name_is_there(module):
+    found = importlib.import_module(module)
+    assert all(getattr(found, name) is not None for name in names.public(found))
+
+
+@pytest.mark.parametrize("module", names.INSTEAD)
+def test_what_is_left_out_says_what_to_use(module):
+    found = importlib.import_module(module)
+    for name, instead in names.INSTEAD[module].items():
+        with pytest.raises(AttributeError) as caught:
+            getattr(found, name)
+        assert instead in str(caught.value)
+
+
+def shapes_and_dtypes():
+    with pytest.raises(ValueError, match="differ"):
+        tg.ones(2, 3) @ tg.ones(2, 3)
+    with pytest.raises(TypeError, match="wanted one dtype"):
+        tg.nn.Linear(2, 2)(tg.ones(1, 2).double())
+
+
+def twice():
+    x = tg.tensor([3.0], requires_grad=True)
+    y = (x * x).sum()
+    y.backward()
+    y.backward()
+    assert x.grad.tolist() == [12.0]
+
+
+def unseen_writes():
+    for write in (lambda x: x.numpy(force=True), lambda x: x.data, lambda x: x.detach()):
+        x = tg.tensor([3.0], requires_grad=True)
+        y = (x * x).sum()
+        write(x)[...] = 5.0
+        with pytest.raises(RuntimeError, match="in place since"):
+            y.backward()
+
+
+def compiled():
+    assert isinstance(tg.compile(lambda x: x + 1), tg.Compiled)
+
+
+def saved(path):
+    with pytest.raises(TypeError, match="wanted"):
+        tg.save({"model": tg.nn.Linear(1, 1)}, path / "x.pt")
+
+
+def backwards():
+    x = tg.arange(3)
+    x[::-1][0] = 7
+    assert x.tolist() == [0, 1, 7]
+
+
+def traced():
+    assert isinstance(tg.trace(lambda x: x * 2, tg.ones(2)), tg.Program)
+
+
+def no_gpu():
+    for call in (lambda: tg.ones(1).cuda(), lambda: tg.ones(1, device="cuda")):
+        with pytest.raises(RuntimeError, match="CPU"):
+            call()
+
+
+def rounded():
+    x = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    np.testing.assert_allclose(tg.tensor(x).sum().item(), x.astype(float).sum(), rtol=1e-5)
+
+
+def no_bfloat16():
+    with pytest.raises(TypeError, match="bfloat16"):
+        tg.ones(1, dtype=tg.bfloat16)
+
+
+def test_what_differs_is_so(tmp_path):
+    tried = [shapes_and_dtypes, twice, unseen_writes, compiled, lambda: saved(tmp_path), backwards,
+             traced, no_gpu, rounded, no_bfloat16]  # fmt: skip
+    assert len(tried) == len(names.DIFFERS)
+    for one in tried:
+        one()
