@@ -355,7 +355,11 @@ def test_draws_with_probabilities_that_change():
 
         def f(x, y):
             p = x.sigmoid()
-            found = [tg.bernoulli(p), tg.bernoulli(kept, generator=own), tg.bernoulli(y.abs().clamp(0, 1))]
+            found = [
+                tg.bernoulli(p),
+                tg.bernoulli(kept, generator=own),
+                tg.bernoulli(y.abs().clamp(0, 1)),
+            ]
             found += [tg.multinomial(p, 2, generator=own), tg.normal(kept, p), F.dropout(x, 0.4)]
             kept.mul_(0.9)
             return [*found, F.softplus(found[4])]

@@ -1,6 +1,8 @@
 """func, vmap and autograd.functional against PyTorch's answers, differences and loops."""
 
+import gc
 import warnings
+from collections import namedtuple
 
 import func_cases as cases
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 import tinygrad_ce as tg
 from tinygrad_ce import func, nn, vmap
 from tinygrad_ce.autograd import functional
+from tinygrad_ce.engine import operands
+from tinygrad_ce.engine.slices import mapped
 from tinygrad_ce.nn import functional as F
 
 FROZEN = np.load(cases.FROZEN)
@@ -397,3 +401,84 @@ def test_states_of_models_are_stacked():
     parameters, buffers = func.stack_module_state([nn.BatchNorm1d(2), nn.BatchNorm1d(2)])
     assert parameters["weight"].is_leaf and parameters["weight"].requires_grad
     assert buffers["running_mean"].shape == (2, 2) and not buffers["running_mean"].requires_grad
+
+
+# --- slices among other things -------------------------------------------------------------------
+
+
+def test_slices_do_what_arrays_do():
+    """What functions do with the array of a tensor, for all slices, against NumPy on each."""
+    numbers = np.random.default_rng(2).standard_normal((4, 3, 3))
+
+    def changed(v):
+        v = v.copy()
+        v += 1.0
+        v[0] *= v[1]
+        return v
+
+    for f in (
+        lambda v: v.sum(0),
+        lambda v: v.max(1, keepdims=True),
+        lambda v: v.mean((0, 1)),
+        lambda v: v.var(0, ddof=1),
+        lambda v: np.stack([row * 2 for row in v]),
+        lambda v: np.add.outer(v[0], v[1]),
+        lambda v: np.dot(v[0, 0, ...], v),
+        lambda v: np.dot(v[0], v[:, 1]),
+        lambda v: v.view(np.int64) * 2,
+        lambda v: np.modf(v)[0],
+        lambda v: np.kron(v, np.eye(2)),
+        lambda v: np.ones_like(v) - v,
+        changed,
+    ):
+        found = vmap(lambda a, f=f: operands.leaf(f(a.array)))(tg.tensor(numbers)).numpy()
+        np.testing.assert_allclose(found, np.stack([f(v.copy()) for v in numbers]), rtol=1e-14)
+    y = vmap(lambda a: np.where(a.array > 0, a, 0.0))(tg.tensor(numbers))
+    np.testing.assert_array_equal(y, np.where(numbers > 0, numbers, 0.0))
+    layout = vmap(lambda a: a.mT.contiguous().view(-1))(tg.tensor(numbers))
+    np.testing.assert_array_equal(layout, numbers.swapaxes(1, 2).reshape(4, 9))
+
+
+def test_what_is_made_inside_has_gradients_of_its_own():
+    def f(a):
+        w = a.detach().requires_grad_()
+        (w**3).sum().backward()
+        return w.grad
+
+    np.testing.assert_allclose(vmap(f)(rows()), 3 * np.array(ROWS) ** 2)
+    w = tg.ones(2, requires_grad=True)
+    w.grad = tg.ones(2)
+    with pytest.raises(RuntimeError, match="an optimiser takes a step"):
+        vmap(lambda a: (tg.optim.SGD([w], lr=0.1).step(), a)[1])(rows())
+
+
+def test_random_numbers_in_a_compiled_vmap():
+    def step(x):
+        return vmap(lambda a: F.dropout(a, 0.5), randomness="different")(x)
+
+    x, compiled = tg.ones(5, 8), tg.compile(step)
+    tg.manual_seed(1)
+    wanted = [step(x).tolist() for _ in range(3)]
+    tg.manual_seed(1)
+    assert [compiled(x).tolist() for _ in range(3)] == wanted and wanted[0] != wanted[1]
+
+
+def test_named_tuples_stay_what_they_are():
+    point = namedtuple("Point", "x y")
+    g = func.grad(lambda p: (p.x * p.y).sum())(point(tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0])))
+    assert isinstance(g, point) and g.x.tolist() == [3.0, 4.0] and g.y.tolist() == [1.0, 2.0]
+
+
+def test_a_vmap_is_drawn_as_operations_on_one_slice():
+    W = tg.ones(4, 2, requires_grad=True)
+    text = str(tg.draw(vmap(lambda a: (W @ a).tanh().sum())(rows()).sum()))
+    assert "5 operations" in text and "out_of" in text
+
+
+def test_nothing_is_left_of_a_vmap_when_its_graph_is_gone():
+    W = tg.ones(2, requires_grad=True)
+    y = vmap(lambda a: (W * a).sum())(rows())
+    assert mapped
+    del y
+    gc.collect()
+    assert not mapped
