@@ -352,7 +352,18 @@ TRANSFORMS = {
     ),
     "functional graphs": lambda t, n: [functional_graph(t, n, name) for name in PRODUCTS],
 }  # fmt: skip
+TRANSFORMS["rows of a Jacobian"] = lambda t, n: rows_of_jacobian(t, n(4, 3), n(3), n(2))
 PRODUCTS = ("vjp", "jvp", "vhp", "hvp", "jacobian", "hessian")
+
+
+def rows_of_jacobian(t, W, x, other):
+    x.requires_grad_()
+    other.requires_grad_()
+    y = t.tanh(W @ x)
+    g = t.autograd.grad(y, x, t.eye(4).double(), is_grads_batched=True, create_graph=True)
+    (g[0] ** 2).sum().backward()
+    zeros = t.autograd.grad((x**2).sum(), (x, other), materialize_grads=True)
+    return g, x.grad, zeros
 
 
 def functional_graph(t, n, name):

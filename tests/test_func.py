@@ -482,3 +482,14 @@ def test_nothing_is_left_of_a_vmap_when_its_graph_is_gone():
     del y
     gc.collect()
     assert not mapped
+
+
+def test_batched_weights_leave_out_what_is_not_used():
+    x, other = tg.ones(2, requires_grad=True), tg.ones(3, requires_grad=True)
+    y, weights = x * 3.0, tg.eye(2)
+    found = tg.autograd.grad(y, (other, x), weights, allow_unused=True, is_grads_batched=True)
+    assert found[0] is None and found[1].tolist() == [[3.0, 0.0], [0.0, 3.0]]
+    with pytest.raises(RuntimeError, match="is not used"):
+        tg.autograd.grad(y, (other, x), weights, is_grads_batched=True)
+    with pytest.raises(ValueError, match="materialize_grads"):
+        tg.autograd.grad(y.sum(), x, allow_unused=False, materialize_grads=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.autograd.vmapping import vmap
 from tinygrad_ce.engine import backward, chain
 from tinygrad_ce.engine.frame import current, recording
 from tinygrad_ce.engine.operands import leaf
@@ -30,13 +31,16 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    allow_unused: bool = False,
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
 ) -> tuple[Any, ...]:
     """∂(Σ outputs)/∂input for each input, in a tuple; no `.grad` is touched.
 
     `grad_outputs` weighs the outputs (1 for scalars). With `create_graph` the gradients can be
     differentiated again. An input that the outputs do not depend on raises, or gives None with
-    `allow_unused`.
+    `allow_unused`, zeros with `materialize_grads`. With `is_grads_batched` the weights have one
+    more dimension in front, and so have the gradients: all are computed at once, by vmap.
 
     >>> from tinygrad_ce import tensor
     >>> x = tensor([3.0], requires_grad=True)
@@ -51,6 +55,13 @@ def grad(
         weights = list(grad_outputs)
     if len(weights) != len(outs):
         raise ValueError(f"grad: {len(outs)} outputs and {len(weights)} grad_outputs")
+    if materialize_grads:
+        if allow_unused is False:
+            raise ValueError("grad: materialize_grads gives zeros; leave allow_unused=False out")
+        some = grad(outs, ins, weights, retain_graph, create_graph, True, is_grads_batched)
+        return tuple(zeros_of(x) if g is None else g for g, x in zip(some, ins))
+    if is_grads_batched:
+        return batched_grad(outs, ins, weights, retain_graph, create_graph, allow_unused)
     seeds: dict[Any, Any] = {}
     for out, weight in zip(outs, weights):
         seed = backward.seed_for(out, weight, create_graph)
@@ -74,6 +85,19 @@ def grad(
         for out in outs:
             backward.free(out)
     return tuple(found)
+
+
+def batched_grad(outs: Any, ins: Any, weights: Any, *settings: Any) -> tuple[Any, ...]:
+    """The gradients for several weights at once."""
+    unused: list[bool] = []
+
+    def one(*ws: Any) -> list[Any]:
+        found = grad(outs, ins, ws, *settings)
+        unused[:] = [g is None for g in found]
+        return [g for g in found if g is not None]
+
+    rest = iter(vmap(one)(*weights))
+    return tuple(None if none else next(rest) for none in unused)
 
 
 def pull(
