@@ -35,10 +35,7 @@ class CharLSTM(nn.Module):
     def init_hidden(self, batch_size: int) -> State:
         """Nothing remembered yet: h and c, each (layers, batch, hidden)."""
         weight = next(self.parameters())
-        return (
-            weight.new_zeros(1, batch_size, self.hidden_size),
-            weight.new_zeros(1, batch_size, self.hidden_size),
-        )
+        return tuple(weight.new_zeros(1, batch_size, self.hidden_size) for _ in range(2))
 
     def forward(self, x: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """(N, T) -> logits (N, T, vocabulary)."""
@@ -78,17 +75,23 @@ def main(epochs: int = 30) -> None:
     optimizer = optim.Adam(model.parameters(), lr=0.008)
     print(f"{len(text)} characters, {len(chars)} different")
 
+    def step(x: torch.Tensor, y: torch.Tensor, state: State) -> tuple:
+        logits, state = model(x, state)
+        loss = criterion(logits.reshape(-1, len(chars)), y.reshape(-1))
+        optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+        optimizer.step()
+        return loss, norm, state
+
+    # As one program of NumPy the step is faster; PyTorch would ask for a C compiler to do the like.
+    if torch.__name__ == "tinygrad_ce":
+        step = torch.compile(step)
     for epoch in range(1, epochs + 1):
         model.train()
         state, total, chunks = model.init_hidden(BATCH), 0.0, 0
         for x, y in zip(inputs.split(SEQ_LEN, dim=1), targets.split(SEQ_LEN, dim=1)):
-            state = detach(state)
-            logits, state = model(x, state)
-            loss = criterion(logits.reshape(-1, len(chars)), y.reshape(-1))
-            optimizer.zero_grad()
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
-            optimizer.step()
+            loss, norm, state = step(x, y, detach(state))
             total, chunks = total + loss.item(), chunks + 1
         if epoch % max(1, epochs // 5) == 0:
             print(f"epoch {epoch:3d}: loss {total / chunks:.4f}, gradient {norm:.3f}")
