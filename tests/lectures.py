@@ -12,7 +12,7 @@ STEPS = {
     "lenet": 2,
     "lstm": 6,
     "mlp": 400,
-    "oscillator": 4,
+    "oscillator": 3,
     "own_function": 60,
     "transformer": 20,
     "vae": 5,
