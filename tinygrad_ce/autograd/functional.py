@@ -20,6 +20,8 @@ from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.functions import stack
 
+__all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
+
 
 class At:
     """A function at a point: leaves with the values of the inputs, and what it gives there."""
