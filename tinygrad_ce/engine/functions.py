@@ -268,7 +268,7 @@ def count(shape: tuple[int, ...], axis: Any) -> int:
 
 def wants_floats(x: Any, name: str) -> None:
     """Refuse integers and booleans: what comes out is none of them."""
-    if shaped(x, name).dtype.kind != "f":
+    if x.dtype.kind != "f":
         raise TypeError(f"{name}: got {x.dtype}; wanted floats: x.float().{name}()")
 
 

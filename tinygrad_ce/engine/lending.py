@@ -82,10 +82,16 @@ def keep_lent(node: Node) -> None:
         node.held = held
 
 
-def written_by_numpy(node: Node, source: Node) -> bool:
-    """Whether what `node` was computed from, or is, has been written through NumPy since."""
+def writer_since(node: Node, source: Node) -> str:
+    """What has changed `source` in place since `node` was made from it; no text if nothing has."""
+    memory = memory_of(source)
+    if memory.written > node.tick:
+        return memory.writer
+    if not (memory.loans or memory.borrowed):
+        return ""
     kept = getattr(node, "held", {}).get(source)
-    if kept is not None:
-        return bool(source.array.tobytes() != kept)
-    loans = memory_of(source).loans
-    return any(loan.tick > node.tick and loan.was_written() for loan in loans)
+    if kept is None:
+        changed = any(loan.tick > node.tick and loan.was_written() for loan in memory.loans)
+    else:
+        changed = source.array.tobytes() != kept
+    return "a write through NumPy" if changed else ""

@@ -17,6 +17,7 @@ from tinygrad_ce.engine.frame import refuse_once
 from tinygrad_ce.engine.graph import Node
 
 CATEGORIES = "buif"  # kinds of dtypes, lowest first; u and i are one category
+SINGLE = np.dtype(np.float32)
 FLOATS = tuple(np.dtype(name) for name in ("float32", "float64", "float16"))
 
 _default = np.dtype(np.float32)
@@ -101,10 +102,14 @@ def alike(operands: tuple[Node, ...], wants: str, name: str) -> tuple[Node, ...]
     do where NumPy would widen the result for them, but for booleans. `wants` is what the operation
     `name` takes, see `rule`.
     """
+    first = operands[0].array.dtype
+    for x in operands:
+        if x.array.dtype is not first:
+            break
+    else:  # one dtype
+        whole = wants == "float" and first.kind != "f"
+        return tuple(map(as_float, operands)) if whole else operands
     arrays = [x.array for x in operands]
-    first = arrays[0].dtype
-    if all(x.dtype == first for x in arrays):
-        return operands
     if wants == "one":
         raise TypeError(
             f"{name}: got {' and '.join(str(x.dtype) for x in arrays)}; wanted one dtype: "
@@ -115,6 +120,8 @@ def alike(operands: tuple[Node, ...], wants: str, name: str) -> tuple[Node, ...]
             f"{name}: got a tensor of booleans; write ~mask for 1 - mask, mask.long() for numbers"
         )
     wanted = common_dtype(arrays)
+    if wants == "float" and wanted.kind != "f":
+        wanted = _default
     widened = np.result_type(*(x.dtype for x in arrays)) != wanted
     return tuple(
         cast(x, wanted) if x.live or (widened and x.array.dtype.kind != "b") else x

@@ -20,12 +20,13 @@ from typing import Any
 
 from tinygrad_ce.engine.arguments import completed, signature
 from tinygrad_ce.engine.frame import Frame, calling_line, current
-from tinygrad_ce.engine.graph import Node, kinds, new
-from tinygrad_ce.engine.lending import keep_lent, lent, written_by_numpy
+from tinygrad_ce.engine.graph import Node, new
+from tinygrad_ce.engine.lending import keep_lent, lent, writer_since
 from tinygrad_ce.engine.memory import share_memory, tick
 from tinygrad_ce.engine.operands import as_nodes, constant, explained, settle
-from tinygrad_ce.engine.promotion import FLOATS, alike, as_float
+from tinygrad_ce.engine.promotion import SINGLE, alike, as_float
 
+Result: type[Node] = Node  # class Tensor, as soon as it is there
 # What gradients read of a node: its array, its Symbol, or the node itself.
 Value = Callable[[Node], Any]
 # (node, g, value) -> the gradient for one operand of `node`, before broadcasting is undone.
@@ -125,14 +126,9 @@ def reading_operand(function: Callable[..., Any], at: int) -> Pull:
 
 def unwritten(node: Node, source: Node) -> Node:
     """`source`, if it has not been written since `node` was made from it."""
-    memory = source.memory
-    if memory is None or (memory.written <= node.tick and not (memory.loans or memory.borrowed)):
+    writer = "" if source.memory is None else writer_since(node, source)
+    if not writer:
         return source
-    writer = memory.writer
-    if memory.written <= node.tick:
-        if not written_by_numpy(node, source):
-            return source
-        writer = "a write through NumPy"
     name = "its output" if source is node else f"its input of shape {source.array.shape}"
     raise RuntimeError(
         f"backward: {node.op.name} needs {name} as it was, but {writer} has "
@@ -179,9 +175,9 @@ def unary(op: Op) -> Callable[..., Any]:
     op.broadcasts = False
 
     def call(x: Any) -> Any:
-        if not isinstance(x, Node):
+        if type(x) is not Result and not isinstance(x, Node):
             return forward(x)
-        if floats and x.array.dtype not in FLOATS:
+        if floats and (dtype := x.array.dtype) is not SINGLE and dtype.kind != "f":
             x = as_float(x)
         frame = current()
         try:
@@ -201,21 +197,21 @@ def binary(op: Op) -> Callable[..., Any]:
     forward, dtypes, floats = op.forward, op.dtypes, op.dtypes == "float"
 
     def call(a: Any, b: Any) -> Any:
-        if not isinstance(b, Node):
+        if type(b) is not Result and not isinstance(b, Node):
             if not isinstance(a, Node):
                 return forward(a, b)
             b = constant(b, a, op.name)
-        elif not isinstance(a, Node):
+        elif type(a) is not Result and not isinstance(a, Node):
             a = constant(a, b, op.name)
-        if a.array.dtype is not b.array.dtype:
+        x, y = a.array, b.array
+        if x.dtype is not y.dtype or (floats and x.dtype.kind != "f"):
             a, b = alike((a, b), dtypes, op.name)
-        if floats and a.array.dtype.kind != "f" and b.array.dtype.kind != "f":
-            a, b = as_float(a), as_float(b)
+            x, y = a.array, b.array
         frame = current()
         tracer = frame.tracer
         try:
             if tracer is None:
-                array = forward(a.array, b.array)
+                array = forward(x, y)
             else:
                 array = forward(tracer.lift(a), tracer.lift(b))
         except (ValueError, TypeError) as error:
@@ -232,7 +228,7 @@ def single(op: Op) -> Callable[..., Any]:
     def call(x: Any, *settings: Any, **keywords: Any) -> Any:
         if keywords or len(settings) != count:
             settings = completed(op, (x, *settings), keywords)[1:]
-        if not isinstance(x, Node):
+        if type(x) is not Result and not isinstance(x, Node):
             return forward(x, *settings)
         if view:
             settle(x)
@@ -283,9 +279,10 @@ def apply(
             break
     if not operands or not isinstance(operands[0], Node):
         return op.forward(*operands, *settings, **keywords)
-    if op.dtypes:
-        first = int(op.dtypes == "branches")
-        operands = operands[:first] + alike(operands[first:], op.dtypes, op.name)
+    if op.dtypes == "branches":
+        operands = operands[:1] + alike(operands[1:], "", op.name)
+    elif op.dtypes:
+        operands = alike(operands, op.dtypes, op.name)
     if op.view:
         settle(operands[0])
     frame = current()
@@ -314,7 +311,7 @@ def result(
     frame: Frame,
 ) -> Node:
     """The node that holds `array`. It remembers where it came from only if a gradient can flow."""
-    y = new(kinds["result"])
+    y = new(Result)
     y.array = array
     y.op = op
     y.memory = y.kept = None

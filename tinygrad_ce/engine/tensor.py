@@ -25,6 +25,7 @@ from tinygrad_ce.engine import (
     operands,
     promotion,
     protocol,
+    rule,
     table,
     write,
 )
@@ -1148,6 +1149,8 @@ TYPES = {
     "int16": "Short", "int32": "Int", "int64": "Long", "bool": "Bool",
 }  # fmt: skip
 """What PyTorch calls a tensor of this dtype."""
+
+rule.Result = Tensor  # what operations give
 
 OPERANDS = (Node, np.ndarray, np.generic, int, float, list, tuple)
 
