@@ -376,3 +376,34 @@ def test_a_tensor_takes_another_shape_in_place_and_stays_in_the_graph():
         x.t_()
     with pytest.raises(RuntimeError, match="unsqueeze_: this tensor is a leaf"):
         w.unsqueeze_(0)
+
+
+INDICES = {  # an index, and the shape that PyTorch gives
+    "number, slice, array": ((0, slice(None), [1, 2]), (4, 2)),
+    "array, slice, number": (([1, 0, 1], slice(None), 2), (3, 4)),
+    "number, slice, mask": ((1, slice(1, 3), [True, False, True, False, True]), (2, 3)),
+    "slice, number, array": ((slice(None), 0, [1, 2]), (2, 2)),
+    "number, None, array": ((1, None, [1, 2]), (1, 2, 5)),
+    "number, ..., array": ((0, ..., [3, 3, 1]), (4, 3)),
+    "array, slice, array": (([0, 1], slice(None), [1, 2]), (2, 4)),
+}
+
+
+@pytest.mark.parametrize("name", INDICES)
+def test_numbers_beside_arrays_are_taken_first(name):
+    index, shape = INDICES[name]
+    numbers = np.arange(40.0).reshape(2, 4, 5)
+    first = tuple(p if type(p) is int else slice(None) for p in index if p not in (None, ...))
+    rest = tuple(p for p in index if type(p) is not int)
+    wanted = numbers[(0, ...) if name == "number, ..., array" else first][rest]
+    x = tg.tensor(numbers, requires_grad=True)
+    y = x[index]
+    assert y.shape == shape and y.tolist() == wanted.tolist()
+    weights = np.arange(1.0, wanted.size + 1).reshape(shape)
+    (y * tg.tensor(weights)).sum().backward()
+    slope = np.zeros_like(numbers)
+    np.add.at(slope[(0, ...) if name == "number, ..., array" else first], rest, weights)
+    assert x.grad.tolist() == slope.tolist()
+    z = tg.tensor(numbers)
+    z[index] = -1.0
+    assert (z == -1).numpy().tolist() == (slope != 0).tolist()

@@ -510,10 +510,14 @@ class Tensor(Node, kind="result"):
 
     def __getitem__(self, index: Any) -> Tensor:
         parts, arrays = index_parts(index)
+        if arrays:
+            self, parts = numbers_first(self, parts, arrays)
         return table.getitem(self, *arrays, index=parts)
 
     def __setitem__(self, index: Any, values: Any) -> None:
         parts, arrays = index_parts(index)
+        if arrays:
+            self, parts = numbers_first(self, parts, arrays)
         write.assign(self, arrays, parts, values)
 
     # --- elementwise ------------------------------------------------------------------------
@@ -1267,6 +1271,25 @@ def index_parts(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
                 parts.append(table.SLOT)
                 arrays.append(array)
     return tuple(parts), tuple(arrays)
+
+
+def numbers_first(x: Any, parts: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, Any]:
+    """x after the numbers of an index, and what is left of it, where NumPy moves axes otherwise.
+
+    In `x[0, :, [1, 2]]` a number counts as an array to NumPy, which puts their axis first.
+    """
+    places = [i for i, p in enumerate(parts) if type(p) is int or p is table.SLOT]
+    if len(places) == len(arrays) or places[-1] - places[0] < len(places):
+        return x, parts
+    left = iter(arrays)
+    first: list[Any] = []
+    for part in parts:
+        if part is table.SLOT:
+            a = next(left).array
+            first += [slice(None)] * (a.ndim if a.dtype.kind == "b" else 1)
+        elif part is not None:
+            first.append(part if type(part) is int or part is ... else slice(None))
+    return table.getitem(x, index=tuple(first)), tuple(p for p in parts if type(p) is not int)
 
 
 def bound(value: Any) -> int | None:
