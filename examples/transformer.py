@@ -16,7 +16,7 @@ from tinygrad_ce.nn import functional as F
 block_size, batch_size, n_embd, n_head, n_layer, dropout = 32, 16, 48, 4, 2, 0.1
 text = Path(__file__).with_name("story.txt").read_text(encoding="utf-8")
 chars = sorted(set(text))
-data = torch.tensor([chars.index(ch) for ch in text], dtype=torch.long)
+data = torch.tensor([chars.index(ch) for ch in text])
 
 
 def get_batch() -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,12 +38,11 @@ class CausalSelfAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, T, C) -> (B, T, C)."""
         B, T, C = x.size()
-        parts = self.c_attn(x).split(C, dim=2)
-        q, k, v = (part.view(B, T, n_head, C // n_head).transpose(1, 2) for part in parts)
-        att = q @ k.transpose(-2, -1) / k.size(-1) ** 0.5  # (B, heads, T, T)
-        att = att.masked_fill(self.mask[:T, :T] == 0, float("-inf"))
-        y = (self.dropout(F.softmax(att, dim=-1)) @ v).transpose(1, 2)  # heads side by side
-        return self.c_proj(y.contiguous().view(B, T, C))
+        qkv = self.c_attn(x).view(B, T, 3, n_head, C // n_head)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, d)
+        att = (q @ k.transpose(-2, -1)) / k.size(-1) ** 0.5
+        att = F.softmax(att.masked_fill(self.mask[:T, :T] == 0, float("-inf")), dim=-1)
+        return self.c_proj((self.dropout(att) @ v).transpose(1, 2).contiguous().view(B, T, C))
 
 
 class Block(nn.Module):
@@ -103,8 +102,8 @@ def main(steps: int = 600) -> None:
         if step % max(1, steps // 5) == 0:
             print(f"step {step:4d}: loss {loss.item():.4f}")
 
-    written = model.eval().generate(torch.tensor([[chars.index("T")]]), 300, top_k=5)[0]
-    print("".join(chars[i] for i in written))
+    start = torch.zeros((1, 1), dtype=torch.long)  # letter 0 is the end of a line
+    print("".join(chars[i] for i in model.eval().generate(start, 300, top_k=5)[0]))
 
 
 if __name__ == "__main__":
