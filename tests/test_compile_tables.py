@@ -209,3 +209,33 @@ def test_the_losses_of_the_lesson(function):
         return f, []
 
     side_by_side(build, [[np.linspace(-3.0, 3.0, 5) + k, k % 2] for k in range(6)])
+
+
+MADE = {
+    "zeros_like": tg.zeros_like,
+    "ones_like": tg.ones_like,
+    "full_like": lambda x: tg.full_like(x, 2.5),
+    "full_like of a tensor": lambda x: tg.full_like(x, x.sum()),
+    "new_zeros": lambda x: x.new_zeros(3),
+    "new_ones": lambda x: x.new_ones(3),
+    "new_full": lambda x: x.new_full((3,), 0.5),
+    "zeros": lambda x: tg.zeros(3),
+    "full": lambda x: tg.full((3,), 4.0),
+    "eye": lambda x: tg.eye(3)[1],
+    "arange": lambda x: tg.arange(3.0),
+    "linspace": lambda x: tg.linspace(0, 1, 3),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_what_is_made_in_a_step_is_made_anew(name):
+    def build():
+        def f(x):
+            made = MADE[name](x)
+            before = made.clone()
+            made += x  # into the new one, and nowhere else
+            return before, made, x * 1
+
+        return f, []
+
+    side_by_side(build, [[np.arange(3.0) + k] for k in range(4)])

@@ -179,11 +179,11 @@ class Batched(NDArrayOperatorsMixin):
         view = np.may_share_memory(old, new) if plain else getattr(new, "base", None) is not None
         return Batched(self.level, data, self if view else None)
 
-    def apart(self, array: Any) -> Batched:
+    def in_each_slice(self, array: Any) -> Batched:
         """As many copies of an array as there are slices."""
         data = np.repeat(array[None], self.level.size, 0)
         if isinstance(self.data, Batched):
-            return Batched(self.level, self.data.apart(data))
+            return Batched(self.level, self.data.in_each_slice(data))
         tracer = self.level
         while isinstance(tracer, Level):
             tracer = tracer.outer
@@ -614,7 +614,7 @@ def padded(level: Level, x: Any, widths: Any, value: Any = 0.0, constant_values:
 
 def blank(function: Any) -> Callable[..., Any]:
     """A new array of the shape and dtype of x, which can be written."""
-    return lambda level, x, dtype=None, shape=None, **_: x.apart(
+    return lambda level, x, dtype=None, shape=None, **_: x.in_each_slice(
         function(x.shape if shape is None else shape, x.dtype if dtype is None else dtype)
     )
 

@@ -21,7 +21,7 @@ class Multinomial(Distribution):
     >>> coin.mean, coin.variance
     (tensor([25., 75.]), tensor([18.7500, 18.7500]))
     >>> coin.log_prob(Tensor([25.0, 75.0]))
-    tensor(-2.3888)
+    tensor(-2.3881)
     """
 
     def __init__(

@@ -285,8 +285,8 @@ def value_of(x: Any) -> Any:
 
 def slices_like(x: Any, array: Any) -> Any:
     """A new array that is to be written as x is: of each slice of a vmap, if x has slices."""
-    apart = getattr(value_of(x), "apart", None)
-    return array if apart is None or hasattr(array, "apart") else apart(array)
+    spread = getattr(value_of(x), "in_each_slice", None)
+    return array if spread is None or hasattr(array, "in_each_slice") else spread(array)
 
 
 def get_grad(x: Node) -> Any:
