@@ -1,5 +1,6 @@
 """Operations of the user's own, and hooks: against derivatives by hand and PyTorch's words."""
 
+import gc
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tinygrad_ce as tg
 from tinygrad_ce.autograd import Function, grad, gradcheck, gradgradcheck
 from tinygrad_ce.autograd.function import once_differentiable
+from tinygrad_ce.engine.hooks import hooked
 
 
 class Cube(Function):
@@ -294,3 +296,151 @@ def test_a_compiled_step_follows_hooks():
     assert [step(x).item() for _ in range(3)] == [6.0] * 3
     handle.remove()
     assert [step(x).item() for _ in range(3)] == [3.0] * 3 and math.isfinite(w.item())
+
+
+def test_a_compiled_step_follows_what_a_hook_reads():
+    global SCALE
+    SCALE = 2.0
+    w = tg.tensor([1.0], requires_grad=True)
+    w.register_hook(lambda g: g * SCALE)
+
+    @tg.compile
+    def step(x):
+        w.grad = None
+        (w * x).sum().backward()
+        return w.grad
+
+    x = tg.tensor([1.0])
+    assert [step(x).item() for _ in range(4)] == [2.0] * 4
+    SCALE = 100.0
+    assert [step(x).item() for _ in range(3)] == [100.0] * 3
+    runners = len(step.runners)
+    for _ in range(3):  # hooks of others are none of its business
+        (w.detach().requires_grad_() * 1).register_hook(print)
+        assert step(x).item() == 100.0
+    assert len(step.runners) == runners
+
+
+def test_hooks_stay_with_what_a_tensor_was_before_a_write():
+    w = tg.tensor([1.0, 1.0], requires_grad=True)
+    seen = []
+    x = w * 2
+    handle = x.register_hook(lambda g: seen.append(g.tolist()) or g.clamp(max=2.0))
+    y = x * 5
+    x *= 3
+    (x.sum() + y.sum()).backward()
+    assert seen == [[8.0, 8.0]] and w.grad.tolist() == [4.0, 4.0]
+    handle.remove()
+    w.grad = None
+    (x.sum() + y.sum()).backward()
+    assert w.grad.tolist() == [16.0, 16.0]
+
+
+def test_hooks_that_are_gone_are_forgotten():
+    gc.collect()
+    before = len(hooked)
+    tensors = [tg.ones(1, requires_grad=True) for _ in range(20)]
+    handles = [x.register_hook(lambda g: g) for x in tensors]
+    assert len(hooked) == before + 20
+    for handle in handles[:10]:
+        handle.remove()
+    assert len(hooked) == before + 10
+    del tensors, handles, handle
+    gc.collect()
+    assert len(hooked) == before
+
+
+def test_gradients_are_nobody_elses():
+    class Dot(Function):
+        @staticmethod
+        def forward(ctx, w, x):
+            ctx.save_for_backward(x)
+            return (w * x).sum()
+
+        @staticmethod
+        def backward(ctx, g):
+            return ctx.saved_tensors[0], None
+
+    w, x = tg.tensor([1.0, 1.0], requires_grad=True), tg.tensor([30.0, 40.0])
+    Dot.apply(w, x).backward()
+    w.grad.zero_()
+    assert x.tolist() == [30.0, 40.0]
+    kept, given = [], tg.tensor([1.0, 0.0])
+    w.register_hook(kept.append)
+    w.register_hook(lambda g: given)
+    w.grad = None
+    (w * 5).sum().backward()
+    w.grad.mul_(7)
+    assert kept[0].tolist() == [5.0, 5.0] and given.tolist() == [1.0, 0.0]
+
+
+def test_the_same_seed_with_other_numbers():
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    y, seed = Cube.apply(x, 1.0), tg.zeros(2)
+    rows = []
+    for i in range(2):
+        seed.zero_()
+        seed[i] = 1.0
+        rows.append(grad(y, x, seed, retain_graph=True)[0].tolist())
+    assert rows == [[3.0, 0.0], [0.0, 12.0]]
+
+
+def test_saved_outputs_of_several():
+    class Both(Function):
+        @staticmethod
+        def forward(ctx, x):
+            y, z = x.exp(), x**2
+            ctx.save_for_backward(x, y, z)
+            return y, z, x.argmax()
+
+        @staticmethod
+        def backward(ctx, g, h, _):
+            x, y, z = ctx.saved_tensors
+            assert z.tolist() == (x**2).tolist()
+            return g * y + h * 2 * x
+
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    p, q, _ = Both.apply(x)
+    (first,) = grad((p * q).sum(), x, create_graph=True)
+    (second,) = grad(first.sum(), x)
+    wanted = [math.exp(v) * (v * v + 4 * v + 2) for v in (1.0, 2.0)]
+    np.testing.assert_allclose(second.tolist(), wanted, rtol=1e-5)
+    y, *_ = Both.apply(x)
+    y.mul_(2)  # what backward reads is what it was
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.tolist(), 2 * np.exp([1.0, 2.0]), rtol=1e-6)
+
+
+def test_outputs_of_several_dtypes_keep_theirs():
+    class Mixed(Function):
+        @staticmethod
+        def forward(ctx, x, z):
+            return x * 2, z * 3
+
+        @staticmethod
+        def backward(ctx, g, h):
+            assert (g.dtype, h.dtype) == (tg.float32, tg.float64)
+            return g * 2, h * 3
+
+    x = tg.tensor([1.0], requires_grad=True)
+    z = tg.tensor([1.0], dtype=tg.float64, requires_grad=True)
+    p, q = Mixed.apply(x, z)
+    assert (p.dtype, q.dtype) == (tg.float32, tg.float64)
+    (p.sum() + q.sum()).backward()
+    assert (x.grad.item(), z.grad.item(), x.grad.dtype) == (2.0, 3.0, tg.float32)
+
+
+def test_no_gradient_for_an_operand_is_none_of_infinity():
+    class Only(Function):
+        @staticmethod
+        def forward(ctx, x, mask):
+            return x + mask
+
+        @staticmethod
+        def backward(ctx, g):
+            return g, None
+
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    mask = tg.tensor([0.0, -math.inf], requires_grad=True)
+    Only.apply(x, mask).sum().backward()
+    assert mask.grad.tolist() == [0.0, 0.0] and x.grad.tolist() == [1.0, 1.0]

@@ -168,3 +168,28 @@ def test_a_compiled_function_sees_which_arrays_look_at_one_memory():
         with pytest.raises(tg.TraceError, match="look at the same memory, and one of them is"):
             f(x, other)
     assert x.tolist() == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("change", [
+    lambda y, x: y.add_(1), lambda y, x: y.unsqueeze_(0), lambda y, x: y.clone().mul_(x),
+])  # fmt: skip
+def test_what_is_written_in_place_keeps_what_numpy_may_write(change):
+    array = np.ones(2, np.float32)
+    w = tg.tensor([3.0, 4.0], requires_grad=True)
+    x = tg.from_numpy(array)
+    y = w * x
+    y = change(y, x)
+    array[:] = 5.0
+    with pytest.raises(RuntimeError, match="a write through NumPy " + NEEDS):
+        y.sum().backward()
+
+
+def test_loans_leave_nothing_behind():
+    w = tg.ones(2, requires_grad=True)
+    for _ in range(50):
+        before = w.detach().numpy()
+        with tg.no_grad():
+            w -= 0.001
+        before[0] += 0.001
+        del before
+    assert not w.memory.loans

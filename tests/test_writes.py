@@ -407,3 +407,22 @@ def test_numbers_beside_arrays_are_taken_first(name):
     z = tg.tensor(numbers)
     z[index] = -1.0
     assert (z == -1).numpy().tolist() == (slope != 0).tolist()
+
+
+def test_a_part_of_what_is_seen_otherwise_now_is_written():
+    w = tg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    with tg.no_grad():
+        row = w[0]
+        w.t_()
+        w[0] = row
+    assert w.tolist() == [[1.0, 2.0], [2.0, 4.0]]
+
+
+def test_products_of_what_is_scattered():
+    two = tg.tensor([0, 0])
+    x = tg.ones(2).scatter(0, two, tg.tensor([2.0, 3.0]), reduce="multiply")
+    assert x.tolist() == [6.0, 1.0]
+    x = tg.tensor([np.inf, 2.0]).scatter(0, tg.tensor([1]), tg.tensor([2.0]), reduce="multiply")
+    assert x.tolist() == [np.inf, 4.0]
+    y = tg.tensor([7, 8]).div(2.5, rounding_mode="trunc")
+    assert y.dtype == tg.float32 and y.tolist() == [2.0, 3.0]

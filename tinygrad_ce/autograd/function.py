@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from copy import copy
 from functools import wraps
+from threading import get_ident
 from typing import Any
+
+import numpy as np
 
 from tinygrad_ce.creation import zeros_like
 from tinygrad_ce.engine import rule
@@ -25,8 +28,8 @@ class Context:
         self._outputs: tuple[Any, ...] = ()
         self._constant: tuple[Any, ...] = ()
         self._zeros = self._single = True
-        self._node: Any = None
-        self._last: tuple[Any, tuple[Any, ...]] = (None, ())
+        self._node: Any = None  # in backward, the node whose gradients are asked for
+        self._last: dict[int, tuple[Any, ...]] = {}  # the gradients of a walk, by its thread
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep inputs or outputs, and other tensors, for backward."""
@@ -41,11 +44,17 @@ class Context:
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
         """What was saved; RuntimeError if it has been written in place since."""
+        node = self._node
+        smooth = [y for y in self._outputs if self.is_smooth(y)]
         found = []
         for x in self._saved:
-            if any(x is y for y in self._outputs) and len(self._outputs) == 1:
-                x = self._node
-            found.append(x if x is None else rule.unwritten(self._node, x))
+            place = next((i for i, y in enumerate(smooth) if y is x), None)
+            if x is None:
+                found.append(x)
+            elif place is None:
+                found.append(rule.unwritten(node, x))
+            else:  # an output is part of the graph
+                found.append(apart(rule.unwritten(node, node), smooth)[place])
         return tuple(found)
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
@@ -135,12 +144,10 @@ def recorded(
     one = joined(smooth)
     alone = one.memory is None and not any(one is x for x in inputs)
     array = value_of(one) if alone else value_of(one).copy()
-    op = Backward(cls, ctx, args, [y.shape for y in smooth])
+    op = Backward(cls, ctx, args)
     node: Any = rule.result(op, inputs, (), array, True, current())
-    if len(smooth) == 1:
-        return tuple(node if y is smooth[0] else y for y in outputs)
-    pieces = iter(node.split([y.numel() for y in smooth]))
-    return tuple(next(pieces).reshape(y.shape) if ctx.is_smooth(y) else y for y in outputs)
+    pieces = iter(apart(node, smooth))
+    return tuple(next(pieces) if ctx.is_smooth(y) else y for y in outputs)
 
 
 def joined(tensors: list[Any]) -> Any:
@@ -150,16 +157,23 @@ def joined(tensors: list[Any]) -> Any:
         return tensors[0] if one else concatenate(*[reshape(y, (-1,)) for y in tensors], axis=0)
 
 
+def apart(whole: Any, like: list[Any]) -> list[Any]:
+    """What was joined, in the shapes and dtypes that it had."""
+    if len(like) == 1:
+        return [whole]
+    parts = zip(whole.split([y.numel() for y in like]), like)
+    return [part.reshape(y.shape).astype(y.dtype) for part, y in parts]
+
+
 class Backward(rule.Op):
     """The operation of one call: its gradients are what the user's backward gives."""
 
-    __slots__ = ("args", "cls", "ctx", "places", "shapes")
+    __slots__ = ("args", "cls", "ctx", "places")
 
-    def __init__(self, cls: type[Function], ctx: Context, args: Any, shapes: list[Any]) -> None:
+    def __init__(self, cls: type[Function], ctx: Context, args: Any) -> None:
         self.name, self.cls, self.ctx = cls.__name__, cls, ctx
         self.places = [i for i, x in enumerate(args) if isinstance(x, Tensor)]
         self.args = [None if isinstance(x, Tensor) else x for x in args]
-        self.shapes = shapes
         self.view = self.star = self.broadcasts = False
         self.differentiable = True
         self.names, self.defaults, self.dtypes, self.fixed = [], (), "", len(self.places)
@@ -177,9 +191,11 @@ class Backward(rule.Op):
         """What gives the gradient for Tensor k; backward is called once for all of them."""
 
         def pull(node: Node, g: Any, value: Any) -> Any:
-            if self.ctx._last[0] is not g:
-                self.ctx._last = g, self.gradients_of(node, g)
-            return self.ctx._last[1][k]
+            live = [i for i, x in enumerate(node.inputs) if x.live]
+            last, here = self.ctx._last, get_ident()
+            if k == live[0] or here not in last:
+                last[here] = self.gradients_of(node, g)
+            return (last.pop(here) if k == live[-1] else last[here])[k]
 
         return pull
 
@@ -188,13 +204,10 @@ class Backward(rule.Op):
         graph = isinstance(g, Node)
         with recording(graph):
             whole = g if graph else leaf(g)
-            parts = [whole]
-            if len(self.shapes) > 1:
-                sizes = [math.prod(shape) for shape in self.shapes]
-                parts = [p.reshape(s) for p, s in zip(whole.split(sizes), self.shapes)]
-            self.ctx._node = node  # not longer: it holds the context
-            found = self.cls.backward(self.ctx, *self.given(parts))
-            self.ctx._node = None
+            smooth = [y for y in self.ctx._outputs if self.ctx.is_smooth(y)]
+            ctx = copy(self.ctx)  # for this walk: it knows the node, which holds the other one
+            ctx._node = node
+            found = self.cls.backward(ctx, *self.given(apart(whole, smooth)))
         found = found if isinstance(found, tuple) else (found,)
         count = len(self.ctx.needs_input_grad)
         name = f"{self.name}.backward"
@@ -217,14 +230,17 @@ class Backward(rule.Op):
     def checked(self, x: Any, found: Any, name: str, graph: bool) -> Any:
         """One gradient, as the chain rule wants it."""
         if found is None:
-            found = x.detach() * 0
+            found = zeros_like(x)
         if not isinstance(found, Tensor):
             raise TypeError(f"{name} is {type_name(found)}; wanted a Tensor or None")
         if found.shape != x.shape:
             raise RuntimeError(
                 f"{name} has shape {tuple(found.shape)}; the input has {tuple(x.shape)}"
             )
-        return found if graph else value_of(found)
+        if graph:
+            return found
+        array = value_of(found)  # an array of its own: it may become a `.grad`
+        return np.array(array) if isinstance(array, (np.ndarray, np.generic)) else array.copy()
 
 
 def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:

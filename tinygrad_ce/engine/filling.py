@@ -82,7 +82,13 @@ def scatter(
     x, arrays, values = picked(input, dim, index, source, "scatter")
     arrays = tuple(a if isinstance(a, Node) else leaf(a) for a in arrays)
     if reduce == "multiply":
-        factors = table.put(x * 0 + 1, values, *arrays, index=(SLOT,) * x.ndim)
+        at, ones = (SLOT,) * x.ndim, np.ones(x.shape, x.array.dtype)
+        if isinstance(values, Node) and values.live and current().record:
+            refuse_repeated(x, arrays, at)
+            factors = table.put(leaf(ones), values, *arrays, index=at)
+        else:  # of an element that is named twice both are factors
+            np.multiply.at(ones, tuple(value_of(a) for a in arrays), value_of(values))
+            factors = leaf(ones)
         return (x * factors).reshape(input.shape)
     if reduce is not None:
         raise ValueError(f"scatter: reduce={reduce!r}; wanted 'add' or 'multiply'")

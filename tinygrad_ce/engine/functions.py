@@ -113,7 +113,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     if rounding_mode != "trunc":
         raise ValueError(f"div: rounding_mode={rounding_mode!r}; wanted None, 'floor' or 'trunc'")
     y = table.trunc(table.div(input, other))
-    whole = all(getattr(x, "dtype", np.dtype(int)).kind in "iub" for x in (input, other))
+    whole = all(isinstance(x, int) or getattr(x, "dtype", y.dtype).kind in "iub"
+                for x in (input, other))  # fmt: skip
     return y.long() if whole else y
 
 

@@ -14,8 +14,8 @@ from tinygrad_ce.engine.operands import leaf, type_name, value_of
 
 Hook = Callable[[Any], Any]
 
-hooked: set[int] = set()
-"""The tensors that have had hooks; as long as there are none, the chain rule does not ask."""
+hooked: dict[int, ref[Node]] = {}
+"""The tensors that have hooks; as long as there are none, the chain rule does not ask."""
 
 changes = [0]
 """How often hooks were added or taken away: a compiled step is traced anew after that."""
@@ -25,18 +25,16 @@ class TensorHandle:
     """What a hook is taken away by: `handle.remove()`, or the end of a `with` block."""
 
     def __init__(self, node: Node, hook: Hook) -> None:
-        key = id(node)
-        self.node = ref(node, lambda _: hooked.discard(key))
+        self.node = ref(node)
         node.hooks = {**getattr(node, "hooks", {}), self: hook}
-        hooked.add(key)
-        changes[0] += current().tracer is None
+        watch(node)
 
     def remove(self) -> None:
         """Call the hook no more."""
         node = self.node()
         if node is not None and self in node.hooks:
             node.hooks = {handle: hook for handle, hook in node.hooks.items() if handle is not self}
-            changes[0] += current().tracer is None
+            watch(node)
 
     def __enter__(self) -> TensorHandle:
         return self
@@ -45,13 +43,38 @@ class TensorHandle:
         self.remove()
 
 
+def hooks_of(node: Node) -> dict[Any, Hook] | None:
+    """The hooks of a node, another dict after each change; None without any."""
+    return getattr(node, "hooks", None) or None
+
+
+def watch(node: Node) -> None:
+    """Note whether a node has hooks, and that they are others now."""
+    key = id(node)
+    if node.hooks:
+        hooked[key] = ref(node, lambda _: hooked.pop(key, None))
+    else:
+        hooked.pop(key, None)
+    changes[0] += current().tracer is None
+
+
+def hand_over(node: Node, old: Node) -> None:
+    """Let the hooks stay with what a node was before a write."""
+    if getattr(node, "hooks", None):
+        old.hooks, node.hooks = node.hooks, {}
+        for handle in old.hooks:
+            handle.node = ref(old)
+        watch(old)
+        watch(node)
+
+
 def changed_by_hooks(node: Node, g: Any, graph: bool) -> Any:
     """The gradient that has arrived at a node, after its hooks; a Tensor with `graph`."""
     if id(node) not in hooked:
         return g
-    for hook in list(getattr(node, "hooks", {}).values()):
+    for hook in list(node.hooks.values()):
         if not graph:  # an array of its own: the hook may write into it
-            g = leaf(np.array(g) if isinstance(g, (np.ndarray, np.generic)) else g.copy())
+            g = leaf(own(g))
         with recording(graph):
             found = hook(g)
         if found is not None:
@@ -62,5 +85,10 @@ def changed_by_hooks(node: Node, g: Any, graph: bool) -> Any:
                     f"{node.array.shape}"
                 )
             g = found
-        g = g if graph else value_of(g)
+        g = g if graph else own(value_of(g))
     return g
+
+
+def own(array: Any) -> Any:
+    """A copy of an array, which is nobody else's."""
+    return np.array(array) if isinstance(array, (np.ndarray, np.generic)) else array.copy()

@@ -23,29 +23,25 @@ lent: dict[int, weakref.ref[Memory]] = {}
 class Loan:
     """One array that was handed to NumPy: when, and what stood there then."""
 
-    __slots__ = ("array", "changed", "holder", "kept", "tick")
+    __slots__ = ("array", "holder", "kept", "tick")
 
     def __init__(self, array: Any, handed: Any, memory: Memory) -> None:
         self.array, self.kept, self.tick = array, array.tobytes(), tick()
-        self.changed = False
         at = weakref.ref(memory)
         self.holder = weakref.ref(handed, lambda _: self.end(at()))
 
     def was_written(self) -> bool:
         """Whether what stands there is another thing now."""
-        if self.kept is not None:
-            self.changed = self.array.tobytes() != self.kept
-        return self.changed
+        return bool(self.array.tobytes() != self.kept)
 
     def end(self, memory: Memory | None) -> None:
         """NumPy has let go: what is remembered is whether it has written."""
         if memory is None:
             return
-        if self.was_written():
-            self.array = self.kept = None
-        else:
-            memory.loans.remove(self)
-        if not memory.borrowed and not any(loan.kept is not None for loan in memory.loans):
+        if memory.written <= self.tick and self.was_written():
+            memory.lent_until = max(memory.lent_until, self.tick)
+        memory.loans.remove(self)
+        if not memory.borrowed and not memory.loans:
             lent.pop(id(memory), None)
 
 
@@ -87,11 +83,12 @@ def writer_since(node: Node, source: Node) -> str:
     memory = memory_of(source)
     if memory.written > node.tick:
         return memory.writer
-    if not (memory.loans or memory.borrowed):
+    if not (memory.loans or memory.borrowed or memory.lent_until):
         return ""
     kept = getattr(node, "held", {}).get(source)
     if kept is None:
-        changed = any(loan.tick > node.tick and loan.was_written() for loan in memory.loans)
+        loans = [loan for loan in memory.loans if loan.tick > node.tick]
+        changed = memory.lent_until > node.tick or any(loan.was_written() for loan in loans)
     else:
         changed = source.array.tobytes() != kept
     return "a write through NumPy" if changed else ""

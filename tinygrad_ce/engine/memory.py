@@ -51,8 +51,8 @@ keep_freed_memory()
 class Memory:
     """Numbers that several nodes look at: the first owner, the views of it, the last write."""
 
-    __slots__ = ("__weakref__", "borrowed", "followed", "left", "loans", "owner", "tidy", "views",
-                 "writer", "written")  # fmt: skip
+    __slots__ = ("__weakref__", "borrowed", "followed", "left", "lent_until", "loans", "owner",
+                 "tidy", "views", "writer", "written")  # fmt: skip
 
     def __init__(self, owner: Node) -> None:
         self.owner: Callable[[], Node | None] = weakref.ref(owner)
@@ -64,6 +64,7 @@ class Memory:
         self.writer = ""
         self.borrowed = False  # whether NumPy has it for ever, and
         self.loans: list[Any] = []  # what it has for a while (engine/lending.py)
+        self.lent_until = 0  # when the last loan began through which NumPy has written
 
     def nodes(self) -> list[Node]:
         """The views that are alive and look at what was written last."""

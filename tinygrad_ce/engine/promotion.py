@@ -104,7 +104,7 @@ def alike(operands: tuple[Node, ...], wants: str, name: str) -> tuple[Node, ...]
     """
     first = operands[0].array.dtype
     for x in operands:
-        if x.array.dtype is not first:
+        if x.array.dtype is not first and x.array.dtype != first:
             break
     else:  # one dtype
         whole = wants == "float" and first.kind != "f"

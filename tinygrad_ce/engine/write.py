@@ -19,6 +19,7 @@ import numpy as np
 from tinygrad_ce.engine import rule, table
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import DETACHED, Node, kinds, new
+from tinygrad_ce.engine.hooks import hand_over
 from tinygrad_ce.engine.memory import (
     base_of,
     leave,
@@ -76,7 +77,8 @@ def is_part(y: Node, x: Node, index: tuple[Any, ...]) -> bool:
         return False
     base, op, settings, _ = y.window
     getitem: Any = table.getitem
-    return base is x and op is getitem.op and settings == (index,)
+    here = base is x and y.array.base is x.array  # x may have been seen as something else since
+    return here and op is getitem.op and settings == (index,)
 
 
 def update(x: Node, operation: Callable[..., Any], other: Any, name: str) -> Node:
@@ -358,6 +360,9 @@ def aside(x: Node, array: Any) -> Node:
     old.cut = None if x.live else x.cut
     old.array = array
     old.memory = old.kept = None
+    if hasattr(x, "held"):
+        old.held = x.held
+    hand_over(x, old)
     return old
 
 
@@ -423,6 +428,7 @@ def rebind(x: Node, node: Node, old: Node) -> None:
         x.cut = node.cut
     elif hasattr(node, "called"):
         x.called = node.called
+    x.held = getattr(node, "held", {})
 
 
 def remember(x: Node, old: Node) -> None:

@@ -143,4 +143,5 @@ def joined(tensors: list[Any]) -> Any:
 
 def parts_of(whole: Any, like: list[Any]) -> list[Any]:
     """What was joined, apart again."""
-    return [p.reshape(x.shape) for p, x in zip(whole.split([x.numel() for x in like]), like)]
+    parts = zip(whole.split([x.numel() for x in like]), like)
+    return [part.reshape(x.shape).astype(x.dtype) for part, x in parts]

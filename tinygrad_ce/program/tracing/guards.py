@@ -25,7 +25,7 @@ import numpy as np
 
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.hooks import changes
+from tinygrad_ce.engine.hooks import changes, hooks_of
 from tinygrad_ce.engine.promotion import default_dtype
 from tinygrad_ce.program.tracing.reads import Path, reads_of
 
@@ -46,6 +46,7 @@ class Guards:
             "current": current,
             "default_dtype": default_dtype,
             "hook_changes": changes,
+            "hooks_of": hooks_of,
             "same": same,
             "is_": is_,
             "alike": alike,
@@ -81,10 +82,9 @@ class Guards:
     # --- what is looked at ------------------------------------------------------------------
 
     def mode(self) -> None:
-        """Whether the graph is recorded, the dtype of new floats, the hooks of tensors."""
+        """Whether the graph is recorded, and the dtype of new floats."""
         self.require(f"current().record is {current().record}")
         self.require(f"default_dtype() is {self.define(default_dtype())}")
-        self.require(f"hook_changes[0] == {changes[0]}")
 
     def settings(self, group: dict[str, Any], fixed: dict[str, Any]) -> None:
         """The settings of an optimiser that are constants of the program."""
@@ -94,6 +94,12 @@ class Guards:
     def gradient(self, node: Node, empty: bool) -> None:
         """Whether a tensor has a gradient before the call."""
         self.require(f"({self.define(node)}.kept is None) is {empty}")
+
+    def hooks(self, nodes: list[Node]) -> None:
+        """The hooks of tensors, which are looked at once any hooks were changed anywhere."""
+        pairs = self.define(tuple((node, hooks_of(node)) for node in nodes))
+        same = f"all(hooks_of(node) is hooks for node, hooks in {pairs})"
+        self.require(f"(hook_changes[0] == {changes[0]} or {same})")
 
     def state(self, node: Node) -> None:
         """Whether a tensor requires a gradient."""

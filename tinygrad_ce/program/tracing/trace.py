@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_ce.engine.frame import tracing
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.hooks import hooks_of
 from tinygrad_ce.engine.memory import writable
 from tinygrad_ce.engine.operands import holds_number
 from tinygrad_ce.program.ir import Kept, Program, State, Var
@@ -459,7 +460,10 @@ class Finish:
         for state in self.program.states:
             if isinstance(state.node, Node) and state.node not in own:
                 guards.state(state.node)
-        Watch(guards, fn).look([fn, *tracer.owners, *self.objects])
+        nodes = [state.node for state in self.program.states if isinstance(state.node, Node)]
+        guards.hooks(nodes)
+        hooks = [hook for node in nodes for hook in (hooks_of(node) or {}).values()]
+        Watch(guards, fn).look([fn, *tracer.owners, *self.objects, *hooks])
 
 
 def can_be_written(array: Any) -> bool:
