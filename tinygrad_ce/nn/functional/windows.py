@@ -55,8 +55,6 @@ def padded(x: Any, around: tuple[tuple[int, int], ...], value: float, axes: tupl
 
 def check_fits(name: str, shape: tuple[int, ...], spans: tuple[int, ...]) -> None:
     """A window has to fit into the image, padding included: shape (N, C, H, W)."""
-    if len(shape) != 4:
-        raise ValueError(f"{name}: input has shape {shape}; wanted (N, C, H, W)")
     if spans[0] > shape[2] or spans[1] > shape[3]:
         raise ValueError(
             f"{name}: a window of {spans[0]}×{spans[1]} does not fit into an image of "
