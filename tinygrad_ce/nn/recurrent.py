@@ -194,11 +194,12 @@ class RNNBase(Layer):
         given = hx if isinstance(hx, (tuple, list)) else (hx,)
         if len(given) != len(shapes):
             raise RuntimeError(f"{kind}: got {len(given)} states; wanted {len(shapes)}: (h, c)")
-        if any(part.ndim != 3 - single for part in given):
-            raise RuntimeError(
-                f"{kind}: the state has shape {tuple(given[0].shape)}; wanted "
-                f"{3 - single} dimensions, as the input has"
-            )
+        for part in given:
+            if part.ndim != 3 - single:
+                raise RuntimeError(
+                    f"{kind}: the state has shape {tuple(part.shape)}; wanted "
+                    f"{3 - single} dimensions, as the input has"
+                )
         state = tuple(part.unsqueeze(1) if single else part for part in given)
         for part, shape in zip(state, shapes):
             if tuple(part.shape) != shape:
