@@ -444,3 +444,23 @@ def test_no_gradient_for_an_operand_is_none_of_infinity():
     mask = tg.tensor([0.0, -math.inf], requires_grad=True)
     Only.apply(x, mask).sum().backward()
     assert mask.grad.tolist() == [0.0, 0.0] and x.grad.tolist() == [1.0, 1.0]
+
+
+# --- older forms ----------------------------------------------------------------------------
+
+
+def test_older_forms():
+    x, w = (tg.tensor([v], requires_grad=True) for v in (2.0, 3.0))
+    tg.autograd.backward([(x * w).sum(), w.sum()], inputs=[w])
+    assert x.grad is None and w.grad.tolist() == [3.0]
+    tg.autograd.backward(x * w, tg.tensor([10.0]), retain_graph=False)
+    assert x.grad.tolist() == [30.0] and w.grad.tolist() == [23.0]
+    (x * w).backward(inputs=x)
+    assert x.grad.tolist() == [33.0] and w.grad.tolist() == [23.0]
+    assert grad((x * w).sum(), x, only_inputs=True)[0].tolist() == [3.0]
+    data = tg.zeros(1)
+    v = tg.autograd.Variable(data, requires_grad=True)
+    data += 1
+    assert v.requires_grad and v.tolist() == [1.0]
+    with tg.autograd.detect_anomaly(), tg.autograd.set_detect_anomaly(True):
+        assert (v * 2).item() == 2.0

@@ -5,11 +5,15 @@ from tinygrad_ce.autograd.check import GradcheckError, gradcheck, gradgradcheck,
 from tinygrad_ce.autograd.derivatives import grad
 from tinygrad_ce.autograd.function import Function
 from tinygrad_ce.autograd.functional import hessian, jacobian, jvp, vjp
+from tinygrad_ce.autograd.older import Variable, backward, detect_anomaly, set_detect_anomaly
 from tinygrad_ce.engine.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 
 __all__ = [
     "Function",
     "GradcheckError",
+    "Variable",
+    "backward",
+    "detect_anomaly",
     "enable_grad",
     "functional",
     "grad",
@@ -21,6 +25,7 @@ __all__ = [
     "jvp",
     "no_grad",
     "numerical_grad",
+    "set_detect_anomaly",
     "set_grad_enabled",
     "vjp",
 ]

@@ -46,7 +46,7 @@ class Context:
         """What was saved; RuntimeError if it has been written in place since."""
         node = self._node
         smooth = [y for y in self._outputs if self.is_smooth(y)]
-        found = []
+        found: list[Any] = []
         for x in self._saved:
             place = next((i for i, y in enumerate(smooth) if y is x), None)
             if x is None:

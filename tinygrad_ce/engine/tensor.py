@@ -395,8 +395,9 @@ class Tensor(Node, kind="result"):
         gradient: Any = None,
         retain_graph: bool | None = None,
         create_graph: bool = False,
+        inputs: Any = None,
     ) -> None:
-        """Add ∂self/∂leaf to `.grad` of every leaf that requires a gradient.
+        """Add ∂self/∂leaf to `.grad` of every leaf that requires a gradient, or of the `inputs`.
 
         `gradient` is ∂L/∂self, 1 for a scalar. The graph stays alive, so it can be drawn;
         `retain_graph=False` frees it. With `create_graph` the gradients can be differentiated.
@@ -404,6 +405,9 @@ class Tensor(Node, kind="result"):
         seed = backward.seed_for(self, gradient, create_graph)
         with recording(True) if create_graph else nullcontext():
             arrived = propagate({self: seed}, graph=create_graph)
+            if inputs is not None:
+                wanted = {*([inputs] if isinstance(inputs, Node) else inputs)}
+                arrived = {node: g for node, g in arrived.items() if node in wanted}
             backward.accumulate(arrived, create_graph, seed)
         if retain_graph is False:
             backward.free(self)
@@ -695,7 +699,7 @@ class Tensor(Node, kind="result"):
     matmul = mm = table.matmul
 
     def bmm(self, other: Any) -> Tensor:
-        """a[i] @ b[i]."""
+        """a[i] @ b[i]: (b, n, k), (b, k, m) -> (b, n, m)."""
         return called(table.matmul(self, other), "Bmm")
 
     def dot(self, other: Any) -> Tensor:
@@ -703,7 +707,7 @@ class Tensor(Node, kind="result"):
         return table.matmul(self, other)
 
     def outer(self, other: Any) -> Tensor:
-        """y[i, j] = a[i]·b[j]."""
+        """y[i, j] = a[i]·b[j] of two vectors."""
         return self.reshape(-1, 1) * operands.shaped(other, "outer").reshape(1, -1)
 
     # --- shape ------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ def target_complaint(
     if is_ids and given == (*wanted, 1):
         return text + f"Class ids have shape {wanted}: targets.squeeze({len(given) - 1})."
     if is_ids and given == shape:
-        return text + f"One-hot targets are floats: targets.float(); class ids have shape {wanted}."
+        return text + f"Class ids have shape {wanted}: targets.argmax(1) of one-hot rows."
     if not is_ids and given == wanted:
         return text + "These are floats; class ids are integers: targets.long()."
     return text + f"Wanted class ids of shape {wanted}, or probabilities of shape {shape}."
