@@ -256,8 +256,6 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None) -> Any:
     tensor([0.0000, 0.5000, 1.0000])
     """
     room((steps,))
-    if is_symbol(start) or is_symbol(end):
-        return np.linspace(start, end, steps, dtype=dtype or default_dtype())
     low, high = (number(x, "linspace") for x in (start, end))
     return evenly(low, high, steps, np.dtype(dtype or default_dtype()))
 

@@ -62,7 +62,7 @@ class Context:
         self._constant = tensors
 
     def set_materialize_grads(self, value: bool) -> None:
-        """Whether backward is given zeros, rather than None, for outputs that nobody used."""
+        """Whether backward is given zeros, rather than None, for outputs without a gradient."""
         self._zeros = value
 
     def is_smooth(self, y: Tensor) -> bool:
