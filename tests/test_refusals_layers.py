@@ -156,7 +156,7 @@ def test_dropout_between_the_layers_of_one_layer_is_warned_about():
     ("options", "left_out"),
     [({}, True), ({"norm_first": True}, False), ({"activation": tg.tanh}, False),
      ({"bias": False}, False), ({"nhead": 1}, False)],
-    ids=str,
+    ids=["plain", "norm_first", "activation", "bias", "nhead"],
 )  # fmt: skip
 def test_padding_is_left_out_where_pytorch_leaves_it_out(options, left_out):
     settings = {"nhead": 2, "dim_feedforward": 8, "batch_first": True} | options
