@@ -426,3 +426,14 @@ def test_products_of_what_is_scattered():
     assert x.tolist() == [np.inf, 4.0]
     y = tg.tensor([7, 8]).div(2.5, rounding_mode="trunc")
     assert y.dtype == tg.float32 and y.tolist() == [2.0, 3.0]
+
+
+def test_what_is_put_in_places_fits_what_is_there():
+    y = tg.zeros(2).scatter(0, tg.tensor([1]), tg.tensor([3.0], dtype=tg.float64))
+    assert y.dtype == tg.float32 and y.tolist() == [0.0, 3.0]
+    v = tg.tensor([5.0], requires_grad=True)
+    with pytest.raises(ValueError, match="names an element twice"):
+        tg.zeros(2).scatter(0, tg.tensor([0, 0]), v.expand(2))
+    with pytest.raises(ValueError, match=r"fill_diagonal_: shape \(3,\); wanted a matrix"):
+        tg.zeros(3).fill_diagonal_(1.0)
+    assert tg.zeros(2, 2).fill_diagonal_(1.0).tolist() == [[1.0, 0.0], [0.0, 1.0]]
