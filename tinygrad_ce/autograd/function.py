@@ -8,14 +8,13 @@ from functools import wraps
 from threading import get_ident
 from typing import Any
 
-import numpy as np
-
 from tinygrad_ce.creation import zeros_like
 from tinygrad_ce.engine import rule
+from tinygrad_ce.engine.arranging import apart, joined
 from tinygrad_ce.engine.frame import call_in_scope, current, recording
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.hooks import own
 from tinygrad_ce.engine.operands import leaf, type_name, value_of
-from tinygrad_ce.engine.table import concatenate, reshape
 from tinygrad_ce.engine.tensor import Tensor
 
 
@@ -54,7 +53,7 @@ class Context:
             elif place is None:
                 found.append(rule.unwritten(node, x))
             else:  # an output is part of the graph
-                found.append(apart(rule.unwritten(node, node), smooth)[place])
+                found.append(pieces_of(rule.unwritten(node, node), smooth)[place])
         return tuple(found)
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
@@ -141,28 +140,24 @@ def recorded(
     smooth = [y for y in outputs if ctx.is_smooth(y)]
     if not smooth or not current().record or not any(ctx.needs_input_grad):
         return tuple(y.detach() if y.inputs or y.requires_grad else y for y in outputs)
-    one = joined(smooth)
+    one = as_one(smooth)
     alone = one.memory is None and not any(one is x for x in inputs)
     array = value_of(one) if alone else value_of(one).copy()
     op = Backward(cls, ctx, args)
     node: Any = rule.result(op, inputs, (), array, True, current())
-    pieces = iter(apart(node, smooth))
+    pieces = iter(pieces_of(node, smooth))
     return tuple(next(pieces) if ctx.is_smooth(y) else y for y in outputs)
 
 
-def joined(tensors: list[Any]) -> Any:
-    """One tensor, or the elements of several in one row."""
+def as_one(tensors: list[Any]) -> Any:
+    """One tensor as it is, or the elements of several in one row."""
     with recording(False):
-        one = len(tensors) == 1
-        return tensors[0] if one else concatenate(*[reshape(y, (-1,)) for y in tensors], axis=0)
+        return tensors[0] if len(tensors) == 1 else joined(tensors)
 
 
-def apart(whole: Any, like: list[Any]) -> list[Any]:
-    """What was joined, in the shapes and dtypes that it had."""
-    if len(like) == 1:
-        return [whole]
-    parts = zip(whole.split([y.numel() for y in like]), like)
-    return [part.reshape(y.shape).astype(y.dtype) for part, y in parts]
+def pieces_of(whole: Any, like: list[Any]) -> list[Any]:
+    """What was put into one, apart again."""
+    return [whole] if len(like) == 1 else apart(whole, like)
 
 
 class Backward(rule.Op):
@@ -185,7 +180,7 @@ class Backward(rule.Op):
         for i, array in zip(self.places, arrays):
             args[i] = leaf(array)
         ctx = Context((False,) * len(args))
-        return value_of(joined([y for y in outputs_of(self.cls, ctx, args) if ctx.is_smooth(y)]))
+        return value_of(as_one([y for y in outputs_of(self.cls, ctx, args) if ctx.is_smooth(y)]))
 
     def pull(self, k: int) -> Any:
         """What gives the gradient for Tensor k; backward is called once for all of them."""
@@ -207,7 +202,7 @@ class Backward(rule.Op):
             smooth = [y for y in self.ctx._outputs if self.ctx.is_smooth(y)]
             ctx = copy(self.ctx)  # for this walk: it knows the node, which holds the other one
             ctx._node = node
-            found = self.cls.backward(ctx, *self.given(apart(whole, smooth)))
+            found = self.cls.backward(ctx, *self.given(pieces_of(whole, smooth)))
         found = found if isinstance(found, tuple) else (found,)
         count = len(self.ctx.needs_input_grad)
         name = f"{self.name}.backward"
@@ -237,10 +232,7 @@ class Backward(rule.Op):
             raise RuntimeError(
                 f"{name} has shape {tuple(found.shape)}; the input has {tuple(x.shape)}"
             )
-        if graph:
-            return found
-        array = value_of(found)  # an array of its own: it may become a `.grad`
-        return np.array(array) if isinstance(array, (np.ndarray, np.generic)) else array.copy()
+        return found if graph else own(value_of(found))  # it may become a `.grad`
 
 
 def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:

@@ -308,3 +308,14 @@ def cross(input: Any, other: Any, dim: int | None = None) -> Any:
 
     next_one, last_one = [1, 2, 0], [2, 0, 1]
     return turned(a, next_one) * turned(b, last_one) - turned(a, last_one) * turned(b, next_one)
+
+
+def joined(tensors: list[Any]) -> Any:
+    """The elements of several tensors in one row."""
+    return table.concatenate(*[x.reshape(-1) for x in tensors], axis=0)
+
+
+def apart(whole: Any, like: list[Any]) -> list[Any]:
+    """What was joined, in the shapes and dtypes that it had."""
+    parts = zip(whole.split([x.numel() for x in like]), like)
+    return [part.reshape(x.shape).astype(x.dtype) for part, x in parts]

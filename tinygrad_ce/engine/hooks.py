@@ -18,7 +18,7 @@ hooked: dict[int, ref[Node]] = {}
 """The tensors that have hooks; as long as there are none, the chain rule does not ask."""
 
 changes = [0]
-"""How often hooks were added or taken away: a compiled step is traced anew after that."""
+"""How often hooks were added or taken away: a compiled step then looks whether its own were."""
 
 
 class TensorHandle:

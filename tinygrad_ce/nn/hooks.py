@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from weakref import ref
 
+from tinygrad_ce.engine.arranging import apart, joined
 from tinygrad_ce.engine.frame import current
-from tinygrad_ce.engine.table import concatenate
 from tinygrad_ce.engine.tensor import Tensor
 
 _numbers = itertools.count()
@@ -110,7 +110,7 @@ def with_backward_hooks(module: Any, hooks: list[Hook], args: Any, kwargs: Any) 
         return grad_input
 
     def at_inputs(g: Tensor) -> Tensor:
-        parts = iter(parts_of(g, live))
+        parts = iter(apart(g, live))
         found = run(tuple(next(parts) if needs else None for needs in given))
         return joined([g for g, needs in zip(found, given, strict=True) if needs])
 
@@ -125,7 +125,7 @@ def with_backward_hooks(module: Any, hooks: list[Hook], args: Any, kwargs: Any) 
     if live:
         whole = joined(live)
         whole.register_hook(at_inputs)
-        pieces = iter(parts_of(whole, live))
+        pieces = iter(apart(whole, live))
         args = tuple(next(pieces) if needs else x for x, needs in zip(args, given))
     found = module.forward(*args, **kwargs)
     outputs = list(found) if isinstance(found, (tuple, list)) else [found]
@@ -134,14 +134,3 @@ def with_backward_hooks(module: Any, hooks: list[Hook], args: Any, kwargs: Any) 
         if isinstance(y, Tensor) and y.requires_grad:
             y.register_hook(at_output(place))
     return found
-
-
-def joined(tensors: list[Any]) -> Any:
-    """The elements of several tensors in one row."""
-    return concatenate(*[x.reshape(-1) for x in tensors], axis=0)
-
-
-def parts_of(whole: Any, like: list[Any]) -> list[Any]:
-    """What was joined, apart again."""
-    parts = zip(whole.split([x.numel() for x in like]), like)
-    return [part.reshape(x.shape).astype(x.dtype) for part, x in parts]
