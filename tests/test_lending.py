@@ -74,7 +74,52 @@ def the_parameter(w):
     return (w * w).sum(), w.detach().numpy()
 
 
-CASES = [borrowed, a_view_of_what_is_borrowed, lent_before, lent_after, a_view_of_what_is_lent,
+def a_read_only_view_of_what_is_borrowed(w):
+    array = np.array([1.0, 2.0], np.float32)
+    x = tg.from_numpy(np.broadcast_to(array, (3, 2)))
+    return (w * x[0]).sum(), array
+
+
+def borrowed_from_an_array_of_a_tensor(w):
+    x = tg.ones(2)
+    return (w * tg.from_numpy(np.asarray(x))).sum(), x.numpy()
+
+
+def an_output_lent_before_it_was_written(w):
+    y = tg.zeros(2)
+    array = y.numpy()
+    y += w
+    return y.exp_().sum(), array
+
+
+def an_output_seen_through_a_view(w):
+    y = tg.zeros(2)
+    array, view = y.numpy(), y.view(2, 1)
+    y += w
+    y.exp_()
+    return view.sum(), array
+
+
+def saved_but_no_argument(w):
+    array = np.array([1.0, 2.0], np.float32)
+    t = tg.from_numpy(array)
+
+    class Scale(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(t)
+            return x * t
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * ctx.saved_tensors[0]
+
+    return Scale.apply(w).sum(), array
+
+
+CASES = [borrowed, a_read_only_view_of_what_is_borrowed, borrowed_from_an_array_of_a_tensor,
+         an_output_lent_before_it_was_written, an_output_seen_through_a_view, saved_but_no_argument,
+         a_view_of_what_is_borrowed, lent_before, lent_after, a_view_of_what_is_lent,
          a_result, the_parameter]  # fmt: skip
 
 
@@ -182,6 +227,89 @@ def test_what_is_written_in_place_keeps_what_numpy_may_write(change):
     array[:] = 5.0
     with pytest.raises(RuntimeError, match="a write through NumPy " + NEEDS):
         y.sum().backward()
+
+
+def between_two_writes(y):
+    y.detach().numpy()[:] = 7.0
+    y.mul_(2)
+    return y
+
+
+def without_recording_between_two_writes(y):
+    with tg.no_grad():
+        y.add_(1)
+    return y.mul_(2)
+
+
+def after_detach_(y):
+    z = y * 2
+    y.detach_().add_(1)
+    return z
+
+
+def after_detach_through_numpy(y):
+    z = y * 2
+    y.detach_().numpy()[:] = 7.0
+    return z
+
+
+@pytest.mark.parametrize("change", [
+    between_two_writes, without_recording_between_two_writes, after_detach_,
+    after_detach_through_numpy,
+])  # fmt: skip
+def test_an_output_that_was_overwritten_before_it_became_another_is_missed(change):
+    w = tg.tensor([3.0, 4.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match="exp needs its output as it was.*" + NEEDS):
+        change(w.exp()).sum().backward()
+
+
+def test_what_a_function_gave_may_be_held_by_others():
+    held = []
+
+    class Exp(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            y = x.exp()
+            held.append(y)
+            ctx.save_for_backward(y)
+            return y
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * ctx.saved_tensors[0]
+
+    w = tg.tensor([3.0, 4.0], requires_grad=True)
+    y = Exp.apply(w)
+    held[0].add_(1)
+    with pytest.raises(RuntimeError, match=NEEDS):
+        y.sum().backward()
+
+
+def test_a_loan_that_has_ended_is_asked_until_something_is_written():
+    w = tg.tensor([3.0, 4.0], requires_grad=True)
+    x = tg.tensor([1.0, 2.0])
+    first = (w * x).sum()
+    x.numpy()[0] = 5.0
+    second = (w * x).sum()
+    for _ in range(3):
+        x.numpy()
+    assert len(x.memory.loans) == 1
+    with pytest.raises(RuntimeError, match=NEEDS):
+        first.backward()
+    second.backward()
+    assert w.grad.tolist() == [5.0, 2.0]
+
+
+def test_what_was_held_is_compared_when_the_loan_is_over():
+    w = tg.tensor([3.0, 4.0], requires_grad=True)
+    array = w.detach().numpy()
+    with tg.no_grad():
+        w.mul_(2)
+    loss = (w * w).sum()
+    array[0] = 1.0
+    del array
+    with pytest.raises(RuntimeError, match=NEEDS):
+        loss.backward()
 
 
 def test_loans_leave_nothing_behind():

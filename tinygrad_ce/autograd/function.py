@@ -14,6 +14,8 @@ from tinygrad_ce.engine.arranging import apart, joined
 from tinygrad_ce.engine.frame import call_in_scope, current, recording
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.hooks import own
+from tinygrad_ce.engine.lending import keep_lent
+from tinygrad_ce.engine.memory import memory_of
 from tinygrad_ce.engine.operands import leaf, type_name, value_of
 from tinygrad_ce.engine.tensor import Tensor
 
@@ -145,6 +147,9 @@ def recorded(
     array = value_of(one) if alone else value_of(one).copy()
     op = Backward(cls, ctx, args)
     node: Any = rule.result(op, inputs, (), array, True, current())
+    if alone:
+        node.memory = memory_of(one)  # forward may have left it to others
+    keep_lent(node, (x for x in ctx._saved if x is not None))
     pieces = iter(pieces_of(node, smooth))
     return tuple(next(pieces) if ctx.is_smooth(y) else y for y in outputs)
 

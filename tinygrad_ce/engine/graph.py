@@ -41,7 +41,7 @@ class Node:
     kept: Any  # the gradient that a leaf (or retain_grad) keeps
     cut: str | None
     called: tuple[Any, str]  # (op, PyTorch's name), where the operation does not tell it
-    held: dict[Node, bytes]  # of operands that NumPy may write (engine/lending.py)
+    held: dict[Node | None, Any]  # what NumPy may write, as it was (engine/lending.py)
     hooks: dict[Any, Any]  # handle -> what is called with the gradient (engine/hooks.py)
     line: tuple[Any, int]  # code object and instruction; only under source_lines()
     source: Node  # the tensor of another dtype that a constant was converted from

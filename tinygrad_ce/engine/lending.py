@@ -1,14 +1,16 @@
 """Memory that NumPy holds, too: `from_numpy` and `.numpy()` share it, and nobody tells of writes.
 
-A node that is recorded keeps the bytes of an operand whose memory is lent out, and a loan keeps
-those of the tensor that was lent, for the nodes before it. A backward pass that needs an operand
-compares: a write through NumPy raises, as a write through a Tensor does, instead of giving a wrong
-gradient. Tensors that are not lent pay nothing.
+A node that is recorded keeps a copy of those operands whose memory is lent out, and of its output
+if that is written into such memory; a loan keeps one of the tensor that was lent, for the nodes
+before it. A backward pass that needs an operand or the output compares: a write through NumPy
+raises, as a write through a Tensor does, instead of giving a wrong gradient. Tensors that are not
+lent pay nothing.
 """
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -20,29 +22,58 @@ lent: dict[int, weakref.ref[Memory]] = {}
 """The memories that NumPy holds, too; as long as there are none, operations do not ask."""
 
 
+def same(a: Any, b: Any) -> bool:
+    """Whether two arrays of one dtype are the same bit by bit, nan and -0.0 too."""
+    if type(a) is not np.ndarray:  # a number, or the slices of a vmap
+        return bool(a.tobytes() == b.tobytes())
+    whole = f"u{a.itemsize}"
+    return a.shape == b.shape and bool(np.array_equal(a.view(whole), b.view(whole)))
+
+
 class Loan:
-    """One array that was handed to NumPy: when, and what stood there then."""
+    """One array that was handed to NumPy: when, and what stood there then.
+
+    When NumPy lets go, the loan stays: what NumPy has written is looked at when a backward pass
+    asks, or at the next loan, and not at all after a write through a Tensor.
+    """
 
     __slots__ = ("array", "holder", "kept", "tick")
 
     def __init__(self, array: Any, handed: Any, memory: Memory) -> None:
-        self.array, self.kept, self.tick = array, array.tobytes(), tick()
+        kept = forget_ended(memory, array)
+        self.kept = array.copy() if kept is None else kept
+        self.array, self.tick = array, tick()
         at = weakref.ref(memory)
-        self.holder = weakref.ref(handed, lambda _: self.end(at()))
+        self.holder = weakref.ref(handed, lambda _: end(at()))
 
-    def was_written(self) -> bool:
-        """Whether what stands there is another thing now."""
-        return bool(self.array.tobytes() != self.kept)
+    def is_kept(self) -> bool:
+        """Whether what was handed out still stands there."""
+        return same(self.array, self.kept)
 
-    def end(self, memory: Memory | None) -> None:
-        """NumPy has let go: what is remembered is whether it has written."""
-        if memory is None:
-            return
-        if memory.written <= self.tick and self.was_written():
-            memory.lent_until = max(memory.lent_until, self.tick)
-        memory.loans.remove(self)
-        if not memory.borrowed and not memory.loans:
+
+def end(memory: Memory | None) -> None:
+    """NumPy has let go of an array of this memory."""
+    if memory is not None and not any(loan.holder() is not None for loan in memory.loans):
+        memory.loans = [loan for loan in memory.loans if loan.tick > memory.written]
+        if not memory.borrowed:
             lent.pop(id(memory), None)
+
+
+def forget_ended(memory: Memory, array: Any) -> Any:
+    """Keep of the loans that have ended only whether NumPy has written through them.
+
+    Gives a copy of `array`, if one of them has it.
+    """
+    copy = None
+    for loan in [loan for loan in memory.loans if loan.holder() is None]:
+        memory.loans.remove(loan)
+        if loan.tick <= memory.written:
+            continue
+        if not loan.is_kept():
+            memory.lent_until = max(memory.lent_until, loan.tick)
+        elif loan.array is array:
+            copy = loan.kept
+    return copy
 
 
 def lend(memory: Memory) -> None:
@@ -52,11 +83,13 @@ def lend(memory: Memory) -> None:
 
 
 def borrow(node: Any) -> Any:
-    """A leaf around an array that the user holds, and may write for ever."""
+    """A leaf around an array that the user holds, and may write for ever.
+
+    One that is read-only may look at one that is not.
+    """
     memory = memory_of(node)
-    if node.array.flags.writeable:
-        memory.borrowed = True
-        lend(memory)
+    memory.borrowed = True
+    lend(memory)
     return node
 
 
@@ -70,12 +103,19 @@ def hand_out(node: Node) -> np.ndarray:
     return array
 
 
-def keep_lent(node: Node) -> None:
-    """Let a node that is recorded keep the bytes of those operands that NumPy may write."""
-    held = {x: x.array.tobytes() for x in node.inputs
-            if x.memory is not None and id(x.memory) in lent}  # fmt: skip
+def is_lent(node: Node) -> bool:
+    """Whether NumPy holds the memory of a node, too."""
+    return node.memory is not None and id(node.memory) in lent
+
+
+def keep_lent(node: Node, sources: Iterable[Node]) -> None:
+    """Let a node that is recorded keep what NumPy may write of what its gradient may read.
+
+    The output of the node itself stands under None: a node does not hold itself.
+    """
+    held = {None if x is node else x: x.array.copy() for x in sources if is_lent(x)}
     if held:
-        node.held = held
+        node.held = {**getattr(node, "held", {}), **held}
 
 
 def writer_since(node: Node, source: Node) -> str:
@@ -83,12 +123,10 @@ def writer_since(node: Node, source: Node) -> str:
     memory = memory_of(source)
     if memory.written > node.tick:
         return memory.writer
-    if not (memory.loans or memory.borrowed or memory.lent_until):
-        return ""
-    kept = getattr(node, "held", {}).get(source)
-    if kept is None:
-        loans = [loan for loan in memory.loans if loan.tick > node.tick]
-        changed = memory.lent_until > node.tick or any(loan.was_written() for loan in loans)
+    kept = getattr(node, "held", {}).get(None if source is node else source)
+    if kept is not None:
+        changed = not same(source.array, kept)
     else:
-        changed = source.array.tobytes() != kept
+        loans = [loan for loan in memory.loans if loan.tick > node.tick]
+        changed = memory.lent_until > node.tick or not all(loan.is_kept() for loan in loans)
     return "a write through NumPy" if changed else ""

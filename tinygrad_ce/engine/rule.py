@@ -324,7 +324,7 @@ def result(
         if frame.lines:
             y.line = calling_line()
         if lent and (frame.tracer is None or frame.tracer.numbers):
-            keep_lent(y)
+            keep_lent(y, inputs)
         return y
     y.live = False
     y.inputs = y.settings = ()

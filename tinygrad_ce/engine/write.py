@@ -20,7 +20,9 @@ from tinygrad_ce.engine import rule, table
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import DETACHED, Node, kinds, new
 from tinygrad_ce.engine.hooks import hand_over
+from tinygrad_ce.engine.lending import keep_lent, lent, writer_since
 from tinygrad_ce.engine.memory import (
+    Memory,
     base_of,
     leave,
     mark_written,
@@ -359,11 +361,22 @@ def aside(x: Node, array: Any) -> Node:
         setattr(old, slot, getattr(x, slot))
     old.cut = None if x.live else x.cut
     old.array = array
-    old.memory = old.kept = None
+    old.kept = None
+    old.memory = memory_of(x) if array is x.array else spoilt(x, old)
     if hasattr(x, "held"):
         old.held = x.held
     hand_over(x, old)
     return old
+
+
+def spoilt(x: Node, old: Node) -> Memory | None:
+    """The memory of `old`, with the numbers of x, if they are not those that made x any more."""
+    writer = writer_since(x, x) if x.inputs and x.memory is not None else ""
+    if not writer:
+        return None
+    memory = Memory(old)
+    memory.written, memory.writer = tick(), writer
+    return memory
 
 
 def around(changed: Node, x: Node, root: Node, before: dict[Node, Node]) -> Node:
@@ -429,6 +442,8 @@ def rebind(x: Node, node: Node, old: Node) -> None:
     elif hasattr(node, "called"):
         x.called = node.called
     x.held = getattr(node, "held", {})
+    if lent and x.live:
+        keep_lent(x, (x,))
 
 
 def remember(x: Node, old: Node) -> None:
