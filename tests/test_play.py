@@ -688,6 +688,9 @@ MATHEMATICS = {
     "y = sinh x": np.sinh(A), "y = cosh x": np.cosh(A), "y = arcsinh x": np.arcsinh(A),
     "y = erf x": 0.3286267594591274, 'y = x "cut off"': 0.0,
     'y = a − b · "cut off" ( frac{a}{b} )': A,
+    **{f"y = [ a {sign} b ]": A < B for sign in "<≤≠"},
+    **{f"y = [ a {sign} b ]": A > B for sign in ">≥="},
+    **{f'y = a "{word}" b': word != "xor" for word in ("and", "or", "xor")}, 'y = "not" x': False,
     "y = tanh x": np.tanh(A), "y = erfc x": 0.6713732405408726, "y = | x |": A,
     "y = sign x": 1.0, "y = ⌊ x ⌋": 0.0, "y = ⌈ x ⌉": 1.0, 'y = x "rounded"': 0.0,
     'y = x "clipped to" [ low , high ]': A, "y = Σ_{axes} x": A, "y = max_{axes} x": A,
@@ -741,7 +744,11 @@ def test_each_line_of_mathematics_is_what_the_engine_computes():
     seen = set()
     for result, operands in [
         *((op(x, y), (x, y)) for op in binary), *((op(x), (x,)) for op in unary),
-        (table.choose(true, x, y), (None, x, y)),
+        (table.choose(true, x, y), (None, x, y)), (~true, (None,)),
+        *((op(x, y), (None, None)) for op in (table.less, table.less_equal, table.not_equal,
+                                              table.greater, table.greater_equal, table.equal)),
+        *((op(true, true), (None, None)) for op in (table.logical_and, table.logical_or,
+                                                    table.logical_xor)),
     ]:  # fmt: skip
         rule = TOLD[result.op.name]
         assert MATHEMATICS[rule.forward] == pytest.approx(result.item(), rel=1e-6), rule.forward

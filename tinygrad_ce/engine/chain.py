@@ -47,12 +47,10 @@ def history(roots: Iterable[Node]) -> list[Node]:
     seen = set(stack)
     nodes = []
     while stack:
-        node = stack.pop()
-        nodes.append(node)
-        at = node.tick
+        nodes.append(node := stack.pop())
         for x in node.inputs:
             if x.live or x.cut is DETACHED:
-                source = x if x.live and x.tick <= at else version(x, at)
+                source = x if x.live and x.tick <= node.tick else version(x, node.tick)
                 if source is None or source in seen:
                     continue
                 if source.inputs:

@@ -27,8 +27,8 @@ class Node:
     """
 
     __slots__ = ("__weakref__", "array", "called", "cut", "held", "hooks", "inputs", "kept", "line",
-                 "live", "memory", "op", "scope", "settings", "source", "switched", "tick", "was",
-                 "window")  # fmt: skip
+                 "live", "made", "memory", "op", "scope", "settings", "source", "switched", "tick",
+                 "was", "window")  # fmt: skip
 
     array: Any  # ndarray, a NumPy scalar for 0-d results, or a tracer's Symbol
     op: Any
@@ -44,6 +44,7 @@ class Node:
     held: dict[Node | None, Any]  # what NumPy may write, as it was (engine/lending.py)
     hooks: dict[Any, Any]  # handle -> what is called with the gradient (engine/hooks.py)
     line: tuple[Any, int]  # code object and instruction; only under source_lines()
+    made: Any  # what made it without a gradient (operands.Made); only under source_lines()
     source: Node  # the tensor of another dtype that a constant was converted from
     switched: tuple[int, ...]  # when a leaf became live, stopped, ...; only after a change
     was: list[Node]  # what it was before each recorded write into it, oldest first

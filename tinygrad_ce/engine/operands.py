@@ -7,11 +7,11 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_ce.engine.frame import current, kind_of
+from tinygrad_ce.engine.frame import calling_line, current, kind_of
 from tinygrad_ce.engine.graph import Node, kinds, new
 from tinygrad_ce.engine.memory import tick
 from tinygrad_ce.engine.promotion import default_dtype
@@ -27,6 +27,32 @@ def leaf(array: Any, requires_grad: bool = False) -> Any:
     y.live = requires_grad
     y.tick = tick() if requires_grad else 0
     return y
+
+
+class Made(NamedTuple):
+    """What made a node that needs no gradient, and how many operations in a row are known."""
+
+    op: Any
+    inputs: tuple[Node, ...]
+    settings: tuple[Any, ...]
+    tick: int
+    depth: int
+
+
+REMEMBERED = 32  # operations in a row, so that a running mean does not keep all of its past
+
+
+def remember(y: Node, op: Any, inputs: tuple[Node, ...], settings: tuple[Any, ...] = ()) -> None:
+    """Let a node that needs no gradient know what made it, for pictures.
+
+    Not what was cut off from a graph, which would be kept alive.
+    """
+    if y.cut or any(x.live for x in inputs) or current().tracer is not None:
+        return
+    depth = 1 + max((x.made.depth for x in inputs if hasattr(x, "made")), default=0)
+    if depth <= REMEMBERED:
+        y.made = Made(op, inputs, settings, tick(), depth)
+        y.line = calling_line()
 
 
 def settle(x: Node) -> None:

@@ -23,7 +23,7 @@ from tinygrad_ce.engine.frame import Frame, calling_line, current
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.lending import keep_lent, lent, writer_since
 from tinygrad_ce.engine.memory import share_memory, tick
-from tinygrad_ce.engine.operands import as_nodes, constant, explained, settle
+from tinygrad_ce.engine.operands import as_nodes, constant, explained, remember, settle
 from tinygrad_ce.engine.promotion import SINGLE, alike, as_float
 
 Result: type[Node] = Node  # class Tensor, as soon as it is there
@@ -336,4 +336,6 @@ def result(
             y.cut = op.name if frame.record else f"{op.name} under no_grad()"
         elif x.cut and not y.cut:
             y.cut = x.cut
+    if frame.lines:
+        remember(y, op, inputs, settings)
     return y

@@ -42,6 +42,7 @@ from tinygrad_ce.engine.returned import BY_NAME, Extremum
 
 new_tuple = tuple.__new__
 RETAIN = object()  # in `kept`: a gradient is wanted here, none has arrived yet
+ALIAS = rule.Op("detach", lambda x: x, (None,), False, "")  # what pictures call it
 
 
 def along(method: F) -> F:
@@ -353,6 +354,8 @@ class Tensor(Node, kind="result"):
         y = operands.leaf(self.array)
         y.memory = memory_of(self)
         y.cut = cut
+        if current().lines:
+            operands.remember(y, ALIAS, (self,))
         return y
 
     def detach(self) -> Tensor:

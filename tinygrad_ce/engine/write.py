@@ -365,6 +365,8 @@ def aside(x: Node, array: Any) -> Node:
     old.memory = memory_of(x) if array is x.array else spoilt(x, old)
     if hasattr(x, "held"):
         old.held = x.held
+    if hasattr(x, "made"):
+        old.made, old.line = x.made, x.line
     hand_over(x, old)
     return old
 

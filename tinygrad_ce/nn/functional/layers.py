@@ -8,11 +8,12 @@ import numpy as np
 
 from tinygrad_ce import creation
 from tinygrad_ce.engine import table
-from tinygrad_ce.engine.frame import composed, recording
+from tinygrad_ce.engine.frame import composed, current, recording
 from tinygrad_ce.engine.functions import fixed
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.operands import all_within, leaf, numbers, value_of
+from tinygrad_ce.engine.operands import all_within, leaf, numbers, remember, value_of
 from tinygrad_ce.engine.past import called
+from tinygrad_ce.engine.rule import Op
 from tinygrad_ce.engine.table import SLOT, where
 from tinygrad_ce.engine.tensor import Tensor, generator_or_default
 from tinygrad_ce.nn.functional.activations import written
@@ -112,7 +113,13 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
         v = numbers(v)
         bad = v.min() if v.min() < 0 else v.max()
         raise ValueError(f"one_hot: id {bad} is outside 0 ... {num_classes - 1}")
-    return leaf((v[..., None] == np.arange(num_classes)).astype(np.int64))
+    y: Tensor = leaf((v[..., None] == np.arange(num_classes)).astype(np.int64))
+    if current().lines and isinstance(tensor, Node):
+        remember(y, ONE_HOT, (tensor,))
+    return y
+
+
+ONE_HOT = Op("one_hot", lambda ids: ids, (None,), False, "")  # what pictures call it
 
 
 # --- dropout --------------------------------------------------------------------------------

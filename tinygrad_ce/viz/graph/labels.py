@@ -12,7 +12,8 @@ from tinygrad_ce.viz.graph.told import symbol_of, told
 from tinygrad_ce.viz.graph.values import number
 
 COMMUTATIVE = {"add", "mul"}
-INFIX = {"add", "sub", "mul", "truediv", "floordiv", "mod", "matmul"}
+INFIX = {"add", "sub", "mul", "truediv", "floordiv", "mod", "matmul",
+         "gt", "ge", "lt", "le", "eq", "ne"}  # fmt: skip
 
 # (composed function or "" for any, operation, operand): what the constant there is
 CONSTANTS: dict[tuple[str, str, int], str] = {

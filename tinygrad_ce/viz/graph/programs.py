@@ -170,7 +170,7 @@ class Player:
 
     def play(self, step: Step) -> None:
         """Run one step, recorded under its scope."""
-        token = enter(Frame(self.scopes.of(step.scope), True, None, False))
+        token = enter(Frame(self.scopes.of(step.scope), True, None, True))
         try:
             for x in step.operands:  # a constant stands in the scope that uses it first
                 if x not in self.values:
@@ -182,8 +182,8 @@ class Player:
                 y = as_leaf(evaluate(step.op, arrays, step.settings))
         finally:
             leave(token)
-        if isinstance(y, Node) and y.inputs and step.line is not None:
-            y.line = step.line  # type: ignore[assignment]  # line_of reads it
+        if isinstance(y, Node) and hasattr(y, "line"):
+            y.line = step.line  # type: ignore[assignment]  # place_of reads it
         self.values[step.out] = y
         reached = any(map(is_alive, values)) or not self.taken.isdisjoint(step.operands)
         if step.op == "draw" or (reached and not is_alive(y)):

@@ -260,7 +260,7 @@ class Reader:
         if not node.inputs:
             return ""
         words = self.words(node)
-        known = {self.known(x) for x in node.inputs}
+        known = {self.known(x) for x in self.operands(node)}
         numbers = self.numbers(node)
         shown = words if not any(numbers) and not known.issuperset(words) else None
         return op_label(node.op.name, node.settings, numbers, shown)
@@ -268,11 +268,12 @@ class Reader:
     def words(self, node: Node) -> list[str]:
         """What labels and headers call the operands: by number, by name or by a letter."""
         numbers = self.numbers(node)
-        alone = len({x for x, text in zip(node.inputs, numbers) if text is None}) == 1
+        operands = self.operands(node)
+        alone = len({x for x, text in zip(operands, numbers) if text is None}) == 1
         letters = [self.letters["x"]] * len(numbers) if alone else [*self.letters.values()]
         return [
             text or self.known(x) or letter
-            for text, x, letter in zip(numbers, node.inputs, letters + ["c"] * len(numbers))
+            for text, x, letter in zip(numbers, operands, letters + ["c"] * len(numbers))
         ]
 
     def known(self, x: Node) -> str:
@@ -280,13 +281,19 @@ class Reader:
         name = self.graph.names.get(x, "")
         if not name and self.graph.role(x) == "constant":
             name = self.origin(x)
+            name = name if any(map(str.isalpha, name)) else ""  # `+ × b` would say little
         while len(name) > NAME and "." in name:
             name = name.partition(".")[2]
         return name if len(name) <= NAME else ""
 
     def numbers(self, node: Node) -> list[str | None]:
         """The text of each operand that is folded into the operation, None for the others."""
-        return [number(x.array[()]) if self.graph.is_number(x) else None for x in node.inputs]
+        numbers = map(self.graph.is_number, self.operands(node))
+        return [number(x.array[()]) if it else None for x, it in zip(self.operands(node), numbers)]
+
+    def operands(self, node: Node) -> list[Node]:
+        """The operands as they were when the operation read them."""
+        return [use.source for use in self.graph.operands.get(node, ())]
 
     # --- what goes between them -------------------------------------------------------------
 

@@ -6,7 +6,7 @@ what is computed from them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,6 +15,7 @@ from tinygrad_ce.engine.chain import as_of, history
 from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.graph.names import names_of
+from tinygrad_ce.viz.graph.prepared import prepared
 
 VIEWS = {"mT", "transpose", "reshape", "broadcast_to", "astype"}
 """Operations that show the same numbers in another shape or type."""
@@ -44,11 +45,14 @@ class Graph:
         since: int | None = None,
         given: Collection[Node] = (),
     ) -> None:
-        self.roots, self.since, self.given = list(roots), since, given
-        self.ends = frozenset(roots)
+        self.since, self.given = since, given
         self.title = ""  # of the loss whose gradients these are
-        self.operations = history(roots)[::-1]
-        self.uses = uses_of(self.operations)
+        recorded = history(roots)[::-1]
+        stand = prepared(recorded, roots, lambda x: x in names or is_found(x))
+        self.operations = sorted([*recorded, *stand.values()], key=lambda node: node.tick)
+        self.roots = [stand.get(root, root) for root in roots]
+        self.ends = frozenset(self.roots)
+        self.uses = uses_of(self.operations, stand)
         self.used: dict[Node, list[Use]] = {}
         self.operands: dict[Node, list[Use]] = {}
         for use in self.uses:
@@ -57,6 +61,7 @@ class Graph:
         scopes = dict.fromkeys(node.scope for node in self.operations)
         self.chains = {scope: chain_of(scope) for scope in scopes}
         self.names = {**names_of(modules_of(self.chains.values())), **names}
+        self.names.update({y: self.names[x] for x, y in stand.items() if x in self.names})
         for x in self.used:  # a constant in the dtype of what stands beside it
             if getattr(x, "source", None) in self.names:
                 self.names.setdefault(x, self.names[x.source])
@@ -139,13 +144,22 @@ def is_number(node: Node) -> bool:
     return not node.requires_grad and not node.cut and node.array.ndim == 0
 
 
-def uses_of(operations: Iterable[Node]) -> list[Use]:
-    """Every operand of every operation, as it was when the operation read it."""
-    uses = []
+def is_found(leaf: Node) -> bool:
+    """Whether the user's program, not a function that it called, made a leaf that is no number."""
+    return leaf.scope is None and not leaf.cut and leaf.array.ndim > 0
+
+
+def uses_of(operations: Iterable[Node], stand: Mapping[Node, Node] | None = None) -> list[Use]:
+    """Every operand of every operation, as it was when the operation read it.
+
+    `stand` has the nodes that stand for others.
+    """
+    uses, stand = [], stand or {}
     for node in operations:
         gradients = node.op.gradients_for(len(node.inputs))
         for position, x in enumerate(node.inputs):
             x = as_of(x, node.tick)
+            x = stand.get(x, x)
             flows = x.requires_grad and x.tick <= node.tick
             flows = flows and gradients[position] is not None
             uses.append(Use(x, node, position, flows))

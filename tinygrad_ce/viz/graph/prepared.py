@@ -1,0 +1,57 @@
+"""How inputs were prepared: operations without a gradient, which the graph itself does not hold.
+
+Under `source_lines()`, so in `draw(model, x)` too, a tensor that needs no gradient remembers what
+made it. Here those operations that lead from an input to the graph become part of it, on nodes of
+their own: nothing of the user's changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from tinygrad_ce.engine.chain import as_of
+from tinygrad_ce.engine.graph import Node, new
+from tinygrad_ce.engine.operands import Made
+from tinygrad_ce.engine.rule import Op
+from tinygrad_ce.viz.graph.told import symbol_of
+
+
+def prepared(
+    operations: Iterable[Node], roots: Iterable[Node], is_input: Callable[[Node], bool]
+) -> dict[Node, Node]:
+    """A node with operation and operands for each that has none, but was made from an input.
+
+    Masks and the like, made of nothing but constants, stay constants. Oldest first.
+    """
+    known: dict[Node, Made] = {}
+    stack = [as_of(x, node.tick) for node in operations for x in node.inputs] + [*roots]
+    while stack:
+        x = stack.pop()
+        made = made_by(x)
+        if made and x not in known:
+            known[x] = made
+            stack += made.inputs
+    stand: dict[Node, Node] = {}
+    for x in sorted(known, key=lambda x: known[x].tick):
+        if any(y in stand or (y not in known and is_input(y)) for y in known[x].inputs):
+            stand[x] = with_past(x, known[x], stand)
+    return stand
+
+
+def made_by(x: Node) -> Made | None:
+    """What made a node that needs no gradient, if it remembers."""
+    made: Made | None = None if x.live or x.inputs else getattr(x, "made", None)
+    return made
+
+
+def with_past(x: Node, made: Made, stand: dict[Node, Node]) -> Node:
+    """A node with the numbers of x, made of the operands that it had."""
+    y = new(type(x))
+    op = made.op
+    if x.memory is not None and x.memory.written > made.tick:
+        op = Op(f"{symbol_of(op.name)}, written in place", lambda x: x, (None,), False, "")
+    y.array, y.op, y.settings, y.tick = x.array, op, made.settings, made.tick
+    y.inputs = tuple(stand.get(z, z) for z in made.inputs)
+    y.scope, y.memory, y.line = x.scope, x.memory, x.line
+    y.live, y.cut, y.kept = False, None, None
+    return y
