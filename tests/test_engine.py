@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import io
 import linecache
 import pickle
 import sys
@@ -138,6 +139,64 @@ def test_numpy_functions_take_tensors_and_keep_the_graph():
 def test_a_numpy_function_without_a_rule_says_so_by_name(call, name):
     with pytest.raises(TypeError, match=rf"np\.{name}.* has no gradient rule"):
         call(leaf(1.0, 2.0))
+
+
+def saved(x):
+    file = io.BytesIO()
+    np.savez(file, x=x)
+    file.seek(0)
+    return np.load(file)["x"]
+
+
+def added(x):
+    total = np.ones(3)
+    total += x
+    np.add.at(total, [0, 0], x[0])
+    return total
+
+
+@pytest.mark.parametrize("call", [
+    np.median, saved, np.atleast_2d, np.argwhere, np.ptp, np.nanmax, added,
+    lambda x: np.percentile(x, [10, 50]), lambda x: np.histogram(x, bins=4)[0],
+    lambda x: np.column_stack([x, x]), lambda x: np.block([[x, x], [x, x]]),
+    lambda x: np.interp(x, [0, 3], x[:2]), lambda x: np.digitize(x, [0, 2]),
+    lambda x: np.broadcast_arrays(x, np.ones((2, 3)))[0], lambda x: np.linalg.inv(np.eye(3) + x),
+    # where the rule does not take these arguments
+    lambda x: np.sum(x, dtype=np.float32), lambda x: np.pad(x, 1, mode="edge"), np.diag,
+    lambda x: np.linalg.norm(x, ord=3), lambda x: np.dot(x, np.ones((2, 3, 4))),
+])  # fmt: skip
+def test_a_numpy_function_without_a_rule_gives_numbers_where_no_gradient_is_needed(call):
+    array = np.array([1.0, 3.0, 2.5])
+    found, wanted = call(tg.tensor(array)), call(array)
+    assert type(found) is type(wanted)
+    assert found.dtype == wanted.dtype and found.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("call", [
+    np.cbrt, lambda x: np.subtract.reduce(x), lambda x: np.maximum.accumulate(x),
+    lambda x: np.add.reduce(x, initial=1.0), lambda x: np.add.outer(x, x),
+    lambda x: np.add(x, 1, dtype=np.float32), lambda x: np.modf(x)[0],
+    lambda x: np.heaviside(x - 2, 1.0),
+])  # fmt: skip
+def test_a_ufunc_without_a_rule_gives_tensors_where_no_gradient_is_needed(call):
+    array = np.array([1.0, 3.0, 2.5])
+    found, wanted = call(tg.tensor(array)), call(array)
+    assert isinstance(found, tg.Tensor) and not found.requires_grad
+    assert found.dtype == wanted.dtype and found.tolist() == wanted.tolist()
+
+
+def test_a_gradient_in_a_list_is_not_lost():
+    with pytest.raises(TypeError, match=r"np\.column_stack has no gradient rule"):
+        np.column_stack([tg.ones(2), leaf(1.0, 2.0)])
+    with pytest.raises(TypeError, match=r"np\.savez has no gradient rule"):
+        np.savez(io.BytesIO(), x=leaf(1.0))
+    with tg.no_grad(), pytest.raises(TypeError, match="no gradient rule"):
+        np.median(leaf(1.0))
+
+
+def test_what_is_traced_gives_no_numbers_to_numpy():
+    with pytest.raises(tg.TraceError, match="depend on a value"):
+        tg.compile(lambda x: np.median(x))(tg.ones(3))
 
 
 def test_out_is_refused():

@@ -1,8 +1,8 @@
 """NumPy's names for our operations: how `np.exp(t)` and `np.sum(t, axis=1)` find their rule.
 
 `UFUNCS` serves `__array_ufunc__` (NEP 13), `FUNCTIONS` serves `__array_function__` (NEP 18). A
-function that is in neither raises and says so: it would otherwise return numbers cut off from
-the graph.
+function that is in neither gets the numbers, as np.asarray gives them, where no Tensor needs a
+gradient. Else it raises and says so: it would return numbers cut off from the graph.
 """
 
 from __future__ import annotations
@@ -110,12 +110,13 @@ def implements(*numpy_functions: Any) -> Callable[[Callable[..., Any]], Callable
 
 def array_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What `Tensor.__array_ufunc__` does."""
-    if kwargs.get("out") is not None:
+    kwargs = {k: v for k, v in kwargs.items() if k == "axis" or v is not None}
+    out = kwargs.get("out", ())
+    if out and (needs_gradient(inputs) or any(isinstance(x, Node) for x in out)):
         raise TypeError(
             f"np.{ufunc.__name__}: out= would cut the result from the graph. Drop out=, or write "
             "into a Tensor with t[...] = value"
         )
-    kwargs = {k: v for k, v in kwargs.items() if k == "axis" or (v is not None and k != "out")}
     if method == "__call__" and ufunc in UFUNCS and not kwargs:
         return UFUNCS[ufunc](*inputs)
     if method == "reduce" and ufunc in REDUCTIONS and set(kwargs) <= {"axis", "keepdims"}:
@@ -125,29 +126,83 @@ def array_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[s
         function = table.cumsum if ufunc is np.add else table.cumprod
         return function(inputs[0], kwargs.get("axis", 0))
     name = ufunc.__name__ + ("" if method == "__call__" else f".{method}")
-    raise no_rule(name, f" with {', '.join(kwargs)}" if kwargs else "")
+    missing = no_rule(name, f" with {', '.join(kwargs)}" if kwargs else "")
+    if method == "at" and isinstance(inputs[0], Node) and not needs_gradient(inputs):
+        raise TypeError(WRITES.format(name))  # NumPy would, though the array is read-only
+    found = in_numpy(getattr(ufunc, method), inputs, kwargs, missing)
+    return found if out else leaves(found)
 
 
 def array_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What `Tensor.__array_function__` does."""
     ours = FUNCTIONS.get(function)
+    name = getattr(function, "__name__", str(function))
     if ours is None:
         module = getattr(function, "__module__", "numpy").removeprefix("numpy").lstrip(".")
-        name = getattr(function, "__name__", str(function))
         public = hasattr(np, module.split(".")[0]) if module else False
-        raise no_rule(f"{module}.{name}" if public else name)
+        return in_numpy(function, args, kwargs, no_rule(f"{module}.{name}" if public else name))
     try:
         inspect.signature(ours).bind(*args, **kwargs)
     except TypeError as error:
-        raise TypeError(f"np.{function.__name__} on a Tensor: {error}") from None
-    return ours(*args, **kwargs)
+        return in_numpy(function, args, kwargs, TypeError(f"np.{name} on a Tensor: {error}"))
+    try:
+        return ours(*args, **kwargs)
+    except NoRuleError as missing:
+        return in_numpy(function, args, kwargs, missing)
 
 
-def no_rule(name: str, more: str = "") -> TypeError:
+WRITES = "np.{} cannot write into a Tensor; write t[...] = value, or give it t.numpy()"
+
+
+def in_numpy(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], missing: TypeError
+) -> Any:
+    """What NumPy makes of the numbers, where no gradient is needed; else `missing` is raised."""
+    if needs_gradient((args, kwargs)):
+        raise TypeError(str(missing)) from None
+    try:
+        return function(*numbers_of(args), **numbers_of(kwargs))
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        raise TypeError(WRITES.format(function.__name__)) from None
+
+
+def tensors_in(x: Any) -> list[Node]:
+    """The Tensors of arguments, in lists, tuples and dicts, too."""
+    if isinstance(x, Node):
+        return [x]
+    parts = x.values() if isinstance(x, dict) else x if isinstance(x, (list, tuple)) else ()
+    return [tensor for part in parts for tensor in tensors_in(part)]
+
+
+def needs_gradient(x: Any) -> bool:
+    """Whether NumPy would cut what is given from the graph."""
+    found = tensors_in(x)
+    return not found or any(tensor.live for tensor in found)
+
+
+def numbers_of(x: Any) -> Any:
+    """Arguments with arrays in the place of Tensors."""
+    if isinstance(x, Node):
+        return np.asarray(x)
+    if isinstance(x, dict):
+        return {key: numbers_of(part) for key, part in x.items()}
+    if isinstance(x, (list, tuple)):
+        return type(x)(map(numbers_of, x)) if type(x) in (list, tuple) else [*map(numbers_of, x)]
+    return x
+
+
+class NoRuleError(TypeError):
+    """A NumPy function would cut the graph."""
+
+
+def no_rule(name: str, more: str = "") -> NoRuleError:
     """The error for a NumPy function that would cut the graph."""
-    return TypeError(
-        f"np.{name}{more} has no gradient rule, so a Tensor cannot go through it. Compose it from "
-        f"operations that have one, or leave the graph: np.{name}(t.detach().numpy())"
+    return NoRuleError(
+        f"np.{name}{more} has no gradient rule, so a Tensor that needs a gradient cannot go "
+        f"through it. Compose it from operations that have one, or leave the graph: "
+        f"np.{name}(t.detach().numpy())"
     )
 
 
