@@ -174,7 +174,7 @@ def test_repeated_blocks_are_one_card():
     drawing = draw(model, x, depth=0)
     assert shown(drawing) == ["first", "Layer × 6", "× 2", "last"]
     block = card(drawing, "Layer × 6")
-    assert (block.formula, block.operations, block.role) == ("outer(x · w)", 24, "module")
+    assert (block.formula, block.operations, block.role) == ("outer(u · w)", 24, "module")
     y = model.blocks(model.first(x))
     assert block.value == cards(draw(y))[-1].value
     loss = (y * y).sum()

@@ -58,7 +58,7 @@ PREPARED = {
     "written with a gradient": (lambda x: put_aside(x.reshape(2, 12)), None),
     "classes": (
         lambda x: F.one_hot(x[:, 0, 0].long(), 24)[:, :12].double(),
-        ["x[:, 0, 0]", "astype", "one_hot", "x[:, :12]", "astype"],
+        ["images[:, 0, 0]", "astype", "one_hot", "x[:, :12]", "astype"],
     ),
 }
 
@@ -104,7 +104,7 @@ class Classifier(nn.Module):
 def test_integers_that_a_model_is_drawn_on_are_its_input():
     drawing = tg.draw(Classifier(), tg.tensor([[0, 1], [2, 3]]))
     first, second, third, *_ = way(drawing, "tokens")
-    assert (first.role, second.op, third.op) == ("input", "reshape", "x[·]")
+    assert (first.role, second.op, third.op) == ("input", "reshape", "embed.weight[·]")
     constants = [card for card in drawing.picture.cards if card.role == "constant"]
     assert [card.shape for card in constants] == ["4 × 4"]
 

@@ -100,7 +100,12 @@ def seen(drawing):
 
 
 def nameless(loss):
-    """A recorded loss whose calls have forgotten their modules, as those of a program have."""
+    """A recorded loss that has forgotten its modules and its source, as a program has."""
+    waiting = [*history([loss])]
+    while waiting:
+        x = waiting.pop()
+        waiting += [*x.inputs, *(x.made.inputs if hasattr(x, "made") else ())]
+        x.line = ()
     for node in history([loss]):
         for scope in chain_of(node.scope):
             scope.module = None
@@ -246,7 +251,7 @@ def test_every_node_knows_its_line():
 
 def test_a_value_whose_code_has_no_lines_has_no_place():
     code = place_of.__code__.replace(co_linetable=b"")
-    assert place_of(SimpleNamespace(line=(code, 0))) is None
+    assert place_of(SimpleNamespace(line=((code, 0, 0, 0),))) is None
 
 
 @pytest.mark.parametrize("kept", [(1, 3), (3, 1)])

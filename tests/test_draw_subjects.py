@@ -246,7 +246,7 @@ def test_a_decorated_coroutine_or_generator_is_refused():
     def cube(x):
         return x * x * x
 
-    assert cube(leaf(2.0)).line[0] is cube.__wrapped__.__code__
+    assert cube(leaf(2.0)).line[0][0] is cube.__wrapped__.__code__
 
 
 def test_a_long_loop_is_laid_out(tmp_path):

@@ -215,7 +215,7 @@ def test_the_numbers_of_a_step():
     tensors = told(page)["tensors"]
     of = {t["name"] or t["op"]: id for id, t in tensors.items()}
     by = {(step["y"], step["x"]): step for step in steps(page, "b")}
-    square = by[of["x²"], of["+"]]
+    square = by[of["u²"], of["+"]]
     assert numbers(square["loc"]) == [[15]]  # 2·7.5
     to_w = by[of["@"], of["W"]]
     assert to_w["o"] == [of["x"], "x"] and "loc" not in to_w

@@ -82,8 +82,10 @@ def test_shapes_and_names_are_texts(visit):
     assert js(page, "slope('w')") == f"∂{js(page, 'story.loss')}/∂w"
     story = js(page, "story.tensors")
     for id, tensor in story.items():
-        assert js(page, f"nameOf('{id}')") == (tensor["name"] or tensor["op"])
-        full = " ".join(filter(None, [tensor["op"], tensor["name"]]))
+        phrase = tensor.get("as")  # of what has no name
+        assert bool(phrase) == bool(tensor["op"] and not tensor["name"])
+        assert js(page, f"nameOf('{id}')") == (phrase or tensor["name"])
+        full = phrase or " ".join(filter(None, [tensor["op"], tensor["name"]]))
         assert js(page, f"fullName('{id}')") == full
     parts = "((...a) => caption(...a).map((x) => x.textContent ?? x))"
     fc1 = next(id for id, tensor in story.items() if tensor["name"] == "fc1.weight")
@@ -828,37 +830,45 @@ WRITTEN = """steps.map((step, k) => { go(k);
     [...at("step").querySelectorAll(".flow")].map((flow) => [...flow.children].map(flat)),
     at("say").textContent]; })"""
 
+TERMS = "(y * p.log()).sum()"
+DIFFERENCE, POWERS = "logits − max z", "exp(logits − max z)"
+SUM = f"Σ({POWERS})"
 EQUATIONS = {
-    "Forward @": ["value of x", "@ value of W", "= value of @"],
-    "Forward + logits": ["value of @", "+ value of b", "→ the copies", "= value of + logits"],
-    "Forward − in softmax": [
-        "value of + logits", "− value of max z", "→ the copies", "= value of −"],
-    "Forward exp in softmax": ["value of −", "exp → value of exp"],
-    "Forward Σ axis 1 in softmax": ["value of exp", "Σ axis 1 → value of Σ axis 1"],
+    "Forward x @ W": ["value of x", "@ value of W", "= value of x @ W"],
+    "Forward + logits": ["value of x @ W", "+ value of b", "→ the copies", "= value of + logits"],
+    f"Forward {DIFFERENCE} in softmax": [
+        "value of + logits", "− value of max z", "→ the copies", f"= value of {DIFFERENCE}"],
+    f"Forward {POWERS} in softmax": [f"value of {DIFFERENCE}", f"exp → value of {POWERS}"],
+    f"Forward {SUM} in softmax": [f"value of {POWERS}", f"Σ axis 1 → value of {SUM}"],
     "Forward ÷ p in softmax": [
-        "value of exp", "÷ value of Σ axis 1", "→ the copies", "= value of ÷ p"],
-    "Forward log": ["value of ÷ p", "log → value of log"],
-    "Forward ×": ["value of y", "× value of log", "= value of ×"],
-    "Forward Σ": ["value of ×", "Σ → value of Σ"],
-    "Forward − x": ["value of Σ", "− x → value of − x"],
-    "Forward ÷ 4": ["value of − x", "÷ 4 → value of ÷ 4"],
-    "Backward starts at ÷ 4": ["gradient ∂L"],
-    "Backward through ÷ 4, to − x": ["gradient ∂v", "⊙ slope ∂v/∂u", "= gradient ∂u"],
-    "Backward through − x, to Σ": ["gradient ∂v", "⊙ slope ∂v/∂u", "= gradient ∂u"],
-    "Backward through Σ, to ×": ["gradient ∂v", "×1 (copied) = gradient ∂u"],
-    "Backward through ×, to log": ["gradient ∂v", "⊙ slope ∂v/∂q", "= gradient ∂q"],
-    "Backward through log, to ÷ p": ["gradient ∂v", "⊙ slope ∂v/∂p", "= gradient ∂p"],
-    "Backward through ÷ p, to exp in softmax": [
+        f"value of {POWERS}", f"÷ value of {SUM}", "→ the copies", "= value of ÷ p"],
+    "Forward p.log()": ["value of ÷ p", "log → value of p.log()"],
+    "Forward y * p.log()": ["value of y", "× value of p.log()", "= value of y * p.log()"],
+    f"Forward {TERMS}": ["value of y * p.log()", f"Σ → value of {TERMS}"],
+    f"Forward -{TERMS}": [f"value of {TERMS}", f"− u → value of -{TERMS}"],
+    "Forward ÷ 4 loss": [f"value of -{TERMS}", "÷ 4 → value of ÷ 4 loss"],
+    "Backward starts at loss": ["gradient ∂L"],
+    f"Backward through ÷ 4 loss, to -{TERMS}": [
+        "gradient ∂loss", "⊙ slope ∂loss/∂u", "= gradient ∂u"],
+    f"Backward through -{TERMS}, to {TERMS}": [
+        "gradient ∂v", "⊙ slope ∂v/∂u", "= gradient ∂u"],
+    f"Backward through {TERMS}, to y * p.log()": ["gradient ∂v", "×1 (copied) = gradient ∂u"],
+    "Backward through y * p.log(), to p.log()": [
+        "gradient ∂v", "⊙ slope ∂v/∂g", "= gradient ∂g"],
+    "Backward through p.log(), to ÷ p": ["gradient ∂v", "⊙ slope ∂v/∂p", "= gradient ∂p"],
+    f"Backward through ÷ p, to {POWERS} in softmax": [
         "gradient ∂p", "⊙ slope ∂p/∂a", "= gradient share of ∂a"],
-    "Backward through ÷ p, to Σ axis 1 in softmax": [
-        "gradient ∂p", "⊙ slope ∂p/∂q", "= product", "Σ cols = gradient ∂q"],
-    "Backward through Σ axis 1, to exp in softmax": [
+    f"Backward through ÷ p, to {SUM} in softmax": [
+        "gradient ∂p", "⊙ slope ∂p/∂g", "= product", "Σ cols = gradient ∂g"],
+    f"Backward through {SUM}, to {POWERS} in softmax": [
         "gradient ∂v", "×1 (copied) = gradient share of ∂u"],
-    "Backward through exp, to − in softmax": ["gradient ∂v", "⊙ slope ∂v/∂u", "= gradient ∂u"],
-    "Backward through −, to + logits in softmax": ["gradient ∂v", "×1 = gradient ∂logits"],
-    "Backward through + logits, to @": ["gradient ∂logits", "×1 = gradient ∂a"],
+    f"Backward through {POWERS}, to {DIFFERENCE} in softmax": [
+        "gradient ∂v", "⊙ slope ∂v/∂u", "= gradient ∂u"],
+    f"Backward through {DIFFERENCE}, to + logits in softmax": [
+        "gradient ∂v", "×1 = gradient ∂logits"],
+    "Backward through + logits, to x @ W": ["gradient ∂logits", "×1 = gradient ∂a"],
     "Backward through + logits, to b": ["gradient ∂logits", "Σ rows = gradient ∂b"],
-    "Backward through @, to W": ["gradient ∂v", "with value of x", "= gradient ∂W"],
+    "Backward through x @ W, to W": ["gradient ∂v", "with value of x", "= gradient ∂W"],
 }  # fmt: skip
 """Every step of a softmax regression as an equation; a sign stands with the table after it."""
 
@@ -868,18 +878,18 @@ def test_every_step_reads_as_an_equation(visit):
     start, *told, end = js(page, WRITTEN)
     assert [start[0], end[0]] == ["What is given", "Every gradient has arrived"]
     assert [heading for heading, *_ in told] == list(EQUATIONS)
-    sums = {"Backward through Σ axis 1, to exp in softmax": [
+    sums = {f"Backward through {SUM}, to {POWERS} in softmax": [
         ["already there", "+ new", "= accumulated"]]}  # fmt: skip
     for heading, equations, _ in told:
         assert equations == [EQUATIONS[heading], *sums.get(heading, [])]
     said = {k: words for k, (*_, words) in enumerate((start, *told, end))}
     assert {k: said[k] for k in (0, 1, 6, 11, 12, 21, 26)} == {
         0: "Step 0 of 26: what is given",
-        1: "Step 1 of 26: forward, @ from x and W",
-        6: "Step 6 of 26: forward, ÷ p from exp and Σ axis 1",
-        11: "Step 11 of 26: forward, ÷ 4 from − x and a number",
+        1: "Step 1 of 26: forward, x @ W from x and W",
+        6: f"Step 6 of 26: forward, ÷ p from {POWERS} and {SUM}",
+        11: f"Step 11 of 26: forward, ÷ 4 loss from -{TERMS} and a number",
         12: "Step 12 of 26: backward starts",
-        21: "Step 21 of 26: backward through exp to −",
+        21: f"Step 21 of 26: backward through {POWERS} to {DIFFERENCE}",
         26: "Step 26 of 26: the end",
     }
     bar = """[0, 3, 99, -5].map((k) => { go(k); const link = at("link"), slider = at("slider");

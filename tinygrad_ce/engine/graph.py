@@ -43,7 +43,7 @@ class Node:
     called: tuple[Any, str]  # (op, PyTorch's name), where the operation does not tell it
     held: dict[Node | None, Any]  # what NumPy may write, as it was (engine/lending.py)
     hooks: dict[Any, Any]  # handle -> what is called with the gradient (engine/hooks.py)
-    line: tuple[Any, int]  # code object and instruction; only under source_lines()
+    line: tuple[tuple[Any, int, int, int], ...]  # of callers; only under source_lines()
     made: Any  # what made it without a gradient (operands.Made); only under source_lines()
     source: Node  # the tensor of another dtype that a constant was converted from
     switched: tuple[int, ...]  # when a leaf became live, stopped, ...; only after a change

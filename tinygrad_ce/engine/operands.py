@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_ce.engine.frame import calling_line, current, kind_of
+from tinygrad_ce.engine.frame import calling_lines, current, kind_of
 from tinygrad_ce.engine.graph import Node, kinds, new
 from tinygrad_ce.engine.memory import tick
 from tinygrad_ce.engine.promotion import default_dtype
@@ -52,7 +52,7 @@ def remember(y: Node, op: Any, inputs: tuple[Node, ...], settings: tuple[Any, ..
     depth = 1 + max((x.made.depth for x in inputs if hasattr(x, "made")), default=0)
     if depth <= REMEMBERED:
         y.made = Made(op, inputs, settings, tick(), depth)
-        y.line = calling_line()
+        y.line = calling_lines()
 
 
 def settle(x: Node) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_ce.engine.arguments import completed, signature
-from tinygrad_ce.engine.frame import Frame, calling_line, current
+from tinygrad_ce.engine.frame import Frame, calling_lines, current
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.lending import keep_lent, lent, writer_since
 from tinygrad_ce.engine.memory import share_memory, tick
@@ -322,7 +322,7 @@ def result(
         y.scope = frame.scope
         y.tick = tick()
         if frame.lines:
-            y.line = calling_line()
+            y.line = calling_lines()
         if lent and (frame.tracer is None or frame.tracer.numbers):
             keep_lent(y, inputs)
         return y

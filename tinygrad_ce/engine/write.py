@@ -365,8 +365,10 @@ def aside(x: Node, array: Any) -> Node:
     old.memory = memory_of(x) if array is x.array else spoilt(x, old)
     if hasattr(x, "held"):
         old.held = x.held
+    if hasattr(x, "line"):
+        old.line = x.line
     if hasattr(x, "made"):
-        old.made, old.line = x.made, x.line
+        old.made = x.made
     hand_over(x, old)
     return old
 
@@ -446,6 +448,8 @@ def rebind(x: Node, node: Node, old: Node) -> None:
     x.held = getattr(node, "held", {})
     if lent and x.live:
         keep_lent(x, (x,))
+    if hasattr(node, "line"):
+        x.line = node.line
 
 
 def remember(x: Node, old: Node) -> None:

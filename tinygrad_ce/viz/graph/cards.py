@@ -63,10 +63,16 @@ class Card:
     added: int  # how many gradients are added up here
     tooltip: str
     cluster: int | None
+    text: str = ""  # of the expression, as it is written in the program, where it has no name
     line: str = ""  # of the program that made it: file:number, if nodes remember it
     formula: str | None = None  # of what is folded
     operations: int = 1
     spine: bool = False  # an operation on the way of the data, not beside it
+
+    @property
+    def head(self) -> str:
+        """What it says that made it: the operation, or a short text of the program."""
+        return self.text if self.text and self.formula is None else self.op
 
     @property
     def called(self) -> str:
@@ -107,5 +113,6 @@ class Picture:
     cards: list[Card] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
     clusters: list[Cluster] = field(default_factory=list)
+    letters: dict[str, str] = field(default_factory=dict)  # what stands for those of rules
     folded: bool = False
     options: Options = field(default_factory=Options)

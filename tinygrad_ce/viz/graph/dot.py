@@ -11,6 +11,7 @@ from html import escape
 from xml.etree import ElementTree
 
 from tinygrad_ce.viz.graph.cards import Card, Cluster, Edge, Picture
+from tinygrad_ce.viz.graph.names import renamed
 
 INK, FAINT, PAPER, RED = "#0f172a", "#4b5a70", "#ffffff", "#dc2626"
 LINE, BACK, SLOPE = "#475569", "#f87171", "#b91c1c"
@@ -118,7 +119,7 @@ def card_line(card: Card) -> str:
     head = "&#160; ".join(  # bold letters are wider in browsers than Graphviz takes them for
         part
         for part in (
-            font(("⊞ " if folded else "") + card.op, 14, ink, "B") if card.op else "",
+            font(("⊞ " if folded else "") + card.head, 14, ink, "B") if card.op else "",
             font(card.called, 12, FAINT if card.op else INK, "B"),
         )
         if part
@@ -277,7 +278,10 @@ def legend(picture: Picture) -> tuple[str, ...]:
     """What arrows and letters mean in this picture."""
     if picture.options.backward:
         return ()
-    return LEGEND if picture.options.gradients else LEGEND_OF_VALUES
+    if not picture.options.gradients:
+        return LEGEND_OF_VALUES
+    arrows, letters = LEGEND
+    return arrows, renamed(letters, picture.letters)
 
 
 def body(picture: Picture, inside: int | None) -> list[str]:

@@ -5,9 +5,11 @@ What is said of each stands in told.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tinygrad_ce.viz.graph.names import renamed
 from tinygrad_ce.viz.graph.told import symbol_of, told
 from tinygrad_ce.viz.graph.values import number
 
@@ -50,11 +52,13 @@ def op_label(
     settings: tuple[Any, ...],
     folded: Sequence[str | None],
     words: Sequence[str] | None = None,
+    about: Mapping[str, str] = {},
 ) -> str:
     """The header of a card: the operation with its settings and the constants folded into it.
 
     `folded` has the text of each operand that is a number, None for the others. `words` are what
-    labels call the operands, if the header has to say which is which.
+    labels call the operands, if the header has to say which is which; `about` has what other
+    letters are called here.
 
     >>> op_label("add", (), [None, "1"]), op_label("sub", (), ["1", None])
     ('+ 1', '1 − x')
@@ -63,17 +67,18 @@ def op_label(
     >>> op_label("sum", (1, True), [None]), op_label("power", (3,), [None])
     ('Σ axis 1', 'x³')
     """
-    symbol = symbol_of(name)
+    x = about.get("x", "x")
+    symbol = renamed(symbol_of(name), about)
     if name == "masked":
-        return f"where({folded[1] or '·'}, x, 0)"
+        return f"where({folded[1] or '·'}, {x}, 0)"
     if words and told(name).header:
-        return told(name).header.format(**letters(words))
+        return renamed(told(name).header, about).format(**letters(words))
     if any(text is not None for text in folded):
-        return with_constants(name, symbol, folded)
+        return with_constants(name, symbol, folded, x)
     if name == "power":
-        return "√x" if settings[0] == 0.5 else "x" + raised(settings[0])
+        return f"√{x}" if settings[0] == 0.5 else x + raised(settings[0])
     if name == "getitem":
-        return f"x[{', '.join(index_text(part) for part in settings[0])}]"
+        return f"{x}[{', '.join(index_text(part) for part in settings[0])}]"
     if name == "clip":
         low, high = ("" if bound is None else number(bound) for bound in settings)
         return f"clip {low} … {high}"
@@ -84,16 +89,45 @@ def op_label(
     return symbol
 
 
-def with_constants(name: str, symbol: str, folded: Sequence[str | None]) -> str:
+def with_constants(name: str, symbol: str, folded: Sequence[str | None], x: str) -> str:
     """`+ 1`, `1 − x`, `max(·, 0)`."""
     if name in INFIX and len(folded) == 2:
         first, second = folded
         if second is not None:
             return f"{symbol} {second}"
-        return f"{symbol} {first}" if name in COMMUTATIVE else f"{first} {symbol} x"
+        return f"{symbol} {first}" if name in COMMUTATIVE else f"{first} {symbol} {x}"
     if name == "pow":
-        return f"{folded[0] or 'x'}^{folded[1] or 'x'}"
+        return f"{folded[0] or x}^{folded[1] or x}"
     return f"{symbol}({', '.join('·' if text is None else text for text in folded)})"
+
+
+def in_words(
+    name: str, settings: tuple[Any, ...], operands: Sequence[str], letters: Mapping[str, str]
+) -> str:
+    """An operation as it would be written of its operands.
+
+    >>> in_words("sub", (), ["z", "max z"], {}), in_words("sum", (1,), ["exp(z)"], {})
+    ('z − max z', 'Σ(exp(z))')
+    >>> in_words("power", (2,), ["(b − a)"], {}), in_words("getitem", ((0,),), ["x"], {})
+    ('(b − a)²', 'x[0]')
+    """
+    first = operands[0]
+    if len(operands) == 2 and (name in INFIX or told(name).header):
+        pattern = told(name).header or f"{{a}} {symbol_of(name)} {{b}}"
+        return pattern.format(a=first, b=operands[1])
+    inside = first[1:-1] if WRAPPED.fullmatch(first) else first
+    if name in REDUCED:
+        return f"{symbol_of(name)}({inside})"
+    own = op_label(name, settings, [None] * len(operands), None, {**letters, "x": MARK})
+    if MARK in own:
+        return own.replace(MARK, first)
+    dots = set(operands) == {"…"}
+    return f"{own}({'…' if dots else ', '.join([inside, *operands[1:]])})"
+
+
+WRAPPED = re.compile(r"\([^()]*(\([^()]*\)[^()]*)*\)")
+REDUCED = {"sum", "amax", "amin", "cumsum", "cumprod", "norm"}
+MARK = "\0"  # where an operand belongs
 
 
 def axes(axis: Any) -> str:
@@ -126,11 +160,13 @@ def derivative_label(
     operands: Sequence[str | None],
     shape: tuple[int, ...],
     output: tuple[int, ...],
+    about: Mapping[str, str] = {},
 ) -> str:
     """What turns the gradient of an operation into that of the operand at `position`.
 
     `operands` are the operands' names, None where they have none; `shape` is the operand's and
-    `output` the operation's, and where they differ the gradient is also summed.
+    `output` the operation's, and where they differ the gradient is also summed. `about` has what
+    other letters are called here.
 
     >>> derivative_label("matmul", 0, (), [None, "W"], (4, 2), (4, 3))
     'G·Wᵀ'
@@ -140,11 +176,11 @@ def derivative_label(
     '×3x²'
     """
     if name == "power":
-        label = power_label(settings[0])
+        label = renamed(power_label(settings[0]), about)
     else:
         labels = told(name).slopes
         label = labels[min(position, len(labels) - 1)] if labels else ""
-        label = label.format(**letters(operands)) if label else f"∂{symbol_of(name)}"
+        label = renamed(label or f"∂{symbol_of(name)}", about).format(**letters(operands))
     if not told(name).broadcasts or shape == output:
         return label
     summed = sum_label(shape, output)

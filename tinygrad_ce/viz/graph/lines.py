@@ -1,7 +1,7 @@
 """The line of the user's program that made a tensor, for those that remember it.
 
-A node that was recorded under `source_lines()` has a code object and an instruction, one of a
-traced program a file and a line number.
+A node that was recorded under `source_lines()` has code objects and instructions, the nearest
+caller first; one of a traced program has a file and a line number.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Place(NamedTuple):
 def place_of(node: Node) -> Place | None:
     """Where a node was made, if it is known: all of the line, or the part that did it."""
     line = getattr(node, "line", None)
-    if line is None:
+    if not line:
         return None
     if hasattr(line, "number"):
         return whole(line.file, line.number)
-    code, instruction = line
+    code, instruction, *_ = line[0]
     first, last, start, stop = next(
         islice(code.co_positions(), instruction // 2, None), (None,) * 4
     )

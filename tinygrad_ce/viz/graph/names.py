@@ -54,13 +54,47 @@ def writable(text: str) -> str:
 
 
 def free_letters(taken: Iterable[str]) -> dict[str, str]:
-    """The letters of a rule, or others where the user's tensors have these names already.
+    """The letters of rules and formulas, or others where the user's tensors have these names.
 
-    >>> free_letters(["x", "W"])
-    {'a': 'a', 'b': 'b', 'c': 'c', 'x': 'u', 'y': 'y'}
+    No two letters are replaced by the same one. Euler's e becomes a letter of its own.
+
+    >>> free = free_letters(["x", "W", "e"])
+    >>> [free[letter] for letter in "xWeay"]
+    ['u', 'A', 'ℯ', 'a', 'y']
     """
     names = set(taken)
-    return {
-        letter: next((other for other in letter + others if other not in names), letter)
-        for letter, others in (("a", "pf"), ("b", "qg"), ("c", "rh"), ("x", "ut"), ("y", "vs"))
-    }
+    spare = [letter for letter in SPARE if letter not in names]
+    found = {letter: letter for letter in LETTERS}
+    for letter in LETTERS:
+        if letter in names:
+            wanted = [*USUAL.get(letter, ""), *spare]
+            found[letter] = next((one for one in wanted if one in ALSO or one in spare), letter)
+            if found[letter] in spare:
+                spare.remove(found[letter])
+    return found
+
+
+def renamed(text: str, letters: Mapping[str, str]) -> str:
+    """A text of ours with its letters replaced: those that stand alone, and raised ones.
+
+    >>> renamed("x @ Wᵀ + log b, eˣ", {"x": "u", "b": "b", "W": "H"})
+    'u @ Hᵀ + log b, eᵘ'
+    """
+
+    def other(match: re.Match[str]) -> str:
+        new = letters.get(match[1], match[1])
+        counted = text[: match.start()][-1:].isdigit()
+        return f"·{new}" if counted and len(new) > 1 else new
+
+    low = {small: letters.get(letter, letter) for small, letter in RAISED.items()}
+    return LETTER.sub(other, "".join(LOW.get(low.get(c, ""), c) for c in text))
+
+
+LETTERS = "abcdeikjmnpxyzEGKMNQVWβγδεμσταΦ"  # what rules and formulas call things
+USUAL = {"a": "f", "b": "g", "c": "h", "x": "ut", "y": "vs", "z": "w", "e": "ℯ", "W": "A"}
+ALSO = {"ℯ"}
+SPARE = "fghqrstloABCDFHJPRSUXYZλωρφuvw"
+LETTER = re.compile(r"(?<![A-Za-zα-ωΑ-Ω{])([A-Za-zα-ωΑ-Ω])(?![A-Za-zα-ωΑ-Ω}])")
+RAISED = dict(zip("ᵃᵇᶜᵈˣʸᶻ", "abcdxyz"))
+LOW = {**{letter: small for small, letter in RAISED.items()},
+       **dict(zip("uvwfghrstlo", "ᵘᵛʷᶠᵍʰʳˢᵗˡᵒ"))}  # fmt: skip

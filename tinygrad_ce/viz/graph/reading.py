@@ -6,6 +6,7 @@ the graph, so the same program gives the same picture.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 
@@ -17,10 +18,17 @@ from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.graph.cards import Card, Cluster, Edge, Options, Picture
 from tinygrad_ce.viz.graph.folding import fold
-from tinygrad_ce.viz.graph.labels import CONSTANTS, derivative_label, op_label
+from tinygrad_ce.viz.graph.labels import (
+    CONSTANTS,
+    INFIX,
+    bracketed,
+    derivative_label,
+    in_words,
+    op_label,
+)
 from tinygrad_ce.viz.graph.lines import place_of
-from tinygrad_ce.viz.graph.names import free_letters, writable
-from tinygrad_ce.viz.graph.told import symbol_of
+from tinygrad_ce.viz.graph.names import writable
+from tinygrad_ce.viz.graph.told import symbol_of, told
 from tinygrad_ce.viz.graph.values import (
     gradient_text,
     listed,
@@ -32,6 +40,9 @@ from tinygrad_ce.viz.graph.values import (
 from tinygrad_ce.viz.graph.walking import VIEWS, Graph, Use, chain_of, common
 
 NAME = 13  # letters of a name that fit into a label
+HEAD = 16  # letters of the program's text that fit on a card
+PHRASE = 34  # letters of an expression that stands for a name
+WORD = re.compile(r"[\w.]+")
 
 
 def read(
@@ -86,7 +97,7 @@ class Reader:
         self.shown = self.fold.shown(graph)
         self.beside = self.stand_beside()
         self.root = graph.roots[-1]
-        self.letters = free_letters(graph.names.values())  # no user's name means another tensor
+        self.letters = graph.letters  # no user's name means another tensor
         self.both = options.gradients and not options.backward  # whether the way back is drawn
 
     def read(self) -> Picture:
@@ -99,6 +110,7 @@ class Reader:
         notes = [f"{count:,} operation{'s' * (count != 1)}", self.note, why]
         picture = Picture(self.title(), [note for note in notes if note], options=self.options)
         picture.folded = bool(self.fold.groups)
+        picture.letters = self.letters
         clusters = self.clusters(picture)
         ids = {node: f"n{i}" for i, node in enumerate(self.shown)}
         for node in self.shown:
@@ -111,7 +123,7 @@ class Reader:
     def title(self) -> str:
         """What is drawn: `loss = 1.79`."""
         loss = self.graph.role(self.root) == "loss"
-        name = self.graph.names.get(self.root, "loss" if loss else "")
+        name = self.graph.name(self.root) or ("loss" if loss else "")
         if self.options.backward:
             return f"the gradient of {self.graph.title}"
         value = value_text(np.asarray(self.root.array)) if self.options.values else ""
@@ -202,7 +214,8 @@ class Reader:
         array, group, options = np.asarray(node.array), self.fold.groups.get(node), self.options
         op = group.title if group else self.header(node)
         role = self.role(node)
-        name = self.graph.names.get(node, "")
+        name = self.graph.name(node)
+        text = "" if group or name else self.graph.texts.get(node, "")
         if not op and not name:
             name = self.origin(node) or role
         shape = shape_text(array)
@@ -214,6 +227,7 @@ class Reader:
             added=flowing if self.both else 0,
             tooltip=self.tooltip(f"{name or op}: {sizes_text(array)} {array.dtype}", array, g),
             cluster=cluster, line=line_of(node),
+            text=text if len(text) <= HEAD and not self.asks_for_words(node) else "",
             spine=bool(node.inputs) and node not in self.beside and not self.is_view(node),
         )  # fmt: skip
         if group:
@@ -249,7 +263,7 @@ class Reader:
                 place = use.target.op.name, use.position
                 for function in (scope.name if scope else "", ""):
                     if (function, *place) in CONSTANTS and not node.requires_grad:
-                        return CONSTANTS[(function, *place)]
+                        return self.graph.clear(CONSTANTS[(function, *place)], scope)
             ones = self.graph.only_read_back(node) and bool((np.asarray(node.array) == 1).all())
             return node.cut or ("ones" if ones else "")
         under = " under no_grad()" if node.cut == f"{node.op.name} under no_grad()" else ""
@@ -259,26 +273,76 @@ class Reader:
         """The operation of a node with its constants, "" for a leaf."""
         if not node.inputs:
             return ""
-        words = self.words(node)
+        shown = self.words(node) if self.asks_for_words(node) else None
+        return op_label(node.op.name, node.settings, self.numbers(node), shown, self.about(node))
+
+    def asks_for_words(self, node: Node) -> bool:
+        """Whether the header has to say which operand a letter on an edge means."""
         known = {self.known(x) for x in self.operands(node)}
-        numbers = self.numbers(node)
-        shown = words if not any(numbers) and not known.issuperset(words) else None
-        return op_label(node.op.name, node.settings, numbers, shown)
+        return not any(self.numbers(node)) and not known.issuperset(self.words(node))
+
+    def about(self, node: Node) -> dict[str, str]:
+        """The letters of a rule at one operation: x and y are its operand and its result."""
+        operands = self.operands(node)
+        alone = [x for x, text in zip(operands, self.numbers(node)) if text is None]
+        one = len(set(alone)) == 1 or not told(node.op.name).header  # x is the first of several
+        names = {"x": self.known(alone[0]) if one and alone else ""}
+        names["y"] = self.known(node)
+        found = {letter: name for letter, name in names.items() if WORD.fullmatch(name)}
+        return {**self.letters, **found}
 
     def words(self, node: Node) -> list[str]:
         """What labels and headers call the operands: by number, by name or by a letter."""
         numbers = self.numbers(node)
         operands = self.operands(node)
         alone = len({x for x, text in zip(operands, numbers) if text is None}) == 1
-        letters = [self.letters["x"]] * len(numbers) if alone else [*self.letters.values()]
+        letters = [self.letters[letter] for letter in ("xxx" if alone else "abc")]
         return [
             text or self.known(x) or letter
-            for text, x, letter in zip(numbers, operands, letters + ["c"] * len(numbers))
+            for text, x, letter in zip(numbers, operands, letters + letters[2:] * len(numbers))
         ]
+
+    def phrase(self, node: Node) -> str:
+        """What a value is called in a sentence: by its name, by the program's text, or as computed.
+
+        What would be too long has dots in it, `exp(…)`, or only says where it is: `− in softmax`.
+        """
+        graph = self.graph
+        found = graph.name(node) or graph.texts.get(node, "")
+        if found or not node.inputs:
+            return found or self.origin(node) or graph.role(node)
+        for deep in (3, 2, 1, 0):
+            made, operands = self.composed(node, deep)
+            if len(made) <= PHRASE:
+                break
+        if node.op.name in INFIX and not any(letter.isalpha() for letter in "".join(operands)):
+            return f"{symbol_of(node.op.name)} in {node.scope.name}" if node.scope else made
+        return made
+
+    def composed(self, node: Node, deep: int) -> tuple[str, list[str]]:
+        """An operation as it would be written, and its operands, which are told so far down."""
+        pairs = zip(self.numbers(node), self.operands(node))
+        words = [text or self.operand(x, deep) for text, x in pairs]
+        return in_words(node.op.name, node.settings, words, self.letters), words
+
+    def operand(self, x: Node, deep: int) -> str:
+        """An operand within a phrase, in brackets where it is more than one word."""
+        name, text = self.graph.name(x), self.graph.texts.get(x, "")
+        if name or not x.inputs:
+            known = name or self.origin(x) or self.graph.role(x)
+            return known if name or known.replace(" ", "").isalnum() else f"({known})"
+        if text and len(text) <= HEAD:
+            return bracketed(text)
+        if deep:
+            made = self.composed(x, deep - 1)[0]
+        else:
+            made = in_words(x.op.name, x.settings, ["…"] * len(x.inputs), self.letters)
+        infix = x.op.name in INFIX or " in " in made
+        return ("(" + made + ")" if deep else "…") if infix else made
 
     def known(self, x: Node) -> str:
         """The name of a tensor or constant, shortened to its last parts, "" if it is too long."""
-        name = self.graph.names.get(x, "")
+        name = self.graph.name(x)
         if not name and self.graph.role(x) == "constant":
             name = self.origin(x)
             name = name if any(map(str.isalpha, name)) else ""  # `+ × b` would say little
@@ -336,5 +400,6 @@ class Reader:
         node = use.target
         shape, output = use.source.array.shape, node.array.shape
         return derivative_label(
-            node.op.name, use.position, node.settings, self.words(node), shape, output
-        )
+            node.op.name, use.position, node.settings, self.words(node), shape, output,
+            self.about(node),
+        )  # fmt: skip

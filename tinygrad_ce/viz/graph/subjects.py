@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine.chain import history
-from tinygrad_ce.engine.frame import current, recording, source_lines
+from tinygrad_ce.engine.frame import begins, current, recording, source_lines
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.viz.graph.names import names_of
@@ -103,11 +103,7 @@ def run(what: Any, examples: tuple[Any, ...]) -> tuple[Any, dict[Node, Node]]:
     """
 
     def computed(given: tuple[Any, ...]) -> tuple[Any, dict[Node, Node]]:
-        def compute() -> Any:
-            with source_lines(), recording(True):
-                return what(*given)
-
-        return undone(compute, [what, *examples])
+        return undone(lambda: compute(what, given), [what, *examples])
 
     twins = {x: leaf(np.array(x.array), requires_grad=True) for x in examples if wants_twin(x)}
     if twins:
@@ -119,6 +115,15 @@ def run(what: Any, examples: tuple[Any, ...]) -> tuple[Any, dict[Node, Node]]:
         except Exception:  # with the examples themselves it works, or says what is wrong
             pass
     return computed(examples)
+
+
+def compute(what: Any, given: tuple[Any, ...]) -> Any:
+    """What a callable gives, recorded with its lines."""
+    with source_lines(), recording(True):
+        return what(*given)
+
+
+begins.add(compute.__code__)
 
 
 def wants_twin(x: Any) -> bool:

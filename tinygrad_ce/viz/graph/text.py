@@ -91,7 +91,7 @@ def headings(picture: Picture, path: list[int], before: list[int], opened: set[i
 
 def title(card: Card) -> str:
     """Operation and name on one line, and of what is folded the formula and the number."""
-    head = one_line(f"{card.op} {card.called}")
+    head = one_line(f"{card.head} {card.called}")
     if card.formula is None:
         return head
     count = f"{card.operations:,} operation{'s' * (card.operations != 1)}"

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 from tinygrad_ce.engine.chain import as_of, history
 from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.viz.graph.names import names_of
+from tinygrad_ce.viz.graph.names import free_letters, names_of, renamed
 from tinygrad_ce.viz.graph.prepared import prepared
+from tinygrad_ce.viz.graph.sources import written
 
 VIEWS = {"mT", "transpose", "reshape", "broadcast_to", "astype"}
 """Operations that show the same numbers in another shape or type."""
@@ -65,6 +67,11 @@ class Graph:
         for x in self.used:  # a constant in the dtype of what stands beside it
             if getattr(x, "source", None) in self.names:
                 self.names.setdefault(x, self.names[x.source])
+        operands = {node: [use.source for use in uses] for node, uses in self.operands.items()}
+        made = {x: x.made.tick for x in self.used if not x.inputs and hasattr(x, "made")}
+        made.update((node, node.tick) for node in self.operations)
+        self.written, self.texts = written(sorted(made, key=made.__getitem__), operands, self.names)
+        self.letters = free_letters([*self.names.values(), *self.written.values()])
         self.last = {
             scope: node.op.name
             for node in self.operations
@@ -85,6 +92,30 @@ class Graph:
         """The calls of a chain that count as a level: no containers, none that are all of one."""
         return [s for s in chain if s not in self.containers and s not in self.sole]
 
+    def name(self, node: Node) -> str:
+        """What a tensor is called: by whoever draws, by a module, or in the source; or ""."""
+        return self.names.get(node) or self.written.get(node, "")
+
+    def clear(self, text: str, scope: Scope | None) -> str:
+        """A text about a call, in which no letter is the name of another tensor.
+
+        The letters of tensors that the call reads stay: it is about these.
+        """
+        read = self.read_by.get(scope, set())
+        kept = {letter: letter for letter in read if letter in self.letters}
+        return renamed(text, {**self.letters, **kept})
+
+    @cached_property
+    def read_by(self) -> dict[Scope | None, set[str]]:
+        """The names of what each call reads from outside."""
+        found: dict[Scope | None, set[str]] = {}
+        for use in self.uses:
+            name, made = self.name(use.source), set(chain_of(use.source.scope))
+            for scope in self.chains[use.target.scope] if name else ():
+                if scope not in made or not use.source.inputs:
+                    found.setdefault(scope, set()).add(name)
+        return found
+
     def formula(self, scope: Scope) -> str:
         """The formula of a call, or of the only function that it calls, as far as it was done.
 
@@ -95,7 +126,7 @@ class Graph:
             formula = formula.removesuffix(" + b").removesuffix(" + β")
             if last != "mul":
                 formula = formula.removesuffix(" · γ")
-        return formula
+        return self.clear(formula, scope)
 
     def is_number(self, node: Node) -> bool:
         """Whether a number belongs into the operation's header instead of on a card of its own."""

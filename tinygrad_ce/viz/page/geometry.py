@@ -95,7 +95,7 @@ def plain_card(card: Card, left: float, top: float) -> str:
     box = Box(left, top, COLUMN, top + 58)
     head = Box(left + 3, top + 3, COLUMN - 3, top + 22)
     here = Move(0, 0)
-    lines = [(f"{card.op} {card.name}".strip(), 17, "t12 b", INK), (card.value, 36, "t11 ", INK),
+    lines = [(f"{card.head} {card.name}".strip(), 17, "t12 b", INK), (card.value, 36, "t11 ", INK),
              (card.gradient, 51, "t11 ", RED)]  # fmt: skip
     words = "".join(
         f'<text x="{left + 8:.0f}" y="{top + y:.0f}" class="{look}" fill="{color}">'

@@ -27,15 +27,15 @@ function complete(id) {
   return Boolean(came) && last <= state.step && !(last === state.step && hides(last));
 }
 
-/** What a tensor is called: its name, or its operation. */
+/** What a tensor is called: its name, its expression, or its operation. */
 function nameOf(id) {
   const t = story.tensors[id];
-  return t.name || t.op || id;
+  return t.name || t.as || t.op || id;
 }
 
 const fullName = (id) => {
   const t = story.tensors[id];
-  return [t.op, t.name].filter(Boolean).join(" ") || id;
+  return t.as || [t.op, t.name].filter(Boolean).join(" ") || id;
 };
 
 // --- the graph at this step ------------------------------------------------------------------

@@ -18,7 +18,6 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.graph.cards import Picture
 from tinygrad_ce.viz.graph.labels import INFIX, sum_label
 from tinygrad_ce.viz.graph.lines import Place, place_of
-from tinygrad_ce.viz.graph.names import free_letters
 from tinygrad_ce.viz.graph.reading import Reader
 from tinygrad_ce.viz.graph.told import SUMMED, symbol_of, told
 from tinygrad_ce.viz.graph.values import gradient_text, number, value_text
@@ -112,9 +111,9 @@ class Teller:
         self.gradients: dict[Node, np.ndarray] = {}
         self.arrived: dict[Node, int] = {}
         self.sources: dict[Place, int] = {}
-        free = "L" if "L" not in self.graph.names.values() else "loss"
-        self.loss = self.graph.names.get(reader.root, "") or free
-        self.letter = free_letters(self.graph.names.values())
+        taken = {*self.graph.names.values(), *self.graph.written.values()}
+        self.loss = self.graph.names.get(reader.root, "") or ("L" if "L" not in taken else "loss")
+        self.letter = self.graph.letters
         self.none = ""  # why there are no gradients
 
     def tensor(self, node: Node) -> dict[str, Any]:
@@ -124,6 +123,8 @@ class Teller:
         op = symbol_of(node.op.name) if alone and node.op.name in INFIX else card.op
         told = {"op": op, "name": card.name, "role": card.role, "v": window(node.array)}
         told["t"] = str(node.array.dtype)
+        if not card.name and card.op and node not in self.fold.groups:
+            told["as"] = self.reader.phrase(node)
         return told
 
     def steps(self) -> list[dict[str, Any]]:
@@ -193,7 +194,7 @@ class Teller:
     def leaves(self) -> list[list[Any]]:
         """Name, shape and gradient of each parameter, on a card of its own or not."""
         return [
-            [self.graph.names.get(node) or "parameter", list(node.array.shape), gradient_text(g)]
+            [self.graph.name(node) or "parameter", list(node.array.shape), gradient_text(g)]
             for node, g in self.gradients.items()
             if not node.inputs
         ]
@@ -209,7 +210,7 @@ class Teller:
         """What the letters of a rule are called at this node."""
         names = [self.called(x) for x in self.operands(node)]
         found = symbols_of(names, self.reader.numbers(node), self.letter)
-        return {**found, "y": self.graph.names.get(node) or self.letter["y"], "L": self.loss}
+        return {**found, "y": self.graph.name(node) or self.letter["y"], "L": self.loss}
 
     def called(self, node: Node) -> str | None:
         """The name of a tensor in formulas: the user's, or what a constant is: `max z`."""
@@ -217,7 +218,7 @@ class Teller:
         constant = None
         if card and card.role == "constant" and card.name != self.reader.origin(node):
             constant = card.name
-        return self.graph.names.get(node) or constant or None
+        return self.graph.name(node) or constant or None
 
     def operands(self, node: Node) -> list[Node]:
         """The operands as they were when the operation read them."""
@@ -249,9 +250,9 @@ class Teller:
             if use.source in self.ids and self.fold.of(use.source) is not node
         ]
         given = list(dict.fromkeys(outside))
-        names = [self.graph.names.get(x, "") for x in given]
+        names = [self.graph.name(x) for x in given]
         step = {"k": "f", "y": self.ids[node], "x": [{"id": self.ids[x]} for x in given]}
-        step |= {"as": names, "out": self.graph.names.get(node) or self.letter["y"]}
+        step |= {"as": names, "out": self.graph.name(node) or self.letter["y"]}
         step["why"] = self.folded_text(node)
         self.add_source(step, node)
         return step
@@ -342,10 +343,10 @@ class Teller:
     def through(self, use: Use) -> dict[str, Any]:
         """The same of a folded call, of which nothing is known but that it has a derivative."""
         front = self.fold.of(use.target)
-        names = self.graph.names
+        name = self.graph.name
         symbols = {
-            "x": names.get(use.source) or self.letter["x"],
-            "y": names.get(front) or self.letter["y"],
+            "x": name(use.source) or self.letter["x"],
+            "y": name(front) or self.letter["y"],
         }
         return {
             "m": backward_math(
@@ -360,7 +361,7 @@ class Teller:
         """The place in the user's program, as a number into `sources`, and what is out of date."""
         late = [x for x in self.operands(node) if is_written(x, node.tick)]
         if late:
-            names = " and ".join(self.graph.names.get(x) or "an operand" for x in late)
+            names = " and ".join(self.graph.name(x) or "an operand" for x in late)
             step["late"] = (
                 f"{names[0].upper()}{names[1:]} was written in place after this operation read it: "
                 "its old numbers are gone, and those that are shown here are of now."
