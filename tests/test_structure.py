@@ -11,15 +11,16 @@ import pytest
 import tinygrad_ce as tg
 
 ROOT = Path(tg.__file__).parent
-ENGINE = ["frame", "modes", "memory", "graph", "devices", "dtypes", "printing", "lending",
+ENGINE = ["frame", "modes", "memory", "graph", "dtypes", "devices", "printing", "lending",
           "promotion", "operands", "past", "arguments", "rule", "hooks", "slices", "erfc", "table",
           "chain", "backward", "linear", "functions", "arranging", "returned", "counting",
           "protocol", "write", "filling", "tensor"]  # fmt: skip
 PROGRAM = ["ir", "memory", "ops", "tracing", "passes", "emit", "listing", "traced",
            "running", "before", "precision", "check", "compiling"]  # fmt: skip
 ROOMS = [*(f"engine.{name}" for name in ENGINE), "absent", "settings", "amp",
-         "accelerator", "backends", "distributed", "cuda", "random", "creation", "functions",
-         "linalg", "nn", "optim", "distributions", "autograd", "func", "serialization", "utils",
+         "accelerator", "backends", "distributed", "cuda", "xpu", "random", "creation", "functions",
+         "functional", "linalg", "nn", "optim", "distributions", "autograd", "func",
+         "serialization", "utils",
          *(f"program.{name}" for name in PROGRAM), "program", "viz.writing", "viz.graph",
          "viz.page", "viz.plots", "viz.drawing", "viz"]  # fmt: skip
 LATE = {("engine.tensor", "random")}

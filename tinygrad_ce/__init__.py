@@ -87,6 +87,7 @@ from tinygrad_ce.engine.promotion import (
 )
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.functions import (
+    IN_PLACE,
     abs,
     absolute,
     acos,
@@ -276,11 +277,13 @@ if TYPE_CHECKING:
         distributed,
         distributions,
         func,
+        functional,
         nn,
         optim,
         random,
         utils,
         viz,
+        xpu,
     )
     from tinygrad_ce.amp import GradScaler, autocast
     from tinygrad_ce.autograd.vmapping import vmap
@@ -429,6 +432,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "full",
     "full_like",
     "func",
+    "functional",
     "gather",
     "ge",
     "get_default_device",
@@ -607,6 +611,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "vmap",
     "vstack",
     "where",
+    "xpu",
     "zeros",
     "zeros_like",
 ]
@@ -632,6 +637,7 @@ LATER = {
     "distributions": "",
     "draw": "viz",
     "func": "",
+    "functional": "",
     "get_default_device": "settings",
     "get_float32_matmul_precision": "settings",
     "get_num_threads": "settings",
@@ -658,6 +664,8 @@ LATER = {
     "utils": "",
     "viz": "",
     "vmap": "autograd.vmapping",
+    "xpu": "",
+    **{f"{name}_": "functions" for name in IN_PLACE.split()},
 }  # names that are imported when they are first used, and the rooms they are in
 
 

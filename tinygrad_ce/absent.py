@@ -54,7 +54,6 @@ TOP = {
     "triu_indices": "triu(ones(n, n)).nonzero().T",
     "var_mean": "x.var() and x.mean()",
     "version": "__version__",
-    "xpu": "device='cpu'",
 }
 LAYERS = {
     "AdaptiveMaxPool2d": "MaxPool2d with a kernel_size",

@@ -17,7 +17,7 @@ from tinygrad_ce import creation
 from tinygrad_ce.engine import counting, functions, linear, table
 from tinygrad_ce.engine.operands import as_nodes, leaf
 from tinygrad_ce.engine.returned import text
-from tinygrad_ce.engine.tensor import Tensor
+from tinygrad_ce.engine.tensor import Tensor, by_axis
 from tinygrad_ce.engine.write import into
 
 METHODS = """
@@ -35,6 +35,14 @@ METHODS = """
     sqrt square squeeze std sub subtract sum swapaxes t take_along_dim tan tanh tensor_split
     tile topk transpose tril triu true_divide trunc unbind unflatten unique unsqueeze var
 """
+
+
+IN_PLACE = """
+    abs acos arccos arcsin arcsinh arctan asin asinh atan ceil clamp clip cos cosh erf erfc exp
+    expm1 fix floor log log10 log1p log2 neg negative reciprocal relu round rsqrt sigmoid sin sinh
+    sqrt square tan tanh trunc
+"""
+"""The functions of one tensor that have a twin: `sin_(x)` writes sin(x) into x."""
 
 
 def public(name: str) -> Callable[..., Any]:
@@ -63,6 +71,8 @@ def public(name: str) -> Callable[..., Any]:
 
 for _name in METHODS.split():
     globals()[_name] = public(_name)
+for _name in IN_PLACE.split():
+    globals()[f"{_name}_"] = getattr(Tensor, f"{_name}_")
 
 if TYPE_CHECKING:
 
@@ -86,6 +96,7 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     return table.where(condition, input, other)
 
 
+@by_axis
 def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     """Tensors one after another along `dim`: (n, k), (m, k) -> (n + m, k).
 
@@ -164,6 +175,7 @@ def cartesian_prod(*tensors: Any) -> Tensor:
     return grids[0] if len(grids) == 1 else table.stack(*grids, axis=1)
 
 
+@by_axis
 def stack(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     """Tensors of one shape side by side along a new `dim`: n times (k,) -> (n, k).
 

@@ -7,11 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from tinygrad_ce.engine.dtypes import Named
+
 KINDS = ("cpu", "cuda", "hip", "hpu", "ipu", "lazy", "maia", "meta", "mps", "mtia", "ve", "vulkan",
          "xla", "xpu")  # fmt: skip
 
 
-class device:  # noqa: N801
+class device(metaclass=Named):  # noqa: N801
     """The name of a device: `device("cpu")`, `device("cuda:0")`, `device("cuda", 0)`.
 
     Each can be named; only "cpu" can hold a tensor.

@@ -14,7 +14,23 @@ from typing import Any, ClassVar
 import numpy as np
 
 
-class dtype:  # noqa: N801
+class Named(type):
+    """The kind of a class that prints under the name that everybody knows, as a dtype does.
+
+    >>> import tinygrad_ce as tg
+    >>> type(tg.ones(2)), type(tg.nn.Parameter(tg.ones(2))), tg.Size
+    (<class 'torch.Tensor'>, <class 'torch.nn.parameter.Parameter'>, <class 'torch.Size'>)
+    """
+
+    def __repr__(cls) -> str:
+        package, *rooms = cls.__module__.split(".")
+        if package != __package__.partition(".")[0]:  # somebody's subclass
+            return super().__repr__()
+        inside = "" if rooms[0] == "engine" else ".".join((*rooms, ""))
+        return f"<class 'torch.{inside}{cls.__qualname__}'>"
+
+
+class dtype(metaclass=Named):  # noqa: N801
     """The kind of number that a tensor holds. It equals NumPy's, and NumPy takes it for its own.
 
     >>> import tinygrad_ce as tg
@@ -138,7 +154,7 @@ class finfo(Limits):  # noqa: N801
         super().__init__(np.finfo(of(type).dtype))
 
 
-class Size(tuple[int, ...]):
+class Size(tuple[int, ...], metaclass=Named):
     """The sizes of a tensor: a tuple that knows how many elements they make.
 
     >>> import tinygrad_ce as tg

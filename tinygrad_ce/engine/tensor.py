@@ -60,6 +60,20 @@ def along(method: F) -> F:
     return call  # type: ignore[return-value]
 
 
+def by_axis(function: F) -> F:
+    """A function whose `dim` may be given by NumPy's name too, as all of PyTorch's may."""
+
+    @wraps(function)
+    def call(*args: Any, **settings: Any) -> Any:
+        if "axis" in settings:
+            if "dim" in settings:
+                raise TypeError(f"{function.__name__}: got both dim and axis, which are the same")
+            settings["dim"] = settings.pop("axis")
+        return function(*args, **settings)
+
+    return call  # type: ignore[return-value]
+
+
 Operator = Callable[["Tensor", Any], "Tensor"]
 
 
@@ -73,7 +87,7 @@ def in_place(operation: Callable[..., Any], name: str) -> Operator:
     return lambda self, other: write.update(self, operation, other, name)  # type: ignore[return-value]
 
 
-class Tensor(Node, kind="result"):
+class Tensor(Node, metaclass=dtypes.Named, kind="result"):
     """An array of numbers that remembers how it was computed.
 
     `Tensor(data)` copies its data into floats of the default dtype, and `Tensor(2, 3)` is room for
@@ -1105,6 +1119,13 @@ class Tensor(Node, kind="result"):
         source = generator_or_default(generator)
         return self.copy_(source.bernoulli(p, self.shape))
 
+
+BY_AXIS = """
+    argsort chunk cross log_softmax repeat_interleave softmax sort squeeze tensor_split topk unbind
+    unsqueeze
+"""
+for _name in BY_AXIS.split():
+    setattr(Tensor, _name, by_axis(getattr(Tensor, _name)))
 
 IN_PLACE = """
     abs absolute acos addcdiv addcmul addmm arccos arcsin arcsinh arctan arctan2 asin asinh atan

@@ -140,6 +140,10 @@ class RNNBase(Layer):
         """Nothing: parameters lie in memory as they are."""
 
     @property
+    def _flat_weights_names(self) -> list[str]:
+        return [name for name, _ in self.named_parameters()]
+
+    @property
     def all_weights(self) -> list[list[Parameter]]:
         """The parameters of each layer and direction."""
         suffixes = [s for layer in range(self.num_layers) for s in self._suffixes(layer)]
