@@ -1,8 +1,11 @@
 """The ends of each function: what is refused and in which words, and the paths that few take."""
 
 import copy
+import itertools
 import math
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -711,3 +714,90 @@ def test_nothing_is_one_piece_and_has_a_softmax(function, wanted):
         np.testing.assert_array_equal(y.detach().numpy(), wanted)
     function(x).sum().backward()
     assert x.grad.shape == (0,)
+
+
+# --- as in PyTorch: shapes of products, integers divided by 0, inf and nan without a word -------
+
+SHAPES = [(), (2,), (3,), (2, 2), (3, 2), (1, 2, 2), (3, 2, 2)]
+TAKEN = {
+    "dot": [((2,), (2,)), ((3,), (3,))],
+    "mv": [((2, 2), (2,)), ((3, 2), (2,))],
+    "mm": [((2, 2), (2, 2)), ((3, 2), (2, 2))],
+    "bmm": [((1, 2, 2), (1, 2, 2)), ((3, 2, 2), (3, 2, 2))],
+    "outer": [((2,), (2,)), ((2,), (3,)), ((3,), (2,)), ((3,), (3,))],
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_product_takes_the_shapes_that_pytorch_takes(name):
+    taken = []
+    for shapes in itertools.product(SHAPES, SHAPES):
+        a, b = (tg.ones(*shape) for shape in shapes)
+        for call in (getattr(tg, name), getattr(tg.Tensor, name)):
+            try:
+                call(a, b)
+            except ValueError as error:
+                assert str(error).startswith(f"{name}: shapes {shapes[0]} and {shapes[1]}; wanted")
+            else:
+                taken.append(shapes)
+    assert taken == [shapes for shapes in TAKEN[name] for _ in range(2)]
+
+
+def test_what_is_added_to_a_product_repeats_to_its_shape():
+    a, b = tg.ones(2, 2), tg.ones(3, 2, 2)
+    assert tg.addmm(tg.ones(2), a, a).tolist() == [[3.0, 3.0]] * 2
+    assert tg.baddbmm(a, b, b).tolist() == [[[3.0, 3.0]] * 2] * 3
+    for call, words in [
+        (lambda: tg.addmm(b, a, a), r"addmm: the input of shape \(3, 2, 2\) does not repeat"),
+        (lambda: tg.baddbmm(b, b[:1], b[:1]), r"baddbmm: the input .* to \(1, 2, 2\)"),
+        (lambda: tg.addmm(a, b, a), r"addmm: shapes \(3, 2, 2\) and \(2, 2\); wanted \(n, k\) and"),
+        (lambda: tg.baddbmm(a, b, a), r"baddbmm: shapes .* wanted \(b, n, k\) and \(b, k, m\)"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            call()
+
+
+def test_integers_are_not_divided_by_0():
+    a, b = tg.tensor([7, -7, 3]), tg.tensor([2, 0, -2])
+    calls = [
+        lambda a, b: a // b, lambda a, b: a % b, tg.fmod, tg.remainder, tg.floor_divide,
+        lambda a, b: tg.div(a, b, rounding_mode="trunc"),
+        lambda a, b: tg.div(a, b, rounding_mode="floor"), lambda a, b: 7 // b,
+        lambda a, b: a.clone().floor_divide_(b), lambda a, b: a // 0, lambda a, b: a % False,
+        lambda a, b: np.floor_divide(a, b), lambda a, b: a.to(tg.uint8) // b.bool(),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(RuntimeError, match="ZeroDivisionError: integers are divided by 0"):
+            call(a, b)
+    step = tg.compile(lambda a, b: a // b)
+    assert step(a, tg.tensor([2, 2, -2])).tolist() == [3, -4, -2]
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+            step(a, b)
+    assert step(a, tg.tensor([2, 2, 2])).tolist() == [3, -4, 1]
+    big = 2**62 + 1
+    whole = tg.div(tg.tensor([big, -7, 7]), tg.tensor([1, 2, -2]), rounding_mode="trunc")
+    assert whole.tolist() == [big, -3, -3]
+    assert tg.div(tg.tensor([-7.0]), 2, rounding_mode="trunc").tolist() == [-3.0]
+
+
+SILENT = """
+import tinygrad_ce as tg
+x = tg.tensor([0.0, -1.0, 1.0, 1e30], requires_grad=True)
+inf, big = x.detach() / 0, x.detach() * 1e8
+step = tg.compile(lambda x: (tg.log(x) + x / 0 - tg.exp(x * 1000)).sum())
+for y in (
+    tg.log(x), tg.sqrt(x), 1 / x, x / x, tg.exp(x * 1000), tg.asin(x * 3), x**0.5, x**-1,
+    big * big, big + big * 1e8, inf - inf, x // 0, x % 0, inf.long(), (x * 1e30).half(),
+    tg.tensor([]).mean(), tg.ones(1).std(), tg.softmax(inf, 0), (tg.ones(3) * 3e38).prod(),
+    (tg.ones(3) * 3e38).sum(), tg.tensor(-1.0).log(), tg.tensor(0.0) / 0, tg.cos(inf), step(inf),
+    step(x), tg.nn.functional.cross_entropy(inf[None], tg.tensor([0])), inf @ tg.zeros(4),
+):
+    if y.requires_grad:
+        y.sum().backward()
+"""
+
+
+def test_inf_and_nan_come_without_a_word():
+    told = subprocess.run([sys.executable, "-c", SILENT], capture_output=True, text=True)
+    assert (told.returncode, told.stderr) == (0, "")

@@ -375,11 +375,14 @@ METHODS = [
       for d in (0, 1, -1)),
     # products
     *(Row(name, {}, np.matmul, (apart(shape, seed=8),), dtypes=(np.float64,))
-      for name, shapes in (("matmul", ((5,), (5, 2), (2, 5, 3))), ("mm", ((5, 2),)),
-                           ("bmm", ((2, 5, 2),))) for shape in shapes),
-    Row("dot", {"other": apart((5,), seed=8)}, lambda x, other: x @ other, shapes=ONE,
+      for name, shapes in (("matmul", ((5,), (5, 2), (2, 5, 3))),) for shape in shapes),
+    Row("mm", {"mat2": apart((5, 2), seed=8)}, lambda x, mat2: x @ mat2, shapes=MATRIX,
         dtypes=(np.float64,)),
-    Row("outer", {"other": apart((3,), seed=8)}, lambda x, other: np.multiply.outer(x, other),
+    Row("bmm", {"mat2": apart((2, 5, 2), seed=8)}, lambda x, mat2: x @ mat2, shapes=CUBE,
+        dtypes=(np.float64,)),
+    Row("dot", {"tensor": apart((5,), seed=8)}, lambda x, tensor: x @ tensor, shapes=ONE,
+        dtypes=(np.float64,)),
+    Row("outer", {"vec2": apart((3,), seed=8)}, lambda x, vec2: np.multiply.outer(x, vec2),
         shapes=ONE, dtypes=(np.float64,)),
     # shape
     *(Row(name, {}, lambda x, *s: x.reshape(*s), args, shapes=shapes)

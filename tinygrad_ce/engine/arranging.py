@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -238,29 +239,68 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
 # --- products -------------------------------------------------------------------------------
 
 
+def product(name: str, wanted: str, x: Any, y: Any) -> Any:
+    """x @ y, where `wanted` says what shapes they must have: "(n, k) and (k, m)"."""
+    shapes = [tuple(shaped(a, name).shape) for a in (x, y)]
+    sizes: dict[str, int] = {}
+    fits = True
+    for shape, inside in zip(shapes, re.findall(r"\((.*?),?\)", wanted)):
+        letters = inside.split(", ")
+        alike = [sizes.setdefault(a, n) == n for a, n in zip(letters, shape)]
+        fits = fits and len(shape) == len(letters) and all(alike)
+    if not fits:
+        other = "(a * b).sum() takes a number" if name == "dot" else "matmul takes other shapes"
+        raise ValueError(f"{name}: shapes {shapes[0]} and {shapes[1]}; wanted {wanted}; {other}")
+    return table.matmul(x, y)
+
+
+def dot(input: Any, tensor: Any) -> Any:
+    """Σ a·b of two vectors of one size: (n,), (n,) -> ()."""
+    return product("dot", "(n,) and (n,)", input, tensor)
+
+
 def mv(input: Any, vec: Any) -> Any:
     """A matrix times a vector: (n, m), (m,) -> (n,)."""
-    if input.ndim != 2 or shaped(vec, "mv").ndim != 1:
-        raise ValueError(
-            f"mv: shapes {input.array.shape} and {vec.array.shape}; wanted (n, m) and (m,)"
-        )
-    return table.matmul(input, vec)
+    return product("mv", "(n, m) and (m,)", input, vec)
+
+
+def mm(input: Any, mat2: Any) -> Any:
+    """A matrix times a matrix: (n, k), (k, m) -> (n, m)."""
+    return product("mm", "(n, k) and (k, m)", input, mat2)
+
+
+@named("Bmm")
+def bmm(input: Any, mat2: Any) -> Any:
+    """a[i] @ b[i]: (b, n, k), (b, k, m) -> (b, n, m)."""
+    return product("bmm", "(b, n, k) and (b, k, m)", input, mat2)
+
+
+def outer(input: Any, vec2: Any) -> Any:
+    """y[i, j] = a[i]·b[j] of two vectors: (n,), (m,) -> (n, m)."""
+    shapes = [tuple(shaped(a, "outer").shape) for a in (input, vec2)]
+    if any(len(shape) != 1 for shape in shapes):
+        raise ValueError(f"outer: shapes {shapes[0]} and {shapes[1]}; wanted (n,) and (m,)")
+    return input.reshape(-1, 1) * vec2.reshape(1, -1)
 
 
 @named("Addmm")
 def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta·input + alpha·(mat1 @ mat2); with beta=0 the input, and nan in it, is left out."""
-    return added(input, table.matmul(mat1, mat2), beta, alpha)
+    return added("addmm", input, product("addmm", "(n, k) and (k, m)", mat1, mat2), beta, alpha)
 
 
 @named("Baddbmm")
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta·input + alpha·(batch1 @ batch2), of stacks of matrices."""
-    return added(input, table.matmul(batch1, batch2), beta, alpha)
+    products = product("baddbmm", "(b, n, k) and (b, k, m)", batch1, batch2)
+    return added("baddbmm", input, products, beta, alpha)
 
 
-def added(input: Any, product: Any, beta: Any, alpha: Any) -> Any:
-    """beta·input + alpha·product."""
+def added(name: str, input: Any, product: Any, beta: Any, alpha: Any) -> Any:
+    """beta·input + alpha·product; the input repeats to the shape of the product."""
+    own, wanted = tuple(shaped(input, name).shape), tuple(product.shape)
+    if len(own) > len(wanted) or any(n not in (1, m) for n, m in zip(own[::-1], wanted[::-1])):
+        raise ValueError(f"{name}: the input of shape {own} does not repeat to {wanted}")
     product = functions.times(alpha, product)
     if type(beta) in (int, float) and beta == 0:
         return product

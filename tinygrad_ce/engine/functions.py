@@ -112,10 +112,10 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
         return table.floordiv(input, other)
     if rounding_mode != "trunc":
         raise ValueError(f"div: rounding_mode={rounding_mode!r}; wanted None, 'floor' or 'trunc'")
-    y = table.trunc(table.div(input, other))
-    whole = all(isinstance(x, int) or getattr(x, "dtype", y.dtype).kind in "iub"
-                for x in (input, other))  # fmt: skip
-    return y.long() if whole else y
+    floats = (getattr(x, "dtype", np.dtype(type(x))).kind == "f" for x in (input, other))
+    if any(floats):
+        return table.trunc(table.div(input, other))
+    return table.floordiv(input + -table.fmod(input, other), other)
 
 
 def round(input: Any, *, decimals: int = 0) -> Any:

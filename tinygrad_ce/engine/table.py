@@ -16,6 +16,7 @@ from __future__ import annotations
 import builtins
 import math
 import operator
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -23,9 +24,15 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_ce.engine.erfc import erf as erf_of_array, erfc as erfc_of_array
-from tinygrad_ce.engine.operands import box, is_number, speaks_numpy
+from tinygrad_ce.engine.operands import all_within, box, is_number, speaks_numpy
 from tinygrad_ce.engine.rule import differentiable, rule
 
+warnings.filterwarnings(
+    "ignore",
+    r"(divide by zero|overflow|underflow|invalid value) encountered",
+    RuntimeWarning,
+    r"tinygrad_ce(\.|$)",
+)  # inf and nan come without a word, as in PyTorch: NumPy says it where our code calls it
 Function = Callable[..., Any]
 Pair = tuple[int, int]  # of an image: its height, or rows, and its width, or columns
 
@@ -327,7 +334,7 @@ def _prod_gradient(g: Any, x: Any) -> Any:
 @differentiable(_prod_gradient)
 def prod(x: Any) -> Any:
     """Π x over the last axis."""
-    return np.prod(x, axis=-1)
+    return np.multiply.reduce(x, axis=-1)
 
 
 @differentiable(
@@ -799,9 +806,30 @@ logical_not = rule(operator.invert, None)
 isnan = rule(np.isnan, None)
 isinf = rule(np.isinf, None)
 isfinite = rule(np.isfinite, None)
-mod = rule(operator.mod, lambda g: g, lambda g, a, b: -g * floor(a / b))
-fmod = rule(np.fmod, lambda g: g, lambda g, a, b: -g * trunc(a / b))
-floordiv = rule(operator.floordiv, lambda g: g * 0.0, lambda g: g * 0.0)
+
+
+def divisor(a: Any, b: Any) -> Any:
+    """b, if a / b is not of integers with a 0 in b, which NumPy makes 0."""
+    whole = builtins.all(
+        getattr(x, "dtype", None) is not None and x.dtype.kind in "iub" for x in (a, b)
+    )
+    if whole and not all_within(b == 0, 0, 0):
+        raise RuntimeError(
+            "ZeroDivisionError: integers are divided by 0; floats give inf or nan: a.float()"
+        )
+    return b
+
+
+mod = rule(
+    lambda a, b: a % divisor(a, b), lambda g: g, lambda g, a, b: -g * floor(a / b), name="mod"
+)
+fmod = rule(
+    lambda a, b: np.fmod(a, divisor(a, b)), lambda g: g, lambda g, a, b: -g * trunc(a / b),
+    name="fmod",
+)  # fmt: skip
+floordiv = rule(
+    lambda a, b: a // divisor(a, b), lambda g: g * 0.0, lambda g: g * 0.0, name="floordiv"
+)
 
 
 @differentiable(None)

@@ -713,19 +713,9 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
 
     # --- products ---------------------------------------------------------------------------
 
-    matmul = mm = table.matmul
-
-    def bmm(self, other: Any) -> Tensor:
-        """a[i] @ b[i]: (b, n, k), (b, k, m) -> (b, n, m)."""
-        return called(table.matmul(self, other), "Bmm")
-
-    def dot(self, other: Any) -> Tensor:
-        """Σ a·b of two vectors."""
-        return table.matmul(self, other)
-
-    def outer(self, other: Any) -> Tensor:
-        """y[i, j] = a[i]·b[j] of two vectors."""
-        return self.reshape(-1, 1) * operands.shaped(other, "outer").reshape(1, -1)
+    matmul = table.matmul
+    dot, mv, mm, bmm = arranging.dot, arranging.mv, arranging.mm, arranging.bmm
+    outer, addmm, baddbmm = arranging.outer, arranging.addmm, arranging.baddbmm
 
     # --- shape ------------------------------------------------------------------------------
 
@@ -908,7 +898,6 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
     expand_as, tile, roll = arranging.expand_as, arranging.tile, arranging.roll
     repeat_interleave, rot90 = arranging.repeat_interleave, arranging.rot90
     diag, trace, take_along_dim = arranging.diag, arranging.trace, arranging.take_along_dim
-    mv, addmm, baddbmm = arranging.mv, arranging.addmm, arranging.baddbmm
     addcmul, addcdiv = arranging.addcmul, arranging.addcdiv
     lerp, cross = arranging.lerp, arranging.cross
     det, inverse = linear.det, linear.inv

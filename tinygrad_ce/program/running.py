@@ -125,7 +125,7 @@ class Runner:
     def bind(self) -> None:
         """Give the names of the text their meaning: the arrays of the state, new buffers."""
         self.usual = None
-        names = dict(self.emitted.names)
+        names = {**self.emitted.names, "__name__": __name__}  # where NumPy's warnings come from
         self.entering: list[Any] = []  # (tensor, array for the gradient that it has)
         self.leaving: list[Any] = []  # those of them that are written in place
         after = {id(s.node): s.after is not s.before for s in self.program.states}
