@@ -549,10 +549,55 @@ def test_ten_thousand_operations_without_calls_fold_too():
 
 
 def test_too_many_cards_are_refused_with_advice():
-    xs = {f"x{i}": parameter(1.0) for i in range(1600)}
-    y = sum(list(xs.values())[1:], xs["x0"])
-    with pytest.raises(ValueError, match=r"1,60\d cards.*modules, which fold"):
-        draw(y, xs)
+    steps, total = {}, parameter(1.0)
+    for i in range(1600):
+        steps[f"x{i}"] = total = total * 0.5
+    with pytest.raises(ValueError, match=r"1,60\d cards.*readable\. Draw the loss of .*which fold"):
+        draw(total, steps)
+    with pytest.raises(ValueError, match=r"1,60\d cards.*Leave depth out, so that it folds"):
+        draw(total, depth=1)
+    assert len(cards(draw(total))) == 3
+
+
+def scattered(count):
+    """Leaves that are each read by one operation of their own, and leaves in one operation."""
+    xs = [parameter(float(i)) for i in range(count)]
+    total = tg.tensor(0.0, dtype=tg.float64)
+    for x in xs:
+        total = total + x * x
+    return xs, total
+
+
+def test_many_leaves_share_a_card():
+    xs, total = scattered(2000)
+    drawn = draw(total, {f"x{i}": x for i, x in enumerate(xs)})
+    first, run, *_, loss = cards(drawn)
+    assert first.name == "1,999 parameters x0 … x1998"
+    assert (first.role, first.shape, first.added) == ("parameter", "1999", 0)
+    numbers = np.arange(1999.0)
+    assert first.value == values.value_text(numbers)
+    assert first.gradient == values.gradient_text(2 * numbers)
+    assert run.op == "3,998 operations" and loss.gradient == "∇ 1"
+    assert (first.id, run.id) in {(e.source, e.target) for e in drawn.picture.edges}
+    xs = [parameter(np.full(2, float(i))) for i in range(500)]
+    first, stack, _ = cards(draw((tg.stack(xs) * 2).sum()))[:3]
+    assert first.name == "500 parameters" and stack.op == "stack axis 0"
+    assert (first.shape, first.gradient) == ("500 × 2", values.gradient_text(np.full(1000, 2.0)))
+
+
+def test_leaves_of_several_kinds_and_shapes_share_cards_of_their_own():
+    big, small = ([parameter(np.ones(n)) for _ in range(200)] for n in (3, 2))
+    given = [tg.tensor(np.full(3, 2.0)) for _ in range(200)]
+    parts = tg.cat([x for row in zip(big, small, given) for x in row])
+    first, second, *_ = cards(draw((parts * 3).sum()))
+    assert (first.name, first.shape, first.value) == ("400 parameters", "1000", "1 ± 0")
+    assert (second.name, second.shape, second.gradient) == ("200 inputs", "200 × 3", "")
+
+
+def test_leaves_of_a_folded_run_do_not_vanish():
+    xs = [parameter(1.0) for _ in range(2000)]
+    drawn = cards(draw((tg.stack(xs).exp() * 2).sum()))
+    assert drawn[0].name == "2,000 parameters"
 
 
 def test_three_hundred_cards_are_not_folded():

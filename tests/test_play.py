@@ -24,6 +24,7 @@ from tinygrad_ce.nn import functional as F
 from tinygrad_ce.viz.graph import engines
 from tinygrad_ce.viz.graph.told import LEFT, RIGHT, TERMS, TOLD
 from tinygrad_ce.viz.graph.walking import Graph, uses_of
+from tinygrad_ce.viz.page import playing
 from tinygrad_ce.viz.page.flow import arrivals, relation, run
 from tinygrad_ce.viz.page.mathematics import backward_math, mathml
 from tinygrad_ce.viz.page.playing import Page
@@ -994,3 +995,43 @@ def test_a_tensor_called_l_is_not_the_loss():
 def test_large_integers_are_not_rounded():
     win = window(np.array([2**53 + 1, -(2**60)]))
     assert win["d"] == ["9007199254740993", "−1152921504606846976"]
+
+
+# --- many leaves ------------------------------------------------------------------------------
+
+
+def test_leaves_that_share_a_card_share_its_steps():
+    xs = [parameter(float(i)) for i in range(400)]
+    w = parameter(np.linspace(0.0, 1.0, 400))
+    page = tg.play((tg.stack(xs) * w).sum(), {"w": w, "x0": xs[0], "x399": xs[-1]})
+    (shared,) = (t for t in told(page)["tensors"].values() if t["name"].startswith("400 param"))
+    assert shared["name"] == "400 parameters x0 … x399" and shared["v"]["s"] == [400]
+    assert shared["g"]["d"] == [float(f"{x:.3g}") for x in w.array[:8]] and shared["n"] == 1
+    stack = next(s for s in steps(page, "f") if len(s["x"]) == 1)
+    assert stack["as"] == [""]
+    (step,) = (s for s in steps(page, "b") if s.get("why", "").startswith("400 tensors share"))
+    assert step["ok"]["text"] == "Not checked: 400 gradients arrive here together."
+    assert ["400 parameters x0 … x399", [400], "‖∇‖ 11.6"] in told(page)["leaves"]
+
+
+def test_leaves_that_are_read_twice_gather_both_gradients():
+    xs = [parameter(float(i)) for i in range(400)]
+    total = parameter(0.0)
+    for x in xs:
+        total = total + x * x
+    both = total * 2 + tg.stack(xs).sum()
+    page = tg.play(both, {"both": both, "total": total})
+    (shared,) = (t for t in told(page)["tensors"].values() if "parameters" in t["name"])
+    assert shared["n"] == 2 and shared["g"]["d"] == [float(4 * i + 1) for i in range(8)]
+    parts = [s for s in steps(page, "b") if "share this card" in s.get("why", "")]
+    assert [s["new"]["d"][:3] for s in parts] in ([[1, 1, 1], [0, 4, 8]], [[0, 4, 8], [1, 1, 1]])
+    assert parts[1]["old"] == parts[0]["new"] and "now" not in parts[1]
+
+
+def test_an_engine_that_fails_is_found_before_the_checks(monkeypatch):
+    done = []
+    monkeypatch.setattr(playing, "story", lambda *_: done.append("checks"))
+    monkeypatch.setattr(playing, "render", lambda *_: (_ for _ in ()).throw(RuntimeError("no")))
+    with pytest.raises(RuntimeError, match="no"):
+        tg.play(parameter(2.0) * 3)
+    assert not done

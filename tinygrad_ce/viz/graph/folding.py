@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from itertools import groupby
 
 from tinygrad_ce.engine.frame import Scope
@@ -20,6 +21,7 @@ from tinygrad_ce.viz.graph.walking import Graph
 
 FOLD_ABOVE = 300  # cards that a reader can still follow with every call open
 REFUSE_ABOVE = 1500  # cards that nobody looks at
+MANY = 3  # leaves of one kind that may share a card
 COUNTED = 4  # kinds of operations that the card of a run counts one by one
 
 Closing = Callable[[list[Scope]], Scope | None]
@@ -44,6 +46,8 @@ class Fold:
 
     front: dict[Node, Node] = field(default_factory=dict)
     groups: dict[Node, Group] = field(default_factory=dict)
+    leaves: dict[Node, list[Node]] = field(default_factory=dict)
+    """Leaves that share the card of the last of them."""
 
     def add(self, nodes: list[Node], group: Group) -> None:
         """Fold operations into one card."""
@@ -57,6 +61,26 @@ class Fold:
     def shown(self, graph: Graph) -> list[Node]:
         """The nodes that have a card."""
         return [node for node in graph.nodes() if self.of(node) is node]
+
+    def in_order(self, graph: Graph) -> list[Node]:
+        """The same, operands before what is computed from them, else as they were computed."""
+        shown = self.shown(graph)
+        place = {node: i for i, node in enumerate(shown)}
+        after: dict[Node, set[Node]] = {}
+        for use in graph.uses:
+            source, target = self.of(use.source), self.of(use.target)
+            if source is not target and source in place:
+                after.setdefault(source, set()).add(target)
+        missing = Counter(node for targets in after.values() for node in targets)
+        ready = [place[node] for node in shown if not missing[node]]
+        order = []
+        while ready:
+            order.append(node := shown[heappop(ready)])
+            for target in after.get(node, ()):
+                missing[target] -= 1
+                if not missing[target]:
+                    heappush(ready, place[target])
+        return order
 
 
 def fold(
@@ -77,10 +101,11 @@ def fold(
         made = fold_calls(graph, by_name(graph, depth, caller), False)
     count = len(made.shown(graph))
     if count > REFUSE_ABOVE:
+        advice = "" if depth is None else "Leave depth out, so that it folds by itself; d"
         raise ValueError(
             f"{caller}: the graph has {count:,} cards, and a picture of more than {REFUSE_ABOVE:,} "
-            "is not readable. Leave depth out, so that it folds by itself; draw the loss of fewer "
-            "steps or layers; or put repeated work into modules, which fold into one card each"
+            f"is not readable. {advice or 'D'}raw the loss of fewer steps or layers; or put "
+            "repeated work into modules, which fold into one card each"
         )
     return made, note
 
@@ -105,7 +130,8 @@ def fold_by_itself(graph: Graph) -> tuple[Fold, str]:
     milder: list[tuple[str, Callable[[], Fold]]] = [
         ("repeated blocks", lambda: fold_calls(graph, at_depth(graph, 0), True)),
         ("whole calls", lambda: fold_calls(graph, outermost, True)),
-        ("runs of operations", lambda: fold_runs(graph, made)),
+        ("leaves of one kind", lambda: fold_leaves(graph, made)),
+        ("runs of operations", lambda: fold_leaves(graph, fold_runs(graph, alone(made)))),
     ]
     for name, step in milder:
         before = cards(made)
@@ -157,7 +183,7 @@ def by_name(graph: Graph, depth: str | Collection[str], caller: str) -> Closing:
 def fold_calls(graph: Graph, closing: Closing, repeats: bool) -> Fold:
     """Let the last operation of each closed call, or run of equal calls, stand for all of it."""
     made = Fold()
-    for calls, nodes in repeated(graph, closing) if repeats else ():
+    for calls, nodes in repeated(graph, closing, made) if repeats else ():
         made.add(nodes, group_of(graph, calls, len(nodes)))
     members: dict[Scope, list[Node]] = {}
     for node in graph.operations:
@@ -190,28 +216,65 @@ def group_of(graph: Graph, calls: list[Scope], operations: int) -> Group:
 # --- repeated blocks ------------------------------------------------------------------------
 
 
-def repeated(graph: Graph, closing: Closing) -> Iterator[tuple[list[Scope], list[Node]]]:
-    """Calls of one kind that follow each other, each fed by the one before, with what they do."""
+def repeated(
+    graph: Graph, closing: Closing, made: Fold
+) -> Iterator[tuple[list[Scope], list[Node]]]:
+    """Calls of one kind, each fed by the one before, with what they do.
+
+    Between them there may be other operations, such as those that pick the next word, but none
+    that lead from one of the calls to a later one.
+    """
     stack = [(graph.operations, 0)]
     while stack:
         nodes, level = stack.pop()
-        parts = in_parts(graph, nodes, level)
-        at = 0
-        while at < len(parts):
-            call, inside = parts[at]
-            end = at + 1
-            while call is not None and end < len(parts) and alike(graph, *parts[end - 1 : end + 1]):
-                end += 1
-            if end > at + 1:
-                yield (
-                    [scope for scope, _ in parts[at:end] if scope],
-                    [node for _, part in parts[at:end] for node in part],
-                )
-            elif call is not None:
-                chain = graph.chains[inside[0].scope][: level + 1]
-                if closing(chain) is not call:
-                    stack.append((inside, level + 1))
-            at = end
+        for parts in in_rows(graph, in_parts(graph, nodes, level)):
+            inside = [node for _, part in parts for node in part]
+            if len(parts) > 1 and not comes_back(graph, made, inside):
+                yield [call for call, _ in parts], inside
+                continue
+            for call, part in parts:
+                if closing(graph.chains[part[0].scope][: level + 1]) is not call:
+                    stack.append((part, level + 1))
+
+
+Call = tuple[Scope, list[Node]]
+
+
+def in_rows(graph: Graph, parts: Iterable[Part]) -> list[list[Call]]:
+    """Calls that follow each other as steps of a recurrent network or equal blocks do."""
+    rows: list[list[Call]] = []
+    of_kind: dict[tuple[str, str, str], list[list[Call]]] = {}
+    for call, part in parts:
+        if call is None:
+            continue
+        known = of_kind.setdefault(kind_of(call), [])
+        row = next((row for row in known if alike(graph, row[-1], (call, part))), None)
+        if row is None:
+            row = []
+            rows.append(row)
+            known.append(row)
+        row.append((call, part))
+    return rows
+
+
+def comes_back(graph: Graph, made: Fold, inside: list[Node]) -> bool:
+    """Whether a way leads out of these operations and into them again: as one card, a loop."""
+    members: dict[Node, list[Node]] = {}
+    for node, front in made.front.items():
+        members.setdefault(front, []).append(node)
+    own, seen = set(inside), set[Node]()
+    stack = [*inside]
+    while stack:
+        for use in graph.used.get(stack.pop(), ()):
+            front = made.of(use.target)
+            if use.target in own or front in seen:
+                continue
+            seen.add(front)
+            group = members.get(front, [front])
+            if any(use.target in own for node in group for use in graph.used.get(node, ())):
+                return True
+            stack += group
+    return False
 
 
 Part = tuple[Scope | None, list[Node]]
@@ -227,12 +290,17 @@ def in_parts(graph: Graph, nodes: list[Node], level: int) -> list[Part]:
     return [(call, list(part)) for call, part in groupby(nodes, call_of)]
 
 
-def alike(graph: Graph, one: Part, two: Part) -> bool:
-    """Whether two calls are of one kind, do the same, and the first feeds the second."""
+def alike(graph: Graph, one: Call, two: Call) -> bool:
+    """Whether the first of two calls of one kind feeds the second, which does the same.
+
+    A module that is called again may do other things, as at the first step of a sequence.
+    """
     (a, first), (b, second) = one, two
-    if a is None or b is None or len(first) != len(second) or kind_of(a) != kind_of(b):
-        return False
-    if [(x.op, x.array.shape) for x in first] != [(x.op, x.array.shape) for x in second]:
+    own, others = (call.module() if call.module else None for call in (a, b))
+    again = own is not None and own is others
+    if not again and [(x.op, x.array.shape) for x in first] != [
+        (x.op, x.array.shape) for x in second
+    ]:
         return False
     made = set(first)
     return any(use.source in made for node in second for use in graph.operands[node])
@@ -243,6 +311,27 @@ def kind_of(scope: Scope) -> tuple[str, str, str]:
     return scope.kind, scope.owner or scope.name, scope.formula
 
 
+# --- leaves ---------------------------------------------------------------------------------
+
+
+def fold_leaves(graph: Graph, made: Fold) -> Fold:
+    """Let leaves of one kind that go to the same cards share one."""
+    alike: dict[tuple[str, frozenset[Node]], list[Node]] = {}
+    for leaf in made.shown(graph):
+        if not leaf.inputs and leaf not in graph.ends:
+            readers = frozenset(made.of(use.target) for use in graph.used[leaf])
+            alike.setdefault((graph.role(leaf), readers), []).append(leaf)
+    shared = {leaves[-1]: leaves for leaves in alike.values() if len(leaves) >= MANY}
+    fronts = {leaf: front for front, leaves in shared.items() for leaf in leaves}
+    return Fold({**made.front, **fronts}, made.groups, shared)
+
+
+def alone(made: Fold) -> Fold:
+    """The fold in which each leaf has its own card again."""
+    shared = {leaf for leaves in made.leaves.values() for leaf in leaves}
+    return Fold({x: front for x, front in made.front.items() if x not in shared}, made.groups)
+
+
 # --- runs of operations ---------------------------------------------------------------------
 
 
@@ -250,7 +339,7 @@ def fold_runs(graph: Graph, made: Fold) -> Fold:
     """Let unnamed operations join the one that reads them, if it is the only one.
 
     Newest first: whatever is read by one run only is a part of it. Named tensors and roots stand
-    for themselves, and so does a leaf that is used more than once.
+    for themselves, and so do leaves that are no constants.
     """
     joins: dict[Node, Node] = {}
     readers: dict[Node, set[Node]] = {}
@@ -266,7 +355,7 @@ def fold_runs(graph: Graph, made: Fold) -> Fold:
         (head,) = heads if len(heads) == 1 else (None,)
         if node not in free:
             continue
-        if head is not None and (node.inputs or len(graph.used[node]) == 1):
+        if head is not None and (node.inputs or graph.role(node) == "constant"):
             joins[node] = head
         elif node.inputs:
             joins[node] = node

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -88,13 +88,32 @@ def line_of(node: Node) -> str:
     return writable(f"{place.file}:{place.number}") if place else ""
 
 
+Arrived = Mapping[Node, np.ndarray]
+
+
+def together(leaves: Sequence[Node], arrived: Arrived | None = None) -> np.ndarray:
+    """The values of leaves, or their gradients, along a new first axis; of many shapes in a row."""
+    arrays = [np.asarray(leaf.array) for leaf in leaves]
+    if arrived is not None:
+        arrays = [arrived.get(leaf, np.zeros(array.shape)) for leaf, array in zip(leaves, arrays)]
+    if len({array.shape for array in arrays}) == 1:
+        return np.stack(arrays)
+    return np.concatenate([array.ravel() for array in arrays])
+
+
+def named_together(role: str, names: Sequence[str]) -> str:
+    """`2,000 parameters w0 … w1999`, without names where there are none."""
+    called = f" {names[0]} … {names[-1]}" if names[0] and names[-1] else ""
+    return f"{len(names):,} {role}s{called}"
+
+
 class Reader:
     """Reads one graph: what stands on each card, and what goes from one to the other."""
 
     def __init__(self, graph: Graph, options: Options) -> None:
         self.graph, self.options = graph, options
         self.fold, self.note = fold(graph, options.depth, options.caller)
-        self.shown = self.fold.shown(graph)
+        self.shown = self.fold.in_order(graph)
         self.beside = self.stand_beside()
         self.root = graph.roots[-1]
         self.letters = graph.letters  # no user's name means another tensor
@@ -105,7 +124,8 @@ class Reader:
         graph, why = self.graph, ""
         arrived: dict[Node, np.ndarray] = {}
         if self.both:
-            arrived, why = gradients_of(self.root, self.shown)
+            shared = [leaf for leaves in self.fold.leaves.values() for leaf in leaves]
+            arrived, why = gradients_of(self.root, [*self.shown, *shared])
         count = len(graph.operations)
         notes = [f"{count:,} operation{'s' * (count != 1)}", self.note, why]
         picture = Picture(self.title(), [note for note in notes if note], options=self.options)
@@ -116,7 +136,8 @@ class Reader:
         for node in self.shown:
             around = self.open_calls(self.place(node))
             cluster = clusters[around[-1]] if around else None
-            picture.cards.append(self.card(node, ids[node], cluster, arrived.get(node)))
+            card = self.shared if node in self.fold.leaves else self.card
+            picture.cards.append(card(node, ids[node], cluster, arrived))
         picture.edges = self.edges(ids)
         return picture
 
@@ -209,8 +230,22 @@ class Reader:
 
     # --- what stands on them ----------------------------------------------------------------
 
-    def card(self, node: Node, id: str, cluster: int | None, g: np.ndarray | None) -> Card:
+    def shared(self, node: Node, id: str, cluster: int | None, arrived: Arrived) -> Card:
+        """The card that leaves of one kind share."""
+        leaves, role, options = self.fold.leaves[node], self.role(node), self.options
+        array, g = together(leaves), together(leaves, arrived) if node in arrived else None
+        name = named_together(role, [self.graph.names.get(leaf, "") for leaf in leaves])
+        return Card(
+            id, role, "", name, shape_text(array),
+            value=value_text(array) if options.values else "",
+            gradient=self.gradient(node, g), added=0,
+            tooltip=self.tooltip(f"{name}: {sizes_text(array)} {array.dtype}", array, g),
+            cluster=cluster, line=line_of(node),
+        )  # fmt: skip
+
+    def card(self, node: Node, id: str, cluster: int | None, arrived: Arrived) -> Card:
         """The texts on the card of one node."""
+        g = arrived.get(node)
         array, group, options = np.asarray(node.array), self.fold.groups.get(node), self.options
         op = group.title if group else self.header(node)
         role = self.role(node)
@@ -219,12 +254,12 @@ class Reader:
         if not op and not name:
             name = self.origin(node) or role
         shape = shape_text(array)
-        flowing = sum(use.flows for use in self.graph.used.get(node, []))
+        flowing = {self.way(use) for use in self.graph.used.get(node, []) if use.flows}
         card = Card(
             id, role, op, name, shape,
             value=value_text(array) if options.values else "",
             gradient=self.gradient(node, g),
-            added=flowing if self.both else 0,
+            added=len(flowing) if self.both else 0,
             tooltip=self.tooltip(f"{name or op}: {sizes_text(array)} {array.dtype}", array, g),
             cluster=cluster, line=line_of(node),
             text=text if len(text) <= HEAD and not self.asks_for_words(node) else "",
@@ -365,13 +400,19 @@ class Reader:
         """The uses between different cards; to or from a folded card all of them as one."""
         groups: dict[tuple[Node, Node, int], list[Use]] = {}
         for use in self.graph.uses:
-            source, target = self.fold.of(use.source), self.fold.of(use.target)
+            source, target, position = self.way(use)
             if source is not target and source in ids:
-                single = source not in self.fold.groups and target not in self.fold.groups
-                groups.setdefault((source, target, use.position * single), []).append(use)
+                groups.setdefault((source, target, position), []).append(use)
         return [
             self.edge(source, target, uses, ids) for (source, target, _), uses in groups.items()
         ]
+
+    def way(self, use: Use) -> tuple[Node, Node, int]:
+        """Source, target and operand of the edge that a use is drawn as."""
+        source, target = self.fold.of(use.source), self.fold.of(use.target)
+        groups = self.fold.groups
+        single = source not in self.fold.leaves and source not in groups and target not in groups
+        return source, target, use.position * single
 
     def edge(self, source: Node, target: Node, uses: list[Use], ids: dict[Node, str]) -> Edge:
         """Uses of one card by another as one edge."""

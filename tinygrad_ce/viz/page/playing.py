@@ -86,13 +86,16 @@ def play(
     root, found, given = resolve(what, examples, names, "play")
     reader = Reader(Graph([root], found, given=given), options)
     picture = reader.read()
+    note = ""
+    try:  # before the checks, which take longer
+        graph = slim(render(to_dot(picture), "svg", "light").decode(), picture)
+    except EngineMissingError:
+        graph, note = column(picture), f"To see the graph laid out: {INSTALL}"
     told = story(reader, picture)
     lines = any("src" in step for step in told["steps"])
     told["why"] = "" if lines else NO_LINES
-    try:
-        graph = slim(render(to_dot(picture), "svg", "light").decode(), picture)
-    except EngineMissingError:
-        graph, told["note"] = column(picture), f"To see the graph laid out: {INSTALL}"
+    if note:
+        told["note"] = note
     told["theme"] = theme
     return Page(picture.title, page(picture.title, graph, told), len(told["steps"]))
 

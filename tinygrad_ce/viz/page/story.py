@@ -6,7 +6,7 @@ three digits, which is what is shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -18,7 +18,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.graph.cards import Picture
 from tinygrad_ce.viz.graph.labels import INFIX, sum_label
 from tinygrad_ce.viz.graph.lines import Place, place_of
-from tinygrad_ce.viz.graph.reading import Reader
+from tinygrad_ce.viz.graph.reading import Reader, together
 from tinygrad_ce.viz.graph.told import SUMMED, symbol_of, told
 from tinygrad_ce.viz.graph.values import gradient_text, number, value_text
 from tinygrad_ce.viz.graph.walking import Graph, Use
@@ -121,19 +121,29 @@ class Teller:
         card = self.cards[self.ids[node]]
         alone = card.role in ("step", "loss") and not any(self.reader.numbers(node))
         op = symbol_of(node.op.name) if alone and node.op.name in INFIX else card.op
-        told = {"op": op, "name": card.name, "role": card.role, "v": window(node.array)}
+        told = {"op": op, "name": card.name, "role": card.role, "v": window(self.value(node))}
         told["t"] = str(node.array.dtype)
         if not card.name and card.op and node not in self.fold.groups:
             told["as"] = self.reader.phrase(node)
         return told
 
+    def value(self, node: Node) -> np.ndarray:
+        """What a card shows: a tensor, or the leaves that share it."""
+        leaves = self.fold.leaves.get(node)
+        return together(leaves) if leaves else np.asarray(node.array)
+
+    def spot(self, node: Node) -> Node:
+        """The tensor, or the leaf on whose card it is."""
+        front = self.fold.of(node)
+        return front if front in self.fold.leaves else node
+
     def steps(self) -> list[dict[str, Any]]:
         """The start, each operation, the seed, each arrival of a gradient, the end."""
         told = [{"k": "start"}]
-        for node in self.graph.operations:
+        for node in self.reader.shown:
             if node in self.fold.groups:
                 told.append(self.folded(node))
-            elif node in self.ids:
+            elif node.inputs:
                 told.append(self.forward(node))
         return [*told, *self.way_back(), {"k": "end"}]
 
@@ -146,16 +156,22 @@ class Teller:
         self.gradients[root] = np.ones(root.array.shape)
         for arrival in came:
             self.gradients[self.graph.uses[arrival.use].source] = arrival.after
+        for front, leaves in self.fold.leaves.items():
+            if front in self.gradients:
+                shared = together(leaves, self.gradients)
+                for leaf in leaves:
+                    self.gradients.pop(leaf, None)
+                self.gradients[front] = shared
         seen = self.at_cards(came)
         for arrival, _ in seen:
-            source = self.graph.uses[arrival.use].source
+            source = self.spot(self.graph.uses[arrival.use].source)
             self.arrived[source] = self.arrived.get(source, 0) + 1
         single = {arrival.use: arrival.new for arrival, count in seen if count == 1}
-        checks = check_uses(root, self.graph.uses, single)
+        checks = check_uses(root, self.graph.uses, single) if single else {}
         told: list[dict[str, Any]] = [{"k": "seed", "y": self.ids[root]}]
         so_far: dict[Node, int] = {}
         for arrival, count in seen:
-            source = self.graph.uses[arrival.use].source
+            source = self.spot(self.graph.uses[arrival.use].source)
             so_far[source] = so_far.get(source, 0) + 1
             step = self.backward(arrival, so_far[source] == self.arrived[source])
             step["ok"] = said_of(checks.get(arrival.use), count)
@@ -167,37 +183,50 @@ class Teller:
 
         With each goes how many arrivals it stands for.
         """
-        folded: dict[tuple[Node, Node], list[Arrival]] = {}
+        merged: dict[tuple[Node, Node], list[Arrival]] = {}
         order: list[tuple[Arrival, list[Arrival]]] = []
         for arrival in came:
             use = self.graph.uses[arrival.use]
-            front = self.fold.of(use.target)
+            source, front = self.spot(use.source), self.fold.of(use.target)
             if not self.is_seen(use):
                 continue
-            together = [arrival]
-            if front in self.fold.groups:
-                together = folded.setdefault((use.source, front), [])
-                together.append(arrival)
-            order.append((arrival, together))
+            parts = [arrival]
+            if front in self.fold.groups or source in self.fold.leaves:
+                parts = merged.setdefault((source, front), [])
+                parts.append(arrival)
+            order.append((arrival, parts))
         there: dict[Node, np.ndarray] = {}
         seen = []
-        for arrival, together in order:
-            if arrival is together[-1]:
-                source = self.graph.uses[arrival.use].source
-                new = sum((other.new for other in together[:-1]), start=arrival.new)
-                before = there.get(source)
+        for arrival, parts in order:
+            if arrival is parts[-1]:
+                source = self.spot(self.graph.uses[arrival.use].source)
+                new, before = self.sum_of(parts, source), there.get(source)
                 there[source] = new if before is None else before + new
-                merged = replace(arrival, new=new, before=before, after=there[source])
-                seen.append((merged, len(together)))
+                whole = replace(arrival, new=new, before=before, after=there[source])
+                seen.append((whole, len(parts)))
         return seen
+
+    def sum_of(self, parts: list[Arrival], source: Node) -> np.ndarray:
+        """What arrives at a card together: a sum, for leaves that share it one for each."""
+        sums: dict[Node, np.ndarray] = {}
+        for part in parts:
+            leaf = self.graph.uses[part.use].source
+            sums[leaf] = sums[leaf] + part.new if leaf in sums else part.new
+        leaves = self.fold.leaves.get(source)
+        return together(leaves, sums) if leaves else sums[source]
 
     def leaves(self) -> list[list[Any]]:
         """Name, shape and gradient of each parameter, on a card of its own or not."""
         return [
-            [self.graph.name(node) or "parameter", list(node.array.shape), gradient_text(g)]
+            [self.title(node), list(self.value(node).shape), gradient_text(g)]
             for node, g in self.gradients.items()
             if not node.inputs
         ]
+
+    def title(self, leaf: Node) -> str:
+        """What a parameter is called."""
+        card = self.cards[self.ids[leaf]].name if leaf in self.fold.leaves else ""
+        return card or self.graph.name(leaf) or "parameter"
 
     def is_seen(self, use: Use) -> bool:
         """Whether a gradient goes from one card to another here, or to what is inside of it."""
@@ -234,20 +263,31 @@ class Teller:
         stable = STABLE.get(node.scope.name) if node.scope is not None else None
         if stable:
             step["why"] = stable
-        step["x"] = [self.operand(node, i, x) for i, x in enumerate(self.operands(node))]
-        step["as"] = self.letters(node, symbols)
+        operands, letters = self.operands(node), self.letters(node, symbols)
+        places = self.places(operands)
+        step["x"] = [self.operand(node, i, operands[i]) for i in places]
+        shared = self.fold.leaves
+        step["as"] = ["" if self.spot(operands[i]) in shared else letters[i] for i in places]
         step["out"] = symbols["y"]
         self.add_source(step, node)
         return step
 
+    def places(self, operands: Sequence[Node]) -> list[int]:
+        """The places of the operands, of those that share a card only the first."""
+        first = {self.spot(x): i for i, x in reversed([*enumerate(operands)])}
+        shared = self.fold.leaves
+        return [
+            i for i, x in enumerate(operands) if (f := self.spot(x)) not in shared or first[f] == i
+        ]
+
     def folded(self, node: Node) -> dict[str, Any]:
         """A folded call as one step: what goes in, and what comes out."""
         outside = [
-            use.source
+            self.spot(use.source)
             for member, front in self.fold.front.items()
             if front is node
             for use in self.graph.operands.get(member, ())
-            if use.source in self.ids and self.fold.of(use.source) is not node
+            if self.spot(use.source) in self.ids and self.fold.of(use.source) is not node
         ]
         given = list(dict.fromkeys(outside))
         names = [self.graph.name(x) for x in given]
@@ -271,8 +311,11 @@ class Teller:
 
     def operand(self, node: Node, position: int, x: Node) -> dict[str, Any]:
         """One operand of an operation: a card, or a number without one."""
-        told: dict[str, Any] = {"id": self.ids[x]} if x in self.ids else {"v": window(x.array)}
-        if self.graph.is_number(x):
+        spot = self.spot(x)
+        told: dict[str, Any] = (
+            {"id": self.ids[spot]} if spot in self.ids else {"v": window(x.array)}
+        )
+        if self.graph.is_number(x) or spot in self.fold.leaves:
             return told
         related = relation(node, position)
         if related is not None and x.array.size > 0:
@@ -284,9 +327,10 @@ class Teller:
     def backward(self, arrival: Arrival, last: bool) -> dict[str, Any]:
         """One gradient on its way from an operation to one of its operands."""
         use = self.graph.uses[arrival.use]
-        front, source = self.fold.of(use.target), use.source
+        front, source = self.fold.of(use.target), self.spot(use.source)
         step: dict[str, Any] = {"k": "b", "y": self.ids[front], "x": self.ids[self.fold.of(source)]}
-        step |= self.rule(use, arrival) if front not in self.fold.groups else self.through(use)
+        whole = front in self.fold.groups or source in self.fold.leaves
+        step |= self.through(use) if whole else self.rule(use, arrival)
         if self.arrived[source] > 1:
             step["share"] = 1
         if source not in self.ids:  # the card shows another value of the same call
@@ -348,13 +392,19 @@ class Teller:
             "x": name(use.source) or self.letter["x"],
             "y": name(front) or self.letter["y"],
         }
+        source = self.spot(use.source)
+        leaves = self.fold.leaves.get(source)
+        if leaves:
+            symbols["x"] = self.letter["x"]
         return {
             "m": backward_math(
-                "", 0, (), {**symbols, "L": self.loss}, "x", share=self.arrived[use.source] > 1
+                "", 0, (), {**symbols, "L": self.loss}, "x", share=self.arrived[source] > 1
             ),
             "as": [symbols["x"], symbols["y"]],
             "lab": self.reader.label(use, front),
-            "why": self.folded_text(front),
+            "why": f"{len(leaves):,} tensors share this card: each has a gradient of its own."
+            if leaves
+            else self.folded_text(front),
         }
 
     def add_source(self, step: dict[str, Any], node: Node) -> None:
