@@ -493,3 +493,12 @@ def test_batched_weights_leave_out_what_is_not_used():
         tg.autograd.grad(y, (other, x), weights, is_grads_batched=True)
     with pytest.raises(ValueError, match="materialize_grads"):
         tg.autograd.grad(y.sum(), x, allow_unused=False, materialize_grads=True)
+
+
+def test_the_arguments_of_grad_come_in_pytorchs_order():
+    x, other = rows(requires_grad=True), rows(requires_grad=True)
+    y = (x * x).sum()
+    found = tg.autograd.grad(y, (x, other), None, None, False, True, True)
+    assert found[0].tolist() == (2 * x).tolist() and found[1] is None
+    with pytest.raises(RuntimeError):
+        tg.autograd.grad(y, (x, other), None, None, False, True, False)

@@ -2,6 +2,7 @@
 
 import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -171,6 +172,66 @@ def test_mistakes():
             returning(forward, backward)(x).sum().backward()
     with pytest.raises(RuntimeError, match=r"Cube: a Function is not made; call Cube.apply"):
         Cube()
+
+
+class Three(Function):
+    """(x, 2x, 3x), which tells what it is given."""
+
+    given = ()
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.set_materialize_grads(False)
+        return x * 1.0, x * 2.0, x * 3.0
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        Three.given.append([g if g is None else g.tolist() for g in gradients])
+        return sum(k * g for k, g in enumerate(gradients, 1) if g is not None)
+
+
+@pytest.mark.parametrize(("used", "slope"), [((1,), 2.0), ((0, 2), 4.0), ((0, 1, 2), 6.0)])
+def test_outputs_without_a_gradient_give_none_where_that_is_asked(used, slope):
+    Three.given = []
+    x = numbers(2)
+    outputs = Three.apply(x)
+    loss = sum(outputs[k].sum() for k in used)
+    for _ in range(2):
+        loss.backward()
+    assert Three.given == [[[1.0, 1.0] if k in used else None for k in range(3)]] * 2
+    assert x.grad.tolist() == [2 * slope] * 2
+    (again,) = tg.autograd.grad(outputs[1].sum(), x, create_graph=True)
+    assert Three.given[-1] == [None, [1.0, 1.0], None] and again.tolist() == [2.0, 2.0]
+
+
+def test_a_graph_that_was_freed_keeps_nothing_that_was_saved():
+    kept = []
+
+    class Square(Function):
+        @staticmethod
+        def forward(ctx, x):
+            kept.append(ctx)
+            ctx.save_for_backward(x, y := x * x)
+            return y
+
+        @staticmethod
+        def backward(ctx, g):
+            return 2 * ctx.saved_tensors[0] * g
+
+    x = numbers(2)
+    h = x * 1.0
+    alive = weakref.ref(h)
+    y = Square.apply(h).sum()
+    y.backward(retain_graph=True)
+    first = x.grad.tolist()
+    y.backward(retain_graph=False)
+    assert x.grad.tolist() == [2 * g for g in first]
+    with pytest.raises(RuntimeError, match="freed by backward"):
+        y.backward()
+    with pytest.raises(RuntimeError, match="saved_tensors: they were freed by backward"):
+        _ = kept[0].saved_tensors
+    del h
+    assert alive() is None
 
 
 def test_a_saved_tensor_that_was_written_raises():

@@ -190,6 +190,24 @@ def test_a_call_opens_a_scope_with_the_name_of_the_attribute():
         assert name in y.scope.path()
 
 
+def test_a_full_backward_hook_is_called_once_for_all_outputs():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(tg.tensor([2.0, 3.0]))
+
+        def forward(self, x):
+            return x * self.w, self.w.sum(), 7
+
+    layer, seen = Two(), []
+    layer.register_full_backward_hook(lambda m, g, out: seen.append((g, out)))
+    a, b, seven = layer(tg.tensor([5.0, 7.0]))
+    (a.sum() * 2 + b).backward()
+    ((grads_in, (first, second, third)),) = seen
+    assert (grads_in, first.tolist(), second.item(), third) == ((None,), [2.0, 2.0], 1.0, None)
+    assert seven == 7 and layer.w.grad.tolist() == [11.0, 15.0]
+
+
 def test_full_backward_hooks_see_and_replace_gradients():
     """The numbers are PyTorch's."""
     seen = []

@@ -31,10 +31,10 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
-    only_inputs: bool = True,
 ) -> tuple[Any, ...]:
     """∂(Σ outputs)/∂input for each input, in a tuple; no `.grad` is touched.
 
@@ -59,10 +59,10 @@ def grad(
     if materialize_grads:
         if allow_unused is False:
             raise ValueError("grad: materialize_grads gives zeros; leave allow_unused=False out")
-        some = grad(outs, ins, weights, retain_graph, create_graph, True, is_grads_batched)
+        some = grad(outs, ins, weights, retain_graph, create_graph, True, True, is_grads_batched)
         return tuple(zeros_of(x) if g is None else g for g, x in zip(some, ins))
     if is_grads_batched:
-        return batched_grad(outs, ins, weights, retain_graph, create_graph, allow_unused)
+        return batched_grad(outs, ins, weights, retain_graph, create_graph, True, allow_unused)
     seeds: dict[Any, Any] = {}
     for out, weight in zip(outs, weights):
         seed = backward.seed_for(out, weight, create_graph)

@@ -11,6 +11,7 @@ from typing import Any
 from tinygrad_ce.creation import zeros_like
 from tinygrad_ce.engine import rule
 from tinygrad_ce.engine.arranging import apart, joined
+from tinygrad_ce.engine.backward import Keeping
 from tinygrad_ce.engine.frame import call_in_scope, current, recording
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.hooks import own
@@ -31,6 +32,8 @@ class Context:
         self._zeros = self._single = True
         self._node: Any = None  # in backward, the node whose gradients are asked for
         self._last: dict[int, tuple[Any, ...]] = {}  # the gradients of a walk, by its thread
+        self._met: dict[int, set[int]] = {}  # the outputs that got one in it, if that is asked
+        self._freed = False
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep inputs or outputs, and other tensors, for backward."""
@@ -44,7 +47,12 @@ class Context:
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
-        """What was saved; RuntimeError if it has been written in place since."""
+        """What was saved; RuntimeError if it has been written in place since, or was freed."""
+        if self._freed:
+            raise RuntimeError(
+                "saved_tensors: they were freed by backward(retain_graph=False); leave that out of "
+                "the first backward() to go through the graph again"
+            )
         node = self._node
         smooth = [y for y in self._outputs if self.is_smooth(y)]
         found: list[Any] = []
@@ -65,6 +73,10 @@ class Context:
     def set_materialize_grads(self, value: bool) -> None:
         """Whether backward is given zeros, rather than None, for outputs without a gradient."""
         self._zeros = value
+
+    def note(self, place: int) -> Callable[[Any], None]:
+        """A hook that notes that an output got a gradient."""
+        return lambda g: self._met.setdefault(get_ident(), set()).add(place)
 
     def is_smooth(self, y: Tensor) -> bool:
         """Whether an output has a gradient."""
@@ -150,7 +162,11 @@ def recorded(
     if alone:
         node.memory = memory_of(one)  # forward may have left it to others
     keep_lent(node, (x for x in ctx._saved if x is not None))
-    pieces = iter(pieces_of(node, smooth))
+    parts = pieces_of(node, smooth)
+    if not ctx._zeros and len(parts) > 1:
+        for k, part in enumerate(parts):
+            part.register_hook(ctx.note(k))
+    pieces = iter(parts)
     return tuple(next(pieces) if ctx.is_smooth(y) else y for y in outputs)
 
 
@@ -165,7 +181,7 @@ def pieces_of(whole: Any, like: list[Any]) -> list[Any]:
     return [whole] if len(like) == 1 else apart(whole, like)
 
 
-class Backward(rule.Op):
+class Backward(Keeping):
     """The operation of one call: its gradients are what the user's backward gives."""
 
     __slots__ = ("args", "cls", "ctx", "places")
@@ -220,12 +236,19 @@ class Backward(rule.Op):
 
     def given(self, parts: list[Any]) -> list[Any]:
         """A gradient for each output, of zeros for those that have none."""
+        met = self.ctx._met.pop(get_ident(), None)
+        if met is not None:
+            parts = [part if k in met else None for k, part in enumerate(parts)]
         smooth = iter(parts)
         full = []
         for y in self.ctx._outputs:
             rest = zeros_like(y) if self.ctx._zeros else None
             full.append(next(smooth) if self.ctx.is_smooth(y) else rest)
         return full
+
+    def free(self) -> None:
+        """Let go of what was saved."""
+        self.ctx._saved, self.ctx._outputs, self.ctx._freed = (), (), True
 
     def checked(self, x: Any, found: Any, name: str, graph: bool) -> Any:
         """One gradient, as the chain rule wants it."""

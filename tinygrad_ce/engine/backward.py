@@ -12,6 +12,7 @@ from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import shared, tick
 from tinygrad_ce.engine.operands import array_from, get_grad, leaf, set_grad, value_of
+from tinygrad_ce.engine.rule import Op
 
 COMPILED = "a compiled function"  # what cut the graph behind the result of one
 INSTEAD = {
@@ -97,11 +98,25 @@ def switch(leaf: Node, live: bool) -> None:
         leaf.tick = now
 
 
+class Keeping(Op):
+    """An operation of one call, which keeps what it needs: a user's Function."""
+
+    __slots__ = ()
+
+    def free(self) -> None:
+        """Let go of it."""
+        raise NotImplementedError
+
+
 def free(root: Node) -> None:
     """Forget the graph behind `root`, node by node, so that nothing recurses."""
     for node in history([root]):
         node.inputs = node.settings = ()  # an operation without inputs: freed
         node.cut = "backward(retain_graph=False)"
+        if hasattr(node, "held"):
+            node.held = {}
+        if isinstance(node.op, Keeping):
+            node.op.free()
 
 
 def forget_grad(node: Node, set_to_none: bool = True) -> None:

@@ -96,7 +96,8 @@ def both_of(found: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 def with_backward_hooks(module: Any, hooks: list[Hook], args: Any, kwargs: Any) -> Any:
     """`module.forward`, whose hooks are called when its gradients have arrived.
 
-    The inputs go through one step, so that the gradients of all of them come back together.
+    The inputs go through one step, so that the gradients of all of them come back together; where
+    none needs a gradient, the outputs do.
     """
     given = [isinstance(x, Tensor) and x.requires_grad for x in args]
     live = [x for x, needs in zip(args, given) if needs]
@@ -117,10 +118,13 @@ def with_backward_hooks(module: Any, hooks: list[Hook], args: Any, kwargs: Any) 
     def at_output(place: int) -> Callable[[Tensor], None]:
         def note(g: Tensor) -> None:
             arrived[place] = g
-            if not live:
-                run((None,) * len(args))
 
         return note
+
+    def at_outputs(g: Tensor) -> None:
+        for place, part in zip(smooth, apart(g, [outputs[i] for i in smooth])):
+            arrived[place] = part
+        run((None,) * len(args))
 
     if live:
         whole = joined(live)
@@ -130,7 +134,13 @@ def with_backward_hooks(module: Any, hooks: list[Hook], args: Any, kwargs: Any) 
     found = module.forward(*args, **kwargs)
     outputs = list(found) if isinstance(found, (tuple, list)) else [found]
     arrived = [None] * len(outputs)
-    for place, y in enumerate(outputs):
-        if isinstance(y, Tensor) and y.requires_grad:
-            y.register_hook(at_output(place))
-    return found
+    smooth = [i for i, y in enumerate(outputs) if isinstance(y, Tensor) and y.requires_grad]
+    if live or len(smooth) < 2:
+        for place in smooth:
+            outputs[place].register_hook(at_output(place) if live else at_outputs)
+        return found
+    together = joined([outputs[i] for i in smooth])
+    together.register_hook(at_outputs)
+    for place, part in zip(smooth, apart(together, [outputs[i] for i in smooth])):
+        outputs[place] = part
+    return found._make(outputs) if hasattr(found, "_make") else type(found)(outputs)
