@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_ce as tg
-from tinygrad_ce import nn
+from tinygrad_ce import nn, optim
 
 ARANGE = [  # arguments, and crc32 of PyTorch's bytes in float32 and float64
     ((-8.0, 8.0, 0.1), 3792206714, 2438006553),
@@ -107,3 +107,40 @@ def test_recurrent_layers_name_their_weights_as_they_lie():
         for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     ]  # fmt: skip
     assert all(name in layer._parameters for name in layer._flat_weights_names)
+
+
+FROZEN = [  # optimiser, and PyTorch's loss and Σ weight after 6 steps, thawed after 3
+    (lambda p: optim.SGD(p, lr=0.1, momentum=0.9), 0.0006998706376180053, -0.38351142406463623),
+    (lambda p: optim.Adam(p, lr=0.1), 0.0024743166114604804, -0.12528300285339355),
+    (lambda p: optim.AdamW(p, lr=0.1), 0.00245681032538414, -0.12408167123794556),
+    (lambda p: optim.RMSprop(p), 0.0003105359501205385, 0.1468169093132019),
+    (lambda p: optim.Adagrad(p, lr=0.1), 0.00030588856316171587, 0.14644956588745117),
+    (lambda p: optim.Adadelta(p), 0.006152555346488953, -0.3521222472190857),
+]
+
+
+@pytest.mark.parametrize("i", range(len(FROZEN)))
+def test_optimisers_hold_frozen_parameters(i):
+    make, loss, total = FROZEN[i]
+    tg.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    for parameter in model[0].parameters():
+        parameter.requires_grad = False
+    bias = model[0].bias.tolist()
+    optimiser = make(model.parameters())
+    x = tg.randn(5, 3)
+    for step in range(6):
+        if step == 3:
+            model[0].weight.requires_grad_(True)
+        y = model(x).pow(2).mean()
+        optimiser.zero_grad()
+        y.backward()
+        optimiser.step()
+    np.testing.assert_allclose([y.item(), model[0].weight.sum().item()], [loss, total], rtol=1e-4)
+    assert model[0].bias.tolist() == bias and len(optimiser.param_groups[0]["params"]) == 4
+
+
+def test_small_integers_have_methods_too():
+    x = tg.tensor([1.9, 100.0])
+    for found, dtype in ((x.byte(), tg.uint8), (x.char(), tg.int8), (x.short(), tg.int16)):
+        assert found.dtype == dtype and found.tolist() == [1, 100]

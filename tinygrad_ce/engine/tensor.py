@@ -1013,6 +1013,18 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
         """-1: the number of no device but the CPU."""
         return -1
 
+    def byte(self) -> Tensor:
+        """As uint8."""
+        return self.astype(np.uint8)
+
+    def char(self) -> Tensor:
+        """As int8."""
+        return self.astype(np.int8)
+
+    def short(self) -> Tensor:
+        """As int16."""
+        return self.astype(np.int16)
+
     def half(self) -> Tensor:
         """As float16."""
         return self.astype(np.float16)

@@ -20,6 +20,7 @@ from tinygrad_ce.engine.frame import call_in_scope, current, recording, refuse_o
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.operands import box, exact, fitted, leaf, value_of
 from tinygrad_ce.engine.tensor import Tensor
+from tinygrad_ce.nn.parameter import Parameter
 
 Closure = Callable[[], Any]
 SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "sum")  # have no sign
@@ -106,7 +107,7 @@ class Optimizer:
         for p in params:
             if not isinstance(p, Tensor):
                 raise TypeError(f"optimiser: a parameter is a {type(p).__name__}; wanted a Tensor")
-            if p.inputs or not p.requires_grad:
+            if p.inputs or not (p.requires_grad or isinstance(p, Parameter)):  # it may be frozen
                 raise ValueError(
                     f"optimiser: a parameter of shape {tuple(p.shape)} is not a leaf that requires "
                     "a gradient; create it with requires_grad=True, or as nn.Parameter"
