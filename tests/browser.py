@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 ARIAL = {"Arial", "Liberation Sans", "Arimo"}
 """Fonts in which a text is as wide as in Arial."""
 HERE = ("file:", "data:", "about:")
@@ -42,7 +42,7 @@ def launch(playwright):
     """Start Chromium without a window."""
     path = chromium()
     if path is None:
-        unavailable("no Chromium is installed: apt install chromium")
+        unavailable("no Chromium is installed: apt install chromium-headless-shell")
     sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     return playwright.chromium.launch(executable_path=path, args=sandbox)
 
