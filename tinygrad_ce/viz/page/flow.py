@@ -86,8 +86,9 @@ def relation(node: Node, position: int) -> Any:
     """How the elements of an operand and of the output belong together, for a page to light up.
 
     "e": those at the same place; ["mm", i] and ["in", i]: operand i of a b and of a bᵀ;
-    ["sum", axes]: all along the axes; ["ix", places]: for each element of the output, in order,
-    the place in the operand that it came from or −1; None: not known.
+    ["sum", axes]: all along the axes; ["flat"]: those that are as many from the first; ["ix",
+    places]: for each element of the output, in order, the place in the operand that it came from
+    or −1; None: not known.
     """
     name, settings = node.op.name, node.settings
     shape = node.inputs[position].array.shape
@@ -101,6 +102,8 @@ def relation(node: Node, position: int) -> Any:
         return ["sum", [a % len(shape) for a in axes if shape]]
     if name == "prod":
         return ["sum", [len(shape) - 1]]
+    if name == "reshape":
+        return ["flat"]
     indices = position >= {"getitem": 1, "put": 2}.get(name, len(node.inputs))
     if (
         told(name).kind == "move"

@@ -26,7 +26,8 @@ from tinygrad_ce.viz.page.story import story
 from tinygrad_ce.viz.writing import write
 
 MARK = re.compile("<!--([A-Z]+)-->")
-SCRIPTS = ("tables.js", "graph.js", "steps.js")
+REMARK = re.compile(r"^ *(?://.*|/\*\*[^\0]*?\*/)\n|^ +", re.MULTILINE)  # of a script, and indents
+SCRIPTS = ("tables.js", "images.js", "graph.js", "steps.js")
 NO_LINES = "To see the line behind each step, compute it under tinygrad_ce.source_lines()."
 HEIGHT = 720  # of the page in a notebook, in CSS pixels
 
@@ -110,7 +111,7 @@ def page(title: str, graph: str, told: dict[str, Any]) -> str:
         "STYLE": (here / "style.css").read_text("utf-8") + dark_rules(),
         "GRAPH": graph,
         "STORY": data.replace("<", "\\u003c"),
-        "SCRIPT": "\n".join((here / name).read_text("utf-8") for name in SCRIPTS),
+        "SCRIPT": "".join(REMARK.sub("", (here / name).read_text("utf-8")) for name in SCRIPTS),
     }
     return MARK.sub(lambda mark: parts[mark[1]], text)
 

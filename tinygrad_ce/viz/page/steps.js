@@ -184,8 +184,9 @@ function sourceOf(step) {
 function copies(x, step) {
   const own = arrayOf(x);
   const out = story.tensors[step.y].v;
-  if (!x.c || own.w || !own.s.length || sizeOf(own.s) < 2) return null;
-  const d = places(out).map((j) => own.d[project(unravel(j, out.s), own.s)]);
+  if (!x.c || own.w || out.as || !own.s.length || sizeOf(own.s) < 2) return null;
+  const at = reader(own);
+  const d = places(out).map((j) => at(project(unravel(j, out.s), own.s)));
   const win = { s: out.s, d, w: out.w, b: own.b }; // without the output's statistics: the numbers are the operand's
   return heat(win, "y", { copy: true, whole: isWhole(x.id), caption: [`copied along ${x.c}`], label: "the copies" });
 }
@@ -380,6 +381,9 @@ function askElement(box, step, k, win) {
     return "";
   });
   state.asks = places(win)[i];
+  const [, rows, columns] = planes(shapeOf(win));
+  lookAt(win, Math.floor(state.asks / rows / columns));
+  moveTo(win, Math.floor(state.asks / columns) % rows, state.asks % columns, true);
 }
 
 /** How far two right digits may be off: half a unit of the second, and two percent. */
@@ -398,6 +402,7 @@ function giveUp(k) {
 const quizScore = () => `Quiz: ${state.right} right of ${state.asked}.${steps[state.step].k === "b" ? "" : " Go to a backward step to be asked."}`;
 
 function markAsked(box) {
+  refresh();
   for (const td of box.querySelectorAll('.hidden td')) td.classList.toggle("ask", Number(td.dataset.i) === state.asks);
 }
 
@@ -478,6 +483,7 @@ function paint() {
   const wanted = at("theme").textContent;
   const isDark = wanted === "Dark" || (wanted === "Auto" && dark.matches);
   document.documentElement.dataset.theme = isDark ? "dark" : "light";
+  refresh();
 }
 
 // --- which elements light up -----------------------------------------------------------------
@@ -603,8 +609,9 @@ function listen() {
   addEventListener("hashchange", () => go(fromAddress()));
   dark.addEventListener("change", paint);
   const box = at("step");
-  const hit = (event) => light(box, event.target.closest("table[data-space] td"), related);
+  const hit = (event) => light(box, event.target.closest("table[data-space] td, canvas[data-space]"), related);
   box.addEventListener("pointerover", hit);
+  box.addEventListener("pointermove", (event) => event.target.matches("canvas[data-space]") && hit(event));
   box.addEventListener("focusin", hit);
   box.addEventListener("pointerleave", () => light(box, null, related));
   box.addEventListener("focusout", () => light(box, null, related));

@@ -1,14 +1,12 @@
 """What a page tells about a graph, as plain data: its tensors, its steps, its sources.
 
-Nothing here knows how a page looks. Large arrays are given as a window onto them; numbers keep
-three digits, which is what is shown.
+Nothing here knows how a page looks. Arrays are given as arrays.py says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,8 +18,9 @@ from tinygrad_ce.viz.graph.labels import INFIX, sum_label
 from tinygrad_ce.viz.graph.lines import Place, place_of
 from tinygrad_ce.viz.graph.reading import Reader, together
 from tinygrad_ce.viz.graph.told import SUMMED, symbol_of, told
-from tinygrad_ce.viz.graph.values import gradient_text, number, value_text
+from tinygrad_ce.viz.graph.values import gradient_text, number
 from tinygrad_ce.viz.graph.walking import Graph, Use
+from tinygrad_ce.viz.page.arrays import Windows
 from tinygrad_ce.viz.page.checks import Check, check_uses, is_written
 from tinygrad_ce.viz.page.flow import Arrival, arrivals, relation
 from tinygrad_ce.viz.page.mathematics import (
@@ -30,47 +29,9 @@ from tinygrad_ce.viz.page.mathematics import (
     forward_math,
     symbols_of,
 )
+from tinygrad_ce.viz.page.windows import images_of, slides_of, told_of
 
-WHOLE = 10  # so many rows or columns are shown in full
-EXACT = 2**53  # up to here a browser's numbers hold integers
-ROWS, COLUMNS, SLICES = 6, 8, 4  # of a window onto a larger array
-
-
-# --- numbers --------------------------------------------------------------------------------
-
-
-def plain(value: Any) -> Any:
-    """One element for JSON, which knows no nan and no infinity.
-
-    >>> plain(np.float32(1 / 3)), plain(np.inf), plain(np.True_), plain(np.int64(12345))
-    (0.333, '∞', 1, 12345)
-    """
-    if isinstance(value, (np.bool_, np.integer)):
-        return int(value) if abs(int(value)) < EXACT else str(value).replace("-", "−")
-    short = float(f"{float(value):.3g}")
-    if not np.isfinite(short):  # the largest floats, rounded up, too
-        return number(value)
-    return int(short) if short.is_integer() and abs(short) < 1e6 else short
-
-
-def window(array: Any) -> dict[str, Any]:
-    """An array as a page shows it: its shape and its first slices, rows and columns.
-
-    The last axis runs along a row, the one before down a column; those before are slices.
-    """
-    array = np.asarray(array)
-    shape = array.shape
-    rows, columns = (1, *shape)[-2:] if shape else (1, 1)
-    slices = array.reshape(prod(shape[:-2]), rows, columns)
-    rows, columns = rows if rows <= WHOLE else ROWS, columns if columns <= WHOLE else COLUMNS
-    shown = slices[:SLICES, :rows, :columns]
-    told: dict[str, Any] = {"s": list(shape), "d": [plain(x) for x in shown.ravel()]}
-    if shown.size < array.size:
-        told["of"] = value_text(array)
-        told["w"] = list(shown.shape)
-    if array.dtype.kind == "b":
-        told["b"] = 1
-    return told
+LISTED = 8  # of the classes y of (p − y)/N
 
 
 # --- the whole ------------------------------------------------------------------------------
@@ -87,14 +48,18 @@ def story(reader: Reader, picture: Picture) -> dict[str, Any]:
         "steps": teller.steps(),
         "none": teller.none,
         "leaves": teller.leaves(),
+        "slides": teller.all_slides(),
         "files": list(teller.sources),
     }
     for node, gradient in teller.gradients.items():
         if node in teller.ids:
             tensors[teller.ids[node]].update(
-                g=window(gradient), n=teller.arrived.get(node, 0), norm=gradient_text(gradient)
+                g=teller.window(gradient, node),
+                n=teller.arrived.get(node, 0),
+                norm=gradient_text(gradient),
             )
-    return told
+    teller.windows.fill()
+    return {"pool": list(teller.windows.pool), **told}
 
 
 class Teller:
@@ -114,14 +79,26 @@ class Teller:
         taken = {*self.graph.names.values(), *self.graph.written.values()}
         self.loss = self.graph.names.get(reader.root, "") or ("L" if "L" not in taken else "loss")
         self.letter = self.graph.letters
+        self.windows = Windows()
+        self.slides = list(slides_of(self.graph))
+        self.images = images_of(self.graph, self.slides)
+        self.sliding = {node: i for i, s in enumerate(self.slides) for node in s.nodes}
         self.none = ""  # why there are no gradients
+
+    def window(self, array: Any, like: Node | None = None) -> dict[str, Any]:
+        """The window onto an array, which is an image where the tensor `like` it is one."""
+        kind, shape = self.images.get(like, ("", ())) if like is not None else ("", ())
+        if like is None or np.shape(array) != like.array.shape:
+            return self.windows.add(array)
+        return self.windows.add(array, shape, kind if array is like.array else "map" * bool(kind))
 
     def tensor(self, node: Node) -> dict[str, Any]:
         """Name, operation and value of one tensor."""
         card = self.cards[self.ids[node]]
         alone = card.role in ("step", "loss") and not any(self.reader.numbers(node))
         op = symbol_of(node.op.name) if alone and node.op.name in INFIX else card.op
-        told = {"op": op, "name": card.name, "role": card.role, "v": window(self.value(node))}
+        value = self.window(self.value(node), node)
+        told = {"op": op, "name": card.name, "role": card.role, "v": value}
         told["t"] = str(node.array.dtype)
         if not card.name and card.op and node not in self.fold.groups:
             told["as"] = self.reader.phrase(node)
@@ -233,6 +210,34 @@ class Teller:
         source = self.fold.of(use.source)
         return source in self.ids and self.fold.of(use.target) is not source
 
+    def all_slides(self) -> list[dict[str, Any]]:
+        """What slides over images: the cards of the image, the kernels, the bias and the output.
+
+        What has no card is given as an array, `v`, with its gradient, `g`.
+        """
+        return [
+            told_of(s)
+            | {name: self.reference(x) for name in "xkby" if (x := getattr(s, name)) is not None}
+            for s in self.slides
+        ]
+
+    def reference(self, x: Node | np.ndarray) -> dict[str, Any]:
+        """A card, or the arrays of what has none."""
+        if not isinstance(x, Node):
+            return {"v": self.windows.add(x, x.shape, "grey")}
+        if x in self.ids:
+            return {"id": self.ids[x]}
+        told = {"v": self.window(x.array, x)}
+        if x in self.gradients:
+            told["g"] = self.window(self.gradients[x], x)
+        return told
+
+    def add_slide(self, step: dict[str, Any], *nodes: Node) -> None:
+        """Which convolution or pool a step belongs to, if it is one."""
+        found = {self.sliding[node] for node in nodes if node in self.sliding}
+        if len(found) == 1:
+            step["slide"] = found.pop()
+
     # --- one step ---------------------------------------------------------------------------
 
     def symbols(self, node: Node) -> dict[str, str]:
@@ -269,6 +274,7 @@ class Teller:
         shared = self.fold.leaves
         step["as"] = ["" if self.spot(operands[i]) in shared else letters[i] for i in places]
         step["out"] = symbols["y"]
+        self.add_slide(step, node)
         self.add_source(step, node)
         return step
 
@@ -294,6 +300,7 @@ class Teller:
         step = {"k": "f", "y": self.ids[node], "x": [{"id": self.ids[x]} for x in given]}
         step |= {"as": names, "out": self.graph.name(node) or self.letter["y"]}
         step["why"] = self.folded_text(node)
+        self.add_slide(step, *(x for x, front in self.fold.front.items() if front is node))
         self.add_source(step, node)
         return step
 
@@ -313,7 +320,7 @@ class Teller:
         """One operand of an operation: a card, or a number without one."""
         spot = self.spot(x)
         told: dict[str, Any] = (
-            {"id": self.ids[spot]} if spot in self.ids else {"v": window(x.array)}
+            {"id": self.ids[spot]} if spot in self.ids else {"v": self.window(x.array, x)}
         )
         if self.graph.is_number(x) or spot in self.fold.leaves:
             return told
@@ -337,15 +344,17 @@ class Teller:
             step["why"] = "It arrives at a value inside of the folded call, which is not shown."
             step |= {"map": None, "in": 1}
         if arrival.before is not None:
-            step["old"] = window(arrival.before)
+            step["old"] = self.window(arrival.before, source)
         if arrival.before is not None or not last or "in" in step:
-            step["new"] = window(arrival.new)
+            step["new"] = self.window(arrival.new, source)
         if arrival.before is not None and (not last or "in" in step):
-            step["now"] = window(arrival.after)
+            step["now"] = self.window(arrival.after, source)
         if last and looks_like_p(self.graph, source):
             said = residual(source.array, self.gradients[source])
             if said:
                 step["is"] = said
+        inside = [x for x, there in self.fold.front.items() if there is front]
+        self.add_slide(step, use.target, *inside)
         self.add_source(step, use.target)
         return step
 
@@ -376,9 +385,9 @@ class Teller:
         if stretched:
             step["why"] = f"{step.get('why', '')} {SUMMED}".strip()
         if arrival.local is not None and not (arrival.local == 1).all():
-            step["loc"] = window(arrival.local)
+            step["loc"] = self.window(arrival.local, node)
             if stretched:
-                step |= {"full": window(arrival.product), "sum": summed}
+                step |= {"full": self.window(arrival.product, node), "sum": summed}
         if name in ("matmul", "inner") and self.operands(node)[1 - position] in self.ids:
             other = self.operands(node)[1 - position]
             step["o"] = [self.ids[other], symbols["ba"[position]]]
@@ -509,7 +518,7 @@ def residual(value: np.ndarray, gradient: np.ndarray) -> dict[str, Any] | None:
         return None
     if classes and (y.sum(1) != 1).any():
         return None
-    first = (y.argmax(1) if classes else y.ravel())[:COLUMNS].astype(int).tolist()
+    first = (y.argmax(1) if classes else y.ravel())[:LISTED].astype(int).tolist()
     listed = ", ".join(map(str, first)) + ", …" * (len(first) < n)
     of = "softmax" if classes else "sigmoid"
     return {"of": of, "N": n, "d": float(difference / n), "y": listed}

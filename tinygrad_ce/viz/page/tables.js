@@ -35,10 +35,10 @@ function unravel(place, shape) {
   return index;
 }
 
-/** The flat places that a window shows, in the order of its data. */
+/** The flat places of the numbers that are stored, in their order. */
 function places(win) {
-  const [, rows, columns] = planes(win.s);
-  const [slices, seenRows, seenColumns] = win.w || planes(win.s);
+  const [, rows, columns] = planes(shapeOf(win));
+  const [slices, seenRows, seenColumns] = stored(win);
   const all = [];
   for (let s = 0; s < slices; s++)
     for (let r = 0; r < seenRows; r++)
@@ -56,37 +56,54 @@ function make(tag, attributes = {}, ...children) {
 }
 
 /**
- * A table of an array. `space` says which elements its cells are: two tables of one space light up
- * at the same places; `plan` has their shape. Options: caption, note, whole, copy, hidden, label.
+ * A table of an array, of a large one or an image with a picture. `space` says which elements its
+ * cells are: two tables of one space light up at the same places. `win` has a shape `s` and numbers
+ * `d`; more of it in arrays.py. Options: caption, note, whole, copy, hidden, label.
  */
 function heat(win, space, options = {}) {
-  const [slices, rows, columns] = win.w || planes(win.s);
-  const size = Math.max(...win.d.filter((x) => typeof x === "number").map(Math.abs), 0);
-  const at = places(win);
-  const body = make("div", { class: "scroll" });
-  const draw = (slice) => {
-    const table = make("table", { "aria-label": options.label, tabindex: at.length ? 0 : undefined });
-    for (let r = 0; r < rows; r++) {
-      const row = make("tr");
-      for (let c = 0; c < columns; c++) {
-        const k = (slice * rows + r) * columns + c;
-        row.append(cell(win, win.d[k], at[k], size, options));
-      }
-      table.append(row);
-    }
-    table.dataset.space = space;
-    body.replaceChildren(table);
-  };
-  draw(0);
   const figure = make("figure", { class: [options.copy && "copy", options.hidden && "hidden"].filter(Boolean).join(" ") || undefined });
-  const caption = make("figcaption", {}, ...(options.caption || []));
-  caption.append(make("span", {}, ` ${shapeText(win.s)}`));
-  figure.append(caption);
-  if (slices > 1) figure.append(chooser(win, slices, draw));
-  figure.append(sizeOf(win.s) ? body : make("span", { class: "more" }, "empty"));
-  if (win.w) figure.append(make("div", { class: "more" }, windowText(win, options.hidden)));
+  figure.append(make("figcaption", {}, ...(options.caption || []), make("span", {}, ` ${shapeText(win.s)}`)));
+  if (!sizeOf(win.s)) {
+    figure.append(make("span", { class: "more" }, "empty"));
+    return figure;
+  }
+  const choose = stored(win)[0] > 1 && chooser(win, figure);
+  const drawn = isPicture(win) && !options.hidden ? movable(win, space, options) : [];
+  const body = make("div", { class: "scroll" });
+  const part = make("div", { class: "more" });
+  const open = drawn.length && win.k && !isFewNumbers(win) && numbersButton(figure);
+  const bars = sizeOf(win.s) > WIDE * WIDE && !options.hidden && !win.b && histogram(win);
+  if (drawn.length) drawn[0] = make("div", { class: "art" }, drawn[0], bars || "");
+  figure.append(...[choose, ...drawn, open, body, part, !drawn.length && bars].filter(Boolean));
+  figure.refresh = () => {
+    if (choose) choose.refresh();
+    if (drawn.length) drawn[0].firstChild.draw();
+    if (open) open.setAttribute("aria-expanded", looking.numbers);
+    body.replaceChildren(...(open && !looking.numbers ? [] : [numbers(win, space, options)]));
+    part.textContent = windowText(win, options.hidden, !body.childNodes.length);
+  };
+  figure.refresh();
   if (options.note) figure.append(make("div", { class: "more" }, options.note));
   return figure;
+}
+
+/** The numbers of an array that are looked at. */
+function numbers(win, space, options) {
+  const [, rows, columns] = planes(shapeOf(win));
+  const [[top, high], [left, wide]] = extentOf(win);
+  const size = finite(win).reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  const at = reader(win);
+  const table = make("table", { "aria-label": options.label, tabindex: high * wide ? 0 : undefined });
+  for (let r = top; r < top + high; r++) {
+    const row = make("tr");
+    for (let c = left; c < left + wide; c++) {
+      const place = (sliceOf(win) * rows + r) * columns + c;
+      row.append(cell(win, at(place), place, size, options));
+    }
+    table.append(row);
+  }
+  table.dataset.space = space;
+  return table;
 }
 
 /** One cell, tinted by its sign and size. */
@@ -105,23 +122,52 @@ function cell(win, x, place, size, options) {
   return td;
 }
 
-/** Which slice of an array of three or more dimensions is shown. */
-function chooser(win, slices, draw) {
-  const lead = win.s.slice(0, -2);
-  const select = make("select", { "aria-label": "slice" });
-  for (let s = 0; s < slices; s++)
-    select.append(make("option", { value: s }, `[${unravel(s, lead).join(", ")}, :, :]`));
-  select.addEventListener("change", () => draw(Number(select.value)));
-  return select;
+/** Which slice of an array of three or more dimensions is shown: one choice for each axis before the matrix. */
+function chooser(win, figure) {
+  const axes = leading(shapeOf(win));
+  const all = stored(win)[0];
+  const selects = axes.map(({ size, key }, axis) => {
+    const after = axes.slice(axis + 1).reduce((n, other) => n * other.size, 1);
+    const there = Math.min(size, Math.ceil(all / after));
+    if (size === 1) return null;
+    const select = make("select", { "aria-label": win.as ? "image" : `slice, axis ${axis}` });
+    for (let k = 0; k < there; k++) select.append(make("option", { value: k }, String(k)));
+    select.addEventListener("change", () => {
+      looking.slices.set(key, Number(select.value));
+      refresh(figure);
+    });
+    return select;
+  });
+  const shown = selects.map((select) => select || "0");
+  const box = make("div", { class: "slices" }, ...(win.as ? ["image ", ...selects.filter(Boolean)] : ["[", ...shown.flatMap((part) => [part, ", "]), ":, :]"]));
+  box.refresh = () => {
+    const index = unravel(sliceOf(win), axes.map(({ size }) => size));
+    selects.forEach((select, axis) => { if (select) select.value = index[axis]; });
+  };
+  return box;
+}
+
+/** A button that shows the numbers of images, of all at once. */
+function numbersButton(figure) {
+  const button = make("button", { type: "button", class: "small" }, "Numbers");
+  button.addEventListener("click", () => {
+    looking.numbers = !looking.numbers;
+    refresh(figure);
+  });
+  return button;
 }
 
 /** What part of a large array a table shows, and what is in all of it. */
-function windowText(win, hidden) {
-  const [slices, rows, columns] = win.w;
-  const [, allRows, allColumns] = planes(win.s);
-  const part = `rows 1–${rows} of ${allRows}, columns 1–${columns} of ${allColumns}`;
-  const lead = slices < sizeOf(win.s.slice(0, -2)) ? `, first ${slices} slices` : "";
-  return hidden || !win.of ? `${part}${lead}` : `${part}${lead}; all: ${win.of}`;
+function windowText(win, hidden, closed) {
+  const [slices, rows, columns] = planes(shapeOf(win));
+  const [[top, high], [left, wide]] = extentOf(win);
+  const spans = [];
+  if (high < rows && !closed) spans.push(`rows ${top}–${top + high - 1} of ${rows}`);
+  if (wide < columns && !closed) spans.push(`columns ${left}–${left + wide - 1} of ${columns}`);
+  if (stored(win)[0] < slices) spans.push(`the first ${stored(win)[0]} of ${slices} slices are on this page`);
+  else if (win.t) spans.push("on this page are the first ones; the picture shows the largest of each block");
+  const all = win.of && !hidden ? `all: ${win.of}` : "";
+  return [spans.join(", "), all].filter(Boolean).join("; ");
 }
 
 // --- which element belongs to which ----------------------------------------------------------
@@ -130,6 +176,7 @@ function windowText(win, hidden) {
 function feeds(map, inner, outer, i, j) {
   if (map === "e") return project(unravel(j, outer), inner) === i;
   const [kind, argument] = map;
+  if (kind === "flat") return i === j;
   if (kind === "ix") return argument[j] === i;
   if (kind === "sum") {
     const all = unravel(i, inner).filter((_, axis) => !argument.includes(axis));
@@ -179,12 +226,14 @@ function meet(kind, left, right, i, j) {
   return right.length < 2 ? k === j : k === Math.floor(j / columns) % right[right.length - 2];
 }
 
-/** Light up what belongs to one cell. `related(space, i, other, j)` knows. */
-function light(root, cellHit, related) {
+/** Light up what belongs to one cell, or to one element of a picture. `related(space, i, other, j)` knows. */
+function light(root, hit, related) {
   for (const lit of root.querySelectorAll(".lit")) lit.classList.remove("lit");
-  if (!cellHit) return;
-  const from = cellHit.closest("table").dataset.space;
-  const i = Number(cellHit.dataset.i);
+  const from = hit && hit.closest("[data-space]").dataset.space;
+  const i = hit && hit.dataset.i !== "" && hit.dataset.i !== undefined ? Number(hit.dataset.i) : null;
+  for (const canvas of root.querySelectorAll("canvas[data-space]"))
+    canvas.draw(i === null ? null : (j) => related(from, i, canvas.dataset.space, j));
+  if (i === null) return;
   for (const table of root.querySelectorAll("table[data-space]"))
     for (const td of table.querySelectorAll("td"))
       if (related(from, i, table.dataset.space, Number(td.dataset.i))) td.classList.add("lit");

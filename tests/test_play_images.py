@@ -1,0 +1,265 @@
+"""Large arrays and images on the page: pictures, windows of numbers, histograms, slices.
+
+One page is opened for most of it. Pixels are read back from the canvas and compared with colours
+that are computed here; what the tables show, with the arrays.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tests import browser as helpers
+from tinygrad_ce import nn
+from tinygrad_ce.nn import functional as F
+from tinygrad_ce.viz import play
+
+RNG = np.random.default_rng(0)
+LARGE = RNG.standard_normal((64, 32))
+HEADS = RNG.standard_normal((2, 3, 12, 12))
+DIGITS = RNG.random((5, 64)).round(2)
+COLOURS = RNG.random((2, 3, 6, 7)).round(2)
+
+
+def program():
+    """A weight of 64 × 32, heads of attention, digits as rows and coloured images, convolved."""
+    weight, heads = (tg.tensor(a, requires_grad=True) for a in (LARGE, HEADS))
+    digits, colours = tg.tensor(DIGITS), tg.tensor(COLOURS)
+    kernel = tg.tensor(RNG.standard_normal((4, 3, 3, 3)), requires_grad=True)
+    tall = tg.tensor(np.arange(8000.0).reshape(2000, 4) - 4000, requires_grad=True)
+    hidden = digits @ weight
+    shares = F.softmax(heads, dim=-1) * 2
+    maps = F.relu(F.conv2d(colours * tg.ones(1, requires_grad=True), kernel))
+    loss = hidden.sum() + shares.sum() + maps.sum() + (tall**2).sum()
+    return loss, {"weight": weight, "heads": heads, "digits": digits, "colours": colours,
+                  "kernel": kernel, "tall": tall, "hidden": hidden, "maps": maps}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(browser, tmp_path_factory):
+    opened = helpers.Opened(browser)
+    page = opened(size=(1280, 900), motion="reduce")
+    loss, names = program()
+    path = play(loss, names=names).save(tmp_path_factory.mktemp("pages") / "images.html")
+    page.goto(path.as_uri())
+    yield page
+    opened.close()
+
+
+@pytest.fixture
+def at(page):
+    """`at(op or name)` goes to the first such step or reader, with nothing chosen before."""
+
+    def at(op):
+        page.evaluate("(looking.slices.clear(), looking.from.clear(), looking.numbers = false)")
+        made = f"story.tensors[s.y].op === {json.dumps(op)}"
+        reads = f"s.x.some((x) => x.id && story.tensors[x.id].name === {json.dumps(op)})"
+        found = js(page, f"steps.findIndex((s) => s.k === 'f' && ({made} || {reads}))")
+        assert found > 0, op
+        page.evaluate(f"go({found})")
+        return page
+
+    return at
+
+
+def js(page, expression):
+    return json.loads(page.evaluate(f"JSON.stringify({expression})"))
+
+
+def figure(page, name):
+    """The figure of a tensor in this step."""
+    named = page.locator("figcaption", has_text=name)
+    return page.locator("#step figure").filter(has=named).first
+
+
+READ = """all => all.map((tr) => [...tr.cells].map(
+  (td) => td.textContent.replaceAll("−", "-")))"""
+
+
+def cells(fig):
+    """The numbers of its table."""
+    return np.array(fig.locator("table tr").evaluate_all(READ), float)
+
+
+def pixels(fig, columns, rows, k):
+    """The colour in the middle of each element, in a picture of `k` pixels an element."""
+    return np.array(fig.locator("canvas").evaluate(
+        """(canvas, [columns, rows, k]) => {
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          return [...Array(rows).keys()].map((r) => [...Array(columns).keys()].map((c) => {
+            const at = 4 * (Math.floor((r + 0.5) * k) * canvas.width + Math.floor((c + 0.5) * k));
+            return [...data.slice(at, at + 3)]; })); }""",
+        [columns, rows, k]))  # fmt: skip
+
+
+def scale(fig, columns):
+    return fig.locator("canvas").evaluate("c => c.grid.k") if columns else None
+
+
+def near(shown, wanted):
+    np.testing.assert_allclose(shown, wanted, rtol=6e-3, atol=1e-9)
+
+
+def test_packed_numbers_are_read_as_they_were_written(page):
+    assert "p" not in js(page, "Object.values(story.tensors).map((t) => Object.keys(t.v)).flat()")
+    seen = js(page, "Object.values(story.tensors).find((t) => t.name === 'weight').v.d")
+    near(seen, LARGE.ravel())
+    odd = js(page, "[0, 1, 2, 3, 4, 306004, 305254, 306904].map(decimal)")
+    assert odd == ["nan", "∞", "−∞", 0, 1e-170, 1, -0.25, -1]
+
+
+def test_a_large_array_is_a_heat_map_with_a_window_that_the_mouse_moves(at):
+    page = at("@")
+    weight, hidden = figure(page, "weight"), figure(page, "hidden")
+    near(cells(weight), LARGE[:6, :6])
+    k = scale(weight, 32)
+    seen = pixels(weight, 32, 64, k)[7:, 7:]  # below and right of the frame
+    red, blue = seen[..., 0].astype(int), seen[..., 2].astype(int)
+    assert ((red > blue) == (LARGE[7:, 7:] > 0)).all()
+    box = weight.locator("canvas").bounding_box()
+    page.mouse.click(box["x"] + 20.5 * k, box["y"] + 40.5 * k)
+    near(cells(weight), LARGE[37:43, 17:23])
+    assert "rows 37–42 of 64, columns 17–22 of 32" in weight.inner_text()
+    near(cells(hidden), (DIGITS @ LARGE)[:, 17:23])  # axes of one size move together
+    page.mouse.down()
+    page.mouse.move(box["x"] + 31.9 * k, box["y"] + 63.9 * k)
+    page.mouse.up()
+    near(cells(weight), LARGE[58:, 26:])
+    page.mouse.move(box["x"] + 3.5 * k, box["y"] + 5.5 * k)
+    value = float(weight.locator(".reads").inner_text().split("= ")[1].replace("−", "-"))
+    assert weight.locator(".reads").inner_text().startswith("[5, 3] = ")
+    assert value == pytest.approx(LARGE[5, 3], rel=6e-3)
+    near(cells(weight), LARGE[58:, 26:])  # nothing moves without the button
+
+
+def test_the_keyboard_moves_the_window_too(at):
+    page = at("@")
+    weight = figure(page, "weight")
+    step = js(page, "state.step")
+    weight.locator("canvas").focus()
+    for key, times in (("Shift+ArrowDown", 4), ("ArrowRight", 7), ("ArrowUp", 2)):
+        for _ in range(times):
+            page.keyboard.press(key)
+    near(cells(weight), LARGE[15:21, 2:8])
+    assert page.locator("#say").inner_text().startswith("[18, 7] = ")
+    assert js(page, "state.step") == step and weight.locator("canvas").evaluate(
+        "c => c === document.activeElement")  # fmt: skip
+    for _ in range(20):
+        page.keyboard.press("Shift+ArrowLeft")
+        page.keyboard.press("Shift+ArrowUp")
+    near(cells(weight), LARGE[:6, :6])
+
+
+def test_slices_are_chosen_once_and_kept_from_step_to_step(at):
+    page = at("exp")
+    exp = page.locator("#step figure").nth(1)
+    exp.get_by_label("slice, axis 1").select_option("2")
+    exp.get_by_label("slice, axis 0").select_option("1")
+    for figure_ in page.locator("#step figure").all():
+        chosen = [c.input_value() for c in figure_.get_by_label("slice").all()]
+        assert chosen == ["1", "2"]
+    shifted = np.exp(HEADS - HEADS.max(-1, keepdims=True))
+    near(cells(exp), shifted[1, 2, :6, :6])
+    page.evaluate("go(state.step + 1)")
+    near(cells(page.locator("#step figure").nth(1)), shifted[1, 2, :6].sum(-1, keepdims=True))
+    page.locator("#step canvas").first.click(position={"x": 3, "y": 3})  # the first head
+    assert [c.input_value() for c in page.get_by_label("slice").all()[:2]] == ["1", "0"]
+
+
+def test_digits_and_coloured_images_are_drawn_as_images(at):
+    page = at("@")
+    digits = figure(page, "digits")
+    k = scale(digits, 8)
+    shades = pixels(digits, 8, 8, k)
+    assert (shades[..., 0] == shades[..., 2]).all()
+    low, high = DIGITS.min(), DIGITS.max()
+    grey = 255 * (DIGITS.reshape(5, 8, 8) - low) / (high - low)
+    np.testing.assert_allclose(shades[..., 0], grey[0], atol=1.5)
+    assert "5 × 64" in digits.inner_text() and digits.locator("table").count() == 0
+    digits.get_by_label("image").select_option("3")
+    np.testing.assert_allclose(pixels(digits, 8, 8, k)[..., 1], grey[3], atol=1.5)
+    box = digits.locator("canvas").bounding_box()
+    page.mouse.move(box["x"] + 2.5 * k, box["y"] + 1.5 * k)
+    assert digits.locator(".reads").inner_text() == f"[3, 10] = {DIGITS[3, 10]:g}"
+    digits.get_by_role("button", name="Numbers").click()
+    near(cells(digits), DIGITS[3].reshape(8, 8))
+    page = at("colours")
+    colours = figure(page, "colours")
+    k = scale(colours, 7)
+    wanted = 255 * (COLOURS[0] - COLOURS.min()) / (COLOURS.max() - COLOURS.min())
+    np.testing.assert_allclose(pixels(colours, 7, 6, k), wanted.transpose(1, 2, 0), atol=1.5)
+
+
+def test_a_histogram_counts_what_is_there(at):
+    page = at("@")
+    bars = figure(page, "weight").locator(".histogram title").evaluate_all(
+        "all => all.map(t => Number(t.textContent.split(' ')[0]))")  # fmt: skip
+    assert sum(bars) == LARGE.size
+    counts = np.histogram(LARGE, 24)[0]
+    assert np.abs(np.array(bars) - counts).max() <= 4  # three digits move a few over an edge
+    label = figure(page, "weight").locator(".histogram svg").get_attribute("aria-label")
+    assert label == f"histogram from {LARGE.min():.3g} to {LARGE.max():.3g}".replace("-", "−")
+
+
+def test_what_is_not_on_the_page_is_said_and_seen_in_a_thumbnail(at):
+    page = at("tall")
+    tall = figure(page, "tall")
+    assert "on this page are the first ones; the picture shows the largest" in tall.inner_text()
+    rows = js(page, "stored(Object.values(story.tensors).find((t) => t.name === 'tall').v)")[1]
+    assert rows < 2000
+    k = scale(tall, 4)
+    box = tall.locator("canvas").bounding_box()
+    page.mouse.click(box["x"] + 1, box["y"] + box["height"] - 1)
+    assert "not on this page" in tall.locator(".reads").inner_text()
+    assert cells(tall)[-1, 0] == pytest.approx((rows - 1) * 4 - 4000, rel=6e-3)
+    seen = pixels(tall, 4, 32, k)
+    assert seen[2, 2, 2] > seen[2, 2, 0] and seen[-2, 2, 2] < seen[-2, 2, 0]  # below and above 0
+
+
+def test_elements_of_pictures_light_up_together(at):
+    page = at("@")
+    weight, hidden = figure(page, "weight"), figure(page, "hidden")
+    k = scale(weight, 32)
+    before = hidden.locator("canvas").evaluate("c => c.toDataURL()")
+    box = weight.locator("canvas").bounding_box()
+    page.mouse.move(box["x"] + 2.5 * k, box["y"] + 9.5 * k)
+    assert hidden.locator("canvas").evaluate("c => c.toDataURL()") != before
+    lit = hidden.locator("td.lit").evaluate_all("all => all.map(td => Number(td.dataset.i))")
+    assert lit == [32 * i + 2 for i in range(5)]  # column 2 of every row
+    page.mouse.move(5, 5)
+    assert hidden.locator("canvas").evaluate("c => c.toDataURL()") == before
+
+
+def test_the_quiz_shows_no_picture_of_what_it_asks_for(page):
+    k = js(page, "steps.findIndex((s) => s.k === 'b' && story.tensors[s.x].name === 'weight')")
+    page.evaluate(f"(state.quiz = true, state.shaped.add({k}), go({k}))")
+    asked = page.locator("#step figure.hidden")
+    assert asked.count() == 1 and asked.locator("canvas, .histogram").count() == 0
+    assert asked.locator("td.ask").count() == 1  # the window has moved to what is asked
+    page.evaluate("(state.quiz = false, show())")
+
+
+def test_pictures_are_drawn_anew_in_another_theme(at):
+    page = at("@")
+    seen = []
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        seen.append(pixels(figure(page, "weight"), 32, 64, scale(figure(page, "weight"), 32)))
+    page.emulate_media(color_scheme="light")
+    least = np.unravel_index(np.abs(LARGE[8:, 8:]).argmin(), (56, 24))
+    light, dark = (image[8:, 8:][least] for image in seen)
+    assert light.min() > 200 and dark.max() < 90
+
+
+def test_a_network_of_images_is_played_without_an_error(page, open_page, tmp_path):
+    tg.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 2)
+    )
+    x = tg.tensor(RNG.random((2, 1, 8, 8)).astype(np.float32))
+    loss = F.cross_entropy(model(x), tg.tensor([0, 1]))
+    phone = open_page(size=(390, 844), motion="reduce", theme="dark")
+    phone.goto(play(loss, names={"model": model, "x": x}).save(tmp_path / "conv.html").as_uri())
+    assert phone.evaluate(helpers.CROWDED, 4) == []
+    assert phone.evaluate("steps.length") > 40
