@@ -14,7 +14,7 @@ ROOT = Path(tg.__file__).parent
 ENGINE = ["frame", "modes", "memory", "graph", "dtypes", "devices", "printing", "lending",
           "promotion", "operands", "past", "arguments", "rule", "hooks", "slices", "erfc", "table",
           "chain", "backward", "linear", "functions", "arranging", "returned", "counting",
-          "protocol", "write", "filling", "tensor"]  # fmt: skip
+          "ordering", "protocol", "write", "filling", "tensor"]  # fmt: skip
 PROGRAM = ["ir", "memory", "ops", "tracing", "passes", "emit", "listing", "traced",
            "running", "before", "precision", "check", "compiling"]  # fmt: skip
 ROOMS = [*(f"engine.{name}" for name in ENGINE), "absent", "settings", "amp",

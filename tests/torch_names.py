@@ -81,6 +81,10 @@ ROWS: list[tuple[Any, list[str]]] = [
         a.argsort()  a.clone().masked_fill_(a > 0, 2)  a.contiguous()
         T.masked_fill(a, a > 0, 0.5)  T.masked_select(a, a > 0)  a.masked_select(a < 0)""")),
     (((ROW,), (MATRIX,), (CUBE,), (EMPTY,)), texts("""
+        T.median(a)  a.median()  T.quantile(a, 0.3)  a.quantile(0.75, dim=0, keepdim=True)
+        T.quantile(a, 0.5, -1, interpolation='lower')  T.diff(a)  a.diff(n=2, dim=0)
+        T.nansum(a)  a.nansum(-1)  T.nanmean(a, 0)  a.nanmean()  T.nan_to_num(a)
+        a.nan_to_num(1, 2, 3)  T.column_stack((a, a))  T.broadcast_tensors(a, a[:1])
         T.std(a)  a.var(0)  T.std(a, 0, True)  a.std(dim=-1, unbiased=False, keepdim=True)
         T.var(a, dim=0, correction=0)  a.std(False)  T.mean(a, dim=0, keepdim=True)
         T.sum(a, (0, -1))  a.sum(axis=0)  a.sum(-1, True)  T.max(a, 0)

@@ -24,16 +24,17 @@ METHODS = """
     abs absolute acos add addcdiv addcmul addmm all amax amin any arccos arcsin arcsinh arctan
     arctan2 argmax argmin argsort argwhere asin asinh atan atan2 baddbmm bincount bitwise_and
     bitwise_not bitwise_or bitwise_xor bmm ceil chunk clamp clip cos cosh cross cumprod cumsum
-    det diag diagonal div divide dot eq erf erfc exp expm1 fix flatten flip floor floor_divide
-    fmod gather ge greater greater_equal gt histc histogram hypot index_add index_copy
-    index_fill index_select inverse is_floating_point isfinite isinf isnan le lerp less
-    less_equal log log10 log1p log2 log_softmax logaddexp logical_and logical_not logical_or
+    det diag diagonal diff div divide dot eq erf erfc exp expm1 fix flatten flip floor
+    floor_divide fmod gather ge greater greater_equal gt histc histogram hypot index_add
+    index_copy index_fill index_select inverse is_floating_point isfinite isinf isnan le lerp
+    less less_equal log log10 log1p log2 log_softmax logaddexp logical_and logical_not logical_or
     logical_xor logsumexp lt masked_fill masked_scatter masked_select matmul max maximum mean
-    min minimum mm moveaxis movedim mul multiply mv narrow ne neg negative nonzero norm
-    not_equal outer permute pow prod ravel reciprocal relu remainder repeat_interleave reshape
-    roll rot90 round rsqrt scatter scatter_add select sigmoid sign sin sinh softmax sort split
-    sqrt square squeeze std sub subtract sum swapaxes t take_along_dim tan tanh tensor_split
-    tile topk transpose tril triu true_divide trunc unbind unflatten unique unsqueeze var
+    median min minimum mm moveaxis movedim mul multiply mv nan_to_num nanmean nansum narrow ne
+    neg negative nonzero norm not_equal outer permute pow prod quantile ravel reciprocal relu
+    remainder repeat_interleave reshape roll rot90 round rsqrt scatter scatter_add select sigmoid
+    sign sin sinh softmax sort split sqrt square squeeze std sub subtract sum swapaxes t
+    take_along_dim tan tanh tensor_split tile topk transpose tril triu true_divide trunc unbind
+    unflatten unique unsqueeze var
 """
 
 
@@ -124,6 +125,36 @@ def vstack(tensors: Sequence[Any]) -> Tensor:
     """
     rows = some(tensors, "vstack")
     return table.concatenate(*(x if x.ndim > 1 else x.reshape(1, -1) for x in rows), axis=0)
+
+
+def column_stack(tensors: Sequence[Any]) -> Tensor:
+    """Tensors side by side as columns: vectors are columns, n times (k,) -> (k, n).
+
+    >>> from tinygrad_ce import tensor
+    >>> column_stack([tensor([1, 2]), tensor([3, 4])])
+    tensor([[1, 3],
+            [2, 4]])
+    """
+    several = some(tensors, "column_stack")
+    columns = [x if x.ndim > 1 else x.reshape(-1, 1) for x in several]
+    return table.concatenate(*columns, axis=1)
+
+
+def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
+    """Tensors repeated, not copied, to the shape that an operation of them would have.
+
+    >>> from tinygrad_ce import ones
+    >>> [tuple(x.shape) for x in broadcast_tensors(ones(3, 1), ones(2))]
+    [(3, 2), (3, 2)]
+    """
+    parts = some(tensors, "broadcast_tensors")
+    try:
+        shape = np.broadcast_shapes(*(tuple(x.shape) for x in parts))
+    except ValueError:
+        raise ValueError(
+            f"broadcast_tensors: shapes {[tuple(x.shape) for x in parts]} do not broadcast"
+        ) from None
+    return tuple(x.expand(shape) for x in parts)
 
 
 def hstack(tensors: Sequence[Any]) -> Tensor:

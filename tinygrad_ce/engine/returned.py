@@ -36,4 +36,4 @@ def named(name: str, base: Any = Extremum) -> Any:
     return type(name, (base,), {"__slots__": (), "__doc__": base.__doc__})
 
 
-BY_NAME = {name: named(name) for name in ("max", "min", "sort", "topk")}
+BY_NAME = {name: named(name) for name in ("max", "median", "min", "sort", "topk")}

@@ -23,6 +23,7 @@ from tinygrad_ce.engine import (
     lending,
     linear,
     operands,
+    ordering,
     promotion,
     protocol,
     rule,
@@ -901,6 +902,8 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
     addcmul, addcdiv = arranging.addcmul, arranging.addcdiv
     lerp, cross = arranging.lerp, arranging.cross
     det, inverse = linear.det, linear.inv
+    median, quantile, diff = ordering.median, ordering.quantile, ordering.diff
+    nan_to_num, nansum, nanmean = ordering.nan_to_num, ordering.nansum, ordering.nanmean
     masked_fill, masked_scatter = filling.masked_fill, filling.masked_scatter
     scatter, scatter_add = filling.scatter, filling.scatter_add
     index_add, index_copy = filling.index_add, filling.index_copy
