@@ -396,7 +396,7 @@ def test_a_page_is_one_file_that_fetches_nothing():
 
 
 def test_the_page_of_a_two_layer_network_is_small():
-    assert len(tg.play(*PROGRAMS["two_layer_network"]()).html.encode()) < 150_000
+    assert len(tg.play(*PROGRAMS["two_layer_network"]()).html.encode()) < 180_000
 
 
 def test_the_same_program_gives_the_same_page():
@@ -977,7 +977,7 @@ def test_what_comes_out_of_one_folded_card_arrives_at_once():
     page = tg.play(h, names={"w": w})
     (step,) = [s for s in named(page, "w") if s["ok"]["text"].startswith("Not checked")]
     assert step["ok"]["text"] == "Not checked: 1,999 gradients arrive here together."
-    assert page.steps < 20 and len(page.html.encode()) < 150_000
+    assert page.steps < 20 and len(page.html.encode()) < 250_000  # the program takes 80 kB
     assert told(page)["leaves"][0][2] == f"∇ {2000 * 0.999**1999:.3g}"
 
 

@@ -33,18 +33,26 @@ class Arrival:
     new: np.ndarray  # what arrives, in the shape of the operand
     before: np.ndarray | None  # what had arrived, None for the first
     after: np.ndarray
+    live: Arrival | None = None  # the same as values of a program
 
 
-def arrivals(root: Node, operations: Sequence[Node], uses: Sequence[Use]) -> Iterator[Arrival]:
+def arrivals(
+    root: Node,
+    operations: Sequence[Node],
+    uses: Sequence[Use],
+    value: Callable[[Node], Any] = array_of,
+    constant: Callable[[np.ndarray], Any] = np.asarray,
+) -> Iterator[Arrival]:
     """All that arrives anywhere, in the order of the chain rule.
 
-    `operations` are oldest first. Raises RuntimeError where a value was written over that a rule
-    reads.
+    `operations` are oldest first; `value` gives what rules read of a node: its array or its Symbol,
+    and `constant` the same of an array. Raises RuntimeError where a value was written over that a
+    rule reads.
     """
     of: dict[Node, list[int]] = {}
     for i, use in enumerate(uses):
         of.setdefault(use.target, []).append(i)
-    arrived: dict[Node, Any] = {root: np.ones(root.array.shape, root.array.dtype)}
+    arrived: dict[Node, Any] = {root: constant(np.ones(root.array.shape, root.array.dtype))}
     for node in reversed(operations):
         upstream = arrived.get(node)
         if upstream is None:
@@ -53,30 +61,30 @@ def arrivals(root: Node, operations: Sequence[Node], uses: Sequence[Use]) -> Ite
             if not uses[i].flows:
                 continue
             source = uses[i].source
-            product, local = sent(node, uses[i].position, upstream)
+            rule = rule_of(node, uses[i].position, value)
+            product, local = rule(upstream), None
+            if told(node.op.name).kind == "elementwise":
+                local = rule(constant(np.ones(upstream.shape, upstream.dtype)))
             new = summed(product, source.array.shape) if node.op.broadcasts else product
             before = arrived.get(source)
             arrived[source] = new if before is None else before + new
             yield Arrival(i, upstream, local, product, new, before, arrived[source])
 
 
-def sent(node: Node, position: int, upstream: Any) -> tuple[Any, Any]:
-    """The gradient for one operand before copies are summed, and the slope of each element."""
-    rule = rule_of(node, position, array_of)
-    if told(node.op.name).kind != "elementwise":
-        return rule(upstream), None
-    return rule(upstream), rule(np.ones(upstream.shape, upstream.dtype))
-
-
 def rule_of(node: Node, position: int, value: Callable[[Node], Any]) -> Callable[[Any], Any]:
     """What an operation makes of a gradient for one operand; `value` gives the values it reads."""
     pull = node.op.gradients_for(len(node.inputs))[position]
-    return lambda g: np.asarray(pull(node, g, value))
+    return lambda g: as_array(pull(node, g, value))
+
+
+def as_array(x: Any) -> Any:
+    """An array of one of NumPy's numbers; an array or a Symbol as it is."""
+    return np.asarray(x) if isinstance(x, np.generic) else x
 
 
 def summed(product: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The product in the shape of the operand."""
-    return product if product.shape == shape else np.asarray(unbroadcast(product, shape))
+    return product if product.shape == shape else as_array(unbroadcast(product, shape))
 
 
 # --- which element comes from which ---------------------------------------------------------

@@ -93,6 +93,16 @@ function foldedCard(id) {
   return cluster.card;
 }
 
+/** Make the cards of folded clusters anew: what their last card says has changed. */
+function refold() {
+  const made = [...clusters.values()].filter((cluster) => cluster.card);
+  for (const cluster of made) {
+    cluster.card.g.remove();
+    cluster.card = null;
+  }
+  if (made.length) layout();
+}
+
 /** Give a folded card its size: its words are measured where they are shown. */
 function measure(id) {
   const cluster = clusters.get(id);

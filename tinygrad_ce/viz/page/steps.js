@@ -204,6 +204,7 @@ function startStep() {
   return [
     make("h2", {}, "What is given"),
     story.note ? make("p", { class: "note" }, story.note) : "",
+    live.why ? make("p", { class: "note" }, live.why) : "",
     make("p", { class: "why" }, `${given.length === 1 ? "1 tensor is" : `${given.length} tensors are`} there before anything is computed. The values flow down the grey arrows, one operation at a time${steps.some((step) => step.k === "seed") ? "; then the gradients flow up the red ones" : ""}.`),
     list,
   ];
@@ -264,7 +265,7 @@ function backwardStep(step, k) {
   const hidden = hides(k);
   const final = step.new || x.g;
   const parts = [gradientTable(y.g, "y", output, false, "upstream ")];
-  if (step.loc) {
+  if (step.loc && !(step.loc.one && !step.loc.x?.size)) {
     parts.push(sign("⊙"), heat(step.loc, "y", { caption: ["slope ", make("i", {}, `∂${output}/∂${letter}`)], label: `slope ∂${output}/∂${letter}` }));
   } else if (step.o) {
     parts.push(sign("with"), valueTable(step.o[0], "o", step.o[1]));
@@ -301,6 +302,7 @@ function accumulation(step, letter, hidden) {
 /** What the program checked: (p − y)/N, and the central difference. */
 function proofs(step, letter) {
   const told = [];
+  if (isEdited()) return told;
   if (step.is) {
     const p = step.is.of === "softmax" ? `p = softmax(${letter})` : `p = σ(${letter})`;
     told.push(make("p", { class: "said" }, `${slope(letter)} = (p − y)/${step.is.N} with ${p} and y ${step.is.of === "softmax" ? "1 at the classes" : "="} ${step.is.y}: checked, the largest difference is ${shown(step.is.d)}.`));

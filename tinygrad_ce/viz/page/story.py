@@ -23,6 +23,7 @@ from tinygrad_ce.viz.graph.walking import Graph, Use
 from tinygrad_ce.viz.page.arrays import Windows
 from tinygrad_ce.viz.page.checks import Check, check_uses, is_written
 from tinygrad_ce.viz.page.flow import Arrival, arrivals, relation
+from tinygrad_ce.viz.page.living import Living, NotLivingError
 from tinygrad_ce.viz.page.mathematics import (
     STABLE,
     backward_math,
@@ -54,10 +55,14 @@ def story(reader: Reader, picture: Picture) -> dict[str, Any]:
     for node, gradient in teller.gradients.items():
         if node in teller.ids:
             tensors[teller.ids[node]].update(
-                g=teller.window(gradient, node),
+                g=teller.window(gradient, node, teller.slopes.get(node)),
                 n=teller.arrived.get(node, 0),
                 norm=gradient_text(gradient),
             )
+    if teller.live is None:
+        told["fixed"] = teller.fixed
+    else:
+        told["live"] = teller.program()
     teller.windows.fill()
     return {"pool": list(teller.windows.pool), **told}
 
@@ -84,21 +89,38 @@ class Teller:
         self.images = images_of(self.graph, self.slides)
         self.sliding = {node: i for i, s in enumerate(self.slides) for node in s.nodes}
         self.none = ""  # why there are no gradients
+        self.live, self.fixed = None, ""  # the same as a program, or why it is none
+        try:
+            self.live = Living(reader.graph)
+        except NotLivingError as error:
+            self.fixed = str(error)
+        self.slopes: dict[Node, Any] = {}  # the gradients as values of that program
 
-    def window(self, array: Any, like: Node | None = None) -> dict[str, Any]:
-        """The window onto an array, which is an image where the tensor `like` it is one."""
+    def window(self, array: Any, like: Node | None = None, value: Any = None) -> dict[str, Any]:
+        """The window onto an array, which is an image where the tensor `like` it is one.
+
+        `value` is the same in the program, whose number is told as `num`.
+        """
         kind, shape = self.images.get(like, ("", ())) if like is not None else ("", ())
         if like is None or np.shape(array) != like.array.shape:
-            return self.windows.add(array)
-        return self.windows.add(array, shape, kind if array is like.array else "map" * bool(kind))
+            kind, shape = "", ()
+        elif array is not like.array:
+            kind = "map" * bool(kind)
+        told, number = self.windows.add(array, shape, kind), self.number(value)
+        if number is not None:
+            told["num"] = number
+        return told
+
+    def number(self, value: Any) -> int | None:
+        """The number of a value in the program that the page runs; None if it never changes."""
+        return None if self.live is None else self.live.want(value)
 
     def tensor(self, node: Node) -> dict[str, Any]:
         """Name, operation and value of one tensor."""
         card = self.cards[self.ids[node]]
         alone = card.role in ("step", "loss") and not any(self.reader.numbers(node))
         op = symbol_of(node.op.name) if alone and node.op.name in INFIX else card.op
-        value = self.window(self.value(node), node)
-        told = {"op": op, "name": card.name, "role": card.role, "v": value}
+        told = {"op": op, "name": card.name, "role": card.role, "v": self.shown(node)}
         told["t"] = str(node.array.dtype)
         if not card.name and card.op and node not in self.fold.groups:
             told["as"] = self.reader.phrase(node)
@@ -114,6 +136,13 @@ class Teller:
         front = self.fold.of(node)
         return front if front in self.fold.leaves else node
 
+    def shown(self, node: Node) -> dict[str, Any]:
+        """A window onto what a card shows."""
+        symbols = {} if self.live is None else self.live.symbols
+        leaves = self.fold.leaves.get(node)
+        symbol = together(leaves, symbols) if leaves and symbols else symbols.get(node)
+        return self.window(self.value(node), node, symbol)
+
     def steps(self) -> list[dict[str, Any]]:
         """The start, each operation, the seed, each arrival of a gradient, the end."""
         told = [{"k": "start"}]
@@ -123,6 +152,17 @@ class Teller:
             elif node.inputs:
                 told.append(self.forward(node))
         return [*told, *self.way_back(), {"k": "end"}]
+
+    def program(self) -> dict[str, Any]:
+        """The program behind all numbers, its leaves, and the gradients that `leaves` lists."""
+        assert self.live is not None
+        listed = [self.live.want(self.slopes[x]) for x in self.gradients if not x.inputs]
+        cards = {x: (id, 0) for x, id in self.ids.items()}
+        for front, leaves in self.fold.leaves.items():
+            before = 0
+            for leaf in leaves:
+                cards[leaf], before = (self.ids[front], before), before + leaf.array.size
+        return self.live.told(cards, self.slopes) | {"listed": listed}
 
     def way_back(self) -> list[dict[str, Any]]:
         """The seed and each arrival of a gradient at a card; nothing where there are none."""
@@ -140,6 +180,16 @@ class Teller:
                     self.gradients.pop(leaf, None)
                 self.gradients[front] = shared
         seen = self.at_cards(came)
+        if self.live is not None:
+            written = self.live.way_back(root)
+            for arrival in written:
+                self.slopes[self.graph.uses[arrival.use].source] = arrival.after
+            for front, leaves in self.fold.leaves.items():
+                self.slopes[front] = together(leaves, self.slopes)
+            seen = [
+                (replace(arrival, live=twin), count)
+                for (arrival, count), (twin, _) in zip(seen, self.at_cards(written))
+            ]
         for arrival, _ in seen:
             source = self.spot(self.graph.uses[arrival.use].source)
             self.arrived[source] = self.arrived.get(source, 0) + 1
@@ -319,9 +369,7 @@ class Teller:
     def operand(self, node: Node, position: int, x: Node) -> dict[str, Any]:
         """One operand of an operation: a card, or a number without one."""
         spot = self.spot(x)
-        told: dict[str, Any] = (
-            {"id": self.ids[spot]} if spot in self.ids else {"v": self.window(x.array, x)}
-        )
+        told: dict[str, Any] = {"id": self.ids[spot]} if spot in self.ids else {"v": self.shown(x)}
         if self.graph.is_number(x) or spot in self.fold.leaves:
             return told
         related = relation(node, position)
@@ -344,11 +392,11 @@ class Teller:
             step["why"] = "It arrives at a value inside of the folded call, which is not shown."
             step |= {"map": None, "in": 1}
         if arrival.before is not None:
-            step["old"] = self.window(arrival.before, source)
+            step["old"] = self.of(arrival, "before", source)
         if arrival.before is not None or not last or "in" in step:
-            step["new"] = self.window(arrival.new, source)
+            step["new"] = self.of(arrival, "new", source)
         if arrival.before is not None and (not last or "in" in step):
-            step["now"] = self.window(arrival.after, source)
+            step["now"] = self.of(arrival, "after", source)
         if last and looks_like_p(self.graph, source):
             said = residual(source.array, self.gradients[source])
             if said:
@@ -384,14 +432,23 @@ class Teller:
             step["why"] = why[min(position, len(why) - 1)]
         if stretched:
             step["why"] = f"{step.get('why', '')} {SUMMED}".strip()
-        if arrival.local is not None and not (arrival.local == 1).all():
-            step["loc"] = self.window(arrival.local, node)
+        moves = arrival.live is not None and self.number(arrival.live.local) is not None
+        plain = arrival.local is None or bool(np.all(arrival.local == 1))
+        if moves or not plain:
+            step["loc"] = self.of(arrival, "local", node)
+            if plain:
+                step["loc"]["one"] = 1  # it is so now, and may be otherwise after an edit
             if stretched:
-                step |= {"full": self.window(arrival.product, node), "sum": summed}
+                step |= {"full": self.of(arrival, "product", node), "sum": summed}
         if name in ("matmul", "inner") and self.operands(node)[1 - position] in self.ids:
             other = self.operands(node)[1 - position]
             step["o"] = [self.ids[other], symbols["ba"[position]]]
         return step
+
+    def of(self, arrival: Arrival, part: str, like: Node) -> dict[str, Any]:
+        """A window onto what belongs to an arrival."""
+        twin = arrival.live and getattr(arrival.live, part)
+        return self.window(getattr(arrival, part), like, twin)
 
     def through(self, use: Use) -> dict[str, Any]:
         """The same of a folded call, of which nothing is known but that it has a derivative."""

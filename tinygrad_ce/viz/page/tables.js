@@ -109,6 +109,7 @@ function numbers(win, space, options) {
 /** One cell, tinted by its sign and size. */
 function cell(win, x, place, size, options) {
   const td = make("td", { tabindex: -1 });
+  if (win.x?.has(place)) td.className = "changed";
   td.dataset.i = place;
   if (options.hidden) {
     td.textContent = "?";
@@ -116,7 +117,7 @@ function cell(win, x, place, size, options) {
   }
   td.textContent = win.b ? (x ? "true" : "false") : shown(x, options.whole);
   if (typeof x === "number" && x && !win.b && !options.whole) {
-    td.className = x > 0 ? "pos" : "neg";
+    td.classList.add(x > 0 ? "pos" : "neg");
     td.style.setProperty("--a", (Math.abs(x) / size).toFixed(2));
   }
   return td;

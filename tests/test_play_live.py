@@ -1,0 +1,152 @@
+"""The page as a program that is run again: what it shows after numbers were edited.
+
+Values are compared with the same programs in plain NumPy, in float64, and gradients with central
+differences of those.
+"""
+
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tests.drawn_programs import PROGRAMS
+from tests.test_play_browser import DRAWN, ORACLES, leaves
+from tinygrad_ce.viz import play
+
+EDITS = 200
+SINGLE = 2e-5  # what float32 may be off
+
+
+@pytest.fixture
+def visit(open_page, tmp_path):
+    """`visit(page)` opens a page."""
+
+    def visit(made):
+        page = open_page(motion="reduce")
+        page.goto(made.save(tmp_path / "page.html").as_uri())
+        return page
+
+    return visit
+
+
+def random_edits(program, given, random):
+    """(name, index, value) of one number after the other, and the numbers as they are after each.
+
+    Class ids and tokens stay ids, since others are no index.
+    """
+    for _ in range(EDITS):
+        name = random.choice(list(given))
+        array = given[name] = given[name].copy()
+        index = tuple(int(random.integers(n)) for n in array.shape)
+        array[index] = random.integers(3) if array.dtype.kind == "i" else random.normal(0, 1.5)
+        yield [name, list(index), array[index].item()], dict(given)
+
+
+def slope(f, given, name, index, h=1e-5):
+    """∂loss/∂name[index] as a central difference."""
+    ends = [given[name].copy(), given[name].copy()]
+    ends[0][index] += h
+    ends[1][index] -= h
+    up, down = (f({**given, name: end})["loss"] for end in ends)
+    return (up - down) / (2 * h)
+
+
+EDIT = """([edits, wanted, trained]) => edits.map((edit) => {
+  player.set(...edit);
+  const all = (names, f) => Object.fromEntries(names.map((name) => [name, f(name)]));
+  return {loss: player.loss(), values: all(wanted, player.value),
+          slopes: all(trained, player.gradient)};
+})"""
+
+
+def array_of(told):
+    """An array that the page gave."""
+    return np.array(told["data"]).reshape(told["shape"])
+
+
+@pytest.mark.parametrize("program", DRAWN)
+def test_numbers_after_200_edits_are_those_of_numpy(visit, program):
+    oracle, random = ORACLES[program], np.random.default_rng(7)
+    loss, names = PROGRAMS[program]()
+    page = visit(play(loss, names=names))
+    given, trained = leaves(program)
+    wanted = [name for name in oracle(given) if name != "loss"]
+    given = {name: array for name, array in given.items() if name not in wanted}
+    edits = list(random_edits(program, given, random))
+    found = page.evaluate(EDIT, [[edit for edit, _ in edits], wanted, trained])
+    for after, (_, given) in zip(found, edits):
+        values = oracle(given)
+        np.testing.assert_allclose(after["loss"], values["loss"], rtol=SINGLE)
+        for name in wanted:
+            shown = array_of(after["values"][name])
+            np.testing.assert_allclose(shown, values[name], rtol=SINGLE, atol=SINGLE)
+        for name in trained:
+            index = tuple(int(random.integers(n)) for n in given[name].shape)
+            gradient = array_of(after["slopes"][name])
+            assert gradient.shape == given[name].shape
+            off = SINGLE * max(1.0, np.abs(gradient).max())
+            np.testing.assert_allclose(
+                gradient[index], slope(oracle, given, name, index), rtol=SINGLE, atol=off
+            )
+
+
+def test_names_that_mean_something_elsewhere_are_edited_as_others(visit):
+    loss, names = PROGRAMS["hostile"]()
+    page = visit(play(loss, names=names))
+    for a, b in (list(names)[:2], list(names)[1::-1]):
+        page.evaluate("(name) => player.set(name, [1], -2.5)", a)
+        assert page.evaluate("(name) => player.gradient(name).data[1]", b) == -2.5
+
+
+def test_what_is_asked_wrongly_says_what_was_wanted(visit):
+    loss, names = PROGRAMS["two_layer_network"]()
+    page = visit(play(loss, names=names))
+    before = page.evaluate("player.value('x')")
+    for call, message in {
+        "set('z', [0, 0], 1)": 'got "z"; wanted one of x, fc1.weight',
+        "set('logits', [0, 0], 1)": "logits is computed; wanted one of x, fc1.weight",
+        "set('x', [4, 0], 1)": "got index [4,0]; wanted 2 integers for a shape of [4, 2]",
+        "set('x', [0], 1)": "wanted 2 integers",
+        "set('x', 0, 1)": "wanted 2 integers",
+        "set('x', [0, 0.5], 1)": "wanted 2 integers",
+        "set('x', [0, 0], NaN)": "got NaN; wanted a finite number",
+        "set('x', [0, 0], 1/0)": "got Infinity; wanted a finite number",
+        "set('x', [0, 0], 1e39)": "wanted a number that float32 can hold",
+        "set('x', [0, 0], '1')": 'got "1"; wanted a number',
+        "set('x', [0, 0])": "got undefined; wanted a number",
+        "set('y', [0], 0.5)": "got 0.5; wanted an integer",
+        "set('y', [0], 3)": "got 3; wanted an index from 0 to 2",
+        "set('y', [0], -1)": "got -1; wanted an index from 0 to 2",
+        "value('nothing')": 'got "nothing"; wanted one of x',
+        "gradient('y')": "no gradient arrives at y",
+        "goto(1000)": "got 1000; wanted an integer from 0 to",
+    }.items():
+        said = page.evaluate(
+            f"() => {{ try {{ player.{call}; }} catch (e) {{ return e.message; }} }}"
+        )
+        assert said and message in said, (call, said)
+    assert page.evaluate("player.value('x')") == before
+
+
+def test_back_to_the_start(visit):
+    loss, names = PROGRAMS["two_layer_network"]()
+    page = visit(play(loss, names=names))
+    page.evaluate("player.goto(8)")
+    text = page.locator("main").inner_text()
+    page.evaluate("player.set('x', [0, 0], 3.25); player.set('fc2.bias', [1], -1)")
+    assert page.locator("td.changed").count() and page.title() != loss.item()
+    assert page.locator("main").inner_text() != text
+    page.evaluate("player.reset()")
+    assert page.locator("main").inner_text() == text
+    assert not page.locator(".changed").count()
+    assert page.evaluate("player.step") == 8
+    np.testing.assert_allclose(page.evaluate("player.loss()"), loss.item(), rtol=1e-6)
+
+
+def test_a_page_of_too_many_numbers_says_that_they_cannot_be_edited(visit):
+    x = tg.ones(150, 150, requires_grad=True)
+    page = visit(play((x * x).sum(), names={"x": x}))
+    said = "cannot be edited: it has 22,500 numbers, and at most 20,000 can be edited"
+    assert said in page.locator("#step").inner_text()
+    assert said in page.evaluate(
+        "() => { try { player.set('x', [0, 0], 1); } catch (e) { return e.message; } }"
+    )

@@ -1,0 +1,162 @@
+"""What is played as one program of primitive steps, so that a page can compute it again.
+
+The operations of the recorded graph and the rules of its way back are run once more on Symbols in
+the place of arrays, and write down what they do. So every number of a page is a value of one
+program, the same steps as a traced program has, and no derivative is known anywhere but in the
+rules.
+
+What the graph holds as a constant stays one: random numbers, and conditions of which there is no
+record.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.table import SLOT
+from tinygrad_ce.program.ir import Program, Var
+from tinygrad_ce.program.passes.exact import simplified
+from tinygrad_ce.program.tracing.symbol import Symbol, TraceError, Tracer
+from tinygrad_ce.viz.graph.values import largest
+from tinygrad_ce.viz.graph.walking import Graph
+from tinygrad_ce.viz.page.encoding import encoded
+from tinygrad_ce.viz.page.flow import Arrival, arrivals, first_index, run
+
+MOST = 20_000  # numbers that are given
+CLOSE = 1e-4  # of the largest element: how far numbers may be off that are computed again
+
+
+class NotLivingError(Exception):
+    """Why a page cannot compute what it shows."""
+
+
+class Writer(Tracer):
+    """A tracer of what no line of the user's does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.floor  # a frame, which would keep all that is played alive
+
+    def note_names(self) -> None:
+        """No line, and no variables with names."""
+
+    def where(self) -> str:
+        """No line."""
+        return ""
+
+
+class Living:
+    """The values of a graph as Symbols, and the list of those that a page shows.
+
+    Raises NotLivingError where the graph is too large, or cannot be computed again.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.tracer = Writer()
+        self.symbols: dict[Node, Any] = {}
+        self.leaves: dict[Node, Var] = {}  # whose numbers can be edited
+        self.wanted: dict[Var, int] = {}
+        sources = dict.fromkeys(use.source for use in graph.uses)
+        given = [x for x in sources if x.op is None or not x.inputs]
+        size = sum(x.array.size for x in given)
+        if size > MOST:
+            raise NotLivingError(f"it has {size:,} numbers, and at most {MOST:,} can be edited")
+        with np.errstate(all="ignore"):
+            for x in given:
+                self.symbols[x] = self.given(x)
+            for node in graph.operations:
+                self.symbols[node] = self.computed(node)
+
+    def given(self, x: Node) -> Any:
+        """The Symbol for a leaf: something to edit, or a constant."""
+        editable = not self.graph.is_number(x) and self.graph.role(x) in ("input", "parameter")
+        if not editable or x.array.dtype.kind not in "fiub":
+            return self.tracer.constant(x.array)
+        symbol = self.tracer.input(np.array(x.array), "")
+        self.leaves[x] = symbol.now
+        return symbol
+
+    def computed(self, node: Node) -> Any:
+        """What the operation of a node makes of Symbols."""
+        operands = [self.symbols[use.source] for use in self.graph.operands[node]]
+        try:
+            y = run(node, operands)
+        except (TraceError, TypeError, ValueError, AttributeError) as error:
+            raise NotLivingError(f"{node.op.name} cannot be written down as steps") from error
+        y = y if isinstance(y, Symbol) else self.tracer.constant(y)
+        if not same(y.value, node.array):
+            raise NotLivingError(f"what {node.op.name} read was written in place since")
+        return y
+
+    def way_back(self, root: Node) -> list[Arrival]:
+        """Everything that arrives on the way back, as Symbols."""
+        graph, constant = self.graph, self.tracer.constant
+        with np.errstate(all="ignore"):
+            return list(arrivals(root, graph.operations, graph.uses, self.value, constant))
+
+    def value(self, node: Node) -> Any:
+        """What a rule reads."""
+        return self.symbols[node]
+
+    def most(self, x: Node) -> int | None:
+        """The largest index that a leaf may hold where it says which elements are taken."""
+        sizes = [
+            size
+            for use in self.graph.used.get(x, ())
+            if (size := size_of_axis(use.target, use.position)) is not None
+        ]
+        return min(sizes) - 1 if sizes else None
+
+    def want(self, value: Any) -> int | None:
+        """The number of a value that the page shows; None for one that no edit changes."""
+        if not isinstance(value, Symbol) or value.now in self.tracer.constants:
+            return None
+        return self.wanted.setdefault(self.tracer.look(value), len(self.wanted))
+
+    def told(self, cards: dict[Node, tuple[str, int]], slopes: dict[Node, Any]) -> dict[str, Any]:
+        """The program for the page: what is given, its steps, the value of each wanted number.
+
+        `cards` says on which card a leaf is, and after how many elements of others; `slopes` are
+        the gradients that arrive.
+        """
+        gradients = {x: self.want(slopes.get(x)) for x in self.leaves}
+        values = dict(self.tracer.given)
+        whole = Program("page", inputs=list(values), constants=self.tracer.constants,
+                        steps=self.tracer.steps, outputs=list(self.wanted))  # fmt: skip
+        program = simplified(whole)
+        told = encoded(program, list(values), values)
+        numbers = told.pop("ids")
+        told["out"] = [numbers[x] for x in program.outputs]
+        told["leaves"] = [
+            {"n": self.graph.name(x), "i": numbers[var], "g": gradients[x]}
+            | (dict(zip("co", cards[x])) if x in cards else {})
+            | ({} if (most := self.most(x)) is None else {"most": most})
+            for x, var in self.leaves.items()
+        ]
+        return told
+
+
+def size_of_axis(node: Node, position: int) -> int | None:
+    """How long the axis is along which an operand says what is taken; None for other operands."""
+    if node.op.name not in ("getitem", "put", "scatter") or position < first_index(node):
+        return None
+    settings = dict(zip(node.op.names[node.op.fixed + 1 :], node.settings))
+    shape = settings.get("shape", node.inputs[0].array.shape)
+    slots = [part for part in settings["index"] if part is not None]
+    if Ellipsis in slots:
+        at = slots.index(Ellipsis)
+        slots[at : at + 1] = [slice(None)] * (len(shape) - len(slots) + 1)
+    here = [n for n, part in zip(shape, slots) if part is SLOT]
+    return here[position - first_index(node)]
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two arrays are the same but for rounding."""
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape or a.dtype.kind not in "fc":
+        return np.array_equal(a, b)
+    return np.allclose(a, b, rtol=CLOSE, atol=CLOSE * largest(b), equal_nan=True)
