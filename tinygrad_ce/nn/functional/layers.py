@@ -113,13 +113,18 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
         v = numbers(v)
         bad = v.min() if v.min() < 0 else v.max()
         raise ValueError(f"one_hot: id {bad} is outside 0 ... {num_classes - 1}")
-    y: Tensor = leaf((v[..., None] == np.arange(num_classes)).astype(np.int64))
+    y: Tensor = leaf(hot(v, num_classes))
     if current().lines and isinstance(tensor, Node):
-        remember(y, ONE_HOT, (tensor,))
+        remember(y, ONE_HOT, (tensor,), (num_classes,))
     return y
 
 
-ONE_HOT = Op("one_hot", lambda ids: ids, (None,), False, "")  # what pictures call it
+def hot(ids: Any, classes: int) -> Any:
+    """1 at each id, 0 elsewhere, along a new last axis."""
+    return (ids[..., None] == np.arange(classes)).astype(np.int64)
+
+
+ONE_HOT = Op("one_hot", hot, (None,), False, "")  # what pictures call it
 
 
 # --- dropout --------------------------------------------------------------------------------

@@ -83,6 +83,8 @@ class Living:
     def computed(self, node: Node) -> Any:
         """What the operation of a node makes of Symbols."""
         operands = [self.symbols[use.source] for use in self.graph.operands[node]]
+        for x, symbol in zip(node.inputs, operands):
+            self.symbols.setdefault(x, symbol)  # a node may stand for x in the graph
         try:
             y = run(node, operands)
         except (TraceError, TypeError, ValueError, AttributeError) as error:
@@ -142,6 +144,8 @@ class Living:
 
 def size_of_axis(node: Node, position: int) -> int | None:
     """How long the axis is along which an operand says what is taken; None for other operands."""
+    if node.op.name == "one_hot":
+        return int(node.settings[0])
     if node.op.name not in ("getitem", "put", "scatter") or position < first_index(node):
         return None
     settings = dict(zip(node.op.names[node.op.fixed + 1 :], node.settings))
