@@ -13,7 +13,7 @@ const windows = []; // every window onto a value of the program
 (function collect(told) {
   if (!told || typeof told !== "object") return;
   if (told.num !== undefined && told.s) {
-    told.was = { d: told.d, w: told.w, of: told.of, h: told.h, t: told.t };
+    told.was = { d: told.d, parts: { w: told.w, of: told.of, h: told.h, t: told.t } };
     windows.push(told);
   }
   Object.values(told).forEach(collect);
@@ -50,12 +50,11 @@ function updateWindow(win) {
   const changed = new Set();
   for (let k = 0; k < now.data.length; k++) if (differs(now.data[k], start.data[k])) changed.add(k);
   win.x = changed;
-  Object.assign(win, win.was);
-  whenRead(win, "d", changed.size ? () => Array.from(now.data, (x) => plain(x, now.type)) : () => win.was.d);
-  if (changed.size) for (const part of ["w", "of", "h", "t"]) win[part] = undefined; // all numbers are there
+  for (const [part, value] of Object.entries(win.was.parts)) win[part] = changed.size ? undefined : value; // else all are there
+  whenRead(win, "d", () => (changed.size ? Array.from(now.data, (x) => plain(x, now.type)) : win.was.d));
 }
 
-/** Let a property be computed when it is read first. */
+/** Let a property be computed when it is first read. */
 function whenRead(told, name, f) {
   const define = (more) => Object.defineProperty(told, name, { configurable: true, enumerable: true, ...more });
   define({ get: () => {

@@ -14,10 +14,17 @@ function tensorsByName() {
   const listed = new Set(story.live.leaves.filter((leaf) => leaf.n).map((leaf) => leaf.c));
   for (const [id, t] of Object.entries(story.tensors)) {
     if (listed.has(id) || t.v.num === undefined) continue;
-    const leaf = story.live.leaves.find((one) => one.c === id);
+    const leaf = leafAt(id);
     add(nameOf(id), { leaf, value: leaf ? leaf.i : out(t.v), gradient: leaf ? gradientOf(leaf) : out(t.g) });
   }
   return found;
+}
+
+/** The leaf that a card shows; of those that share a card, the one that has a place. */
+function leafAt(card, place) {
+  const there = story.live.leaves.filter((leaf) => leaf.c === card);
+  if (place === undefined) return there.length === 1 ? there[0] : undefined;
+  return there.findLast((leaf) => leaf.o <= place);
 }
 
 const listed = (names) => (names.length > 12 ? [...names.slice(0, 12), "…"] : names).join(", ");
