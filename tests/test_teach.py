@@ -1,0 +1,472 @@
+"""The grader against backward passes written by hand, each with one slip: it has to name the slip.
+
+The lines of the students are not those of the library's listing: they are written as people write
+them, and the slips are put in by replacing text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tinygrad_ce import teach
+from tinygrad_ce.nn import functional as F
+from tinygrad_ce.teach import grader
+
+
+def made(*shape: int) -> tg.Tensor:
+    return tg.randn(*shape, requires_grad=True)
+
+
+# --- networks, each with a backward pass by hand ------------------------------------------------
+
+
+def logistic() -> Any:
+    w, b = made(3), made(1)
+
+    def step(x: Any, y: Any) -> Any:
+        z = x @ w + b
+        return F.binary_cross_entropy_with_logits(z, y)
+
+    return step, (tg.randn(8, 3), tg.bernoulli(tg.full((8,), 0.5)))
+
+
+LOGISTIC = """
+p = 1 / (1 + np.exp(-z))
+dz = (p - y) / len(y)
+dw = x.T @ dz
+db = dz.sum(keepdims=True)
+"""
+
+
+def softmax() -> Any:
+    W, b = made(5, 4), made(4)
+
+    def step(x: Any, y: Any) -> Any:
+        logits = x @ W + b
+        return F.cross_entropy(logits, y)
+
+    return step, (tg.randn(7, 5), tg.randint(0, 4, (7,)))
+
+
+CROSS_ENTROPY = """
+e = np.exp(logits - logits.max(1, keepdims=True))
+p = e / e.sum(1, keepdims=True)
+onehot = np.eye(logits.shape[1])[y]
+dlogits = (p - onehot) / len(y)
+"""
+SOFTMAX = f"""{CROSS_ENTROPY}
+dW = x.T @ dlogits
+db = dlogits.sum(0)
+"""
+
+
+def two_layers() -> Any:
+    W1, b1, W2, b2 = made(5, 4), made(4), made(4, 3), made(3)
+
+    def step(x: Any, y: Any) -> Any:
+        h = (x @ W1 + b1).relu()
+        logits = h @ W2 + b2
+        loss = F.cross_entropy(logits, y)
+        loss.backward()
+        return loss
+
+    return step, (tg.randn(32, 5), tg.randint(0, 3, (32,)))
+
+
+TWO_LAYERS = f"""{CROSS_ENTROPY}
+dW2 = h.T @ dlogits
+db2 = dlogits.sum(0)
+dh = dlogits @ W2.T
+dz = dh * (h > 0)
+dW1 = x.T @ dz
+db1 = dz.sum(0)
+"""
+
+
+def batch_norm() -> Any:
+    W1, gain, bias, W2 = made(5, 4), made(4), made(4), made(4, 3)
+
+    def step(x: Any, y: Any) -> Any:
+        hpre = x @ W1
+        mean = hpre.mean(0, keepdim=True)
+        diff = hpre - mean
+        var = (diff**2).sum(0, keepdim=True) / (len(x) - 1)
+        inv = (var + 1e-5) ** -0.5
+        xhat = diff * inv
+        hbn = gain * xhat + bias
+        h = hbn.tanh()
+        logits = h @ W2
+        return F.cross_entropy(logits, y)
+
+    return step, (tg.randn(8, 5), tg.randint(0, 3, (8,)))
+
+
+BATCH_NORM = f"""{CROSS_ENTROPY}
+N = len(y)
+dW2 = h.T @ dlogits
+dh = dlogits @ W2.T
+dhbn = dh * (1 - h**2)
+dgain = (dhbn * xhat).sum(0)
+dbias = dhbn.sum(0)
+dxhat = dhbn * gain
+dinv = (dxhat * diff).sum(0, keepdims=True)
+dvar = dinv * -0.5 * (var + 1e-5) ** -1.5
+ddiff = dxhat * inv + dvar * 2 * diff / (N - 1)
+dmean = -ddiff.sum(0, keepdims=True)
+dhpre = ddiff + dmean / N
+dW1 = x.T @ dhpre
+"""
+
+
+def embedding() -> Any:
+    C, W, b = made(7, 2), made(6, 7), made(7)
+
+    def step(x: Any, y: Any) -> Any:
+        emb = C[x]
+        h = emb.view(len(x), -1).tanh()
+        logits = h @ W + b
+        return F.cross_entropy(logits, y)
+
+    return step, (tg.randint(0, 7, (9, 3)), tg.randint(0, 7, (9,)))
+
+
+EMBEDDING = f"""{CROSS_ENTROPY}
+dW = h.T @ dlogits
+db = dlogits.sum(0)
+dh = dlogits @ W.T
+demb = (dh * (1 - h**2)).reshape(emb.shape)
+dC = np.zeros_like(C)
+np.add.at(dC, x, demb)
+"""
+
+
+def attention() -> Any:
+    Wq, Wk, Wv = made(6, 4), made(6, 4), made(6, 4)
+
+    def step(x: Any, y: Any) -> Any:
+        q = x @ Wq
+        k = x @ Wk
+        v = x @ Wv
+        scores = q @ k.mT / 2
+        att = F.softmax(scores, -1)
+        out = att @ v
+        return ((out - y) ** 2).mean()
+
+    return step, (tg.randn(2, 5, 6), tg.randn(2, 5, 4))
+
+
+ATTENTION = """
+dout = 2 * (out - y) / out.size
+datt = dout @ v.swapaxes(1, 2)
+dv = att.swapaxes(1, 2) @ dout
+dscores = att * (datt - (datt * att).sum(-1, keepdims=True))
+dq = dscores @ k / 2
+dk = dscores.swapaxes(1, 2) @ q / 2
+dWq = np.einsum("nti,ntj->ij", x, dq)
+dWk = np.einsum("nti,ntj->ij", x, dk)
+dWv = np.einsum("nti,ntj->ij", x, dv)
+"""
+
+
+def cell() -> Any:
+    Wx, Wh, b = made(3, 4), made(4, 4), made(4)
+
+    def step(x: Any, y: Any, h0: Any) -> Any:
+        h1 = (x[:, 0] @ Wx + h0 @ Wh + b).tanh()
+        h2 = (x[:, 1] @ Wx + h1 @ Wh + b).tanh()
+        return ((h2 - y) ** 2).mean()
+
+    return step, (tg.randn(6, 2, 3), tg.randn(6, 4), tg.randn(6, 4))
+
+
+CELL = """
+dh2 = 2 * (h2 - y) / h2.size
+dz2 = dh2 * (1 - h2**2)
+dh1 = dz2 @ Wh.T
+dz1 = dh1 * (1 - h1**2)
+dWh = h1.T @ dz2 + h0.T @ dz1
+dWx = x[:, 1].T @ dz2 + x[:, 0].T @ dz1
+db = dz2.sum(0) + dz1.sum(0)
+"""
+
+
+def pooling() -> Any:
+    W = made(3, 16)
+
+    def step(x: Any, c: Any) -> Any:
+        image = (x @ W).view(len(x), 1, 4, 4)
+        top = F.max_pool2d(image, 3, stride=1)
+        return (top * c).sum()
+
+    return step, (tg.randn(5, 3), tg.randn(5, 1, 2, 2))
+
+
+POOLING = """
+dtop = c
+dimage = np.zeros(image.shape)
+for n, i, j in np.ndindex(len(x), 2, 2):
+    window = image[n, 0, i : i + 3, j : j + 3]
+    dimage[n, 0, i : i + 3, j : j + 3] += c[n, 0, i, j] * (window == window.max())
+dW = x.T @ dimage.reshape(len(x), 16)
+"""
+INNER = ("window", "e", "p", "onehot", "N", "dz1", "dz2")  # that the step has no name for
+
+
+def backward_of(text: str) -> Callable[..., dict[str, np.ndarray]]:
+    """A student's lines as a function of the forward values."""
+
+    def backward(**given: Any) -> dict[str, np.ndarray]:
+        space = {**given, "np": np}
+        exec(text, space)
+        found = (line.partition(" = ")[0] for line in text.splitlines() if " = " in line)
+        return {name: space[name] for name in found if name in space and name not in INNER}
+
+    return backward
+
+
+# network, its lines, (right, wrong) text, the answer that is wrong, the kind that it has
+CASES: list[tuple[Callable[[], Any], str, str, str, str, str]] = [
+    (logistic, LOGISTIC, "(p - y) / len(y)", "(p - y)", "dz", "scale"),
+    (logistic, LOGISTIC, "(p - y) / len(y)", "(y - p) / len(y)", "dz", "sign"),
+    (logistic, LOGISTIC, "(p - y) / len(y)", "(z - y) / len(y)", "dz", "wrong operand"),
+    (logistic, LOGISTIC, "(p - y) / len(y)", "p / len(y)", "dz", "lost share"),
+    (logistic, LOGISTIC, "dz.sum(keepdims=True)", "dz.mean(keepdims=True)", "db", "mean for sum"),
+    (softmax, SOFTMAX, "p - onehot", "p", "dlogits", "lost share"),
+    (softmax, SOFTMAX, "p - onehot", "onehot - p", "dlogits", "sign"),
+    (softmax, SOFTMAX, "dlogits.sum(0)", "dlogits.mean(0)", "db", "mean for sum"),
+    (softmax, SOFTMAX, "dlogits.sum(0)", "dlogits", "db", "missing sum"),
+    (softmax, SOFTMAX, "x.T @ dlogits", "(x.T @ dlogits).T", "dW", "transpose"),
+    (softmax, SOFTMAX, "x.T @ dlogits", "x.T @ p", "dW", "value for gradient"),
+    (two_layers, TWO_LAYERS, "(p - onehot) / len(y)", "p - onehot", "dlogits", "scale"),
+    (two_layers, TWO_LAYERS, "dh * (h > 0)", "dh", "dz", "missing factor"),
+    (two_layers, TWO_LAYERS, "dh * (h > 0)", "dh * h", "dz", "value for slope"),
+    (two_layers, TWO_LAYERS, "dh * (h > 0)", "dh * (h < 0)", "dz", "other branch"),
+    (two_layers, TWO_LAYERS, "dh * (h > 0)", "1.0 * (h > 0)", "dz", "no upstream"),
+    (two_layers, TWO_LAYERS, "h.T @ dlogits", "(h > 0).T @ dlogits", "dW2", ""),
+    (two_layers, TWO_LAYERS, "h.T @ dlogits", "h.T @ logits", "dW2", "value for gradient"),
+    (two_layers, TWO_LAYERS, "dz.sum(0)", "dz.mean(0)", "db1", "mean for sum"),
+    (two_layers, TWO_LAYERS, "dz.sum(0)", "dh.sum(0)", "db1", "wrong operand"),
+    (batch_norm, BATCH_NORM, "dh * (1 - h**2)", "dh * (1 - h)", "dhbn", "missing factor"),
+    (batch_norm, BATCH_NORM, "dh * (1 - h**2)", "dh * h", "dhbn", "value for slope"),
+    (batch_norm, BATCH_NORM, "dhbn * gain", "dhbn", "dxhat", "missing factor"),
+    (batch_norm, BATCH_NORM, "dhbn * gain", "dhbn / gain", "dxhat", "inverted factor"),
+    (batch_norm, BATCH_NORM, "* -0.5 *", "* 0.5 *", "dvar", "sign"),
+    (batch_norm, BATCH_NORM, "** -1.5", "** -0.5", "dvar", "wrong power"),
+    (batch_norm, BATCH_NORM, "dvar * 2 * diff", "dvar * diff", "ddiff", "scale"),
+    (batch_norm, BATCH_NORM, "dxhat * inv + ", "", "ddiff", "lost share"),
+    (batch_norm, BATCH_NORM, " + dvar * 2 * diff / (N - 1)", "", "ddiff", "lost share"),
+    (batch_norm, BATCH_NORM, "-ddiff.sum", "ddiff.sum", "dmean", "sign"),
+    (batch_norm, BATCH_NORM, "+ dmean / N", "+ dmean", "dhpre", "scale"),
+    (batch_norm, BATCH_NORM, "ddiff + dmean / N", "ddiff", "dhpre", "lost share"),
+    (batch_norm, BATCH_NORM, "(dhbn * xhat).sum(0)", "(dhbn * diff).sum(0)", "dgain", ""),
+    (embedding, EMBEDDING, "np.add.at(dC, x, demb)", "dC[x] = demb", "dC", "overwritten"),
+    (embedding, EMBEDDING, "(1 - h**2)", "h", "demb", "value for slope"),
+    (embedding, EMBEDDING, "demb = (dh * ", "demb = (", "demb", "no upstream"),
+    (attention, ATTENTION, "2 * (out - y)", "(out - y)", "dout", "scale"),
+    (attention, ATTENTION, "@ k / 2", "@ k", "dq", "scale"),
+    (attention, ATTENTION, "dscores.swapaxes(1, 2) @ q", "dscores @ q", "dk", "transpose"),
+    (attention, ATTENTION, "datt - (datt * att).sum(-1, keepdims=True)", "datt", "dscores", ""),
+    (attention, ATTENTION, "(datt * att).sum(-1", "(datt * att).sum(1", "dscores", "wrong axis"),
+    (attention, ATTENTION, "att.swapaxes(1, 2) @ dout", "att @ dout", "dv", "transpose"),
+    (pooling, POOLING, "x.T @ dimage", "x.T @ image", "dW", "value for gradient"),
+    (cell, CELL, "h1.T @ dz2 + h0.T @ dz1", "h1.T @ dz2", "dWh", "lost share"),
+    (cell, CELL, "h1.T @ dz2 + h0", "h1.T @ dz2 - h0", "dWh", "sign"),
+    (cell, CELL, "dz2.sum(0) + dz1.sum(0)", "dz1.sum(0)", "db", "lost share"),
+    (cell, CELL, "dz2 @ Wh.T", "dz2 @ Wh", "dh1", "transpose"),
+    (cell, CELL, "(1 - h1**2)", "(1 - h2**2)", "db", "wrong operand"),
+]
+
+
+@pytest.mark.parametrize(
+    ("network", "lines", "right", "wrong", "answer", "kind"),
+    CASES,
+    ids=[f"{c[0].__name__}-{i}" for i, c in enumerate(CASES)],
+)
+def test_a_slip_is_marked_once_and_named(
+    network: Any, lines: str, right: str, wrong: str, answer: str, kind: str
+) -> None:
+    assert right in lines
+    program, values = traced(network)
+    answers = backward_of(lines.replace(right, wrong, 1))(**values)
+    report = teach.check(program, (), answers)
+    marked = [name for name in report if report[name].verdict == "wrong"]
+    assert marked == [answer], str(report)
+    kinds = {fault.kind for fault in report[answer].faults}
+    assert kinds
+    if kind:
+        assert kind in kinds, (kinds, str(report))
+    assert not report.ok
+
+
+@cache
+def traced(network: Any) -> tuple[Any, dict[str, Any]]:
+    """The program of a network, and what a student starts from: the forward values by name."""
+    tg.manual_seed(1)
+    step, inputs = network()
+    program = grader.traced(step, inputs)
+    return program, grader.Judge(program, []).forward()
+
+
+@pytest.mark.parametrize(
+    ("network", "lines"),
+    [(logistic, LOGISTIC), (softmax, SOFTMAX), (two_layers, TWO_LAYERS), (batch_norm, BATCH_NORM),
+     (embedding, EMBEDDING), (attention, ATTENTION), (cell, CELL),
+     (pooling, POOLING)],
+    ids=lambda x: getattr(x, "__name__", ""),
+)  # fmt: skip
+def test_what_is_right_is_right_on_other_examples_too(network: Any, lines: str) -> None:
+    tg.manual_seed(1)
+    step, inputs = network()
+    report = teach.check(step, inputs, backward_of(lines))
+    assert report.ok, str(report)
+    assert len(report) >= 2
+
+
+def two_layers_with(**wrong: str) -> teach.Report:
+    """The report on the two-layer network where some lines are written otherwise."""
+    program, values = traced(two_layers)
+    text = TWO_LAYERS
+    for name, line in wrong.items():
+        old = next(x for x in text.splitlines() if x.startswith(f"{name} = "))
+        text = text.replace(old, f"{name} = {line}")
+    return teach.check(program, (), backward_of(text)(**values))
+
+
+def test_the_report_reads_as_a_teacher_writes() -> None:
+    report = two_layers_with(dlogits="p - onehot", dz="dh")
+    assert str(report).splitlines() == [
+        "dlogits  ✗  32 times too large: the 1/N of the mean over the 32 samples is missing",
+        "db2      ✓  follows from your dlogits",
+        "dh       ✓  follows from your dlogits",
+        "dW2      ✓  follows from your dlogits",
+        "dz       ✗  dz = dh * (h > 0) belongs here; yours uses dh: the slope of relu is missing",
+        "db1      ✓  follows from your dz",
+        "dW1      ✓  follows from your dz",
+    ]
+    assert not report.ok
+    assert len(report) == 7
+    assert report["dW1"].verdict == "follows"
+    assert all(fault.kind in teach.FAULTS for fault in report["dz"].faults)
+    assert {fault.line for fault in report["dz"].faults} == {"dz = dh * (h > 0)"}
+
+
+def test_expected_is_the_gradient() -> None:
+    tg.manual_seed(1)
+    step, (x, y) = two_layers()
+    W1 = next(w for w in (c.cell_contents for c in step.__closure__) if tuple(w.shape) == (5, 4))
+    step(x, y)
+    report = teach.check(step, (x, y), {"dW1": np.zeros((5, 4))})
+    np.testing.assert_allclose(report["dW1"].expected, W1.grad.numpy(), rtol=1e-4, atol=1e-7)
+
+
+def test_two_slips_in_one_answer_are_both_named() -> None:
+    report = two_layers_with(dz="-dh")
+    kinds = [set(fault.kind.split(" and ")) for fault in report["dz"].faults]
+    assert {"sign", "missing factor"} in kinds
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("h.T @ dlogits + np.sin(np.arange(12.0)).reshape(4, 3)", "first difference is [0, 1]"),
+        ("(h.T @ dlogits) * np.array([[3.3], [4.4], [5.5], [6.6]])", "the same over each row"),
+        ("(h.T @ dlogits) * np.array([3.3, 4.4, 5.5])", "the same over each column"),
+        ("(h.T @ dlogits) * 3.3", "the same over all elements: 3.3"),
+        ("(h.T @ dlogits)[:2]", "its shape is (2, 3), wanted (4, 3)"),
+    ],
+)
+def test_what_nothing_explains_is_said_to_be_unexplained(
+    line: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grader, "PAIRS", 200)  # the search ends sooner
+    verdict = two_layers_with(dW2=line)["dW2"]
+    assert (verdict.verdict, verdict.faults) == ("wrong", ())
+    assert said in verdict.text
+
+
+def test_a_slip_that_shows_on_other_inputs_alone_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grader, "PAIRS", 200)
+    tg.manual_seed(1)
+    step, inputs = two_layers()
+    lines = TWO_LAYERS.replace("/ len(y)", "/ 32")
+    report = teach.check(step, inputs, backward_of(lines))
+    assert report["dlogits"].text.startswith("on other inputs, (33, 5) and (33,): ")
+    assert report["dW1"].verdict == "right"  # on the first example, and it follows on the others
+
+
+def test_causes_that_part_on_other_inputs_are_told_apart() -> None:
+    w = tg.tensor([2.0, 2.0, 2.0], requires_grad=True)
+
+    def step(x: Any) -> Any:
+        z = w * x
+        return (z * z).sum()
+
+    def backward(x: Any, w: Any, z: Any) -> dict[str, Any]:
+        return {"dz": 2 * z, "dw": 2 * z * w}  # w for x, which are equal on the first example
+
+    first = teach.check(step, (tg.full((3,), 2.0),), {"dw": np.full(3, 16.0)})
+    assert first.ok
+    report = teach.check(step, (tg.tensor([1.0, 2.0, 3.0]),), backward)
+    assert [fault.kind for fault in report["dw"].faults] == ["wrong operand"]
+
+
+def test_answers_may_come_from_anywhere() -> None:
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+
+    def step(x: Any) -> Any:
+        y = (x * w).sum()
+        return y**2
+
+    x = tg.tensor([3.0, 1.0])
+    for answer in ([30.0, 10.0], np.array([30, 10]), tg.tensor([30.0, 10.0], requires_grad=True)):
+        assert teach.check(step, (x,), {"dw": answer}).ok
+    with pytest.raises(KeyError, match="'dv' is no value of the step; it has "):
+        teach.check(step, (x,), {"dv": [1.0]})
+    with pytest.raises(ValueError, match="dw is 'ten'; wanted an array of numbers"):
+        teach.check(step, (x,), {"dw": "ten"})
+    with pytest.raises(KeyError, match="the function asks for v; the forward pass has "):
+        teach.check(step, (x,), lambda v: {"dw": v})
+    assert teach.check(step, (np.float32(3.0),), lambda w, y: {"dw": 2 * y * 3 + 0 * w}).ok
+
+
+def test_a_step_of_one_number_of_samples_is_tried_on_that_alone() -> None:
+    W = made(6, 2)
+
+    def step(x: Any) -> Any:
+        return x.view(3, 6).mm(W).sum()
+
+    inputs = (tg.randn(3, 2, 3),)
+    report = teach.check(step, inputs, lambda x: {"dW": x.reshape(3, 6).T @ np.ones((3, 2))})
+    assert report.ok
+
+
+def test_a_sum_over_everything_has_no_axis() -> None:
+    scale = tg.tensor(3.0, requires_grad=True)
+
+    def step(x: Any) -> Any:
+        return ((x * scale) ** 2).mean()
+
+    x = np.array([1.0, 2.0, 4.0, 5.0], np.float32)
+    right = (2 * x * 3 / 4 * x).sum()
+    report = teach.check(step, (tg.tensor(x),), {"dscale": right / 4})
+    assert "mean for sum" in {fault.kind for fault in report["dscale"].faults}
+    assert teach.check(step, (tg.tensor(x),), {"dscale": right}).ok
+
+
+def test_overlapping_windows_are_added_up() -> None:
+    program, _ = traced(pooling)
+    book = grader.Book(program, "formula")
+    line = next(x for x in book.lines if x.name == "dimage")
+    text = line.text.replace("+=", "=")
+    space = dict(book.truth)
+    exec(text, {"np": np}, space)
+    report = teach.check(program, (), {"dimage": space["dimage"]})
+    assert [fault.kind for fault in report["dimage"].faults] == ["overwritten"]

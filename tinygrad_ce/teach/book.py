@@ -1,0 +1,145 @@
+"""A traced step as a book of lines: NumPy that is run line by line, or with one line changed.
+
+A book is the listing of a program (program/listing). `Book.lines` are its statements, in order;
+`Book.run` computes what follows from given values. The grader reads two books of the same step: the
+formulas of a textbook, and every single step of the chain rule.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.program.ir import Program, Var
+from tinygrad_ce.program.listing.listing import Listing, oracle, shown_program, with_gradients
+from tinygrad_ce.program.listing.statements import Statement, label
+
+Values = dict[str, Any]
+COARSE = re.compile(r"np\.float(16|32)\b")
+
+
+class Line:
+    """One statement: what it makes, its tree and its text, and whether it goes backward."""
+
+    def __init__(self, name: str, tree: ast.Module, backward: bool = True, scope: str = "") -> None:
+        self.name, self.tree, self.backward, self.scope = name, tree, backward, scope
+
+    @cached_property
+    def text(self) -> str:
+        """As it stands in a program."""
+        return ast.unparse(self.tree)
+
+    @cached_property
+    def code(self) -> Any:
+        """Ready to run."""
+        return compile(ast.fix_missing_locations(self.tree), "<line>", "exec")
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """The names that stand in it, without its own."""
+        return frozenset(names_in(self.tree) - {self.name})
+
+
+def names_in(tree: ast.AST) -> set[str]:
+    """All names in a tree."""
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def parsed(lines: list[str]) -> ast.Module:
+    """The tree of a statement; it computes in float64 throughout."""
+    return ast.parse(COARSE.sub("np.float64", "\n".join(lines)))
+
+
+class Book:
+    """The lines of one step, and the values with which they are run."""
+
+    def __init__(self, program: Program, level: str, wanted: Iterable[Var] = ()) -> None:
+        asked = with_gradients(program)
+        roots = [x for x in wanted if x not in asked.outputs]
+        asked = replace(asked, outputs=[*asked.outputs, *roots])
+        shown = replace(
+            shown_program(asked, level),
+            states=[replace_after(s) for s in asked.states],  # an update is not part of a gradient
+        )
+        listing = Listing(shown, level == "primitive")
+        self.writer = listing.writer
+        names = self.writer.names.of
+        values = {**oracle(shown, program.example), **program.example}
+        self.given = {names[x]: wide(values[x]) for x in listing.parameters()}
+        self.lines = [
+            Line(names[s.out], parsed(s.lines), goes_back(s), scope_of(s))
+            for s in self.writer.statements
+            if s.out is not None and s.out in names
+        ]
+        self.gradients = self.called(shown)
+        of = [*shown.gradients, *(k.var for k in shown.kept)]
+        self.slopes = {names[x] for x in of if x in names}  # what holds a gradient
+        self.makers = {line.name: line for line in self.lines}
+
+    def called(self, shown: Program) -> dict[str, str]:
+        """What somebody would call a gradient, and the name of that value in the book."""
+        names, trees = self.writer.names.of, self.writer.trees
+        found: dict[str, str] = {}
+        for of in (lambda x: names.get(x, ""), lambda x: x.name):  # a second h is h2 in the book
+            for gradient, sources in shown.gradients.items():
+                tree = trees.get(gradient)
+                for name in filter(None, map(of, sources)):
+                    if isinstance(tree, ast.Name):
+                        found.setdefault("d" + name, tree.id)
+        return found
+
+    @cached_property
+    def truth(self) -> Values:
+        """Every value of the book."""
+        return self.run(self.given, self.lines)
+
+    def run(self, values: Mapping[str, Any], lines: Iterable[Line]) -> Values:
+        """What the lines make of the values. NumPy's errors are handed on; its warnings are not."""
+        space = dict(values)
+        with np.errstate(all="ignore"):
+            for line in lines:
+                exec(line.code, {"np": np}, space)
+        return space
+
+    def slice(self, name: str, cut: Iterable[str] = ()) -> list[Line]:
+        """The backward lines that a value rests on, but not what those in `cut` rest on."""
+        cut, needed, found = set(cut), {name}, []
+        for line in reversed(self.lines):
+            if (
+                line.name in needed
+                and line.backward
+                and (line.name == name or line.name not in cut)
+            ):
+                needed |= line.reads
+                found.append(line)
+        return found[::-1]
+
+
+def replace_after(state: Any) -> Any:
+    """A state that stays as it is."""
+    return type(state)(state.node, state.before, state.before)
+
+
+def wide(value: Any) -> Any:
+    """A float array in float64: what is compared is the mathematics, not the rounding."""
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind == "f":
+        return np.asarray(value, np.float64)
+    return value
+
+
+def scope_of(statement: Statement) -> str:
+    """The function or layer that a line belongs to: `relu`, `cross_entropy`, or nothing."""
+    labels = [x.removeprefix("backward of ") for x in statement.labels if x != "backward"]
+    return next((x for x in reversed(labels) if x), "")
+
+
+def goes_back(statement: Statement) -> bool:
+    """Whether a line belongs to the backward pass."""
+    step = statement.step
+    return step is not None and label(step.scope).startswith("backward")

@@ -1,0 +1,332 @@
+"""What goes wrong in a backward pass, as changes of one place in one line.
+
+`changes(line, ...)` gives every line that a person could have written by one slip instead of the
+right one. Which of them a person did write is found by running them: grader.py.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.teach.book import Line, Values, names_in
+
+FAULTS = {
+    "sign": "the sign is the other way round",
+    "scale": "a constant factor is missing, or is there twice",
+    "missing factor": "a factor of the chain rule is left out",
+    "factor twice": "a factor is there twice",
+    "inverted factor": "a factor divides instead of multiplying, or the other way round",
+    "no upstream": "the gradient that comes from above is left out",
+    "value for slope": "f, or what f is taken of, stands where the slope f′ belongs",
+    "value for gradient": "the value of a tensor stands where its gradient belongs",
+    "wrong operand": "another tensor of the same shape stands there",
+    "probability for target": "p stands for y, or y for p",
+    "transpose": "a matrix is transposed that should not be, or the other way round",
+    "wrong axis": "the sum runs over another axis",
+    "missing sum": "the sum over what was broadcast is missing",
+    "mean for sum": "a mean stands where a sum belongs",
+    "sum for mean": "a sum stands where a mean belongs",
+    "lost share": "one of the gradients that are added up is lost",
+    "overwritten": "`=` stands where `+=` belongs: only the last share is kept",
+    "strict comparison": "`>` and `>=` are exchanged: it shows at the kink alone",
+    "other branch": "the gradient goes to the other branch",
+    "rows for columns": "the index picks columns instead of rows, or the other way round",
+    "wrong power": "the exponent is not the one of the slope",
+}
+"""The kinds of faults that are looked for, and what each means."""
+
+
+class Change:
+    """One line written otherwise: the kind of slip, what is said about it, and where it is."""
+
+    def __init__(self, line: Line, tree: ast.Module, place: int, kind: str, *words: Any) -> None:
+        self.line, self.now, self.place, self.kind = line, Line(line.name, tree), place, kind
+        self.template, *self.parts = words
+
+    @property
+    def said(self) -> str:
+        """In words."""
+        return self.template.format(*(text(x) if isinstance(x, ast.AST) else x for x in self.parts))
+
+    def key(self, samples: int) -> tuple[Any, ...]:
+        """What is the same slip in a step with another number of samples."""
+        sizes = [divmod(x, samples) for x in self.parts if isinstance(x, int)]
+        sized = [f"{times}N" if not rest else f"{times * samples + rest}" for times, rest in sizes]
+        named = [x for x in self.parts if isinstance(x, str)]
+        return self.line.name, self.place, self.kind, self.template, *sized, *named
+
+
+def swapped(tree: ast.AST, old: ast.AST, new: ast.AST) -> ast.AST:
+    """The tree with one node replaced."""
+    if tree is old:
+        return new
+
+    def inside(value: object) -> object:
+        if isinstance(value, list):
+            return [inside(x) for x in value]
+        return swapped(value, old, new) if isinstance(value, ast.AST) else value
+
+    return type(tree)(**{name: inside(value) for name, value in ast.iter_fields(tree)})
+
+
+def binary(left: ast.expr, op: ast.operator, right: ast.expr) -> ast.expr:
+    """left op right."""
+    return ast.BinOp(left, op, right)
+
+
+def text(tree: ast.AST) -> str:
+    """A piece of a line as text."""
+    return ast.unparse(tree)
+
+
+Found = tuple[Any, ...]  # kind, what stands there instead, what is said: a template, its parts
+
+
+def changes(
+    line: Line, values: Values, backward: set[str], sizes: Iterable[int]
+) -> Iterator[Change]:
+    """Every single slip in a line. `values` are all values, `backward` those that are gradients."""
+    above = {child: node for node in ast.walk(line.tree) for child in ast.iter_child_nodes(node)}
+    for place, (node, parent) in enumerate(above.items()):
+        found: Iterable[Found] = ()
+        if isinstance(node, ast.stmt):
+            found = statements(node, values)
+        elif isinstance(node, ast.expr) and not is_written(node, parent):
+            found = places(node, parent, values, backward, sizes)
+        for kind, new, *words in found:
+            tree = swapped(line.tree, node, new)
+            yield Change(line, tree, place, kind, *words)  # type: ignore[arg-type]
+
+
+def everywhere(node: ast.Assign, values: Values) -> Iterator[Found]:
+    """Another tensor of the same shape, at all places where one is read: h2 for h in 1 - h * h."""
+    counts = Counter(x.id for x in ast.walk(node.value) if isinstance(x, ast.Name))
+    for old in [name for name, count in counts.items() if count > 1 and name in values]:
+        for name in same_shape(old, values):
+            tree = Renamed(old, name).visit(deepcopy(node))
+            yield "wrong operand", tree, "{} stands where {} belongs", name, old
+
+
+class Renamed(ast.NodeTransformer):
+    """One name for another."""
+
+    def __init__(self, old: str, new: str) -> None:
+        self.old, self.new = old, new
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        """The name."""
+        return ast.Name(self.new, node.ctx) if node.id == self.old else node
+
+
+def same_shape(name: str, values: Values) -> list[str]:
+    """What has the shape of a value, which has axes."""
+    shape = np.shape(values.get(name, 0))
+    return [x for x, v in values.items() if x != name and shape and np.shape(v) == shape]
+
+
+def is_written(node: ast.expr, parent: ast.AST) -> bool:
+    """Whether a line writes there: what else stood there would be written over."""
+    match parent:
+        case ast.Call(args=[target, *_]):
+            return target is node and method_of(parent) == "np.add.at"
+        case ast.Subscript(value=target, ctx=ast.Store()):
+            return target is node
+    return isinstance(getattr(node, "ctx", None), ast.Store)
+
+
+def statements(node: ast.stmt, values: Values) -> Iterator[Found]:
+    """Slips of whole statements: `=` for `+=`, and for np.add.at."""
+    if isinstance(node, ast.Assign):
+        yield from everywhere(node, values)
+    if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
+        yield "overwritten", ast.Assign([node.target], node.value), "`=` where `+=` belongs"
+    call = node.value if isinstance(node, ast.Expr) else None
+    if isinstance(call, ast.Call) and method_of(call) == "np.add.at":
+        target, index, value = call.args
+        new = ast.Assign([ast.Subscript(target, index, ast.Store())], value)
+        yield "overwritten", new, "rows that are picked more than once need np.add.at, not ="
+
+
+def places(
+    node: ast.expr, parent: ast.AST, values: Values, backward: set[str], sizes: Iterable[int]
+) -> Iterator[Found]:
+    """Every slip at one node."""
+    inside = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Add | ast.Sub)
+    product = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.MatMult)
+    if inside or isinstance(parent, ast.Assign):
+        yield from scaled(node, sizes, inside)
+    if (
+        product
+        or isinstance(parent, ast.Assign)
+        or (isinstance(parent, ast.Call) and node in parent.args)
+    ):
+        yield from turned(node)
+    match node:
+        case ast.BinOp():
+            yield from arithmetic(node, backward)
+        case ast.Call():
+            yield from calls(node)
+        case ast.Compare():
+            yield from comparisons(node)
+        case ast.Subscript(slice=ast.Tuple(elts=[first, second])):
+            new = ast.Subscript(node.value, ast.Tuple([second, first]), ast.Load())
+            yield "rows for columns", new, "the axes of {} are exchanged", node
+        case ast.Name():
+            yield from names(node, values, backward)
+        case ast.UnaryOp(op=ast.USub()):
+            yield "sign", node.operand, "the minus before {} is missing", node.operand
+
+
+def scaled(node: ast.expr, sizes: Iterable[int], inside: bool) -> Iterator[Found]:
+    """The sign, and factors that are sizes or 2: of a whole line, or of one term in it."""
+    of, what = ("in {}, ", [node]) if inside else ("", [])
+    yield "sign", ast.UnaryOp(ast.USub(), node), of + "the sign is the other way round", *what
+    large = of + "{} times too large: a factor 1/{} is missing"
+    small = of + "{} times too small: a factor {} is missing, or 1/{} is there twice"
+    for n in dict.fromkeys([2, *sizes]):
+        yield "scale", binary(node, ast.Mult(), ast.Constant(n)), large, *what, n, n
+        yield "scale", binary(node, ast.Div(), ast.Constant(n)), small, *what, n, n, n
+
+
+def turned(node: ast.expr) -> Iterator[Found]:
+    """A matrix for its transpose."""
+    match node:
+        case ast.Attribute(attr="T"):
+            yield "transpose", node.value, "the transpose of {} is missing", node.value
+        case ast.Call(func=ast.Attribute(value=inner, attr="transpose")):
+            yield "transpose", inner, "the transpose of {} is missing", inner
+        case ast.Name() | ast.Call() | ast.BinOp():
+            axes: list[ast.expr] = [ast.Constant(-1), ast.Constant(-2)]
+            new = ast.Call(ast.Attribute(node, "swapaxes", ast.Load()), axes, [])
+            yield "transpose", new, "{} is transposed", node
+
+
+def arithmetic(node: ast.BinOp, backward: set[str]) -> Iterator[Found]:
+    """Products, quotients, sums, differences, powers, matrix products."""
+    a, b = node.left, node.right
+    match node.op:
+        case ast.Mult():
+            yield from factors(node, a, b, backward)
+            yield from factors(node, b, a, backward)
+        case ast.Div():
+            yield "missing factor", a, "the division by {} is missing", b
+            yield "factor twice", binary(node, ast.Div(), b), "it is divided by {} twice", b
+            new = binary(a, ast.Mult(), b)
+            yield "inverted factor", new, "it is multiplied by {}", b
+        case ast.Add() | ast.Sub():
+            plus = isinstance(node.op, ast.Add)
+            yield "lost share", a, "the share {} is lost", b
+            yield "lost share", b if plus else ast.UnaryOp(ast.USub(), b), "the share {} is lost", a
+            new = binary(a, ast.Sub() if plus else ast.Add(), b)
+            yield "sign", new, "the sign of {} is the other way round", b
+        case ast.Pow():
+            for by, how in ((1, "one power too many"), (-1, "one power too few")):
+                new = binary(a, ast.Pow(), binary(b, ast.Add(), ast.Constant(by)))
+                yield "wrong power", new, "{} has " + how, a
+            yield "wrong power", a, "the power {} of {} is missing", b, a
+        case ast.MatMult():
+            new = binary(b, ast.MatMult(), a)
+            yield "transpose", new, "the factors of the product are exchanged"
+
+
+def factors(node: ast.BinOp, kept: ast.expr, lost: ast.expr, backward: set[str]) -> Iterator[Found]:
+    """A factor that is left out, there twice, turned round, or the function for its slope."""
+    kind = "no upstream" if names_in(lost) & backward else "missing factor"
+    yield kind, kept, "the factor {} is missing", lost
+    yield "factor twice", binary(node, ast.Mult(), lost), "{} is there twice", lost
+    inverted = binary(kept, ast.Div(), lost)
+    yield "inverted factor", inverted, "it is divided by {}", lost
+    if not isinstance(lost, ast.Name) and kind == "missing factor":
+        for name in sorted(names_in(lost) - {"np"}):
+            new = binary(kept, ast.Mult(), ast.Name(name, ast.Load()))
+            yield "value for slope", new, "{} stands where the slope {} belongs", name, lost
+
+
+def method_of(node: ast.Call) -> str:
+    """The name of the method that is called, or of NumPy's function with its np."""
+    called = text(node.func)
+    return called if called.startswith("np.") else called.rpartition(".")[2]
+
+
+def method(x: ast.expr, name: str, *keywords: ast.keyword) -> ast.expr:
+    """x.name(...)."""
+    return ast.Call(ast.Attribute(x, name, ast.Load()), [], list(keywords))
+
+
+def calls(node: ast.Call) -> Iterator[Found]:
+    """Sums, means, choices."""
+    name = method_of(node)
+    match node:
+        case ast.Call(func=ast.Attribute(value=x)) if name in ("sum", "mean"):
+            yield "missing sum", x, "the " + name + " in {} is missing", node
+            other = "mean" if name == "sum" else "sum"
+            new = method(x, other, *node.keywords)
+            yield f"{other} for {name}", new, "the " + name + " in {} is a " + other, node
+            yield from other_axes(node, x, name)
+        case ast.Call(args=[keep, a, b]) if name == "np.where":
+            new = ast.Call(node.func, [keep, b, a], [])
+            yield "other branch", new, "the branches of {} are exchanged", node
+            for branch in (a, b):
+                if not isinstance(branch, ast.Constant):
+                    yield "missing factor", branch, "the choice by {} is missing", keep
+        case ast.Call(args=[a, b]) if name == "np.dot":
+            yield from dots(node, a, b)
+
+
+def other_axes(node: ast.Call, x: ast.expr, name: str) -> Iterator[Found]:
+    """The same sum over other axes."""
+    rest = [k for k in node.keywords if k.arg != "axis"]
+    for axis in (0, 1, 2, -1):
+        new = method(x, name, ast.keyword("axis", ast.Constant(axis)), *rest)
+        yield "wrong axis", new, "the " + name + " runs over axis {}", str(axis)
+
+
+def dots(node: ast.Call, a: ast.expr, b: ast.expr) -> Iterator[Found]:
+    """np.dot, which among single steps is also how sums are made: of ones with what is summed."""
+    for ones, x, axis in ((a, b, 0), (b, a, 1)):
+        if isinstance(ones, ast.Call) and method_of(ones) == "np.ones":
+            yield "missing sum", x, "the sum of {} is missing", x
+            mean = method(x, "mean", ast.keyword("axis", ast.Constant(axis)))
+            yield "mean for sum", mean, "the sum of {} is a mean", x
+            wrong = method(x, "sum", ast.keyword("axis", ast.Constant(1 - axis)))
+            yield "wrong axis", wrong, "the sum of {} runs over the other axis", x
+            return
+    new = ast.Call(node.func, [b, a], [])
+    yield "transpose", new, "the factors of the product are exchanged"
+
+
+STRICT: dict[type, type] = {ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Lt: ast.LtE, ast.LtE: ast.Lt}
+OTHER: dict[type, type] = {ast.Gt: ast.LtE, ast.GtE: ast.Lt, ast.Lt: ast.GtE, ast.LtE: ast.Gt}
+
+
+def comparisons(node: ast.Compare) -> Iterator[Found]:
+    """Masks: strict or not, the other side, and the value that they are taken of."""
+    op = type(node.ops[0])
+    if op not in STRICT:
+        return
+    other = OTHER[op]
+    for kind, to in (
+        ("strict comparison", STRICT[op]),
+        ("other branch", other),
+        ("other branch", STRICT[other]),
+    ):
+        new = ast.Compare(node.left, [to()], node.comparators)
+        yield kind, new, "{} stands where {} belongs", new, node
+    yield "value for slope", node.left, "{} stands where the slope {} belongs", node.left, node
+
+
+def names(node: ast.Name, values: Values, backward: set[str]) -> Iterator[Found]:
+    """Another tensor of the same shape."""
+    for name in same_shape(node.id, values):
+        kind = "wrong operand"
+        if {name, node.id} <= {"p", "onehot", "y"}:
+            kind = "probability for target"
+        elif node.id in backward and name not in backward:
+            kind = "value for gradient"
+        yield kind, ast.Name(name, ast.Load()), "{} stands where {} belongs", name, node

@@ -1,0 +1,510 @@
+"""teach.check: each gradient that was worked out by hand is judged, and what is wrong is named.
+
+An answer is right, or it follows from the student's own earlier answers, or it is wrong. For a
+wrong one the lines that lead to it are written otherwise, one place at a time and then two, until
+they give the very numbers of the answer: what is said has been reproduced.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.creation import tensor
+from tinygrad_ce.engine.tensor import Tensor
+from tinygrad_ce.program.ir import Program
+from tinygrad_ce.program.listing.listing import oracle
+from tinygrad_ce.program.traced import trace
+from tinygrad_ce.program.tracing.trace import GradOf
+from tinygrad_ce.teach.book import Book, Line, Values, wide
+from tinygrad_ce.teach.faults import Change, changes
+
+COARSE, FINE = 1e-5, 1e-9  # of the largest element: for float32 and for float64
+PAIRS = 6_000  # pairs of changes that are tried at most
+SLOPES = ("relu", "tanh", "sigmoid", "gelu", "elu", "silu", "leaky_relu", "softplus")
+MISFITS = (ValueError, TypeError, IndexError, AttributeError, ZeroDivisionError, KeyError)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One slip that gives the student's numbers: its kind (`teach.FAULTS`), its line, in words."""
+
+    kind: str
+    line: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said about one answer: "right", "follows" from others, or "wrong"."""
+
+    name: str
+    verdict: str
+    text: str
+    expected: np.ndarray
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
+class Report(Mapping[str, Verdict]):
+    """The verdicts by the names of the answers, in the order of the backward pass."""
+
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every answer is right."""
+        return all(v.verdict == "right" for v in self.verdicts.values())
+
+    def __getitem__(self, name: str) -> Verdict:
+        return self.verdicts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.verdicts)
+
+    def __len__(self) -> int:
+        return len(self.verdicts)
+
+    def __str__(self) -> str:
+        width = max(map(len, self.verdicts), default=0)
+        return "\n".join(
+            f"{v.name:{width}}  {'✗' if v.verdict == 'wrong' else '✓'}  {v.text}"
+            for v in self.verdicts.values()
+        )
+
+    __repr__ = __str__
+
+
+def check(
+    step: Callable[..., Any] | Program,
+    inputs: Sequence[Any],
+    answers: Mapping[str, Any] | Callable[..., Mapping[str, Any]],
+) -> Report:
+    """Judge gradients that were worked out by hand, and name what is wrong with them.
+
+    step: a function of `inputs` that returns a loss (and may call backward() itself), or what
+    `trace` made of it. answers: arrays by name, `{"dW1": ..., "dlogits": ...}`, any of them; the
+    names are d and what the step's own code calls the tensor, or those of its listing
+    (`trace(step, x, y).source()`). Or a function that is called with values of the forward pass by
+    their names, `backward(x, y, h, W2)`, and returns such a dict: it is tried on other inputs and
+    another number of samples, too.
+
+    Each answer is judged against the truth and against what follows from the earlier answers, so
+    that one slip is marked once. A wrong one is explained by what reproduces it, to 1e-5 (float32)
+    or 1e-9 (float64) of its largest element: kinds in `teach.FAULTS`. All that fit are in
+    `.faults`; where nothing fits the report says where and by how much it differs.
+
+    Raises KeyError for a name that the step does not have, ValueError for what is no number.
+
+    >>> import tinygrad_ce as tg
+    >>> w = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> def step(x):
+    ...     return (x * w).sum() ** 2
+    >>> print(check(step, (tg.tensor([3.0, 1.0]),), {"dw": [15.0, 5.0]}))
+    dw  ✗  2 times too small: a factor 2 is missing, or 1/2 is there twice
+    """
+    program = traced(step, inputs)
+    if callable(answers):
+        return of_function(program, step, inputs, answers)
+    given = {name: numbers(name, answer) for name, answer in answers.items()}
+    judge = Judge(program, list(given))
+    verdicts, explained = judge.judge(given)
+    return report(judge, verdicts, explained)
+
+
+def traced(step: Callable[..., Any] | Program, inputs: Sequence[Any]) -> Program:
+    """The program of a step with its backward pass."""
+    if isinstance(step, Program):
+        return step
+    program = trace(step, *inputs)
+    if not program.gradients:
+        program = trace(with_backward(step), *inputs)
+    for state in program.states:
+        if isinstance(state.node, GradOf):  # what an earlier backward pass left there
+            program.example[state.before] = np.zeros(state.before.shape)
+    return program
+
+
+def with_backward(step: Callable[..., Any]) -> Callable[..., Any]:
+    """The step and the backward pass of what it returns."""
+
+    @wraps(step)
+    def whole(*inputs: Any) -> Any:
+        loss = step(*inputs)
+        loss.backward()
+        return loss
+
+    return whole
+
+
+def numbers(name: str, answer: Any) -> np.ndarray:
+    """An answer as an array of numbers: NumPy's, this library's, PyTorch's, or nested lists."""
+    array = np.asarray(answer.detach() if hasattr(answer, "detach") else answer)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"check: {name} is {answer!r:.60}; wanted an array of numbers")
+    return array
+
+
+def of_function(
+    program: Program, step: Any, inputs: Sequence[Any], backward: Callable[..., Any]
+) -> Report:
+    """The same of a function: what it gives on each of several examples has to have one cause."""
+    first, verdicts, explained = graded(program, backward)
+    for others in other_inputs(inputs) if not isinstance(step, Program) else ():
+        try:
+            program = traced(step, others)
+        except (ValueError, IndexError, RuntimeError):
+            continue  # the step takes this number of samples alone
+        judge, now, causes = graded(program, backward)
+        for name, verdict in now.items():
+            if verdict.verdict != "wrong":
+                continue
+            if name in explained:
+                again = {key(x, judge.samples) for x in causes[name]}
+                explained[name] = [x for x in explained[name] if key(x, first.samples) in again]
+            else:
+                where = f"on other inputs, {shapes_of(others)}: {verdict.text}"
+                verdicts[name], explained[name] = replace(verdict, text=where), causes[name]
+    return report(first, verdicts, explained)
+
+
+def shapes_of(inputs: Sequence[Any]) -> str:
+    """What was tried: (7, 5) and (7,)."""
+    return " and ".join(str(tuple(np.shape(x))) for x in inputs)
+
+
+def graded(program: Program, backward: Callable[..., Any]) -> Any:
+    """The function's answers on one example, judged."""
+    values = Judge(program, []).forward()
+    wanted = inspect.signature(backward).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in wanted):
+        given = values
+    else:
+        missing = [p.name for p in wanted if p.name not in values and p.default is p.empty]
+        if missing:
+            raise KeyError(
+                f"check: the function asks for {', '.join(missing)}; "
+                f"the forward pass has {', '.join(values)}"
+            )
+        given = {p.name: values[p.name] for p in wanted if p.name in values}
+    answers = backward(**{name: np.copy(value) for name, value in given.items()})
+    answers = {name: numbers(name, answer) for name, answer in answers.items()}
+    judge = Judge(program, list(answers))
+    return (judge, *judge.judge(answers))
+
+
+def other_inputs(inputs: Sequence[Any]) -> Iterator[list[Any]]:
+    """Other examples of the same kind: elements drawn anew, then another number of samples."""
+    stream = np.random.default_rng(0)
+    arrays = [np.asarray(x.detach() if hasattr(x, "detach") else x) for x in inputs]
+    samples = arrays[0].shape[0] if arrays and arrays[0].ndim else 0
+    taken = {n for x in arrays for n in x.shape}
+    more = next(n for n in range(samples + 1, samples + 99) if n not in taken)
+    for count in (samples, more):
+        new = []
+        for given, x in zip(inputs, arrays):
+            split = x.ndim and x.shape[0] == samples
+            shape = (count, *x.shape[1:]) if split else x.shape
+            drawn = stream.choice(x.ravel(), shape).astype(x.dtype) if x.ndim else x
+            new.append(tensor(drawn) if isinstance(given, Tensor) else drawn)
+        yield new
+
+
+# --- what is said -------------------------------------------------------------------------------
+
+
+def key(changes: tuple[Change, ...], samples: int) -> tuple[Any, ...]:
+    """What is the same slip on another example."""
+    return tuple(change.key(samples) for change in changes)
+
+
+def report(judge: Judge, verdicts: dict[str, Verdict], explained: dict[str, Any]) -> Report:
+    """The verdicts with the faults that explain them."""
+    for name, found in explained.items():
+        faults = tuple(
+            Fault(
+                " and ".join(c.kind for c in changes),
+                changes[0].line.text,
+                "; and ".join(said(c, judge.samples) for c in changes),
+            )
+            for changes in found
+        )
+        if faults:
+            verdicts[name] = replace(verdicts[name], text=faults[0].text, faults=faults)
+    return Report(verdicts)
+
+
+def said(change: Change, samples: int) -> str:
+    """What was changed, in words."""
+    words, line = change.said, change.line
+    if change.kind == "scale" and words.startswith(f"{samples} times too large"):
+        return (
+            f"{samples} times too large: the 1/N of the mean over the {samples} samples is missing"
+        )
+    if change.kind == "scale" and words[0].isdigit():
+        return words
+    if change.kind == "missing factor" and line.scope in SLOPES:
+        words = f"the slope of {line.scope} is missing"
+    yours = change.now.text.partition(" = ")[2]
+    alone = "\n" not in yours and len(yours) < len(line.text)
+    return f"{line.text} belongs here; {f'yours uses {yours}: ' if alone else ''}{words}"
+
+
+# --- comparing ----------------------------------------------------------------------------------
+
+
+def agree(a: Any, b: Any, tolerance: float) -> bool:
+    """Whether two arrays have the same shape, but for axes of 1, and the same numbers."""
+    a, b = np.squeeze(np.asarray(a, float)), np.squeeze(np.asarray(b, float))
+    if a.shape != b.shape:
+        return False
+    known = np.isfinite(a) & np.isfinite(b)
+    if not np.array_equal(a[~known], b[~known], equal_nan=True):
+        return False
+    a, b = a[known], b[known]
+    return not a.size or bool(np.abs(a - b).max() <= tolerance * max(np.abs(b).max(), 1e-30))
+
+
+def gap(answer: np.ndarray, expected: np.ndarray) -> str:
+    """Where an answer that nothing explains is different, and whether the ratio tells something."""
+    a, b = np.squeeze(answer), np.squeeze(expected)
+    if a.shape != b.shape:
+        return f"its shape is {answer.shape}, wanted {expected.shape}"
+    apart = np.abs(a - b) > COARSE * max(np.abs(b).max(), 1e-30)
+    first = tuple(int(i[0]) for i in np.nonzero(np.atleast_1d(apart)))
+    at = f"[{', '.join(map(str, first))}]" if a.ndim else ""
+    yours, right = (np.atleast_1d(x)[first] for x in (a, b))
+    said = (
+        f"no change that is known here explains it; the first difference is {at or 'its value'}: "
+    )
+    said += f"yours {yours:.5g}, right {right:.5g}"
+    with np.errstate(all="ignore"):
+        ratio = a / b
+    for over, axes in (("all elements", None), ("each row", -1), ("each column", 0)):
+        if axes is not None and ratio.ndim != 2:
+            continue
+        spread = np.nanmax(ratio, axis=axes) - np.nanmin(ratio, axis=axes)
+        if np.isfinite(spread).all() and (spread <= 1e-4 * np.abs(ratio).max()).all():
+            value = f": {ratio.flat[0]:.5g}" if axes is None else ""
+            return f"{said}; the ratio is the same over {over}{value}"
+    return said
+
+
+# --- judging ------------------------------------------------------------------------------------
+
+
+class Judge:
+    """One traced example, and the answers to it."""
+
+    def __init__(self, program: Program, names: list[str]) -> None:
+        wanted = {
+            gradient
+            for gradient, sources in program.gradients.items()
+            if any("d" + x.name in names for x in sources if x.name)
+        }
+        values = oracle(program, program.example)
+        self.named = {s.out.name: wide(values[s.out]) for s in program.steps if s.out.name}
+        self.books = [Book(program, "formula", wanted), Book(program, "primitive")]
+        self.truth: Values = {}
+        book = self.books[0]
+        for name in names:
+            if (own := self.own_name(book, name)) is None:
+                known = ", ".join([*dict.fromkeys([*book.gradients, *book.makers])])
+                raise KeyError(f"check: {name!r} is no value of the step; it has {known}")
+            self.truth[name] = np.asarray(book.truth[own])
+        places = {line.name: i for i, line in enumerate(book.lines)}
+        self.names = sorted(names, key=lambda name: places.get(self.own_name(book, name) or "", -1))
+        dtypes = {np.asarray(v).dtype for v in program.example.values()}
+        self.samples = max((x.shape[0] for x in program.inputs[:1] if x.shape), default=1)
+        self.coarse = np.dtype(np.float32) in dtypes
+
+    def own_name(self, book: Book, name: str) -> str | None:
+        """What a book calls a value that the student calls `name`; None where it has no line."""
+        own = book.gradients.get(name, name)
+        if own not in book.truth:
+            return None
+        same = name not in self.truth or agree(book.truth[own], self.truth[name], COARSE)
+        return own if same else None
+
+    def forward(self) -> Values:
+        """The values of the forward pass by their names."""
+        book = self.books[0]
+        made = {line.name: book.truth[line.name] for line in book.lines if not line.backward}
+        return {**self.named, **book.given, **made}
+
+    def tolerance(self, answer: np.ndarray) -> float:
+        """How near an answer has to be."""
+        return COARSE if self.coarse or answer.dtype != np.float64 else FINE
+
+    def judge(
+        self, answers: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, Verdict], dict[str, list[tuple[Change, ...]]]]:
+        """The verdicts, and for each wrong answer the changes that give it."""
+        verdicts: dict[str, Verdict] = {}
+        explained: dict[str, list[tuple[Change, ...]]] = {}
+        for name in self.names:
+            answer, expected = answers[name], self.truth[name]
+            tolerance = self.tolerance(answer)
+            if agree(answer, expected, tolerance):
+                verdicts[name] = Verdict(name, "right", "right", expected)
+                continue
+            off = {other for other, v in verdicts.items() if v.verdict != "right"}
+            if said := self.follows(name, answers, off, explained):
+                verdicts[name] = Verdict(name, "follows", said, expected)
+                continue
+            earlier = {other: answers[other] for other in verdicts}
+            found = self.explain(name, answer, earlier, tolerance)
+            explained[name] = found
+            verdicts[name] = Verdict(name, "wrong", gap(answer, expected), expected)
+        return verdicts, explained
+
+    def follows(
+        self,
+        name: str,
+        answers: Mapping[str, np.ndarray],
+        off: set[str],
+        explained: Mapping[str, list[tuple[Change, ...]]],
+    ) -> str:
+        """What an answer follows from: earlier answers, or the slip that was found in another."""
+        answer, tolerance = answers[name], self.tolerance(answers[name])
+        for book, own in self.lines_of(name):
+            lines = book.slice(own, self.own_names(book, off))
+            read = set().union(*(line.reads for line in lines))
+            used = [x for x in self.names if x in off and self.own_name(book, x) in read]
+            base = self.base(book, {x: answers[x] for x in off})
+            if used and agree(answer, book.run(base, lines)[own], tolerance):
+                return f"follows from your {' and '.join(used)}"
+            for other, found in explained.items():
+                for slip in found[:1]:
+                    now = {change.line: change.now for change in slip}
+                    again = [now.get(line, line) for line in lines]
+                    if again != lines and agree(answer, book.run(base, again)[own], tolerance):
+                        return f"follows from the slip in {other}"
+        return ""
+
+    def lines_of(self, name: str) -> list[tuple[Book, str]]:
+        """The books in which an answer has lines, and its name there."""
+        own = [(book, self.own_name(book, name)) for book in self.books]
+        return [(book, x) for book, x in own if x and book.slice(x)]
+
+    def own_names(self, book: Book, names: Any) -> set[str]:
+        """What a book calls these."""
+        return {own for name in names if (own := self.own_name(book, name))}
+
+    def base(self, book: Book, answers: Mapping[str, np.ndarray]) -> Values:
+        """The values of a book, with the student's own in place of the right ones."""
+        own = {self.own_name(book, name): value for name, value in answers.items()}
+        shaped = {
+            n: np.asarray(v, float).reshape(np.shape(book.truth[n]))
+            for n, v in own.items()
+            if n and np.size(v) == np.size(book.truth[n])
+        }
+        return {**book.truth, **shaped}
+
+    # --- what explains a wrong answer -----------------------------------------------------------
+
+    def explain(
+        self, name: str, answer: np.ndarray, earlier: dict[str, np.ndarray], tolerance: float
+    ) -> list[tuple[Change, ...]]:
+        """The changes that give the answer: of one place, or of two where none of one does."""
+        hunts = [
+            Hunt(
+                book,
+                own,
+                self.own_names(book, earlier),
+                self.base(book, answers),
+                answer,
+                tolerance,
+            )
+            for answers in (earlier, {})
+            for book, own in self.lines_of(name)
+        ]
+        for hunt in hunts:
+            if found := hunt.single():
+                return found
+        return next((found for hunt in hunts if (found := hunt.pairs())), [])
+
+
+class Hunt:
+    """The search for what was written otherwise, between given values and one answer."""
+
+    def __init__(
+        self,
+        book: Book,
+        name: str,
+        cut: set[str],
+        base: Values,
+        answer: np.ndarray,
+        tolerance: float,
+    ) -> None:
+        self.book, self.answer, self.tolerance = book, answer, tolerance
+        self.lines = book.slice(name, cut)
+        self.base = base
+        self.starts = [base]  # the values before each line
+        for line in self.lines:
+            self.starts.append(book.run(self.starts[-1], [line]))
+        self.gradients = book.slopes
+        shapes = [np.shape(v) for v in base.values() if hasattr(v, "shape")]
+        self.sizes = sorted({n for shape in shapes for n in (*shape, int(np.prod(shape))) if n > 2})
+
+    def changes_of(self, line: Line) -> list[Change]:
+        """Every slip in a line."""
+        return list(changes(line, self.base, self.gradients, self.sizes))
+
+    def end(self, lines: list[Line], values: Values) -> Values | None:
+        """What comes out of these lines; None where they do not fit together."""
+        try:
+            return self.book.run(values, lines)
+        except MISFITS:
+            return None
+
+    def hits(self, lines: list[Line], values: Values) -> bool:
+        """Whether the answer is what comes out."""
+        end = self.end(lines, values)
+        return end is not None and agree(self.answer, end[self.lines[-1].name], self.tolerance)
+
+    def single(self) -> list[tuple[Change, ...]]:
+        """The changes of one place that give the answer."""
+        return [
+            (change,)
+            for i, (line, before) in enumerate(zip(self.lines, self.starts))
+            for change in self.changes_of(line)
+            if self.hits([change.now, *self.lines[i + 1 :]], before)
+        ]
+
+    def pairs(self) -> list[tuple[Change, ...]]:
+        """The first changes of two places that give the answer; those near to it come first."""
+        for first, second, before, rest in islice(self.couples(), PAIRS):
+            if self.hits([second.now, *rest], before):
+                return [(first, second)]
+        return []
+
+    def couples(self) -> Iterator[tuple[Change, Change, Values, list[Line]]]:
+        """Two changes, the values before the second, and the lines after it."""
+        single = [self.distinct(line, v) for line, v in zip(self.lines, self.starts)]
+        for i in reversed(range(len(self.lines))):
+            for first, values in single[i]:
+                for j in range(i + 1, len(self.lines)):
+                    between = self.end(self.lines[i + 1 : j], values)
+                    for second, _ in single[j] if between else ():
+                        yield first, second, between or {}, self.lines[j + 1 :]
+        for i in reversed(range(len(self.lines))):
+            for first, _ in single[i]:
+                for second in self.changes_of(first.now):
+                    yield first, second, self.starts[i], self.lines[i + 1 :]
+
+    def distinct(self, line: Line, before: Values) -> list[tuple[Change, Values]]:
+        """The changes of a line that can be run, one for each value that it takes by them."""
+        found: dict[Any, tuple[Change, Values]] = {}
+        for change in self.changes_of(line):
+            values = self.end([change.now], before)
+            if values is not None:
+                made = np.asarray(values[line.name], np.float32)
+                found.setdefault((made.shape, made.tobytes()), (change, values))
+        return list(found.values())
