@@ -17,7 +17,10 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert len(blocks) >= 6
     written = {path.name for path in tmp_path.iterdir()}
     assert written >= {"graph.svg", "page.html", "history.png", "boundary.png"}
-    assert "tensor([2., 4., 6.])" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "tensor([2., 4., 6.])" in printed
+    report = text.partition("teach.check(step")[2].partition("```text\n")[2].partition("```")[0]
+    assert report.count("\n") == 3 and report in printed
     picture = re.sub("<[^>]*>", " ", (tmp_path / "graph.svg").read_text("utf-8"))
     assert "∇ —" not in picture  # as of a loss whose parameters the optimiser has changed since
     assert {"⊞", "Linear", "labels", "cross_entropy"} <= {*picture.split()}  # folded: a card each

@@ -22,7 +22,7 @@ ROOMS = [*(f"engine.{name}" for name in ENGINE), "absent", "settings", "amp",
          "functional", "linalg", "nn", "optim", "distributions", "autograd", "func",
          "serialization", "utils",
          *(f"program.{name}" for name in PROGRAM), "program", "viz.writing", "viz.graph",
-         "viz.page", "viz.plots", "viz.drawing", "viz"]  # fmt: skip
+         "viz.page", "viz.plots", "viz.drawing", "viz", "teach"]  # fmt: skip
 LATE = {("engine.tensor", "random")}
 """Imports that point down and happen inside a function, when it is called."""
 
@@ -109,7 +109,16 @@ def test_import_brings_in_numpy_and_nothing_else_that_is_big():
     )
     loaded, own, named = result.stdout.split("\n")[:3]
     assert not {"graphviz", "pygraphviz", "safetensors", "matplotlib"} & set(loaded.split())
-    for later in ("nn", "optim", "distributions", "random", "viz", "serialization", "utils"):
+    for later in (
+        "nn",
+        "optim",
+        "distributions",
+        "random",
+        "viz",
+        "serialization",
+        "utils",
+        "teach",
+    ):
         assert f"tinygrad_ce.{later}" not in own.split()
     assert named.split() == sorted(named.split()) and set(tg.__all__) <= set(named.split())
 
