@@ -76,6 +76,7 @@ ROWS: list[tuple[Any, list[str]]] = [
         a.clone().cumsum_(0)  T.histc(a, 4)  T.histc(a, bins=3, min=-1, max=1)
         T.histogram(a, 3)  T.histogram(a, bins=2, range=(-1.0, 1.0))
         T.histogram(a, bins=4, density=True)  a.bool()  a.double()  a.long()  a.int()
+        a.byte()  a.char()  a.short()
         T.addcmul(a, a, a, value=2)  T.addcdiv(a, a, a + 3)  T.movedim(a, 0, -1)  a.float()
         T.square(a)  T.amax(a)  T.max(a)  a.min()  T.argmax(a)  a.argmin()  T.sort(a)
         a.argsort()  a.clone().masked_fill_(a > 0, 2)  a.contiguous()
