@@ -263,3 +263,160 @@ def test_a_network_of_images_is_played_without_an_error(page, open_page, tmp_pat
     phone.goto(play(loss, names={"model": model, "x": x}).save(tmp_path / "conv.html").as_uri())
     assert phone.evaluate(helpers.CROWDED, 4) == []
     assert phone.evaluate("steps.length") > 40
+
+
+# --- windows that slide -------------------------------------------------------------------------
+
+IMAGE = RNG.integers(-9, 10, (2, 2, 6, 7)) / 10
+KERNEL = RNG.integers(-9, 10, (3, 2, 2, 3)) / 10
+BIAS = np.array([0.5, -0.25, 1.0])
+STRIDE, BEFORE, DILATION = (1, 2), (1, 2), (2, 1)
+WEIGHTS = RNG.integers(-9, 10, (2, 3, 6, 5)) / 10  # of the outputs: their gradients
+
+
+def pooling(x):
+    return F.max_pool2d(x, 3, 2, 1)
+
+
+@pytest.fixture(scope="module")
+def sliding(browser, tmp_path_factory):
+    """A page with a convolution, a pool of maxima that overlap and tie, and one of means."""
+    opened = helpers.Opened(browser)
+    page = opened(size=(1280, 900), motion="reduce")
+    x, k, b = (tg.tensor(a, requires_grad=True) for a in (IMAGE, KERNEL, BIAS))
+    y = F.conv2d(x, k, b, STRIDE, BEFORE, DILATION)
+    z = tg.tensor(IMAGE, requires_grad=True)
+    most = pooling(F.relu(z * 1.0))
+    loss = (y * tg.tensor(WEIGHTS)).sum() + (most * most).sum() + F.avg_pool2d(z, 2).sum()
+    names = {"x": x, "k": k, "b": b, "y": y, "most": most}
+    page.goto(play(loss, names=names).save(tmp_path_factory.mktemp("p") / "s.html").as_uri())
+    yield page
+    opened.close()
+
+
+SEEN = """(([from, set]) => { Object.assign(slide, { c: 0 }, set); go(from);
+  const tables = [...document.querySelectorAll("#step .slide table")].map((t) => [
+    t.getAttribute("aria-label"), [...t.querySelectorAll("td")].map((td) => td.textContent),
+    [...t.querySelectorAll("td")].flatMap((td, k) => (td.matches(".outside") ? [k] : [])),
+    [...t.querySelectorAll("td")].flatMap((td, k) => (td.matches(".won") ? [k] : []))]);
+  return [tables, document.querySelector("#step .slide .sum").textContent]; })"""
+
+
+def looked(page, kind, way, n, o, **spot):
+    """What the panel shows of a slide: its tables as numbers, and its sentence."""
+    to = {"f": "", "x": "&& !s.to", "k": "&& s.to === 'k'"}[way]
+    step = js(page, f"""steps.findLastIndex((s) => s.k === '{"f" if way == "f" else "b"}'
+      && story.slides[s.slide]?.kind === '{kind}' {to})""")  # fmt: skip
+    assert step > 0
+    page.evaluate(f"""(looking.slices.clear(), lookAt(partOf(story.slides[steps[{step}].slide],
+      "y", "v"), {n} * slideOf(steps[{step}]).outs + {o}))""")
+    tables, words = js(page, f"{SEEN}({json.dumps([step, spot])})")
+    numbers = [[label, [float(c.replace("−", "-").replace("∞", "inf")) for c in cells], *marks]
+               for label, cells, *marks in tables]  # fmt: skip
+    return numbers, words
+
+
+def last_number(words):
+    return float(words.rstrip(".").split("= ")[-1].replace("−", "-"))
+
+
+def padded(image, value=0.0):
+    return np.pad(image, [(4, 4), (4, 4)], constant_values=value)
+
+
+def test_a_convolution_shows_one_window_its_kernel_and_the_products(sliding):
+    for n, o, i, j, c in ((0, 0, 0, 0, 0), (1, 2, 5, 4, 1), (0, 1, 3, 2, 1), (1, 0, 2, 4, 0)):
+        (window, kernel, products), words = looked(sliding, "conv", "f", n, o, i=i, j=j, c=c)
+        rows = [i + a * 2 - 1 for a in range(2)]
+        columns = [j * 2 + b - 2 for b in range(3)]
+        inside = np.ix_([r + 4 for r in rows], [q + 4 for q in columns])
+        every = np.array([padded(IMAGE[n, d])[inside] for d in (0, 1)])
+        near(window[1], every[c].ravel())
+        near(kernel[1], KERNEL[o, c].ravel())
+        near(products[1], (every[c] * KERNEL[o, c]).ravel())
+        outside = [k for k, (r, q) in enumerate((r, q) for r in rows for q in columns)
+                   if not (0 <= r < 6 and 0 <= q < 7)]  # fmt: skip
+        assert window[2] == outside
+        assert f"y[{n}, {o}, {i}, {j}]" in words
+        assert last_number(words) == pytest.approx((every * KERNEL[o]).sum() + BIAS[o], rel=6e-3)
+
+
+def test_a_pixel_shows_the_outputs_that_it_went_into(sliding):
+    full = np.zeros((2, 2, 6 + 8, 7 + 8))  # the gradient by hand, with room around the image
+    for n, o, i, j in np.ndindex(WEIGHTS.shape):
+        for c, a, b in np.ndindex(2, 2, 3):
+            full[n, c, i + 2 * a - 1 + 4, 2 * j + b - 2 + 4] += (
+                WEIGHTS[n, o, i, j] * KERNEL[o, c, a, b]
+            )
+    for n, o, p, q, c in ((0, 0, 0, 0, 0), (1, 2, 5, 6, 1), (0, 1, 3, 4, 1)):
+        (came, _, products), words = looked(sliding, "conv", "x", n, o, p=p, q=q, c=c)
+        wanted = []
+        for a, b in np.ndindex(2, 3):
+            i, (j, odd) = p + 1 - 2 * a, divmod(q + 2 - b, 2)
+            there = not odd and 0 <= i < 6 and 0 <= j < 5
+            wanted.append(WEIGHTS[n, o, i, j] if there else 0)
+        near(came[1], wanted)
+        near(products[1], np.array(wanted) * KERNEL[o, c].ravel())
+        near(sum(products[1]), float(words.split("≈ ")[1].split(";")[0].replace("−", "-")))
+        assert f"∂L/∂x[{n}, {c}, {p}, {q}]" in words
+        assert last_number(words) == pytest.approx(full[n, c, p + 4, q + 4], rel=6e-3, abs=1e-9)
+
+
+def test_a_number_of_the_kernel_shows_what_it_met(sliding):
+    wide = np.pad(IMAGE, [(0, 0), (0, 0), (4, 4), (4, 4)])
+    for n, o, c, a, b in ((0, 0, 0, 0, 0), (1, 2, 1, 1, 2)):
+        _, words = looked(sliding, "conv", "k", n, o, c=c, a=a, b=b)
+        met = wide[:, c, 4 + 2 * a - 1 :, 4 + b - 2 :][:, :6, : 2 * 5 : 2]
+        share = (met * WEIGHTS[:, o]).sum((1, 2))
+        assert float(words.split("≈ ")[1].split(" for")[0].replace("−", "-")) == pytest.approx(
+            share[n], rel=6e-3)  # fmt: skip
+        assert last_number(words) == pytest.approx(share.sum(), rel=6e-3)
+
+
+def test_a_pool_shows_which_element_won_and_only_that_hears_back(sliding):
+    image = np.maximum(IMAGE, 0)
+    for n, c, i, j in ((0, 0, 0, 0), (1, 1, 2, 3), (0, 1, 1, 2)):
+        (window,), words = looked(sliding, "max", "f", n, c, i=i, j=j)
+        seen = padded(image[n, c], -np.inf)[2 * i + 3 : 2 * i + 6, 2 * j + 3 : 2 * j + 6]
+        assert window[1] == seen.ravel().tolist()
+        assert window[3] == [int(seen.argmax())]  # the first of equal ones
+        assert last_number(words) == seen.max()
+    for n, c, p, q in ((0, 0, 1, 1), (1, 1, 3, 3), (0, 1, 5, 6), (1, 0, 2, 5)):
+        (came,), words = looked(sliding, "max", "x", n, c, p=p, q=q)
+        total = 0.0
+        for i, j in np.ndindex(3, 4):
+            seen = padded(image[n, c], -np.inf)[2 * i + 3 : 2 * i + 6, 2 * j + 3 : 2 * j + 6]
+            a, b = np.unravel_index(seen.argmax(), (3, 3))
+            if (2 * i + a - 1, 2 * j + b - 1) == (p, q):
+                total += 2 * seen.max()
+                assert came[1][3 * a + b] == pytest.approx(2 * seen.max())
+        assert sum(came[1]) == pytest.approx(total)
+        assert last_number(words) == pytest.approx(total)
+
+
+def test_the_window_moves_by_mouse_keys_and_by_itself(sliding):
+    page = sliding
+    looked(page, "conv", "f", 0, 0, i=0, j=0)
+    step, (image, out) = js(page, "state.step"), page.locator("#step .slide canvas").all()
+    box = out.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.55)
+    assert js(page, "[slide.i, slide.j]") == [3, 3]
+    box = image.bounding_box()
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 2)
+    assert js(page, "[slide.i, slide.j]") == [0, 4]
+    page.mouse.move(2, 2)
+    image.focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowLeft"):
+        page.keyboard.press(key)
+    assert js(page, "[slide.i, slide.j]") == [2, 3] and js(page, "state.step") == step
+    assert "y[0, 0, 2, 3]" in page.locator("#say").inner_text()
+    page.get_by_label("output channel").select_option("2")
+    assert "y[0, 2, 2, 3]" in page.locator("#step .sum").inner_text()
+    chosen = page.locator("#step figure").get_by_label("slice, axis 1").last
+    assert chosen.input_value() == "2"
+    page.get_by_role("button", name="Slide").click()
+    moved = """() => new Promise((done) => { const look = () => slide.j === 4 ? done(true)
+      : requestAnimationFrame(look); look(); })"""
+    assert page.evaluate(moved)
+    page.get_by_role("button", name="Stop").click()
+    assert js(page, "slide.timer") == 0

@@ -101,7 +101,7 @@ function moveTo(win, row, column, middle) {
 
 /** Draw every table anew: another slice or window is looked at, or the colours are others. */
 function refresh(...more) {
-  for (const figure of new Set([...document.querySelectorAll("figure"), ...more])) figure.refresh?.();
+  for (const figure of new Set([...document.querySelectorAll("figure, .slide"), ...more])) figure.refresh?.();
 }
 
 // --- colours ---------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ from tinygrad_ce.viz.writing import write
 MARK = re.compile("<!--([A-Z]+)-->")
 REMARK = re.compile(r"^ *(?://.*|/\*\*[^\0]*?\*/)\n|^ +", re.MULTILINE)  # of a script, and indents
 SCRIPTS = (
-    "tables.js", "images.js", "graph.js", "engine.js", "numbers.js", "living.js", "steps.js",
-    "player.js",
+    "tables.js", "images.js", "graph.js", "engine.js", "numbers.js", "living.js", "windows.js",
+    "steps.js", "player.js",
 )  # fmt: skip
 NO_LINES = "To see the line behind each step, compute it under tinygrad_ce.source_lines()."
 HEIGHT = 720  # of the page in a notebook, in CSS pixels

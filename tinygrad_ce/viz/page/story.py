@@ -403,6 +403,10 @@ class Teller:
                 step["is"] = said
         inside = [x for x, there in self.fold.front.items() if there is front]
         self.add_slide(step, use.target, *inside)
+        if "slide" in step and not use.position and use.target.op.name == "matmul":
+            step["to"] = "k"
+        elif "slide" in step and use.position and use.target.op.name == "add":
+            step["to"] = "b"
         self.add_source(step, use.target)
         return step
 

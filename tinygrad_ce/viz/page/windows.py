@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.nn.convolution import Conv1d, Conv2d
 from tinygrad_ce.viz.graph.walking import Graph, chain_of
+from tinygrad_ce.viz.page.arrays import BASE, MOST
 
 Pair = tuple[int, int]
 SHOWN_FIRST = (1, 2, 3, 0)  # (N, C, H, W) as a convolution reads it: (C, H, W, N)
@@ -166,8 +168,13 @@ def laid_back(
 
 
 def told_of(slide: Slide) -> dict[str, Any]:
-    """The sizes of a slide, for a page."""
-    return {
+    """The sizes of a slide, for a page; for each largest element a letter, `#` for the first."""
+    told: dict[str, Any] = {}
+    if slide.kind == "max" and slide.y.array.size <= MOST and prod(slide.size) < BASE:
+        x, settings = slide.y.inputs[0].array, slide.y.settings
+        best = table.argmax_pool(x, slide.y.array, *settings)
+        told["won"] = "".join(chr(35 + int(k)) for k in best.ravel())
+    return told | {
         "kind": slide.kind,
         "size": list(slide.size),
         "stride": list(slide.stride),
