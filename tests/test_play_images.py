@@ -288,7 +288,7 @@ def sliding(browser, tmp_path_factory):
     z = tg.tensor(IMAGE, requires_grad=True)
     most = pooling(F.relu(z * 1.0))
     loss = (y * tg.tensor(WEIGHTS)).sum() + (most * most).sum() + F.avg_pool2d(z, 2).sum()
-    names = {"x": x, "k": k, "b": b, "y": y, "most": most}
+    names = {"x": x, "z": z, "k": k, "b": b, "y": y, "most": most}
     page.goto(play(loss, names=names).save(tmp_path_factory.mktemp("p") / "s.html").as_uri())
     yield page
     opened.close()
@@ -420,3 +420,21 @@ def test_the_window_moves_by_mouse_keys_and_by_itself(sliding):
     assert page.evaluate(moved)
     page.get_by_role("button", name="Stop").click()
     assert js(page, "slide.timer") == 0
+
+
+def test_after_an_edit_the_window_has_the_new_numbers(sliding):
+    page, edited = sliding, np.maximum(IMAGE, 0)
+    page.evaluate('player.set("x", [1, 0, 2, 3], 4)')
+    near_x = IMAGE.copy()
+    near_x[1, 0, 2, 3] = 4
+    (window, _, _), words = looked(page, "conv", "f", 1, 1, i=1, j=2, c=0)
+    seen = padded(near_x[1, 0])[np.ix_([4, 6], [6, 7, 8])]
+    near(window[1], seen.ravel())
+    every = np.array([padded(near_x[1, d])[np.ix_([4, 6], [6, 7, 8])] for d in (0, 1)])
+    assert last_number(words) == pytest.approx((every * KERNEL[1]).sum() + BIAS[1], rel=6e-3)
+    page.evaluate('player.set("z", [0, 0, 0, 1], 0)')
+    edited[0, 0, 0, 1] = 0
+    (window,), words = looked(page, "max", "f", 0, 0, i=0, j=0)
+    part = padded(edited[0, 0], -np.inf)[3:6, 3:6]
+    assert window[3] == [int(part.argmax())] and last_number(words) == part.max()
+    page.evaluate("player.reset()")

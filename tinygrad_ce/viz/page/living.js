@@ -17,7 +17,7 @@ const windows = []; // every window onto a value of the program
     windows.push(told);
   }
   Object.values(told).forEach(collect);
-})([story.tensors, story.steps]);
+})([story.tensors, story.steps, story.slides]);
 
 /** The value of a number of the story, as it is now; `values` may be those of the start. */
 const valueOf = (i, values = live.values) => values[story.live.out[i]];

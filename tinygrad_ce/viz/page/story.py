@@ -277,9 +277,9 @@ class Teller:
             return {"v": self.windows.add(x, x.shape, "grey")}
         if x in self.ids:
             return {"id": self.ids[x]}
-        told = {"v": self.window(x.array, x)}
+        told = {"v": self.shown(x)}
         if x in self.gradients:
-            told["g"] = self.window(self.gradients[x], x)
+            told["g"] = self.window(self.gradients[x], x, self.slopes.get(x))
         return told
 
     def add_slide(self, step: dict[str, Any], *nodes: Node) -> None:

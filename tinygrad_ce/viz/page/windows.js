@@ -74,7 +74,7 @@ function winner(t, n, c, i, j) {
   const values = taps(t, i, j).map((tap) => (tap.inside ? t.xs(inX(t, n, c, tap)) : -Infinity));
   const most = Math.max(...values.filter((x) => typeof x === "number"));
   const best = values.indexOf("nan") >= 0 ? values.indexOf("nan") : values.indexOf(most);
-  const recorded = t.won ? t.won.charCodeAt(inY(t, n, c, { row: i, column: j })) - 35 : -1;
+  const recorded = t.won && !t.x.x?.size ? t.won.charCodeAt(inY(t, n, c, { row: i, column: j })) - 35 : -1;
   return recorded >= 0 && values[recorded] === most ? recorded : best;
 }
 
