@@ -15,6 +15,7 @@ import numpy as np
 from tinygrad_ce.viz.graph.values import number, value_text
 
 EXACT = 2**53  # up to here a browser's numbers hold integers
+WIDE = 10  # rows and columns that a page shows in full
 SMALL = 100  # so many numbers are given as they are; more are packed
 MOST = 5000  # numbers of one array
 BUDGET = 48_000  # numbers of all arrays that are not small
@@ -177,10 +178,12 @@ class Windows:
     def __init__(self) -> None:
         self.waiting: list[tuple[dict[str, Any], Any, tuple[int, ...], str]] = []
         self.pool: dict[str, int] = {}  # packed numbers, each once, and the place of each
+        self.pictures = False  # whether one of them is shown as a picture
 
     def add(self, array: Any, image: tuple[int, ...] = (), kind: str = "") -> dict[str, Any]:
         """The window onto an array, which is filled now, if it is small, or by `fill`."""
         array = np.asarray(array)
+        self.pictures |= bool(kind) or max(array.shape[-2:], default=1) > WIDE
         if array.size <= SMALL:
             return window(array, SMALL, image, kind)
         told: dict[str, Any] = {}

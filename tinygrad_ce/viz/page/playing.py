@@ -28,9 +28,13 @@ from tinygrad_ce.viz.writing import write
 MARK = re.compile("<!--([A-Z]+)-->")
 REMARK = re.compile(r"^ *(?://.*|/\*\*[^\0]*?\*/)\n|^ +", re.MULTILINE)  # of a script, and indents
 SCRIPTS = (
-    "tables.js", "images.js", "graph.js", "engine.js", "numbers.js", "living.js", "windows.js",
-    "steps.js", "player.js",
+    "tables.js", "slices.js", "images.js", "graph.js", "engine.js", "numbers.js", "living.js",
+    "windows.js", "steps.js", "player.js",
 )  # fmt: skip
+NEEDED = {
+    "images.js": lambda told: told["pictures"] or told["slides"],
+    "windows.js": lambda told: told["slides"],
+}  # scripts that only some pages have
 NO_LINES = "To see the line behind each step, compute it under tinygrad_ce.source_lines()."
 HEIGHT = 720  # of the page in a notebook, in CSS pixels
 
@@ -108,13 +112,14 @@ def page(title: str, graph: str, told: dict[str, Any]) -> str:
     """The HTML text."""
     here = files("tinygrad_ce.viz") / "page"
     text = (here / "index.html").read_text("utf-8")
+    names = [name for name in SCRIPTS if name not in NEEDED or NEEDED[name](told)]
     data = json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     parts = {
         "TITLE": escape(title),
         "STYLE": (here / "style.css").read_text("utf-8") + dark_rules(),
         "GRAPH": graph,
         "STORY": data.replace("<", "\\u003c"),
-        "SCRIPT": "".join(REMARK.sub("", (here / name).read_text("utf-8")) for name in SCRIPTS),
+        "SCRIPT": "".join(REMARK.sub("", (here / name).read_text("utf-8")) for name in names),
     }
     return MARK.sub(lambda mark: parts[mark[1]], text)
 

@@ -245,7 +245,7 @@ function forwardStep(step) {
   const parts = tables.flatMap((table, k) => (k ? [sign(infix ? op : ","), ...table] : table));
   parts.push(sign(infix ? "=" : `${op} →`), valueTable(step.y, "y", step.out));
   const why = step.why && make("p", { class: "why" }, step.why);
-  return [heading(step.y, "Forward", fullName(step.y)), mathOf(step), why, slidingPanel(step), row(...parts), late(step), sourceOf(step)];
+  return [heading(step.y, "Forward", fullName(step.y)), mathOf(step), why, step.slide === undefined ? "" : slidingPanel(step), row(...parts), late(step), sourceOf(step)];
 }
 
 /** What a step says after its tables. */
@@ -279,7 +279,7 @@ function backwardStep(step, k) {
     heading(step.y, "Backward", `through ${fullName(step.y)}, to ${fullName(step.x)}`),
     mathOf(step),
     step.why && make("p", { class: "why" }, step.why),
-    hidden ? "" : slidingPanel(step),
+    hidden || step.slide === undefined ? "" : slidingPanel(step),
     row(...parts),
     late(step),
   ];

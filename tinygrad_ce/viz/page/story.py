@@ -64,7 +64,8 @@ def story(reader: Reader, picture: Picture) -> dict[str, Any]:
     else:
         told["live"] = teller.program()
     teller.windows.fill()
-    return {"pool": list(teller.windows.pool), **told}
+    windows = teller.windows
+    return {"pool": list(windows.pool), "pictures": windows.pictures, **told}
 
 
 class Teller:
