@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -255,8 +256,27 @@ def _short(data: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def asked_for(op: str) -> str:
+    """What the user called: `view`, where an operation called reshape did not fit."""
+    package = sys.modules[__name__.partition(".")[0]]
+    frame: Any = sys._getframe(2)
+    while frame is not None and str(frame.f_globals.get("__package__")).startswith(
+        package.__name__
+    ):
+        code = frame.f_code
+        function, method = (
+            code.co_qualname in package.__all__,
+            code.co_qualname.startswith("Tensor."),
+        )
+        if function or (method and not code.co_name.startswith("_")):
+            op = code.co_name
+        frame = frame.f_back
+    return op
+
+
 def explained(op: str, nodes: tuple[Node, ...], error: Exception) -> Exception:
-    """NumPy's complaint, with the operation's name and the shapes that arrived."""
+    """NumPy's complaint, with the name of what was called and the shapes that arrived."""
+    called = asked_for(op)
     shapes = [x.array.shape for x in nodes]
     arrived = " and ".join(str(shape) for shape in shapes)
     if op == "matmul" and not all(shapes):
@@ -272,19 +292,21 @@ def explained(op: str, nodes: tuple[Node, ...], error: Exception) -> Exception:
             )
     if op == "broadcast_to":
         return ValueError(
-            f"expand: shape {arrived} does not repeat to the shape that was asked for: from the "
+            f"{called}: shape {arrived} does not repeat to the shape that was asked for: from the "
             "right, sizes must be equal or 1, and none may be missing"
         )
     if "not supported" in str(error):
         kinds = " and ".join(str(x.array.dtype) for x in nodes)
-        return TypeError(f"{op}: not for {kinds}; booleans and integers wanted: (x > 0), x.long()")
+        return TypeError(
+            f"{called}: not for {kinds}; booleans and integers wanted: (x > 0), x.long()"
+        )
     if "broadcast" in str(error) and len(shapes) > 1:
         return ValueError(
-            f"{op}: shapes {arrived} do not broadcast: from the right, sizes must be equal "
+            f"{called}: shapes {arrived} do not broadcast: from the right, sizes must be equal "
             "or 1; x.unsqueeze(dim) adds a size of 1, x.reshape(...) changes the shape"
         )
     kind = next(k for k in (IndexError, TypeError, ValueError) if isinstance(error, k))
-    return kind(f"{op} on shape{'s' * (len(shapes) > 1)} {arrived}: {error}")
+    return kind(f"{called} on shape{'s' * (len(shapes) > 1)} {arrived}: {error}")
 
 
 def shaped(x: Any, name: str) -> Any:
