@@ -781,7 +781,7 @@ def test_a_rule_in_full():
 
 def words(step):
     """The formula of a step without its markup."""
-    return re.sub("<.*?>", "", step["m"]).replace("&#160;", " ")
+    return re.sub("<.*?>", "", step["m"].replace("<d>", "∂L∂")).replace("&#160;", " ")
 
 
 def named(page, name, kind="b"):

@@ -959,7 +959,10 @@ def test_every_button_does_what_it_says(visit):
     quiz = "(at('quiz').click(), [state.quiz, at('quiz').ariaPressed, at('step').textContent])"
     on, pressed, text = js(page, f"(go(25), {quiz})")
     assert (on, pressed) == (True, "true")
-    assert "Playing goes on after the answer." in text and "Quiz: 0 right of 0." in text
+    assert (
+        "Playing goes on after the answer." in text
+        and "Quiz: 0 right of 0, 0 at the first try." in text
+    )
     shown = """(at("step").querySelector(".quiz button[type=button]").click(),
       [state.asked, state.right, state.solved.has(25)])"""
     assert js(page, shown) == [1, 0, True]
@@ -1079,8 +1082,10 @@ def test_a_gradient_stays_hidden_on_its_card_until_it_is_found_out(visit):
     assert js(page, blank)[k] == [plain[k][0], False, False]
     assert js(page, "(solve(state.step, true), at('say').textContent)") == "Right. 1 of 2."
     score = "[0, steps.length - 2].map((k) => (go(k), quizScore()))"
-    assert js(page, score) == ["Quiz: 1 right of 2. Go to a backward step to be asked.",
-                               "Quiz: 1 right of 2."]  # fmt: skip
+    assert js(page, score) == [
+        "Quiz: 1 right of 2, 1 at the first try. Go to a backward step to be asked.",
+        "Quiz: 1 right of 2, 1 at the first try.",
+    ]
 
 
 def test_the_line_of_a_step_has_its_part_marked(visit):

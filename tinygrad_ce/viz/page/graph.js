@@ -470,5 +470,8 @@ function press(target) {
   const card = target.closest(".card");
   if (title) fold(title.parentNode.id, true);
   else if (card && card.classList.contains("call")) fold(card.id.slice(1), false);
-  else if (card) visit(card.id);
+  else if (card) {
+    if (!story.tensors[card.id].op) lightWay(card.id);
+    visit(card.id);
+  }
 }

@@ -122,6 +122,21 @@ def mathml(text: str, symbols: Mapping[str, str] | None = None) -> str:
     return f'<math displaystyle="true">{"".join(parts)}</math>'
 
 
+def slope_begins(loss: str) -> str:
+    """How ∂L/∂ begins."""
+    return f"<mfrac><mrow><mo>∂</mo>{leaf(loss)}</mrow><mrow><mo>∂</mo>"
+
+
+def shortened(math: str, begins: str) -> str:
+    """MathML with `<d>` for the beginning of a ∂L/∂ and `</d>` for its end, and no frame.
+
+    >>> shortened(mathml("D{x}"), slope_begins("L"))
+    '<d><mi>x</mi></d>'
+    """
+    inner = math.removeprefix('<math displaystyle="true">').removesuffix("</math>")
+    return inner.replace(begins, "<d>").replace("</mrow></mfrac>", "</d>")
+
+
 def term(tokens: list[str], symbols: Mapping[str, str]) -> str:
     """One atom with what is raised or lowered at it."""
     made = atom(tokens, symbols)
@@ -145,9 +160,8 @@ def atom(tokens: list[str], symbols: Mapping[str, str]) -> str:
     if token == "sqrt":
         return f"<msqrt>{atom(tokens, symbols)}</msqrt>"
     if token == "D":
-        loss, of = leaf(symbols.get("L", "L")), atom(tokens, symbols)
-        d = "<mo>∂</mo>"
-        return f"<mfrac><mrow>{d}{loss}</mrow><mrow>{d}{of}</mrow></mfrac>"
+        loss, of = symbols.get("L", "L"), atom(tokens, symbols)
+        return f"{slope_begins(loss)}{of}</mrow></mfrac>"
     if token.startswith('"'):
         return f"<mtext>&#160;{escape(token[1:-1])}&#160;</mtext>"
     if token[0].isalpha() or token in symbols:

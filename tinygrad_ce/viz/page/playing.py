@@ -22,14 +22,17 @@ from tinygrad_ce.viz.graph.reading import Reader
 from tinygrad_ce.viz.graph.subjects import resolve
 from tinygrad_ce.viz.graph.walking import Graph
 from tinygrad_ce.viz.page.geometry import column, slim
+from tinygrad_ce.viz.page.lean import lean
+from tinygrad_ce.viz.page.listing import listed_steps
 from tinygrad_ce.viz.page.story import story
 from tinygrad_ce.viz.writing import write
 
+FORMULA = re.compile(r"\\u003c(/?(?:m[a-z]+|d)>)")  # what MathML is made of ends no script
 MARK = re.compile("<!--([A-Z]+)-->")
-REMARK = re.compile(r"^ *(?://.*|/\*\*[^\0]*?\*/)\n|^ +", re.MULTILINE)  # of a script, and indents
 SCRIPTS = (
     "tables.js", "slices.js", "images.js", "graph.js", "engine.js", "numbers.js", "living.js",
-    "windows.js", "steps.js", "player.js",
+    "births.js", "start.js", "way.js", "search.js", "quiz.js", "windows.js", "steps.js",
+    "player.js",
 )  # fmt: skip
 NEEDED = {
     "images.js": lambda told: told["pictures"] or told["slides"],
@@ -105,10 +108,11 @@ def play(
     if note:
         told["note"] = note
     told["theme"] = theme
-    return Page(picture.title, page(picture.title, graph, told), len(told["steps"]))
+    html = page(picture.title, graph, told, listed_steps(told, picture))
+    return Page(picture.title, html, len(told["steps"]))
 
 
-def page(title: str, graph: str, told: dict[str, Any]) -> str:
+def page(title: str, graph: str, told: dict[str, Any], steps: str) -> str:
     """The HTML text."""
     here = files("tinygrad_ce.viz") / "page"
     text = (here / "index.html").read_text("utf-8")
@@ -116,18 +120,25 @@ def page(title: str, graph: str, told: dict[str, Any]) -> str:
     data = json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     parts = {
         "TITLE": escape(title),
-        "STYLE": (here / "style.css").read_text("utf-8") + dark_rules(),
+        "STYLE": (here / "style.css").read_text("utf-8") + dark_rules(graph),
         "GRAPH": graph,
-        "STORY": data.replace("<", "\\u003c"),
-        "SCRIPT": "".join(REMARK.sub("", (here / name).read_text("utf-8")) for name in names),
+        "STEPS": steps,
+        "STORY": FORMULA.sub(r"<\1", data.replace("<", "\\u003c")),
+        "SCRIPT": "\n".join(lean((here / name).read_text("utf-8")) for name in names),
     }
     return MARK.sub(lambda mark: parts[mark[1]], text)
 
 
-def dark_rules() -> str:
-    """CSS that turns the picture's colours dark when the page is."""
-    return "".join(
-        f':root[data-theme=dark] #graph [{what}="{light}"]{{{what}:{dark}}}'
+def dark_rules(drawn: str) -> str:
+    """CSS that turns the colours that are drawn dark when the page is."""
+    rules = "".join(
+        f'[{what}="{light}"]{{{what}:{dark}}}'
         for light, dark in DARK.items()
         for what in ("fill", "stroke")
+        if f'{what}="{light}"' in drawn or light in OWN
     )
+    return f":root[data-theme=dark] :is(#graph,.sample){{{rules}}}"
+
+
+OWN = {"#0f172a", "#4b5a70", "#475569", "#f87171"}
+"""Colours of what a page draws itself: folded cards and edges between them, the legend."""

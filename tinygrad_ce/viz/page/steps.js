@@ -1,8 +1,8 @@
-// The steps: what is shown at each, the controls, and the quiz.
+// The steps: what is shown at each, and the controls.
 
 const steps = story.steps;
 const at = (id) => document.getElementById(id);
-const state = { step: 0, timer: 0, quiz: false, solved: new Set(), shaped: new Set(), asked: 0, right: 0 };
+const state = { step: 0, timer: 0, quiz: false, solved: new Set(), shaped: new Set(), asked: 0, right: 0, first: 0, tries: new Map() };
 
 // --- what is known when ----------------------------------------------------------------------
 
@@ -66,6 +66,7 @@ function beside(way) {
 
 function redraw() {
   if (!svg) return;
+  paintWay();
   const inside = hiddenIn(steps[state.step]);
   const told = at("inside");
   told.hidden = !inside;
@@ -79,7 +80,10 @@ function redraw() {
     g.classList.toggle("now", id === nowCard);
     g.classList.toggle("from", fromCards.includes(id) && id !== nowCard);
   };
-  for (const [id, card] of cards) mark(card.g, id, id);
+  for (const [id, card] of cards) {
+    mark(card.g, id, id);
+    card.g.setAttribute("aria-label", labelOf(id));
+  }
   for (const [id, cluster] of clusters) if (cluster.card) mark(cluster.card.g, id, cluster.last);
   for (const edge of edges) {
     const g = edge.straight || edge.g;
@@ -88,6 +92,17 @@ function redraw() {
     g.classList.toggle("quiet", came > state.step);
     g.classList.toggle("now", isNow(steps[state.step], edge));
   }
+}
+
+/** What a card says without being seen: name, shape, role, and what is known of value and gradient. */
+function labelOf(id) {
+  const t = story.tensors[id];
+  const texts = [...cards.get(id).g.querySelectorAll("text.t11")].map((text) => text.textContent);
+  const red = texts.findIndex((text) => /^‖?∇/.test(text));
+  const value = red < 0 ? texts : texts.slice(0, red);
+  const slopes = red < 0 || !complete(id) ? [] : texts.slice(red);
+  const heard = (text) => text.replace(/^‖∇‖/, "length").replace("∇ ", "").replace("⊕", "sum of ");
+  return [`${fullName(id)}, ${shapeText(t.v.s)}`, t.role, known(id) && value.length && `value ${value.join(" ")}`, slopes.length && `gradient ${slopes.map(heard).join(", ")}`].filter(Boolean).join(", ");
 }
 
 const sentAt = new Map(); // "from to" -> the first step that sends a gradient back on that edge
@@ -126,7 +141,8 @@ function row(...parts) {
 
 function mathOf(step) {
   const box = make("div", { class: "math" });
-  box.innerHTML = step.m || "";
+  const written = (step.m || "").replaceAll("<d>", story.d).replaceAll("</d>", "</mrow></mfrac>");
+  box.innerHTML = written && `<math displaystyle="true">${written}</math>`;
   return box;
 }
 
@@ -192,23 +208,6 @@ function copies(x, step) {
 }
 
 // --- the steps -------------------------------------------------------------------------------
-
-function startStep() {
-  const leaf = (id) => !story.tensors[id].op && story.tensors[id].role !== "constant";
-  const given = Object.keys(story.tensors).filter(leaf);
-  const list = make("table", { class: "list" });
-  for (const id of given) {
-    const t = story.tensors[id];
-    list.append(make("tr", {}, make("td", {}, make("b", {}, nameOf(id))), make("td", {}, t.role), make("td", {}, shapeText(t.v.s))));
-  }
-  return [
-    make("h2", {}, "What is given"),
-    story.note ? make("p", { class: "note" }, story.note) : "",
-    live.why ? make("p", { class: "note" }, live.why) : "",
-    make("p", { class: "why" }, `${given.length === 1 ? "1 tensor is" : `${given.length} tensors are`} there before anything is computed. The values flow down the grey arrows, one operation at a time${steps.some((step) => step.k === "seed") ? "; then the gradients flow up the red ones" : ""}.`),
-    list,
-  ];
-}
 
 function endStep() {
   const list = make("table", { class: "list" });
@@ -316,109 +315,6 @@ function proofs(step, letter) {
   return told;
 }
 
-// --- quiz ------------------------------------------------------------------------------------
-
-/** A shape as somebody writes it: "4 × 5", "(4, 5)", "scalar". */
-function readShape(text) {
-  if (/^\s*(scalar|\(\s*\)|\[\s*\])\s*$/i.test(text)) return [];
-  const numbers = text.match(/\d+/g);
-  return numbers && /^[\s\d,x×*()[\]]+$/i.test(text) ? numbers.map(Number) : null;
-}
-
-/** The quiz at a step: its shape first, then one element. */
-function question(step, k, win) {
-  const box = make("div", { class: "quiz" });
-  if (!state.shaped.has(k)) askShape(box, step, k, win);
-  else askElement(box, step, k, win);
-  return box;
-}
-
-/** A question with a field; `check` gives words about a wrong answer, or nothing. */
-function ask(box, k, words, label, check) {
-  const input = make("input", { "aria-label": label, autocomplete: "off", autocapitalize: "off", spellcheck: "false" });
-  const form = make("form", {}, input, make("button", {}, "Check"), giveUp(k));
-  const answer = make("p", { class: "no" });
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const wrong = input.value.trim() && check(input.value);
-    if (!wrong) return;
-    answer.textContent = wrong;
-    say(wrong);
-  });
-  box.append(make("p", {}, words), form, answer, make("p", { class: "waits" }, "Playing goes on after the answer."));
-}
-
-/** What the quiz asks for. */
-const asked = (step) => (isShare(step) ? "this share of " : "") + slope(step.as[0]);
-
-function askShape(box, step, k, win) {
-  ask(box, k, `Which shape has ${asked(step)}?`, "shape", (text) => {
-    const given = readShape(text);
-    if (!given) return "Write a shape such as 4 × 5, or scalar.";
-    if (given.join() !== win.s.join()) return `Not ${shapeText(given)}. A gradient has the shape of its tensor.`;
-    state.shaped.add(k);
-    show();
-    at("step").querySelector(".quiz input")?.focus();
-    say(`Yes, ${shapeText(win.s)}.`);
-    return "";
-  });
-}
-
-/** Ask for one element: one that is not 0, if there is one. */
-function askElement(box, step, k, win) {
-  const finite = win.d.map((x, i) => [x, i]).filter(([x]) => typeof x === "number");
-  const telling = finite.filter(([x]) => x !== 0);
-  const from = telling.length ? telling : finite;
-  if (!from.length) {
-    box.append(make("p", {}, `Yes, ${shapeText(win.s)}. It has no finite element to ask for.`), giveUp(k));
-    return;
-  }
-  const [value, i] = from[(k * 7) % from.length];
-  const index = unravel(places(win)[i], win.s);
-  const element = asked(step) + (index.length ? `[${index.join(", ")}]` : "");
-  ask(box, k, `Yes, ${shapeText(win.s)}. What is ${element}, to two digits?`, "element", (text) => {
-    const given = Number(text.trim().replaceAll("−", "-").replace(",", "."));
-    if (!Number.isFinite(given)) return "Write a number such as -0.25.";
-    if (Math.abs(given - value) > allowed(value)) return `Not ${shown(given)}.`;
-    solve(k, true);
-    return "";
-  });
-  state.asks = places(win)[i];
-  const [, rows, columns] = planes(shapeOf(win));
-  lookAt(win, Math.floor(state.asks / rows / columns));
-  moveTo(win, Math.floor(state.asks / columns) % rows, state.asks % columns, true);
-}
-
-/** How far two right digits may be off: half a unit of the second, and two percent. */
-function allowed(value) {
-  const size = Math.abs(value);
-  const unit = size ? 10 ** (Math.floor(Math.log10(size)) - 1) : 0; // 0 has to be 0
-  return Math.max(0.02 * size, 0.5 * unit) * 1.001;
-}
-
-function giveUp(k) {
-  const button = make("button", { type: "button" }, "Show it");
-  button.addEventListener("click", () => solve(k, false));
-  return button;
-}
-
-const quizScore = () => `Quiz: ${state.right} right of ${state.asked}.${steps[state.step].k === "b" ? "" : " Go to a backward step to be asked."}`;
-
-function markAsked(box) {
-  refresh();
-  for (const td of box.querySelectorAll('.hidden td')) td.classList.toggle("ask", Number(td.dataset.i) === state.asks);
-}
-
-function solve(k, right) {
-  state.solved.add(k);
-  state.asked += 1;
-  state.right += right ? 1 : 0;
-  show();
-  if (state.timer) play(true); // the answer stays as long as any step
-  at("next").focus();
-  say(`${right ? "Right." : "Shown."} ${state.right} of ${state.asked}.`);
-}
-
 // --- showing ---------------------------------------------------------------------------------
 
 const say = (words) => { at("say").textContent = words; };
@@ -435,7 +331,7 @@ function show() {
   const box = at("step");
   box.className = step.k === "b" || step.k === "seed" ? "g" : step.k;
   box.replaceChildren(...told.filter(Boolean));
-  box.querySelector("h2").after(make("p", { class: "note", id: "inside", hidden: true }));
+  box.querySelector("h2").after(bornWhere(state.step), make("p", { class: "note", id: "inside", hidden: true }));
   if (state.quiz) box.append(make("p", { class: "note" }, quizScore()));
   if (hides(state.step) && state.shaped.has(state.step)) markAsked(box);
   at("slider").value = state.step;
@@ -448,11 +344,16 @@ function show() {
   redraw();
 }
 
+/** Bring what the step is about into view, if it is not there already. */
+function keepInView() {
+  const [now, from] = about(steps[state.step]);
+  if (svg) follow([now, ...from].filter(Boolean));
+}
+
 function go(k) {
   state.step = Math.min(steps.length - 1, Math.max(0, k));
   show();
-  const [now, from] = about(steps[state.step]);
-  if (svg) follow([now, ...from].filter(Boolean));
+  keepInView();
   at("pane").scrollTop = 0;
   say(`Step ${state.step} of ${steps.length - 1}: ${words(steps[state.step])}`);
   try {
@@ -496,6 +397,7 @@ function related(from, i, to, j) {
   if (from === to) return i === j;
   if (from === "tap" || to === "tap") return false;
   const step = steps[state.step];
+  if (!step.y) return false;
   const y = story.tensors[step.y].v.s;
   if (step.k === "f") {
     if (to === "y") return into(step, from, i, j, y);
@@ -542,6 +444,8 @@ const keys = {
   "=": () => zoom(1.25),
   "-": () => zoom(0.8),
   0: fitWidth,
+  "/": () => at("search").focus(),
+  Escape: () => lightWay(null),
 };
 
 function keyDown(event) {
@@ -612,6 +516,7 @@ function listen() {
   addEventListener("keydown", keyDown);
   addEventListener("hashchange", () => go(fromAddress()));
   dark.addEventListener("change", paint);
+  listenToSearch();
   const box = at("step");
   const hit = (event) => light(box, event.target.closest("table[data-space] td, canvas[data-space]"), related);
   box.addEventListener("pointerover", hit);
@@ -632,9 +537,13 @@ function listenToGraph() {
   svg.addEventListener("click", (event) => press(event.target));
   at("picture").addEventListener("focusin", (event) => bringFocus(event.target)); // an svg that listens would be a stop for Tab
   svg.querySelector(".card").setAttribute("tabindex", 0);
-  for (const [id, { g }] of cards) g.setAttribute("aria-label", `${fullName(id)}, ${shapeText(story.tensors[id].v.s)}`);
   steer();
-  addEventListener("resize", () => framing?.());
+  addEventListener("resize", () => {
+    framing?.();
+    keepInView();
+  });
+  addEventListener("beforeprint", fit);
+  addEventListener("afterprint", () => { fitWidth(); keepInView(); });
 }
 
 if (story.theme !== "auto") at("theme").textContent = themes[story.theme === "dark" ? 2 : 1];

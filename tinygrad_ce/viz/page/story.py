@@ -16,6 +16,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.graph.cards import Picture
 from tinygrad_ce.viz.graph.labels import INFIX, sum_label
 from tinygrad_ce.viz.graph.lines import Place, place_of
+from tinygrad_ce.viz.graph.names import renamed
 from tinygrad_ce.viz.graph.reading import Reader, together
 from tinygrad_ce.viz.graph.told import SUMMED, symbol_of, told
 from tinygrad_ce.viz.graph.values import gradient_text, number
@@ -28,6 +29,8 @@ from tinygrad_ce.viz.page.mathematics import (
     STABLE,
     backward_math,
     forward_math,
+    shortened,
+    slope_begins,
     symbols_of,
 )
 from tinygrad_ce.viz.page.windows import images_of, slides_of, told_of
@@ -42,7 +45,7 @@ def story(reader: Reader, picture: Picture) -> dict[str, Any]:
     """Everything that the page needs besides the picture."""
     teller = Teller(reader, picture)
     tensors = {id: teller.tensor(node) for node, id in teller.ids.items()}
-    told = {
+    told: dict[str, Any] = {
         "title": picture.title,
         "loss": teller.loss,
         "tensors": tensors,
@@ -51,6 +54,8 @@ def story(reader: Reader, picture: Picture) -> dict[str, Any]:
         "leaves": teller.leaves(),
         "slides": teller.all_slides(),
         "files": list(teller.sources),
+        "d": slope_begins(teller.loss),
+        "letters": renamed("a, b, x: what goes in · y: what comes out", teller.letter),
     }
     for node, gradient in teller.gradients.items():
         if node in teller.ids:
@@ -63,6 +68,9 @@ def story(reader: Reader, picture: Picture) -> dict[str, Any]:
         told["fixed"] = teller.fixed
     else:
         told["live"] = teller.program()
+    for step in told["steps"]:
+        if "m" in step:
+            step["m"] = shortened(step["m"], told["d"])
     teller.windows.fill()
     windows = teller.windows
     return {"pool": list(windows.pool), "pictures": windows.pictures, **told}

@@ -1,0 +1,88 @@
+// Where a nan or an infinity was born: computed anew from the numbers that are shown now.
+
+const holds = (win, kind) => Boolean(win) && (win.d.some((x) => isKind(x, kind)) || (win.of || "").includes(kind));
+const isKind = (x, kind) => typeof x === "string" && x.replace(/^[-−]/, "") === kind;
+
+/** The gradient that a backward step sends on. */
+const sentBy = (step) => step.new || story.tensors[step.x].g;
+
+/** For each step what is not finite there: null, or {kind, born: the step where it began}. */
+function origins(kind) {
+  const made = new Map(); // card -> the step where its value's was born
+  const sent = new Map(); // card -> the same of its gradient
+  const first = (found) => found.find((k) => k !== undefined);
+  return steps.map((step, k) => {
+    if (step.k === "start") {
+      for (const [id, t] of Object.entries(story.tensors)) if (!t.op && holds(t.v, kind)) made.set(id, 0);
+      return made.size ? 0 : null;
+    }
+    if (step.k === "f") {
+      if (!holds(story.tensors[step.y].v, kind)) return null;
+      const given = step.x.some((x) => !x.id && holds(x.v, kind)); // an infinity that somebody wrote down
+      made.set(step.y, first(step.x.map((x) => made.get(x.id))) ?? (given ? -1 : k));
+      return made.get(step.y);
+    }
+    if (step.k !== "b" || !holds(sentBy(step), kind)) return null;
+    const values = [...(operandsOf.get(step.y) || []), step.y].map((id) => made.get(id));
+    const born = first([sent.get(step.y), ...values.filter((from) => from >= 0)]) ?? k;
+    if (!sent.has(step.x)) sent.set(step.x, born);
+    return born;
+  });
+}
+
+const operandsOf = new Map(); // card -> the cards that it was computed from
+
+/** What is to be said of numbers that are not finite: a kind and its steps, or null if all is well. */
+function trouble() {
+  if (!operandsOf.size) for (const step of story.steps) if (step.k === "f") operandsOf.set(step.y, step.x.map((x) => x.id).filter(Boolean));
+  const nan = origins("nan");
+  if (nan.some((born) => born !== null)) return { kind: "nan", born: nan };
+  const infinite = origins("∞");
+  const last = story.steps.findLast((step) => step.k === "f");
+  const bad = (win) => holds(win, "∞");
+  const matters = (last && bad(story.tensors[last.y].v)) || Object.values(story.tensors).some((t) => bad(t.g));
+  return matters ? { kind: "∞", born: infinite } : null;
+}
+
+const BY = [
+  [/^log/, "the logarithm of 0 is −∞, that of a negative number is nan"],
+  [/^(÷|⌊÷)/, "something was divided by 0"],
+  [/^(√|.*\^|.*⁻)/, "the root of a negative number is nan, and 0 has no negative power"],
+  [/^(exp|× ∞)/, "e to the power of a large number is more than a float can hold"],
+  [/^[−+]/, "∞ − ∞ is no number"],
+  [/^(×|@)/, "0 × ∞ is no number, and a product may be more than a float can hold"],
+];
+
+/** Why an operation may give what is not finite. */
+function cause(step) {
+  const { op } = story.tensors[step.y];
+  if (step.k === "b") return `the slope of ${op} is not finite where it was computed`;
+  return (BY.find(([pattern]) => pattern.test(op)) || [0, "its operands are beyond what it is defined for, or what a float can hold"])[1];
+}
+
+/** The line of the program behind a step, in a few words. */
+function lineOf(step) {
+  if (step.src === undefined) return "";
+  const [file, line, text, start, end] = story.files[step.src];
+  return ` (${file}, line ${line}: ${[...text].slice(start, end).join("")})`;
+}
+
+/** A step in a few words. */
+const stepWords = (k) => (k === 0 ? "among what is given" : `at step ${k}, ${steps[k].k === "b" ? "backward through" : ""} ${fullName(steps[k].y)}`.replace("  ", " "));
+
+/** What a step says about numbers that are not finite; nothing where there are none. */
+function bornWhere(k) {
+  const found = trouble();
+  if (!found) return "";
+  const { kind, born } = found;
+  const at = k === 0 ? born.find((from) => from !== null && from >= 0) : born[k];
+  if (at === undefined || at === null || at < 0) return "";
+  const name = kind === "nan" ? "nan (not a number)" : "∞";
+  if (at === k && k) return make("p", { class: "born", role: "note" }, make("b", {}, `${name} is born here`), `: ${cause(steps[k])}.`);
+  const names = Object.entries(story.tensors).filter(([, t]) => !t.op && holds(t.v, kind)).map(([id]) => nameOf(id));
+  if (k === 0 && at === 0) return make("p", { class: "born", role: "note" }, make("b", {}, name), ` is already in what is given: ${names.join(", ")}.`);
+  const link = make("a", { href: `#step=${at}` }, at ? `step ${at}` : "the start");
+  link.addEventListener("click", (event) => { event.preventDefault(); go(at); });
+  const where = at ? `: ${steps[at].k === "b" ? "backward through " : ""}${fullName(steps[at].y)}${lineOf(steps[at])}` : `, in ${names.join(", ")}`;
+  return make("p", { class: "born", role: "note" }, make("b", {}, name), k ? " was born at " : " is born at ", link, `${where}.`);
+}
