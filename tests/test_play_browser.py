@@ -1360,9 +1360,9 @@ def test_tab_goes_through_everything_in_order(visit, told):
     stops = []
     while (page.keyboard.press("Tab"), stop := page.evaluate(FOCUSED))[1] and len(stops) < 40:
         stops.append(stop)
-    *rest, search, quiz, theme = stops
-    assert "Auto" in theme and (search, quiz) == (
-        "Search names, operations, lines and modules", "Quiz"
+    *rest, search, quiz, theme, save = stops
+    assert "Auto" in theme and (search, quiz, save) == (
+        "Search names, operations, lines and modules", "Quiz", "Save"
     )  # fmt: skip
     assert [re.sub(", input.*", "", stop) for stop in rest] == [
         "First step", "Previous step", "Play", "Next step", "Last step",
