@@ -142,6 +142,116 @@ def test_back_to_the_start(visit):
     np.testing.assert_allclose(page.evaluate("player.loss()"), loss.item(), rtol=1e-6)
 
 
+def cell(page, space, place):
+    return page.locator(f'#step table[data-space="{space}"] td[data-i="{place}"]').first
+
+
+def number(page, name, place):
+    return page.evaluate("([name, k]) => player.value(name).data[k]", [name, place])
+
+
+def test_a_number_is_clicked_and_typed_and_everything_follows(visit):
+    loss, names = PROGRAMS["two_layer_network"]()
+    page = visit(play(loss, names=names))
+    page.evaluate("player.goto(1)")
+    cell(page, "x0", 3).click()
+    page.keyboard.type("−1,5")
+    page.keyboard.press("Enter")
+    assert number(page, "x", 3) == -1.5 and cell(page, "x0", 3).inner_text() == "−1.5"
+    assert cell(page, "x0", 3).evaluate("td => document.activeElement === td")
+    given, _ = leaves("two_layer_network")
+    given["x"][1, 1] = -1.5
+    wanted = ORACLES["two_layer_network"](given)["loss"]
+    assert page.title() == f"loss = {wanted:.3g}" == page.locator("h1").inner_text()
+    assert f"x[1, 1] = −1.5; L = {wanted:.3g}" == page.locator("#say").inner_text()
+    changed = page.locator("td.changed").evaluate_all(
+        "all => all.map(td => [td.closest('table').dataset.space, Number(td.dataset.i)])"
+    )
+    assert changed == [["x0", 3], *(["y", 5 + k] for k in range(5))]  # of x, and its row of x Wᵀ
+    page.keyboard.press("Control+z")
+    assert not page.locator(".changed").count() and page.title() == "loss = 1.31"
+
+
+def test_a_number_is_changed_with_the_arrow_keys_and_dragged(visit):
+    loss, names = PROGRAMS["two_layer_network"]()
+    page = visit(play(loss, names=names))
+    page.evaluate("player.set('x', [0, 0], 0.5); player.goto(1)")
+    cell(page, "x0", 0).focus()
+    page.keyboard.press("Enter")
+    for key, wanted in (("ArrowUp", 0.51), ("ArrowUp", 0.52), ("ArrowDown", 0.51),
+                        ("Shift+ArrowDown", 0.41)):  # fmt: skip
+        page.keyboard.press(key)
+        assert number(page, "x", 0) == pytest.approx(wanted)
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "x[0, 0]"
+    page.keyboard.press("Escape")
+    page.evaluate("player.reset()")
+    box = cell(page, "x0", 1).bounding_box()
+    start = number(page, "x", 1)
+    page.mouse.move(box["x"] + 10, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 50, box["y"] + 12, steps=5)
+    page.mouse.up()
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+    assert number(page, "x", 1) == pytest.approx(round(start, 2) + 0.1)  # ten hundredths
+    assert not page.locator(".field").count()  # no click
+    page.keyboard.press("Control+z")  # one drag, one edit
+    assert number(page, "x", 1) == start
+    assert page.locator("#edits").is_hidden()
+
+
+HOSTILE = ("", " ", "abc", "nan", "NaN", "inf", "-Infinity", "1e999", "1/0", "0/0", "1/2/3", "0x10",
+           "--1", "1 2", "</script><b>", '"', "1e39", "\u202e5", "٣")  # fmt: skip
+
+
+def test_what_is_typed_and_is_no_number_is_said_and_changes_nothing(visit):
+    loss, names = PROGRAMS["two_layer_network"]()
+    page = visit(play(loss, names=names))
+    page.evaluate("player.goto(1)")
+    before = page.evaluate("player.value('x')")
+    cell(page, "x0", 0).click()
+    for text in HOSTILE:
+        page.keyboard.press("Control+a")
+        page.keyboard.press("Delete")
+        page.keyboard.insert_text(text)
+        page.keyboard.press("Enter")
+        assert "wanted" in page.locator(".wrong").inner_text(), text
+        assert page.locator(".field").input_value() == text  # nothing is lost
+    page.keyboard.press("Escape")
+    assert page.evaluate("player.value('x')") == before
+    assert not page.locator(".wrong, #step b script").count()
+    assert page.evaluate("isEdited()") is False
+
+
+def test_integers_stay_integers_and_ids_in_their_range(visit):
+    loss, names = PROGRAMS["two_layer_network"]()
+    page = visit(play(loss, names=names))
+    k = page.evaluate(
+        "steps.findIndex((s) => s.k === 'f' && s.x.some((x) => x.id && nameOf(x.id) === 'y'))"
+    )
+    page.evaluate(f"player.goto({k})")
+    ids = page.locator("#step table[data-card] td")
+    ids.first.click()
+    for text, said in (("0.5", "wanted an integer"), ("3", "from 0 to 2"), ("-1", "from 0 to 2")):
+        page.keyboard.press("Control+a")
+        page.keyboard.type(text)
+        page.keyboard.press("Enter")
+        assert said in page.locator(".wrong").inner_text()
+    for key, wanted in (("ArrowUp", 1), ("ArrowUp", 2), ("ArrowUp", 2), ("ArrowDown", 1)):
+        page.keyboard.press(key)
+        assert number(page, "y", 0) in (wanted,)
+
+
+def test_truth_values_switch(visit):
+    mask = tg.tensor([True, False, True])
+    x = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    page = visit(play(tg.where(mask, x, -x).sum(), names={"x": x, "mask": mask}))
+    page.evaluate("player.goto(2)")
+    page.locator("#step table[data-card] td").first.click()
+    assert page.evaluate("[player.value('mask').data, player.loss()]") == [[False, False, True], 0]
+    page.keyboard.press("Enter")
+    assert page.evaluate("[player.value('mask').data, player.loss()]") == [[True, False, True], 2]
+
+
 def test_a_page_of_too_many_numbers_says_that_they_cannot_be_edited(visit):
     x = tg.ones(150, 150, requires_grad=True)
     page = visit(play((x * x).sum(), names={"x": x}))

@@ -120,11 +120,11 @@ function updateLeaves() {
 
 // --- edits -----------------------------------------------------------------------------------
 
-/** Let leaves hold other numbers: a map from a leaf to its data. It can be undone. */
-function edit(changes) {
+/** Let leaves hold other numbers: a map from a leaf to its data. It can be undone, `again` with the edit before. */
+function edit(changes, again) {
   compute();
   const before = new Map([...changes.keys()].map((leaf) => [leaf, live.given[leaf.i].data]));
-  live.past.push(before);
+  if (!again) live.past.push(before);
   assign(changes);
   recompute();
 }

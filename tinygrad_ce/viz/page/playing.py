@@ -32,7 +32,7 @@ MARK = re.compile("<!--([A-Z]+)-->")
 SCRIPTS = (
     "tables.js", "slices.js", "images.js", "graph.js", "engine.js", "numbers.js", "living.js",
     "births.js", "start.js", "way.js", "search.js", "quiz.js", "windows.js", "steps.js",
-    "player.js", "export.js",
+    "player.js", "editing.js", "export.js",
 )  # fmt: skip
 NEEDED = {
     "images.js": lambda told: told["pictures"] or told["slides"],

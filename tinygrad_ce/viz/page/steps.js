@@ -170,7 +170,8 @@ const isWhole = (id) => Boolean(id) && !story.tensors[id].t.startsWith("float");
 
 function valueTable(id, space, letter) {
   const { v } = story.tensors[id];
-  return heat(v, space, { caption: caption(letter, id), whole: isWhole(id), label: `value of ${fullName(id)}` });
+  const card = isEditable(id) ? id : undefined;
+  return heat(v, space, { caption: caption(letter, id), whole: isWhole(id), label: `value of ${fullName(id)}`, card });
 }
 
 const SHARE = "share of "; // before a gradient, of several that are added up

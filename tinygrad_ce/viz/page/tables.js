@@ -103,6 +103,7 @@ function numbers(win, space, options) {
     table.append(row);
   }
   table.dataset.space = space;
+  if (options.card) table.dataset.card = options.card;
   return table;
 }
 
