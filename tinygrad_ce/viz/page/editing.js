@@ -62,10 +62,11 @@ function cellOf({ card, at: place }) {
 function openField(spot, text = plainText(spot)) {
   const td = cellOf(spot);
   if (!td) return;
-  editing.spot = spot;
   const field = make("input", { class: "field", "aria-label": spotName(spot), autocomplete: "off", spellcheck: "false", inputmode: "text" });
   field.value = text;
+  editing.spot = null; // a field that makes way for this one is not taken
   td.replaceChildren(field);
+  editing.spot = spot;
   field.addEventListener("keydown", fieldKey);
   field.addEventListener("blur", () => closeField(field));
   field.focus({ preventScroll: true });

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import zlib
+from base64 import b64encode
 from collections.abc import Collection
 from html import escape
 from importlib.resources import files
@@ -27,6 +29,8 @@ from tinygrad_ce.viz.page.listing import listed_steps
 from tinygrad_ce.viz.page.story import story
 from tinygrad_ce.viz.writing import write
 
+STRICT = """"use strict";
+const story = JSON.parse(document.getElementById("story").textContent, unpacked);"""
 FORMULA = re.compile(r"\\u003c(/?(?:m[a-z]+|d)>)")  # what MathML is made of ends no script
 MARK = re.compile("<!--([A-Z]+)-->")
 SCRIPTS = (
@@ -124,9 +128,25 @@ def page(title: str, graph: str, told: dict[str, Any], steps: str) -> str:
         "GRAPH": graph,
         "STEPS": steps,
         "STORY": FORMULA.sub(r"<\1", data.replace("<", "\\u003c")),
-        "SCRIPT": "\n".join(lean((here / name).read_text("utf-8")) for name in names),
+        "SCRIPT": packed("\n".join([STRICT, *map(script, names)])),
+        "UNPACK": script("unpack.js"),
     }
     return MARK.sub(lambda mark: parts[mark[1]], text)
+
+
+def script(name: str) -> str:
+    """A script, without what only its readers need."""
+    return lean((files("tinygrad_ce.viz") / "page" / name).read_text("utf-8"))
+
+
+def packed(text: str) -> str:
+    """A text as unpack.js reads it: deflate, as base64.
+
+    >>> len(packed("x" * 1000)) < 30
+    True
+    """
+    squeezer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return b64encode(squeezer.compress(text.encode()) + squeezer.flush()).decode()
 
 
 def dark_rules(drawn: str) -> str:
