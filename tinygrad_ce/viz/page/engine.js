@@ -79,7 +79,7 @@ const engine = (() => {
     return rest && !sameSign(rest, b) ? rest + b : rest;
   };
   function floorDivide(a, b) {
-    if (!b || !Number.isFinite(a)) return a / b;
+    if (!b) return a / b;
     const quotient = (a - remainder(a, b)) / b;
     const whole = Math.floor(quotient);
     return quotient - whole > 0.5 ? whole + 1 : whole;
@@ -138,10 +138,10 @@ const engine = (() => {
     bitwise_and: (a, b) => a & b,
     bitwise_or: (a, b) => a | b,
     bitwise_xor: (a, b) => a ^ b,
-    logical_and: (a, b) => a && b && 1,
-    logical_or: (a, b) => (a || b) && 1,
-    logical_xor: (a, b) => !a !== !b,
-    logical_not: (a) => !a,
+    logical_and: (a, b) => a !== 0 && b !== 0, // nan is not 0
+    logical_or: (a, b) => a !== 0 || b !== 0,
+    logical_xor: (a, b) => (a !== 0) !== (b !== 0),
+    logical_not: (a) => a === 0,
     exp: Math.exp,
     log: Math.log,
     log1p: Math.log1p,
@@ -297,7 +297,7 @@ const engine = (() => {
     const [terms, out] = spec.replaceAll(" ", "").split("->");
     const inputs = terms.split(",");
     const sizes = {};
-    inputs.forEach((term, i) => [...term].forEach((letter, a) => { sizes[letter] = Math.max(sizes[letter] || 0, xs[i].shape[a]); }));
+    inputs.forEach((term, i) => [...term].forEach((letter, a) => { if ((sizes[letter] ?? 1) === 1) sizes[letter] = xs[i].shape[a]; }));
     if (Object.values(sizes).includes(0)) return empty(type, [...out].map((letter) => sizes[letter]));
     const letters = Object.keys(sizes);
     const all = letters.map((letter) => sizes[letter]);
