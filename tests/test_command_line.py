@@ -150,7 +150,7 @@ BAD = {
     "draw blocks.py:loss --out blocked.svg": (1, "cannot write blocked.svg: Is a directory"),
     # what does not draw or trace
     "draw empty.py:nothing": (2, "nothing of empty.py is None; no global variable holds Tensors"),
-    "draw deep.py:loss --out deep.svg": (1, None),
+    "draw deep.py:loss --depth 9 --out deep.svg": (1, None),
     "draw bare.py:loss --out bare.svg": (1, None),
     "trace folder/net.py:step x": (2, "step(x, y) is called with (x): missing a required "
         "argument: 'y'; example Tensors stand after folder/net.py:step"),
@@ -331,7 +331,7 @@ def test_a_wrong_call_gets_one_line(command, done):
 
 
 def test_what_cannot_be_drawn_or_traced_says_why(folder, done):
-    assert re.search(r"1,60\d cards", done["draw deep.py:loss --out deep.svg"].err)
+    assert re.search(r"3,\d\d\d cards", done["draw deep.py:loss --depth 9 --out deep.svg"].err)
     assert not (folder / "deep.svg").exists()
     looks = done["trace folder/net.py:looks x"].err
     assert re.search(r"net\.py:\d+ in looks\)\. Return the tensor", looks)

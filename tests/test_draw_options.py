@@ -32,9 +32,9 @@ def test_functions_are_run_too_and_their_arguments_are_names():
     x, w = parameter([1.0, 2.0]), parameter([3.0, 4.0])
     drawing = draw(lambda left, *rest: (left * rest[0]).sum(), x, w)
     assert card(drawing, "left").gradient == "‖∇‖ 5"
-    assert card(drawing, "rest[0]").gradient == "‖∇‖ 2.24"
+    assert card(drawing, "rest[0]").gradient == "‖∇‖ 2.236"
     with tg.no_grad():
-        assert card(draw(lambda a: (a * 2).sum(), x), "a").gradient == "‖∇‖ 2.83"
+        assert card(draw(lambda a: (a * 2).sum(), x), "a").gradient == "‖∇‖ 2.828"
 
 
 def test_an_array_is_accepted_as_the_model_accepts_it():
@@ -553,3 +553,69 @@ def test_the_text_has_calls_operands_and_formulas():
     hostile = call_in_scope("a\nb\x1b[31m", "module", "x\n", lambda: parameter(1.0) * 2, (), {})
     assert "\x1b" not in draw(hostile).text
     assert "a b [31m: x" in draw(hostile).text
+
+
+# --- digits ---------------------------------------------------------------------------------
+
+
+def micrograd():
+    """The example of micrograd's README: it prints 24.7041, and 138.8338 and 645.5773."""
+    a, b = parameter(-4.0), parameter(2.0)
+    c = a + b
+    d = a * b + b**3
+    c = c + c + 1
+    c = c + 1 + c + (-a)
+    d = d + d * 2 + (b + a).relu()
+    d = d + 3 * d + (b - a).relu()
+    e = c - d
+    f = e**2
+    g = f / 2.0
+    g = g + 10.0 / f
+    return g, {"a": a, "b": b, "g": g}
+
+
+@pytest.mark.parametrize(
+    ("digits", "texts"),
+    [
+        (4, ("24.7041", "∇ 138.8338", "∇ 645.5773")),
+        (2, ("24.7", "∇ 138.83", "∇ 645.58")),
+        (6, ("24.704082", "∇ 138.833819", "∇ 645.577259")),
+    ],
+)
+def test_numbers_have_as_many_digits_as_asked_for(digits, texts):
+    g, names = micrograd()
+    drawing = draw(g, names, digits=digits)
+    found = card(drawing, "g").value, card(drawing, "a").gradient, card(drawing, "b").gradient
+    assert found == texts
+    assert drawing.picture.title == f"g = {texts[0]}"
+    page = tg.play(g, names, digits=digits)
+    assert page.title == f"g = {texts[0]}" and f'"digits":{digits}' in page.html
+    assert number(1 / 3) == "0.3333"  # only while something is drawn
+
+
+def test_digits_are_a_small_number():
+    for wrong in (0, 18, 2.0, True):
+        with pytest.raises(ValueError, match="wanted how many digits numbers have, 1 to 17"):
+            draw(parameter(1.0), digits=wrong)
+
+
+# --- axes -----------------------------------------------------------------------------------
+
+
+def test_axes_are_counted_from_the_first_on_cards_and_arrows():
+    x = parameter(np.arange(24.0).reshape(1, 2, 3, 4))
+    total = x.sum(-1, keepdim=True) * x.amax((-1, -2), keepdim=True)
+    drawing = draw((total + x).sum(), {"x": x})
+    assert [c.op for c in cards(drawing)][1:3] == ["Σ axis 3", "max axes 3, 2"]
+    assert "Σ axis 3" in {e.label for e in drawing.picture.edges}
+    assert [c.op for c in cards(draw(tg.stack([x, x], -1).cumsum(-2)))][1:] == [
+        "stack axis 4", "running Σ axis 3",
+    ]  # fmt: skip
+
+
+def test_a_folded_card_counts_its_arrows():
+    x = parameter(np.arange(6.0).reshape(2, 3))
+    h = x * 2
+    drawing = draw(nn.functional.softmax(h, 1).log().sum(), {"h": h}, depth=0)
+    arrows = [e for e in drawing.picture.edges if e.source == card(drawing, "h").id]
+    assert card(drawing, "h").added == len(arrows) == 1

@@ -394,8 +394,8 @@ def test_a_large_array_is_summarised_with_a_window_onto_it(visit):
     close(parsed(first), array[:6, :6])
     figure = page.locator("#step figure").first.inner_text()
     assert "40 × 30" in figure and "rows 0–5 of 40, columns 0–5 of 30" in figure
-    assert f"{array.mean():.3g}".replace("-", "−") in figure
-    assert f"{array.std():.3g}" in figure
+    assert f"{array.mean():.4g}".replace("-", "−") in figure
+    assert f"{array.std():.4g}" in figure
 
 
 def test_copies_claim_nothing_about_the_output(visit):

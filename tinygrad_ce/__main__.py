@@ -98,6 +98,7 @@ def add_looks(command: argparse.ArgumentParser) -> None:
         help="how far calls are opened: 0 is a card for each layer and function; or names of calls "
         "to fold, fc1,fc2; large graphs fold by themselves",
     )
+    command.add_argument("--digits", type=int, help="how many digits numbers have, 4 if not said")
     command.add_argument("--theme", choices=("light", "dark", "auto"), help="the colours")
 
 
@@ -351,7 +352,8 @@ def draw_or_play(asked: argparse.Namespace, variables: Variables, path: Path | N
     tensor = variables.tensor(asked.name)
     make = viz.play if asked.command == "play" else viz.draw
     depth, theme = depth_of(asked.depth), asked.theme or "auto"
-    drawing = make(tensor, names=variables.all, depth=depth, theme=theme)
+    digits = 4 if asked.digits is None else asked.digits
+    drawing = make(tensor, names=variables.all, depth=depth, theme=theme, digits=digits)
     if path is None:
         say(str(drawing))
         return 0

@@ -34,6 +34,7 @@ def draw(
     values: bool = True,
     gradients: bool = True,
     backward: bool = False,
+    digits: int = 4,
 ) -> Drawing:
     """The picture of how a tensor was computed, with ∂tensor/∂node at every node.
 
@@ -54,6 +55,7 @@ def draw(
     theme: "light", "dark", or "auto", in which an SVG follows its reader.
     values: False leaves values out. gradients: False computes none; all rows are `∇ —`.
     backward: True draws the graph of the gradient itself, `∂loss/∂parameter` being its results.
+    digits: how many digits numbers have; a number alone has them after its point, 24.7041.
 
     Raises TypeError or ValueError for what cannot be drawn so, or for more than 1500 cards.
     RuntimeError where backward(retain_graph=False) has freed a part of the graph, where
@@ -68,7 +70,7 @@ def draw(
     n2  step       ×         ← n0 n1  scalar  −6  ∇ 1
     n3  loss       + 1 loss  ← n2     scalar  −5  ∇ 1
     """
-    options = Options(depth, direction, theme, values, gradients, backward)
+    options = Options(depth, direction, theme, values, gradients, backward, digits)
     root, found, given = resolve(what, examples, names)
     return Drawing(read(root, found, options, given), again(what, examples, found))
 
@@ -174,4 +176,5 @@ def page_of(drawing: Drawing) -> Page:
     if drawing._again is None:
         raise RuntimeError("save: this picture knows no graph; write play(loss).save('page.html')")
     what, examples, names = drawing._again()
-    return play(what, *examples, names=names, depth=options.depth, theme=options.theme)
+    return play(what, *examples, names=names, depth=options.depth, theme=options.theme,
+                digits=options.digits)  # fmt: skip

@@ -23,6 +23,7 @@ class Options:
     values: bool = True
     gradients: bool = True
     backward: bool = False
+    digits: int = 4
     caller: str = "draw"  # what errors begin with
 
     def __post_init__(self) -> None:
@@ -34,6 +35,10 @@ class Options:
             )
         if self.theme not in THEMES:
             raise ValueError(f'{caller}: theme={self.theme!r}; wanted "light", "dark" or "auto"')
+        if type(self.digits) is not int or not 1 <= self.digits <= 17:
+            raise ValueError(
+                f"{caller}: digits={self.digits!r}; wanted how many digits numbers have, 1 to 17"
+            )
         depth = self.depth
         if isinstance(depth, bool) or not (
             depth is None

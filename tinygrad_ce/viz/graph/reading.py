@@ -36,8 +36,9 @@ from tinygrad_ce.viz.graph.values import (
     shape_text,
     sizes_text,
     value_text,
+    written_with,
 )
-from tinygrad_ce.viz.graph.walking import VIEWS, Graph, Use, chain_of, common
+from tinygrad_ce.viz.graph.walking import VIEWS, Graph, Use, chain_of, common, settings_of
 
 NAME = 13  # letters of a name that fit into a label
 HEAD = 16  # letters of the program's text that fit on a card
@@ -121,6 +122,11 @@ class Reader:
 
     def read(self) -> Picture:
         """The picture of the graph."""
+        with written_with(self.options.digits):
+            return self.picture()
+
+    def picture(self) -> Picture:
+        """The same, with as many digits as are set just now."""
         graph, why = self.graph, ""
         arrived: dict[Node, np.ndarray] = {}
         if self.both:
@@ -309,7 +315,9 @@ class Reader:
         if not node.inputs:
             return ""
         shown = self.words(node) if self.asks_for_words(node) else None
-        return op_label(node.op.name, node.settings, self.numbers(node), shown, self.about(node))
+        return op_label(
+            node.op.name, settings_of(node), self.numbers(node), shown, self.about(node)
+        )
 
     def asks_for_words(self, node: Node) -> bool:
         """Whether the header has to say which operand a letter on an edge means."""
@@ -358,7 +366,7 @@ class Reader:
         """An operation as it would be written, and its operands, which are told so far down."""
         pairs = zip(self.numbers(node), self.operands(node))
         words = [text or self.operand(x, deep) for text, x in pairs]
-        return in_words(node.op.name, node.settings, words, self.letters), words
+        return in_words(node.op.name, settings_of(node), words, self.letters), words
 
     def operand(self, x: Node, deep: int) -> str:
         """An operand within a phrase, in brackets where it is more than one word."""
@@ -371,7 +379,7 @@ class Reader:
         if deep:
             made = self.composed(x, deep - 1)[0]
         else:
-            made = in_words(x.op.name, x.settings, ["…"] * len(x.inputs), self.letters)
+            made = in_words(x.op.name, settings_of(x), ["…"] * len(x.inputs), self.letters)
         infix = x.op.name in INFIX or " in " in made
         return ("(" + made + ")" if deep else "…") if infix else made
 

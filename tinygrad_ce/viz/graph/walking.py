@@ -170,6 +170,21 @@ class Graph:
         return list(order)
 
 
+AXES = {"sum", "amax", "amin", "norm", "cumsum", "cumprod", "concatenate", "stack"}
+"""Operations whose first setting is an axis, or several."""
+
+
+def settings_of(node: Node) -> tuple[Any, ...]:
+    """The settings of an operation; axes are counted from the first, not from the last."""
+    settings: tuple[Any, ...] = node.settings
+    if node.op.name not in AXES or not settings or settings[0] is None:
+        return settings
+    axis, count = settings[0], (node if node.op.name == "stack" else node.inputs[0]).array.ndim
+    several = isinstance(axis, tuple)
+    found = [i + count if i < 0 else i for i in (axis if several else (axis,))]
+    return (tuple(found) if several else found[0], *settings[1:])
+
+
 def is_number(node: Node) -> bool:
     """Whether it is a number that an operation was given, and nothing that was computed."""
     return not node.requires_grad and not node.cut and node.array.ndim == 0

@@ -1,4 +1,4 @@
-"""Arrays as a page has them: all numbers of small ones, a part of large ones, three digits each.
+"""Arrays as a page has them: all numbers of small ones, a part of large ones, a few digits each.
 
 The last axis runs along a row, the one before down a column; those before are slices. Of an array
 that is too large for its share of the page there are its first slices or, of a larger matrix, its
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.viz.graph.values import number, value_text
+from tinygrad_ce.viz.graph.values import digits, number, value_text
 
 EXACT = 2**53  # up to here a browser's numbers hold integers
 WIDE = 10  # rows and columns that a page shows in full
@@ -32,11 +32,11 @@ def plain(value: Any) -> Any:
     """One element for JSON, which knows no nan and no infinity.
 
     >>> plain(np.float32(1 / 3)), plain(np.inf), plain(np.True_), plain(np.int64(12345))
-    (0.333, '∞', 1, 12345)
+    (0.3333, '∞', 1, 12345)
     """
     if isinstance(value, (np.bool_, np.integer)):
         return int(value) if abs(int(value)) < EXACT else str(value).replace("-", "−")
-    short = float(f"{float(value):.3g}")
+    short = float(f"{float(value):.{digits.get()}g}")
     if not np.isfinite(short):  # the largest floats, rounded up, too
         return number(value)
     return int(short) if short.is_integer() and abs(short) < 1e6 else short
@@ -67,8 +67,8 @@ def code_of(value: Any) -> int | None:
         return WORDS.get(value)
     if value == 0:
         return WORDS["0"]
-    digits, _, power = f"{abs(value):.2e}".partition("e")
-    mantissa, e = int(digits.replace(".", "")) - 100, int(power)
+    first, _, power = f"{abs(value):.2e}".partition("e")
+    mantissa, e = int(first.replace(".", "")) - 100, int(power)
     if abs(e) > POWERS:
         return None
     return len(WORDS) + ((e + POWERS) * 2 + (value < 0)) * 900 + mantissa

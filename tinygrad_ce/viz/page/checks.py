@@ -27,7 +27,7 @@ from tinygrad_ce.engine.table import window_parts, with_axes_back
 from tinygrad_ce.viz.graph.labels import op_label
 from tinygrad_ce.viz.graph.told import told
 from tinygrad_ce.viz.graph.values import largest, number
-from tinygrad_ce.viz.graph.walking import Use, is_number, uses_of
+from tinygrad_ce.viz.graph.walking import Use, is_number, settings_of, uses_of
 from tinygrad_ce.viz.page.flow import rule_of, run
 
 EPS = float(np.finfo(np.float64).eps)
@@ -289,7 +289,7 @@ def kink_text(replay: Replay, kinks: Mapping[Node, Any]) -> str:
             name = node.scope.name
         else:
             numbers = [number(x.array[()]) if is_number(x) else None for x in replay.operands[node]]
-            name = op_label(node.op.name, node.settings, numbers)
+            name = op_label(node.op.name, settings_of(node), numbers)
         count = int(np.sum(where))
         texts.append(f"{name} switched {count} element{'s' * (count != 1)}")
     return ", ".join(texts)

@@ -22,6 +22,7 @@ from tinygrad_ce.viz.graph.dot import DARK, to_dot
 from tinygrad_ce.viz.graph.engines import INSTALL, EngineMissingError, render
 from tinygrad_ce.viz.graph.reading import Reader
 from tinygrad_ce.viz.graph.subjects import resolve
+from tinygrad_ce.viz.graph.values import written_with
 from tinygrad_ce.viz.graph.walking import Graph
 from tinygrad_ce.viz.page.geometry import column, slim
 from tinygrad_ce.viz.page.lean import lean
@@ -79,6 +80,7 @@ def play(
     names: Any = None,
     depth: int | str | Collection[str] | None = None,
     theme: str = "auto",
+    digits: int = 4,
 ) -> Page:
     """A page that plays the graph of a tensor back: its values forward, its gradients backward.
 
@@ -87,7 +89,7 @@ def play(
     from and a comparison with central differences, which is made now. For the lines of a tensor
     that is there already, compute it under `with tinygrad_ce.source_lines():`.
 
-    The page keeps nothing of the graph alive. depth and theme are those of `draw`.
+    The page keeps nothing of the graph alive. depth, theme and digits are those of `draw`.
 
     Raises TypeError or ValueError for what cannot be drawn.
 
@@ -97,7 +99,7 @@ def play(
     >>> page.title, page.steps
     ('loss = −5', 8)
     """
-    options = Options(depth=depth, direction="TB", theme=theme, caller="play")
+    options = Options(depth=depth, direction="TB", theme=theme, digits=digits, caller="play")
     root, found, given = resolve(what, examples, names, "play")
     reader = Reader(Graph([root], found, given=given), options)
     picture = reader.read()
@@ -106,12 +108,13 @@ def play(
         graph = slim(render(to_dot(picture), "svg", "light").decode(), picture)
     except EngineMissingError:
         graph, note = column(picture), f"To see the graph laid out: {INSTALL}"
-    told = story(reader, picture)
+    with written_with(digits):
+        told = story(reader, picture)
     lines = any("src" in step for step in told["steps"])
     told["why"] = "" if lines else NO_LINES
     if note:
         told["note"] = note
-    told["theme"] = theme
+    told |= {"theme": theme, "digits": digits}
     html = page(picture.title, graph, told, listed_steps(told, picture))
     return Page(picture.title, html, len(told["steps"]))
 

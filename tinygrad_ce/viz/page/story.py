@@ -20,7 +20,7 @@ from tinygrad_ce.viz.graph.names import renamed
 from tinygrad_ce.viz.graph.reading import Reader, together
 from tinygrad_ce.viz.graph.told import SUMMED, symbol_of, told
 from tinygrad_ce.viz.graph.values import gradient_text, number
-from tinygrad_ce.viz.graph.walking import Graph, Use
+from tinygrad_ce.viz.graph.walking import Graph, Use, settings_of
 from tinygrad_ce.viz.page.arrays import Windows
 from tinygrad_ce.viz.page.checks import Check, check_uses, is_written
 from tinygrad_ce.viz.page.flow import Arrival, arrivals, relation
@@ -323,7 +323,7 @@ class Teller:
         step: dict[str, Any] = {"k": "f", "y": self.ids[node]}
         if any(x.array.ndim == 1 for x in self.operands(node)):
             symbols["vector"] = "yes"
-        step["m"] = forward_math(node.op.name, node.settings, symbols, len(node.inputs))
+        step["m"] = forward_math(node.op.name, settings_of(node), symbols, len(node.inputs))
         stable = STABLE.get(node.scope.name) if node.scope is not None else None
         if stable:
             step["why"] = stable
@@ -435,7 +435,7 @@ class Teller:
             stretched = False
         share = self.arrived[use.source] > 1
         step: dict[str, Any] = {
-            "m": backward_math(name, position, node.settings, symbols, letter, summed, share),
+            "m": backward_math(name, position, settings_of(node), symbols, letter, summed, share),
             "as": [symbols[letter], symbols["y"]],
             "lab": self.reader.label(use, node),
             "map": relation(node, position),
@@ -555,13 +555,26 @@ def looks_like_p(graph: Graph, z: Node) -> bool:
             following = graph.used.get(use.target, ())
             found += [after.target for after in following if after.target.op.name == "exp"]
         if found and (z.array.ndim == 1 or z.array.shape[-1] == 1):
-            return True
+            return not (has_signs(z) or (is_turned(z) and found[0] is use.target))
         for e in found:
             readers = [after.target for after in graph.used.get(e, ())]
-            sums = [y.settings[0] for y in readers if y.op.name == "sum"]
-            if -1 in sums or z.array.ndim - 1 in sums:
+            sums = [settings_of(y)[0] for y in readers if y.op.name == "sum"]
+            if z.array.ndim - 1 in sums:
                 return True
     return False
+
+
+def is_turned(x: Node) -> bool:
+    """Whether x is −z or c − z, of which an exp is on the way to the sigmoid of z."""
+    turned = {"neg": 0, "sub": 1}.get(x.op.name if x.inputs else "")
+    return turned is not None and not any(x.requires_grad for x in x.inputs[:turned])
+
+
+def has_signs(x: Node) -> bool:
+    """Whether x is y·z with labels of ±1 or the like: its sigmoid is not that of any class."""
+    others = [np.asarray(other.array) for other in x.inputs if not other.requires_grad]
+    signed = any((other < 0).any() for other in others)
+    return bool(x.inputs) and x.op.name in ("mul", "truediv") and signed
 
 
 def residual(value: np.ndarray, gradient: np.ndarray) -> dict[str, Any] | None:

@@ -2,17 +2,17 @@
 
 const minus = (text) => text.replace(/-/g, "−");
 
-/** One number, three digits: what a cell shows. */
+/** One number, with as many digits as the story has: what a cell shows. */
 function shown(x, whole) {
   if (typeof x === "string") return minus(x); // ∞, nan, and integers that a number would round
   if (whole) return minus(String(x));
   if (x === 0) return "0";
   const size = Math.abs(x);
   if (size >= 1e4 || size < 1e-3) {
-    const [digits, power] = x.toExponential(2).split("e");
+    const [digits, power] = x.toExponential(story.digits - 1).split("e");
     return minus(`${Number(digits)}e${Number(power)}`);
   }
-  return minus(String(Number(x.toPrecision(3))));
+  return minus(String(Number(x.toPrecision(story.digits))));
 }
 
 const shapeText = (shape) => (shape.length ? shape.join(" × ") : "scalar");
