@@ -167,3 +167,51 @@ def test_what_is_missing_is_left_out_at_home_and_fails_in_ci(monkeypatch):
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="no Chromium"):
         helpers.launch(None)
+
+
+# --- in a notebook --------------------------------------------------------------------------
+
+
+def notebook(*shown):
+    """The outputs of a notebook, in a page of JupyterLab's light theme."""
+    cells = "".join(f"<section>{html}</section>" for html in shown)
+    return f"<!doctype html><meta charset=utf-8><body data-jp-theme-light=true>{cells}"
+
+
+PAPER = "(s) => getComputedStyle(s.querySelector('polygon')).fill"
+LIGHT, DARK = "rgb(255, 255, 255)", "rgb(17, 24, 39)"
+
+
+def test_notebooks_that_run_scripts_show_the_svg_in_their_theme(open_page):
+    loss, names = PROGRAMS["fan_out"]()
+    auto, light = (tg.draw(loss, names, theme=theme)._repr_html_() for theme in ("auto", "light"))
+    page = open_page()
+    page.set_content(notebook(auto, light, auto))
+    assert page.locator("img").count() == 0 and page.locator("svg.tinygrad_ce").count() == 3
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((part) => part.id)")
+    assert len(ids) == len(set(ids)) > 60
+    papers = [svg.evaluate(PAPER) for svg in page.locator("svg.tinygrad_ce").all()]
+    assert papers == [LIGHT] * 3
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    page.wait_for_function(f"({PAPER})(document.querySelector('svg')) === '{DARK}'")
+    papers = [svg.evaluate(PAPER) for svg in page.locator("svg.tinygrad_ce").all()]
+    assert papers == [DARK, LIGHT, DARK]  # the second one has its own
+
+
+def test_notebooks_that_run_no_scripts_show_an_image_and_no_words(open_page):
+    loss, names = PROGRAMS["fan_out"]()
+    drawing, played = tg.draw(loss, names), tg.play(loss, names)
+    page = open_page(java_script_enabled=False)
+    page.set_content(notebook(drawing._repr_html_(), played._repr_html_()))
+    image = page.locator("section img")
+    assert image.bounding_box()["width"] > 400 and "Computation graph" in image.get_attribute("alt")
+    assert page.locator("section").first.inner_text().strip() == ""
+    assert page.locator("section").last.inner_text().startswith("This page runs scripts: trust")
+
+
+def test_a_notebook_holds_a_picture_once():
+    loss, names = PROGRAMS["fan_out"]()
+    drawing = tg.draw(loss, names)
+    hooks = [name for name in dir(drawing) if name.startswith("_repr_")]
+    assert hooks == ["_repr_html_"]
+    assert len(drawing._repr_html_()) < 1.4 * len(drawing._drawn("svg")) + 4000

@@ -88,7 +88,7 @@ def test_of_a_large_stack_the_first_slices_are_there():
     low, high, *counts = win["h"]
     wanted, edges = np.histogram(array, 24)
     assert counts == wanted.tolist() and [low, high] == pytest.approx(edges[[0, -1]], rel=5e-3)
-    assert "t" not in win and win["of"].startswith(f"{array.mean():.3g}".replace("-", "−"))
+    assert "t" not in win and win["of"].startswith(f"{array.mean():.4g}".replace("-", "−"))
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_steps_of_a_convolution_say_so():
         seen = {None, 0, 1} if depth is None else {None, 1}  # a card has its weights inside
         assert found == {"f": {None, 0, 1}, "b": seen}
         conv = page["slides"][0]
-        assert decoded(conv["x"]["v"])[:6] == [float(f"{v:.3g}") for v in x.numpy()[0, 0, 0]]
+        assert decoded(conv["x"]["v"])[:6] == [float(f"{v:.4g}") for v in x.numpy()[0, 0, 0]]
         if depth is None:
             assert page["tensors"][conv["k"]["id"]]["name"] == "0.weight"
 

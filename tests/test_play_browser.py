@@ -1431,7 +1431,7 @@ def test_in_a_notebook_the_page_is_a_frame_that_works(open_page, folder, told):
     page = open_page(size=SIZES["desk"], motion="reduce")
     page.goto(path.as_uri())
     frame = page.frame_locator("iframe")
-    assert page.locator("iframe").get_attribute("title") == "loss = 0.111"
+    assert page.locator("iframe").get_attribute("title") == "loss = 0.1105"
     frame.get_by_role("button", name="Next step").click()
     frame.locator("body").press("ArrowRight")
     assert frame.locator("#step h2").inner_text() == told("fan_out")[2]["heading"]

@@ -67,8 +67,10 @@ NUMBERS = [
 ]  # fmt: skip
 
 
-def test_numbers_have_three_digits(visit):
+def test_numbers_have_as_many_digits_as_the_story(visit):
     page = visit()
+    assert js(page, "story.digits") == 4
+    page.evaluate("story.digits = 3")
     calls = [number[:2] for number in NUMBERS]
     assert every(page, "shown", calls) == [text for *_, text in NUMBERS]
 

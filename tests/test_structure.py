@@ -21,8 +21,8 @@ ROOMS = [*(f"engine.{name}" for name in ENGINE), "absent", "settings", "amp",
          "accelerator", "backends", "distributed", "cuda", "xpu", "random", "creation", "functions",
          "functional", "linalg", "nn", "optim", "distributions", "autograd", "func",
          "serialization", "utils",
-         *(f"program.{name}" for name in PROGRAM), "program", "viz.writing", "viz.graph",
-         "viz.page", "viz.plots", "viz.drawing", "viz", "teach"]  # fmt: skip
+         *(f"program.{name}" for name in PROGRAM), "program", "viz.writing", "viz.notebook",
+         "viz.graph", "viz.page", "viz.plots", "viz.drawing", "viz", "teach"]  # fmt: skip
 LATE = {("engine.tensor", "random")}
 """Imports that point down and happen inside a function, when it is called."""
 

@@ -3,8 +3,8 @@
 What is asked for (graph/subjects.py) has a graph (graph/walking.py) of which parts are folded
 (graph/folding.py). It is read (graph/reading.py) into cards (graph/cards.py), which become text
 (graph/text.py) or DOT (graph/dot.py), and an engine, if one is installed, lays that out
-(graph/engines.py). A model that is run for a picture is left as it was (graph/restoring.py), a
-traced program is made a graph again (graph/programs.py).
+(graph/engines.py), for a notebook as an image (notebook.py). A model that is run for a picture is
+left as it was (graph/restoring.py), a traced program is made a graph again (graph/programs.py).
 
 A page (page/playing.py) has what an engine laid out (page/geometry.py) and what is to be told
 (page/story.py): the way back, use by use (page/flow.py), checked by central differences

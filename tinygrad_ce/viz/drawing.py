@@ -15,6 +15,7 @@ from tinygrad_ce.viz.graph.engines import INSTALL, EngineMissingError, render
 from tinygrad_ce.viz.graph.reading import read
 from tinygrad_ce.viz.graph.subjects import again, resolve
 from tinygrad_ce.viz.graph.text import listing
+from tinygrad_ce.viz.notebook import image_of
 from tinygrad_ce.viz.writing import write
 
 if TYPE_CHECKING:
@@ -119,9 +120,11 @@ class Drawing:
         return write(path, drawn)
 
     def _drawn(self, format: str) -> bytes:
+        return render(self.source, format, self.picture.options.theme, self._title())
+
+    def _title(self) -> str:
         picture = self.picture
-        title = f"Computation graph: {', '.join([picture.title, *picture.notes])}"
-        return render(self.source, format, picture.options.theme, title)
+        return f"Computation graph: {', '.join([picture.title, *picture.notes])}"
 
     @property
     def text(self) -> str:
@@ -137,16 +140,9 @@ class Drawing:
             lines[LINES:] = [f"... and {len(lines) - LINES} more; print(drawing) shows them all"]
         return "\n".join(lines)
 
-    def _repr_svg_(self) -> str | None:
-        try:
-            return self._drawn("svg").decode()
-        except Exception:  # a display hook must not fail; _repr_html_ says what is wrong
-            return None
-
     def _repr_html_(self) -> str:
         try:
-            svg = self._drawn("svg").decode()
-            return f'<div style="overflow:auto">{svg[svg.index("<svg") :]}</div>'
+            return image_of(self._drawn("svg"), self._title())
         except EngineMissingError:
             advice = f"To see it drawn: {INSTALL}"
         except Exception as error:  # a display hook must not fail

@@ -39,9 +39,12 @@ def prepared(
 
 
 def made_by(x: Node) -> Made | None:
-    """What made a node that needs no gradient, if it remembers."""
+    """What made a node that needs no gradient, if it remembers.
+
+    An input in the dtype of what stands beside it is that input.
+    """
     made: Made | None = None if x.live or x.inputs else getattr(x, "made", None)
-    return made
+    return None if hasattr(x, "source") and not hasattr(x.source, "made") else made
 
 
 def with_past(x: Node, made: Made, stand: dict[Node, Node]) -> Node:

@@ -28,15 +28,15 @@ WORDS = {"nan": 0, "∞": 1, "−∞": 2, "0": 3}
 MIDDLE = 300_000  # what is added to a packed integer
 
 
-def plain(value: Any) -> Any:
-    """One element for JSON, which knows no nan and no infinity.
+def plain(value: Any, count: int = 0) -> Any:
+    """One element for JSON, which knows no nan and no infinity, with so many digits if any.
 
     >>> plain(np.float32(1 / 3)), plain(np.inf), plain(np.True_), plain(np.int64(12345))
     (0.3333, '∞', 1, 12345)
     """
     if isinstance(value, (np.bool_, np.integer)):
         return int(value) if abs(int(value)) < EXACT else str(value).replace("-", "−")
-    short = float(f"{float(value):.{digits.get()}g}")
+    short = float(f"{float(value):.{count or digits.get()}g}")
     if not np.isfinite(short):  # the largest floats, rounded up, too
         return number(value)
     return int(short) if short.is_integer() and abs(short) < 1e6 else short
@@ -86,9 +86,11 @@ def numbers(array: np.ndarray) -> dict[str, Any]:
     whole = flat.size > SMALL and flat.dtype.kind in "iu"
     if whole and flat.min() > -MIDDLE and flat.max() < MIDDLE:
         return {"i": "".join(letters(int(x) + MIDDLE) for x in flat)}
-    values = [plain(x) for x in flat]
-    text = packed(values) if flat.size > SMALL and flat.dtype.kind == "f" else None
-    return {"d": values} if text is None else {"p": text}
+    if flat.size > SMALL and flat.dtype.kind == "f":
+        text = packed([plain(x, 3) for x in flat])
+        if text is not None:
+            return {"p": text}
+    return {"d": [plain(x) for x in flat]}
 
 
 # --- windows --------------------------------------------------------------------------------

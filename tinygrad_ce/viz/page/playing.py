@@ -24,6 +24,7 @@ from tinygrad_ce.viz.graph.reading import Reader
 from tinygrad_ce.viz.graph.subjects import resolve
 from tinygrad_ce.viz.graph.values import written_with
 from tinygrad_ce.viz.graph.walking import Graph
+from tinygrad_ce.viz.notebook import frame_of
 from tinygrad_ce.viz.page.geometry import column, slim
 from tinygrad_ce.viz.page.lean import lean
 from tinygrad_ce.viz.page.listing import listed_steps
@@ -68,10 +69,7 @@ class Page:
         return f'<Page {self.title}: {self.steps} steps, {kilobytes:.0f} kB; save("page.html")>'
 
     def _repr_html_(self) -> str:
-        return (
-            f'<iframe title="{escape(self.title)}" srcdoc="{escape(self.html)}" '
-            f'style="width:100%;height:{HEIGHT}px;border:0"></iframe>'
-        )
+        return frame_of(self.html, self.title, HEIGHT)
 
 
 def play(

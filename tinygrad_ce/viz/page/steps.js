@@ -384,9 +384,15 @@ const playOrPause = () => {
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const themes = ["Auto", "Light", "Dark"];
 
+/** Whether what is around the page is dark: a notebook that says so, else the system. */
+function darkAround() {
+  const notebook = parent === window || origin === "null" ? null : parent.document.body.dataset.jpThemeLight;
+  return notebook ? notebook === "false" : dark.matches;
+}
+
 function paint() {
   const wanted = at("theme").textContent;
-  const isDark = wanted === "Dark" || (wanted === "Auto" && dark.matches);
+  const isDark = wanted === "Dark" || (wanted === "Auto" && darkAround());
   document.documentElement.dataset.theme = isDark ? "dark" : "light";
   refresh();
 }
