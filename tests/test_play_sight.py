@@ -5,8 +5,10 @@ One browser page shows them all, one after the other.
 
 import json
 import re
+from collections import Counter
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -319,6 +321,17 @@ def test_a_birth_is_found_anew_when_the_numbers_change(visit):
     assert page.locator(".born").count() == 0
 
 
+# --- the scripts ----------------------------------------------------------------------------
+
+
+def test_no_two_scripts_have_the_same_name_for_something():
+    folder = Path(tg.__file__).parent / "viz" / "page"
+    text = "\n".join(path.read_text("utf-8") for path in sorted(folder.glob("*.js")))
+    names = re.findall(r"^(?:async )?(?:function|const|let) ([\w$]+)", text, re.MULTILINE)
+    assert len(names) > 200
+    assert [name for name, count in Counter(names).items() if count > 1] == []
+
+
 # --- the quiz -------------------------------------------------------------------------------
 
 
@@ -332,7 +345,7 @@ def test_numbers_are_read_as_people_write_them(visit):
         "1,2,3": None, "0x10": None, "Infinity": None, "nan": None, "--1": None, "1 2": None,
         "</script>": None,
     }  # fmt: skip
-    found = js(page, f"{json.dumps(list(cases))}.map(readNumber)")
+    found = js(page, f"{json.dumps(list(cases))}.map(numberIn)")
     for (text, wanted), number in zip(cases.items(), found, strict=True):
         assert number == (None if wanted is None else pytest.approx(wanted)), text
 
@@ -430,6 +443,77 @@ def test_a_card_says_its_value_gradient_and_role_when_they_are_known(visit):
     assert "gradient" not in js(page, f"(at('quiz').click(), {label}('{W}', {at}))")
 
 
+# --- what happens several times ---------------------------------------------------------------
+
+
+class Residual(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.fc = nn.Linear(width, width)
+
+    def forward(self, x):
+        return x + F.tanh(self.fc(x)) * 0.5
+
+
+def unrolled():
+    tg.manual_seed(0)
+    cell, h = Residual(3), tg.ones(2, 3)
+    with tg.source_lines():
+        for _ in range(5):
+            h = cell(h)
+        loss = h.sum()
+    return play(loss, names={"cell": cell})
+
+
+def stacked():
+    tg.manual_seed(0)
+    with tg.source_lines():
+        loss = nn.Sequential(*(Residual(3) for _ in range(4)), nn.Linear(3, 1))(tg.ones(2, 3)).sum()
+    return play(loss)
+
+
+FRONT = "[...document.querySelectorAll('#cards > .card')].filter((g) => g.style.display !== 'none')"
+
+
+@pytest.mark.parametrize("program, times", [(unrolled, 5), (stacked, 4)], ids=["cell", "blocks"])
+def test_equal_calls_are_told_once_and_unrolled_on_demand(visit, program, times):
+    made = program()
+    page = visit(made)
+    titles = page.locator(".title text:first-child").all_text_contents()
+    assert f"⊟ Residual × {times}" in titles
+    assert f"Residual × {times}: it is told once" in page.locator("#step").inner_text()
+    calls = page.locator("#cards > .card.call:visible")
+    assert calls.count() == times - 1
+    assert f"(2 of {times})" in calls.first.text_content()
+    few, every = js(page, f"[{FRONT}.length, cards.size]")
+    assert few < every
+    walked = []
+    while walked[-1:] != [made.steps - 1]:
+        page.keyboard.press("ArrowRight")
+        walked.append(js(page, "state.step"))
+    inside = js(page, """steps.map((step, k) => [k, (hiddenIn(step), hiddenIn(step) !== null)])
+      .filter(([, hidden]) => hidden).map(([k]) => k)""")  # fmt: skip
+    assert not set(walked) & set(inside)
+    assert set(walked) | set(inside) | {0} == set(range(made.steps)) and len(inside) > times
+    calls.first.press("Enter")  # that one opens
+    assert calls.count() == times - 2
+    page.get_by_role("button", name=f"Unroll × {times}").click()
+    assert calls.count() == 0 and js(page, f"{FRONT}.length") == every
+    page.get_by_role("button", name="Tell once").click()
+    assert calls.count() == times - 1
+
+
+def test_what_differs_is_not_told_once(visit):
+    tg.manual_seed(0)
+    x = tg.ones(2, 3)
+    widths = nn.Sequential(Residual(3), nn.Linear(3, 4), Residual(4), nn.Linear(4, 5), Residual(5))
+    for loss in (widths(x).sum(), nn.Sequential(Residual(3), Residual(3))(x).sum()):
+        page = visit(play(loss))
+        assert js(page, "repeats.length") == 0 and not page.locator("#unroll").is_visible()
+    assert js(visit("attention_block"), "repeats.length") == 0
+    assert js(visit("lstm_step"), "repeats.length") == 0  # three sigmoids are functions
+
+
 # --- hostile texts --------------------------------------------------------------------------
 
 HOSTILE = (
@@ -468,10 +552,11 @@ def test_hostile_names_and_sources_are_shown_as_text(visit, tmp_path):
     loss = model(tg.ones(1, 2)).sum()
     for shown in (play(loss), play(loss, depth=0)):
         page = visit(shown)
+        scripts = js(page, "document.querySelectorAll('script').length")
         page.evaluate("steps.forEach((step, k) => go(k))")
         page.evaluate("[...cards.keys()].forEach((id) => { lightWay(id); lookFor(nameOf(id)); })")
         assert js(page, "[typeof pwned, document.querySelectorAll('script').length]") == [
-            "undefined", 2]  # fmt: skip
+            "undefined", scripts]  # fmt: skip
     names = {name: parameter([1.0]) for name in HOSTILE}
     first, *others = names.values()
     total = sum(others, start=first)
@@ -514,17 +599,3 @@ def test_without_javascript_every_step_is_listed(browser, tmp_path):
     page.goto(folded.save(tmp_path / "page.html").as_uri())
     assert page.locator(".all li").count() == folded.steps - 2
     opened.close()
-
-
-def test_on_paper_there_are_no_buttons_and_the_graph_is_whole(visit):
-    page = visit("softmax_regression", 4)
-    page.emulate_media(media="print")
-    for hidden in (".bar", ".tools", ".corner", ".keys"):
-        assert not page.locator(hidden).is_visible()
-    page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    pane = page.locator("#graph").bounding_box()
-    for box in (card.bounding_box() for card in page.locator("#cards > .card").all()):
-        assert pane["y"] <= box["y"] and box["y"] + box["height"] <= pane["y"] + pane["height"]
-    page.emulate_media(media="screen")
-    page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert in_view(page) == [True] * 4

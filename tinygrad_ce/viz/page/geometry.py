@@ -204,13 +204,9 @@ def card_markup(card: Card, group: ElementTree.Element, move: Move) -> str:
 
 
 def grouped(card: Card, inside: str) -> str:
-    """What is drawn of a card, as something that can be pressed."""
+    """What is drawn of a card; a script makes it something that can be pressed."""
     around = "" if card.cluster is None else f' data-c="{card.cluster}"'
-    label = text(f"{card.op} {card.name}, {card.shape}")
-    return (
-        f'<g class="card {card.role}" id="{card.id}"{around} role="button" tabindex="-1" '
-        f'aria-label="{label}">{inside}</g>'
-    )
+    return f'<g class="card {card.role}" id="{card.id}"{around}>{inside}</g>'
 
 
 def cluster_markup(picture: Picture, i: int, group: ElementTree.Element, move: Move) -> str:
@@ -223,8 +219,7 @@ def cluster_markup(picture: Picture, i: int, group: ElementTree.Element, move: M
     name, formula = text(cluster.name), text(cluster.formula)
     return (
         f'<g class="cluster {escape(cluster.kind)}" id="c{i}"{outer} data-name="{name}" '
-        f'data-formula="{formula}">{box}<g class="title" role="button" tabindex="0" '
-        f'aria-expanded="true" aria-label="{name}">{texts(group, move)}</g></g>'
+        f'data-formula="{formula}">{box}<g class="title">{texts(group, move)}</g></g>'
     )
 
 

@@ -32,7 +32,15 @@ const edges = [];
 const folded = new Set();
 const CORNER = 40; // the height of the buttons that lie on the graph
 
+/** Make something that is drawn a button. */
+function pressable(g, tabindex, more = {}) {
+  for (const [name, value] of Object.entries({ role: "button", tabindex, ...more })) g.setAttribute(name, value);
+}
+
 function readGraph() {
+  for (const g of svg.querySelectorAll("#cards > .card")) pressable(g, -1);
+  for (const title of svg.querySelectorAll(".title"))
+    pressable(title, 0, { "aria-expanded": true, "aria-label": title.parentNode.dataset.name });
   for (const g of svg.querySelectorAll("#clusters > .cluster"))
     clusters.set(g.id, { g, box: boxOf(g), outer: outerOf(g), title: g.querySelector(".title").getBBox().width + 20 });
   for (const g of svg.querySelectorAll("#cards > .card"))

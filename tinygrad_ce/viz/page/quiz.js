@@ -80,7 +80,7 @@ function askElement(box, step, k, win) {
   const index = unravel(place, win.s);
   const element = asked(step) + (index.length ? `[${index.join(", ")}]` : "");
   ask(box, k, `Yes, ${shapeText(win.s)}. What is ${element}, to two digits?`, "element", (text) => {
-    const given = readNumber(text);
+    const given = numberIn(text);
     if (given === null) return "Write a number such as -0.25 or -1/4.";
     if (Math.abs(given - value) > allowed(value)) return wrong(k, text.trim(), elementHints(step, given, value, place));
     solve(k, true);
@@ -93,7 +93,7 @@ function askElement(box, step, k, win) {
 }
 
 /** A number as somebody writes it: "-0.25", "−0,25", "-1/4", "2e-3"; or null. */
-function readNumber(text) {
+function numberIn(text) {
   const parts = text.trim().replace(/[−–]/g, "-").split(/[/÷⁄]/).map((part) => part.trim().replace(",", "."));
   if (parts.length > 2 || !parts.every((part) => /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(part))) return null;
   const number = parts.map(Number).reduce((a, b) => a / b);

@@ -1,5 +1,7 @@
 // The first screen: what is given, what the colours and signs mean, and how to begin.
 
+const FEW = 8; // so many names leave room for the legend below them
+
 function startStep() {
   const leaf = (id) => !story.tensors[id].op && story.tensors[id].role !== "constant";
   const given = Object.keys(story.tensors).filter(leaf);
@@ -10,14 +12,15 @@ function startStep() {
   }
   const back = steps.some((step) => step.k === "seed");
   const inputs = given.filter((id) => story.tensors[id].role === "input").slice(0, 3);
+  const tables = make("div", { class: "sides" }, list, row(...inputs.map((id, i) => valueTable(id, `given${i}`))));
   return [
     make("h2", {}, "What is given"),
     make("p", { class: "begin" }, "Press ", make("kbd", {}, "→"), " to compute the first value."),
     story.note ? make("p", { class: "note" }, story.note) : "",
     live.why ? make("p", { class: "note" }, live.why) : "",
     make("p", { class: "why" }, `${given.length === 1 ? "1 tensor is" : `${given.length} tensors are`} there before anything is computed. The values flow down the grey arrows, one operation at a time${back ? "; then the gradients flow up the red ones" : ""}.`),
-    make("div", { class: "sides" }, list, row(...inputs.map((id, i) => valueTable(id, `given${i}`)))),
-    legend(back),
+    repeatsSaid(),
+    ...(given.length > FEW ? [legend(back), tables] : [tables, legend(back)]),
   ];
 }
 

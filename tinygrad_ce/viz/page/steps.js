@@ -67,6 +67,7 @@ function beside(way) {
 function redraw() {
   if (!svg) return;
   paintWay();
+  paintRepeats();
   const inside = hiddenIn(steps[state.step]);
   const told = at("inside");
   told.hidden = !inside;
@@ -538,6 +539,7 @@ function listenToGraph() {
   for (const id of ["fold", "unfold"]) at(id).hidden = !clusters.size;
   click("fold", () => foldAll(true));
   click("unfold", () => foldAll(false));
+  click("unroll", () => tellOnce(!isToldOnce()));
   click("closer", () => zoom(1.25));
   click("farther", () => zoom(0.8));
   click("fit", fit);
@@ -549,8 +551,6 @@ function listenToGraph() {
     framing?.();
     keepInView();
   });
-  addEventListener("beforeprint", fit);
-  addEventListener("afterprint", () => { fitWidth(); keepInView(); });
 }
 
 if (story.theme !== "auto") at("theme").textContent = themes[story.theme === "dark" ? 2 : 1];
@@ -558,8 +558,9 @@ paint();
 listen();
 if (svg) {
   readGraph();
+  findRepeats();
   listenToGraph();
-  layout();
+  tellOnce(true);
   fitWidth();
 }
 go(fromAddress());
