@@ -5,8 +5,8 @@ the place of arrays, and write down what they do. So every number of a page is a
 program, the same steps as a traced program has, and no derivative is known anywhere but in the
 rules.
 
-What the graph holds as a constant stays one: random numbers, and conditions of which there is no
-record.
+What the graph holds as a constant stays one: random numbers, and conditions of which nobody knows
+how they were decided.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from tinygrad_ce.engine.table import SLOT
 from tinygrad_ce.program.ir import Program, Var
 from tinygrad_ce.program.passes.exact import simplified
 from tinygrad_ce.program.tracing.symbol import Symbol, TraceError, Tracer
+from tinygrad_ce.viz.graph.told import symbol_of
 from tinygrad_ce.viz.graph.values import largest
 from tinygrad_ce.viz.graph.walking import Graph
+from tinygrad_ce.viz.page.decided import decided
 from tinygrad_ce.viz.page.encoding import encoded
 from tinygrad_ce.viz.page.flow import Arrival, arrivals, first_index, run
 
@@ -60,6 +62,7 @@ class Living:
         self.symbols: dict[Node, Any] = {}
         self.leaves: dict[Node, Var] = {}  # whose numbers can be edited
         self.wanted: dict[Var, int] = {}
+        self.kept: list[str] = []  # what was decided by values, nobody knows how
         sources = dict.fromkeys(use.source for use in graph.uses)
         given = [x for x in sources if x.op is None or not x.inputs]
         size = sum(x.array.size for x in given)
@@ -82,7 +85,17 @@ class Living:
 
     def computed(self, node: Node) -> Any:
         """What the operation of a node makes of Symbols."""
-        operands = [self.symbols[use.source] for use in self.graph.operands[node]]
+        uses = self.graph.operands[node]
+        for use in uses:
+            if self.is_decided(use.source):
+                found = decided(self.graph, use, self.symbols.get)
+                if found is not None:
+                    self.symbols[use.source] = found
+                elif use.source.cut:
+                    self.kept.append(
+                        f"{symbol_of(use.source.cut)} (read by {symbol_of(node.op.name)})"
+                    )
+        operands = [self.symbols[use.source] for use in uses]
         for x, symbol in zip(node.inputs, operands):
             self.symbols.setdefault(x, symbol)  # a node may stand for x in the graph
         try:
@@ -93,6 +106,12 @@ class Living:
         if not same(y.value, node.array):
             raise NotLivingError(f"what {node.op.name} read was written in place since")
         return y
+
+    def is_decided(self, x: Node) -> bool:
+        """Whether a constant may have been decided by values, and is still held as an array."""
+        symbol = self.symbols[x]
+        constant = not x.inputs and x not in self.leaves and symbol.now in self.tracer.constants
+        return constant and bool(x.cut or x.scope) and x.array.ndim > 0
 
     def way_back(self, root: Node) -> list[Arrival]:
         """Everything that arrives on the way back, as Symbols."""
@@ -133,6 +152,8 @@ class Living:
         told = encoded(program, list(values), values)
         numbers = told.pop("ids")
         told["out"] = [numbers[x] for x in program.outputs]
+        if self.kept:
+            told["kept"] = list(dict.fromkeys(self.kept))
         told["leaves"] = [
             {"n": self.graph.name(x), "i": numbers[var], "g": gradients[x]}
             | (dict(zip("co", cards[x])) if x in cards else {})
