@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable, Collection
 from html import escape
+from math import log, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,7 @@ def draw(
     gradients: bool = True,
     backward: bool = False,
     digits: int = 4,
+    aspect: float | str | None = None,
 ) -> Drawing:
     """The picture of how a tensor was computed, with ∂tensor/∂node at every node.
 
@@ -57,6 +60,7 @@ def draw(
     values: False leaves values out. gradients: False computes none; all rows are `∇ —`.
     backward: True draws the graph of the gradient itself, `∂loss/∂parameter` being its results.
     digits: how many digits numbers have; a number alone has them after its point, 24.7041.
+    aspect: width by height, "16:9" or a number: a long picture is set in columns.
 
     Raises TypeError or ValueError for what cannot be drawn so, or for more than 1500 cards.
     RuntimeError where backward(retain_graph=False) has freed a part of the graph, where
@@ -71,7 +75,7 @@ def draw(
     n2  step       ×         ← n0 n1  scalar  −6  ∇ 1
     n3  loss       + 1 loss  ← n2     scalar  −5  ∇ 1
     """
-    options = Options(depth, direction, theme, values, gradients, backward, digits)
+    options = Options(depth, direction, theme, values, gradients, backward, digits, aspect)
     root, found, given = resolve(what, examples, names)
     return Drawing(read(root, found, options, given), again(what, examples, found))
 
@@ -81,7 +85,7 @@ class Drawing:
 
     def __init__(self, picture: Picture, again: Callable[[], Any] | None = None) -> None:
         self.picture = picture
-        self.source = to_dot(picture)
+        self.source = to_dot(picture, columns_of(picture))
         self._again = again
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -148,6 +152,26 @@ class Drawing:
         except Exception as error:  # a display hook must not fail
             advice = str(error)
         return f"<pre>{escape(str(self))}\n\n{escape(advice)}</pre>"
+
+
+def columns_of(picture: Picture) -> int:
+    """In how many columns a picture comes closest to the aspect that was asked for."""
+    wanted = picture.options.ratio()
+    if wanted is None:
+        return 1
+    try:
+        guess = round(sqrt(max(1.0, wanted / shape_of(picture, 1))))
+        return min((guess, guess + 1), key=lambda n: abs(log(shape_of(picture, n) / wanted)))
+    except EngineMissingError:
+        return 1
+
+
+def shape_of(picture: Picture, columns: int) -> float:
+    """Width by height of a picture in so many columns."""
+    svg = render(to_dot(picture, columns), "svg", "light").decode()
+    size = re.search(r'<svg[^>]*?width="([\d.]+)pt"\s+height="([\d.]+)pt"', svg)
+    width, height = map(float, size.groups()) if size else (1.0, 1.0)
+    return width / height
 
 
 def page_of(drawing: Drawing) -> Page:

@@ -24,6 +24,7 @@ class Options:
     gradients: bool = True
     backward: bool = False
     digits: int = 4
+    aspect: float | str | None = None
     caller: str = "draw"  # what errors begin with
 
     def __post_init__(self) -> None:
@@ -35,6 +36,7 @@ class Options:
             )
         if self.theme not in THEMES:
             raise ValueError(f'{caller}: theme={self.theme!r}; wanted "light", "dark" or "auto"')
+        self.ratio()
         if type(self.digits) is not int or not 1 <= self.digits <= 17:
             raise ValueError(
                 f"{caller}: digits={self.digits!r}; wanted how many digits numbers have, 1 to 17"
@@ -51,6 +53,20 @@ class Options:
             )
         if isinstance(depth, int) and depth < 0:
             raise ValueError(f"{caller}: depth={depth}; wanted 0 (every layer as one card) or more")
+
+    def ratio(self) -> float | None:
+        """Width by height as it was asked for: 16/9 of "16:9"."""
+        aspect = self.aspect
+        width, _, height = aspect.partition(":") if isinstance(aspect, str) else (aspect, "", "")
+        try:
+            found = None if width is None else float(width) / float(height or 1)
+        except (TypeError, ValueError, ZeroDivisionError):
+            found = 0.0
+        if found is not None and not 0.05 <= found <= 20:
+            raise ValueError(
+                f'{self.caller}: aspect={aspect!r}; wanted width by height, such as "16:9" or 1.5'
+            )
+        return found
 
 
 @dataclass
