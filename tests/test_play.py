@@ -455,8 +455,8 @@ def test_save_and_notebooks(tmp_path):
     page = tg.play(loss, names)
     path = page.save(tmp_path / "x.html")
     assert path.read_text("utf-8") == page.html
-    with pytest.raises(ValueError, match=r"'x.svg' ends in '.svg'; a page is saved as"):
-        page.save(tmp_path / "x.svg")
+    with pytest.raises(ValueError, match=r"'x.bmp' ends in '.bmp'; wanted .html for the page"):
+        page.save(tmp_path / "x.bmp")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         page.save(tmp_path / "no" / "x.html")
     assert repr(page).startswith("<Page loss = 0.1105: ")

@@ -7,6 +7,7 @@ first rows and columns, with a thumbnail of the whole and a histogram.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import isqrt, prod
 from typing import Any
 
@@ -91,6 +92,29 @@ def numbers(array: np.ndarray) -> dict[str, Any]:
         if text is not None:
             return {"p": text}
     return {"d": [plain(x) for x in flat]}
+
+
+def unpacked(told: Mapping[str, Any], pool: Sequence[str]) -> list[Any]:
+    """The plain numbers of a window again.
+
+    >>> unpacked({"p": 0}, ["".join(map(letters, map(code_of, ["∞", -0.25, 0])))])
+    ['∞', -0.25, 0.0]
+    """
+    if "d" in told:
+        return list(told["d"])
+    text = told["i"] if "i" in told else pool[told["p"]]
+    place = {letter: k for k, letter in enumerate(ALPHABET)}
+    digits = [place[letter] for letter in text]
+    codes = [(a * BASE + b) * BASE + c for a, b, c in zip(digits[::3], digits[1::3], digits[2::3])]
+    return [c - MIDDLE for c in codes] if "i" in told else [number_of(code) for code in codes]
+
+
+def number_of(code: int) -> Any:
+    """The plain number of a code."""
+    if code < len(WORDS):
+        return 0.0 if code == WORDS["0"] else list(WORDS)[code]
+    rest, mantissa = divmod(code - len(WORDS), 900)
+    return float(f"{'-' * (rest % 2)}{mantissa + 100}e{rest // 2 - POWERS - 2}")
 
 
 # --- windows --------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ from tinygrad_ce.viz.graph.subjects import resolve
 from tinygrad_ce.viz.graph.values import written_with
 from tinygrad_ce.viz.graph.walking import Graph
 from tinygrad_ce.viz.notebook import frame_of
+from tinygrad_ce.viz.page import animation
+from tinygrad_ce.viz.page.animation import SUFFIXES
 from tinygrad_ce.viz.page.geometry import column, slim
 from tinygrad_ce.viz.page.lean import lean
 from tinygrad_ce.viz.page.listing import listed_steps
@@ -49,18 +51,31 @@ HEIGHT = 720  # of the page in a notebook, in CSS pixels
 
 
 class Page:
-    """A page as one text: `html`. Notebooks show it, `save` writes it."""
+    """A page as one text: `html`. Notebooks show it, `save` writes it, or its steps as pictures."""
 
-    def __init__(self, title: str, html: str, steps: int) -> None:
+    def __init__(self, title: str, html: str, steps: int, graph: str, told: dict[str, Any]) -> None:
         self.title, self.steps = title, steps
+        self._graph, self._told = graph, told  # for pictures of the steps
         self.html = html.encode("utf-8", "replace").decode()  # half a surrogate is no character
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page as one .html file that needs nothing else. Gives the path."""
+        """Write the page as one .html file that needs nothing else. Gives the path.
+
+        For slides the steps are drawn one after the other as a .gif, an .mp4 (where ffmpeg is
+        installed) or a .pdf with a page for each; as .png or .svg the last of them. These need
+        matplotlib: pip install "tinygrad_ce[plots]".
+
+        Raises ValueError for another suffix, ImportError without matplotlib, RuntimeError for an
+        .mp4 without ffmpeg.
+        """
         path = Path(path)
-        if path.suffix.lower() not in (".html", ".htm"):
+        suffix = path.suffix.lower()
+        if suffix in SUFFIXES:
+            return animation.save(path, self.title, self._graph, self._told)
+        if suffix not in (".html", ".htm"):
             raise ValueError(
-                f'save: {path.name!r} ends in {path.suffix!r}; a page is saved as "page.html"'
+                f"save: {path.name!r} ends in {path.suffix!r}; wanted .html for the page, or "
+                f'{", ".join(SUFFIXES)} for its steps, as in save("page.html")'
             )
         return write(path, self.html.encode())
 
@@ -114,7 +129,7 @@ def play(
         told["note"] = note
     told |= {"theme": theme, "digits": digits}
     html = page(picture.title, graph, told, listed_steps(told, picture))
-    return Page(picture.title, html, len(told["steps"]))
+    return Page(picture.title, html, len(told["steps"]), graph, told)
 
 
 def page(title: str, graph: str, told: dict[str, Any], steps: str) -> str:
