@@ -67,7 +67,7 @@ def test_the_frames_have_the_numbers_of_the_steps():
             assert words[-len(cells) :] == cells
     x, w = np.array([1.0, -2.0]), np.array([0.5, 0.25])
     slope = 2 * ((w * x).sum() + 3) * x
-    assert set(words_of(shown)) >= {f"{v:.3g}".replace("-", "−") for v in slope}  # ∂L/∂w
+    assert set(words_of(shown)) >= {f"{v:.4g}".replace("-", "−") for v in slope}  # ∂L/∂w
 
 
 def test_the_graph_is_faint_until_it_is_computed_and_lit_where_the_step_is():

@@ -417,7 +417,7 @@ def printed(value: Any, whole: bool) -> str:
     """
     if isinstance(value, str) or whole:
         return str(value).replace("-", "−")
-    return f"{float(value):.3g}".replace("-", "−")
+    return f"{float(value):.6g}".replace("-", "−")
 
 
 def formula(markup: str, loss: str = "L") -> str:
