@@ -236,7 +236,8 @@ const written = () => {
   const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node; (node = walker.nextNode()); ) {
     let element = node.parentElement;
-    if (!node.data.trim() || element.closest("script, .unseen, svg, option")) continue;
+    if (!node.data.trim() || !element.checkVisibility()
+        || element.closest("script, .unseen, svg, option")) continue;
     const math = element.closest("math");
     if (math && found.at(-1)?.element === math) continue;
     const range = document.createRange();
