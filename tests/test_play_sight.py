@@ -319,6 +319,10 @@ def test_a_birth_is_found_anew_when_the_numbers_change(visit):
     assert "is born here" in page.locator(".born").inner_text()
     page.evaluate("story.tensors[steps[1].y].v.d[0] = 1; show()")
     assert page.locator(".born").count() == 0
+    page.evaluate("(player.set('x', 0, -1), go(0))")  # an edit, computed again by the page
+    assert "born at step 1: log s" in page.locator(".born").inner_text()
+    page.evaluate("(player.reset(), go(1))")
+    assert page.locator(".born").count() == 0
 
 
 # --- the scripts ----------------------------------------------------------------------------
