@@ -394,8 +394,7 @@ def test_a_large_array_is_summarised_with_a_window_onto_it(visit):
     close(parsed(first), array[:6, :6])
     figure = page.locator("#step figure").first.inner_text()
     assert "40 × 30" in figure and "rows 0–5 of 40, columns 0–5 of 30" in figure
-    assert f"{array.mean():.4g}".replace("-", "−") in figure
-    assert f"{array.std():.4g}" in figure
+    assert "−600" in figure and "599" in figure  # the ends of the histogram, of all of it
 
 
 def test_copies_claim_nothing_about_the_output(visit):
@@ -415,9 +414,9 @@ def test_integers_too_large_for_a_number_are_shown_as_they_are(visit):
     page = visit("softmax_regression")
     page.evaluate("""() => at("step").append(heat(
       {s: [3], d: ["9007199254740993", "-9007199254740995", 5]}, "y", {whole: true}))""")
-    cells = page.locator("#step figure td").all_inner_texts()
+    cells = page.locator("#step > figure td").all_inner_texts()
     assert cells == ["9007199254740993", "−9007199254740995", "5"]
-    assert page.locator("#step figure td.pos, #step figure td.neg").count() == 0
+    assert page.locator("#step > figure td.pos, #step > figure td.neg").count() == 0
 
 
 def test_slices_of_three_dimensions_are_chosen(visit):

@@ -403,7 +403,7 @@ def test_the_last_hint_is_the_rule_in_numbers(visit):
     page.evaluate(f"(at('quiz').click(), go({at}))")
     answered(page, "1")
     said = [answered(page, "-10") for _ in range(3)]
-    assert said[-1].endswith("It is the upstream gradient times the slope: 2 × 20.1.")
+    assert said[-1].endswith("It is the upstream gradient times the slope: 2 × 20.09.")
 
 
 # --- where things are -----------------------------------------------------------------------
@@ -436,12 +436,12 @@ def test_a_card_says_its_value_gradient_and_role_when_they_are_known(visit):
     loss.backward()
     norm = np.linalg.norm(names["W"].grad.numpy())
     W, product, last = (card_of(page, name) for name in ("W", "x @ W", "loss"))
-    assert js(page, f"{label}('{W}', 0)").startswith("W, 2 × 3, parameter, value −0.108 ± ")
+    assert js(page, f"{label}('{W}', 0)").startswith("W, 2 × 3, parameter, value −0.1078 ± ")
     assert "gradient" not in js(page, f"{label}('{W}', 20)")
     assert js(page, f"{label}('{W}', 99)").endswith(f"gradient length {norm:.3g}")
     made = js(page, f"madeAt.get('{product}')")
     assert js(page, f"{label}('{product}', 0)") == "x @ W, 4 × 3, step"
-    assert js(page, f"{label}('{product}', {made})").startswith("x @ W, 4 × 3, step, value 0.0894")
+    assert js(page, f"{label}('{product}', {made})").startswith("x @ W, 4 × 3, step, value 0.08942")
     assert js(page, f"{label}('{last}', 99)").endswith("loss, value 0.968, gradient 1")
     at = js(page, f"steps.findIndex((s) => s.k === 'b' && s.x === '{W}')")
     assert "gradient" not in js(page, f"(at('quiz').click(), {label}('{W}', {at}))")
@@ -587,7 +587,7 @@ def test_without_javascript_every_step_is_listed(browser, tmp_path):
     page.goto(made.save(tmp_path / "page.html").as_uri())
     items = page.locator(".all li").all_inner_texts()
     assert len(items) == made.steps - 2  # all but the start and the end
-    line = "Forward: x @ W: @ of x and W: 4 × 3, 0.0894 ± 0.546 (line 35)"
+    line = "Forward: x @ W: @ of x and W: 4 × 3, 0.08942 ± 0.5459 (line 35)"
     assert line in items
     assert "Backward starts at loss: 1" in items
     loss, names = PROGRAMS["softmax_regression"]()
