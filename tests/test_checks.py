@@ -578,3 +578,37 @@ def test_an_element_that_is_sorted_alone_agrees():
     x = parameter([3.0])
     all_agree(x[x.reshape(()).argsort()] * 2.0)
     all_agree(x.reshape(()).sort().values * 2.0)
+
+
+# --- masks ------------------------------------------------------------------------------------
+
+
+def masked_attention(seed, how, dtype):
+    """The loss of causal attention, with a mask that is put in by a large number."""
+    random = np.random.default_rng(seed)
+    x, *weights = (random.standard_normal(shape).astype(dtype) for shape in [(6, 4)] + [(4, 4)] * 3)
+    q, k, v = (tensor(x) @ parameter(w, dtype) for w in weights)
+    scores, seen = q @ k.mT / 2, np.tril(np.ones((6, 6), dtype))
+    if how == "added":
+        scores = scores + (1 - seen) * dtype(-1e9)
+    elif how == "mixed":
+        scores = scores * seen - (1 - seen) * dtype(1e9)
+    else:
+        scores = scores.masked_fill(tensor(seen) == 0, -1e9)
+    if seed % 2:
+        weights = (scores - scores.logsumexp(-1, keepdim=True)).exp()
+    else:
+        weights = F.softmax(scores, -1)
+    return ((weights @ v) ** 2).mean() * 10.0 ** (seed - 2) + 100 * (seed == 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("how", ["added", "mixed", "filled"])
+def test_masks_accuse_no_right_gradient_and_hide_no_wrong_one(how, dtype):
+    for seed in range(5):
+        loss = masked_attention(seed, how, dtype)
+        uses, found = backward_pass(loss)
+        assert not [i for i, c in check_uses(loss, uses, found).items() if c.differs]
+        leaves = [i for i in found if not uses[i].source.inputs]
+        i = max(leaves, key=lambda i: np.abs(found[i]).max())
+        assert check_uses(loss, uses, {i: found[i] * 1.01})[i].differs or seed == 3  # 100 hides it

@@ -89,6 +89,18 @@ def test_a_tooltip_of_many_axes_shows_the_first_matrix():
     )
 
 
+@pytest.mark.parametrize("axes", range(1, 9))
+def test_arrays_of_one_to_eight_axes_are_drawn_and_played(axes, tmp_path):
+    shape = (3,) * axes
+    x = tg.tensor(np.linspace(-1e-5, 1e5, 3**axes).reshape(shape), requires_grad=True)
+    loss = (x * tg.tensor(np.random.default_rng(0).standard_normal(shape))).tanh().sum()
+    drawing = tg.draw(loss, {"x": x})
+    assert max(len(string.encode()) for string in strings(drawing.source)) < 2000
+    assert all(card.tooltip for card in drawing.picture.cards)
+    assert drawing.save(tmp_path / "graph.svg").stat().st_size > 1000
+    assert tg.play(loss, {"x": x}).steps == 2 * len(drawing.picture.cards) - 1
+
+
 def test_calls_in_calls_in_calls_are_drawn(tmp_path):
     model = tg.nn.Tanh()
     for _ in range(150):

@@ -26,7 +26,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.table import window_parts, with_axes_back
 from tinygrad_ce.viz.graph.labels import op_label
 from tinygrad_ce.viz.graph.told import told
-from tinygrad_ce.viz.graph.values import largest, number
+from tinygrad_ce.viz.graph.values import largest, number, without_mask
 from tinygrad_ce.viz.graph.walking import Use, is_number, settings_of, uses_of
 from tinygrad_ce.viz.page.flow import rule_of, run
 
@@ -400,8 +400,8 @@ class Prober:
         self.replay, self.use = replay, use
         self.scale, self.tolerance, self.noise = scale, tolerance, noise
         self.operand = np.array(replay.values[use.source])
-        sizes = np.abs(self.operand[np.isfinite(self.operand) & (self.operand != 0)])
-        self.typical = float(np.median(sizes)) if sizes.size else 0.0  # a mask of 1e9 is not
+        sizes, _ = without_mask(self.operand[np.isfinite(self.operand) & (self.operand != 0)])
+        self.typical = float(np.median(np.abs(sizes))) if sizes.size else 0.0
 
     def probe(self, index: tuple[int, ...], given: float, kinks: dict[Node, Any]) -> Probe | None:
         """The central difference for one element; None at a kink, and what switched in `kinks`.
