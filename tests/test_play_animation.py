@@ -106,6 +106,23 @@ def test_large_arrays_and_images_are_pictures():
     np.testing.assert_allclose(grey[..., 0], wanted, atol=6e-3)
 
 
+def test_what_does_not_fit_is_left_out_and_factors_are_shown():
+    ws = [tg.tensor(np.full((6, 6), k + 0.5), requires_grad=True) for k in range(9)]
+    total = ws[0] @ ws[1]
+    for w in ws[2:]:
+        total = total + w
+    shown = film(play(total.sum(), names={f"w{k}": w for k, w in enumerate(ws)}))
+    shown.show(0)
+    told = " ".join(words_of(shown))
+    assert "w0  6 × 6" in told and "w8  6 × 6" not in told
+    k = next(k for k, s in enumerate(shown.steps) if s["k"] == "b" and "o" in s)
+    shown.show(k)
+    other = shown.called(shown.steps[k]["o"][0])
+    assert f"{other}  6 × 6" in " ".join(words_of(shown)).replace("w1ᵀ", "w1")
+    hidden = [name for name in shown.ends if not any(p.get_visible() for p in shown.parts[name])]
+    assert hidden  # what is out of sight is not drawn
+
+
 def test_strange_names_are_drawn_and_numbers_that_are_none():
     loss, names = PROGRAMS["hostile"]()
     shown = film(play(loss, names=names))
@@ -115,6 +132,23 @@ def test_strange_names_are_drawn_and_numbers_that_are_none():
         words += words_of(shown)
     assert "loss = nan" in words
     assert any('<b> & "q"' in word for word in words)
+
+
+def test_a_film_has_every_step(tmp_path):
+    """What stands for ffmpeg writes down the pixels that it is given."""
+    from matplotlib import rc_context
+
+    program = tmp_path / "ffmpeg"
+    program.write_text('#!/bin/sh\nfor last; do :; done\ncat > "$last"\n')
+    program.chmod(0o755)
+    w = tg.tensor([1.0, -2.0], requires_grad=True)
+    made = play(w.exp().sum(), names={"w": w})
+    with rc_context({"animation.ffmpeg_path": str(program)}):
+        film_of_it = made.save(tmp_path / "steps.mp4").read_bytes()
+    frames = np.frombuffer(film_of_it, np.uint8).reshape(-1, 630, 1120, 4)[..., :3]
+    assert len(frames) == made.steps
+    wanted = film(made)
+    np.testing.assert_array_equal(frames[1], next(k for i, k in enumerate(wanted.pictures()) if i))
 
 
 def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch):

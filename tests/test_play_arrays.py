@@ -12,6 +12,7 @@ import pytest
 
 import tinygrad_ce as tg
 from tinygrad_ce import nn
+from tinygrad_ce.engine import table
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.viz.graph.walking import Graph
 from tinygrad_ce.viz.page.arrays import Windows, window
@@ -215,6 +216,18 @@ def test_a_convolution_is_found_with_its_window(ways, needs):
         assert slide.before == (0, 0) and isinstance(slide.x, np.ndarray)
 
 
+def test_an_image_with_pixels_that_no_window_sees_is_not_laid_together():
+    layers = nn.Conv2d(1, 1, 1, stride=3), nn.Conv1d(1, 2, 3, dilation=2)
+    given = tg.randn(1, 1, 7, 7), tg.randn(1, 1, 9)
+    found = [list(slides_of(Graph([layer(x).sum()], {}))) for layer, x in zip(layers, given)]
+    assert not found[0]
+    np.testing.assert_array_equal(found[1][0].x[0, 0, 0], given[1].numpy()[0, 0])
+
+
+def test_nothing_is_told_of_an_array_without_a_finite_number():
+    assert window(np.full(6000, np.nan))["h"] == []
+
+
 def test_groups_signals_and_pools_are_found():
     tg.manual_seed(0)
     x, signal = tg.randn(2, 4, 6, 6, requires_grad=True), tg.randn(2, 2, 9, requires_grad=True)
@@ -243,9 +256,13 @@ def test_what_only_looks_like_a_convolution_is_none():
         (w.reshape(2, 4) @ b).reshape(2, 5, 1, 1).permute(3, 0, 1, 2),
         F.conv2d(tg.randn(1, 1, 4, 4), tg.randn(1, 1, 2, 2, requires_grad=True)),  # which stride?
         F.conv2d(a.reshape(1, 1, 3, 4), w[:, :1]).reshape(-1),
-    ]
+        (w[:1, :1].reshape(1, 2) @ table.im2col(b.reshape(2, 5, 2, 1), (1, 1), (1, 1), (1, 1)))
+        .reshape(1, 5, 2, 1).permute(3, 0, 1, 2),
+        (w[:1, :1].reshape(1, 2) @ table.im2col(b.reshape(1, 10, 2, 1), (2, 1), (1, 1), (1, 1)))
+        .reshape(1, 9, 2, 1).permute(3, 0, 1, 2),
+    ]  # fmt: skip
     found = [len(list(slides_of(Graph([y.sum()], {})))) for y in programs]
-    assert found == [0, 0, 0, 0, 0, 0, 1]
+    assert found == [0, 0, 0, 0, 0, 0, 1, 0, 0]
 
 
 def test_steps_of_a_convolution_say_so():

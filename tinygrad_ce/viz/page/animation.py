@@ -173,9 +173,8 @@ class Film:
                     drawn.append(self.left.add_patch(PathPatch(Curve(points, codes), **look)))
             elif shape.tag == "text":
                 drawn.append(self.write(shape))
-            if (name in self.ends and shape.tag == "text") or GRADIENTS & set(
-                shape.attrib.values()
-            ):
+            label = name in self.ends and shape.tag == "text"
+            if label or GRADIENTS & set(shape.attrib.values()):
                 self.reds.setdefault(name, []).append(drawn[-1])
 
     def write(self, text: ElementTree.Element) -> Any:
@@ -213,11 +212,11 @@ class Film:
             end = self.ends.get(name, ("", name))[1]
             faint = self.made.get(end, 0) > k
             lit = name in self.boxes and name in (now, *from_)
+            hidden = self.reds.get(name, ()) if self.came.get(name, 0) > k else ()
+            seen = self.is_seen(name, view)
             for artist in drawn:
                 artist.set_alpha(0.2 if faint else None)
-                artist.set_visible(
-                    artist not in self.reds.get(name, ()) or self.came.get(end, 0) <= k
-                )
+                artist.set_visible(seen and artist not in hidden)
             if name in self.tensors and drawn:
                 self.light(drawn[0], lit, name == now)
         left, top = view
@@ -427,6 +426,8 @@ def formula(markup: str, loss: str = "L") -> str:
     'y = 1/x^2'
     >>> formula("<d><mi>x</mi></d><mo>=</mo><d><mi>y</mi></d><mo>⊙</mo><msqrt><mi>x</mi></msqrt>")
     '∂L/∂x = ∂L/∂y ⊙ √(x)'
+    >>> formula("<msup><mi>W</mi><mo>⊤</mo></msup><msub><mi>x</mi><mi>i</mi></msub>")
+    'Wᵀ x_i'
     """
     inside = ElementTree.fromstring(f"<math>{NOT_XML.sub(' ', markup)}</math>")
     return re.sub(r"\s+", " ", " ".join(linear(part, loss) for part in inside)).strip()

@@ -152,8 +152,6 @@ def laid_back(
     """
     _, height, width, n = counts
     spans = [(k - 1) * d + 1 for k, d in zip(size, dilation)]
-    if columns.shape != (channels * prod(size), height * width * n):
-        return None
     image = np.full(
         (channels, (height - 1) * stride[0] + spans[0], (width - 1) * stride[1] + spans[1], n),
         np.nan, columns.dtype,
