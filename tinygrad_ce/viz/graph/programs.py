@@ -47,6 +47,12 @@ def graph_of(program: Program) -> tuple[Node, dict[str, Any]]:
     >>> root, names["x"]
     (tensor(5., grad_fn=<SumBackward0>), tensor([1., 2.], requires_grad=True))
     """
+    player = played(program)
+    return player.values[result_of(program)], player.names()
+
+
+def played(program: Program) -> Player:
+    """The forward steps of a program, run on Tensors."""
     if current().tracer is not None:
         raise RuntimeError("graph_of: call it outside of the function that is traced")
     result = result_of(program)
@@ -58,7 +64,7 @@ def graph_of(program: Program) -> tuple[Node, dict[str, Any]]:
     if program.gradients and root.requires_grad and root.array.size == 1:
         with generators_kept(program):
             compare(program, player, root)
-    return root, player.names()
+    return player
 
 
 # --- which steps ------------------------------------------------------------------------------

@@ -53,8 +53,10 @@ def resolve(
                 f"or {caller}(loss, names), names being a dict such as locals()"
             )
         return what, names_of(examples[0] if examples else names, caller), frozenset()
-    if is_program(what):
-        root, found = import_module("tinygrad_ce.viz.graph.programs").graph_of(what)
+    if is_program(what) or is_played(what):
+        programs = import_module("tinygrad_ce.viz.graph.programs")
+        player = what if is_played(what) else programs.played(what)
+        root, found = player.values[programs.result_of(player.program)], player.names()
         return root, {**names_of(found), **names_of(names, caller)}, frozenset()
     if not callable(what):
         raise TypeError(
@@ -69,6 +71,11 @@ def is_program(what: Any) -> bool:
     from tinygrad_ce.program.ir import Program
 
     return isinstance(what, Program)
+
+
+def is_played(what: Any) -> bool:
+    """Whether it is a traced program that was played already."""
+    return type(what).__name__ == "Player" and is_program(getattr(what, "program", None))
 
 
 def called(what: Any, examples: tuple[Any, ...], names: Any, caller: str) -> Subject:

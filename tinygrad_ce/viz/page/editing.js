@@ -221,7 +221,7 @@ function editsBar() {
   bar.append(button("Undo", undo), button("Back to the start", restart), make("span", {}, "What has changed is underlined. "), make("span", {}, RECORDED));
   if (story.live.kept) bar.append(make("span", {}, ` Kept as they were: ${story.live.kept.join(", ")}.`));
   afterEdit.push(() => { bar.hidden = !isEdited(); });
-  document.querySelector("#pane .bar").after(bar);
+  at("step").before(bar);
 }
 
 if (!live.why) {

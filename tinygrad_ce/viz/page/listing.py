@@ -21,6 +21,9 @@ def listed_steps(told: Mapping[str, Any], picture: Picture) -> str:
 
 def line_of(step: Mapping[str, Any], told: Mapping[str, Any], cards: Mapping[str, Card]) -> str:
     """One step."""
+    if step["k"] == "u":
+        by = f" by {escape(step['kind'])}" if step["kind"] else ""
+        return f"Update of <b>{escape(step['name'])}</b>{by}"
     y = cards[step["y"]]
     if step["k"] == "seed":
         return f"Backward starts at <b>{called(y, told)}</b>: 1"

@@ -9,6 +9,8 @@ if (story.live) {
 }
 live.why &&= `The numbers of this page cannot be edited: ${live.why}.`;
 
+let training = null; // how the page trains, if it does
+
 const windows = []; // every window onto a value of the program
 (function collect(told) {
   if (!told || typeof told !== "object") return;
@@ -39,6 +41,11 @@ function compute() {
 /** Compute every number anew and show what has become of it. */
 function recompute() {
   live.values = engine.run(story.live, live.given);
+  display();
+}
+
+/** Show the numbers of now. */
+function display() {
   for (const win of windows) updateWindow(win);
   for (const update of afterEdit) update();
   show();
@@ -123,14 +130,20 @@ function updateLeaves() {
 /** Let leaves hold other numbers: a map from a leaf to its data. It can be undone, `again` with the edit before. */
 function edit(changes, again) {
   compute();
-  const before = new Map([...changes.keys()].map((leaf) => [leaf, live.given[leaf.i].data]));
-  if (!again) live.past.push(before);
+  if (!again) remember([...changes.keys()]);
   assign(changes);
   recompute();
 }
 
+/** Keep what leaves hold, so that what follows can be undone; some know it themselves. */
+function remember(leaves) {
+  live.past.push(new Map(leaves.map((leaf) => [leaf, leaf.get ? leaf.get() : live.given[leaf.i].data])));
+}
+
 function assign(changes) {
-  for (const [leaf, data] of changes) live.given[leaf.i] = { ...live.given[leaf.i], data };
+  for (const [leaf, data] of changes)
+    if (leaf.put) leaf.put(data);
+    else live.given[leaf.i] = { ...live.given[leaf.i], data };
 }
 
 /** Take the last edit back. */

@@ -17,15 +17,19 @@ import numpy as np
 
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.table import SLOT
+from tinygrad_ce.optim import Optimizer
 from tinygrad_ce.program.ir import Program, Var
 from tinygrad_ce.program.passes.exact import simplified
 from tinygrad_ce.program.tracing.symbol import Symbol, TraceError, Tracer
+from tinygrad_ce.viz.graph.programs import Player
 from tinygrad_ce.viz.graph.told import symbol_of
 from tinygrad_ce.viz.graph.values import largest
 from tinygrad_ce.viz.graph.walking import Graph
 from tinygrad_ce.viz.page.decided import decided
-from tinygrad_ce.viz.page.encoding import encoded
+from tinygrad_ce.viz.page.encoding import encoded, encoded_array
 from tinygrad_ce.viz.page.flow import Arrival, arrivals, first_index, run
+from tinygrad_ce.viz.page.points import points_of
+from tinygrad_ce.viz.page.training import Training, of_optimizer, of_program
 
 MOST = 20_000  # numbers that are given
 CLOSE = 1e-4  # of the largest element: how far numbers may be off that are computed again
@@ -56,13 +60,23 @@ class Living:
     Raises NotLivingError where the graph is too large, or cannot be computed again.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, player: Player | None = None) -> None:
         self.graph = graph
         self.tracer = Writer()
+        self.training: Training | None = None
+        self.made: dict[Node, Symbol] = {}  # what a traced program has computed
+        if player is not None:
+            self.training = of_program(self.tracer, player)
+            self.made = {
+                node: self.training.symbol(x)
+                for x, node in player.values.items()
+                if isinstance(node, Node) and not node.inputs
+            }
         self.symbols: dict[Node, Any] = {}
         self.leaves: dict[Node, Var] = {}  # whose numbers can be edited
         self.wanted: dict[Var, int] = {}
         self.kept: list[str] = []  # what was decided by values, nobody knows how
+        self.slopes: dict[Node, Any] = {}
         sources = dict.fromkeys(use.source for use in graph.uses)
         given = [x for x in sources if x.op is None or not x.inputs]
         size = sum(x.array.size for x in given)
@@ -77,9 +91,13 @@ class Living:
     def given(self, x: Node) -> Any:
         """The Symbol for a leaf: something to edit, or a constant."""
         editable = not self.graph.is_number(x) and self.graph.role(x) in ("input", "parameter")
-        if not editable or x.array.dtype.kind not in "fiub":
-            return self.tracer.constant(x.array)
-        symbol = self.tracer.input(np.array(x.array), "")
+        symbol = self.made.get(x)
+        if symbol is not None and symbol.now in self.tracer.constants:
+            symbol = None
+        computed = symbol is not None and symbol.now not in dict(self.tracer.given)
+        if computed or not editable or x.array.dtype.kind not in "fiub":
+            return self.tracer.constant(x.array) if symbol is None else symbol
+        symbol = self.tracer.input(np.array(x.array), "") if symbol is None else symbol
         self.leaves[x] = symbol.now
         return symbol
 
@@ -117,7 +135,13 @@ class Living:
         """Everything that arrives on the way back, as Symbols."""
         graph, constant = self.graph, self.tracer.constant
         with np.errstate(all="ignore"):
-            return list(arrivals(root, graph.operations, graph.uses, self.value, constant))
+            came = list(arrivals(root, graph.operations, graph.uses, self.value, constant))
+        self.slopes = {graph.uses[arrival.use].source: arrival.after for arrival in came}
+        return came
+
+    def train(self, optimizer: Optimizer) -> None:
+        """Let a step of an optimiser follow the way back."""
+        self.training = of_optimizer(self.tracer, optimizer, self.symbols, self.slopes)
 
     def value(self, node: Node) -> Any:
         """What a rule reads."""
@@ -145,6 +169,12 @@ class Living:
         the gradients that arrive.
         """
         gradients = {x: self.want(slopes.get(x)) for x in self.leaves}
+        training = self.training
+        replaced = training.replaced if training is not None else []
+        points = points_of(self.graph) if replaced else None
+        points = points if points is not None and points.x in self.leaves else None
+        score = self.want(self.symbols[points.score]) if points is not None else None
+        states = [(x, number) for x, y in replaced if (number := self.want(y)) is not None]
         values = dict(self.tracer.given)
         whole = Program("page", inputs=list(values), constants=self.tracer.constants,
                         steps=self.tracer.steps, outputs=list(self.wanted))  # fmt: skip
@@ -160,6 +190,18 @@ class Living:
             | ({} if (most := self.most(x)) is None else {"most": most})
             for x, var in self.leaves.items()
         ]
+        if states and training is not None:
+            told["train"] = {
+                "states": [[numbers[x], told["out"][number]] for x, number in states],
+                "rates": [{"n": name, "i": numbers[x]} for x, name in training.numbers],
+                "draws": training.draws,
+            }
+            if points is not None and score is not None:
+                x, y = numbers[self.leaves[points.x]], self.leaves.get(points.y)
+                told["train"]["points"] = {
+                    "x": x, **({"y": numbers[y]} if y else {"t": encoded_array(points.targets)}),
+                    "score": told["out"][score], "level": points.level
+                }  # fmt: skip
         return told
 
 

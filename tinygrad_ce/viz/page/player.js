@@ -105,5 +105,16 @@ window.player = {
     if (data.length !== 1) throw new Error(`player.loss: the last tensor has ${data.length} numbers; wanted one`);
     return data[0];
   },
-  reset: restart,
+  train(count) {
+    if (live.why) throw new Error(live.why);
+    if (!training) throw new Error("player.train: the page has no step of training; make it with play(loss, optimizer=...), or play a traced step");
+    if (!Number.isInteger(count) || count < 0) throw new Error(`player.train: got ${count}; wanted how many steps, an integer`);
+    training.stop();
+    training.advance(count);
+    return window.player.loss();
+  },
+  reset() {
+    training?.stop();
+    restart();
+  },
 };

@@ -17,11 +17,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from tinygrad_ce.optim import Optimizer
 from tinygrad_ce.viz.graph.cards import Options
 from tinygrad_ce.viz.graph.dot import DARK, to_dot
 from tinygrad_ce.viz.graph.engines import INSTALL, EngineMissingError, render
+from tinygrad_ce.viz.graph.programs import played
 from tinygrad_ce.viz.graph.reading import Reader
-from tinygrad_ce.viz.graph.subjects import resolve
+from tinygrad_ce.viz.graph.subjects import is_program, resolve
 from tinygrad_ce.viz.graph.values import written_with
 from tinygrad_ce.viz.graph.walking import Graph
 from tinygrad_ce.viz.notebook import frame_of
@@ -39,12 +41,14 @@ FORMULA = re.compile(r"\\u003c(/?(?:m[a-z]+|d)>)")  # what MathML is made of end
 MARK = re.compile("<!--([A-Z]+)-->")
 SCRIPTS = (
     "tables.js", "slices.js", "images.js", "graph.js", "engine.js", "numbers.js", "living.js",
-    "births.js", "repeats.js", "start.js", "way.js", "search.js", "quiz.js", "windows.js",
-    "steps.js", "player.js", "editing.js", "export.js",
+    "training.js", "points.js", "births.js", "repeats.js", "start.js", "way.js", "search.js",
+    "quiz.js", "windows.js", "steps.js", "player.js", "editing.js", "export.js",
 )  # fmt: skip
 NEEDED = {
     "images.js": lambda told: told["pictures"] or told["slides"],
     "windows.js": lambda told: told["slides"],
+    "training.js": lambda told: "train" in told.get("live", ()),
+    "points.js": lambda told: "points" in told.get("live", {}).get("train", ()),
 }  # scripts that only some pages have
 NO_LINES = "To see the line behind each step, compute it under tinygrad_ce.source_lines()."
 HEIGHT = 720  # of the page in a notebook, in CSS pixels
@@ -94,6 +98,7 @@ def play(
     depth: int | str | Collection[str] | None = None,
     theme: str = "auto",
     digits: int = 4,
+    optimizer: Optimizer | None = None,
 ) -> Page:
     """A page that plays the graph of a tensor back: its values forward, its gradients backward.
 
@@ -102,9 +107,16 @@ def play(
     from and a comparison with central differences, which is made now. For the lines of a tensor
     that is there already, compute it under `with tinygrad_ce.source_lines():`.
 
+    With an `optimizer` of `tinygrad_ce.optim`, or a traced step that updates its parameters, the
+    page trains: it takes one step or many, always on the numbers that it shows, draws the loss, and
+    tells how each parameter is replaced, w − lr · ∂L/∂w with the optimiser's own terms. The
+    learning rate can be changed there. What was drawn at random stays as it was recorded. Nothing
+    of the optimiser, the parameters or the program is changed.
+
     The page keeps nothing of the graph alive. depth, theme and digits are those of `draw`.
 
-    Raises TypeError or ValueError for what cannot be drawn.
+    Raises TypeError or ValueError for what cannot be drawn, and for an optimiser that has no
+    parameter of the loss or takes no step that can be traced (LBFGS asks for the loss many times).
 
     >>> from tinygrad_ce import tensor
     >>> a, b = tensor(2.0, requires_grad=True), tensor(-3.0, requires_grad=True)
@@ -113,7 +125,18 @@ def play(
     ('loss = −5', 8)
     """
     options = Options(depth=depth, direction="TB", theme=theme, digits=digits, caller="play")
-    root, found, given = resolve(what, examples, names, "play")
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"play: optimizer is a {type(optimizer).__name__}; wanted one of tinygrad_ce.optim, "
+            "such as SGD(model.parameters(), lr=0.1)"
+        )
+    player = played(what) if is_program(what) else None
+    if player is not None and optimizer is not None:
+        raise TypeError(
+            "play: got a traced program and an optimizer; a program takes its own steps: "
+            "play(program)"
+        )
+    root, found, given = resolve(what if player is None else player, examples, names, "play")
     reader = Reader(Graph([root], found, given=given), options)
     picture = reader.read()
     note = ""
@@ -122,7 +145,7 @@ def play(
     except EngineMissingError:
         graph, note = column(picture), f"To see the graph laid out: {INSTALL}"
     with written_with(digits):
-        told = story(reader, picture)
+        told = story(reader, picture, player, optimizer)
     lines = any("src" in step for step in told["steps"])
     told["why"] = "" if lines else NO_LINES
     if note:

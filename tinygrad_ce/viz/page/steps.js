@@ -45,13 +45,14 @@ function about(step) {
   if (step.k === "f") return [step.y, step.x.map((x) => x.id).filter(Boolean)];
   if (step.k === "b") return [step.x, [step.y]];
   if (step.k === "seed") return [step.y, []];
+  if (step.k === "u") return [step.x ?? null, []];
   return [null, []];
 }
 
 /** The folded call that a step lies inside of, so that it changes nothing on the cards that are shown; or null. */
 function hiddenIn(step) {
   const [now, [from]] = about(step);
-  const call = svg && now && foldedAround(cards.get(now).outer);
+  const call = svg && now && step.k !== "u" && foldedAround(cards.get(now).outer);
   if (!call) return null;
   const seen = step.k === "f" ? clusters.get(call).last === now : step.k === "seed" || standIn(from) !== call;
   return seen ? null : call;
@@ -324,12 +325,13 @@ const say = (words) => { at("say").textContent = words; };
 function words(step) {
   if (step.k === "f") return `forward, ${fullName(step.y)} from ${step.x.map((x) => (x.id ? fullName(x.id) : "a number")).join(" and ")}`;
   if (step.k === "b") return `backward through ${fullName(step.y)} to ${fullName(step.x)}`;
+  if (step.k === "u") return `update of ${step.name}`;
   return { start: "what is given", seed: "backward starts", end: "the end" }[step.k];
 }
 
 function show() {
   const step = steps[state.step];
-  const told = { start: startStep, end: endStep, seed: seedStep, f: forwardStep, b: backwardStep }[step.k](step, state.step);
+  const told = { start: startStep, end: endStep, seed: seedStep, f: forwardStep, b: backwardStep, u: training?.step }[step.k](step, state.step);
   const box = at("step");
   box.className = step.k === "b" || step.k === "seed" ? "g" : step.k;
   box.replaceChildren(...told.filter(Boolean));
@@ -556,6 +558,7 @@ function listenToGraph() {
 if (story.theme !== "auto") at("theme").textContent = themes[story.theme === "dark" ? 2 : 1];
 paint();
 listen();
+training?.build();
 if (svg) {
   readGraph();
   findRepeats();

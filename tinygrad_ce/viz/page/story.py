@@ -13,10 +13,12 @@ import numpy as np
 
 from tinygrad_ce.engine.backward import seed_for
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.optim import Optimizer
 from tinygrad_ce.viz.graph.cards import Picture
 from tinygrad_ce.viz.graph.labels import INFIX, sum_label
 from tinygrad_ce.viz.graph.lines import Place, place_of
 from tinygrad_ce.viz.graph.names import renamed
+from tinygrad_ce.viz.graph.programs import Player
 from tinygrad_ce.viz.graph.reading import Reader, together
 from tinygrad_ce.viz.graph.told import SUMMED, symbol_of, told
 from tinygrad_ce.viz.graph.values import gradient_text, number
@@ -29,10 +31,13 @@ from tinygrad_ce.viz.page.mathematics import (
     STABLE,
     backward_math,
     forward_math,
+    mathml,
     shortened,
     slope_begins,
     symbols_of,
 )
+from tinygrad_ce.viz.page.training import Update
+from tinygrad_ce.viz.page.updates import RATE, lines_of
 from tinygrad_ce.viz.page.windows import images_of, slides_of, told_of
 
 LISTED = 8  # of the classes y of (p − y)/N
@@ -41,9 +46,17 @@ LISTED = 8  # of the classes y of (p − y)/N
 # --- the whole ------------------------------------------------------------------------------
 
 
-def story(reader: Reader, picture: Picture) -> dict[str, Any]:
-    """Everything that the page needs besides the picture."""
-    teller = Teller(reader, picture)
+def story(
+    reader: Reader,
+    picture: Picture,
+    player: Player | None = None,
+    optimizer: Optimizer | None = None,
+) -> dict[str, Any]:
+    """Everything that the page needs besides the picture.
+
+    The graph may be that of a program that was played, or be trained by an optimiser.
+    """
+    teller = Teller(reader, picture, player, optimizer)
     tensors = {id: teller.tensor(node) for node, id in teller.ids.items()}
     told: dict[str, Any] = {
         "title": picture.title,
@@ -83,7 +96,13 @@ class Teller:
     it is left out.
     """
 
-    def __init__(self, reader: Reader, picture: Picture) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        picture: Picture,
+        player: Player | None = None,
+        optimizer: Optimizer | None = None,
+    ) -> None:
         self.reader, self.graph, self.fold = reader, reader.graph, reader.fold
         self.ids = {node: f"n{i}" for i, node in enumerate(reader.shown)}
         self.cards = {card.id: card for card in picture.cards}
@@ -100,10 +119,11 @@ class Teller:
         self.none = ""  # why there are no gradients
         self.live, self.fixed = None, ""  # the same as a program, or why it is none
         try:
-            self.live = Living(reader.graph)
+            self.live = Living(reader.graph, player)
         except NotLivingError as error:
             self.fixed = str(error)
         self.slopes: dict[Node, Any] = {}  # the gradients as values of that program
+        self.optimizer = optimizer
 
     def window(self, array: Any, like: Node | None = None, value: Any = None) -> dict[str, Any]:
         """The window onto an array, which is an image where the tensor `like` it is one.
@@ -160,7 +180,40 @@ class Teller:
                 told.append(self.folded(node))
             elif node.inputs:
                 told.append(self.forward(node))
-        return [*told, *self.way_back(), {"k": "end"}]
+        return [*told, *self.way_back(), *self.all_updates(), {"k": "end"}]
+
+    def all_updates(self) -> list[dict[str, Any]]:
+        """How an optimiser, or the program, replaces each parameter."""
+        if self.live is None:
+            return []
+        if self.optimizer is not None and not self.none:
+            self.live.train(self.optimizer)
+        if self.live.training is None:
+            return []
+        self.live.training.find_updates()
+        return [self.update(update) for update in self.live.training.updates]
+
+    def update(self, update: Update) -> dict[str, Any]:
+        """How one parameter is replaced."""
+        name = self.graph.name(update.node) or "w"
+        symbols = {"w": name, "L": self.loss}
+
+        def part(x: Any) -> Any:
+            if isinstance(x, str) or x is RATE:
+                return x if x is not RATE else update.rate
+            caption, value = x
+            return {
+                "c": renamed_w(caption, name),
+                "v": self.window(value.value, update.node, value),
+            }
+
+        lines = [
+            {"m": mathml(line.math, symbols) if line.math else "", "row": list(map(part, line.row))}
+            for line in lines_of(update, name)
+        ]
+        step = {"k": "u", "name": name, "kind": update.kind, "lines": lines}
+        spot = self.spot(update.node)
+        return step | ({"x": self.ids[spot]} if spot in self.ids else {})
 
     def program(self) -> dict[str, Any]:
         """The program behind all numbers, its leaves, and the gradients that `leaves` lists."""
@@ -501,6 +554,11 @@ class Teller:
 
 
 # --- what was checked -----------------------------------------------------------------------
+
+
+def renamed_w(caption: str, name: str) -> str:
+    """A caption with the parameter's name in it."""
+    return {"w": name, "new w": f"new {name}"}.get(caption, caption)
 
 
 def all_arrivals(graph: Graph) -> tuple[list[Arrival], str]:
