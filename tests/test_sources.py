@@ -277,6 +277,16 @@ def test_source_that_is_gone_gives_no_names():
     assert not graph.written and not graph.texts
 
 
+def test_source_that_is_no_python_any_more_gives_no_names(tmp_path):
+    path = tmp_path / "changed.py"
+    path.write_text("y = (x *", encoding="utf-8")
+    space = {"x": x}
+    with tg.source_lines():
+        exec(compile("y = x * 2\nz = y.exp()", str(path), "exec"), space)
+    graph = Graph([space["z"]], {})
+    assert not graph.written and not graph.texts
+
+
 HOSTILE = "y = x * len('</script><b>\u202e\"&')\nz = y.exp()\n"
 
 
@@ -287,7 +297,9 @@ def test_hostile_source_stays_text(tmp_path):
     with tg.source_lines():
         exec(compile(HOSTILE, str(path), "exec"), space)
     page = tg.play(space["z"].sum(), names={"x": x})
-    assert page.html.count("</script>") == 2 and "<b>\u202e" not in page.html
+    harmless = tg.play((x * 2).sum(), names={"x": x})
+    assert page.html.count("</script>") == harmless.html.count("</script>")
+    assert "<b>\u202e" not in page.html and "\\u003c/script>" in page.html
 
 
 # --- one letter, one meaning ----------------------------------------------------------------

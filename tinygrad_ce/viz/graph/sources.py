@@ -238,8 +238,6 @@ def bound(target: ast.AST, part: Part) -> str:
         (at, count), *rest = part
         targets = spread(target.elts, count)
         return bound(targets[at], tuple(rest)) if targets else ""
-    if not isinstance(target, (ast.Name, ast.Attribute, ast.Subscript)):
-        return ""
     return writable(ast.unparse(target)) + "".join(f"[{at}]" for at, _ in part)
 
 

@@ -23,8 +23,8 @@ OPERATORS = "(,=:[!&|?{};+-*%<>~^"
 def lean(script: str) -> str:
     """JavaScript without its comments, and with a blank or a new line only where one is needed.
 
-    >>> lean("// The sum.\\nlet s = a + +b / 2 // of two\\n  return /a b/.test(s) ? `${ s } b` : 0")
-    'let s=a+ +b/2\\nreturn/a b/.test(s)?`${ s } b`:0'
+    >>> lean("// The sum.\\nlet s = a + +b/2/c // of two\\n  return /a b/.test(s) ? `${ s } b` : 0")
+    'let s=a+ +b/2/c\\nreturn/a b/.test(s)?`${ s } b`:0'
     """
     parts: list[str] = []
     at = 0
