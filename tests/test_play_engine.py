@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import tinygrad_ce as tg
+from tests.test_play_living import DECIDED, x0
 from tests.test_rules import CASES
 from tinygrad_ce.engine.table import SLOT
-from tinygrad_ce.nn import functional as F
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.ops import OPS, evaluate
 from tinygrad_ce.viz import play
@@ -191,31 +191,6 @@ def test_the_table_has_every_operation_and_every_one_is_tried(run):
     assert set(OPS) - ABSENT == set(names) == tried
 
 
-x0 = 2 * np.random.default_rng(5).normal(size=(4, 5))
-y0 = tg.tensor(np.random.default_rng(6).normal(size=(4, 5)))
-b0 = tg.tensor(np.random.default_rng(7).integers(0, 2, (4, 5)).astype(float))
-DECIDED = {
-    "sigmoid": lambda x: (F.sigmoid(x) * y0).sum(),
-    "softplus": lambda x: (F.softplus(x) * y0).sum(),
-    "logsigmoid": lambda x: (F.logsigmoid(x) * y0).sum(),
-    "softmax": lambda x: (F.softmax(x, 1) * y0).sum(),
-    "softmax along columns": lambda x: (F.softmax(x, 0) * y0).sum(),
-    "cross_entropy": lambda x: F.cross_entropy(x, tg.tensor([0, 1, 2, 3])),
-    "logsumexp": lambda x: (x.logsumexp(1) * y0[:, 0]).sum(),
-    "binary_cross_entropy": lambda x: F.binary_cross_entropy_with_logits(x, b0),
-    "huber": lambda x: F.huber_loss(x, y0),
-    "leaky_relu": lambda x: (F.leaky_relu(x) * y0).sum(),
-    "elu": lambda x: (F.elu(x) * y0).sum(),
-    "gelu": lambda x: (F.gelu(x, approximate="tanh") * y0).sum(),
-    "relu": lambda x: (F.relu(x) * y0).sum(),
-    "max": lambda x: (x.max(1).values * y0[:, 0]).sum(),
-    "sort": lambda x: (x.sort(0).values * y0).sum(),
-    "topk": lambda x: (x.topk(2).values * y0[:, :2]).sum(),
-    "amax": lambda x: (x.amax(0) * y0[0]).sum(),
-    "layer_norm": lambda x: (F.layer_norm(x, (5,)) * y0).sum(),
-}
-
-
 @pytest.mark.parametrize("scale", [1, 900])
 def test_what_was_decided_by_values_is_decided_anew(run, scale):
     """Signs, orders and sizes that are others after the edit: 900 overflows with an old maximum."""
@@ -241,12 +216,6 @@ def test_what_was_decided_by_values_is_decided_anew(run, scale):
         assert not isinstance(found, str), (name, found)
         compare(name, found[0], np.array(loss), 1e-12, size=scale)
         compare(name, found[1], slope, 1e-12, size=1)
-
-
-def test_a_condition_of_the_users_is_told_to_be_kept():
-    x = tg.tensor(x0, requires_grad=True)
-    live = Living(Graph([tg.where(x > 0.5, x, -x).sum()], {x: "x"}))
-    assert live.told({}, {})["kept"] == ["> (read by where)"]
 
 
 def test_a_program_with_another_operation_says_which(run):

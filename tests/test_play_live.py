@@ -13,6 +13,7 @@ import pytest
 import tinygrad_ce as tg
 from tests.drawn_programs import PROGRAMS
 from tests.test_play_browser import DRAWN, ORACLES, leaves
+from tinygrad_ce.nn import functional as F
 from tinygrad_ce.viz import play
 
 EDITS = 200
@@ -200,6 +201,26 @@ def test_a_number_is_changed_with_the_arrow_keys_and_dragged(visit):
     page.keyboard.press("Control+z")  # one drag, one edit
     assert number(page, "x", 1) == start
     assert page.locator("#edits").is_hidden()
+
+
+def test_p_minus_y_is_checked_again_after_an_edit(visit):
+    x = tg.tensor(np.random.default_rng(0).normal(size=(4, 3)), requires_grad=True)
+    y = tg.tensor(np.eye(3)[[0, 2, 1, 0]])
+    loss = -(y * F.log_softmax(x, 1)).sum() / 4
+    page = visit(play(loss, names={"x": x, "y": y}))
+    k = page.evaluate("steps.findIndex((s) => s.is)")
+    page.evaluate(f"player.goto({k})")
+    said = page.locator("#step .said")
+    assert "1 at the classes 0, 2, 1, 0" in said.inner_text()
+    assert page.locator("#step .check").count() == 1
+    page.evaluate("player.set('x', [1, 2], -1.5)")
+    assert "1 at the classes 0, 2, 1, 0" in said.inner_text()
+    page.evaluate("player.set('y', [1, 2], 0.5)")  # no class, and no distribution
+    assert not said.count() and not page.locator("#step .check").count()
+    page.evaluate("player.set('y', [1, 2], 0); player.set('y', [1, 1], 1)")
+    assert "1 at the classes 0, 1, 1, 0" in said.inner_text()
+    page.evaluate("player.reset()")
+    assert page.locator("#step .check").count() == 1
 
 
 HOSTILE = ("", " ", "abc", "nan", "NaN", "inf", "-Infinity", "1e999", "1/0", "0/0", "1/2/3", "0x10",

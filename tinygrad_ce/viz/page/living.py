@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine.backward import Keeping
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.table import SLOT
 from tinygrad_ce.optim import Optimizer
@@ -103,6 +104,8 @@ class Living:
 
     def computed(self, node: Node) -> Any:
         """What the operation of a node makes of Symbols."""
+        if isinstance(node.op, Keeping):  # what its backward reads are numbers
+            raise NotLivingError(f"{node.op.name} is a Function, of which no steps are known")
         uses = self.graph.operands[node]
         for use in uses:
             if self.is_decided(use.source):

@@ -41,8 +41,8 @@ FORMULA = re.compile(r"\\u003c(/?(?:m[a-z]+|d)>)")  # what MathML is made of end
 MARK = re.compile("<!--([A-Z]+)-->")
 SCRIPTS = (
     "tables.js", "slices.js", "images.js", "graph.js", "engine.js", "numbers.js", "living.js",
-    "training.js", "points.js", "births.js", "repeats.js", "start.js", "way.js", "search.js",
-    "quiz.js", "windows.js", "steps.js", "player.js", "editing.js", "export.js",
+    "checks.js", "training.js", "points.js", "births.js", "repeats.js", "start.js", "way.js",
+    "search.js", "quiz.js", "windows.js", "steps.js", "player.js", "editing.js", "export.js",
 )  # fmt: skip
 NEEDED = {
     "images.js": lambda told: told["pictures"] or told["slides"],

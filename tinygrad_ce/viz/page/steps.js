@@ -305,13 +305,13 @@ function accumulation(step, letter, hidden) {
 /** What the program checked: (p − y)/N, and the central difference. */
 function proofs(step, letter) {
   const told = [];
-  if (isEdited()) return told;
-  if (step.is) {
-    const p = step.is.of === "softmax" ? `p = softmax(${letter})` : `p = σ(${letter})`;
-    told.push(make("p", { class: "said" }, `${slope(letter)} = (p − y)/${step.is.N} with ${p} and y ${step.is.of === "softmax" ? "1 at the classes" : "="} ${step.is.y}: checked, the largest difference is ${shown(step.is.d)}.`));
+  const is = saidOf(step);
+  if (is) {
+    const p = is.of === "softmax" ? `p = softmax(${letter})` : `p = σ(${letter})`;
+    told.push(make("p", { class: "said" }, `${slope(letter)} = (p − y)/${is.N} with ${p} and y ${is.of === "softmax" ? "1 at the classes" : "="} ${is.y}: checked, the largest difference is ${shown(is.d)}.`));
   }
   const c = step.ok;
-  if (!c) return told;
+  if (!c || isEdited()) return told; // the central differences were those of the start
   const kind = c.kink ? "kink" : ["open", "off", ""][c.ok + 1];
   const mark = c.kink ? "∠" : ["·", "✗", "✓"][c.ok + 1];
   told.push(make("p", { class: `check ${kind}` }, make("b", {}, mark), ` ${c.text}`));

@@ -460,6 +460,7 @@ class Teller:
         if arrival.before is not None and (not last or "in" in step):
             step["now"] = self.of(arrival, "after", source)
         if last and looks_like_p(self.graph, source):
+            step["p"] = 1  # to be checked again after an edit
             said = residual(source.array, self.gradients[source])
             if said:
                 step["is"] = said
