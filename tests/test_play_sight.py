@@ -438,11 +438,11 @@ def test_a_card_says_its_value_gradient_and_role_when_they_are_known(visit):
     W, product, last = (card_of(page, name) for name in ("W", "x @ W", "loss"))
     assert js(page, f"{label}('{W}', 0)").startswith("W, 2 × 3, parameter, value −0.1078 ± ")
     assert "gradient" not in js(page, f"{label}('{W}', 20)")
-    assert js(page, f"{label}('{W}', 99)").endswith(f"gradient length {norm:.3g}")
+    assert js(page, f"{label}('{W}', 99)").endswith(f"gradient length {norm:.4g}")
     made = js(page, f"madeAt.get('{product}')")
     assert js(page, f"{label}('{product}', 0)") == "x @ W, 4 × 3, step"
     assert js(page, f"{label}('{product}', {made})").startswith("x @ W, 4 × 3, step, value 0.08942")
-    assert js(page, f"{label}('{last}', 99)").endswith("loss, value 0.968, gradient 1")
+    assert js(page, f"{label}('{last}', 99)").endswith("loss, value 0.9675, gradient 1")
     at = js(page, f"steps.findIndex((s) => s.k === 'b' && s.x === '{W}')")
     assert "gradient" not in js(page, f"(at('quiz').click(), {label}('{W}', {at}))")
 
@@ -594,7 +594,7 @@ def test_without_javascript_every_step_is_listed(browser, tmp_path):
     loss.backward()
     norm = np.linalg.norm(names["W"].grad.numpy())
     last = items[-1]
-    assert last.startswith(f"Backward through x @ W, to W: xᵀ·G, ‖∇‖ {norm:.3g}")
+    assert last.startswith(f"Backward through x @ W, to W: xᵀ·G, ‖∇‖ {norm:.4g}")
     assert any(", a share of ‖∇‖" in item for item in items)
     for hidden in (".bar", ".tools", ".corner", ".keys"):
         assert not page.locator(hidden).is_visible()
