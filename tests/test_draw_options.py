@@ -12,6 +12,7 @@ import tinygrad_ce as tg
 from tinygrad_ce import draw, nn, tensor
 from tinygrad_ce.engine.frame import call_in_scope, composed
 from tinygrad_ce.nn import functional as F
+from tinygrad_ce.viz.graph import engines
 from tinygrad_ce.viz.graph.values import number, value_text
 
 # --- a model and an example -----------------------------------------------------------------
@@ -644,3 +645,9 @@ def test_an_aspect_is_width_by_height():
         with pytest.raises(ValueError, match='wanted width by height, such as "16:9"'):
             draw(parameter(1.0), aspect=wrong)
     assert draw(parameter(1.0), aspect="16:9").picture.options.ratio() == pytest.approx(16 / 9)
+
+
+def test_without_an_engine_there_is_one_column(monkeypatch):
+    monkeypatch.setattr(engines, "ENGINES", ())
+    x = parameter(1.0)
+    assert draw(x * 2, aspect="16:9").source == draw(x * 2).source
