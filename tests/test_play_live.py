@@ -223,6 +223,20 @@ def test_p_minus_y_is_checked_again_after_an_edit(visit):
     assert page.locator("#step .check").count() == 1
 
 
+def test_what_lights_up_follows_the_ids_that_were_edited(visit):
+    w = tg.tensor(np.arange(6.0).reshape(3, 2), requires_grad=True)
+    ids = tg.tensor([2, 0])
+    page = visit(play((w[ids] * 2).sum(), names={"w": w, "ids": ids}))
+    page.evaluate("player.goto(1)")
+    whence = "[0, 1, 2, 3, 4, 5].find((i) => into(steps[1], 'x0', i, j, [2, 2]))"
+    into = f"[0, 1, 2, 3].map((j) => {whence})"
+    assert page.evaluate(into) == [4, 5, 0, 1]
+    page.evaluate("player.set('ids', [1], 1)")
+    assert page.evaluate(into) == [4, 5, 2, 3]
+    page.evaluate("player.reset()")
+    assert page.evaluate(into) == [4, 5, 0, 1]
+
+
 HOSTILE = ("", " ", "abc", "nan", "NaN", "inf", "-Infinity", "1e999", "1/0", "0/0", "1/2/3", "0x10",
            "--1", "1 2", "</script><b>", '"', "1e39", "\u202e5", "٣")  # fmt: skip
 

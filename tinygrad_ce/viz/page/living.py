@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine import table
 from tinygrad_ce.engine.backward import Keeping
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.table import SLOT
@@ -133,6 +134,20 @@ class Living:
         symbol = self.symbols[x]
         constant = not x.inputs and x not in self.leaves and symbol.now in self.tracer.constants
         return constant and bool(x.cut or x.scope) and x.array.ndim > 0
+
+    def places(self, node: Node, position: int) -> Any:
+        """Where each element of the output came from, from 1 on, where ids or values decide that."""
+        constant = self.tracer.constant
+        operands = [self.symbols[use.source] for use in self.graph.operands[node]]
+        size = node.inputs[position].array.size
+        numbered = constant(np.arange(1, size + 1).reshape(node.inputs[position].array.shape))
+        if node.op.name == "max_pool":
+            best = table.argmax_pool(operands[0], self.symbols[node], *node.settings)
+            return table.take_in_windows(numbered, best, *node.settings)
+        for i in range(min(first_index(node), len(operands))):
+            operands[i] = constant(np.zeros(node.inputs[i].array.shape, int))
+        operands[position] = numbered
+        return run(node, operands)
 
     def way_back(self, root: Node) -> list[Arrival]:
         """Everything that arrives on the way back, as Symbols."""

@@ -434,12 +434,21 @@ class Teller:
         told: dict[str, Any] = {"id": self.ids[spot]} if spot in self.ids else {"v": self.shown(x)}
         if self.graph.is_number(x) or spot in self.fold.leaves:
             return told
-        related = relation(node, position)
+        related = self.related(node, position)
         if related is not None and x.array.size > 0:
             told["m"] = related
         if node.op.broadcasts and x.array.shape != node.array.shape and related == "e":
             told["c"] = sum_label(x.array.shape, node.array.shape).removeprefix("Σ ")
         return told
+
+    def related(self, node: Node, position: int) -> Any:
+        """How elements belong together; for places that an edit may change, their number too."""
+        related = relation(node, position)
+        if self.live is not None and related is not None and related[0] == "ix":
+            with np.errstate(all="ignore"):
+                number = self.number(self.live.places(node, position))
+            related += [] if number is None else [number]
+        return related
 
     def backward(self, arrival: Arrival, last: bool) -> dict[str, Any]:
         """One gradient on its way from an operation to one of its operands."""
@@ -492,7 +501,7 @@ class Teller:
             "m": backward_math(name, position, settings_of(node), symbols, letter, summed, share),
             "as": [symbols[letter], symbols["y"]],
             "lab": self.reader.label(use, node),
-            "map": relation(node, position),
+            "map": self.related(node, position),
         }
         why = told(name).why
         if why:

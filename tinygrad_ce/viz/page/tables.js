@@ -177,9 +177,9 @@ function windowText(win, hidden, closed) {
 /** Whether element i of an operand goes into element j of the output. */
 function feeds(map, inner, outer, i, j) {
   if (map === "e") return project(unravel(j, outer), inner) === i;
-  const [kind, argument] = map;
+  const [kind, argument, num] = map;
   if (kind === "flat") return i === j;
-  if (kind === "ix") return argument[j] === i;
+  if (kind === "ix") return (num !== undefined && isEdited() ? valueOf(num).data[j] - 1 : argument[j]) === i;
   if (kind === "sum") {
     const all = unravel(i, inner).filter((_, axis) => !argument.includes(axis));
     const kept = unravel(j, outer);
