@@ -18,6 +18,7 @@ import numpy as np
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.backward import Keeping
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.operands import holds_number
 from tinygrad_ce.engine.table import SLOT
 from tinygrad_ce.optim import Optimizer
 from tinygrad_ce.program.ir import Program, Var
@@ -133,10 +134,10 @@ class Living:
         """Whether a constant may have been decided by values, and is still held as an array."""
         symbol = self.symbols[x]
         constant = not x.inputs and x not in self.leaves and symbol.now in self.tracer.constants
-        return constant and bool(x.cut or x.scope) and x.array.ndim > 0
+        return constant and bool(x.cut or x.scope) and not holds_number(x)
 
     def places(self, node: Node, position: int) -> Any:
-        """Where each element of the output came from, from 1 on, where ids or values decide that."""
+        """Where each element of the output came from, from 1 on, as ids or values decide it."""
         constant = self.tracer.constant
         operands = [self.symbols[use.source] for use in self.graph.operands[node]]
         size = node.inputs[position].array.size
