@@ -5,6 +5,7 @@ Nothing here knows how a page looks. Arrays are given as arrays.py says.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -37,7 +38,7 @@ from tinygrad_ce.viz.page.mathematics import (
     symbols_of,
 )
 from tinygrad_ce.viz.page.training import Update
-from tinygrad_ce.viz.page.updates import RATE, lines_of
+from tinygrad_ce.viz.page.updates import RATE, letters_for, lines_of
 from tinygrad_ce.viz.page.windows import images_of, slides_of, told_of
 
 LISTED = 8  # of the classes y of (p − y)/N
@@ -79,6 +80,8 @@ def story(
             )
     if teller.live is None:
         told["fixed"] = teller.fixed
+        if optimizer is not None:
+            told["fixed"] += ", so it does not train"
     else:
         told["live"] = teller.program()
     for step in told["steps"]:
@@ -186,32 +189,43 @@ class Teller:
         """How an optimiser, or the program, replaces each parameter."""
         if self.live is None:
             return []
-        if self.optimizer is not None and not self.none:
+        if self.optimizer is not None:
+            if self.none:
+                raise ValueError(f"play: the optimizer has no gradient to go by. {self.none}")
             self.live.train(self.optimizer)
         if self.live.training is None:
             return []
-        self.live.training.find_updates()
-        return [self.update(update) for update in self.live.training.updates]
+        self.live.training.find_updates(self.live.slopes)
+        alike: dict[Node, list[Update]] = {}
+        for update in self.live.training.updates:
+            alike.setdefault(self.spot(update.node), []).append(update)
+        return [
+            self.update(update, len(group))
+            for spot, group in alike.items()
+            for update in group[: 1 if spot in self.fold.leaves else None]
+        ]
 
-    def update(self, update: Update) -> dict[str, Any]:
-        """How one parameter is replaced."""
+    def update(self, update: Update, alike: int) -> dict[str, Any]:
+        """How one parameter is replaced, and so many others on its card."""
         name = self.graph.name(update.node) or "w"
-        symbols = {"w": name, "L": self.loss}
+        symbols = {**letters_for(name), "L": self.loss}
 
         def part(x: Any) -> Any:
             if isinstance(x, str) or x is RATE:
                 return x if x is not RATE else update.rate
             caption, value = x
             return {
-                "c": renamed_w(caption, name),
+                "c": re.sub("[A-Za-z]+", lambda m: symbols.get(m[0], m[0]), caption),
                 "v": self.window(value.value, update.node, value),
             }
 
         lines = [
             {"m": mathml(line.math, symbols) if line.math else "", "row": list(map(part, line.row))}
-            for line in lines_of(update, name)
+            for line in lines_of(update)
         ]
         step = {"k": "u", "name": name, "kind": update.kind, "lines": lines}
+        if alike > 1:
+            step["why"] = f"{alike - 1:,} more parameters are replaced in the same way."
         spot = self.spot(update.node)
         return step | ({"x": self.ids[spot]} if spot in self.ids else {})
 
@@ -564,11 +578,6 @@ class Teller:
 
 
 # --- what was checked -----------------------------------------------------------------------
-
-
-def renamed_w(caption: str, name: str) -> str:
-    """A caption with the parameter's name in it."""
-    return {"w": name, "new w": f"new {name}"}.get(caption, caption)
 
 
 def all_arrivals(graph: Graph) -> tuple[list[Arrival], str]:

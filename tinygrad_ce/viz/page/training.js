@@ -226,6 +226,7 @@ function updateStep(step) {
   const known = step.lines.length > 1 || step.lines[0].row.some((part) => typeof part === "number");
   return [
     make("h2", {}, make("b", {}, "Update"), ` ${step.name}`, step.kind ? make("small", {}, ` by ${step.kind}`) : ""),
+    step.why && make("p", { class: "why" }, step.why),
     make("p", { class: "why" }, known ? "A step against the slope: what the loss loses when this number goes a little that way." : "What the program takes off."),
     ...parts,
   ];

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,23 +80,16 @@ class Training:
         found = self.bound.get(x)
         return Symbol(self.tracer, x, self.values[x]) if found is None else found
 
-    def find_updates(self) -> None:
-        """Say how each parameter is replaced, in the order of the steps."""
+    def find_updates(self, slopes: Mapping[Node, Any]) -> None:
+        """Say how each parameter is replaced, in the order of the steps; `slopes` are gradients."""
         parts = [self.program.steps[part.start : part.stop] for part in self.program.updates]
-        taken = set()
-        for steps in parts:
-            update = self.update(steps)
-            if update is not None:
-                taken.add(update.node)
-                self.updates.append(update)
-        gradient = {x: g for g, xs in self.program.gradients.items() for x in xs}
+        self.updates = [update for steps in parts if (update := self.update(steps)) is not None]
+        taken = {update.node for update in self.updates}
         for state in self.changed:  # what is written by hand
             node = self.nodes.get(state.before)
             if isinstance(node, Node) and node.requires_grad and node not in taken:
-                g = gradient.get(state.before)
-                slope = None if g is None else self.symbol(g)
                 w, new = self.symbol(state.before), self.symbol(state.after)
-                self.updates.append(Update(node, w, new, slope))
+                self.updates.append(Update(node, w, new, slopes.get(node)))
 
     def update(self, steps: Sequence[Step]) -> Update | None:
         """What an optimiser does in these steps."""

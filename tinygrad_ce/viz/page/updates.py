@@ -18,7 +18,7 @@ from tinygrad_ce.viz.graph.values import largest
 from tinygrad_ce.viz.page.training import Update
 
 RATE = ("lr", None)  # stands for the learning rate
-GRADIENT = "D{w}"
+GRADIENT = "D{w}"  # in a formula
 CLOSE = 1e-4  # of the largest element: how far the example may be off the rule
 
 
@@ -31,41 +31,53 @@ class Line(NamedTuple):
 
 @dataclass
 class Value:
-    """A letter and its number."""
+    """A letter, its number, and what stands above its table: a letter may be old or new."""
 
     letter: str
     now: Any  # Symbol
+    caption: str = ""
+
+    @property
+    def table(self) -> tuple[str, Any]:
+        """What stands in a row."""
+        return self.caption or ("∇" if self.letter == GRADIENT else self.letter), self.now
+
+    @property
+    def squared(self) -> tuple[str, Any]:
+        """The same of its square."""
+        return self.table[0] + "²", self.now * self.now
+
+    @property
+    def square(self) -> str:
+        """The square in a formula."""
+        return f"( {self.letter} )^{{2}}" if self.letter == GRADIENT else f"{self.letter}^{{2}}"
 
 
 class Rule:
-    """Writes down how an update comes about: `lines`. `name` is what the parameter is called."""
+    """Writes down how an update comes about: `lines`."""
 
-    def __init__(self, update: Update, name: str) -> None:
+    def __init__(self, update: Update) -> None:
         self.update, self.group, self.lines = update, update.group, list[Line]()
-        self.name = name
-        self.w, self.new = Value("w", update.w), Value("w", update.new)
+        self.w, self.new = Value("w", update.w), Value("w", update.new, "new w")
         assert update.g is not None
         self.g = Value(GRADIENT, update.g)
         self.slope()
 
-    def letter(self, letter: str) -> str:
-        """A letter that the parameter does not have."""
-        return letter + "′" if letter == self.name else letter
-
     def say(self, letter: str, text: str, now: Any, *row: Any) -> Value:
-        """A line that defines a letter; gives its value."""
-        letter = self.letter(letter)
-        self.lines.append(Line(f"{letter} {text}", [*row, "=", (letter, now)]))
-        return Value(letter, now)
+        """A line that defines a letter, anew after ←; gives its value."""
+        value = Value(letter, now, f"new {letter}" * text.startswith("←"))
+        parts = [part.table if isinstance(part, Value) else part for part in row]
+        self.lines.append(Line(f"{letter} {text}", [*parts, "=", value.table]))
+        return value
 
     def setting(self, name: str) -> Any:
         """A setting of the optimiser."""
         return self.group.get(name)
 
-    def kept(self, key: str, letter: str) -> tuple[Value, Value]:
-        """What the optimiser keeps, before and after."""
+    def kept(self, key: str, letter: str) -> tuple[Value, Any]:
+        """What the optimiser keeps: before, and its number after."""
         before, after = self.update.kept[key]
-        return Value(self.letter(letter), before), Value(self.letter(letter), after)
+        return Value(letter, before), after
 
     def slope(self) -> None:
         """g: the gradient, uphill where it maximises, with weight decay where it is no other."""
@@ -75,47 +87,39 @@ class Rule:
         if not (sign or decay):
             return
         total = -g.now if sign else g.now
-        row: list[Any] = [sign + "1 ·" if sign else "", ("∇", g.now)]
+        row: list[Any] = [*["− 1 ·"] * bool(sign), g]
         text = f"= {sign}D{{w}}"
         if decay:
             total = total + fitting(decay, g.now) * self.w.now
-            text, row = (
-                f"{text} + {words(decay)} w",
-                [*row, f"+ {words(decay)} ·", ("w", self.w.now)],
-            )
-        self.g = self.say("g", text, total, *(part for part in row if part))
+            text, row = f"{text} + {words(decay)} w", [*row, f"+ {words(decay)} ·", self.w]
+        self.g = self.say("g", text, total, *row)
 
     def step(self, direction: Value, w: Value | None = None) -> Any:
         """The last line, w − lr·direction; gives what that is."""
         w = w or self.w
-        d = direction.letter
-        row = [("w", w.now), "−", RATE, "·", (shown(direction), direction.now), "=",
-               ("new w", self.new.now)]  # fmt: skip
-        self.lines.append(Line(f"w ← w − lr · {d}", row))
+        row = [w.table, "−", RATE, "·", direction.table, "=", self.new.table]
+        self.lines.append(Line(f"w ← w − lr · {direction.letter}", row))
         return w.now - fitting(self.update.lr, direction.now) * direction.now
 
     def mean(self, key: str, letter: str, beta: float, of: Value, square: bool = False) -> Value:
         """A running mean of gradients or of their squares."""
         before, after = self.kept(key, letter)
-        part = of.now * of.now if square else of.now
-        text, rest = squared(of) if square else of.letter, words(1 - beta)
-        return self.say(letter, f"← {words(beta)} {before.letter} + {rest} {text}", after.now,
-                        f"{words(beta)} ·", (before.letter, before.now),
-                        f"+ {rest} ·", (shown(of) + "²" * square, part))  # fmt: skip
+        text, rest = of.square if square else of.letter, words(1 - beta)
+        return self.say(letter, f"← {words(beta)} {letter} + {rest} {text}", after,
+                        f"{words(beta)} ·", before,
+                        f"+ {rest} ·", of.squared if square else of)  # fmt: skip
 
     def unbiased(self, mean: Value, beta: float, steps: Any) -> Value:
         """A running mean without its start at 0."""
-        text = f"= frac{{{mean.letter}}}{{1 − {words(beta)}^{{{self.letter('t')}}}}}"
+        text = f"= frac{{{mean.letter}}}{{1 − {words(beta)}^{{t}}}}"
         now = mean.now / fitting(1 - beta**steps, mean.now)
-        part = f"÷ (1 − {words(beta)}ᵗ)"
-        return self.say(mean.letter + "̂", text, now, (mean.letter, mean.now), part)
+        return self.say(mean.letter + "hat", text, now, mean, f"÷ (1 − {words(beta)}ᵗ)")
 
     def ratio(self, above: Value, size: Value, eps: float) -> Value:
         """above / (√size + ε)."""
         change = above.now / (np.sqrt(size.now) + fitting(eps, size.now))
         text = f"= frac{{{above.letter}}}{{sqrt{{{size.letter}}} + {words(eps)}}}"
-        return self.say("d", text, change, (shown(above), above.now), "÷ ( √",
-                        (size.letter, size.now), f"+ {words(eps)} )")  # fmt: skip
+        return self.say("d", text, change, above, "÷ ( √", size, f"+ {words(eps)} )")
 
 
 def sgd(rule: Rule) -> Any:
@@ -126,14 +130,12 @@ def sgd(rule: Rule) -> Any:
     g, (before, after) = rule.g, rule.kept("momentum_buffer", "v")
     share = f"{words(1 - dampening)} " if dampening else ""
     mu = words(momentum)
-    v = rule.say("v", f"← {mu} {before.letter} + {share}{g.letter}", after.now,
-                 f"{mu} ·", (before.letter, before.now), f"+ {share}·" if share else "+",
-                 (shown(g), g.now))  # fmt: skip
+    v = rule.say("v", f"← {mu} v + {share}{g.letter}", after,
+                 f"{mu} ·", before, f"+ {share}·" if share else "+", g)  # fmt: skip
     if not rule.setting("nesterov"):
         return rule.step(v)
     ahead = g.now + fitting(momentum, g.now) * v.now
-    return rule.step(rule.say("d", f"= {g.letter} + {mu} {v.letter}", ahead,
-                              (shown(g), g.now), f"+ {mu} ·", (v.letter, v.now)))  # fmt: skip
+    return rule.step(rule.say("d", f"= {g.letter} + {mu} v", ahead, g, f"+ {mu} ·", v))
 
 
 def adam(rule: Rule) -> Any:
@@ -144,17 +146,16 @@ def adam(rule: Rule) -> Any:
         factor = fitting(1 - rule.update.lr * decay, w.now)
         less = w.now * factor
         rule.lines.append(Line(f"w ← ( 1 − lr · {words(decay)} ) w",
-                               ["( 1 −", RATE, f"· {words(decay)} ) ·", ("w", w.now),
-                                "=", ("w", less)]))  # fmt: skip
-        w = Value("w", less)
+                               ["( 1 −", RATE, f"· {words(decay)} ) ·", w.table,
+                                "=", ("smaller w", less)]))  # fmt: skip
+        w = Value("w", less, "smaller w")
     m = rule.mean("exp_avg", "m", beta1, rule.g)
     v = rule.mean("exp_avg_sq", "v", beta2, rule.g, square=True)
     if rule.setting("amsgrad"):
         old, most = rule.kept("max_exp_avg_sq", "s")
-        v = rule.say("s", f'← "max" ( {old.letter} , {v.letter} )', most.now,
-                     "max of", (old.letter, old.now), "and", (v.letter, v.now))  # fmt: skip
-    before, t = rule.update.kept["step"]
-    rule.say("t", f"← {rule.letter('t')} + 1", t, (rule.letter("t"), before), "+ 1")
+        v = rule.say("s", '← "max" ( s , v )', most, "max of", old, "and", v)
+    before, t = rule.kept("step", "t")
+    rule.say("t", "← t + 1", t, before, "+ 1")
     power = t.astype(np.float64)
     mean, size = rule.unbiased(m, beta1, power), rule.unbiased(v, beta2, power)
     return rule.step(rule.ratio(mean, size, eps), w)
@@ -167,15 +168,13 @@ def rmsprop(rule: Rule) -> Any:
     size = rule.mean("square_avg", "v", alpha, g, square=True)
     if rule.setting("centered"):
         mean = rule.mean("grad_avg", "m", alpha, g)
-        size = rule.say("s", f"= {size.letter} − {mean.letter}^{{2}}",
-                        size.now - mean.now * mean.now, (size.letter, size.now), "−",
-                        (mean.letter + "²", mean.now * mean.now))  # fmt: skip
+        spread = size.now - mean.now * mean.now
+        size = rule.say("s", "= v − m^{2}", spread, size, "−", mean.squared)
     d = rule.ratio(g, size, eps)
     if momentum:
         before, after = rule.kept("momentum_buffer", "b")
         mu = words(momentum)
-        d = rule.say("b", f"← {mu} {before.letter} + {d.letter}", after.now,
-                     f"{mu} ·", (before.letter, before.now), "+", (d.letter, d.now))  # fmt: skip
+        d = rule.say("b", f"← {mu} b + d", after, f"{mu} ·", before, "+", d)
     return rule.step(d)
 
 
@@ -184,8 +183,7 @@ def adagrad(rule: Rule) -> Any:
     g, eps, (before, after) = rule.g, rule.setting("eps"), rule.kept("sum", "s")
     if rule.setting("lr_decay"):
         raise KeyError("lr_decay")
-    s = rule.say("s", f"← {before.letter} + {squared(g)}", after.now,
-                 (before.letter, before.now), "+", (shown(g) + "²", g.now * g.now))  # fmt: skip
+    s = rule.say("s", f"← s + {g.square}", after, before, "+", g.squared)
     return rule.step(rule.ratio(g, s, eps))
 
 
@@ -194,13 +192,19 @@ RULES: dict[str, Callable[[Rule], Any]] = {
 }  # fmt: skip
 
 
-def lines_of(update: Update, name: str) -> list[Line]:
+def letters_for(name: str) -> dict[str, str]:
+    """What the letters of the lines are called: w as the parameter, none else like it."""
+    found = {"w": name, "mhat": "m̂", "vhat": "v̂", "shat": "ŝ"}
+    return found | {letter: letter + "′" for letter in "bdgmstv" if letter == name}
+
+
+def lines_of(update: Update) -> list[Line]:
     """How an update comes about, as far as it is known: at least what the parameter becomes."""
     rule = RULES.get(update.kind)
     if rule is not None and update.g is not None:
         with np.errstate(all="ignore"):
             try:
-                writer = Rule(update, name)
+                writer = Rule(update)
                 found = rule(writer)
             except (KeyError, TypeError):  # it keeps other things than ours: somebody else's
                 return plain_lines(update)
@@ -232,16 +236,6 @@ def words(x: float) -> str:
     """
     mantissa, e, exponent = f"{x:.6g}".replace("-", "−").partition("e")
     return mantissa + (f"e{int(exponent.replace('−', '-'))}" if e else "")
-
-
-def shown(x: Value) -> str:
-    """A letter above a table."""
-    return "∇" if x.letter == GRADIENT else x.letter
-
-
-def squared(x: Value) -> str:
-    """The square of a letter."""
-    return f"( {x.letter} )^{{2}}" if x.letter == GRADIENT else f"{x.letter}^{{2}}"
 
 
 def same(a: Any, b: Any) -> bool:
