@@ -52,6 +52,10 @@ class Writer(Tracer):
     def note_names(self) -> None:
         """No line, and no variables with names."""
 
+    def scope(self) -> tuple[str, ...]:
+        """No call."""
+        return ()
+
     def where(self) -> str:
         """No line."""
         return ""
