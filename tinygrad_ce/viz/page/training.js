@@ -1,6 +1,6 @@
 // Training: the page's program goes on, each step from what the one before has left.
 
-const FRAME = { wide: 300, high: 132, left: 46, right: 8, top: 8, bottom: 20 }; // of the loss, in its own units
+const FRAME = { wide: 400, high: 164, left: 62, right: 8, top: 8, bottom: 20 }; // of the loss, in its own units
 const DECADES = 3; // that a learning rate can be moved, up and down
 
 if (!live.why) training = {
@@ -227,7 +227,7 @@ function updateStep(step) {
   return [
     make("h2", {}, make("b", {}, "Update"), ` ${step.name}`, step.kind ? make("small", {}, ` by ${step.kind}`) : ""),
     step.why && make("p", { class: "why" }, step.why),
-    make("p", { class: "why" }, known ? "A step against the slope: what the loss loses when this number goes a little that way." : "What the program takes off."),
+    make("p", { class: "why" }, known ? "The optimiser takes a step against the slope; lr says how far." : "What the program takes off."),
     ...parts,
   ];
 }

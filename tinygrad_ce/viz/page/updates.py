@@ -91,7 +91,7 @@ class Rule:
         text = f"= {sign}D{{w}}"
         if decay:
             total = total + fitting(decay, g.now) * self.w.now
-            text, row = f"{text} + {words(decay)} w", [*row, f"+ {words(decay)} ·", self.w]
+            text, row = f"{text} + {words(decay)} · w", [*row, f"+ {words(decay)} ·", self.w]
         self.g = self.say("g", text, total, *row)
 
     def step(self, direction: Value, w: Value | None = None) -> Any:
@@ -105,7 +105,7 @@ class Rule:
         """A running mean of gradients or of their squares."""
         before, after = self.kept(key, letter)
         text, rest = of.square if square else of.letter, words(1 - beta)
-        return self.say(letter, f"← {words(beta)} {letter} + {rest} {text}", after,
+        return self.say(letter, f"← {words(beta)} · {letter} + {rest} · {text}", after,
                         f"{words(beta)} ·", before,
                         f"+ {rest} ·", of.squared if square else of)  # fmt: skip
 
@@ -128,14 +128,14 @@ def sgd(rule: Rule) -> Any:
     if not momentum:
         return rule.step(rule.g)
     g, (before, after) = rule.g, rule.kept("momentum_buffer", "v")
-    share = f"{words(1 - dampening)} " if dampening else ""
+    share = f"{words(1 - dampening)} · " if dampening else ""
     mu = words(momentum)
-    v = rule.say("v", f"← {mu} v + {share}{g.letter}", after,
-                 f"{mu} ·", before, f"+ {share}·" if share else "+", g)  # fmt: skip
+    v = rule.say("v", f"← {mu} · v + {share}{g.letter}", after,
+                 f"{mu} ·", before, f"+ {share}".rstrip(), g)  # fmt: skip
     if not rule.setting("nesterov"):
         return rule.step(v)
     ahead = g.now + fitting(momentum, g.now) * v.now
-    return rule.step(rule.say("d", f"= {g.letter} + {mu} v", ahead, g, f"+ {mu} ·", v))
+    return rule.step(rule.say("d", f"= {g.letter} + {mu} · v", ahead, g, f"+ {mu} ·", v))
 
 
 def adam(rule: Rule) -> Any:
@@ -145,7 +145,7 @@ def adam(rule: Rule) -> Any:
     if decay and rule.setting("decoupled_weight_decay"):
         factor = fitting(1 - rule.update.lr * decay, w.now)
         less = w.now * factor
-        rule.lines.append(Line(f"w ← ( 1 − lr · {words(decay)} ) w",
+        rule.lines.append(Line(f"w ← ( 1 − lr · {words(decay)} ) · w",
                                ["( 1 −", RATE, f"· {words(decay)} ) ·", w.table,
                                 "=", ("smaller w", less)]))  # fmt: skip
         w = Value("w", less, "smaller w")
@@ -174,7 +174,7 @@ def rmsprop(rule: Rule) -> Any:
     if momentum:
         before, after = rule.kept("momentum_buffer", "b")
         mu = words(momentum)
-        d = rule.say("b", f"← {mu} b + d", after, f"{mu} ·", before, "+", d)
+        d = rule.say("b", f"← {mu} · b + d", after, f"{mu} ·", before, "+", d)
     return rule.step(d)
 
 
