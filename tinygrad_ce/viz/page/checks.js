@@ -33,7 +33,8 @@ function softmaxRows(z, columns) {
 
 /** What a step says about p − y: what Python has found, or what holds now. */
 function saidOf(step) {
+  if (!isEdited()) return step.is;
+  if (!step.p) return undefined;
   const { v, g } = story.tensors[step.x];
-  if (!isEdited() || !step.p) return isEdited() ? undefined : step.is;
   return v.num === undefined || g?.num === undefined ? undefined : residual(valueOf(v.num), valueOf(g.num));
 }
