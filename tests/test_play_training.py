@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_ce as tg
+from tests import browser as helpers
 from tests.drawn_programs import PROGRAMS
 from tinygrad_ce import nn, optim
 from tinygrad_ce.nn import functional as F
@@ -407,3 +408,18 @@ def test_no_name_is_declared_by_two_scripts():
             found.update(re.findall(r"^(?:function|const|let) +(\w+)", script.read_text("utf-8"),
                                     re.MULTILINE))  # fmt: skip
     assert [name for name, count in found.items() if count > 1] == []
+
+
+def test_the_page_is_legible_and_nothing_overlaps(open_page, tmp_path):
+    tg.manual_seed(0)
+    (x, y), model = moons(), Network()
+    loss = F.cross_entropy(model(x), y)
+    optimizer = optim.AdamW(model.parameters(), 0.05)
+    made = play(loss, {"x": x, "y": y, "model": model}, optimizer=optimizer)
+    for theme, size in (("light", (1280, 720)), ("dark", (390, 844))):
+        page = open_page(theme=theme, size=size, motion="reduce")
+        page.goto(made.save(tmp_path / "page.html").as_uri())
+        page.evaluate("player.train(5)")
+        assert page.evaluate(helpers.CROWDED, 2) == []
+        for told in page.evaluate(helpers.COLOURS):
+            assert helpers.contrast(told["ink"], told["paper"]) >= 4.5, told
