@@ -101,6 +101,58 @@ def test_losses_are_those_of_eager_code(visit, program, traced):
     assert page.evaluate("live.past.length") == 1  # one run is undone as one
 
 
+class Plain(optim.Optimizer):
+    """An optimiser of the user's, with a step of its own."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, {"lr": lr})
+
+    @tg.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    p -= group["lr"] * p.grad
+
+
+KINDS = {
+    "clipped": lambda params: optim.SGD(params, 0.05, momentum=0.5),
+    "normalised": lambda params: optim.SGD(params, 0.05, momentum=0.5),
+    "own step": lambda params: Plain(params, 0.05),
+    "groups": lambda params: optim.Adam(
+        [{"params": params[:2]}, {"params": params[2:], "lr": 0.01}], 0.05
+    ),
+}
+
+
+def test_clipping_batch_statistics_own_steps_and_groups(visit):
+    for kind, make in KINDS.items():
+        tg.manual_seed(1)
+        x, y = tg.randn(6, 2), tg.randn(6, 1)
+        between = [nn.BatchNorm1d(3)] if kind == "normalised" else []
+        model = nn.Sequential(nn.Linear(2, 3), *between, nn.ReLU(), nn.Linear(3, 1))
+        optimizer = make(list(model.parameters()))
+
+        def step(kind=kind, model=model, optimizer=optimizer, x=x, y=y):
+            optimizer.zero_grad()
+            loss = F.huber_loss(model(x), y)
+            loss.backward()
+            if kind == "clipped":
+                nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+            optimizer.step()
+            return loss
+
+        if kind != "own step":  # an optimiser that has taken steps goes on from there
+            step()
+        made = play(tg.trace(step)) if kind == "clipped" else play(
+            F.huber_loss(model(x), y), {"model": model, "x": x}, optimizer=optimizer
+        )  # fmt: skip
+        losses = [step().item() for _ in range(STEPS + 1)]
+        page = visit(made)
+        found = [page.evaluate("player.loss()"), *page.evaluate(TRAIN)]
+        np.testing.assert_allclose(found, losses, rtol=SINGLE, err_msg=kind)
+
+
 def test_a_loss_that_is_no_number_is_not_trained(visit):
     loss, names = PROGRAMS["hostile"]()
     page = visit(play(loss, names=names, optimizer=optim.SGD([names["zero_d"]], 0.1)))
