@@ -158,19 +158,19 @@ def train(steps: int = 400) -> tuple[Network, tg.Tensor, tg.Tensor, viz.Recorder
 
 
 def write_training(path: Path) -> None:
-    """One figure of a training run: boundary and curves above, activations and gradients below."""
+    """One figure of a training run: boundary and curves above, layers below."""
     from matplotlib.figure import Figure
 
     model, X, y, recorder = train()
     figure = Figure(figsize=(13, 8), layout="constrained", facecolor="white", dpi=120)
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
     above, below = figure.subfigures(2, 1)
-    boundary, history, updates = above.subplots(1, 3, width_ratios=[1.3, 1.1, 1.3])
-    ridges = below.subplots(1, 4)
+    boundary, history = above.subplots(1, 2, width_ratios=[1.2, 1.5])
+    left, right = below.subfigures(1, 2, width_ratios=[1.2, 1.5])
     viz.plot_decision_boundary(model, X, y, boundary)
     viz.plot_history(recorder, history)
-    viz.plot_activations(recorder, ridges[:2], names=["tanh1", "tanh2"])
-    viz.plot_gradients(recorder, [*ridges[2:], updates], names=["fc1.weight", "fc2.weight"])
+    viz.plot_activations(recorder, left.subplots(1, 2), names=["tanh1", "tanh2"])
+    viz.plot_gradients(recorder, right.subplots(2, 1, sharex=True))
     figure.savefig(path)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 import tinygrad_ce as tg
@@ -407,39 +408,87 @@ def test_each_group_of_an_optimiser_has_a_learning_rate_of_its_own():
 
 
 def test_rows_are_the_recorded_histograms_scaled_to_their_highest_bins():
-    recorder, _, _ = trained(steps=60, every=3)
-    axes = plot_gradients(recorder)
-    assert [ax.get_title(loc="left").strip() for ax in axes[:-1]] == ["0.weight", "3.weight"]
-    histograms = recorder.gradients["0.weight"]
-    shown = rows(axes[0])
+    recorder, _, _ = trained(steps=1)
+    for step in range(20):
+        recorder.look(tensor(points()[0]))
+        recorder.step(loss=step)
+    ax = plot_activations(recorder, names=["Linear 0"])
+    histograms = recorder.activations["Linear 0"]
+    shown = rows(ax)
     assert len(histograms) == 20
     assert len(shown) == ROWS
-    steps = [int(label.get_text()) for label in axes[0].get_yticklabels()]
-    assert (steps[0], steps[-1]) == (1, 58)
+    steps = [int(label.get_text()) for label in ax.get_yticklabels()]
+    assert (steps[0], steps[-1]) == (1, 20)
     for row, (patch, step) in enumerate(zip(shown, steps)):
         (h,) = (h for h in histograms if h.step == step)
         heights, edges, base = patch.get_data()
         np.testing.assert_array_equal(edges, h.edges)
         assert base == -row
         np.testing.assert_allclose((heights - base) / 1.8 * h.counts.max(), h.counts, atol=1e-9)
-    low, high = axes[0].get_xlim()
+    low, high = ax.get_xlim()
     drawn = [h for h in histograms if h.step in steps]
     least, most = min(h.quantile(0.01) for h in drawn), max(h.quantile(0.99) for h in drawn)
     assert low < least < 0 < most < high
     np.testing.assert_allclose([least - low, high - most], 0.03 * (most - least))
 
 
-def test_update_ratios_are_drawn_in_powers_of_ten_with_the_healthy_region():
-    recorder, _, _ = trained(steps=12, every=5)
-    below = plot_gradients(recorder, names=["0.bias", "3.weight"])[-1]
-    for name in ("0.bias", "3.weight"):
-        np.testing.assert_array_equal(line(below, name).get_xdata(), [1, 6, 11])
-        np.testing.assert_array_equal(line(below, name).get_ydata(), recorder.updates[name].values)
-    assert below.get_yscale() == "log"
+def test_gradients_and_updates_stand_against_depth_in_powers_of_ten():
+    recorder, seen, _ = trained(steps=21, every=5)  # looks at 1, 6, 11, 16, 21
+    names = ["3.weight", "0.weight", "0.bias"]
+    above, below = plot_gradients(recorder, names=names)
+    for step in (1, 11, 21):
+        before, after = seen["weights"][step - 1], seen["weights"][step]
+        norms = [np.sqrt((seen["gradients"][step - 1][n].astype(float) ** 2).sum()) for n in names]
+        moved = [np.linalg.norm(after[n].astype(float) - before[n]) for n in names]
+        ratios = [m / np.linalg.norm(before[n].astype(float)) for m, n in zip(moved, names)]
+        for ax, values in ((above, norms), (below, ratios)):
+            np.testing.assert_array_equal(line(ax, f"step {step}").get_xdata(), [0, 1, 2])
+            np.testing.assert_allclose(line(ax, f"step {step}").get_ydata(), values, rtol=1e-6)
+    labels = below.get_xticklabels()
+    assert [label.get_text() for label in labels] == names
+    for ax in (above, below):
+        assert ax.get_yscale() == "log"
+        assert ax.get_xlim() == (-0.5, 2.5)
+        for dots in ax.collections:  # of the colour of the name below them
+            for dot, label in zip(dots.get_facecolor(), labels):
+                np.testing.assert_allclose(dot[:3], to_rgb(label.get_color()))
+    assert [t.get_text() for t in above.get_legend().get_texts()] == [
+        "step 1",
+        "step 11",
+        "step 21",
+    ]
+    strengths = [line(above, f"step {s}").get_alpha() for s in (1, 11, 21)]
+    assert strengths == sorted(set(strengths))
     (band,) = below.patches
     low, high = band.get_y(), band.get_y() + band.get_height()
     np.testing.assert_allclose(np.log10([low, high]), [-3.5, -2.5])
-    assert "healthy, about 10⁻³" in [t.get_text() for t in below.get_legend().get_texts()]
+    shown = [label.get_text() for label in plot_gradients(recorder)[1].get_xticklabels()]
+    assert shown == ["0.weight", "3.weight"]
+
+
+def test_weights_that_never_moved_have_one_plot_that_says_so():
+    model = nn.Linear(2, 2)
+    recorder = Recorder(model)
+    model(tensor([[3.0, 4.0]])).sum().backward()
+    recorder.step(loss=1.0)
+    ax = plot_gradients(recorder)
+    np.testing.assert_allclose(line(ax, "step 1").get_ydata(), [np.sqrt(50)], rtol=1e-6)
+    assert ax.get_title().strip() == "No update was seen: the weights did not move."
+    assert plot_gradients(recorder, Figure().subplots()).get_title() == ax.get_title()
+
+
+def test_gradients_of_0_or_nan_have_no_point():
+    model = nn.Sequential(*[nn.Linear(1, 1, bias=False) for _ in range(9)])
+    recorder = Recorder(model)
+    for i, p in enumerate(model.parameters()):
+        p.grad = tensor([[{0: 0.0, 1: np.nan, 2: np.inf}.get(i, float(i))]])
+    recorder.step(loss=1.0)
+    ax = plot_gradients(recorder)
+    gap = np.nan
+    np.testing.assert_array_equal(line(ax, "step 1").get_ydata(), [gap] * 3 + [3, 4, 5, 6, 7, 8])
+    assert len({tuple(label.get_color()) for label in ax.get_xticklabels()}) == 9
+    with pytest.raises(ValueError, match=r"gradients of \['0.weight', '1.weight'\] are 0 or not"):
+        plot_gradients(recorder, names=["0.weight", "1.weight"])
 
 
 def test_activations_have_an_axes_for_each_layer_and_tell_zeros_and_spread():
@@ -658,7 +707,7 @@ def full_recorder():
 PLOTS = {
     "plot_history": (plot_history, 2),
     "plot_activations": (plot_activations, 4),
-    "plot_gradients": (plot_gradients, 3),
+    "plot_gradients": (plot_gradients, 2),
 }
 
 

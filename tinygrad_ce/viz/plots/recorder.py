@@ -50,6 +50,8 @@ class Histogram(NamedTuple):
     """Share of the elements that are nan or infinite."""
     std: float
     """Standard deviation of all finite elements, zeros too."""
+    norm: float
+    """√Σx² of all elements; nan or inf if one of them is."""
 
     @classmethod
     def of(cls, step: int, array: Any) -> Histogram:
@@ -71,6 +73,7 @@ class Histogram(NamedTuple):
             zeros=float((finite.size - rest.size) / size),
             broken=float((values.size - finite.size) / size),
             std=float(finite.std()) if finite.size else 0.0,
+            norm=float(np.linalg.norm(values)),
         )
 
     def quantile(self, q: float) -> float:

@@ -215,15 +215,21 @@ def plot_activations(
 def plot_gradients(
     recorder: Recorder, ax: Any = None, *, names: Iterable[str] | None = None
 ) -> Any:
-    """∂loss/∂w of each parameter as histograms through time, then the ratio ‖Δw‖/‖w‖.
+    """‖∂loss/∂w‖ of each parameter against depth, and below it the ratio ‖Δw‖/‖w‖ of its update.
 
-    One Axes for each parameter, rows as in `plot_activations`; in the last Axes the size of each
-    update relative to the weights. About a thousandth is healthy: far above it training jumps, far
-    below it hardly moves.
+    Both in powers of ten over the same x: the parameters in the order in which the model names
+    them, each with a colour of its own. Three lines, pale to dark: the first, the middle and the
+    last look. A line that falls to the left is a gradient that vanishes on its way back. About a
+    thousandth is a healthy ratio: far above it training jumps, far below it hardly moves. What is
+    0 or not finite has no point.
 
-    names: the parameters to plot; by default those of two or more dimensions, or else all.
+    Gives an array of two Axes. If no update was seen, the first alone, and its title says so.
 
-    Raises ValueError if no gradient was recorded, ImportError without matplotlib.
+    names: the parameters to plot, in this order; by default those of two or more dimensions, or
+        else all.
+
+    Raises ValueError if no gradient was recorded or none is above 0, ImportError without
+    matplotlib.
     """
     check_recorder("plot_gradients", recorder)
     gradients = recorder.gradients
@@ -234,15 +240,91 @@ def plot_gradients(
         )
     if names is None:
         shapes = {} if recorder.model is None else dict(recorder.model.named_parameters())
-        names = [n for n in gradients if n in shapes and shapes[n].ndim > 1] or None
-    shown = chosen("plot_gradients", "parameter", gradients, names)
-    *above, below = axes_for(
-        "plot_gradients", ax, [*shown, "update to weight"], grid_with_a_row_below
+        names = [n for n in shapes if n in gradients and shapes[n].ndim > 1] or None
+    shown = list(chosen("plot_gradients", "parameter", gradients, names))
+    norms = {n: {h.step: h.norm for h in gradients[n]} for n in shown}
+    updates = {n: recorder.updates.get(n, Series([], [])) for n in shown}
+    ratios = {n: dict(zip(s.steps, s.values)) for n, s in updates.items()}
+    if not any_points(norms):
+        raise ValueError(
+            f"plot_gradients: the gradients of {shown} are 0 or not finite at each look; "
+            "recorder.gradients has their histograms"
+        )
+    panels = {"gradient": norms, "update to weight": ratios}
+    if not any_points(ratios):
+        del panels["update to weight"]
+    axes = axes_for(
+        "plot_gradients", ax, list(panels), lambda count: stacked_axes(count, len(shown))
     )
-    for one, (name, histograms) in zip(above, shown.items()):
-        draw_ridges(one, histograms, name, "gradient")
-    draw_updates(below, {n: recorder.updates[n] for n in shown if n in recorder.updates})
-    return given_back([*above, below])
+    steps = thinned(sorted({step for of in norms.values() for step in of}), 3)
+    for one, values in zip(axes, panels.values()):
+        draw_against_depth(one, values, steps)
+    axes[0].set_ylabel("‖∇‖", color=INK)
+    legend_above(axes[0])
+    if len(axes) == 1:
+        axes[0].set_title("No update was seen: the weights did not move.\n", color=SOFT, fontsize=9)
+    else:
+        axes[0].tick_params(labelbottom=False)
+        finish_updates(axes[1])
+    return given_back(axes)
+
+
+Looks = Mapping[str, Mapping[int, float]]  # of each parameter: step and number
+
+
+def any_points(values: Looks) -> bool:
+    """Whether there is a number that powers of ten can show."""
+    return any(0 < v < np.inf for of in values.values() for v in of.values())
+
+
+def stacked_axes(count: int, parameters: int) -> list[Any]:
+    """Plots one below the other, with room for the names of so many parameters."""
+    width = min(max(6.4, 0.5 * parameters), 24)
+    axes = new_figure(width, 0.8 + 2.8 * count).subplots(count, sharex=True, squeeze=False)
+    return list(axes[:, 0])
+
+
+def draw_against_depth(ax: Any, values: Looks, steps: Sequence[int]) -> None:
+    """A line for each step, later ones darker, through a point of each parameter's colour."""
+    places, colours = range(len(values)), colours_of(len(values))
+    for i, step in enumerate(steps):
+        strength = (i + 1) / len(steps)
+        y = np.array([of.get(step, np.nan) for of in values.values()])
+        y = np.where((y > 0) & (y < np.inf), y, np.nan)
+        line = {"color": INK, "lw": 1.4, "alpha": 0.7 * strength, "zorder": 2}
+        ax.plot(places, y, label=f"step {step}", **line)
+        ax.scatter(places, y, s=16 + 26 * strength, c=colours, alpha=strength, zorder=3, lw=0)
+    dress(ax)
+    ax.set_yscale("log")
+    ax.minorticks_off()
+    low, high = np.log10(ax.get_ylim())
+    ax.set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))  # two powers of ten to read at least
+    ax.set_xlim(-0.5, len(values) - 0.5)
+    turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(places, list(values), **(turned if len("".join(values)) > 60 else {}))
+    for label, colour in zip(ax.get_xticklabels(), colours):
+        label.set_color(colour)
+
+
+def colours_of(count: int) -> list[Any]:
+    """A colour for each of so many parameters, all different."""
+    from matplotlib import colormaps
+
+    if count <= len(COLOURS):
+        return list(COLOURS[:count])
+    return list(colormaps["turbo"](np.linspace(0.03, 0.97, count)))
+
+
+def finish_updates(ax: Any) -> None:
+    """The region of healthy updates, and room for it."""
+    ax.axhspan(*HEALTHY, color="#009e73", alpha=0.12, lw=0)
+    ax.axhline(1e-3, color="#009e73", lw=1, ls="--")
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(low, 1e-4), max(high, 1e-2))
+    ax.set_ylabel("‖Δw‖ / ‖w‖", color=INK)
+    ax.text(
+        0, 1.02, "dashed: 10⁻³, a healthy update", color=SOFT, fontsize=9, transform=ax.transAxes
+    )
 
 
 def grid_of_axes(count: int) -> list[Any]:
@@ -250,15 +332,6 @@ def grid_of_axes(count: int) -> list[Any]:
     rows, columns = rows_and_columns(count)
     figure = new_figure(max(4.2, 2.8 * columns), 3.6 * rows)
     return [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
-
-
-def grid_with_a_row_below(count: int) -> list[Any]:
-    """All but the last plot as in `grid_of_axes`, the last one as wide as the figure."""
-    rows, columns = rows_and_columns(count - 1)
-    figure = new_figure(max(6.4, 2.8 * columns), 3.4 * rows + 3.0)
-    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[*([3.4] * rows), 3.0])
-    above = [figure.add_subplot(grid[i // columns, i % columns]) for i in range(count - 1)]
-    return [*above, figure.add_subplot(grid[rows, :])]
 
 
 def rows_and_columns(count: int) -> tuple[int, int]:
@@ -275,7 +348,7 @@ def draw_ridges(ax: Any, histograms: list[Histogram], name: str, what: str) -> N
     """Histograms below each other, first to last, each one's base at its own row."""
     from matplotlib.ticker import MaxNLocator
 
-    shown = spread(histograms, ROWS)
+    shown = thinned(histograms, ROWS)
     for row, (h, colour) in enumerate(zip(shown, through_time(len(shown)))):
         heights = HEIGHT * h.counts / max(h.counts.max(), 1)
         place = {"baseline": -row, "zorder": 2 + row / ROWS}
@@ -295,12 +368,16 @@ def draw_ridges(ax: Any, histograms: list[Histogram], name: str, what: str) -> N
     ax.text(0, 1.015, remarks(shown), color=SOFT, fontsize=8.5, transform=ax.transAxes)
 
 
-def spread(histograms: list[Histogram], count: int) -> list[Histogram]:
-    """At most `count` of them, evenly chosen, the first and the last among them."""
-    if len(histograms) <= count:
-        return histograms
-    places = np.linspace(0, len(histograms) - 1, count).round().astype(int)
-    return [histograms[i] for i in places]
+def thinned(things: list[Any], count: int) -> list[Any]:
+    """At most `count` of them, evenly chosen, the first and the last among them.
+
+    >>> thinned([1, 11, 21, 31, 41], 3)
+    [1, 21, 41]
+    """
+    if len(things) <= count:
+        return things
+    places = np.linspace(0, len(things) - 1, count).round().astype(int)
+    return [things[i] for i in places]
 
 
 def limits(histograms: list[Histogram]) -> tuple[float, float]:
@@ -328,23 +405,6 @@ def remarks(histograms: list[Histogram]) -> str:
 def arrow(first: str, last: str) -> str:
     """From one to the other, if it changed."""
     return last if first == last else f"{first} → {last}"
-
-
-def draw_updates(ax: Any, updates: Mapping[str, Series]) -> None:
-    """‖Δw‖/‖w‖ of each parameter against the step, in powers of ten."""
-    ax.axhspan(*HEALTHY, color="#009e73", alpha=0.12, lw=0, label="healthy, about 10⁻³")
-    ax.axhline(1e-3, color="#009e73", lw=1, ls="--")
-    for i, (name, series) in enumerate(updates.items()):
-        moved = Series(series.steps, [v if v > 0 else float("nan") for v in series.values])
-        draw_series(ax, moved, name, COLOURS[i % len(COLOURS)], smooth=0)
-    dress(ax)
-    steps_below(ax)
-    ax.set_yscale("log")
-    ax.minorticks_off()
-    low, high = ax.get_ylim()
-    ax.set_ylim(min(low, 1e-4), max(high, 1e-2))
-    ax.set_ylabel("‖Δw‖ / ‖w‖ of one update", color=INK)
-    legend_above(ax)
 
 
 # --- what was asked for ---------------------------------------------------------------------
