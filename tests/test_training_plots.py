@@ -462,6 +462,9 @@ def test_gradients_and_updates_stand_against_depth_in_powers_of_ten():
     (band,) = below.patches
     low, high = band.get_y(), band.get_y() + band.get_height()
     np.testing.assert_allclose(np.log10([low, high]), [-3.5, -2.5])
+    for axes, named in (((above, below), [False, True]), (Figure().subplots(1, 2), [True, True])):
+        ticks = [ax.xaxis.get_major_ticks() for ax in plot_gradients(recorder, axes)]
+        assert [all(t.label1.get_visible() for t in row) for row in ticks] == named
     shown = [label.get_text() for label in plot_gradients(recorder)[1].get_xticklabels()]
     assert shown == ["0.weight", "3.weight"]
 

@@ -264,7 +264,6 @@ def plot_gradients(
     if len(axes) == 1:
         axes[0].set_title("No update was seen: the weights did not move.\n", color=SOFT, fontsize=9)
     else:
-        axes[0].tick_params(labelbottom=False)
         finish_updates(axes[1])
     return given_back(axes)
 
