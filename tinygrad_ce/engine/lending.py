@@ -22,6 +22,9 @@ lent: dict[int, weakref.ref[Memory]] = {}
 """The memories that NumPy holds, too; as long as there are none, operations do not ask."""
 
 
+SMALL = 1 << 16  # bytes that are compared as soon as NumPy lets go
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two arrays of one dtype are the same bit by bit, nan and -0.0 too."""
     if type(a) is not np.ndarray:  # a number, or the slices of a vmap
@@ -33,8 +36,8 @@ def same(a: Any, b: Any) -> bool:
 class Loan:
     """One array that was handed to NumPy: when, and what stood there then.
 
-    When NumPy lets go, the loan stays: what NumPy has written is looked at when a backward pass
-    asks, or at the next loan, and not at all after a write through a Tensor.
+    When NumPy lets go of a large array, the loan stays: what NumPy has written is looked at when a
+    backward pass asks, or at the next loan, and not at all after a write through a Tensor.
     """
 
     __slots__ = ("array", "holder", "kept", "tick")
@@ -55,6 +58,8 @@ def end(memory: Memory | None) -> None:
     """NumPy has let go of an array of this memory."""
     if memory is not None and not any(loan.holder() is not None for loan in memory.loans):
         memory.loans = [loan for loan in memory.loans if loan.tick > memory.written]
+        if sum(loan.array.nbytes for loan in memory.loans) <= SMALL:
+            forget_ended(memory, None)
         if not memory.borrowed:
             lent.pop(id(memory), None)
 

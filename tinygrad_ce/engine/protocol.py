@@ -163,9 +163,10 @@ def in_numpy(
     try:
         return function(*numbers_of(args), **numbers_of(kwargs))
     except ValueError as error:
-        if "read-only" not in str(error):
-            raise
-        raise TypeError(WRITES.format(function.__name__)) from None
+        written = "read-only" in str(error)
+        raise (TypeError(WRITES.format(function.__name__)) if written else error) from None
+    except RuntimeError as error:  # a trace has no numbers
+        raise type(error)(f"np.{function.__name__}: {error}") from None
 
 
 def tensors_in(x: Any) -> list[Node]:
