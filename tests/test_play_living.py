@@ -15,7 +15,7 @@ from tinygrad_ce.nn import functional as F
 from tinygrad_ce.viz import play
 from tinygrad_ce.viz.graph.walking import Graph
 from tinygrad_ce.viz.page.encoding import encoded_array, plain_setting
-from tinygrad_ce.viz.page.living import Living
+from tinygrad_ce.viz.page.living import Living, NotLivingError
 
 
 def told(page):
@@ -141,7 +141,6 @@ DECIDED = {
     "cross_entropy": lambda x: F.cross_entropy(x, tg.tensor([0, 1, 2, 3])),
     "logsumexp": lambda x: (x.logsumexp(1) * y0[:, 0]).sum(),
     "binary_cross_entropy": lambda x: F.binary_cross_entropy_with_logits(x, b0),
-    "huber": lambda x: F.huber_loss(x, y0),
     "leaky_relu": lambda x: (F.leaky_relu(x) * y0).sum(),
     "elu": lambda x: (F.elu(x) * y0).sum(),
     "gelu": lambda x: (F.gelu(x, approximate="tanh") * y0).sum(),
@@ -153,20 +152,47 @@ DECIDED = {
     "logsumexp of a vector": lambda x: x[0].logsumexp(0) * 2,
     "sigmoid of a number": lambda x: F.sigmoid(x[0, 0]) * 2,
     "leaky_relu of a number": lambda x: F.leaky_relu(x[1, 1]) * 2,
-    "huber of a number": lambda x: F.huber_loss(x[0, 2], y0[0, 2]),
     "max of all": lambda x: x.max() * 2,
     "layer_norm": lambda x: (F.layer_norm(x, (5,)) * y0).sum(),
 }
 
 
+@pytest.mark.parametrize("start", [x0, abs(x0), -abs(x0)], ids=["mixed", "above", "below"])
 @pytest.mark.parametrize("name", DECIDED)
-def test_what_was_decided_by_values_is_known(name):
-    x = tg.tensor(x0, requires_grad=True)
-    live = Living(Graph([DECIDED[name](x)], {x: "x"}))
-    assert not live.kept
+def test_what_was_decided_by_values_is_known(name, start):
+    x = tg.tensor(start, requires_grad=True)
+    Living(Graph([DECIDED[name](x)], {x: "x"}))
 
 
-def test_a_condition_of_the_users_is_told_to_be_kept():
+q0 = tg.tensor([[1.0, 0.0, 0.0]]).double()
+even = tg.tensor([[5.0, 1.0], [2.0, 9.0]])
+
+
+def either(s):
+    return s[[0, 1], s.argmax(1)].sum()
+
+
+UNKNOWN = {
+    "a condition of the user's": lambda x: tg.where(x > 0.5, x, -x).sum(),
+    "huber": lambda x: F.huber_loss(x, y0, delta=0.5),
+    "smooth l1": lambda x: F.smooth_l1_loss(x, y0),
+    "either axis": lambda x: either(x[:2, :2] * 0 + even),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_what_nobody_knows_how_to_decide_anew_is_not_edited(name):
     x = tg.tensor(x0, requires_grad=True)
-    live = Living(Graph([tg.where(x > 0.5, x, -x).sum()], {x: "x"}))
-    assert live.told({}, {})["kept"] == ["> (read by where)"]
+    loss = UNKNOWN[name](x)
+    with pytest.raises(NotLivingError, match="decided by the numbers, and how is not on record"):
+        Living(Graph([loss], {x: "x", q0: "q"}))
+
+
+def test_targets_of_which_a_call_has_made_a_constant_stay_as_they_are():
+    x = tg.tensor(x0, requires_grad=True)
+    for loss in (F.kl_div(F.log_softmax(x[:1, :3], 1), q0),
+                 F.binary_cross_entropy(F.sigmoid(x[:1, :3]), q0)):  # fmt: skip
+        live = Living(Graph([loss], {x: "x", q0: "q"}))
+        assert [leaf["n"] for leaf in live.told({}, {})["leaves"]] == ["x"]
+    live = Living(Graph([F.mse_loss(x[:1, :3], q0)], {x: "x", q0: "q"}))
+    assert [leaf["n"] for leaf in live.told({}, {})["leaves"]] == ["x", "q"]

@@ -39,14 +39,21 @@ def descending(v: Any, axis: int) -> Any:
     return np.argsort(-v, axis=axis, kind="stable")
 
 
-def places(v: Any) -> Iterator[Formula]:
-    """Where the largest or smallest is along some axis, and the order."""
+FINDS = {
+    "argmax": (np.argmax,),
+    "argmin": (np.argmin,),
+    "argsort": (partial(np.argsort, kind="stable"), descending),
+}
+"""By the operation that found places along an axis."""
+
+
+def places(v: Any, finds: tuple[Callable[..., Any], ...]) -> Iterator[Formula]:
+    """Where the largest or smallest is along some axis, or the order."""
     for axis in range(v.ndim):
-        for keepdims in (True, False):
-            for find in (np.argmax, np.argmin):
-                yield partial(find, axis=axis, keepdims=keepdims)
-        yield partial(np.argsort, axis=axis, kind="stable")
-        yield partial(descending, axis=axis)
+        for find in finds:
+            if find in (np.argmax, np.argmin):
+                yield partial(find, axis=axis, keepdims=True)
+            yield partial(find, axis=axis)
 
 
 FORMULAS: dict[str, tuple[Formula, ...]] = {
@@ -54,14 +61,13 @@ FORMULAS: dict[str, tuple[Formula, ...]] = {
     "softplus": (side, lambda v: v >= 0),
     "log_sigmoid": (side, lambda v: ~(v >= 0)),
     "binary_cross_entropy_with_logits": (side,),
-    "huber_loss": (np.sign, lambda v: abs(v) <= 1),
-    "smooth_l1_loss": (np.sign, lambda v: abs(v) <= 1),
+    "huber_loss": (np.sign,),
+    "smooth_l1_loss": (np.sign,),
     "leaky_relu": (lambda v: v > 0,),
     "elu": (lambda v: v > 0,),
 }
 """By the composed function that made the constant."""
 LARGEST = {"softmax", "log_softmax", "logsumexp"}
-PLACES = {"argmax", "argmin", "argsort"}
 
 
 def formulas_of(use: Use, v: Any) -> Iterator[Formula]:
@@ -71,33 +77,38 @@ def formulas_of(use: Use, v: Any) -> Iterator[Formula]:
     yield from FORMULAS.get(name, ())
     if name in LARGEST:
         yield from largest(v)
-    if constant.cut in PLACES:
-        yield from places(v)
+    yield from places(v, FINDS.get(constant.cut or "", ()))
 
 
 def decided(graph: Graph, use: Use, value: Callable[[Any], Any]) -> Any:
     """The Symbol of a constant that was decided by values; None if it is not known how.
 
-    `value` gives the Symbols of what was computed so far.
+    `value` gives the Symbols of what was computed so far. A composed function decides by what it
+    is given, so what it makes for itself on the way is not asked; and where two formulas give the
+    recorded array, nobody knows which of them would give the next one.
     """
-    constant, target = use.source, use.target
+    constant, target, scope = use.source, use.target, use.target.scope
     others = [other.source for other in graph.operands[target] if other.source is not constant]
-    inside = [node for node in graph.operations if node.scope is target.scope is not None]
+    inside = dict.fromkeys(y for y in graph.operations if y.scope is scope is not None)
     given = [other.source for node in inside for other in graph.operands[node]]
-    for x in dict.fromkeys([*others, *given]):
+    name = scope.name if scope is not None else ""
+    asked = [x for x in (*others, *given) if x not in inside or name not in FORMULAS]
+    if name in DIFFERENCES:
+        asked = list(inside)[:1]
+    found: list[Any] = []
+    for x in dict.fromkeys(asked):
         if not x.requires_grad or (symbol := value(x)) is None:
             continue
-        for formula in formulas_of(use, x.array):
-            found = formula(symbol)
-            if same_bits(found.value, constant.array):
-                return found
-        is_loss = target.scope is not None and target.scope.name == SHIFTED
-        if is_loss and use.position == 1 and x in others:
-            found = step(symbol)
-            return found - (found.value - constant.array)  # [z ≥ 0] − y
-    return None
+        made = (formula(symbol) for formula in formulas_of(use, x.array))
+        found += [y for y in made if same_bits(y.value, constant.array)]
+        if name == SHIFTED and use.position == 1 and x in set(others):
+            y = step(symbol)
+            found.append(y - (y.value - constant.array))  # [z ≥ 0] − y
+    sure = len(found) == 1 or (len(found) > 1 and name in LARGEST)  # what is taken off cancels out
+    return found[0] if sure else None
 
 
+DIFFERENCES = ("huber_loss", "smooth_l1_loss")  # they decide by input − target
 SHIFTED = "binary_cross_entropy_with_logits"
 
 

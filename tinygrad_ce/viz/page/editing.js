@@ -219,7 +219,6 @@ function editsBar() {
   };
   const bar = make("div", { id: "edits", hidden: true, role: "group", "aria-label": "Edits" });
   bar.append(button("Undo", undo), button("Back to the start", restart), make("span", {}, "What has changed is underlined. "), make("span", {}, RECORDED));
-  if (story.live.kept) bar.append(make("span", {}, ` Kept as they were: ${story.live.kept.join(", ")}.`));
   afterEdit.push(() => { bar.hidden = !isEdited(); });
   at("step").before(bar);
 }

@@ -148,6 +148,7 @@ function assign(changes) {
 
 /** Take the last edit back. */
 function undo() {
+  if (training) training.stop();
   if (!isEdited()) return;
   assign(live.past.pop());
   recompute();
@@ -155,6 +156,7 @@ function undo() {
 
 /** Take all edits back. */
 function restart() {
+  if (training) training.stop();
   if (!isEdited()) return;
   while (live.past.length) assign(live.past.pop());
   recompute();

@@ -27,8 +27,8 @@ from tinygrad_ce.program.tracing.symbol import Symbol, TraceError, Tracer
 from tinygrad_ce.viz.graph.programs import Player
 from tinygrad_ce.viz.graph.told import symbol_of
 from tinygrad_ce.viz.graph.values import largest
-from tinygrad_ce.viz.graph.walking import Graph
-from tinygrad_ce.viz.page.decided import decided
+from tinygrad_ce.viz.graph.walking import Graph, Use
+from tinygrad_ce.viz.page.decided import FORMULAS, decided
 from tinygrad_ce.viz.page.encoding import encoded, encoded_array
 from tinygrad_ce.viz.page.flow import Arrival, arrivals, first_index, run
 from tinygrad_ce.viz.page.points import points_of
@@ -61,6 +61,11 @@ class Writer(Tracer):
         return ""
 
 
+def is_dropout(node: Node) -> bool:
+    """Whether a node belongs to a call of dropout, whose mask is a constant of the graph."""
+    return node.scope is not None and "dropout" in node.scope.name
+
+
 class Living:
     """The values of a graph as Symbols, and the list of those that a page shows.
 
@@ -70,6 +75,7 @@ class Living:
     def __init__(self, graph: Graph, player: Player | None = None) -> None:
         self.graph = graph
         self.tracer = Writer()
+        self.traced = player is not None
         self.training: Training | None = None
         self.made: dict[Node, Symbol] = {}  # what a traced program has computed
         if player is not None:
@@ -82,7 +88,6 @@ class Living:
         self.symbols: dict[Node, Any] = {}
         self.leaves: dict[Node, Var] = {}  # whose numbers can be edited
         self.wanted: dict[Var, int] = {}
-        self.kept: list[str] = []  # what was decided by values, nobody knows how
         self.slopes: dict[Node, Any] = {}
         sources = dict.fromkeys(use.source for use in graph.uses)
         given = [x for x in sources if x.op is None or not x.inputs]
@@ -118,10 +123,14 @@ class Living:
                 found = decided(self.graph, use, self.symbols.get)
                 if found is not None:
                     self.symbols[use.source] = found
-                elif use.source.cut:
-                    self.kept.append(
-                        f"{symbol_of(use.source.cut)} (read by {symbol_of(node.op.name)})"
+                elif use.source.cut or self.is_of_values(use):
+                    what = symbol_of(use.source.cut or "a constant")
+                    raise NotLivingError(
+                        f"{what}, which {symbol_of(node.op.name)} reads, was decided by the "
+                        "numbers, and how is not on record; tinygrad_ce.source_lines() records it"
                     )
+                else:
+                    self.lock(use)
         operands = [self.symbols[use.source] for use in uses]
         for x, symbol in zip(node.inputs, operands):
             self.symbols.setdefault(x, symbol)  # a node may stand for x in the graph
@@ -139,6 +148,19 @@ class Living:
         symbol = self.symbols[x]
         constant = not x.inputs and x not in self.leaves and symbol.now in self.tracer.constants
         return constant and bool(x.cut or x.scope) and not holds_number(x)
+
+    def is_of_values(self, use: Use) -> bool:
+        """Whether a constant belongs to a function that decides by what it is given."""
+        scope = use.target.scope
+        return not self.traced and scope is not None and scope.name in FORMULAS
+
+    def lock(self, use: Use) -> None:
+        """Keep the targets as they are of which a call may have made a constant: 1 − y."""
+        scope = use.target.scope
+        inside = [node for node in self.graph.operations if node.scope is scope is not None]
+        for x in [other.source for node in inside for other in self.graph.operands[node]]:
+            if not self.traced and not x.requires_grad and x.array.dtype.kind == "f":
+                self.leaves.pop(x, None)
 
     def places(self, node: Node, position: int) -> Any:
         """Where each element of the output came from, from 1 on, as ids or values decide it."""
@@ -205,8 +227,6 @@ class Living:
         told = encoded(program, list(values), values)
         numbers = told.pop("ids")
         told["out"] = [numbers[x] for x in program.outputs]
-        if self.kept:
-            told["kept"] = list(dict.fromkeys(self.kept))
         told["leaves"] = [
             {"n": self.graph.name(x), "i": numbers[var], "g": gradients[x]}
             | (dict(zip("co", cards[x])) if x in cards else {})
@@ -217,7 +237,7 @@ class Living:
             told["train"] = {
                 "states": [[numbers[x], told["out"][number]] for x, number in states],
                 "rates": [{"n": name, "i": numbers[x]} for x, name in training.numbers],
-                "draws": training.draws,
+                "draws": training.draws or int(any(map(is_dropout, self.graph.operations))),
             }
             if points is not None and score is not None:
                 x, y = numbers[self.leaves[points.x]], self.leaves.get(points.y)

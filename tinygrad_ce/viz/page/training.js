@@ -83,6 +83,7 @@ function stateText() {
   const steps = stepCount.get();
   const loss = valueText(valueOf(training.out));
   if (Number.isFinite(lossNow())) return `after ${steps} step${steps === 1 ? "" : "s"}: ${short(story.loss)} = ${loss}`;
+  if (!steps) return `${short(story.loss)} is ${loss}: from here it cannot be trained.`;
   return `${short(story.loss)} is ${loss} after ${steps} step${steps === 1 ? "" : "s"}: training has diverged. Take a smaller learning rate, and go back to the start.`;
 }
 
