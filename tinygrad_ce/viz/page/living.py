@@ -127,7 +127,7 @@ class Living:
                     what = symbol_of(use.source.cut or "a constant")
                     raise NotLivingError(
                         f"{what}, which {symbol_of(node.op.name)} reads, was decided by the "
-                        "numbers, and how is not on record; tinygrad_ce.source_lines() records it"
+                        "numbers, and how is not on record; a traced program has it: play(trace(f, x))"
                     )
                 else:
                     self.lock(use)
