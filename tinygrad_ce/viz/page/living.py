@@ -127,7 +127,7 @@ class Living:
                     what = symbol_of(use.source.cut or "a constant")
                     raise NotLivingError(
                         f"{what}, which {symbol_of(node.op.name)} reads, was decided by the "
-                        "numbers, and how is not on record; a traced program has it: play(trace(f, x))"
+                        "numbers, and how is not on record; a traced program has it"
                     )
                 else:
                     self.lock(use)
