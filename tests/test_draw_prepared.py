@@ -12,6 +12,7 @@ import pytest
 import tinygrad_ce as tg
 from tinygrad_ce import nn
 from tinygrad_ce.nn import functional as F
+from tinygrad_ce.viz.graph.walking import Graph
 
 IMAGES = np.arange(24.0).reshape(2, 3, 4)
 
@@ -173,3 +174,10 @@ def test_the_command_line_shows_the_preparation(tmp_path):
         ["n0", "input", "images"], ["n1", "step", "reshape"], ["n2", "step", "÷"],
     ]  # fmt: skip
     assert rows[1][-1] == "net.py:4"
+
+
+def test_a_constant_in_another_dtype_keeps_its_name():
+    w = tg.tensor([1.0, 2.0], dtype=tg.float64, requires_grad=True)
+    c = tg.tensor([3.0, 4.0])
+    graph = Graph([(w * c).sum()], {c: "c"})
+    assert "c" in {graph.names.get(use.source) for use in graph.uses}

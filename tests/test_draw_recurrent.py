@@ -3,6 +3,8 @@
 import tinygrad_ce as tg
 from tinygrad_ce import draw, nn
 from tinygrad_ce.nn import functional as F
+from tinygrad_ce.viz.graph.folding import Fold, Group, comes_back
+from tinygrad_ce.viz.graph.walking import Graph
 
 
 class Cell(nn.Module):
@@ -60,3 +62,17 @@ def test_two_rows_of_cells_that_feed_each_other_make_no_loop():
     for _ in drawing.picture.cards:
         done |= {card.id for card in drawing.picture.cards if before.get(card.id, set()) <= done}
     assert len(done) == len(drawing.picture.cards)
+
+
+def test_what_leaves_a_card_and_comes_back_would_be_a_loop():
+    x = tg.tensor([0.5, 1.0], requires_grad=True)
+    a = x.exp()
+    b = a * 2
+    c = b.sin()
+    d = c + a
+    graph = Graph([d.sum()], {})
+    made = Fold()
+    made.add([b, c], Group("between", "operations", "", 2))
+    assert comes_back(graph, made, [a, d])
+    assert comes_back(graph, Fold(), [a, c])
+    assert not comes_back(graph, made, [x, a])

@@ -322,3 +322,11 @@ def test_loans_leave_nothing_behind():
         before[0] += 0.001
         del before
     assert not w.memory.loans
+
+
+def test_a_graph_that_is_freed_keeps_no_copies_of_what_was_lent():
+    w = tg.tensor([3.0, 4.0], requires_grad=True)
+    product = w * tg.from_numpy(np.array([1.0, 2.0], np.float32))
+    assert product.held
+    product.sum().backward(retain_graph=False)
+    assert not product.held

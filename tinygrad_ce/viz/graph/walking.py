@@ -64,9 +64,6 @@ class Graph:
         self.chains = {scope: chain_of(scope) for scope in scopes}
         self.names = {**names_of(modules_of(self.chains.values())), **names}
         self.names.update({y: self.names[x] for x, y in stand.items() if x in self.names})
-        for x in self.used:  # a constant in the dtype of what stands beside it
-            if getattr(x, "source", None) in self.names:
-                self.names.setdefault(x, self.names[x.source])
         operands = {node: [use.source for use in uses] for node, uses in self.operands.items()}
         made = {x: x.made.tick for x in self.used if not x.inputs and hasattr(x, "made")}
         made.update((node, node.tick) for node in self.operations)
