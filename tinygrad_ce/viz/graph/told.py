@@ -365,36 +365,16 @@ TOLD: dict[str, Told] = {
         backward=('D{y} "with the other operands, summed over all letters that are not in" x',),
         rounds="sums",
     ),
-    "gt": Told(
-        symbol=">", header="{a} > {b}", forward="y = [ a > b ]", kind="elementwise",
-    ),
-    "ge": Told(
-        symbol="≥", header="{a} ≥ {b}", forward="y = [ a ≥ b ]", kind="elementwise",
-    ),
-    "lt": Told(
-        symbol="<", header="{a} < {b}", forward="y = [ a < b ]", kind="elementwise",
-    ),
-    "le": Told(
-        symbol="≤", header="{a} ≤ {b}", forward="y = [ a ≤ b ]", kind="elementwise",
-    ),
-    "eq": Told(
-        symbol="=", header="{a} = {b}", forward="y = [ a = b ]", kind="elementwise",
-    ),
-    "ne": Told(
-        symbol="≠", header="{a} ≠ {b}", forward="y = [ a ≠ b ]", kind="elementwise",
-    ),
-    "and_": Told(
-        symbol="and", header="{a} and {b}", forward='y = a "and" b', kind="elementwise",
-    ),
-    "or_": Told(
-        symbol="or", header="{a} or {b}", forward='y = a "or" b', kind="elementwise",
-    ),
-    "xor": Told(
-        symbol="xor", header="{a} xor {b}", forward='y = a "xor" b', kind="elementwise",
-    ),
     "invert": Told(symbol="not", forward='y = "not" x', kind="elementwise"),
     "power": Told(why=("The exponent comes down as a factor.",), kind="elementwise", rounds="once"),
 }  # fmt: skip
+SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠"}
+for name, sign in SIGNS.items():
+    TOLD[name] = Told(
+        sign, f"{{a}} {sign} {{b}}", forward=f"y = [ a {sign} b ]", kind="elementwise"
+    )
+for name, word in {"and_": "and", "or_": "or", "xor": "xor"}.items():
+    TOLD[name] = Told(word, f"{{a}} {word} {{b}}", forward=f'y = a "{word}" b', kind="elementwise")
 
 
 def told(name: str) -> Told:

@@ -30,7 +30,6 @@ from tinygrad_ce.viz.notebook import frame_of
 from tinygrad_ce.viz.page import animation
 from tinygrad_ce.viz.page.animation import SUFFIXES
 from tinygrad_ce.viz.page.geometry import column, slim
-from tinygrad_ce.viz.page.lean import lean
 from tinygrad_ce.viz.page.listing import listed_steps
 from tinygrad_ce.viz.page.story import story
 from tinygrad_ce.viz.writing import write
@@ -39,6 +38,7 @@ STRICT = """"use strict";
 const story = JSON.parse(document.getElementById("story").textContent, unpacked);"""
 FORMULA = re.compile(r"\\u003c(/?(?:m[a-z]+|d)>)")  # what MathML is made of ends no script
 MARK = re.compile("<!--([A-Z]+)-->")
+COMMENT = re.compile(r"^(?:\s+|/\*(?s:.*?)\*/\n|//.*\n)+", re.MULTILINE)
 SCRIPTS = (
     "tables.js", "slices.js", "images.js", "graph.js", "engine.js", "numbers.js", "living.js",
     "checks.js", "training.js", "points.js", "births.js", "repeats.js", "start.js", "way.js",
@@ -174,8 +174,8 @@ def page(title: str, graph: str, told: dict[str, Any], steps: str) -> str:
 
 
 def script(name: str) -> str:
-    """A script, without what only its readers need."""
-    return lean((files("tinygrad_ce.viz") / "page" / name).read_text("utf-8"))
+    """A script, without the comments that stand on lines of their own and without indentation."""
+    return COMMENT.sub("", (files("tinygrad_ce.viz") / "page" / name).read_text("utf-8"))
 
 
 def packed(text: str) -> str:
