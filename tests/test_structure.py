@@ -11,7 +11,7 @@ import pytest
 import tinygrad_ce as tg
 
 ROOT = Path(tg.__file__).parent
-ENGINE = ["frame", "modes", "memory", "graph", "dtypes", "devices", "printing", "lending",
+ENGINE = ["frame", "modes", "memory", "graph", "lines", "dtypes", "devices", "printing", "lending",
           "promotion", "operands", "past", "arguments", "rule", "hooks", "slices", "erfc", "table",
           "chain", "backward", "linear", "functions", "arranging", "returned", "counting",
           "ordering", "protocol", "write", "filling", "tensor"]  # fmt: skip

@@ -294,6 +294,7 @@ if TYPE_CHECKING:
         xpu,
     )
     from tinygrad_ce.amp import GradScaler, autocast
+    from tinygrad_ce.autograd.anomaly import detect_anomaly
     from tinygrad_ce.autograd.vmapping import vmap
     from tinygrad_ce.nn.summary import summary
     from tinygrad_ce.program import (
@@ -404,6 +405,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "cumprod",
     "cumsum",
     "det",
+    "detect_anomaly",
     "device",
     "diag",
     "diagonal",
@@ -649,6 +651,7 @@ LATER = {
     "backends": "",
     "compile": "program",
     "cuda": "",
+    "detect_anomaly": "autograd.anomaly",
     "distributed": "",
     "distributions": "",
     "draw": "viz",

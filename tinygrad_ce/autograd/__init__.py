@@ -1,14 +1,16 @@
 """Derivatives as functions: gradients, products with the Jacobian, and checks of both."""
 
 from tinygrad_ce.autograd import functional
+from tinygrad_ce.autograd.anomaly import AnomalyError, detect_anomaly, set_detect_anomaly
 from tinygrad_ce.autograd.check import GradcheckError, gradcheck, gradgradcheck, numerical_grad
 from tinygrad_ce.autograd.derivatives import grad
 from tinygrad_ce.autograd.function import Function
 from tinygrad_ce.autograd.functional import hessian, jacobian, jvp, vjp
-from tinygrad_ce.autograd.older import Variable, backward, detect_anomaly, set_detect_anomaly
+from tinygrad_ce.autograd.older import Variable, backward
 from tinygrad_ce.engine.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 
 __all__ = [
+    "AnomalyError",
     "Function",
     "GradcheckError",
     "Variable",

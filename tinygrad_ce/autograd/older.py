@@ -1,8 +1,7 @@
-"""Older forms that scripts still have: `autograd.backward`, Variable, detect_anomaly."""
+"""Older forms that scripts still have: `autograd.backward`, Variable."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 from tinygrad_ce.autograd.derivatives import as_tuple
@@ -41,13 +40,3 @@ def Variable(data: Tensor, requires_grad: bool = False) -> Tensor:  # noqa: N802
     x = data.detach()
     x.requires_grad = requires_grad
     return x
-
-
-def detect_anomaly(check_nan: bool = True) -> Any:
-    """A `with` block that changes nothing: errors here always name the operation."""
-    return nullcontext()
-
-
-def set_detect_anomaly(mode: bool, check_nan: bool = True) -> Any:
-    """Changes nothing: errors here always name the operation."""
-    return nullcontext()

@@ -80,13 +80,26 @@ class Tracer(Protocol):
         """Stop: this cannot be written down."""
 
 
+class Watcher(Protocol):
+    """Who looks at each value when it is made: `detect_anomaly()`."""
+
+    def made(self, node: Any, op: Any, inputs: tuple[Any, ...], settings: tuple[Any, ...]) -> None:
+        """An operation has given a value."""
+
+    def returned(self, result: Any, scope: Scope) -> None:
+        """A composed function has given its result."""
+
+    def reached(self, node: Any, g: Any) -> None:
+        """The gradient of a node has been added up."""
+
+
 class Frame:
     """Where recording happens. Never changed after it is made; entering a scope makes another."""
 
     __slots__ = ("lines", "record", "scope", "tracer")
 
     def __init__(
-        self, scope: Scope | None, record: bool, tracer: Tracer | None, lines: bool
+        self, scope: Scope | None, record: bool, tracer: Tracer | None, lines: bool | Watcher
     ) -> None:
         self.scope = scope
         self.record = record
@@ -172,7 +185,7 @@ class source_lines(Switch):  # noqa: N801
 
     def frame(self, outer: Frame) -> Frame:
         """The frame around it, with lines."""
-        return Frame(outer.scope, outer.record, outer.tracer, True)
+        return Frame(outer.scope, outer.record, outer.tracer, outer.lines or True)
 
 
 @contextmanager
@@ -235,7 +248,10 @@ def composed(formula: str) -> Callable[[F], F]:
             scope = Scope(name, frame.scope, "function", formula)
             token = enter(Frame(scope, frame.record, frame.tracer, frame.lines))
             try:
-                return function(*args, **kwargs)
+                y = function(*args, **kwargs)
+                if not isinstance(frame.lines, bool):
+                    frame.lines.returned(y, scope)
+                return y
             except (AttributeError, TypeError) as error:
                 if args and not hasattr(args[0], "shape") and "wanted" not in str(error):
                     raise TypeError(f"{name}: got {kind_of(args[0])}; wanted a Tensor") from None

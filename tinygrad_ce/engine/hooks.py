@@ -8,14 +8,14 @@ from weakref import ref
 
 import numpy as np
 
-from tinygrad_ce.engine.frame import current, recording
+from tinygrad_ce.engine.frame import Watcher, current, recording
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import leaf, type_name, value_of
 
 Hook = Callable[[Any], Any]
 
-hooked: dict[int, ref[Node]] = {}
-"""The tensors that have hooks; as long as there are none, the chain rule does not ask."""
+hooked: dict[int, ref[Any]] = {}
+"""The tensors that have hooks, and who watches; without any, the chain rule does not ask."""
 
 changes = [0]
 """How often hooks were added or taken away: a compiled step then looks whether its own were."""
@@ -58,6 +58,12 @@ def watch(node: Node) -> None:
     changes[0] += current().tracer is None
 
 
+def watch_all(watcher: Watcher) -> None:
+    """Let the chain rule ask as long as somebody watches all gradients."""
+    key = id(watcher)
+    hooked[key] = ref(watcher, lambda _: hooked.pop(key, None))
+
+
 def hand_over(node: Node, old: Node) -> None:
     """Let the hooks stay with what a node was before a write."""
     if getattr(node, "hooks", None):
@@ -70,6 +76,9 @@ def hand_over(node: Node, old: Node) -> None:
 
 def changed_by_hooks(node: Node, g: Any, graph: bool) -> Any:
     """The gradient that has arrived at a node, after its hooks; a Tensor with `graph`."""
+    watcher = current().lines
+    if not isinstance(watcher, bool):
+        watcher.reached(node, g)
     if id(node) not in hooked:
         return g
     for hook in list(node.hooks.values()):

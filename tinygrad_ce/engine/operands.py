@@ -56,6 +56,17 @@ def remember(y: Node, op: Any, inputs: tuple[Node, ...], settings: tuple[Any, ..
         y.line = calling_lines()
 
 
+def noted(y: Node, op: Any, inputs: tuple[Node, ...], settings: tuple[Any, ...]) -> None:
+    """Let a node know the line that made it, and let whoever watches look at its value."""
+    watcher = current().lines
+    if not y.live:
+        remember(y, op, inputs, settings)
+    if y.live or watcher is not True:
+        y.line = calling_lines()
+    if not isinstance(watcher, bool):
+        watcher.made(y, op, inputs, settings)
+
+
 def settle(x: Node) -> None:
     """Give a number that NumPy returned without a place one that can be looked at and written."""
     if isinstance(x.array, np.generic):

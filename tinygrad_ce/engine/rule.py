@@ -19,11 +19,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_ce.engine.arguments import completed, signature
-from tinygrad_ce.engine.frame import Frame, calling_lines, current
+from tinygrad_ce.engine.frame import Frame, current
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.lending import keep_lent, lent, writer_since
 from tinygrad_ce.engine.memory import share_memory, tick
-from tinygrad_ce.engine.operands import as_nodes, constant, explained, remember, settle
+from tinygrad_ce.engine.operands import as_nodes, constant, explained, noted, settle
 from tinygrad_ce.engine.promotion import SINGLE, alike, as_float
 
 Result: type[Node] = Node  # class Tensor, as soon as it is there
@@ -322,7 +322,7 @@ def result(
         y.scope = frame.scope
         y.tick = tick()
         if frame.lines:
-            y.line = calling_lines()
+            noted(y, op, inputs, settings)
         if lent and (frame.tracer is None or frame.tracer.numbers):
             keep_lent(y, inputs)
         return y
@@ -337,5 +337,5 @@ def result(
         elif x.cut and not y.cut:
             y.cut = x.cut
     if frame.lines:
-        remember(y, op, inputs, settings)
+        noted(y, op, inputs, settings)
     return y

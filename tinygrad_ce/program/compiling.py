@@ -53,7 +53,8 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program that was traced for such arguments; trace one if there is none."""
-        if current().tracer is not None:
+        frame = current()
+        if frame.tracer is not None or not isinstance(frame.lines, bool):  # traced, or watched
             return self.fn(*args, **kwargs)
         with self.lock:
             try:

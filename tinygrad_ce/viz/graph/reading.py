@@ -16,6 +16,7 @@ from tinygrad_ce.engine.backward import seed_for
 from tinygrad_ce.engine.chain import propagate
 from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.lines import place_of
 from tinygrad_ce.viz.graph.cards import Card, Cluster, Edge, Options, Picture
 from tinygrad_ce.viz.graph.folding import fold
 from tinygrad_ce.viz.graph.labels import (
@@ -26,7 +27,6 @@ from tinygrad_ce.viz.graph.labels import (
     in_words,
     op_label,
 )
-from tinygrad_ce.viz.graph.lines import place_of
 from tinygrad_ce.viz.graph.names import writable
 from tinygrad_ce.viz.graph.told import symbol_of, told
 from tinygrad_ce.viz.graph.values import (

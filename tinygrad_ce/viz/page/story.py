@@ -14,10 +14,10 @@ import numpy as np
 
 from tinygrad_ce.engine.backward import seed_for
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.lines import Place, place_of
 from tinygrad_ce.optim import Optimizer
 from tinygrad_ce.viz.graph.cards import Picture
 from tinygrad_ce.viz.graph.labels import INFIX, sum_label
-from tinygrad_ce.viz.graph.lines import Place, place_of
 from tinygrad_ce.viz.graph.names import renamed
 from tinygrad_ce.viz.graph.programs import Player
 from tinygrad_ce.viz.graph.reading import Reader, together
