@@ -901,18 +901,21 @@ def test_dot_needs_no_engine(no_engine, tmp_path):
 def test_an_engine_that_gives_half_a_picture_is_found_out(monkeypatch, tmp_path):
     drawing = draw(*example())
     halves = {"svg": b'<svg xmlns="http://www.w3.org/2000/svg"/>', "png": b"\x89PNG\r\n\x1a\n",
-              "pdf": b"%PDF-1.4"}  # fmt: skip
+              "pdf": b"%PDF-1.4", "json0": b'{"bb": "0,0,9,9"}'}  # fmt: skip
     monkeypatch.setattr(engines, "ENGINES", (lambda source, format: halves[format],))
-    for format in halves:
+    for format in ("svg", "png", "pdf"):
         path = tmp_path / f"graph.{format}"
         path.write_text("old")
         with pytest.raises(RuntimeError, match=r"not complete.*graph\.dot"):
             drawing.save(path)
         assert path.read_text() == "old"
     assert "not complete" in drawing._repr_html_()
+    one = draw(*example(), direction="TB")
+    with pytest.raises(RuntimeError, match=r"the svg is not complete"):
+        one.save(tmp_path / "graph.svg")
     monkeypatch.setattr(engines, "ENGINES", (lambda source, format: b"<svg",))
     with pytest.raises(RuntimeError, match="not XML"):
-        drawing.save(tmp_path / "graph.svg")
+        one.save(tmp_path / "graph.svg")
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):

@@ -625,21 +625,6 @@ def test_a_folded_card_counts_its_arrows():
 # --- aspect ---------------------------------------------------------------------------------
 
 
-def size_of(drawing):
-    return [float(x) for x in re.findall(rb'(?:width|height)="(\d+)pt"', drawing._drawn("svg"))[:2]]
-
-
-def test_a_long_picture_is_set_in_columns():
-    x, model = parameter(np.ones((4, 3))), nn.Sequential(*(nn.Linear(3, 3) for _ in range(6)))
-    y = model(x.float()).tanh().exp().sum()
-    (width, height), (wider, lower) = (size_of(draw(y, {"x": x}, aspect=a)) for a in (None, "4:3"))
-    assert height > 3 * width and 2 / 3 < wider / lower < 2.6 and lower < 0.6 * height
-    one, two = draw(y, {"x": x}), draw(y, {"x": x}, aspect=4 / 3)
-    assert one.picture.cards == two.picture.cards and one.picture.edges == two.picture.edges
-    assert two.source.count("constraint=false") >= 1 and "constraint" not in one.source
-    assert draw(y, {"x": x}, aspect=0.1).source == one.source  # it is as narrow already
-
-
 def test_an_aspect_is_width_by_height():
     for wrong in ("16x9", "wide", 0, -1, "16:0", "1:2:3", 100, [16, 9]):
         with pytest.raises(ValueError, match='wanted width by height, such as "16:9"'):

@@ -1,6 +1,9 @@
 """Recurrent cells in folded pictures: all steps of one are one card, unless that made a loop."""
 
+import pytest
+
 import tinygrad_ce as tg
+from tests.drawn_programs import AVAILABLE
 from tinygrad_ce import draw, nn
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.viz.graph.folding import Fold, Group, comes_back
@@ -76,3 +79,16 @@ def test_what_leaves_a_card_and_comes_back_would_be_a_loop():
     assert comes_back(graph, made, [a, d])
     assert comes_back(graph, Fold(), [a, c])
     assert not comes_back(graph, made, [x, a])
+
+
+@pytest.mark.parametrize("engine", AVAILABLE, ids=lambda engine: engine.__name__)
+def test_a_cell_that_goes_through_a_sequence_is_laid_out_without_a_complaint(engine, capfd):
+    tg.manual_seed(0)
+    cell, x = nn.LSTMCell(3, 4), tg.randn(5, 2, 3)
+    with tg.source_lines():
+        h, c = tg.zeros(2, 4), tg.zeros(2, 4)
+        for t in range(5):
+            h, c = cell(x[t], (h, c))
+        loss = h.sum()
+    assert b'"bb"' in engine(draw(loss, {"x": x}).source, "json0")
+    assert capfd.readouterr() == ("", "")

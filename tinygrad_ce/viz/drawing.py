@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Callable, Collection
 from html import escape
-from math import log, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_ce.viz.graph.cards import Options, Picture
-from tinygrad_ce.viz.graph.dot import to_dot
+from tinygrad_ce.viz.graph.dot import direction_of, to_dot
 from tinygrad_ce.viz.graph.engines import INSTALL, EngineMissingError, render
 from tinygrad_ce.viz.graph.reading import read
 from tinygrad_ce.viz.graph.subjects import again, resolve
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from tinygrad_ce.viz.page.playing import Page
 
 SUFFIXES = (".svg", ".png", ".pdf", ".dot", ".html", ".txt")
+FEW = 8  # cards that are in nobody's way in one column
 LINES = 40  # of a listing in the interactive interpreter
 
 
@@ -55,12 +54,13 @@ def draw(
     depth: how far calls are opened: 0 draws each layer and each composed function as one card, 1
         opens one level inside of them, None all. Blocks that repeat become one card, `Block × 6`.
         A name, or several, folds the calls of that name or class. Above 300 cards None folds.
-    direction: "TB" from top to bottom, "LR" from left to right, None what fits.
+    direction: "TB" one column from top to bottom, "LR" from left to right, None what fits: a tall
+        picture is set in as many columns as a screen shows side by side.
     theme: "light", "dark", or "auto", in which an SVG follows its reader.
     values: False leaves values out. gradients: False computes none; all rows are `∇ —`.
     backward: True draws the graph of the gradient itself, `∂loss/∂parameter` being its results.
     digits: how many digits numbers have; a number alone has them after its point, 24.7041.
-    aspect: width by height, "16:9" or a number: a long picture is set in columns.
+    aspect: width by height, "16:9" or a number: the columns that come closest to it.
 
     Raises TypeError or ValueError for what cannot be drawn so, or for more than 1500 cards.
     RuntimeError where backward(retain_graph=False) has freed a part of the graph, where
@@ -85,7 +85,7 @@ class Drawing:
 
     def __init__(self, picture: Picture, again: Callable[[], Any] | None = None) -> None:
         self.picture = picture
-        self.source = to_dot(picture, columns_of(picture))
+        self.source = to_dot(picture)
         self._again = again
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -124,7 +124,9 @@ class Drawing:
         return write(path, drawn)
 
     def _drawn(self, format: str) -> bytes:
-        return render(self.source, format, self.picture.options.theme, self._title())
+        picture, options = self.picture, self.picture.options
+        columns = in_columns(picture)
+        return render(self.source, format, options.theme, self._title(), options.ratio(), columns)
 
     def _title(self) -> str:
         picture = self.picture
@@ -154,24 +156,11 @@ class Drawing:
         return f"<pre>{escape(str(self))}\n\n{escape(advice)}</pre>"
 
 
-def columns_of(picture: Picture) -> int:
-    """In how many columns a picture comes closest to the aspect that was asked for."""
-    wanted = picture.options.ratio()
-    if wanted is None:
-        return 1
-    try:
-        guess = round(sqrt(max(1.0, wanted / shape_of(picture, 1))))
-        return min((guess, guess + 1), key=lambda n: abs(log(shape_of(picture, n) / wanted)))
-    except EngineMissingError:
-        return 1
-
-
-def shape_of(picture: Picture, columns: int) -> float:
-    """Width by height of a picture in so many columns."""
-    svg = render(to_dot(picture, columns), "svg", "light").decode()
-    size = re.search(r'<svg[^>]*?width="([\d.]+)pt"\s+height="([\d.]+)pt"', svg)
-    width, height = map(float, size.groups()) if size else (1.0, 1.0)
-    return width / height
+def in_columns(picture: Picture) -> bool:
+    """Whether a picture may be set in columns: it runs from top to bottom and is not short."""
+    options = picture.options
+    asked = options.direction is None or options.aspect is not None
+    return asked and direction_of(picture) == "TB" and len(picture.cards) > FEW
 
 
 def page_of(drawing: Drawing) -> Page:

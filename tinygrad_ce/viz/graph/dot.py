@@ -143,10 +143,8 @@ def card_line(card: Card) -> str:
         f'<TABLE BORDER="{width}" COLOR="{border}" BGCOLOR="{PAPER}" CELLBORDER="0" '
         f'CELLSPACING="0" CELLPADDING="4" STYLE="ROUNDED">{"".join(rows)}</TABLE>'
     )
-    back = card.role in ("backward", "gradient")
-    spine = f"group={'back' if back else 'spine'} " if card.spine and not folded else ""
     return (
-        f'{card.id} [id="{card.id}" class="{card.role}" {spine}'
+        f'{card.id} [id="{card.id}" class="{card.role}" '
         f"tooltip={quoted(card.tooltip)} {label(table)}]"
     )
 
@@ -200,8 +198,8 @@ def spacer(picture: Picture, number: int, first: Card) -> list[str]:
 # --- the whole ------------------------------------------------------------------------------
 
 
-def to_dot(picture: Picture, columns: int = 1) -> str:
-    """The DOT text of a picture, in so many columns, each read from its top."""
+def to_dot(picture: Picture) -> str:
+    """The DOT text of a picture."""
     # newrank: ranks are of the whole picture. Ranked one by one, clusters with parallel branches in
     # them were set beside what they are computed from, with edges that go up.
     direction = direction_of(picture)
@@ -212,88 +210,17 @@ def to_dot(picture: Picture, columns: int = 1) -> str:
         f'fontsize=13 tooltip=" " {haste(picture)}{label(caption(picture))}];',
         f'node [shape=plain fontname="Arial" fontcolor="{INK}"];',
         f'edge [fontname="Arial" fontsize=10 arrowsize=0.65 color="{LINE}"];',
-        *side_by_side(picture, columns),
         *body(picture, None),
-        *edge_lines(picture, columns),
+        *(edge_line(edge, i, direction == "LR") for i, edge in enumerate(picture.edges)),
         "}",
     ]
     source = "\n".join(lines) + "\n"
     return darkened(source) if picture.options.theme == "dark" else source
 
 
-def edge_lines(picture: Picture, columns: int) -> list[str]:
-    """The edges; those from one column to another say nothing about what stands above what.
-
-    So each column begins at the top, beside the one before.
-    """
-    starts = column_starts(picture, columns)
-    column, at = {}, -1
-    for card in picture.cards:
-        at += card.id in starts
-        column[card.id] = at
-    wide, lines = direction_of(picture) == "LR", []
-    for i, edge in enumerate(picture.edges):
-        line = edge_line(edge, i, wide)
-        same = column[edge.source] == column[edge.target]
-        lines.append(line if same else line.replace(" weight=", " constraint=false weight=", 1))
-    return lines
-
-
-def side_by_side(picture: Picture, columns: int) -> list[str]:
-    """What sets the columns side by side, from left to right: invisible cards at the top."""
-    starts = column_starts(picture, columns)
-    if len(starts) < 2:
-        return []
-    tops = [f"top{k}" for k in range(len(starts))]
-    return [
-        f"{{rank=min; {'; '.join(tops)}}}",
-        *(f"{top} [style=invis shape=point width=0.01]" for top in tops),
-        f"{' -> '.join(tops)} [style=invis weight=100]",
-        *(f"{top} -> {start} [style=invis weight=20]" for top, start in zip(tops, starts)),
-    ]
-
-
-def column_starts(picture: Picture, columns: int) -> list[str]:
-    """The card at the top of each column: they part the cards evenly, and no call if possible."""
-    ids = [card.id for card in picture.cards]
-    place = {id: i for i, id in enumerate(ids)}
-    tied = {
-        i
-        for edge in picture.edges
-        if edge.beside
-        for i in range(place[edge.source] + 1, place[edge.target] + 1)
-    }
-    outer = [cluster.outer for cluster in picture.clusters]
-
-    def depth(i: int) -> int:
-        around, other = (
-            path_of(outer, picture.cards[i].cluster),
-            path_of(outer, picture.cards[i - 1].cluster),
-        )
-        return sum(a == b for a, b in zip(around, other))
-
-    starts = [0]
-    for k in range(1, columns):
-        goal = k * len(ids) / columns
-        free = [i for i in range(starts[-1] + 2, len(ids)) if i not in tied]
-        near = [i for i in free if abs(i - goal) <= max(2, 0.5 * len(ids) / columns)] or free
-        if near:
-            starts.append(min(near, key=lambda i: (depth(i), abs(i - goal))))
-    return [ids[i] for i in starts]
-
-
-def path_of(outer: list[int | None], at: int | None) -> list[int]:
-    """The clusters around a cluster and itself, outermost first."""
-    path: list[int] = []
-    while at is not None:
-        path.insert(0, at)
-        at = outer[at]
-    return path
-
-
 def direction_of(picture: Picture) -> str:
     """What was asked for, or from left to right if it is folded to a few cards."""
-    few = picture.folded and len(picture.cards) <= WIDE
+    few = picture.folded and len(picture.cards) <= WIDE and (picture.options.ratio() or 1) >= 1
     return picture.options.direction or ("LR" if few else "TB")
 
 

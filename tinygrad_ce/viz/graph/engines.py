@@ -15,6 +15,7 @@ from tempfile import TemporaryFile
 from threading import Lock
 from xml.etree import ElementTree
 
+from tinygrad_ce.viz.graph.columns import in_columns
 from tinygrad_ce.viz.graph.dot import NOT_XML, dark_style
 
 INSTALL = (
@@ -86,21 +87,30 @@ def without_font_warnings() -> Iterator[None]:
                         os.write(2, line)
 
 
-ENGINES: tuple[Callable[[str, str], bytes], ...] = (with_dot, with_pygraphviz)
+Engine = Callable[[str, str], bytes]
+ENGINES: tuple[Engine, ...] = (with_dot, with_pygraphviz)
 
 
-def render(source: str, format: str, theme: str = "auto", title: str = "") -> bytes:
+def render(
+    source: str,
+    format: str,
+    theme: str = "auto",
+    title: str = "",
+    aspect: float | None = None,
+    columns: bool = False,
+) -> bytes:
     """The picture as svg, png or pdf, from the first engine that gives a whole one.
 
-    An SVG says by `title` what it is, and with the theme "auto" it turns dark where its reader
-    prefers that.
+    With `columns` it is set in as many as come close to an aspect, or fit on a screen. An SVG says
+    by `title` what it is, and with the theme "auto" it turns dark where its reader prefers that.
     """
-    if format == "png":
-        source = source.replace("graph [", f"graph [dpi={DPI} ", 1)
     failures = []
     for engine in ENGINES:
         try:
-            drawn = engine(source, format)
+            placed = set_in_columns(engine, source, aspect) if columns else source
+            if format == "png":
+                placed = placed.replace("graph [", f"graph [dpi={DPI} ", 1)
+            drawn = engine(placed, format)
             check(drawn, format, source)
         except EngineMissingError:
             continue
@@ -114,6 +124,15 @@ def render(source: str, format: str, theme: str = "auto", title: str = "") -> by
             'The DOT text is whole: save it with drawing.save("graph.dot")'
         )
     raise EngineMissingError
+
+
+def set_in_columns(engine: Engine, source: str, aspect: float | None) -> str:
+    """The DOT text with a place for everything, as far as the engine says where all belongs."""
+    said = engine(source, "json0")
+    try:
+        return in_columns(source, said, aspect)
+    except (ValueError, KeyError):
+        raise EngineFailedError(f"the layout is not complete ({len(said)} bytes)") from None
 
 
 def check(drawn: bytes, format: str, source: str) -> None:
