@@ -1,0 +1,556 @@
+"""teach.prove: what is equal is proved, what is not is refuted, and nothing is claimed beyond that.
+
+What is true is known from mathematics; counterexamples are run here, in the eager functions.
+"""
+
+import math
+import subprocess
+import sys
+from fractions import Fraction
+
+import mpmath
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tinygrad_ce import nn, teach
+from tinygrad_ce.nn import functional as F
+from tinygrad_ce.teach import algebra, elements, regions
+
+sigmoid, exp, log, sqrt, where = F.sigmoid, tg.exp, tg.log, tg.sqrt, tg.where
+
+
+def softmax_slope(z, y):
+    return (F.softmax(z, 1) - F.one_hot(y, 3)) / 2
+
+
+def jacobian_of_softmax(z):
+    p = F.softmax(z, 0)
+    return tg.diag(p) - tg.outer(p, p)
+
+
+def normalised(x, g, axis):
+    """The gradient through (x − μ)/σ along an axis, as it stands in the books."""
+    s = sqrt(x.var(axis, unbiased=False, keepdim=True) + 1e-5)
+    xhat = (x - x.mean(axis, keepdim=True)) / s
+    mean = (g * xhat).mean(axis, keepdim=True)
+    return (g - g.mean(axis, keepdim=True) - xhat * mean) / s
+
+
+GRADIENTS = {
+    "sigmoid": (sigmoid, {"z": lambda z, g: g * sigmoid(z) * (1 - sigmoid(z))}, {"z": (2, 3)}),
+    "tanh": (tg.tanh, {"x": lambda x, g: g * (1 - tg.tanh(x) ** 2)}, {"x": (3,)}),
+    "softmax, a Jacobian": (lambda z: F.softmax(z, 0), {"z": jacobian_of_softmax}, {"z": (3,)}),
+    "cross-entropy": (F.cross_entropy, {"z": softmax_slope}, {"z": (2, 3), "y": [0, 2]}),
+    "cross-entropy, NumPy": (
+        F.cross_entropy,
+        {"z": lambda z: (np.exp(z) / np.exp(z).sum(1, keepdims=True) - np.eye(3)[[0, 2]]) / 2},
+        {"z": (2, 3), "y": [0, 2]},
+    ),
+    "its Hessian": (
+        lambda z, y: tg.autograd.grad(F.cross_entropy(z, y), z, create_graph=True)[0],
+        {"z": lambda z: jacobian_of_softmax(z[0])[None, :, None, :]},
+        {"z": (1, 3), "y": [2]},
+    ),
+    "binary cross-entropy": (
+        F.binary_cross_entropy_with_logits,
+        {"z": lambda z, y: (sigmoid(z) - y) / 4, "y": lambda z, y: -z / 4},
+        {"z": (4,), "y": (4,)},
+    ),
+    "linear": (
+        F.linear,
+        {"W": lambda x, g: g.T @ x, "x": lambda W, g: g @ W, "b": lambda g: g.sum(0)},
+        {"x": (2, 3), "W": (2, 3), "b": (2,)},
+    ),
+    "mean squared error": (
+        F.mse_loss,
+        {"a": lambda a, b: 2 * (a - b) / 6},
+        {"a": (2, 3), "b": (2, 3)},
+    ),
+    "batch norm": (
+        lambda x: F.batch_norm(x, None, None, training=True),
+        {"x": lambda x, g: normalised(x, g, 0)},
+        {"x": (3, 2)},
+    ),
+    "layer norm": (
+        lambda x: F.layer_norm(x, (3,)),
+        {"x": lambda x, g: normalised(x, g, 1)},
+        {"x": (2, 3)},
+    ),
+    "logsumexp": (
+        lambda z: tg.logsumexp(z, 1),
+        {"z": lambda z, g: g[:, None] * F.softmax(z, 1)},
+        {"z": (2, 3)},
+    ),
+    "huber": (
+        F.huber_loss,
+        {"x": lambda x, y: where((x - y).abs() <= 1, x - y, tg.sign(x - y)) / 4},
+        {"x": (2, 2), "y": (2, 2)},
+    ),
+    "gelu": (
+        F.gelu,
+        {
+            "x": lambda x, g: (
+                g
+                * (
+                    0.5 * (1 + tg.erf(x / math.sqrt(2)))
+                    + x * exp(-x * x / 2) / math.sqrt(2 * math.pi)
+                )
+            )
+        },
+        {"x": (2,)},
+    ),
+    "elu": (F.elu, {"x": lambda x, g: g * where(x > 0, 1.0, exp(x))}, {"x": (2,)}),
+    "x ** (1/3)": (
+        lambda x: x ** (1 / 3),
+        {"x": lambda x, g: g / 3 * x ** (-2 / 3)},
+        {"x": (2,)},
+    ),
+    "KL divergence": (
+        lambda a, b: F.kl_div(F.log_softmax(a, 0), F.softmax(b, 0), reduction="sum"),
+        {"a": lambda a, b: F.softmax(a, 0) - F.softmax(b, 0)},
+        {"a": (3,), "b": (3,)},
+    ),
+    "convolution": (
+        F.conv2d,
+        {
+            "w": lambda x, g: tg.stack(
+                [(g[0, 0] * x[0, 0, i : i + 2, j : j + 2]).sum() for i in (0, 1) for j in (0, 1)]
+            ).reshape(1, 1, 2, 2)
+        },
+        {"x": (1, 1, 3, 3), "w": (1, 1, 2, 2)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_a_gradient_found_by_hand_is_proved(name):
+    function, gradient, inputs = GRADIENTS[name]
+    proof = teach.prove(function, gradient=gradient, **inputs)
+    assert proof.status == "proved", proof
+    assert proof.compared == tuple(f"gradient of {n}" for n in gradient)
+    assert proof.counterexample is None and "for all real numbers" in proof.text
+
+
+@pytest.mark.parametrize("name", [n for n in GRADIENTS if "NumPy" not in n])
+def test_a_wrong_factor_in_it_is_refuted_by_numbers(name):
+    function, gradient, inputs = GRADIENTS[name]
+    z, formula = next(iter(gradient.items()))
+    import inspect
+
+    names = list(inspect.signature(formula).parameters)
+    wrong = eval(
+        f"lambda {', '.join(names)}: formula({', '.join(names)}) * (1 + 1e-7)", {"formula": formula}
+    )
+    proof = teach.prove(function, gradient={z: wrong}, **inputs)
+    assert proof.status == "refuted"
+    left, right = map(float, proof.values)
+    assert right == pytest.approx(left * (1 + 1e-7), rel=1e-9) and left != right
+
+
+SAME = {
+    "the stable sigmoid": (sigmoid, lambda z: 1 / (1 + exp(-z)), {"z": (2,)}),
+    "the stable softplus": (F.softplus, lambda x: log(1 + exp(x)), {"x": (2,)}),
+    "cross-entropy as it is defined": (
+        F.cross_entropy,
+        lambda z, y: -log(exp(z) / exp(z).sum(1, keepdim=True))[[0, 1], y].mean(),
+        {"z": (2, 3), "y": [0, 2]},
+    ),
+    "relu": (F.relu, lambda x: where(x > 0, x, 0 * x), {"x": (2, 3)}),
+    "tanh of a sigmoid": (tg.tanh, lambda x: 2 * sigmoid(2 * x) - 1, {"x": (2,)}),
+    "Pythagoras": (lambda x: tg.sin(x) ** 2 + tg.cos(x) ** 2, tg.ones_like, {"x": (2,)}),
+    "a shifted softmax": (
+        lambda x: F.softmax(x, 0),
+        lambda x: F.softmax(x + 7, 0),
+        {"x": (3,)},
+    ),
+    "attention": (
+        F.scaled_dot_product_attention,
+        lambda q, k, v: F.softmax(q @ k.mT / math.sqrt(2), -1) @ v,
+        {"q": (2, 2), "k": (2, 2), "v": (2, 2)},
+    ),
+    "a third": (lambda x: x * (1 / 3), lambda x: x / 3, {"x": ()}),
+    "log 2": (lambda x: x * math.log(2), lambda x: x * log(0 * x + 2), {"x": ()}),
+    "a power": (lambda a, b: a**b, lambda a, b: exp(b * log(a)), {"a": (2,), "b": (2,)}),
+    "binomial": (
+        lambda a, b: (a + b) ** 3,
+        lambda a, b: a**3 + 3 * a * a * b + 3 * a * b * b + b**3,
+        {"a": (), "b": ()},
+    ),
+    "what is nowhere": (lambda x: where((x > 5) & (x < 3), x + 1, x), lambda x: x, {"x": (2,)}),
+    "a square below 0": (lambda x: where(x * x < 0, x + 1, x), lambda x: x, {"x": (2,)}),
+    "no order is a circle": (
+        lambda x, y: where((x > y) & (y > 0) & (x < 0), x + 1, x),
+        lambda x, y: x,
+        {"x": (), "y": ()},
+    ),
+    "real numbers are numbers": (
+        lambda x: where(tg.isnan(x) | tg.isinf(x) | ~tg.isfinite(x), x + 1, x),
+        lambda x: x,
+        {"x": (2,)},
+    ),
+    "two names of one loss": (F.smooth_l1_loss, F.huber_loss, {"a": (2,), "b": (2,)}),
+    "clip": (
+        lambda x: x.clip(-1, 1),
+        lambda x: where((x >= -1) & (x <= 1), x, tg.sign(x)),
+        {"x": (2,)},
+    ),
+    "minimum": (
+        lambda a, b: tg.minimum(a, b),
+        lambda a, b: -tg.maximum(-a, -b),
+        {"a": (2,), "b": (2,)},
+    ),
+    "largest of three": (
+        lambda x: x.amax(),
+        lambda x: -(-x).amin(),
+        {"x": (3,)},
+    ),
+    "hyperbolic": (lambda x: tg.sinh(x) / tg.cosh(x), tg.tanh, {"x": (2,)}),
+    "tangent": (tg.tan, lambda x: tg.sin(x) / tg.cos(x), {"x": (2,)}),
+    "reciprocal": (tg.reciprocal, lambda x: x**-1, {"x": (2,)}),
+    "expm1": (tg.expm1, lambda x: exp(x) - 1, {"x": (2,)}),
+    "einsum": (
+        lambda a, b: tg.einsum("ij,jk->ik", a, b),
+        lambda a, b: a @ b,
+        {"a": (2, 2), "b": (2, 2)},
+    ),
+    "product": (lambda x: x.prod(), lambda x: x[0] * x[1] * x[2], {"x": (3,)}),
+    "exclusive or": (
+        lambda x: where((x > 0) ^ (x > 3), x, 2 * x),
+        lambda x: where((x > 0) & (x <= 3), x, 2 * x),
+        {"x": ()},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_two_ways_to_write_a_function_are_proved_to_be_the_same(name):
+    function, other, inputs = SAME[name]
+    proof = teach.prove(function, same=other, **inputs)
+    assert proof.status == "proved", proof
+    assert proof.compared[0] == "value" and len(proof.compared) > 1
+
+
+DIFFERENT = {
+    "at 0 alone, in the gradient": (F.relu, lambda x: where(x >= 0, x, 0 * x), {"x": (2,)}),
+    "at a tie": (
+        lambda a, b: tg.maximum(a, b),
+        lambda a, b: where(a > b, a, b),
+        {"a": (), "b": ()},
+    ),
+    "at a tie of three": (
+        lambda x: x.amax(),
+        lambda x: where((x[0] >= x[1]) & (x[0] >= x[2]), x[0], tg.maximum(x[1], x[2])),
+        {"x": (3,)},
+    ),
+    "beyond a million": (lambda x: x, lambda x: x.clip(-1e6, 1e6), {"x": (2,)}),
+    "beyond 10¹²": (lambda x: x, lambda x: where(x > 1e12, x + 1, x), {"x": (2,)}),
+    "in a narrow strip": (
+        lambda x: x,
+        lambda x: where((x > 0) & (x < 1e-9), x * (1 + x), x),
+        {"x": (2,)},
+    ),
+    "at one point": (lambda x: x, lambda x: where(x == 3.14159, x + 1, x), {"x": (2,)}),
+    "at a third": (lambda x: x, lambda x: where(x == 1 / 3, x + 1, x), {"x": (2,)}),
+    "on a line": (
+        lambda x, y: x,
+        lambda x, y: where(x - 2 * y == 0.5, x + 1, x),
+        {"x": (), "y": ()},
+    ),
+    "where an exponential is large": (
+        lambda x: where(exp(x) > 1e9, 2 * x, x),
+        lambda x: x,
+        {"x": (2,)},
+    ),
+    "by detach": (lambda x: x * x, lambda x: x * x.detach(), {"x": (2,)}),
+    "in one gradient of two": (
+        lambda a, b: a * b,
+        lambda a, b: a * b + (b - b.detach()),
+        {"a": (2,), "b": (2,)},
+    ),
+    "by no_grad": (lambda x: 2 * x, tg.no_grad()(lambda x: 2 * x), {"x": (2,)}),
+    "by 1e-20": (lambda x: x, lambda x: x + 1e-20 * x, {"x": ()}),
+    "in its shape": (lambda x: x, lambda x: x.sum(), {"x": (2,)}),
+    "in the order": (lambda x: tg.sort(x).values, lambda x: x, {"x": (3,)}),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_what_differs_anywhere_is_refuted_by_numbers_that_can_be_run(name):
+    function, other, inputs = DIFFERENT[name]
+    proof = teach.prove(function, same=other, **inputs)
+    assert proof.status == "refuted", proof
+    point = dict(proof.counterexample)
+    weights = tg.tensor(point.pop("g", np.ones(())))
+    found = []
+    for f in (function, other):
+        leaves = [tg.tensor(x, requires_grad=True) for x in point.values()]
+        value = f(*leaves)
+        found.append([value.detach().numpy()])
+        if value.requires_grad and value.shape == weights.shape:
+            (value * weights).sum().backward()
+        found[-1] += [np.zeros(x.shape) if x.grad is None else x.grad.numpy() for x in leaves]
+    if name != "by 1e-20":  # which doubles do not see
+        assert any(a.shape != b.shape or not np.array_equal(a, b) for a, b in zip(*found))
+    assert "refuted" in str(proof)
+
+
+def shrinking():
+    calls = []
+
+    def function(x):
+        calls.append(x)
+        return x / len(calls)
+
+    return function
+
+
+UNDECIDED = {
+    "a branch on a value": (
+        lambda x: x * 2 if x.sum() > -1e9 else x,
+        lambda x: x * 2,
+        {"x": (2,)},
+        "cannot be traced",
+    ),
+    "random numbers": (lambda x: F.dropout(x, 0.5), lambda x: x, {"x": (2,)}, "random"),
+    "a double angle": (
+        lambda x: tg.sin(2 * x),
+        lambda x: 2 * tg.sin(x) * tg.cos(x),
+        {"x": ()},
+        "50 digits at",
+    ),
+    "an index that depends on values": (
+        lambda x: x[tg.argsort(x)],
+        lambda x: tg.sort(x).values,
+        {"x": (3,)},
+        "index",
+    ),
+    "a counter": (shrinking(), shrinking(), {"x": (2,)}, "other numbers"),
+    "nowhere a value": (
+        lambda x: log(-1 - x * x),
+        lambda x: x * log(-2 - x * x),
+        {"x": ()},
+        "value",
+    ),
+    "a constant that is rounded": (
+        lambda x: x * 1.234567890123456,
+        lambda x: x * (1.234567890123456 * (1 + 2**-52)),
+        {"x": ()},
+        "rounded",
+    ),
+    "too large": (
+        lambda x: x.sum() ** 4,
+        lambda x: x.sum() ** 2 * x.sum() ** 2,
+        {"x": (30,)},
+        "too large",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNDECIDED)
+def test_what_is_neither_shown_nor_refuted_stays_undecided_and_says_why(name):
+    function, other, inputs, why = UNDECIDED[name]
+    proof = teach.prove(function, same=other, **inputs)
+    assert proof.status == "undecided" and why in proof.reason, proof
+
+
+def test_what_is_assumed_and_what_is_left_out_is_said():
+    proof = teach.prove(lambda x: log(x * x), same=lambda x: 2 * log(x), x=())
+    assert proof.status == "proved" and proof.assumptions == ("x > 0",)
+    proof = teach.prove(lambda x: x / x, same=tg.ones_like, x=())
+    assert proof.assumptions == ("x ≠ 0",)
+    proof = teach.prove(tg.abs, same=lambda x: sqrt(x * x), x=())
+    assert proof.left_out == ("x = 0",) and "left out" in proof.text
+    proof = teach.prove(
+        F.binary_cross_entropy,
+        same=lambda p, y: -y * log(p) - (1 - y) * log(1 - p),
+        p=(),
+        y=np.array(1.0),
+    )
+    assert "p > 0" in proof.assumptions
+    proof = teach.prove(F.relu, same=lambda x: where(x > 0, x, 0 * x), x=(7,))
+    assert proof.regions[0] == "x[0]" and "and 1 more" in proof.text
+
+
+def test_the_parameters_of_a_model_are_real_numbers_too():
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+    before = {n: p.detach().numpy().copy() for n, p in model.named_parameters()}
+
+    def by_hand(x):
+        h = F.relu(x @ model[0].weight.T + model[0].bias)
+        return h @ model[2].weight.T + model[2].bias
+
+    proof = teach.prove(model, same=by_hand, x=(1, 2))
+    assert proof.status == "proved" and "gradient of 0_weight" in proof.compared
+
+    def without_bias(x):
+        return F.relu(x @ model[0].weight.T) @ model[2].weight.T + model[2].bias
+
+    proof = teach.prove(model, same=without_bias, x=(1, 2))
+    assert proof.status == "refuted" and "0_bias" in proof.counterexample
+    for name, p in model.named_parameters():
+        assert np.array_equal(p.detach().numpy(), before[name])
+
+
+def test_what_does_not_fit_raises():
+    with pytest.raises(TypeError, match="wanted same="):
+        teach.prove(F.relu, x=(2,))
+    with pytest.raises(TypeError, match="got a int; wanted a function"):
+        teach.prove(F.relu, same=3, x=(2,))
+    with pytest.raises(
+        ValueError, match=r"no input of real numbers has that name; give its shape, z"
+    ):
+        teach.prove(F.relu, gradient={"z": lambda x: x}, x=(2,))
+    with pytest.raises(ValueError, match=r"gives shape \(2,\); wanted \(2,\), with the gradient g"):
+        teach.prove(F.relu, gradient={"x": lambda x: x > 0}, x=(2,))
+    with pytest.raises(ValueError, match=r"gives shape \(\); wanted \(2,\)"):
+        teach.prove(lambda x: x.sum(), gradient={"x": lambda x: x.sum()}, x=(2,))
+    with pytest.raises(TypeError, match="returns a tuple; wanted a Tensor"):
+        teach.prove(lambda x: (x, x), same=lambda x: x, x=(2,))
+    with pytest.raises(TypeError, match="one dtype"):
+        teach.prove(lambda x: x @ tg.ones(2, dtype=tg.int64), same=lambda x: x, x=(2,))
+
+
+def test_teach_is_light_and_says_what_it_needs():
+    code = (
+        "import sys; sys.modules['sympy'] = None\n"
+        "from tinygrad_ce import teach\n"
+        "assert 'mpmath' not in sys.modules\n"
+        "try: teach.prove(abs, same=abs, x=())\n"
+        "except ImportError as error: print(error)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == 'teach.prove needs SymPy: pip install "tinygrad_ce[teach]"\n'
+
+
+# --- the exact arithmetic, against mpmath -------------------------------------------------------
+
+
+def number(x, at):
+    """A formula at numbers, by its own definition."""
+    mp = mpmath
+
+    def of_polynomial(p):
+        total = mp.mpf(0)
+        for m, c in p.terms.items():
+            term = mp.mpf(c.numerator) / c.denominator
+            for s, e in m:
+                term *= mp.power(
+                    of_symbol(s), mp.mpf(Fraction(e).numerator) / Fraction(e).denominator
+                )
+            total += term
+        return total
+
+    def of_symbol(s):
+        a = s.arguments[0]
+        if s.kind == "variable":
+            return at[a]
+        if s.kind == "π":
+            return mp.pi
+        inside = mp.mpf(a) if isinstance(a, int) else number(a, at)
+        if s.kind == "log":
+            return mp.log(abs(inside))
+        if s.kind == "root":
+            return mp.root(inside, s.order)
+        return getattr(mp, s.kind)(inside)
+
+    if isinstance(x, algebra.Polynomial):
+        return of_polynomial(x)
+    result = of_polynomial(x.top)
+    for f, k in x.below:
+        result /= of_polynomial(f) ** k
+    return result
+
+
+def of_regions(value, at):
+    """A value by cases at numbers."""
+    total = mpmath.mpf(0)
+    for region, formula in value.parts.items():
+        signs = [(number(f, at), s) for f, s in region]
+        if all(v > 0 if s == "+" else v == 0 for v, s in signs):
+            total += number(formula, at)
+    return total
+
+
+def fulfilled(at):
+    """Whether numbers are in the domain that was noted."""
+    needed = {"+": lambda v: v > 0, ">=": lambda v: v >= 0, "≠": lambda v: v != 0}
+    inside = {"+": lambda v: v > 0, "-": lambda v: v < 0, "0": lambda v: v == 0}
+    here = lambda where: all(inside[s](number(f, at)) for f, s in where)  # noqa: E731
+    assumed = all(
+        needed[s](number(f, at)) or not any(map(here, where))
+        for (f, s), where in regions.ASSUMED.items()
+    )
+    return assumed and not any(map(here, regions.LEFT_OUT))
+
+
+OPERATIONS = [
+    ("add", 2), ("multiply", 2), ("divide", 2), ("exp", 1), ("log", 1), ("sqrt", 1),
+    ("absolute", 1), ("maximum", 2), ("tanh", 1), ("relu", 1), ("sin", 1), ("erf", 1),
+    ("square", 1), ("negative", 1), ("sign", 1), ("greater", 2), ("log1p", 1), ("cos", 1),
+]  # fmt: skip
+
+
+def test_exact_arithmetic_agrees_with_mpmath_on_random_formulas():
+    compared = 0
+    for seed in range(60):
+        stream = np.random.default_rng(seed)
+        regions.forget()
+        m, digits = elements.Formulas(), elements.Digits(40)
+        at = {n: digits.mp.mpf(int(stream.integers(-6, 7))) / 4 for n in "xy"}
+        left = [elements_variable(n) for n in "xy"] + [m.number(0.5)]
+        right = [at["x"], at["y"], digits.number(0.5)]
+        try:
+            for _ in range(5):
+                op, count = OPERATIONS[stream.integers(len(OPERATIONS))]
+                picked = stream.integers(len(left), size=count)
+                left.append(elements.ELEMENTS[op](m, *(left[i] for i in picked)))
+                right.append(elements.ELEMENTS[op](digits, *(right[i] for i in picked)))
+        except (algebra.UndefinedError, NotImplementedError, algebra.TooLargeError):
+            continue
+        for a, b in zip(left, right):
+            if digits.mp.isfinite(b) and abs(b) < 1e6:
+                with mpmath.workdps(40):
+                    try:
+                        if not fulfilled(at):
+                            continue
+                        found = of_regions(a, {n: mpmath.mpf(v) for n, v in at.items()})
+                    except ZeroDivisionError:
+                        continue
+                    if mpmath.im(found) or not mpmath.isfinite(found):
+                        continue
+                    assert abs(found - b) < 1e-25 * max(1, abs(b)), (seed, a)
+                    compared += 1
+    assert compared > 200
+
+
+def elements_variable(name):
+    return regions.as_value(algebra.Ratio(algebra.of(algebra.Symbol("variable", name))))
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "exactly"),
+    [
+        (0.1, "float64", (Fraction(1, 10), 1, 0)),
+        (1 / 3, "float64", (Fraction(1, 3), 1, 0)),
+        (float(np.float32(0.1)), "float32", (Fraction(1, 10), 1, 0)),
+        (0.044715, "float64", (Fraction(44715, 10**6), 1, 0)),
+        (math.sqrt(2 / math.pi), "float64", (Fraction(2), Fraction(1, 2), -1)),
+        (2 / math.sqrt(math.pi), "float64", (Fraction(4), Fraction(1, 2), -1)),
+        (math.sqrt(3), "float64", (Fraction(3), Fraction(1, 2), 0)),
+        (math.log(10), "float64", (Fraction(10), 0, 0)),
+        (math.pi, "float64", None),
+        (7.0, "float64", (Fraction(7), 1, 0)),
+    ],
+)
+def test_constants_are_read_as_what_they_were_written_for(value, dtype, exactly):
+    found = elements.read(value, dtype)
+    assert found.plain
+    if exactly is not None:
+        assert tuple(found[:3]) == exactly
+    with mpmath.workdps(30):
+        r = mpmath.mpf(found.r.numerator) / found.r.denominator
+        e = mpmath.mpf(found.e.numerator) / found.e.denominator
+        exact = (r**e if found.e else mpmath.log(r)) * mpmath.sqrt(mpmath.pi) ** found.k
+        assert np.dtype(dtype).type(float(exact)) == np.dtype(dtype).type(value)
+    assert not elements.read(0.12345678912345678).plain

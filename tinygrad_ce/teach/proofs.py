@@ -1,0 +1,670 @@
+"""teach.prove: that two functions, or a gradient and a formula, are equal for all real numbers.
+
+Both sides are traced, and their programs are run on formulas (elements.py, regions.py, algebra.py).
+Differences that come out as nothing are a proof; numbers at which the sides differ are a
+refutation; else it stays undecided.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.autograd import grad
+from tinygrad_ce.creation import tensor, zeros
+from tinygrad_ce.engine.tensor import Tensor
+from tinygrad_ce.program.ir import Program, Var
+from tinygrad_ce.program.tracing.symbol import TraceError
+from tinygrad_ce.program.tracing.trace import trace_call
+from tinygrad_ce.teach import algebra, regions
+from tinygrad_ce.teach.algebra import Ratio, Symbol, TooLargeError, UndefinedError
+from tinygrad_ce.teach.elements import Digits, Formulas, Run, UnsupportedError
+from tinygrad_ce.teach.regions import as_value
+
+POINTS, FIRST = 100, 24  # at which numbers are compared: before the proof, and where there is none
+WEIGHTS = "g"
+UNKNOWN = (TooLargeError, UndefinedError, UnsupportedError, NotImplementedError)
+
+WORDS: dict[Any, str] = {TooLargeError: "It is too large", UndefinedError: "It has no value"}
+
+Point = dict[str, np.ndarray]
+Function = Callable[..., Any]
+
+
+DRAWS: tuple[Callable[[np.random.Generator, tuple[int, ...]], Any], ...] = (
+    lambda stream, s: stream.uniform(0.1, 0.9, s),
+    lambda stream, s: stream.normal(size=s),
+    lambda stream, s: np.zeros(s),
+    lambda stream, s: np.full(s, stream.integers(-2, 3)),
+    lambda stream, s: stream.integers(-2, 3, s),
+    lambda stream, s: 10 * stream.normal(size=s),
+    lambda stream, s: stream.integers(0, 2, s),
+    lambda stream, s: stream.normal(size=s) * 10 ** stream.uniform(-3, 4),
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Proof:
+    """What is known of an equation: `status`, and what that rests on."""
+
+    status: str
+    """ "proved", "refuted" or "undecided"."""
+    claim: str
+    sizes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    compared: tuple[str, ...] = ()
+    """What was shown to be equal, or what differs: "value", "gradient of x"."""
+    regions: tuple[str, ...] = ()
+    """The polynomials whose signs tell the regions apart; each is looked at <, = and > 0."""
+    assumptions: tuple[str, ...] = ()
+    """What has to hold so that both sides have a value."""
+    left_out: tuple[str, ...] = ()
+    """Regions in which a side has no value."""
+    counterexample: Point | None = None
+    """Numbers for the inputs (and weights g of the output) at which the sides differ."""
+    values: tuple[Any, Any] | None = None
+    """What both sides give there."""
+    reason: str = ""
+
+    @property
+    def text(self) -> str:
+        """The report in words."""
+        sizes = ", ".join(f"{name} {shape}" for name, shape in self.sizes.items())
+        if self.status == "refuted":
+            numbers = "; ".join(
+                f"{k} = {np.array2string(v, separator=', ', floatmode='unique')}"
+                for k, v in (self.counterexample or {}).items()
+            )
+            left, right = self.values or ("", "")
+            where = f"{self.compared[0]} differs: {left} and {right}, at {numbers}"
+            return f"refuted: {self.claim}. {where}"
+        if self.status == "undecided":
+            return f"undecided: {self.claim}. {self.reason}"
+        lines = [f"proved: {self.claim}, for all real numbers; sizes {sizes}"]
+        lines.append(f"equal: {', '.join(self.compared)}")
+        if self.regions:
+            lines.append(f"by cases, < 0, = 0 and > 0 of: {listed(self.regions)}")
+        if self.assumptions:
+            lines.append(f"where {listed(self.assumptions)}")
+        if self.left_out:
+            lines.append(f"left out, where a side has no value: {listed(self.left_out)}")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.text
+
+    __repr__ = __str__
+
+
+def listed(texts: tuple[str, ...], most: int = 6) -> str:
+    """Some texts, and how many more there are."""
+    more = f", and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
+def prove(
+    function: Function,
+    *,
+    same: Function | None = None,
+    gradient: Mapping[str, Function] | None = None,
+    **inputs: Any,
+) -> Proof:
+    """Show that function = same, in value and every gradient, or ∂function/∂z = gradient["z"].
+
+    inputs: by name, in the order of the function's arguments: a tuple is the shape of a tensor of
+    real numbers, a list or array is a constant (targets, indices). same: a function of the same
+    arguments. gradient: for some inputs, a formula of inputs by their names, in Tensors or NumPy
+    functions. Where the function gives more than one number, its formulas take the gradient that
+    comes from above as `g`, of the shape of the output, or return the Jacobian, of shape
+    (*output, *input). Tensors that require a gradient and that the function knows (parameters) are
+    real numbers, too.
+
+    The programs of both sides are run on formulas, so what is compared is what the engine does,
+    kinks and ties included. `.status` is "proved": equal for all real numbers at these sizes where
+    `.assumptions` hold, `.regions` told apart; "refuted": `.counterexample` has numbers for which
+    `.values` differ; or "undecided": neither was found, `.reason` says why. A constant is read as
+    the simplest fraction, root or multiple of √π that rounds to it: 0.1 is 1/10. Needs SymPy.
+
+    Raises ImportError without SymPy, ValueError if shapes do not fit, TypeError for what is no
+    function or returns no tensor.
+
+    >>> from tinygrad_ce.nn import functional as F
+    >>> slope = {"z": lambda z, g: g * F.sigmoid(z) * F.sigmoid(-z)}
+    >>> print(prove(F.sigmoid, gradient=slope, z=(2,)).status)
+    proved
+    >>> print(prove(F.relu, same=lambda x: x * (x >= 0), x=()).text)
+    refuted: relu = the other. gradient of x differs: 0.0 and 1.0, at x = 0.
+    """
+    needed()
+    if (same is None) == (gradient is None):
+        raise TypeError("prove: wanted same=a function, or gradient={name: a formula}")
+    for f in [function, *([same] if same else []), *(gradient or {}).values()]:
+        if not callable(f):
+            raise TypeError(f"prove: got a {type(f).__name__}; wanted a function")
+    for name in gradient or {}:
+        if name not in inputs or type(inputs[name]) is not tuple:
+            raise ValueError(
+                f"prove: gradient of {name!r}: no input of real numbers has that name; "
+                f"give its shape, {name}=(2, 3)"
+            )
+    with np.errstate(all="ignore"):
+        return Equation(function, same, gradient, inputs).decided()
+
+
+def needed() -> None:
+    """SymPy, which brings mpmath."""
+    try:
+        import sympy  # noqa: F401
+    except ImportError:
+        raise ImportError('teach.prove needs SymPy: pip install "tinygrad_ce[teach]"') from None
+
+
+def name_of(function: Function, otherwise: str = "the function") -> str:
+    """What a function is called."""
+    name = getattr(function, "__name__", type(function).__name__)
+    return name if name.isidentifier() else otherwise
+
+
+class Side:
+    """One side of an equation: a function, what it gives, and its program."""
+
+    def __init__(self, function: Function, equation: Equation, formula: str = "") -> None:
+        self.function, self.equation, self.formula = function, equation, formula
+        self.parameters: list[Tensor] = []
+
+    # --- eager ----------------------------------------------------------------------------------
+
+    def outputs(self, *xs: Any) -> list[Any]:
+        """The value and its gradients, or what the formula gives. The weights come last."""
+        *inputs, weights = xs
+        named = dict(zip(self.equation.inputs, inputs))
+        if self.formula:
+            own = [
+                p.name
+                for p in inspect.signature(self.function).parameters.values()
+                if p.default is p.empty
+            ]
+            known = {**named, WEIGHTS: weights} if WEIGHTS not in named else named
+            by_name = all(name in known for name in own)
+            given = {n: known[n] for n in own} if by_name else {}
+            found = self.function(**given) if by_name else self.function(*inputs)
+            return [found]
+        leaves = self.equation.leaves(inputs)
+        value = self.value(leaves)
+        wrt = [*(leaves[n] for n in self.equation.shapes), *self.equation.parameters]
+        slopes: Any = [None] * len(wrt)
+        if value.requires_grad:
+            slopes = grad(
+                value if not value.shape else (value * weights).sum(), wrt, allow_unused=True
+            )
+        return [
+            value,
+            *(zeros(*x.shape, dtype=x.dtype) if s is None else s for s, x in zip(slopes, wrt)),
+        ]
+
+    def value(self, leaves: Mapping[str, Any]) -> Tensor:
+        """What the function gives."""
+        found = self.function(*leaves.values())
+        if not isinstance(found, Tensor):
+            raise TypeError(
+                f"prove: {name_of(self.function)} returns a {type(found).__name__}; wanted a Tensor"
+            )
+        return found
+
+    def at(self, point: Point) -> list[np.ndarray]:
+        """The same in doubles."""
+        given = [tensor(x) for x in self.equation.arguments(point)]
+        kept = [p.detach().numpy().copy() for p in self.equation.parameters]
+        try:
+            for p, name in zip(self.equation.parameters, self.equation.parameter_names):
+                if name in point:
+                    p.data.copy_(tensor(point[name]))
+            with np.errstate(all="ignore"):
+                return [
+                    np.asarray(x.detach() if isinstance(x, Tensor) else x, float)
+                    for x in self.outputs(*given)
+                ]
+        finally:
+            for p, value in zip(self.equation.parameters, kept):
+                p.data.copy_(tensor(value))
+
+    # --- traced ---------------------------------------------------------------------------------
+
+    def traced(self, point: Point) -> Program:
+        """The program: a general one where it would rest on conditions that the values fulfil."""
+        given = tuple(tensor(x) for x in self.equation.arguments(point))
+        found = trace_call(self.outputs, given, {})
+        keys = frozenset(
+            a.key for a in found.program.assumptions if a.var in self.symbolic(found.program)
+        )
+        finite = {s.out for s in found.program.steps if s.op == "all_finite"}
+        keys -= {a.key for a in found.program.assumptions if a.var in finite}
+        if keys:
+            try:
+                found = trace_call(self.outputs, given, {}, keys)
+            except TraceError:
+                raise
+            except (ValueError, TypeError, RuntimeError):
+                pass  # outside of them the function raises
+        return found.program
+
+    def symbolic(self, program: Program) -> set[Var]:
+        """The values that depend on real numbers."""
+        found = set(self.variables(program))
+        for step in program.steps:
+            if found.intersection(step.operands):
+                found.add(step.out)
+        return found
+
+    def variables(self, program: Program) -> dict[Var, str]:
+        """Which given values are real numbers, by name."""
+        equation = self.equation
+        names = dict(zip(program.inputs, [*equation.inputs, WEIGHTS]))
+        found = {x: name for x, name in names.items() if name in equation.shapes or name == WEIGHTS}
+        for state in program.states:
+            for p, name in zip(equation.parameters, equation.parameter_names):
+                if state.node is p:
+                    found[state.before] = name
+        return found
+
+    def run(self, m: Any, program: Program, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """What the program gives on a kind of numbers."""
+        given = {x: values[name] for x, name in self.variables(program).items()}
+        run = Run(m, program, given)
+        return [run[x] for x in program.outputs[: program.returned]]
+
+
+class Equation:
+    """Two sides, the inputs, and what is compared."""
+
+    def __init__(
+        self,
+        function: Function,
+        same: Function | None,
+        gradient: Mapping[str, Function] | None,
+        inputs: dict[str, Any],
+    ) -> None:
+        self.inputs = inputs
+        self.shapes = {n: x for n, x in inputs.items() if type(x) is tuple}
+        self.constants = {
+            n: np.asarray(x.detach() if isinstance(x, Tensor) else x)
+            for n, x in inputs.items()
+            if n not in self.shapes
+        }
+        self.parameters: list[Tensor] = []
+        self.parameter_names: list[str] = []
+        self.weights: tuple[int, ...] = ()
+        self.dtype: Any = np.float64
+        self.left = Side(function, self)
+        self.right = (
+            [Side(same, self)]
+            if same
+            else [Side(f, self, name) for name, f in (gradient or {}).items()]
+        )
+        self.formulas = list(gradient or {})
+        of = ", ".join(f"∂/∂{n}" for n in self.formulas)
+        formula = "formulas" if len(self.formulas) > 1 else "formula"
+        self.claim = (
+            f"{name_of(function)} = {name_of(same, 'the other')}"
+            if same
+            else f"{of} of {name_of(function)} = the {formula}"
+        )
+
+    # --- numbers --------------------------------------------------------------------------------
+
+    def all_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of all that is real numbers."""
+        shapes = {
+            **self.shapes,
+            **{n: tuple(p.shape) for n, p in zip(self.parameter_names, self.parameters)},
+        }
+        return {**shapes, WEIGHTS: self.weights} if self.weights else shapes
+
+    def arguments(self, point: Point) -> list[np.ndarray]:
+        """The arrays that a side is called with."""
+        return [point[n] if n in point else self.constants[n] for n in self.inputs] + [
+            point.get(WEIGHTS, np.ones((), self.dtype))
+        ]
+
+    def points(self, count: int) -> Iterator[Point]:
+        """Numbers to try: all 0, all equal, small whole ones with ties, between 0 and 1, large."""
+        for i in range(count):
+            stream = np.random.default_rng([i, 20])
+            point = {
+                n: np.asarray(DRAWS[i % 8](stream, s), self.dtype)
+                for n, s in self.all_shapes().items()
+            }
+            if WEIGHTS in point:
+                point[WEIGHTS] = np.asarray(stream.integers(1, 9, self.weights), self.dtype)
+            yield point
+
+    def prepared(self) -> None:
+        """Learn the shape of the output, and which parameters there are."""
+        sides = [self.left, *self.right] if not self.formulas else [self.left]
+        shapes = self.results(sides)
+        inputs = [tensor(x) for x in self.arguments(next(self.points(1)))[:-1]]
+        self.weights = tuple(shapes[0].shape)
+        self.shape_misfit = (
+            ""
+            if len({tuple(x.shape) for x in shapes}) < 2
+            else " and ".join(str(x.shape) for x in shapes)
+        )
+        for side in sides:
+
+            def called(*xs: Any, side: Side = side) -> Any:
+                return side.value(self.leaves(list(xs))).detach()
+
+            known = getattr(side.function, "named_parameters", lambda: ())
+            names = {id(p): n.replace(".", "_") for n, p in known()}
+            for state in trace_call(called, tuple(inputs), {}).program.states:
+                node = state.node
+                if (
+                    isinstance(node, Tensor)
+                    and node.requires_grad
+                    and not any(node is p for p in self.parameters)
+                ):
+                    self.parameters.append(node)
+                    self.parameter_names.append(
+                        self.fresh(names.get(id(node)) or state.before.name or "w")
+                    )
+
+    def leaves(self, given: list[Any]) -> dict[str, Any]:
+        """The arguments by name; those that are real numbers need a gradient."""
+        named = zip(self.inputs, given)
+        return {n: x.detach().requires_grad_() if n in self.shapes else x for n, x in named}
+
+    def results(self, sides: list[Side]) -> list[Any]:
+        """What the functions give: in float64, or float32 where parameters are."""
+        try:
+            given = list(map(tensor, self.arguments(next(self.points(1)))[:-1]))
+            return [side.value(self.leaves(given)) for side in sides]
+        except TypeError:
+            if self.dtype == np.float32:
+                raise
+            self.dtype = np.float32
+            return self.results(sides)
+
+    def fresh(self, name: str) -> str:
+        """A name that no input has."""
+        while name in {*self.inputs, *self.parameter_names, WEIGHTS}:
+            name += "_"
+        return name
+
+    # --- deciding -------------------------------------------------------------------------------
+
+    def pairs(
+        self, left: list[np.ndarray], right: list[list[np.ndarray]], weights: np.ndarray
+    ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """What is compared: its name and both sides."""
+        names = ["value", *(f"gradient of {n}" for n in [*self.shapes, *self.parameter_names])]
+        if not self.formulas:
+            yield from zip(names, left, right[0])
+            return
+        for name, (found,) in zip(self.formulas, right):
+            expected = left[names.index(f"gradient of {name}")]
+            found = np.asarray(found)
+            if found.shape == (*self.weights, *expected.shape) and self.weights:
+                found = np.asarray(np.tensordot(weights, found, len(self.weights)))
+            elif found.shape != expected.shape or (
+                self.weights and WEIGHTS not in self.asked(name)
+            ):
+                wanted = f"{expected.shape}"
+                if self.weights:
+                    jacobian = (*self.weights, *expected.shape)
+                    wanted += f", with the gradient g from above as an argument, or {jacobian}"
+                raise ValueError(
+                    f"prove: the formula for {name} gives shape {found.shape}; wanted {wanted}"
+                )
+            yield f"gradient of {name}", expected, found
+
+    def asked(self, name: str) -> list[str]:
+        """What a formula asks for."""
+        side = self.right[self.formulas.index(name)]
+        return list(inspect.signature(side.function).parameters)
+
+    def decided(self) -> Proof:
+        """Look for numbers that refute it, then for a proof."""
+        try:
+            self.prepared()
+        except TraceError as error:
+            return self.by_doubles(f"It cannot be traced: {error}")
+        if self.shape_misfit:
+            return Proof(
+                "refuted",
+                self.claim,
+                self.all_shapes(),
+                (f"shape, {self.shape_misfit},",),
+                counterexample=next(self.points(1)),
+            )
+        sides = [self.left, *self.right]
+        try:
+            self.programs = [side.traced(next(self.points(1))) for side in sides]
+            for side, program in zip(sides, self.programs):
+                for point in list(self.points(8))[1:5:3]:
+                    try:
+                        other = side.traced(point)
+                    except (ValueError, RuntimeError) as error:
+                        if isinstance(error, TraceError):
+                            raise
+                        continue  # out of its domain
+                    if spelt(program) != spelt(other):
+                        return self.by_doubles("It is another program for other numbers")
+        except TraceError as error:
+            return self.by_doubles(f"It cannot be traced: {error}")
+        if any(step.op == "draw" for program in self.programs for step in program.steps):
+            return self.proof("undecided", reason="It draws random numbers")
+        try:
+            for point in list(self.points(2)):
+                if not self.is_program(point):
+                    return self.by_doubles("The program that was traced gives other numbers")
+            found = self.refuted(self.points(FIRST)) or self.shown()
+        except UNKNOWN as error:
+            return self.by_digits(f"{WORDS.get(type(error), 'It is not supported')}: {error}")
+        return found
+
+    def proof(self, status: str, **more: Any) -> Proof:
+        """The report."""
+        return Proof(status, self.claim, self.all_shapes(), **more)
+
+    def is_program(self, point: Point) -> bool:
+        """Whether the programs give what the functions give, where doubles say so."""
+        wanted = [number for pair in self.in_doubles(point) for x in pair[1:] for number in x.flat]
+        got = [
+            number
+            for pair in self.in_digits(point, Digits())
+            for x in pair[1:]
+            for number in x.flat
+        ]
+        near = 1e-3 if self.dtype == np.float32 else 1e-6
+        fine = [
+            (a, float(b)) for a, b in zip(wanted, got) if np.isfinite(a) and np.isfinite(float(b))
+        ]
+        return not wanted or (
+            len(wanted) == len(got) and all(abs(a - b) <= near * max(1, abs(b)) for a, b in fine)
+        )
+
+    def in_doubles(self, point: Point) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """What is compared, as both functions give it. Nothing where one refuses the point."""
+        try:
+            ran = [side.at(point) for side in (self.left, *self.right)]
+        except (ValueError, RuntimeError):
+            return []
+        return list(self.pairs(ran[0], ran[1:], self.arguments(point)[-1]))
+
+    def by_doubles(self, reason: str) -> Proof:
+        """What can be said by running both sides in doubles alone."""
+        tried = 0
+        for point in self.points(POINTS):
+            pairs = self.in_doubles(point)
+            again = [x.tobytes() for pair in self.in_doubles(point) for x in pair[1:]]
+            if again != [x.tobytes() for pair in pairs for x in pair[1:]]:
+                return self.proof("undecided", reason=f"{reason}. It gives other numbers each time")
+            for name, a, b in pairs:
+                fine = np.isfinite(a) & np.isfinite(b)
+                if (np.abs(a - b)[fine] > 1e-5 * np.maximum(1, np.abs(a[fine]))).any():
+                    return self.proof(
+                        "refuted", compared=(name,), counterexample=point, values=(a[()], b[()])
+                    )
+            tried += bool(pairs)
+        return self.proof("undecided", reason=f"{reason}. In doubles it holds at {tried} points")
+
+    # --- numbers of 60 digits -------------------------------------------------------------------
+
+    def differences(
+        self, point: Point, digits: int = 60
+    ) -> Iterator[tuple[str, tuple[int, ...], Any, Any]]:
+        """Where the sides differ at a point: what, the index, both numbers."""
+        m = Digits(digits)
+        self.defined = 0
+        for name, a, b in self.in_digits(point, m):
+            for i in np.ndindex(a.shape):
+                x, y = m.mp.mpf(a[i]), m.mp.mpf(b[i])
+                if m.mp.isfinite(x) and m.mp.isfinite(y):
+                    self.defined += 1
+                    if abs(x - y) > m.mp.mpf(10) ** -50 * max(1, abs(x), abs(y)):
+                        yield name, i, x, y
+
+    def in_digits(self, point: Point, m: Digits) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """What is compared, as both programs give it; the numbers are read as constants are."""
+        read = np.frompyfunc(m.number, 1, 1)
+        values = {n: np.asarray(read(x.astype(object)), object) for n, x in point.items()}
+        m.plain = True  # these are no constants
+        values.setdefault(WEIGHTS, np.asarray(m.mp.mpf(1), object))
+        found = list(self.pairs(*self.ran(m, values), values[WEIGHTS]))
+        self.plain = m.plain
+        return found
+
+    def ran(
+        self, m: Any, values: Mapping[str, np.ndarray]
+    ) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
+        """What both programs give on a kind of numbers."""
+        sides = zip([self.left, *self.right], self.programs)
+        first, *others = [side.run(m, program, values) for side, program in sides]
+        return first, others
+
+    def refuted(self, points: Iterator[Point]) -> Proof | None:
+        """The first point at which the sides differ, with 60 and with 240 digits."""
+        self.tried = 0
+        for point in points:
+            for name, i, x, y in self.differences(point):
+                if not self.plain and abs(x - y) < 1e-13 * max(abs(x), abs(y)):
+                    raise UnsupportedError("they differ by what the constants are rounded by")
+                for again, j, u, v in self.differences(point, 240):
+                    if (again, j) == (name, i) and abs((u - v) - (x - y)) < abs(u - v) / 1000:
+                        return self.counterexample(name, i, point, (x, y))
+            self.tried += self.defined > 0
+        return None
+
+    def counterexample(
+        self, name: str, i: tuple[int, ...], point: Point, both: tuple[Any, Any]
+    ) -> Proof:
+        """The report on numbers at which the sides differ."""
+        left, right = (float(x) for x in both)
+        values = (left, right) if left != right else tuple(str(x) for x in both)
+        where = f"{name}{list(i)}" if i else name
+        return self.proof("refuted", compared=(where,), counterexample=point, values=values)
+
+    def by_digits(self, reason: str) -> Proof:
+        """What is known without a proof."""
+        try:
+            if found := self.refuted(self.points(POINTS)):
+                return found
+        except UNKNOWN:
+            return self.by_doubles(reason)
+        return self.proof(
+            "undecided", reason=f"{reason}. Equal to 50 digits at {self.tried} points"
+        )
+
+    # --- formulas -------------------------------------------------------------------------------
+
+    def shown(self) -> Proof:
+        """A proof, or what speaks against there being one."""
+        if not self.tried:
+            return self.by_digits("Nowhere have both sides a value")
+        if any(step.op in ("max", "min") for p in self.programs for step in p.steps):
+            with suppress(*UNKNOWN):
+                if proof := self.without_difference(Formulas(opaque=True))[0]:
+                    return proof
+        proof, apart = self.without_difference(Formulas())
+        if proof:
+            return proof
+        for region in apart:
+            if found := self.refuted(self.points_in(region)):
+                return found
+        return self.by_digits(
+            f"No proof was found where {regions.shown(apart[0]) or 'all numbers are free'}"
+        )
+
+    def without_difference(self, m: Formulas) -> tuple[Proof | None, list[Any]]:
+        """A proof if all differences come out as nothing; else the regions where they do not."""
+        regions.forget()
+        values = {n: variables(n, s) for n, s in self.all_shapes().items()}
+        values.setdefault(WEIGHTS, np.asarray(as_value(1), object))
+        apart: list[Any] = []
+        names = []
+        for name, a, b in self.pairs(*self.ran(m, values), values[WEIGHTS]):
+            names.append(name)
+            for i in np.ndindex(a.shape):
+                apart += regions.different_regions(as_value(a[i]) - as_value(b[i]))
+        if apart:
+            return None, apart
+        if not regions.possible(regions.EVERYWHERE):
+            raise UndefinedError("no numbers fulfil what both sides take for granted")
+        assumed, left_out = regions.in_words()
+        return (
+            self.proof(
+                "proved",
+                compared=tuple(names),
+                regions=tuple(map(str, regions.SEEN)),
+                assumptions=tuple(assumed),
+                left_out=tuple(left_out),
+            ),
+            [],
+        )
+
+    def points_in(self, region: Any) -> Iterator[Point]:
+        """Numbers in a region, the others at random."""
+        found = regions.point(region | regions.taken()) or {}
+        fixed = {
+            m[0][0].arguments[0]: float(v)
+            for m, v in found.items()
+            if len(m) == 1 and m[0][1] == 1 and m[0][0].kind == "variable"
+        }
+        for point in self.points(16):
+            for name, x in point.items():
+                for i in np.ndindex(x.shape):
+                    x[i] = fixed.get(element(name, i), x[i])
+            yield point
+
+
+def spelt(program: Program) -> list[Any]:
+    """What two traces of the same function have in common."""
+    number = {x: i for i, x in enumerate([*program.inputs, *(s.before for s in program.states)])}
+    for step in program.steps:
+        number[step.out] = len(number)
+    constants = {x: np.asarray(v).tobytes() for x, v in program.constants.items()}
+    return [
+        (
+            s.op,
+            tuple(number.get(x, constants.get(x)) for x in s.operands),
+            sorted((k, repr(v)) for k, v in s.settings.items()),
+        )
+        for s in program.steps
+    ]
+
+
+def element(name: str, i: tuple[int, ...]) -> str:
+    """The name of an element."""
+    return f"{name}[{', '.join(map(str, i))}]" if i else name
+
+
+def variables(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """An array of variables."""
+    made = np.empty(shape, object)
+    for i in np.ndindex(shape):
+        made[i] = as_value(Ratio(algebra.of(Symbol("variable", element(name, i)))))
+    return made
