@@ -1,4 +1,4 @@
-"""The README's Python, run from top to bottom as a reader would type it."""
+"""The README's Python and that of the guides, run from top to bottom as a reader types it."""
 
 import re
 from pathlib import Path
@@ -24,3 +24,13 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     picture = re.sub("<[^>]*>", " ", (tmp_path / "graph.svg").read_text("utf-8"))
     assert "∇ —" not in picture  # as of a loss whose parameters the optimiser has changed since
     assert {"⊞", "Linear", "labels", "cross_entropy"} <= {*picture.split()}  # folded: a card each
+
+
+def test_the_code_about_rules_runs(capsys):
+    text = (ROOT / "docs" / "rules.md").read_text("utf-8")
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        exec(compile(block, "rules.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "tensor([0.2500, 1.0000, 0.0625])" in printed  # 1/(1 + |x|)²
+    assert "softsign" in printed and "1 / z ** 2" in printed

@@ -62,9 +62,10 @@ class Op:
         """The gradient for operand i as a function that finds what it reads at a node."""
         if function is None:
             return None
-        names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        code = getattr(function, "__code__", None)  # of lambdas and of def
+        names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ()
         known = ("y", "shape", "shapes", "own_dtype", "i", *self.names)
-        if names[0] != "g" or not {*known} >= {*names[1:]}:
+        if names[:1] != ("g",) or not {*known} >= {*names[1:]}:
             raise TypeError(f"{self.name}: a gradient reads g, then any of {[*known]}; got {names}")
         if len(names) == 1:
             return lambda node, g, value: function(g)
@@ -144,11 +145,26 @@ def rule(
     name: str = "",
     dtypes: str = "",
 ) -> Callable[..., Any]:
-    """The operation that computes `forward` and knows its gradients, as a plain function.
+    """The operation y = forward(x, ...) with ∂L/∂x = gradient(g, ...) for each operand, g = ∂L/∂y.
+
+    A gradient reads g first, then any of: the arguments of forward by their names, `y`, the
+    operand's own `shape` and `own_dtype`; None is for an operand without one. Arguments of forward
+    behind those that have a gradient are settings; a starred one stands for all the rest. Operators
+    and NumPy's functions are what both are made of: they are given arrays, Tensors or Symbols. Of a
+    broadcast operand the gradient is summed back. `view` says that y looks at the memory of x.
 
     `dtypes` says what it takes: "float" turns integers into floats, "mixed" promotes (two operands
     always do), "branches" all but the first, "numbers" no booleans beside others, "one" refuses to
     mix; else each operand may have its own.
+
+    Raises TypeError for a gradient that reads anything else.
+
+    >>> import tinygrad_ce as tg
+    >>> cube = tg.rule(lambda x: x**3, lambda g, x: g * 3 * x**2, name="cube")
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> cube(x).sum().backward()
+    >>> x.grad
+    tensor([ 3., 12.])
     """
     op = Op(name or forward.__name__, forward, gradients, view, dtypes)
     plain = not op.star and not op.defaults
@@ -315,11 +331,11 @@ def result(
     y.array = array
     y.op = op
     y.memory = y.kept = None
+    y.scope = frame.scope
     if live and frame.record and op.differentiable:
         y.live = True
         y.inputs = inputs
         y.settings = settings
-        y.scope = frame.scope
         y.tick = tick()
         if frame.lines:
             noted(y, op, inputs, settings)
@@ -328,7 +344,6 @@ def result(
         return y
     y.live = False
     y.inputs = y.settings = ()
-    y.scope = frame.scope
     y.tick = 0
     y.cut = None
     for x in inputs:
