@@ -37,7 +37,7 @@ def vgg():
         layers += [nn.Conv2d(wider, wider, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
         width = wider
     return nn.Sequential(
-        *layers, nn.Flatten(), nn.Linear(32, 16), nn.Dropout(0.5), nn.Linear(16, 10)
+        *layers, nn.Flatten(), nn.Linear(32, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 10)
     )
 
 

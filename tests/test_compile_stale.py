@@ -877,6 +877,7 @@ def own_modules(monkeypatch):
     vars(np).pop("s_of_mine", None)
 
 
+@pytest.mark.filterwarnings("ignore:.*with nothing between")
 @pytest.mark.parametrize(
     ("row", "calls"), [*((row, 6) for row in FOLLOWED), *((row, 1) for row in [*FOLLOWED][::5])]
 )

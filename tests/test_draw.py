@@ -692,7 +692,7 @@ def test_names_come_from_modules_too():
     assert card(draw(loss, names["model"]), "fc1.weight").role == "parameter"
     assert card(draw(loss, {"m": names["model"], "_": 1, 2: "z"}), "fc1.weight")
     pair = {"first": nn.Linear(2, 2), "second": nn.Linear(2, 2)}
-    y = pair["second"](pair["first"](tg.randn(1, 2))).sum()
+    y = pair["second"](pair["first"](tg.randn(1, 2)).tanh()).sum()
     assert card(draw(y, pair), "second.bias")
 
 

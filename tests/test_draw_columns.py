@@ -205,6 +205,7 @@ def test_many_lines_are_cut_only_where_it_is_asked_for():
     assert size_of(tg.draw(sum(tensors).sum(), aspect=1))[1] < 0.6 * size_of(drawn)[1]
 
 
+@pytest.mark.filterwarnings("ignore:.*with nothing between")
 def test_the_text_and_the_cards_are_those_of_one_column():
     x, model = tg.ones(4, 3), nn.Sequential(*(nn.Linear(3, 3) for _ in range(6)))
     y = model(x).tanh().exp().sum()

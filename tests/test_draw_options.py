@@ -188,6 +188,7 @@ def test_repeated_blocks_are_one_card():
     assert "Layer × 6" not in draw(model, x).source
 
 
+@pytest.mark.filterwarnings("ignore:.*with nothing between")
 def test_blocks_of_another_kind_shape_or_source_do_not_join():
     x, w = parameter([1.0, 2.0]), parameter([3.0])
 
@@ -403,6 +404,7 @@ def test_directions():
     assert "rankdir=TB" in draw(loss, names, depth=0, direction="TB").source
 
 
+@pytest.mark.filterwarnings("ignore:.*with nothing between")
 def test_folded_to_eight_cards_a_picture_runs_from_left_to_right():
     for count, direction in [(6, "LR"), (7, "TB")]:
         y = tg.ones(2, 3)

@@ -85,6 +85,7 @@ from tinygrad_ce.engine.promotion import (
     promote_types,
     set_default_dtype,
 )
+from tinygrad_ce.engine.rule import rule
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.functions import (
     IN_PLACE,
@@ -295,6 +296,7 @@ if TYPE_CHECKING:
     )
     from tinygrad_ce.amp import GradScaler, autocast
     from tinygrad_ce.autograd.anomaly import detect_anomaly
+    from tinygrad_ce.autograd.linting import lint
     from tinygrad_ce.autograd.vmapping import vmap
     from tinygrad_ce.nn.summary import summary
     from tinygrad_ce.program import (
@@ -489,6 +491,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "less_equal",
     "linalg",
     "linspace",
+    "lint",
     "load",
     "load_metadata",
     "log",
@@ -570,6 +573,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "rot90",
     "round",
     "rsqrt",
+    "rule",
     "save",
     "scatter",
     "scatter_add",
@@ -664,6 +668,7 @@ LATER = {
     "initial_seed": "random",
     "is_autocast_enabled": "settings",
     "linalg": "",
+    "lint": "autograd.linting",
     "load": "serialization",
     "load_metadata": "serialization",
     "manual_seed": "random",

@@ -66,6 +66,7 @@ def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
 def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
     """Add to `.grad` of the leaves, and of the nodes that retain theirs, what arrived there."""
     tracer = current().tracer
+    now = tick()
     owned = {id(seed)}  # what others hold: a gradient gets an array of its own
     with shared:  # no other thread adds meanwhile
         for node, g in arrived.items():
@@ -85,7 +86,16 @@ def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
             owned.add(id(g))
             gradient = leaf(g)
             gradient.cut = "backward()"
+            gradient.tick = now
+            if old is not None:
+                gradient.since = first_share(old) or now
             set_grad(node, gradient)
+
+
+def first_share(gradient: Node) -> int:
+    """When the oldest share of a gradient came, 0 if that is not known: somebody made it."""
+    written = 0 if gradient.memory is None else gradient.memory.written
+    return max(getattr(gradient, "since", gradient.tick), written)
 
 
 def switch(leaf: Node, live: bool) -> None:

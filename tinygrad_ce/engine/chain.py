@@ -21,8 +21,7 @@ from tinygrad_ce.engine.hooks import changed_by_hooks, hooked
 from tinygrad_ce.engine.operands import value_of
 from tinygrad_ce.engine.slices import add_slices, mapped
 
-by_tick = attrgetter("tick")
-array_of = attrgetter("array")
+by_tick, array_of = attrgetter("tick"), attrgetter("array")
 
 
 def as_of(node: Node, at: int) -> Node:

@@ -27,8 +27,8 @@ class Node:
     """
 
     __slots__ = ("__weakref__", "array", "called", "cut", "held", "hooks", "inputs", "kept", "line",
-                 "live", "made", "memory", "op", "scope", "settings", "source", "switched", "tick",
-                 "was", "window")  # fmt: skip
+                 "live", "made", "memory", "op", "scope", "settings", "since", "source", "switched",
+                 "tick", "was", "window")  # fmt: skip
 
     array: Any  # ndarray, a NumPy scalar for 0-d results, or a tracer's Symbol
     op: Any
@@ -45,6 +45,7 @@ class Node:
     hooks: dict[Any, Any]  # handle -> what is called with the gradient (engine/hooks.py)
     line: tuple[tuple[Any, int, int, int], ...]  # of callers; only under source_lines()
     made: Any  # what made it without a gradient (operands.Made); only under source_lines()
+    since: int  # of a gradient that several backward passes gave: when its first share came
     source: Node  # the tensor of another dtype that a constant was converted from
     switched: tuple[int, ...]  # when a leaf became live, stopped, ...; only after a change
     was: list[Node]  # what it was before each recorded write into it, oldest first

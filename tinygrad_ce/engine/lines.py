@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 def place_of(node: Node) -> Place | None:
     """Where a node was made, if it is known: all of the line, or the part that did it."""
-    line = getattr(node, "line", None)
+    line = getattr(node, "line", None) or getattr(node.array, "line", None)  # of a Symbol
     if not line:
         return None
     if hasattr(line, "number"):

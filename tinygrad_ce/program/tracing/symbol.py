@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from tinygrad_ce.autograd.batched import Batched
+from tinygrad_ce.autograd.linting import warn_of
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current, untraced
 from tinygrad_ce.engine.graph import Node
@@ -69,6 +70,12 @@ class Symbol(NDArrayOperatorsMixin):
         self.how: tuple[str, dict[str, Any], Any] = ("", {}, ())  # the operation, index arrays
         self.seen = 0  # how often its place was written when the view was taken
         tracer.alive.append(weakref.ref(self))
+
+    @property
+    def line(self) -> Line | None:
+        """The user's line that computed it."""
+        steps = reversed(self.tracer.steps)
+        return next((step.line for step in steps if step.out is self.now), None)
 
     def view_of(self, base: Symbol, op: str, settings: dict[str, Any], arrays: Any = ()) -> None:
         """Let this be a view of another. What is taken at `arrays` is one in eager code only."""
@@ -562,6 +569,8 @@ class Tracer:
         if node is None:
             self.backward_of = None
             return
+        if self.backward_of is None:
+            warn_of(node)
         path = node.scope.path() if node.scope is not None else ()
         self.backward_of = ("backward", *path)
         if isinstance(g, Symbol):

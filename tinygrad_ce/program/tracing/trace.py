@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.autograd.linting import warn_of
 from tinygrad_ce.engine.frame import tracing
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.hooks import hooks_of
@@ -188,6 +189,8 @@ class Returned:
         is_tensor = isinstance(x, Node)
         symbol = self.tracer.lift(x) if is_tensor else x
         slot = OutputSlot(len(self.outputs), not is_tensor, is_tensor and x.requires_grad)
+        if not self.tracer.gradient_of:  # nothing was warned of when backward() began
+            warn_of(x)
         self.outputs.append(symbol.apart())
         if is_tensor and type(x.array) is not Symbol:
             self.known[slot] = weakref.ref(x)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.autograd.linting import warn_of
 from tinygrad_ce.engine.chain import history
 from tinygrad_ce.engine.frame import begins, current, recording, source_lines
 from tinygrad_ce.engine.graph import Node
@@ -52,6 +53,7 @@ def resolve(
                 f"{caller}: got a Tensor and {len(examples)} more arguments; wanted {caller}(loss) "
                 f"or {caller}(loss, names), names being a dict such as locals()"
             )
+        warn_of(what)
         return what, names_of(examples[0] if examples else names, caller), frozenset()
     if is_program(what) or is_played(what):
         programs = import_module("tinygrad_ce.viz.graph.programs")
@@ -95,6 +97,7 @@ def called(what: Any, examples: tuple[Any, ...], names: Any, caller: str) -> Sub
     for node, other in stands.items():
         if node in found:
             found.setdefault(other, found[node])
+    warn_of(root, stands.values())
     arrays = {name: x for name, x in arguments.items() if isinstance(x, np.ndarray)}
     for node, name in nodes_of(arrays, root, found).items():
         found.setdefault(node, name)
