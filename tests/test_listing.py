@@ -643,3 +643,17 @@ def test_gradients_of_what_is_picked_are_those_of_eager_code(function):
         found = names["step"](x.detach().numpy(), b.detach().numpy(), *constants)
         for y, wanted in zip(found, step(x, b)):
             np.testing.assert_allclose(y, wanted.numpy(), rtol=1e-12, atol=1e-15)
+
+
+def test_loops_count_in_letters_that_nothing_else_is_called_by():
+    k1, i1 = (tg.randn(2, 1, 2, 2, requires_grad=True), tg.randn(1, requires_grad=True))
+
+    def step(x):
+        F.max_pool2d(F.conv2d(F.max_pool2d(x, 2), k1 * i1), 2).sum().backward()
+        return k1.grad
+
+    program = tg.trace(step, tg.randn(2, 1, 8, 8, requires_grad=True))
+    for level in ("formula", "primitive"):
+        text = program.source(level)
+        assert "for j1, j2 in np.ndindex(2, 2):" in text
+        assert "for k1" not in text

@@ -21,7 +21,7 @@ from tinygrad_ce.program.ops import OPS, REDUCTIONS
 
 # What is added for each place k1, k2 in a window: {part} is the part of an image that lies there.
 WINDOWS = {
-    "col2im": "{y}{part} += {a}[:, k1, k2]",
+    "col2im": "{y}{part} += {a}[:, {k}1, {k}2]",
     "sum_unpool": "{y}{part} += {a}",
     "sum_pool": "{y} += {a}{part}",
     "put_in_windows": "{y}{part} += np.where({b} == {place}, {a}, 0)",
@@ -207,8 +207,10 @@ def at(name: str, index: ast.expr) -> str:
     return ast.unparse(ast.Subscript(parsed(name), index, ast.Load()))
 
 
-def block(step: Step, name: str, operands: Sequence[ast.expr], exact: bool) -> list[str]:
-    """The lines of an operation that fills an array that it has made."""
+def block(
+    step: Step, name: str, operands: Sequence[ast.expr], exact: bool, k: str = "k"
+) -> list[str]:
+    """The lines of an operation that fills an array that it has made. Loops count in k1, k2, ..."""
     texts = [ast.unparse(x) for x in operands]
     settings = step.settings
     zeros = f"{name} = np.zeros({step.out.shape}, {literal_dtype(step)})"
@@ -230,9 +232,9 @@ def block(step: Step, name: str, operands: Sequence[ast.expr], exact: bool) -> l
     if step.op == "like":
         return [zeros, f"{name}[...] = {texts[0]}"]
     if step.op in WINDOWS:
-        return [zeros, *window_by_window(step, name, texts)]
+        return [zeros, *window_by_window(step, name, texts, k)]
     axes, window = settings["axes"], settings["window"]
-    places = [f"k{i + 1}" for i in range(len(axes))]
+    places = [f"{k}{i + 1}" for i in range(len(axes))]
     windows = fill(f"a[..., {', '.join(places)}]", a=operands[0])
     part = [":"] * len(step.out.shape)
     for axis, place in zip(axes, places):
@@ -252,20 +254,21 @@ def literal_dtype(step: Step) -> str:
     return ast.unparse(literal(step.out.dtype))
 
 
-def window_by_window(step: Step, name: str, texts: list[str]) -> list[str]:
+def window_by_window(step: Step, name: str, texts: list[str], k: str) -> list[str]:
     """The loop over the places in a window."""
     s = step.settings
     size, stride, dilation = s["size"], s["stride"], s.get("dilation", (1, 1))
     axes, full = s.get("axes", (1, 2)), s.get("full", step.operands[0].shape)
     part = [":"] * len(full)
     counts = table.window_counts(full, axes, size, stride, dilation)
-    for axis, k, n, by, d in zip(axes, ("k1", "k2"), counts, stride, dilation):
-        start = k if d == 1 else f"{d} * {k}"
+    first, second = f"{k}1", f"{k}2"
+    for axis, place, n, by, d in zip(axes, (first, second), counts, stride, dilation):
+        start = place if d == 1 else f"{d} * {place}"
         part[axis] = f"{start} : {start} + {(n - 1) * by + 1}{f' : {by}' if by > 1 else ''}"
     while part[-1] == ":":
         part.pop()
     a, b = texts[0], texts[-1]
     line = WINDOWS[step.op].format(
-        y=name, part=f"[{', '.join(part)}]", place=f"{size[1]} * k1 + k2", a=a, b=b
+        y=name, part=f"[{', '.join(part)}]", place=f"{size[1]} * {first} + {second}", a=a, b=b, k=k
     )
-    return [f"for k1, k2 in np.ndindex({size[0]}, {size[1]}):", f"    {line}"]
+    return [f"for {first}, {second} in np.ndindex({size[0]}, {size[1]}):", f"    {line}"]

@@ -200,7 +200,8 @@ class Writer:
         name = self.names.name(step)
         tree = None if step.op in BLOCKS else self.trees[out]
         if tree is None:
-            lines = block(step, name, [self.operand(x, step) for x in step.operands], self.exact)
+            operands = [self.operand(x, step) for x in step.operands]
+            lines = block(step, name, operands, self.exact, self.names.counter())
         else:
             lines = [f"{name} = {ast.unparse(tree)}"]
         self.statements.append(
