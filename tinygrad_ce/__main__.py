@@ -1,8 +1,10 @@
-"""The command line: run a script, then draw or play one of its Tensors, or trace a function.
+"""The command line: run a script, then draw or play a Tensor of it, trace a function, or make an
+exercise of it.
 
     python -m tinygrad_ce draw script.py:loss --out graph.svg
     python -m tinygrad_ce play script.py:loss --out page.html
     python -m tinygrad_ce trace script.py:step x y
+    python -m tinygrad_ce exercise script.py:step x y --out exercise.ipynb
 
 Status 0 is done, 1 a script or a drawing that failed, 2 a call that cannot be right, 130 Ctrl-C.
 """
@@ -30,7 +32,11 @@ from typing import Any
 import tinygrad_ce as tg
 from tinygrad_ce.engine.frame import source_lines
 
-SUFFIXES = {"draw": (".svg", ".png", ".pdf", ".dot", ".html", ".txt"), "play": (".html",)}
+SUFFIXES = {
+    "draw": (".svg", ".png", ".pdf", ".dot", ".html", ".txt"),
+    "play": (".html",),
+    "exercise": (".ipynb",),
+}
 ROWS = 20  # of a list of what is there
 DEPTH = 4  # how far below a variable Tensors are listed
 VISITS = 10_000  # of objects, until no more Tensors are looked for
@@ -41,6 +47,7 @@ example:
   python -m tinygrad_ce draw script.py:loss --depth 0
   python -m tinygrad_ce play script.py:loss --out page.html
   python -m tinygrad_ce trace script.py:step x y
+  python -m tinygrad_ce exercise script.py:step x y --out ex.ipynb --solution solution.ipynb
 
 The script is run as `python script.py` would run it; what stands after -- is handed to it.
 A name may go on with attributes and subscripts: script.py:model.fc1.weight, 'script.py:losses[-1]'.
@@ -62,7 +69,8 @@ def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     top = argparse.ArgumentParser(
         prog="python -m tinygrad_ce",
-        description="Run a script, then draw or play one of its Tensors, or trace a function.",
+        description="Run a script, then draw or play one of its Tensors, trace a function, or make "
+        "an exercise of it.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -88,7 +96,26 @@ def parser() -> argparse.ArgumentParser:
     what = trace.add_mutually_exclusive_group()
     what.add_argument("--backward", action="store_true", help="the backward pass alone")
     what.add_argument("--table", action="store_true", help="what each line costs")
+    add_exercise(commands)
     return top
+
+
+def add_exercise(commands: Any) -> None:
+    """The command that makes a notebook of a function."""
+    command = commands.add_parser("exercise", help="a notebook: write the backward pass")
+    command.add_argument("target", metavar="script.py:function", help="the script and its function")
+    command.add_argument("examples", nargs="*", metavar="name", help="what to call it with")
+    command.add_argument("--out", metavar="FILE", required=True, help="an .ipynb file")
+    command.add_argument("--solution", metavar="FILE", help="an .ipynb file with the answers")
+    command.add_argument(
+        "--level", choices=("factor", "line", "block", "all"), default="line",
+        help="what is to be filled in: line if not said",
+    )  # fmt: skip
+    command.add_argument("--hints", type=int, choices=range(5), default=4, help="4 if not said")
+    command.add_argument(
+        "--markers", choices=("nbgrader", "otter"), default="nbgrader", help="of the solution"
+    )
+    command.add_argument("--title", default="", help="what stands above")
 
 
 def add_looks(command: argparse.ArgumentParser) -> None:
@@ -107,7 +134,7 @@ def arguments_of(words: list[str]) -> argparse.Namespace:
     cut = words.index("--") if "--" in words else len(words)
     top = parser()
     asked, more = top.parse_known_args(words[:cut])
-    if asked.command == "trace" and not any(word.startswith("-") for word in more):
+    if asked.command in ("trace", "exercise") and not any(word.startswith("-") for word in more):
         asked.examples += more  # names behind an option
     elif more:
         top.error(f"unrecognized arguments: {' '.join(more)}")
@@ -139,14 +166,19 @@ def checked_out(asked: argparse.Namespace) -> Path | None:
         if asked.theme:
             raise RefusedError("--theme is for pictures; add --out graph.svg")
         return None
-    path, suffixes = Path(asked.out), SUFFIXES[asked.command]
+    return checked_file("--out", asked.out, SUFFIXES[asked.command])
+
+
+def checked_file(option: str, name: str, suffixes: tuple[str, ...]) -> Path:
+    """A file to write."""
+    path = Path(name)
     if path.suffix.lower() not in suffixes:
         wanted = " or ".join(filter(None, [", ".join(suffixes[:-1]), suffixes[-1]]))
-        raise RefusedError(f"--out {asked.out} ends in {path.suffix!r}; wanted {wanted}")
+        raise RefusedError(f"{option} {name} ends in {path.suffix!r}; wanted {wanted}")
     if not path.parent.is_dir():
-        raise RefusedError(f"--out {asked.out}: there is no folder {path.parent}; make it first")
+        raise RefusedError(f"{option} {name}: there is no folder {path.parent}; make it first")
     if path.is_dir():
-        raise RefusedError(f"--out {asked.out} is a folder; wanted a file")
+        raise RefusedError(f"{option} {name} is a folder; wanted a file")
     return path.absolute()  # the script may go elsewhere
 
 
@@ -378,8 +410,8 @@ def depth_of(word: str | None) -> int | list[str] | None:
     return int(word) if word.isdecimal() else word.split(",")
 
 
-def trace(asked: argparse.Namespace, variables: Variables) -> int:
-    """Print what a function does as NumPy, or what it costs."""
+def called(asked: argparse.Namespace, variables: Variables) -> tuple[Any, list[Any]]:
+    """A function, and what to call it with."""
     function = variables.function(asked.name)
     examples = [variables.value(name, variables.tensors) for name in asked.examples]
     with suppress(ValueError):  # a function of C may have no signature
@@ -391,6 +423,12 @@ def trace(asked: argparse.Namespace, variables: Variables) -> int:
                 f"{asked.name}{takes} is called with ({', '.join(asked.examples)}): {error}; "
                 f"example Tensors stand after {asked.target}"
             ) from None
+    return function, examples
+
+
+def trace(asked: argparse.Namespace, variables: Variables) -> int:
+    """Print what a function does as NumPy, or what it costs."""
+    function, examples = called(asked, variables)
     program = tg.trace(function, *examples)
     level = asked.level or "formula"
     if asked.table:
@@ -398,6 +436,23 @@ def trace(asked: argparse.Namespace, variables: Variables) -> int:
     else:
         text = program.backward_source(level) if asked.backward else program.source(level)
     say(text.rstrip("\n"))
+    return 0
+
+
+def exercise(asked: argparse.Namespace, variables: Variables, path: Path) -> int:
+    """Make the notebooks of a function, and write them."""
+    from tinygrad_ce import teach
+
+    function, examples = called(asked, variables)
+    made = teach.exercise(
+        function, examples, level=asked.level, title=asked.title, hints=asked.hints,
+        markers=asked.markers,
+    )  # fmt: skip
+    made.save(path)
+    say(asked.out)
+    if asked.solution:
+        made.save_solution(asked.solution)
+        say(asked.solution.name)
     return 0
 
 
@@ -421,6 +476,8 @@ def carry_out(asked: argparse.Namespace) -> int:
     if asked.command == "trace" and asked.table and asked.level:
         raise RefusedError("--table has no --level")
     path = None if asked.command == "trace" else checked_out(asked)
+    if asked.command == "exercise" and asked.solution:
+        asked.solution = checked_file("--solution", asked.solution, SUFFIXES["exercise"])
     try:
         with source_lines():
             variables = Variables(script, run(script, asked.given))
@@ -428,6 +485,8 @@ def carry_out(asked: argparse.Namespace) -> int:
         return show(error)
     if asked.command == "trace":
         return trace(asked, variables)
+    if path and asked.command == "exercise":
+        return exercise(asked, variables, path)
     return draw_or_play(asked, variables, path)
 
 

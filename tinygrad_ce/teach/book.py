@@ -25,20 +25,32 @@ COARSE = re.compile(r"np\.float(16|32)\b")
 
 
 class Line:
-    """One statement: what it makes, its tree and its text, and whether it goes backward."""
+    """One statement: what it makes, its tree and its text, and whether it goes backward.
 
-    def __init__(self, name: str, tree: ast.Module, backward: bool = True, scope: str = "") -> None:
-        self.name, self.tree, self.backward, self.scope = name, tree, backward, scope
+    `own` are the lines in which somebody may go wrong who goes backward: those of the gradients,
+    and what the forward pass has no name for, so that it has to be worked out again.
+    """
+
+    def __init__(
+        self, name: str, tree: ast.Module, backward: bool = True, own: bool = True, scope: str = ""
+    ) -> None:
+        self.name, self.tree, self.scope = name, tree, scope
+        self.backward, self.own = backward, own or backward
 
     @cached_property
     def text(self) -> str:
         """As it stands in a program."""
-        return ast.unparse(self.tree)
+        return ast.unparse(self.tree).replace("Ellipsis", "...")
 
     @cached_property
     def code(self) -> Any:
         """Ready to run."""
-        return compile(ast.fix_missing_locations(self.tree), "<line>", "exec")
+        return compile(self.tree, "<line>", "exec")
+
+    @cached_property
+    def cost(self) -> int:
+        """About how long it takes, as a multiple of what a line takes."""
+        return 1 + 8 * sum(isinstance(node, ast.For) for node in self.tree.body)
 
     @cached_property
     def reads(self) -> frozenset[str]:
@@ -67,20 +79,26 @@ class Book:
             shown_program(asked, level),
             states=[replace_after(s) for s in asked.states],  # an update is not part of a gradient
         )
-        listing = Listing(shown, level == "primitive")
+        self.listing = listing = Listing(shown, level == "primitive")
         self.writer = listing.writer
         names = self.writer.names.of
         values = {**oracle(shown, program.example), **program.example}
         self.given = {names[x]: wide(values[x]) for x in listing.parameters()}
         self.lines = [
-            Line(names[s.out], parsed(s.lines), goes_back(s), scope_of(s))
+            Line(names[s.out], parsed(s.lines), goes_back(s), not s.out.name, scope_of(s))
             for s in self.writer.statements
             if s.out is not None and s.out in names
         ]
         self.gradients = self.called(shown)
         of = [*shown.gradients, *(k.var for k in shown.kept)]
         self.slopes = {names[x] for x in of if x in names}  # what holds a gradient
+        trees = self.writer.trees
         self.makers = {line.name: line for line in self.lines}
+        self.sources = {  # what each is the gradient of: a name, or how it is computed
+            names[g]: max((ast.unparse(trees[x]) for x in sources if x in trees), key=tell)
+            for g, sources in shown.gradients.items()
+            if g in names and any(x in trees for x in sources)
+        }
 
     def called(self, shown: Program) -> dict[str, str]:
         """What somebody would call a gradient, and the name of that value in the book."""
@@ -107,18 +125,30 @@ class Book:
                 exec(line.code, {"np": np}, space)
         return space
 
+    def attempt(self, values: Mapping[str, Any], lines: Iterable[Line]) -> Values | None:
+        """The same; None where the lines do not fit together."""
+        try:
+            return self.run(values, lines)
+        except Exception:  # a line that is written otherwise may fail in any way
+            return None
+
     def slice(self, name: str, cut: Iterable[str] = ()) -> list[Line]:
-        """The backward lines that a value rests on, but not what those in `cut` rest on."""
+        """The lines of one's own that a value rests on, but not what those in `cut` rest on."""
         cut, needed, found = set(cut), {name}, []
         for line in reversed(self.lines):
             if (
                 line.name in needed
-                and line.backward
+                and line.own
                 and (line.name == name or line.name not in cut)
             ):
                 needed |= line.reads
                 found.append(line)
         return found[::-1]
+
+
+def tell(source: str) -> tuple[bool, int]:
+    """What tells more of a value: its name, else the most of how it is computed."""
+    return source.isidentifier(), len(source)
 
 
 def replace_after(state: Any) -> Any:

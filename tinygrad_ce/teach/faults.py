@@ -62,17 +62,18 @@ class Change:
         return self.line.name, self.place, self.kind, self.template, *sized, *named
 
 
-def swapped(tree: ast.AST, old: ast.AST, new: ast.AST) -> ast.AST:
-    """The tree with one node replaced."""
-    if tree is old:
-        return new
-
-    def inside(value: object) -> object:
-        if isinstance(value, list):
-            return [inside(x) for x in value]
-        return swapped(value, old, new) if isinstance(value, ast.AST) else value
-
-    return type(tree)(**{name: inside(value) for name, value in ast.iter_fields(tree)})
+def swapped(old: ast.AST, new: ast.AST, above: dict[ast.AST, ast.AST]) -> ast.AST:
+    """The whole tree with one node replaced; what does not stand above the node is shared."""
+    new = ast.fix_missing_locations(ast.copy_location(new, old))
+    while old in above:
+        copy = type(above[old])(**vars(above[old]))
+        for name, value in ast.iter_fields(copy):
+            if value is old:
+                setattr(copy, name, new)
+            elif isinstance(value, list):
+                setattr(copy, name, [new if x is old else x for x in value])
+        old, new = above[old], copy
+    return new
 
 
 def binary(left: ast.expr, op: ast.operator, right: ast.expr) -> ast.expr:
@@ -100,7 +101,7 @@ def changes(
         elif isinstance(node, ast.expr) and not is_written(node, parent):
             found = places(node, parent, values, backward, sizes)
         for kind, new, *words in found:
-            tree = swapped(line.tree, node, new)
+            tree = swapped(node, new, above)
             yield Change(line, tree, place, kind, *words)  # type: ignore[arg-type]
 
 
@@ -159,7 +160,7 @@ def places(
     """Every slip at one node."""
     inside = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Add | ast.Sub)
     product = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.MatMult)
-    if inside or isinstance(parent, ast.Assign):
+    if inside or isinstance(parent, ast.Assign | ast.AugAssign):
         yield from scaled(node, sizes, inside)
     if (
         product
@@ -179,6 +180,9 @@ def places(
             yield "rows for columns", new, "the axes of {} are exchanged", node
         case ast.Name():
             yield from names(node, values, backward)
+        case ast.Constant(value=int(n)) if n > 2 and isinstance(parent, ast.BinOp):
+            for other in (n - 1, n + 1):
+                yield "scale", ast.Constant(other), "{} stands where {} belongs", other, n
         case ast.UnaryOp(op=ast.USub()):
             yield "sign", node.operand, "the minus before {} is missing", node.operand
 
@@ -216,6 +220,9 @@ def arithmetic(node: ast.BinOp, backward: set[str]) -> Iterator[Found]:
             yield from factors(node, b, a, backward)
         case ast.Div():
             yield "missing factor", a, "the division by {} is missing", b
+            if not isinstance(a, ast.Constant):
+                new = binary(ast.Constant(1), ast.Div(), b)
+                yield "missing factor", new, "the factor {} is missing", a
             yield "factor twice", binary(node, ast.Div(), b), "it is divided by {} twice", b
             new = binary(a, ast.Mult(), b)
             yield "inverted factor", new, "it is multiplied by {}", b

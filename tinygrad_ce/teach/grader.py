@@ -8,10 +8,9 @@ they give the very numbers of the answer: what is said has been reproduced.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import wraps
-from itertools import islice
+from functools import cached_property, wraps
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from tinygrad_ce.teach.book import Book, Line, Values, wide
 from tinygrad_ce.teach.faults import Change, changes
 
 COARSE, FINE = 1e-5, 1e-9  # of the largest element: for float32 and for float64
-PAIRS = 6_000  # pairs of changes that are tried at most
+PAIRS = 12_000  # lines that are run at most in search of two changes
 SLOPES = ("relu", "tanh", "sigmoid", "gelu", "elu", "silu", "leaky_relu", "softplus")
 
 
@@ -155,6 +154,7 @@ def of_function(
 ) -> Report:
     """The same of a function: what it gives on each of several examples has to have one cause."""
     first, verdicts, explained = graded(program, backward)
+    where: dict[str, str] = {}
     for others in other_inputs(inputs) if not isinstance(step, Program) else ():
         try:
             program = traced(step, others)
@@ -168,9 +168,10 @@ def of_function(
                 again = {key(x, judge.samples) for x in causes[name]}
                 explained[name] = [x for x in explained[name] if key(x, first.samples) in again]
             else:
-                where = f"on other inputs, {shapes_of(others)}: {verdict.text}"
-                verdicts[name], explained[name] = replace(verdict, text=where), causes[name]
-    return report(first, verdicts, explained)
+                where[name] = f"on other inputs, {shapes_of(others)}: "
+                verdicts[name], explained[name] = verdict, causes[name]
+    found = report(first, verdicts, explained).verdicts
+    return Report({k: replace(v, text=where.get(k, "") + v.text) for k, v in found.items()})
 
 
 def shapes_of(inputs: Sequence[Any]) -> str:
@@ -258,7 +259,31 @@ def said(change: Change, samples: int) -> str:
 # --- comparing ----------------------------------------------------------------------------------
 
 
-def agree(a: Any, b: Any, tolerance: float) -> bool:
+@dataclass(frozen=True)
+class Answer:
+    """An answer, what is right, and how far two numbers may be apart that count as the same."""
+
+    array: np.ndarray
+    right: np.ndarray
+    tolerance: float
+
+    @cached_property
+    def least(self) -> float:
+        """How large numbers are that are rounding alone: where the answer is 0 but for that."""
+        noise = self.tolerance * largest(self.right)
+        return noise if 0 < largest(self.array) <= noise else 0.0
+
+    def is_in(self, values: Values | None, name: str) -> bool:
+        """Whether it is what came out under a name."""
+        return values is not None and agree(self.array, values[name], self.tolerance, self.least)
+
+
+def largest(x: np.ndarray) -> float:
+    """The largest finite element."""
+    return float(np.abs(x[np.isfinite(x)]).max(initial=0.0))
+
+
+def agree(a: Any, b: Any, tolerance: float, least: float = 0.0) -> bool:
     """Whether two arrays have the same shape, but for axes of 1, and the same numbers."""
     a, b = np.squeeze(np.asarray(a, float)), np.squeeze(np.asarray(b, float))
     if a.shape != b.shape:
@@ -267,28 +292,32 @@ def agree(a: Any, b: Any, tolerance: float) -> bool:
     if not np.array_equal(a[~known], b[~known], equal_nan=True):
         return False
     a, b = a[known], b[known]
-    return not a.size or bool(np.abs(a - b).max() <= tolerance * max(np.abs(b).max(), 1e-30))
+    near = max(tolerance * max(largest(b), 1e-30), least)
+    return not a.size or bool(np.abs(a - b).max() <= near)
 
 
-def gap(answer: np.ndarray, expected: np.ndarray) -> str:
+def gap(answer: Answer) -> str:
     """Where an answer that nothing explains is different, and whether the ratio tells something."""
-    a, b = np.squeeze(answer), np.squeeze(expected)
+    a, b = np.squeeze(answer.array), np.squeeze(answer.right)
     if a.shape != b.shape:
-        return f"its shape is {answer.shape}, wanted {expected.shape}"
-    apart = np.abs(a - b) > COARSE * max(np.abs(b).max(), 1e-30)
+        return f"its shape is {answer.array.shape}, wanted {answer.right.shape}"
+    with np.errstate(all="ignore"):
+        near = np.abs(a - b) <= answer.tolerance * max(largest(b), 1e-30)
+        apart = ~(near | (a == b) | (np.isnan(a) & np.isnan(b)))
     first = tuple(int(i[0]) for i in np.nonzero(np.atleast_1d(apart)))
     at = f"[{', '.join(map(str, first))}]" if a.ndim else ""
     yours, right = (np.atleast_1d(x)[first] for x in (a, b))
     said = (
         f"no change that is known here explains it; the first difference is {at or 'its value'}: "
     )
-    said += f"yours {yours:.5g}, right {right:.5g}"
+    digits = next((d for d in (5, 9) if f"{yours:.{d}g}" != f"{right:.{d}g}"), 17)
+    said += f"yours {yours:.{digits}g}, right {right:.{digits}g}"
     with np.errstate(all="ignore"):
-        ratio = a / b
+        ratio = np.asarray(a / b)
     for over, axes in (("all elements", None), ("each row", -1), ("each column", 0)):
         if axes is not None and ratio.ndim != 2:
             continue
-        spread = np.nanmax(ratio, axis=axes) - np.nanmin(ratio, axis=axes)
+        spread = np.fmax.reduce(ratio, axis=axes) - np.fmin.reduce(ratio, axis=axes)
         if np.isfinite(spread).all() and (spread <= 1e-4 * np.abs(ratio).max()).all():
             value = f": {ratio.flat[0]:.5g}" if axes is None else ""
             return f"{said}; the ratio is the same over {over}{value}"
@@ -308,7 +337,8 @@ class Judge:
             if any("d" + x.name in names for x in sources if x.name)
         }
         values = oracle(program, program.example)
-        self.named = {s.out.name: wide(values[s.out]) for s in program.steps if s.out.name}
+        forward = [s.out for s in program.steps if s.out.name and s.scope[:1] != ("backward",)]
+        self.named = {x.name: wide(values[x]) for x in forward}
         self.books = [Book(program, "formula", wanted), Book(program, "primitive")]
         self.truth: Values = {}
         book = self.books[0]
@@ -337,20 +367,20 @@ class Judge:
         made = {line.name: book.truth[line.name] for line in book.lines if not line.backward}
         return {**self.named, **book.given, **made}
 
-    def tolerance(self, answer: np.ndarray) -> float:
-        """How near an answer has to be."""
-        return COARSE if self.coarse or answer.dtype != np.float64 else FINE
+    def answer(self, name: str, array: np.ndarray) -> Answer:
+        """What the student gave, and how near to it is near enough."""
+        fine = not self.coarse and array.dtype == np.float64
+        return Answer(array, self.truth[name], FINE if fine else COARSE)
 
     def judge(
-        self, answers: Mapping[str, np.ndarray]
+        self, answers: Mapping[str, np.ndarray], asked: Collection[str] | None = None
     ) -> tuple[dict[str, Verdict], dict[str, list[tuple[Change, ...]]]]:
-        """The verdicts, and for each wrong answer the changes that give it."""
+        """The verdicts, and for each wrong answer the changes that give it: of those `asked`."""
         verdicts: dict[str, Verdict] = {}
         explained: dict[str, list[tuple[Change, ...]]] = {}
         for name in self.names:
-            answer, expected = answers[name], self.truth[name]
-            tolerance = self.tolerance(answer)
-            if agree(answer, expected, tolerance):
+            answer, expected = self.answer(name, answers[name]), self.truth[name]
+            if agree(answer.array, expected, answer.tolerance):
                 verdicts[name] = Verdict(name, "right", "right", expected)
                 continue
             off = {other for other, v in verdicts.items() if v.verdict != "right"}
@@ -358,9 +388,9 @@ class Judge:
                 verdicts[name] = Verdict(name, "follows", said, expected)
                 continue
             earlier = {other: answers[other] for other in verdicts}
-            found = self.explain(name, answer, earlier, tolerance)
-            explained[name] = found
-            verdicts[name] = Verdict(name, "wrong", gap(answer, expected), expected)
+            if asked is None or name in asked:
+                explained[name] = self.explain(name, answer, earlier, off)
+            verdicts[name] = Verdict(name, "wrong", gap(answer), expected)
         return verdicts, explained
 
     def follows(
@@ -371,19 +401,21 @@ class Judge:
         explained: Mapping[str, list[tuple[Change, ...]]],
     ) -> str:
         """What an answer follows from: earlier answers, or the slip that was found in another."""
-        answer, tolerance = answers[name], self.tolerance(answers[name])
+        answer = self.answer(name, answers[name])
         for book, own in self.lines_of(name):
             lines = book.slice(own, self.own_names(book, off))
             read = set().union(*(line.reads for line in lines))
             used = [x for x in self.names if x in off and self.own_name(book, x) in read]
             base = self.base(book, {x: answers[x] for x in off})
-            if used and agree(answer, book.run(base, lines)[own], tolerance):
+            if used and answer.is_in(book.attempt(base, lines), own):
                 return f"follows from your {' and '.join(used)}"
             for other, found in explained.items():
                 for slip in found[:1]:
                     now = {change.line: change.now for change in slip}
                     again = [now.get(line, line) for line in lines]
-                    if again != lines and agree(answer, book.run(base, again)[own], tolerance):
+                    if again == lines:
+                        continue
+                    if answer.is_in(book.attempt(base, again), own):
                         return f"follows from the slip in {other}"
         return ""
 
@@ -398,36 +430,30 @@ class Judge:
 
     def base(self, book: Book, answers: Mapping[str, np.ndarray]) -> Values:
         """The values of a book, with the student's own in place of the right ones."""
-        own = {self.own_name(book, name): value for name, value in answers.items()}
-        shaped = {
-            n: np.asarray(v, float).reshape(np.shape(book.truth[n]))
-            for n, v in own.items()
-            if n and np.size(v) == np.size(book.truth[n])
-        }
-        return {**book.truth, **shaped}
+        base = dict(book.truth)
+        for name, value in answers.items():
+            if own := self.own_name(book, name):
+                right, yours = np.shape(book.truth[own]), np.asarray(value, float)
+                base[own] = yours.reshape(right) if yours.size == np.prod(right) else yours
+        return base
 
     # --- what explains a wrong answer -----------------------------------------------------------
 
     def explain(
-        self, name: str, answer: np.ndarray, earlier: dict[str, np.ndarray], tolerance: float
+        self, name: str, answer: Answer, earlier: dict[str, np.ndarray], off: set[str]
     ) -> list[tuple[Change, ...]]:
         """The changes that give the answer: of one place, or of two where none of one does."""
         hunts = [
-            Hunt(
-                book,
-                own,
-                self.own_names(book, earlier),
-                self.base(book, answers),
-                answer,
-                tolerance,
-            )
-            for answers in (earlier, {})
+            Hunt(book, own, self.own_names(book, earlier), self.base(book, answers), answer)
+            for answers in (earlier, {})[: 1 + bool(off)]
             for book, own in self.lines_of(name)
         ]
         for hunt in hunts:
             if found := hunt.single():
                 return found
-        return next((found for hunt in hunts if (found := hunt.pairs())), [])
+        if answer.array.size < 2:  # one number is soon met by chance
+            return []
+        return next((found for hunt in hunts if (found := hunt.pairs(PAIRS // len(hunts)))), [])
 
 
 class Hunt:
@@ -439,48 +465,46 @@ class Hunt:
         name: str,
         cut: set[str],
         base: Values,
-        answer: np.ndarray,
-        tolerance: float,
+        answer: Answer,
     ) -> None:
-        self.book, self.answer, self.tolerance = book, answer, tolerance
+        self.book, self.answer, self.base = book, answer, base
         self.lines = book.slice(name, cut)
-        self.base = base
         self.starts = [base]  # the values before each line
         for line in self.lines:
-            self.starts.append(book.run(self.starts[-1], [line]))
+            after = book.attempt(self.starts[-1], [line])
+            if after is None:  # an earlier answer has a shape with which nothing can go on
+                self.lines = []
+                return
+            self.starts.append(after)
         self.gradients = book.slopes
         shapes = [np.shape(v) for v in base.values() if hasattr(v, "shape")]
-        self.sizes = sorted({n for shape in shapes for n in (*shape, int(np.prod(shape))) if n > 2})
+        self.sizes = {n for shape in shapes for n in (*shape, int(np.prod(shape))) if n > 2}
 
-    def changes_of(self, line: Line) -> list[Change]:
+    def changes_of(self, line: Line, sizes: Iterable[int]) -> list[Change]:
         """Every slip in a line."""
-        return list(changes(line, self.base, self.gradients, self.sizes))
-
-    def end(self, lines: list[Line], values: Values) -> Values | None:
-        """What comes out of these lines; None where they do not fit together."""
-        try:
-            return self.book.run(values, lines)
-        except Exception:  # a line written otherwise may fail in any way
-            return None
+        return list(changes(line, self.base, self.gradients, sorted(sizes)))
 
     def hits(self, lines: list[Line], values: Values) -> bool:
         """Whether the answer is what comes out."""
-        end = self.end(lines, values)
-        return end is not None and agree(self.answer, end[self.lines[-1].name], self.tolerance)
+        return self.answer.is_in(self.book.attempt(values, lines), self.lines[-1].name)
 
     def single(self) -> list[tuple[Change, ...]]:
         """The changes of one place that give the answer."""
         return [
             (change,)
             for i, (line, before) in enumerate(zip(self.lines, self.starts))
-            for change in self.changes_of(line)
+            for change in self.changes_of(line, self.sizes)
             if self.hits([change.now, *self.lines[i + 1 :]], before)
         ]
 
-    def pairs(self) -> list[tuple[Change, ...]]:
+    def pairs(self, effort: int) -> list[tuple[Change, ...]]:
         """The first changes of two places that give the answer; those near to it come first."""
-        for first, second, before, rest in islice(self.couples(), PAIRS):
-            if self.hits([second.now, *rest], before):
+        for first, second, before, rest in self.couples():
+            lines = [second.now, *rest]
+            effort -= sum(line.cost for line in lines)
+            if effort < 0:
+                break
+            if self.hits(lines, before):
                 return [(first, second)]
         return []
 
@@ -488,21 +512,25 @@ class Hunt:
         """Two changes, the values before the second, and the lines after it."""
         single = [self.distinct(line, v) for line, v in zip(self.lines, self.starts)]
         for i in reversed(range(len(self.lines))):
+            for first, _ in single[i]:
+                for second in self.changes_of(first.now, self.near(first.line)):
+                    yield first, second, self.starts[i], self.lines[i + 1 :]
             for first, values in single[i]:
                 for j in range(i + 1, len(self.lines)):
-                    between = self.end(self.lines[i + 1 : j], values)
+                    between = self.book.attempt(values, self.lines[i + 1 : j])
                     for second, _ in single[j] if between else ():
                         yield first, second, between or {}, self.lines[j + 1 :]
-        for i in reversed(range(len(self.lines))):
-            for first, _ in single[i]:
-                for second in self.changes_of(first.now):
-                    yield first, second, self.starts[i], self.lines[i + 1 :]
+
+    def near(self, line: Line) -> set[int]:
+        """The sizes of what a line makes: factors that two slips are looked for with."""
+        shape = np.shape(self.book.truth[line.name])
+        return {n for n in (*shape, int(np.prod(shape))) if n > 2}
 
     def distinct(self, line: Line, before: Values) -> list[tuple[Change, Values]]:
         """The changes of a line that can be run, one for each value that it takes by them."""
         found: dict[Any, tuple[Change, Values]] = {}
-        for change in self.changes_of(line):
-            values = self.end([change.now], before)
+        for change in self.changes_of(line, self.near(line)):
+            values = self.book.attempt(before, [change.now])
             if values is not None:
                 made = np.asarray(values[line.name], np.float32)
                 found.setdefault((made.shape, made.tobytes()), (change, values))

@@ -1,0 +1,123 @@
+"""What stands behind the cells of an exercise: its numbers, the check of answers, hints."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.teach.grader import Judge, numbers, report
+from tinygrad_ce.teach.questions import BLANK, Question, book_of, questions_of
+from tinygrad_ce.teach.sealed import opened
+
+
+class Blank:
+    """A factor that is still to be written: whatever is computed with it is blank again.
+
+    >>> np.ones(3) * blank
+    blank
+    """
+
+    __array_ufunc__ = None
+
+    def _again(self, *args: Any, **kwargs: Any) -> Blank:
+        return self
+
+    __call__ = __getitem__ = __neg__ = _again
+    __add__ = __sub__ = __mul__ = __matmul__ = __truediv__ = __pow__ = _again
+    __radd__ = __rsub__ = __rmul__ = __rmatmul__ = __rtruediv__ = __rpow__ = _again
+
+    def __getattr__(self, name: str) -> Blank:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self
+
+    def __repr__(self) -> str:
+        return BLANK
+
+
+blank = Blank()
+
+
+class Exam:
+    """The step of an exercise: `exam["x"]` is a number of it, `exam.check(dh=dh)` judges.
+
+    sealed: the text that `teach.exercise` has put into the notebook. hints: how many hints there
+    are for a question, 0 for none: its shape, the rule, the factor, the line.
+    """
+
+    def __init__(self, sealed: str, hints: int = 4) -> None:
+        self.program = opened(sealed)
+        book = book_of(self.program)
+        self.values = dict(book.given)
+        self.questions: dict[str, Question] = {q.name: q for q in questions_of(book)}
+        self.answers: dict[str, np.ndarray] = {}
+        self.most = hints
+        self.hinted: dict[str, int] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        return np.copy(self.values[name])
+
+    def check(self, **answers: Any) -> int | None:
+        """Judge answers, each also by what follows from those before, and say what is wrong.
+
+        None where all are right or follow from earlier ones, else how many are; where none is, the
+        words go to the error stream: graders of notebooks take both as points.
+        """
+        for name in answers:
+            self.question(name)
+        lines, right = [], 0
+        given = {name: x for name, x in answers.items() if x is not ... and x is not blank}
+        for name in given:
+            try:
+                self.answers[name] = numbers(name, given[name])
+            except ValueError as error:
+                lines.append(f"{name}  ✗  {str(error).removeprefix('check: ')}")
+                self.answers.pop(name, None)
+        judge = Judge(self.program, list(self.answers))
+        verdicts = report(judge, *judge.judge(self.answers, set(answers)))
+        for name in answers:
+            if name not in given:
+                shape = self.questions[name].shape
+                lines.append(f"{name}  …  still to be written: {wanted(shape)}{self.help(name)}")
+            elif name in self.answers:
+                wrong = verdicts[name].verdict == "wrong"
+                right += not wrong
+                mark, more = ("✗", self.help(name)) if wrong else ("✓", "")
+                lines.append(f"{name}  {mark}  {verdicts[name].text}{more}")
+        print("\n".join(lines), file=sys.stdout if right else sys.stderr)
+        return None if right == len(answers) else right or None
+
+    def right(self, *asked: str, **answers: Any) -> bool:
+        """Whether the answers that are asked for are right, or follow from the others rightly."""
+        given = {k: numbers(k, v) for k, v in answers.items() if v is not ... and v is not blank}
+        verdicts, _ = Judge(self.program, list(given)).judge(given, ())
+        return all(name in verdicts and verdicts[name].verdict != "wrong" for name in asked)
+
+    def hint(self, name: str) -> None:
+        """Print a hint for an answer; another one each time, until there are no more."""
+        hints = self.question(name).hints()[: self.most]
+        if not hints:
+            print("this exercise has no hints")
+            return
+        count = min(self.hinted.get(name, 0), len(hints) - 1)
+        self.hinted[name] = count + 1
+        left = len(hints) - count - 1
+        more = "; ask again for more" * (left > 0)
+        print(f"{name}, hint {count + 1} of {len(hints)}: {hints[count]}{more}")
+
+    def question(self, name: str) -> Question:
+        """The question with that answer."""
+        if name not in self.questions:
+            raise KeyError(f"Exam: nothing asks for {name}; it asks for {', '.join(self.questions)}")
+        return self.questions[name]
+
+    def help(self, name: str) -> str:
+        """Where a hint is to be had."""
+        return f'\n   exam.hint("{name}") helps' if self.most else ""
+
+
+def wanted(shape: tuple[int, ...]) -> str:
+    """What an answer is."""
+    return f"an array of shape {shape}" if shape else "a number"
