@@ -14,186 +14,30 @@ import numpy as np
 import pytest
 
 import tinygrad_ce as tg
+from tests import grading
+from tests.grading import (
+    ATTENTION,
+    BATCH_NORM,
+    CELL,
+    EMBEDDING,
+    LENET,
+    LOGISTIC,
+    SOFTMAX,
+    TWO_LAYERS,
+    attention,
+    backward_of,
+    batch_norm,
+    cell,
+    embedding,
+    lenet,
+    logistic,
+    made,
+    softmax,
+    two_layers,
+)
 from tinygrad_ce import teach
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.teach import grader
-
-
-def made(*shape: int) -> tg.Tensor:
-    return tg.randn(*shape, requires_grad=True)
-
-
-# --- networks, each with a backward pass by hand ------------------------------------------------
-
-
-def logistic() -> Any:
-    w, b = made(3), made(1)
-
-    def step(x: Any, y: Any) -> Any:
-        z = x @ w + b
-        return F.binary_cross_entropy_with_logits(z, y)
-
-    return step, (tg.randn(8, 3), tg.bernoulli(tg.full((8,), 0.5)))
-
-
-LOGISTIC = """
-p = 1 / (1 + np.exp(-z))
-dz = (p - y) / len(y)
-dw = x.T @ dz
-db = dz.sum(keepdims=True)
-"""
-
-
-def softmax() -> Any:
-    W, b = made(5, 4), made(4)
-
-    def step(x: Any, y: Any) -> Any:
-        logits = x @ W + b
-        return F.cross_entropy(logits, y)
-
-    return step, (tg.randn(7, 5), tg.randint(0, 4, (7,)))
-
-
-CROSS_ENTROPY = """
-e = np.exp(logits - logits.max(1, keepdims=True))
-p = e / e.sum(1, keepdims=True)
-onehot = np.eye(logits.shape[1])[y]
-dlogits = (p - onehot) / len(y)
-"""
-SOFTMAX = f"""{CROSS_ENTROPY}
-dW = x.T @ dlogits
-db = dlogits.sum(0)
-"""
-
-
-def two_layers() -> Any:
-    W1, b1, W2, b2 = made(5, 4), made(4), made(4, 3), made(3)
-
-    def step(x: Any, y: Any) -> Any:
-        h = (x @ W1 + b1).relu()
-        logits = h @ W2 + b2
-        loss = F.cross_entropy(logits, y)
-        loss.backward()
-        return loss
-
-    return step, (tg.randn(32, 5), tg.randint(0, 3, (32,)))
-
-
-TWO_LAYERS = f"""{CROSS_ENTROPY}
-dW2 = h.T @ dlogits
-db2 = dlogits.sum(0)
-dh = dlogits @ W2.T
-dz = dh * (h > 0)
-dW1 = x.T @ dz
-db1 = dz.sum(0)
-"""
-
-
-def batch_norm() -> Any:
-    W1, gain, bias, W2 = made(5, 4), made(4), made(4), made(4, 3)
-
-    def step(x: Any, y: Any) -> Any:
-        hpre = x @ W1
-        mean = hpre.mean(0, keepdim=True)
-        diff = hpre - mean
-        var = (diff**2).sum(0, keepdim=True) / (len(x) - 1)
-        inv = (var + 1e-5) ** -0.5
-        xhat = diff * inv
-        hbn = gain * xhat + bias
-        h = hbn.tanh()
-        logits = h @ W2
-        return F.cross_entropy(logits, y)
-
-    return step, (tg.randn(8, 5), tg.randint(0, 3, (8,)))
-
-
-BATCH_NORM = f"""{CROSS_ENTROPY}
-N = len(y)
-dW2 = h.T @ dlogits
-dh = dlogits @ W2.T
-dhbn = dh * (1 - h**2)
-dgain = (dhbn * xhat).sum(0)
-dbias = dhbn.sum(0)
-dxhat = dhbn * gain
-dinv = (dxhat * diff).sum(0, keepdims=True)
-dvar = dinv * -0.5 * (var + 1e-5) ** -1.5
-ddiff = dxhat * inv + dvar * 2 * diff / (N - 1)
-dmean = -ddiff.sum(0, keepdims=True)
-dhpre = ddiff + dmean / N
-dW1 = x.T @ dhpre
-"""
-
-
-def embedding() -> Any:
-    C, W, b = made(7, 2), made(6, 7), made(7)
-
-    def step(x: Any, y: Any) -> Any:
-        emb = C[x]
-        h = emb.view(len(x), -1).tanh()
-        logits = h @ W + b
-        return F.cross_entropy(logits, y)
-
-    return step, (tg.randint(0, 7, (9, 3)), tg.randint(0, 7, (9,)))
-
-
-EMBEDDING = f"""{CROSS_ENTROPY}
-dW = h.T @ dlogits
-db = dlogits.sum(0)
-dh = dlogits @ W.T
-demb = (dh * (1 - h**2)).reshape(emb.shape)
-dC = np.zeros_like(C)
-np.add.at(dC, x, demb)
-"""
-
-
-def attention() -> Any:
-    Wq, Wk, Wv = made(6, 4), made(6, 4), made(6, 4)
-
-    def step(x: Any, y: Any) -> Any:
-        q = x @ Wq
-        k = x @ Wk
-        v = x @ Wv
-        scores = q @ k.mT / 2
-        att = F.softmax(scores, -1)
-        out = att @ v
-        return ((out - y) ** 2).mean()
-
-    return step, (tg.randn(2, 5, 6), tg.randn(2, 5, 4))
-
-
-ATTENTION = """
-dout = 2 * (out - y) / out.size
-datt = dout @ v.swapaxes(1, 2)
-dv = att.swapaxes(1, 2) @ dout
-dscores = att * (datt - (datt * att).sum(-1, keepdims=True))
-dq = dscores @ k / 2
-dk = dscores.swapaxes(1, 2) @ q / 2
-dWq = np.einsum("nti,ntj->ij", x, dq)
-dWk = np.einsum("nti,ntj->ij", x, dk)
-dWv = np.einsum("nti,ntj->ij", x, dv)
-"""
-
-
-def cell() -> Any:
-    Wx, Wh, b = made(3, 4), made(4, 4), made(4)
-
-    def step(x: Any, y: Any, h0: Any) -> Any:
-        h1 = (x[:, 0] @ Wx + h0 @ Wh + b).tanh()
-        h2 = (x[:, 1] @ Wx + h1 @ Wh + b).tanh()
-        return ((h2 - y) ** 2).mean()
-
-    return step, (tg.randn(6, 2, 3), tg.randn(6, 4), tg.randn(6, 4))
-
-
-CELL = """
-dh2 = 2 * (h2 - y) / h2.size
-dz2 = dh2 * (1 - h2**2)
-dh1 = dz2 @ Wh.T
-dz1 = dh1 * (1 - h1**2)
-dWh = h1.T @ dz2 + h0.T @ dz1
-dWx = x[:, 1].T @ dz2 + x[:, 0].T @ dz1
-db = dz2.sum(0) + dz1.sum(0)
-"""
 
 
 def pooling() -> Any:
@@ -215,20 +59,6 @@ for n, i, j in np.ndindex(len(x), 2, 2):
     dimage[n, 0, i : i + 3, j : j + 3] += c[n, 0, i, j] * (window == window.max())
 dW = x.T @ dimage.reshape(len(x), 16)
 """
-INNER = ("window", "e", "p", "onehot", "N", "dz1", "dz2")  # that the step has no name for
-
-
-def backward_of(text: str) -> Callable[..., dict[str, np.ndarray]]:
-    """A student's lines as a function of the forward values."""
-
-    def backward(**given: Any) -> dict[str, np.ndarray]:
-        space = {**given, "np": np}
-        exec(text, space)
-        found = (line.partition(" = ")[0] for line in text.splitlines() if " = " in line)
-        return {name: space[name] for name in found if name in space and name not in INNER}
-
-    return backward
-
 
 # network, its lines, (right, wrong) text, the answer that is wrong, the kind that it has
 CASES: list[tuple[Callable[[], Any], str, str, str, str, str]] = [
@@ -279,7 +109,10 @@ CASES: list[tuple[Callable[[], Any], str, str, str, str, str]] = [
     (cell, CELL, "h1.T @ dz2 + h0", "h1.T @ dz2 - h0", "dWh", "sign"),
     (cell, CELL, "dz2.sum(0) + dz1.sum(0)", "dz1.sum(0)", "db", "lost share"),
     (cell, CELL, "dz2 @ Wh.T", "dz2 @ Wh", "dh1", "transpose"),
-    (cell, CELL, "(1 - h1**2)", "(1 - h2**2)", "db", "wrong operand"),
+    (cell, CELL, "(1 - h1**2)", "(1 - h2**2)", "dz1", "wrong operand"),
+    (lenet, LENET, "dk2 = dc2.sum((0, 2, 3))", "dk2 = dc2", "dk2", "missing sum"),
+    (lenet, LENET, "dk2 = dc2.sum((0, 2, 3))", "dk2 = dc2.sum((0, 2))", "dk2", "wrong axis"),
+    (lenet, LENET, "dc2 = top2 * ds2", "dc2 = 1.0 * top2  # ", "dc2", "no upstream"),
 ]
 
 
@@ -316,7 +149,7 @@ def traced(network: Any) -> tuple[Any, dict[str, Any]]:
 @pytest.mark.parametrize(
     ("network", "lines"),
     [(logistic, LOGISTIC), (softmax, SOFTMAX), (two_layers, TWO_LAYERS), (batch_norm, BATCH_NORM),
-     (embedding, EMBEDDING), (attention, ATTENTION), (cell, CELL),
+     (embedding, EMBEDDING), (attention, ATTENTION), (cell, CELL), (lenet, LENET),
      (pooling, POOLING)],
     ids=lambda x: getattr(x, "__name__", ""),
 )  # fmt: skip
@@ -470,3 +303,65 @@ def test_overlapping_windows_are_added_up() -> None:
     exec(text, {"np": np}, space)
     report = teach.check(program, (), {"dimage": space["dimage"]})
     assert [fault.kind for fault in report["dimage"].faults] == ["overwritten"]
+
+
+def test_a_sample_of_all_slips_is_named_and_none_wrongly() -> None:
+    tallies = [grading.Tally(), grading.Tally()]
+    for network in ("softmax regression", "embedding"):
+        slips = list(grading.singles(network))
+        for kind, what, given in slips[::12]:
+            tallies[0].add({kind}, what, network, given, grading.lines_of(network, what))
+            only = [{k: x[k] for k in sorted(grading.parameters(network))} for x in given]
+            tallies[1].add({kind}, what, network, only, set())
+    assert [tally.missed for tally in tallies] == [[], []]
+    assert tallies[0].all > 8
+
+
+def test_answers_that_are_no_numbers_or_not_finite_are_told_apart() -> None:
+    w = tg.tensor(np.array([1.0, 2.0, 3.0]), requires_grad=True)
+
+    def step(x: Any) -> Any:
+        return (x * w).exp().sum()
+
+    x = np.array([1.0, 2.0, 3.0])
+    right = np.exp(x * x) * x
+    for answer, said in (
+        ([np.inf, *right[1:]], "the first difference is [0]: yours inf, right 2.7183"),
+        ([np.nan] * 3, "yours nan, right 2.7183"),
+        ([0.0] * 3, "the ratio is the same over all elements: 0"),
+        (right * [1, 1, 1 + 1e-7], "yours 24309.2542, right 24309.2518"),
+        ([right] * 3, "its shape is (3, 3), wanted (3,)"),
+        ([], "its shape is (0,), wanted (3,)"),
+        (3.0, "its shape is (), wanted (3,)"),
+    ):
+        text = teach.check(step, (tg.tensor(x),), {"dw": answer})["dw"].text
+        assert said in text, text
+
+
+def test_an_answer_that_is_rounding_alone_is_explained_by_what_cancels() -> None:
+    program, values = traced(batch_norm)
+    lines = BATCH_NORM.replace("dbias = dhbn.sum(0)", "dbias = dhpre.sum(0)") + "\n"
+    move = "dbias = dhpre.sum(0)\n"
+    report = teach.check(program, (), backward_of(lines.replace(move, "") + move)(**values))
+    assert "dhpre stands where dhbn belongs" in {
+        f.text.partition(": ")[2] for f in report["dbias"].faults
+    }
+
+
+def test_an_answer_of_another_shape_does_not_stop_those_after_it() -> None:
+    program, values = traced(two_layers)
+    for wrong in ("dlogits", "(dh * (h > 0)).T", "np.ones((2, 3, 4))"):
+        answers = backward_of(TWO_LAYERS)(**values)
+        answers["dz"] = eval(wrong, {"np": np}, answers | values)
+        report = teach.check(program, (), answers)
+        assert report["dz"].verdict == "wrong"
+        assert report["dW1"].verdict == report["db1"].verdict == "right"
+        answers["dW1"] = 2 * answers["dW1"]
+        report = teach.check(program, (), answers)
+        assert report["dW1"].text.startswith("2 times too large")
+
+
+def test_nobody_is_given_the_gradients_that_are_asked_for() -> None:
+    _, values = traced(batch_norm)
+    assert {"hpre", "xhat", "logits"} <= set(values)
+    assert not {"dlogits", "dh", "dhpre"} & set(values)

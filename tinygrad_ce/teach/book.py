@@ -136,11 +136,7 @@ class Book:
         """The lines of one's own that a value rests on, but not what those in `cut` rest on."""
         cut, needed, found = set(cut), {name}, []
         for line in reversed(self.lines):
-            if (
-                line.name in needed
-                and line.own
-                and (line.name == name or line.name not in cut)
-            ):
+            if line.name in needed and line.own and (line.name == name or line.name not in cut):
                 needed |= line.reads
                 found.append(line)
         return found[::-1]

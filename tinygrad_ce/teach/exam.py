@@ -19,12 +19,10 @@ class Blank:
     blank
     """
 
-    __array_ufunc__ = None
-
     def _again(self, *args: Any, **kwargs: Any) -> Blank:
         return self
 
-    __call__ = __getitem__ = __neg__ = _again
+    __call__ = __getitem__ = __neg__ = __array_ufunc__ = __array_function__ = _again
     __add__ = __sub__ = __mul__ = __matmul__ = __truediv__ = __pow__ = _again
     __radd__ = __rsub__ = __rmul__ = __rmatmul__ = __rtruediv__ = __rpow__ = _again
 
@@ -52,6 +50,7 @@ class Exam:
         book = book_of(self.program)
         self.values = dict(book.given)
         self.questions: dict[str, Question] = {q.name: q for q in questions_of(book)}
+        self.judge = Judge(self.program, list(self.questions))
         self.answers: dict[str, np.ndarray] = {}
         self.most = hints
         self.hinted: dict[str, int] = {}
@@ -75,8 +74,7 @@ class Exam:
             except ValueError as error:
                 lines.append(f"{name}  ✗  {str(error).removeprefix('check: ')}")
                 self.answers.pop(name, None)
-        judge = Judge(self.program, list(self.answers))
-        verdicts = report(judge, *judge.judge(self.answers, set(answers)))
+        verdicts = report(self.judge, *self.judge.judge(self.answers, set(answers)))
         for name in answers:
             if name not in given:
                 shape = self.questions[name].shape
@@ -92,7 +90,7 @@ class Exam:
     def right(self, *asked: str, **answers: Any) -> bool:
         """Whether the answers that are asked for are right, or follow from the others rightly."""
         given = {k: numbers(k, v) for k, v in answers.items() if v is not ... and v is not blank}
-        verdicts, _ = Judge(self.program, list(given)).judge(given, ())
+        verdicts, _ = self.judge.judge(given, ())
         return all(name in verdicts and verdicts[name].verdict != "wrong" for name in asked)
 
     def hint(self, name: str) -> None:
@@ -110,7 +108,9 @@ class Exam:
     def question(self, name: str) -> Question:
         """The question with that answer."""
         if name not in self.questions:
-            raise KeyError(f"Exam: nothing asks for {name}; it asks for {', '.join(self.questions)}")
+            raise KeyError(
+                f"Exam: nothing asks for {name}; it asks for {', '.join(self.questions)}"
+            )
         return self.questions[name]
 
     def help(self, name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from tinygrad_ce.program.ir import Program
 from tinygrad_ce.teach.exam import Exam
 from tinygrad_ce.teach.grader import traced
-from tinygrad_ce.teach.questions import Question, book_of, forward_lines, shown
+from tinygrad_ce.teach.questions import BLANK, Question, book_of, forward_lines, shown
 from tinygrad_ce.teach.sealed import sealed
 from tinygrad_ce.viz.drawing import columns_of, draw
 from tinygrad_ce.viz.graph.dot import to_dot
@@ -65,8 +65,10 @@ def exercise(
 
     >>> import tinygrad_ce as tg
     >>> w = tg.ones(3, requires_grad=True)
-    >>> made = exercise(lambda x: ((x * w) ** 2).sum(), (tg.tensor([1.0, 2.0, 3.0]),))
-    >>> [question.name for question in made.questions]
+    >>> def step(x):
+    ...     z = x * w
+    ...     return (z * z).sum()
+    >>> [question.name for question in exercise(step, (tg.ones(3),)).questions]
     ['dz', 'dw']
     """
     for what, given, known in (("level", level, LEVELS), ("markers", markers, MARKERS)):
@@ -185,8 +187,10 @@ class Exercise:
 
     def open(self, question: Question) -> str:
         """The line that is to be completed."""
-        gap = question.with_gap if self.level == "factor" else ""
-        return f"{gap or f'{question.name} = ...'}  # {shown(question.shape)}"
+        line = f"{question.name} = ..."
+        if self.level == "factor":  # other lines with gaps are run on what stands here
+            line = question.with_gap or f"{question.name} = {BLANK}"
+        return f"{line}  # {shown(question.shape)}"
 
     # --- pictures -----------------------------------------------------------------------------
 

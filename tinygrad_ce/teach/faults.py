@@ -103,6 +103,13 @@ def changes(
         for kind, new, *words in found:
             tree = swapped(node, new, above)
             yield Change(line, tree, place, kind, *words)  # type: ignore[arg-type]
+    if len(line.tree.body) > 1:  # a loop fills what the line makes: it is changed at the end
+        made = ast.copy_location(ast.Name(line.name, ast.Load()), line.tree.body[-1])
+        for kind, new, *words in turned(made):
+            after = ast.Assign([ast.Name(line.name, ast.Store())], new)
+            ast.fix_missing_locations(ast.copy_location(after, made))
+            whole = ast.Module([*line.tree.body, after], [])
+            yield Change(line, whole, -1, kind, *words)
 
 
 def everywhere(node: ast.Assign, values: Values) -> Iterator[Found]:
@@ -279,9 +286,17 @@ def calls(node: ast.Call) -> Iterator[Found]:
         case ast.Call(args=[keep, a, b]) if name == "np.where":
             new = ast.Call(node.func, [keep, b, a], [])
             yield "other branch", new, "the branches of {} are exchanged", node
-            for branch in (a, b):
-                if not isinstance(branch, ast.Constant):
-                    yield "missing factor", branch, "the choice by {} is missing", keep
+            for i, branch in enumerate((a, b)):
+                if isinstance(branch, ast.Constant):
+                    continue
+                yield "missing factor", branch, "the choice by {} is missing", keep
+                one, squared = ast.Constant(1), binary(branch, ast.Mult(), branch)
+                for kind, instead, words in (
+                    ("no upstream", one, "the factor {} is missing"),
+                    ("factor twice", squared, "{} is there twice"),
+                ):
+                    args = [keep, instead, b] if i == 0 else [keep, a, instead]
+                    yield kind, ast.Call(node.func, args, []), words, branch
         case ast.Call(args=[a, b]) if name == "np.dot":
             yield from dots(node, a, b)
 

@@ -7,10 +7,12 @@ they give the very numbers of the answer: what is said has been reproduced.
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -251,6 +253,8 @@ def said(change: Change, samples: int) -> str:
         return words
     if change.kind == "missing factor" and line.scope in SLOPES:
         words = f"the slope of {line.scope} is missing"
+    if "\n" in line.text:
+        return f"in the lines that make {line.name}, {words}"
     yours = change.now.text.partition(" = ")[2]
     alone = "\n" not in yours and len(yours) < len(line.text)
     return f"{line.text} belongs here; {f'yours uses {yours}: ' if alone else ''}{words}"
@@ -272,6 +276,10 @@ class Answer:
         """How large numbers are that are rounding alone: where the answer is 0 but for that."""
         noise = self.tolerance * largest(self.right)
         return noise if 0 < largest(self.array) <= noise else 0.0
+
+    def is_right(self, x: np.ndarray) -> bool:
+        """Whether the right answer is this."""
+        return agree(self.right, x, self.tolerance)
 
     def is_in(self, values: Values | None, name: str) -> bool:
         """Whether it is what came out under a name."""
@@ -378,7 +386,7 @@ class Judge:
         """The verdicts, and for each wrong answer the changes that give it: of those `asked`."""
         verdicts: dict[str, Verdict] = {}
         explained: dict[str, list[tuple[Change, ...]]] = {}
-        for name in self.names:
+        for name in (name for name in self.names if name in answers):
             answer, expected = self.answer(name, answers[name]), self.truth[name]
             if agree(answer.array, expected, answer.tolerance):
                 verdicts[name] = Verdict(name, "right", "right", expected)
@@ -434,7 +442,8 @@ class Judge:
         for name, value in answers.items():
             if own := self.own_name(book, name):
                 right, yours = np.shape(book.truth[own]), np.asarray(value, float)
-                base[own] = yours.reshape(right) if yours.size == np.prod(right) else yours
+                alike = np.squeeze(yours).shape == np.squeeze(book.truth[own]).shape
+                base[own] = yours.reshape(right) if alike else yours
         return base
 
     # --- what explains a wrong answer -----------------------------------------------------------
@@ -444,13 +453,15 @@ class Judge:
     ) -> list[tuple[Change, ...]]:
         """The changes that give the answer: of one place, or of two where none of one does."""
         hunts = [
-            Hunt(book, own, self.own_names(book, earlier), self.base(book, answers), answer)
+            Hunt(book, own, cut, self.base(book, answers), answer, self.samples)
             for answers in (earlier, {})[: 1 + bool(off)]
             for book, own in self.lines_of(name)
+            for cut in [self.own_names(book, earlier)]
         ]
-        for hunt in hunts:
-            if found := hunt.single():
-                return found
+        for look in (Hunt.single, Hunt.reductions):
+            for hunt in hunts:
+                if found := look(hunt):
+                    return found
         if answer.array.size < 2:  # one number is soon met by chance
             return []
         return next((found for hunt in hunts if (found := hunt.pairs(PAIRS // len(hunts)))), [])
@@ -466,8 +477,9 @@ class Hunt:
         cut: set[str],
         base: Values,
         answer: Answer,
+        samples: int,
     ) -> None:
-        self.book, self.answer, self.base = book, answer, base
+        self.book, self.answer, self.base, self.samples = book, answer, base, samples
         self.lines = book.slice(name, cut)
         self.starts = [base]  # the values before each line
         for line in self.lines:
@@ -497,6 +509,29 @@ class Hunt:
             if self.hits([change.now, *self.lines[i + 1 :]], before)
         ]
 
+    def reductions(self) -> list[tuple[Change, ...]]:
+        """The answer as a sum, or a mean, over other axes of a gradient that is summed."""
+        found: list[tuple[Change, ...]] = []
+        for line in self.lines[-1:]:
+            for name in sorted(self.gradients & self.base.keys() - {line.name}):
+                g = np.asarray(self.base[name])
+                axes = [s for n in range(g.ndim + 1) for s in combinations(range(g.ndim), n)]
+                if not any(self.answer.is_right(g.sum(over)) for over in axes[1:]):
+                    continue
+                tree = ast.parse(f"{line.name} = {name}")
+                forms: list[tuple[str, Any, str, tuple[int, ...]]]
+                forms = [("missing sum", g, "the sum of {} is missing", ())]
+                for over in axes[1:]:
+                    forms.append(("wrong axis", g.sum(over), "{} is summed over axes {}", over))
+                    said = "a mean of {} over axes {} stands there"
+                    forms.append(("mean for sum", g.mean(over), said, over))
+                found += [
+                    (Change(line, tree, -1, kind, words, name, str(over)),)
+                    for kind, made, words, over in forms
+                    if self.answer.is_in({name: made}, name)
+                ]
+        return found
+
     def pairs(self, effort: int) -> list[tuple[Change, ...]]:
         """The first changes of two places that give the answer; those near to it come first."""
         for first, second, before, rest in self.couples():
@@ -524,7 +559,7 @@ class Hunt:
     def near(self, line: Line) -> set[int]:
         """The sizes of what a line makes: factors that two slips are looked for with."""
         shape = np.shape(self.book.truth[line.name])
-        return {n for n in (*shape, int(np.prod(shape))) if n > 2}
+        return {n for n in (*shape, int(np.prod(shape)), self.samples) if n > 2}
 
     def distinct(self, line: Line, before: Values) -> list[tuple[Change, Values]]:
         """The changes of a line that can be run, one for each value that it takes by them."""
@@ -532,6 +567,7 @@ class Hunt:
         for change in self.changes_of(line, self.near(line)):
             values = self.book.attempt(before, [change.now])
             if values is not None:
-                made = np.asarray(values[line.name], np.float32)
+                with np.errstate(all="ignore"):
+                    made = np.asarray(values[line.name], np.float32)
                 found.setdefault((made.shape, made.tobytes()), (change, values))
         return list(found.values())

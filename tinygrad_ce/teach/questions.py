@@ -108,11 +108,7 @@ def questions_of(book: Book) -> list[Question]:
     A line that is no gradient (p, columns in another order) goes with the question that reads it:
     it is part of the answer where it rests on a gradient, else it is given.
     """
-    asked = {
-        line.name: line
-        for line in book.lines
-        if line.backward and line.name in book.slopes
-    }
+    asked = {line.name: line for line in book.lines if line.backward and line.name in book.slopes}
     back = {x.name for x in slice_of(book, asked)}
     found: list[Question] = []
     there: set[str] = set()
@@ -121,7 +117,8 @@ def questions_of(book: Book) -> list[Question]:
         lines = [x for x in book.slice(name, asked) if x.backward and x.name in back]
         lines = [x for x in lines if x is line or x.name not in {*asked, *there}]
         there.update(x.name for x in lines)
-        given, own = [], []
+        given: list[str] = []
+        own: list[str] = []
         for x in lines:
             (own if x is line or x.reads & rests else given).append(x.text)
             rests |= {x.name} if x.reads & rests else set()

@@ -91,7 +91,8 @@ def sealed(program: Program) -> str:
         [list(x.shape), None if x.dtype is None else str(x.dtype), x.scalar, x.name] for x in ids
     ]
     packed = BytesIO()
-    np.savez_compressed(packed, program=np.frombuffer(json.dumps(told).encode(), np.uint8), **arrays)
+    arrays["program"] = np.frombuffer(json.dumps(told).encode(), np.uint8)
+    np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
     return b64encode(packed.getvalue()).decode()
 
 

@@ -73,7 +73,9 @@ class Names:
     def counter(self) -> str:
         """A letter with which loops count, k1 and k2, where nothing else is called so."""
         letters = ("k", "i", "j", "m", "n", "place")
-        return next((x for x in letters if self.taken.isdisjoint(f"{x}{i}" for i in (1, 2, 3))), "at_")
+        return next(
+            (x for x in letters if self.taken.isdisjoint(f"{x}{i}" for i in (1, 2, 3))), "at_"
+        )
 
     def weight_or_bias(self, var: Var) -> str:
         """W1, b1, W2, b2 for state that has no name that anybody could find."""
