@@ -1,9 +1,9 @@
 """Teaching backpropagation: a grader that names the wrong factor, exercises, and proofs."""
 
 from tinygrad_ce.teach.exam import Exam, blank
-from tinygrad_ce.teach.exercise import Exercise, exercise
 from tinygrad_ce.teach.faults import FAULTS
 from tinygrad_ce.teach.grader import Fault, Report, Verdict, check
+from tinygrad_ce.teach.notebooks import Exercise, exercise
 from tinygrad_ce.teach.proofs import Proof, prove
 
 __all__ = ["FAULTS", "Exam", "Exercise", "Fault", "Proof", "Report", "Verdict", "blank", "check",
