@@ -16,7 +16,7 @@ from tinygrad_ce.teach.exam import Exam
 from tinygrad_ce.teach.grader import traced
 from tinygrad_ce.teach.questions import BLANK, Question, book_of, forward_lines, shown
 from tinygrad_ce.teach.sealed import sealed
-from tinygrad_ce.viz.drawing import columns_of, draw
+from tinygrad_ce.viz.drawing import draw
 from tinygrad_ce.viz.graph.dot import to_dot
 from tinygrad_ce.viz.graph.engines import EngineMissingError, render
 from tinygrad_ce.viz.writing import write
@@ -69,7 +69,7 @@ def exercise(
     ...     z = x * w
     ...     return (z * z).sum()
     >>> [question.name for question in exercise(step, (tg.ones(3),)).questions]
-    ['dz', 'dw']
+    ['dw']
     """
     for what, given, known in (("level", level, LEVELS), ("markers", markers, MARKERS)):
         if given not in known:
@@ -210,7 +210,7 @@ class Exercise:
         if not marked:
             return ""
         cards = [replace(x, gradient="∇ ?" if x.id in marked else "") for x in picture.cards]
-        lines = to_dot(replace(picture, cards=cards), columns_of(picture)).split("\n")
+        lines = to_dot(replace(picture, cards=cards)).split("\n")
         lines = [mark(x) if x.partition(" ")[0] in marked else x for x in lines]
         try:
             return b64encode(render("\n".join(lines), "svg", "light", self.title)).decode()
