@@ -440,7 +440,7 @@ async def waiting(x):
     [
         (generating, "generating is a generator"),
         (waiting, "coroutine"),
-        (3, "got a int; wanted a function"),
+        (3, "got an int; wanted a function"),
         (tg.ones(2), "got a Tensor; wanted a function"),
     ],
 )

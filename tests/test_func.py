@@ -149,7 +149,7 @@ def to_outside():
         (to_outside, RuntimeError, "the same for all slices is written"),
         (lambda: vmap(lambda a: (tg.ones(2, requires_grad=True) * a).sum().backward())(rows()),
          RuntimeError, "func.grad"),
-        (lambda: vmap(lambda a: 3)(rows()), ValueError, "got a int as a result"),
+        (lambda: vmap(lambda a: 3)(rows()), ValueError, "got an int as a result"),
         (lambda: vmap(lambda a: (a, a), out_dims=(0, None))(rows()), ValueError, "differs between"),
         (lambda: vmap(lambda a: a, out_dims=(0, 0, 0))(rows()), ValueError, "another form"),
         (lambda: vmap(lambda a: a, out_dims=2)(rows()), IndexError, "slices of 1 dim"),

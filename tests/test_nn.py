@@ -435,7 +435,14 @@ def test_a_module_is_its_function(module, inputs, function):
 
 def test_every_module_is_compared_with_its_function():
     classes = {c for c in vars(nn).values() if isinstance(c, type) and issubclass(c, nn.Module)}
-    containers = {nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList}
+    containers = {
+        nn.Module,
+        nn.Sequential,
+        nn.ModuleList,
+        nn.ModuleDict,
+        nn.ParameterList,
+        nn.ParameterDict,
+    }
     containers.add(nn.DataParallel)
     here = {type(module) for module, _, _ in MODULES}
     there = torch_cases.options_given()  # where the answers are PyTorch's
@@ -717,7 +724,7 @@ def give(name, value):
         (lambda: nn.Sequential(nn.ReLU), TypeError, "item 0 is a type; wanted a Module"),
         (lambda: nn.Sequential().append(None), TypeError, "item 0 is a NoneType"),
         (lambda: nn.ModuleList(nn.ReLU()), TypeError, r"got a ReLU; wanted a list: \[module\]"),
-        (lambda: nn.ModuleList([1]), TypeError, "ModuleList: item 0 is a int; wanted a Module"),
+        (lambda: nn.ModuleList([1]), TypeError, "ModuleList: item 0 is an int; wanted a Module"),
         (lambda: nn.ModuleList([nn.ReLU()])(1), NotImplementedError, "ModuleList has no forward"),
         (lambda: Empty()(1), NotImplementedError, "Empty has no forward"),
         (lambda: give("weight", tg.ones(2)), TypeError, r"stop being trained.*Parameter\(value\)"),
@@ -755,7 +762,7 @@ def test_a_refused_parameter_leaves_the_module_as_it_was():
 
 # --- data in the place of settings -------------------------------------------------------------
 
-NO_LAYERS = ("Module", "ModuleDict", "ModuleList", "Parameter", "ParameterList")
+NO_LAYERS = ("Module", "ModuleDict", "ModuleList", "Parameter", "ParameterList", "ParameterDict")
 LAYERS = [
     getattr(nn, name) for name in nn.__all__
     if isinstance(getattr(nn, name), type) and name not in NO_LAYERS
@@ -905,3 +912,34 @@ def test_a_converted_weight_is_not_what_was_read_before():
     linear.double()
     with pytest.raises(RuntimeError, match=r"to\(float64\) has changed it in place"):
         loss.backward()
+
+
+def test_parameters_under_names():
+    scales = nn.ParameterDict({"a": tg.tensor([1.0, 2.0])})
+    scales["b"] = own = nn.Parameter(tg.tensor([[3.0]]))
+    assert [name for name, _ in scales.named_parameters()] == ["a", "b"] == [*scales]
+    assert scales["b"] is own and scales.get("c") is None and "a" in scales and len(scales) == 2
+    assert repr(scales) == (
+        "ParameterDict(\n"
+        "    (a): Parameter containing: [torch.float32 of size 2]\n"
+        "    (b): Parameter containing: [torch.float32 of size 1x1]\n"
+        ")"
+    )
+    scales.update(nn.ParameterDict({"c": tg.tensor([0.0])}))
+    assert scales.pop("b") is own and [*scales.state_dict()] == ["a", "c"]
+    for wrong, message in [
+        ({"a": 3}, "item a is an int; wanted a Tensor"),
+        (3, "got an int; wanted a dict or"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            nn.ParameterDict(wrong)
+
+
+def test_a_hint_survives_the_import():
+    with pytest.raises(ImportError, match="it is left out here; use LeakyReLU"):
+        from tinygrad_ce.nn import PReLU  # noqa: F401
+    with pytest.raises(AttributeError, match="it is left out here; use LeakyReLU"):
+        nn.PReLU  # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'nonsense'"):
+        from tinygrad_ce.nn import nonsense  # noqa: F401
+    assert not hasattr(nn, "PReLU")

@@ -821,7 +821,7 @@ def raises(error, message):
         (lambda p: lr_scheduler.ReduceLROnPlateau(SGD([p]), factor=1), ValueError, "factor=1"),
         (lambda p: lr_scheduler.ReduceLROnPlateau(SGD([p]), factor=0), ValueError, "factor=0"),
         (lambda p: lr_scheduler.LRScheduler(SGD([p])), TypeError, "has no rate.*get_lr"),
-        (lambda p: lr_scheduler.LambdaLR(SGD([p]), 3), TypeError, "lr_lambda is a int"),
+        (lambda p: lr_scheduler.LambdaLR(SGD([p]), 3), TypeError, "lr_lambda is an int"),
         (lambda p: lr_scheduler.LambdaLR(SGD([p]), [len] * 2), ValueError, "got 2; wanted 1, one"),
         (lambda p: lr_scheduler.OneCycleLR(SGD([p]), 1.0), ValueError, "wanted total_steps, or ep"),
         (lambda p: lr_scheduler.OneCycleLR(SGD([p]), 1, epochs=1.5, steps_per_epoch=2), ValueError,
@@ -832,7 +832,7 @@ def raises(error, message):
         (lambda p: [s.step() for s in [lr_scheduler.OneCycleLR(SGD([p]), 1.0, 3)] * 4], ValueError,
          "OneCycleLR: step 4 of 3"),
         (lambda p: lr_scheduler.SequentialLR(SGD([p]), [], []), ValueError, "got no schedules"),
-        (lambda p: lr_scheduler.SequentialLR(SGD([p]), [3], []), TypeError, "schedule 0 is a int"),
+        (lambda p: lr_scheduler.SequentialLR(SGD([p]), [3], []), TypeError, "schedule 0 is an int"),
         (lambda p: lr_scheduler.ChainedScheduler([Plateau(SGD([p]))]), ValueError, "wants a metr"),
         (lambda p: lr_scheduler.ChainedScheduler(
             [lr_scheduler.ConstantLR(SGD([p])), lr_scheduler.ConstantLR(SGD([p]))]), ValueError,

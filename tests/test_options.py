@@ -178,7 +178,7 @@ def test_a_module_hands_every_option_on(twin):
 
 
 CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList,
-              nn.DataParallel)  # fmt: skip
+              nn.ParameterDict, nn.DataParallel)  # fmt: skip
 
 
 def test_no_option_of_a_module_is_missing():

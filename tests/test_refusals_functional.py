@@ -86,7 +86,7 @@ REFUSED = [
      RuntimeError, "(0, 3) around 2 elements; mode='circular' has at most 2"),
     (lambda: rnn.pad_sequence([ones(2)], padding_side="top"),
      RuntimeError, "padding_side='top'; wanted \"right\" or \"left\""),
-    (lambda: rnn.pad_sequence(3), RuntimeError, "got a int; wanted a list of tensors"),
+    (lambda: rnn.pad_sequence(3), RuntimeError, "got an int; wanted a list of tensors"),
     (lambda: rnn.pack_sequence([]), RuntimeError, "pack_sequence: wanted a list of at least one"),
     (lambda: rnn.pad_sequence([[1, 2]]), RuntimeError, "wanted a list of at least one tensor"),
     (lambda: rnn.unpad_sequence(ones(2, 1), [1.5]),

@@ -43,7 +43,7 @@ REFUSED = [
      r"_weight has shape \(2, 3\); wanted \(3, 2\)"),
     (lambda: nn.Embedding.from_pretrained(zeros(3)), ValueError, r"\(3,\); wanted \(num, dim\)"),
     (lambda: nn.TripletMarginLoss(margin=0.0), ValueError, "margin=0.0; wanted a positive number"),
-    (lambda: nn.Module().register_buffer(3, zeros(1)), TypeError, "is a int; wanted a str"),
+    (lambda: nn.Module().register_buffer(3, zeros(1)), TypeError, "is an int; wanted a str"),
     (lambda: nn.GroupNorm(2, 3), ValueError, "3 channels do not divide into 2 groups"),
     (lambda: nn.GRU(2, 3)(zeros(4, 1, 2), zeros(1, 3)), RuntimeError,
      r"GRU: the state has shape \(1, 3\); wanted 3 dimensions, as the input has"),

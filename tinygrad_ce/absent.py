@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dis
+import sys
 from typing import Any, NoReturn
 
 from tinygrad_ce.engine.devices import not_here
@@ -136,8 +138,19 @@ INSTEAD = {
 def refuse(where: str, name: str, instead: str = "") -> NoReturn:
     """Raise AttributeError for a name that is not there, with what to use where that is known."""
     instead = INSTEAD.get(where, {}).get(name, instead)
-    known = f": it is left out here; use {instead}" if instead else ""
-    raise AttributeError(f"module {where!r} has no attribute {name!r}{known}")
+    if not instead:
+        raise AttributeError(f"module {where!r} has no attribute {name!r}")
+    text = f"module {where!r} has no attribute {name!r}: it is left out here; use {instead}"
+    raise ImportError(text) if imports_it() else AttributeError(text)
+
+
+def imports_it() -> bool:
+    """Whether the user's line is `from x import y`: of an AttributeError it would drop the text."""
+    frame: Any = sys._getframe(3)  # behind refuse and the module's __getattr__
+    return bool(frame.f_code.co_code[frame.f_lasti] == IMPORT_FROM)
+
+
+IMPORT_FROM = dis.opmap["IMPORT_FROM"]
 
 
 def not_called(where: str, name: str, known: str) -> Any:

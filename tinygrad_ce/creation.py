@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_ce.engine import devices, table
 from tinygrad_ce.engine.counting import evenly
-from tinygrad_ce.engine.frame import current
+from tinygrad_ce.engine.frame import a_type, current
 from tinygrad_ce.engine.lending import borrow
 from tinygrad_ce.engine.operands import (
     array_from,
@@ -212,7 +212,7 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None) -> Any:
 def number(x: Any, name: str) -> Any:
     """One of the ends of a row, or its step, as a number."""
     if not isinstance(x, (int, float, np.integer, np.floating, Tensor)):
-        raise TypeError(f"{name}: got a {type(x).__name__}; wanted numbers: {name}(start, end)")
+        raise TypeError(f"{name}: got {a_type(x)}; wanted numbers: {name}(start, end)")
     return x.item() if isinstance(x, Tensor) else x
 
 

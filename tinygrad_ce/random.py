@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_ce.engine import devices
-from tinygrad_ce.engine.frame import current, refuse_once
+from tinygrad_ce.engine.frame import a_type, current, refuse_once
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import type_name
 
@@ -477,9 +477,7 @@ def _integer(name: str, value: Any) -> int:
             return operator.index(value)
     except TypeError:
         pass
-    raise TypeError(
-        f"got {name}={value!r}, a {type(value).__name__}, expected an int: write int({value!r})"
-    )
+    raise TypeError(f"got {name}={value!r}, {a_type(value)}, expected an int: write int({value!r})")
 
 
 def _sizes(shape: Shape) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_ce.autograd.vmapping import vmap
 from tinygrad_ce.engine import backward, chain
-from tinygrad_ce.engine.frame import current, recording
+from tinygrad_ce.engine.frame import a_type, current, recording
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
 
@@ -19,7 +19,7 @@ def as_tuple(x: Any, name: str) -> tuple[Any, ...]:
     many = (x,) if isinstance(x, Tensor) else tuple(x) if isinstance(x, (tuple, list)) else ()
     for one in many:
         if not isinstance(one, Tensor):
-            raise TypeError(f"{name}: got a {type(one).__name__}; wanted a Tensor")
+            raise TypeError(f"{name}: got {a_type(one)}; wanted a Tensor")
     if not many:
         raise TypeError(f"{name}: got {type(x).__name__}; wanted a Tensor or several")
     return many

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_ce.engine.chain import history
-from tinygrad_ce.engine.frame import Scope
+from tinygrad_ce.engine.frame import Scope, a_type
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.lines import place_of
 from tinygrad_ce.engine.tensor import Tensor
@@ -72,9 +72,9 @@ def lint(loss: Tensor, model: Module | None = None) -> Findings:
     softmax before cross_entropy
     """
     if not isinstance(loss, Tensor):
-        raise TypeError(f"lint: the loss is a {type(loss).__name__}; wanted a Tensor")
+        raise TypeError(f"lint: the loss is {a_type(loss)}; wanted a Tensor")
     if model is not None and not isinstance(model, Module):
-        raise TypeError(f"lint: the model is a {type(model).__name__}; wanted a Module")
+        raise TypeError(f"lint: the model is {a_type(model)}; wanted a Module")
     seen = Seen(loss)
     seen.own.update(model.parameters() if model is not None else ())
     found = [finding for check in (*STRUCTURE, *VALUES) for finding in check(seen)]
@@ -380,7 +380,7 @@ def unregistered(seen: Seen, model: Module) -> Iterator[Finding]:
                 }.get(holder, "nn.Parameter")
                 yield Finding(
                     "not registered",
-                    f"self.{where} holds a {type(x).__name__} that the model does not know",
+                    f"self.{where} holds {a_type(x)} that the model does not know",
                     "model.parameters() lacks it: no optimiser trains it, state_dict() does not "
                     "save it, and train() and eval() pass it by",
                     f"Write {instead}(...)",

@@ -8,7 +8,7 @@ from typing import Any
 
 from tinygrad_ce.autograd.batched import Batched, Level, into, out_of
 from tinygrad_ce.autograd.trees import leaves, like, spread
-from tinygrad_ce.engine.frame import current, tracing
+from tinygrad_ce.engine.frame import a_type, current, tracing
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.functions import concatenate
 
@@ -109,7 +109,7 @@ def left(name: str, x: Any, dim: Any, level: Level) -> Any:
         return x
     if not isinstance(x, Tensor):
         raise ValueError(
-            f"vmap({name}): got a {type(x).__name__} as a result; wanted Tensors, or out_dims=None"
+            f"vmap({name}): got {a_type(x)} as a result; wanted Tensors, or out_dims=None"
         )
     n = x.ndim + 1
     if not isinstance(dim, int) or not -n <= dim < n:
@@ -121,7 +121,7 @@ def in_dims_of(name: str, in_dims: Any, args: tuple[Any, ...]) -> list[Any]:
     """The dimension of each tensor in the arguments."""
     if not isinstance(in_dims, (int, tuple)):
         raise ValueError(
-            f"vmap({name}): in_dims is a {type(in_dims).__name__}; wanted a dimension, or a tuple "
+            f"vmap({name}): in_dims is {a_type(in_dims)}; wanted a dimension, or a tuple "
             "with one for each argument"
         )
     dims = spread(in_dims, args)
@@ -138,7 +138,7 @@ def slice_count(name: str, given: list[Any], dims: list[Any]) -> int:
             continue
         if not isinstance(x, Tensor):
             raise ValueError(
-                f"vmap({name}): got a {type(x).__name__} to slice along {d}; wanted a Tensor, or "
+                f"vmap({name}): got {a_type(x)} to slice along {d}; wanted a Tensor, or "
                 "None in in_dims for what is the same for all"
             )
         if not isinstance(d, int) or not -x.ndim <= d < x.ndim:

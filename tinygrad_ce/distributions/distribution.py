@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_ce.creation import tensor
 from tinygrad_ce.engine.dtypes import Size
-from tinygrad_ce.engine.frame import current, recording
+from tinygrad_ce.engine.frame import a_type, current, recording
 from tinygrad_ce.engine.tensor import Tensor
 
 Test = Callable[[Any], Any]
@@ -120,7 +120,7 @@ class Distribution:
             return
         name = type(self).__name__
         if not isinstance(value, Tensor):
-            raise ValueError(f"{name}: the value is a {type(value).__name__}; wanted a Tensor")
+            raise ValueError(f"{name}: the value is {a_type(value)}; wanted a Tensor")
         try:
             np.broadcast_shapes(value.shape, self._extended_shape())
         except ValueError:
@@ -161,7 +161,7 @@ def broadcast_all(*values: Any) -> list[Tensor]:
 def as_float(x: Any) -> float:
     """A number as a float."""
     if not isinstance(x, (bool, int, float, np.number)):
-        raise ValueError(f"distribution: got a {type(x).__name__}; wanted a Tensor or a number")
+        raise ValueError(f"distribution: got {a_type(x)}; wanted a Tensor or a number")
     return float(x)
 
 

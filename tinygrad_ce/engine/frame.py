@@ -273,7 +273,13 @@ def refuse_once(what: str, instead: str) -> None:
 
 def kind_of(x: Any) -> str:
     """What x is, for an error: the class of an object, or the name of a function or class."""
-    return repr(x) if isinstance(x, type) or callable(x) else f"a {type(x).__name__}"
+    return repr(x) if isinstance(x, type) or callable(x) else a_type(x)
+
+
+def a_type(x: Any) -> str:
+    """The class of an object with its article: `an int`, `a list`."""
+    name = type(x).__name__
+    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"
 
 
 Call = tuple[Any, int, int, int]

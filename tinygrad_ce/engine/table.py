@@ -24,6 +24,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_ce.engine.erfc import erf as erf_of_array, erfc as erfc_of_array
+from tinygrad_ce.engine.frame import a_type
 from tinygrad_ce.engine.operands import all_within, box, is_number, speaks_numpy
 from tinygrad_ce.engine.rule import differentiable, rule
 
@@ -174,9 +175,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     if dtype is None:
         array = np.asarray(condition)
         if array.dtype.kind not in "fiub":
-            raise TypeError(
-                f"where: the condition is a {type(condition).__name__}; wanted a Tensor"
-            )
+            raise TypeError(f"where: the condition is {a_type(condition)}; wanted a Tensor")
         condition = array != 0
     elif dtype != np.bool_:
         condition = condition != 0

@@ -18,7 +18,7 @@ from tinygrad_ce.autograd.trees import changed, leaves, like
 from tinygrad_ce.autograd.vmapping import vmap
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.chain import history
-from tinygrad_ce.engine.frame import current, recording
+from tinygrad_ce.engine.frame import a_type, current, recording
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
 
@@ -74,7 +74,7 @@ class Call:
 def own(name: str, x: Any, record: bool) -> Any:
     """x, as a tensor of a call's own, through which a gradient flows on to x."""
     if not isinstance(x, Tensor):
-        raise ValueError(f"{name}: got a {type(x).__name__} to differentiate; wanted a Tensor")
+        raise ValueError(f"{name}: got {a_type(x)} to differentiate; wanted a Tensor")
     if x.requires_grad and record:
         return table.reshape(x, x.array.shape)
     return x.detach().requires_grad_()
@@ -125,7 +125,7 @@ def grad_and_value(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool
         call = Call("grad", func, argnums, args, kwargs, has_aux)
         y = call.y
         if not isinstance(y, Tensor) or y.ndim:
-            got = f"shape {y.array.shape}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
+            got = f"shape {y.array.shape}" if isinstance(y, Tensor) else f"{a_type(y)}"
             raise RuntimeError(
                 f"grad: the function gave {got}; wanted one number: y.sum(), or func.vjp, "
                 "func.jacrev for more"

@@ -17,7 +17,13 @@ from tinygrad_ce.nn.activations import (
     Tanh,
 )
 from tinygrad_ce.nn.attention import MultiheadAttention
-from tinygrad_ce.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
+from tinygrad_ce.nn.containers import (
+    ModuleDict,
+    ModuleList,
+    ParameterDict,
+    ParameterList,
+    Sequential,
+)
 from tinygrad_ce.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
 from tinygrad_ce.nn.distances import CosineSimilarity, PairwiseDistance
 from tinygrad_ce.nn.dropout import Dropout, Dropout1d, Dropout2d
@@ -113,6 +119,7 @@ __all__ = [
     "NLLLoss",
     "PairwiseDistance",
     "Parameter",
+    "ParameterDict",
     "ParameterList",
     "RMSNorm",
     "RNNCell",

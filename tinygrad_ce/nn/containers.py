@@ -6,8 +6,9 @@ import operator
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any, TypeVar
 
+from tinygrad_ce.engine.frame import a_type
 from tinygrad_ce.engine.tensor import Tensor
-from tinygrad_ce.nn.module import Module, own_modules
+from tinygrad_ce.nn.module import Module, own_modules, own_parameters
 from tinygrad_ce.nn.parameter import Parameter
 from tinygrad_ce.nn.shown import values_text
 
@@ -18,7 +19,7 @@ def add_module(parent: Module, name: str, module: Any) -> None:
     """Hold `module` under `name`; anything else is refused."""
     if not isinstance(module, Module):
         raise TypeError(
-            f"{type(parent).__name__}: item {name} is a {type(module).__name__}; wanted a Module "
+            f"{type(parent).__name__}: item {name} is {a_type(module)}; wanted a Module "
             "(nn.ReLU() for the function relu)"
         )
     parent.add_module(name, module)
@@ -32,7 +33,7 @@ def held(module: Module) -> list[Module]:
 def listed(things: Any, name: str, wanted: str) -> list[Any]:
     """What is given as a list, or any other collection."""
     if isinstance(things, Tensor) or not isinstance(things, Iterable):
-        raise TypeError(f"{name}: got a {type(things).__name__}; wanted a list: [{wanted}]")
+        raise TypeError(f"{name}: got {a_type(things)}; wanted a list: [{wanted}]")
     return list(things)
 
 
@@ -196,26 +197,23 @@ class ModuleList(Numbered):
         return ModuleList([*self, *other])
 
 
-class ModuleDict(Module):
-    """Modules under names, found by `parameters()`, with the methods of a dict.
+class Named(Module):
+    """What is held under names, each an attribute, with the methods of a dict."""
 
-    >>> heads = ModuleDict({"a": Module(), "b": Module()})
-    >>> [*heads], "a" in heads
-    (['a', 'b'], True)
-    """
+    kind = ""
 
-    def __init__(self, modules: Any = None) -> None:
-        if modules is not None:
-            self.update(modules)
+    def __init__(self, values: Any = None) -> None:
+        if values is not None:
+            self.update(values)
 
-    def _dict(self) -> dict[str, Module]:
-        return dict(own_modules(self))
+    def _dict(self) -> dict[str, Any]:
+        raise NotImplementedError
 
-    def __getitem__(self, key: str) -> Module:
+    def __setitem__(self, key: str, value: Any) -> None:
+        raise NotImplementedError
+
+    def __getitem__(self, key: str) -> Any:
         return self._dict()[key]
-
-    def __setitem__(self, key: str, module: Module) -> None:
-        add_module(self, key, module)
 
     def __delitem__(self, key: str) -> None:
         self.pop(key)
@@ -234,35 +232,80 @@ class ModuleDict(Module):
         for key in self._dict():
             delattr(self, key)
 
-    def pop(self, key: str) -> Module:
-        """Take the module under `key` out."""
-        module = self._dict()[key]
+    def get(self, key: str, default: Any = None) -> Any:
+        """What is under `key`, or the default."""
+        return self._dict().get(key, default)
+
+    def pop(self, key: str) -> Any:
+        """Take what is under `key` out."""
+        value = self._dict()[key]
         delattr(self, key)
-        return module
+        return value
 
     def keys(self) -> KeysView[str]:
         """The names."""
         return self._dict().keys()
 
-    def values(self) -> ValuesView[Module]:
-        """The modules."""
+    def values(self) -> ValuesView[Any]:
+        """What is held."""
         return self._dict().values()
 
-    def items(self) -> ItemsView[str, Module]:
-        """(name, module)."""
+    def items(self) -> ItemsView[str, Any]:
+        """Pairs of both."""
         return self._dict().items()
 
-    def update(self, modules: Any) -> None:
-        """Hold these too: a dict, a ModuleDict, or a list of (name, module)."""
-        if not isinstance(modules, Iterable):
-            raise TypeError(
-                f"ModuleDict: got a {type(modules).__name__}; wanted a dict or (name, module) pairs"
-            )
-        pairs = modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules
+    def update(self, values: Any) -> None:
+        """Hold these too: a dict, a container of this kind, or a list of pairs."""
+        name, pair_of = type(self).__name__, f"(name, {self.kind})"
+        if not isinstance(values, Iterable):
+            raise TypeError(f"{name}: got {a_type(values)}; wanted a dict or {pair_of} pairs")
+        pairs = values.items() if isinstance(values, (Mapping, Named)) else values
         for pair in pairs:
             if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-                raise ValueError(f"ModuleDict: got {pair!r}; wanted (name, module)")
-            add_module(self, *pair)
+                raise ValueError(f"{name}: got {pair!r}; wanted {pair_of}")
+            self[pair[0]] = pair[1]
+
+
+class ModuleDict(Named):
+    """Modules under names, found by `parameters()`, with the methods of a dict.
+
+    >>> heads = ModuleDict({"a": Module(), "b": Module()})
+    >>> [*heads], "a" in heads
+    (['a', 'b'], True)
+    """
+
+    kind = "module"
+
+    def _dict(self) -> dict[str, Any]:
+        return dict(own_modules(self))
+
+    def __setitem__(self, key: str, value: Module) -> None:
+        add_module(self, key, value)
+
+
+class ParameterDict(Named):
+    """Parameters under names, with the methods of a dict; a tensor that is put in becomes one.
+
+    >>> from tinygrad_ce import ones
+    >>> scales = ParameterDict({"a": ones(2)})
+    >>> scales["b"] = ones(3)
+    >>> [name for name, _ in scales.named_parameters()]
+    ['a', 'b']
+    """
+
+    kind = "tensor"
+
+    def _dict(self) -> dict[str, Any]:
+        return dict(own_parameters(self))
+
+    def __setitem__(self, key: str, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"ParameterDict: item {key} is {a_type(value)}; wanted a Tensor")
+        self.register_parameter(key, value if isinstance(value, Parameter) else Parameter(value))
+
+    def extra_repr(self) -> str:
+        """The kinds and sizes of the parameters."""
+        return values_text([*self.items()])
 
 
 class ParameterList(Numbered):

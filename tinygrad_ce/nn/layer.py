@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import devices
+from tinygrad_ce.engine.frame import a_type
 from tinygrad_ce.engine.promotion import default_dtype
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn.module import Module
@@ -56,7 +57,7 @@ def refuse_data(kind: type[Layer], args: tuple[Any, ...], kwargs: dict[str, Any]
     for name, value in [*zip(names, args), *kwargs.items()]:
         if isinstance(value, (Tensor, np.ndarray)) and name not in kind.weights:
             raise TypeError(
-                f"{kind.__name__}: got a {type(value).__name__} of shape {tuple(value.shape)} for "
+                f"{kind.__name__}: got {a_type(value)} of shape {tuple(value.shape)} for "
                 f"{name}, a setting. First make the module, then call it: "
                 f"{kind.__name__}({'' if free else '...'})({kind.data})"
             )

@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_ce.engine import operands, write
 from tinygrad_ce.engine.backward import forget_grad
 from tinygrad_ce.engine.devices import dtype_wanted, not_here
-from tinygrad_ce.engine.frame import call_in_scope, current, refuse_once
+from tinygrad_ce.engine.frame import a_type, call_in_scope, current, refuse_once
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn import hooks
@@ -101,15 +101,13 @@ class Module:
                     f"Parameter(value), or write with no_grad(): module.{name}.copy_(value)"
                 )
         elif name in self._buffer_names and not (value is None or isinstance(value, Tensor)):
-            raise TypeError(f"{name}: is a buffer; got a {type(value).__name__}, wanted a Tensor")
+            raise TypeError(f"{name}: is a buffer; got {a_type(value)}, wanted a Tensor")
         object.__setattr__(self, name, value)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Hold a Tensor that is saved with the module (if it is persistent) but not trained."""
         if not (tensor is None or isinstance(tensor, Tensor)):
-            raise TypeError(
-                f"register_buffer: {name} is a {type(tensor).__name__}; wanted a Tensor"
-            )
+            raise TypeError(f"register_buffer: {name} is {a_type(tensor)}; wanted a Tensor")
         check_free(self, "register_buffer", name, self._buffer_names)
         setattr(self, name, tensor)
         self._buffer_names = (*(n for n in self._buffer_names if n != name), name)
@@ -127,7 +125,7 @@ class Module:
     def add_module(self, name: str, module: Module | None) -> None:
         """Hold a module under `name`, as `self.name = module` does for a name that is one."""
         if not (module is None or isinstance(module, Module)):
-            raise TypeError(f"add_module: {name} is a {type(module).__name__}; wanted a Module")
+            raise TypeError(f"add_module: {name} is {a_type(module)}; wanted a Module")
         check_free(self, "add_module", name, [n for n, _ in own_modules(self)])
         setattr(self, name, module)
 
@@ -153,6 +151,8 @@ class Module:
         grad_input. Without an input that requires a gradient, it is called with the output's.
         """
         return hooks.register(self, "backward", hook, prepend)
+
+    register_backward_hook = register_full_backward_hook
 
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
@@ -389,7 +389,7 @@ class Module:
         """
         refuse_once("load_state_dict writes", "Load before the call, which finds what was loaded")
         if not isinstance(state_dict, Mapping):
-            raise TypeError(f"load_state_dict: got a {type(state_dict).__name__}; wanted a dict")
+            raise TypeError(f"load_state_dict: got {a_type(state_dict)}; wanted a dict")
         own = dict(self._saved())
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
@@ -533,7 +533,7 @@ class Own(MutableMapping[str, Any]):
 def check_free(module: Module, method: str, name: Any, same: Iterable[str]) -> None:
     """A name under which something can be held: no other attribute's, without a dot."""
     if not isinstance(name, str):
-        raise TypeError(f"{method}: the name is a {type(name).__name__}; wanted a str")
+        raise TypeError(f"{method}: the name is {a_type(name)}; wanted a str")
     if not name or "." in name:
         raise KeyError(f'{method}: the name {name!r} has a dot in it, or nothing; wanted "layer1"')
     taken = vars(module).get(name) is not None or hasattr(type(module), name)

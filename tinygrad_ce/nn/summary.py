@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tinygrad_ce.engine.frame import a_type
 from tinygrad_ce.engine.modes import no_grad
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn.module import Module, below_first, own_modules, own_parameters
@@ -35,7 +36,7 @@ def summary(model: Module, *inputs: Any) -> Summary:
     )
     """  # noqa: E501
     if not isinstance(model, Module):
-        raise TypeError(f"summary: got a {type(model).__name__}; wanted a Module, then its inputs")
+        raise TypeError(f"summary: got {a_type(model)}; wanted a Module, then its inputs")
     shapes: dict[int, str] = {}
     if inputs:
         with watched(model, shapes), no_grad():

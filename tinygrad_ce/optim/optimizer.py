@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine.backward import forget_grad
-from tinygrad_ce.engine.frame import call_in_scope, current, recording, refuse_once
+from tinygrad_ce.engine.frame import a_type, call_in_scope, current, recording, refuse_once
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.operands import box, exact, fitted, leaf, value_of
 from tinygrad_ce.engine.tensor import Tensor
@@ -62,9 +62,7 @@ class Optimizer:
         if isinstance(params, Tensor):
             raise TypeError("optimiser: got one Tensor; wanted a list: [w] or model.parameters()")
         if not isinstance(params, Iterable):
-            raise TypeError(
-                f"optimiser: got a {type(params).__name__}; wanted a list: model.parameters()"
-            )
+            raise TypeError(f"optimiser: got {a_type(params)}; wanted a list: model.parameters()")
         groups = list(params)
         if not groups:
             raise ValueError("optimiser: got no parameters; model.parameters() is empty")
@@ -76,7 +74,7 @@ class Optimizer:
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with settings of their own: {"params": [...], "lr": 0.1}."""
         if not isinstance(param_group, dict):
-            raise TypeError(f"optimiser: a group is a {type(param_group).__name__}; wanted a dict")
+            raise TypeError(f"optimiser: a group is {a_type(param_group)}; wanted a dict")
         if "params" not in param_group:
             raise ValueError(f"optimiser: a group has no 'params', only {sorted(param_group)}")
         given = param_group["params"]
@@ -106,7 +104,7 @@ class Optimizer:
         known = {p for g in self.param_groups for p in g["params"]}
         for p in params:
             if not isinstance(p, Tensor):
-                raise TypeError(f"optimiser: a parameter is a {type(p).__name__}; wanted a Tensor")
+                raise TypeError(f"optimiser: a parameter is {a_type(p)}; wanted a Tensor")
             if p.inputs or not (p.requires_grad or isinstance(p, Parameter)):  # it may be frozen
                 raise ValueError(
                     f"optimiser: a parameter of shape {tuple(p.shape)} is not a leaf that requires "

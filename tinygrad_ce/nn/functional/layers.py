@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_ce import creation
 from tinygrad_ce.engine import table
-from tinygrad_ce.engine.frame import composed, current, recording
+from tinygrad_ce.engine.frame import a_type, composed, current, recording
 from tinygrad_ce.engine.functions import fixed
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import all_within, leaf, numbers, remember, value_of
@@ -40,7 +40,7 @@ def linear_complaint(input: Any, weight: Any, error: Exception) -> Exception:
     if isinstance(error, TypeError):
         return TypeError(f"linear: {str(error).removeprefix('inner: ').removeprefix('matmul: ')}")
     if not hasattr(input, "shape"):
-        return TypeError(f"linear: the input is a {type(input).__name__}; wanted a Tensor")
+        return TypeError(f"linear: the input is {a_type(input)}; wanted a Tensor")
     return ValueError(
         f"linear: input has shape {tuple(input.shape)} and weight {tuple(weight.shape)}; wanted an "
         f"input of shape (..., {weight.shape[-1]})"

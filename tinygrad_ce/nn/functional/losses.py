@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_ce import creation
 from tinygrad_ce.engine import functions, table
-from tinygrad_ce.engine.frame import composed
+from tinygrad_ce.engine.frame import a_type, composed
 from tinygrad_ce.engine.functions import branch, fixed, safe_mul
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import all_within, constant, leaf, numbers, value_of
@@ -95,7 +95,7 @@ def nll_loss(
 def logits_and_targets(input: Any, target: Any, name: str) -> tuple[Any, Any, bool]:
     """Logits as (M, C), targets as (M,) ids or (M, C) probabilities, and which of the two."""
     if not isinstance(input, Node):
-        raise TypeError(f"{name}: the logits are a {type(input).__name__}; wanted a Tensor")
+        raise TypeError(f"{name}: the logits are {a_type(input)}; wanted a Tensor")
     shape = input.array.shape
     if not shape:
         raise ValueError(f"{name}: the logits are a single number; wanted shape (N, C) or (C,)")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
+from tinygrad_ce.engine.frame import a_type
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import constant
 from tinygrad_ce.nn.functional.warn import warn
@@ -64,7 +65,7 @@ def reduction_of(size_average: Any, reduce: Any, reduction: str, name: str, *mor
 def same_shape(input: Any, target: Any, name: str) -> Any:
     """`target` as an operand of the shape of `input`."""
     if not isinstance(target, (Node, np.ndarray, list, tuple, int, float, np.generic)):
-        raise TypeError(f"{name}: the target is a {type(target).__name__}; wanted a Tensor")
+        raise TypeError(f"{name}: the target is {a_type(target)}; wanted a Tensor")
     if isinstance(target, (int, float)):
         return target
     target = target if isinstance(target, Node) else constant(target, input)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_ce.engine import table
+from tinygrad_ce.engine.frame import a_type
 from tinygrad_ce.engine.operands import leaf, numbers, value_of
 from tinygrad_ce.engine.tensor import Tensor
 
@@ -164,7 +165,7 @@ def listed(sequences: Any, name: str) -> list[Tensor]:
     if isinstance(sequences, Tensor) and sequences.ndim:
         return list(sequences.unbind(0))
     if not isinstance(sequences, Iterable):
-        raise RuntimeError(f"{name}: got a {type(sequences).__name__}; wanted a list of tensors")
+        raise RuntimeError(f"{name}: got {a_type(sequences)}; wanted a list of tensors")
     each = list(sequences)
     if not each or not all(isinstance(x, Tensor) for x in each):
         raise RuntimeError(f"{name}: wanted a list of at least one tensor")

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from tinygrad_ce.engine.frame import refuse_once
+from tinygrad_ce.engine.frame import a_type, refuse_once
 from tinygrad_ce.optim.optimizer import Optimizer, is_number
 
 STEP_OUTSIDE = "Call it after the compiled function, which reads the learning rate anew each time"
@@ -135,7 +135,7 @@ class LRScheduler:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what `state_dict` gave: all of it, or none and an error."""
         if not isinstance(state_dict, Mapping):
-            raise TypeError(f"load_state_dict: got a {type(state_dict).__name__}; wanted a dict")
+            raise TypeError(f"load_state_dict: got {a_type(state_dict)}; wanted a dict")
         own = self.state_dict().keys()
         if unknown := sorted(map(str, state_dict.keys() - own)):
             raise ValueError(f"load_state_dict: {unknown} does not belong to this schedule")

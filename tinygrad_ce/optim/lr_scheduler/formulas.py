@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
 from typing import Any
 
-from tinygrad_ce.engine.frame import refuse_once
+from tinygrad_ce.engine.frame import a_type, refuse_once
 from tinygrad_ce.optim.lr_scheduler.base import (
     STEP_OUTSIDE,
     LRScheduler,
@@ -318,7 +318,7 @@ class LambdaLR(LRScheduler):
         super().check()
         for f in self.lr_lambdas:
             if not callable(f):
-                raise TypeError(f"LambdaLR: lr_lambda is a {type(f).__name__}; wanted a function")
+                raise TypeError(f"LambdaLR: lr_lambda is {a_type(f)}; wanted a function")
 
     def get_lr(self) -> list[float]:
         """lr₀·f(epoch) for each group."""

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tinygrad_ce.engine.frame import a_type
 from tinygrad_ce.optim.lr_scheduler.base import LRScheduler, checked, wanted
 from tinygrad_ce.optim.lr_scheduler.plateau import ReduceLROnPlateau
 from tinygrad_ce.optim.optimizer import Optimizer
@@ -21,7 +22,7 @@ class Several(LRScheduler):
             raise ValueError(f"{name}: got no schedules; wanted a list of them")
         for i, one in enumerate(schedulers):
             if not isinstance(one, LRScheduler):
-                raise TypeError(f"{name}: schedule {i} is a {type(one).__name__}")
+                raise TypeError(f"{name}: schedule {i} is {a_type(one)}")
             if isinstance(one, ReduceLROnPlateau):
                 raise ValueError(
                     f"{name}: schedule {i} is a ReduceLROnPlateau, whose step() wants a metric; "

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine.frame import a_type
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.program.tracing.guards import Guards
@@ -131,7 +132,7 @@ class Arguments:
         wrong = isinstance(arg, (Iterator, types.GeneratorType)) or type(arg).__hash__ is None
         if wrong:
             raise TypeError(
-                f"compile: argument {name} is a {type(arg).__name__}; wanted Tensors, arrays, "
+                f"compile: argument {name} is {a_type(arg)}; wanted Tensors, arrays, "
                 "numbers, strings, or tuples, lists and dicts of them"
             )
         self.objects.append(arg)

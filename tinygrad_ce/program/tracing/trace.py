@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.autograd.linting import warn_of
-from tinygrad_ce.engine.frame import tracing
+from tinygrad_ce.engine.frame import a_type, tracing
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.hooks import hooks_of
 from tinygrad_ce.engine.memory import writable
@@ -139,7 +139,7 @@ def traced(
 def check_function(fn: Any, caller: str) -> None:
     """Refuse what is no function, and one whose body does not run when it is called."""
     if not callable(fn):
-        raise TypeError(f"{caller}: got a {type(fn).__name__}; wanted a function")
+        raise TypeError(f"{caller}: got {a_type(fn)}; wanted a function")
     for is_kind, kind in KINDS:
         if is_kind(fn):
             raise TypeError(

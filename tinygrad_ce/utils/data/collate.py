@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygrad_ce.creation import as_tensor, tensor
 from tinygrad_ce.engine import operands
+from tinygrad_ce.engine.frame import a_type
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.functions import stack
 
@@ -110,8 +111,8 @@ def _check_alike(samples: Sequence[Any], kinds: Any) -> None:
     for i, sample in enumerate(samples):
         if not isinstance(sample, kinds):
             raise TypeError(
-                f"default_collate: sample 0 of the batch is a {type(samples[0]).__name__}, sample "
-                f"{i} a {type(sample).__name__}; wanted samples of one kind"
+                f"default_collate: sample 0 of the batch is {a_type(samples[0])}, sample "
+                f"{i} {a_type(sample)}; wanted samples of one kind"
             )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from tinygrad_ce.engine import operands
-from tinygrad_ce.engine.frame import current
+from tinygrad_ce.engine.frame import a_type, current
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.random import Generator
 from tinygrad_ce.utils.data.collate import default_collate, default_convert
@@ -270,7 +270,7 @@ def _check_dataset(dataset: Any, shuffle: bool, sampler: Any, batch_sampler: Any
     missing = [name for name in needed if not hasattr(dataset, name)]
     if missing:
         raise TypeError(
-            f"DataLoader: got a {type(dataset).__name__}, which has no {' and no '.join(missing)}; "
+            f"DataLoader: got {a_type(dataset)}, which has no {' and no '.join(missing)}; "
             "wanted a dataset: write list(...) for an iterator, or a class with both methods"
         )
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_ce import creation
+from tinygrad_ce.engine.frame import a_type
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.random import Generator
 from tinygrad_ce.utils.data.sampler import or_default
@@ -138,7 +139,7 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
                     "*tensors for a tuple of them" if isinstance(x, (tuple, list)) else "Tensor(x)"
                 )
                 raise TypeError(
-                    f"TensorDataset: argument {i} is a {type(x).__name__}; wanted a Tensor or an "
+                    f"TensorDataset: argument {i} is {a_type(x)}; wanted a Tensor or an "
                     f"array: write TensorDataset({hint})"
                 )
         shapes = [tuple(x.shape) for x in tensors]
