@@ -226,6 +226,50 @@ def test_leaves_are_called_as_they_are_written():
     assert graph.name(weight) == "weight" and graph.name(bias) == "bias"
 
 
+def test_a_call_that_gives_several_tensors_names_those_that_it_gave():
+    tg.manual_seed(0)
+    cell, rnn = nn.LSTMCell(2, 3), nn.LSTM(2, 3)
+    with tg.source_lines():
+        h, c = tg.zeros(2, 3), tg.zeros(2, 3)
+        start = h
+        for _ in range(2):
+            h, c = cell(x, (h, c))
+        output, (last, state) = rnn(x[None])
+        loss = (h * c).sum() + output.sum() + (last * state).sum()
+    graph = Graph([loss], {})
+    found = [graph.name(tensor) for tensor in (start, h, c, last, state)]
+    assert found == ["h₁", "h₃", "c₃", "last", "state"] and graph.name(output) == "output"
+    values = {name: node.array for node, name in graph.written.items()}
+    np.testing.assert_array_equal(values["c₁"], np.zeros((2, 3)))
+    assert len(values) == len(graph.written)  # no name twice
+
+
+def test_the_steps_of_a_backward_pass_are_not_called_what_it_gives():
+    with tg.source_lines():
+        u = (x * W).tanh()
+        gx, gW = tg.autograd.grad(u.sum(), (x, W), create_graph=True)
+        (again,) = tg.autograd.grad((gx * gW).sum(), x, create_graph=True)
+        loss = again.sum()
+    names = {node: name for node, name in Graph([loss], {}).written.items() if node.inputs}
+    known = {"u": u, "gx": gx, "gW": gW, "again": again, "loss": loss}
+    assert all(node is known[name] for node, name in names.items()) and names[loss] == "loss"
+
+
+def test_tensors_are_called_what_they_were_made_as():
+    with tg.source_lines():
+        data, side = tg.tensor([1.0, 2.0]), tg.arange(2.0, requires_grad=True)
+        noise = 0.1 * tg.randn(2)
+        y = (side * data.float() + tg.full((2,), 3.0)).tanh() * noise.requires_grad_()
+    graph = Graph([y], {})
+    assert [graph.name(tensor) for tensor in (data, side, noise)] == ["data", "side", "noise"]
+    cards = tg.draw(y).picture.cards
+    assert {card.name for card in cards if not card.op} == {
+        "data", "side", "noise", "tg.full((2,), 3.0)"
+    }  # fmt: skip
+    y = tg.zeros(2, requires_grad=True) * 2  # without lines
+    assert not hasattr(y.inputs[0], "line")
+
+
 def test_what_is_assigned_to_nothing_is_called_by_its_text():
     a, b = x, W
     with tg.source_lines():

@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_ce.engine import devices, table
 from tinygrad_ce.engine.counting import evenly
-from tinygrad_ce.engine.frame import a_type, current
+from tinygrad_ce.engine.frame import a_type, calling_lines, current
 from tinygrad_ce.engine.lending import borrow
 from tinygrad_ce.engine.operands import (
     array_from,
@@ -41,7 +41,14 @@ def made(array: Any, requires_grad: bool) -> Tensor:
             f"dtype {array.dtype} is not a dtype of numbers: float32, float64, int64, bool"
         )
     check_can_require_grad(array, requires_grad)
-    return leaf(array, requires_grad)
+    return placed(leaf(array, requires_grad))
+
+
+def placed(y: Tensor) -> Tensor:
+    """The leaf, which knows the line that made it where lines are remembered."""
+    if current().lines:
+        y.line = calling_lines()
+    return y
 
 
 def creates(make: Callable[..., Any]) -> Callable[..., Tensor]:
@@ -97,7 +104,7 @@ def tensor(
     devices.check(device)
     array = array_from(data, dtype)
     check_can_require_grad(array, requires_grad)
-    return leaf(array, requires_grad)
+    return placed(leaf(array, requires_grad))
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:

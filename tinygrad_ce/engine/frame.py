@@ -21,7 +21,7 @@ from weakref import ref
 class Scope:
     """A named stretch of the program: one call of a module or of a composed function."""
 
-    __slots__ = ("formula", "kind", "module", "name", "outer", "owner")
+    __slots__ = ("formula", "gave", "kind", "module", "name", "outer", "owner")
 
     def __init__(self, name: str, outer: Scope | None, kind: str, formula: str = "") -> None:
         self.name = name
@@ -30,6 +30,7 @@ class Scope:
         self.formula = formula
         self.owner = ""  # the class of the module that is called
         self.module: Callable[[], Any] | None = None  # a weak reference to it
+        self.gave: Any = None  # of several results, when each was made, if lines are remembered
 
     def path(self) -> tuple[str, ...]:
         """Names from the outermost scope to this one."""
@@ -231,9 +232,17 @@ def call_in_scope(
         scope.owner, scope.module = type(called).__name__, ref(called)
     token = enter(Frame(scope, frame.record, frame.tracer, frame.lines))
     try:
-        return function(*args, **kwargs)
+        y = function(*args, **kwargs)
+        if frame.lines and isinstance(y, tuple):
+            scope.gave = ticks_of(y)
+        return y
     finally:
         leave(token)
+
+
+def ticks_of(y: Any) -> Any:
+    """When results were made, in tuples like those that hold them: they are not kept alive."""
+    return tuple(map(ticks_of, y)) if isinstance(y, tuple) else getattr(y, "tick", 0)
 
 
 def composed(formula: str) -> Callable[[F], F]:

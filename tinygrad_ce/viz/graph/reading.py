@@ -258,7 +258,7 @@ class Reader:
         name = self.graph.name(node)
         text = "" if group or name else self.graph.texts.get(node, "")
         if not op and not name:
-            name = self.origin(node) or role
+            name, text = text or self.origin(node) or role, ""
         shape = shape_text(array)
         flowing = {self.way(use) for use in self.graph.used.get(node, []) if use.flows}
         card = Card(
@@ -305,10 +305,13 @@ class Reader:
                 for function in (scope.name if scope else "", ""):
                     if (function, *place) in CONSTANTS and not node.requires_grad:
                         return self.graph.clear(CONSTANTS[(function, *place)], scope)
-            ones = self.graph.only_read_back(node) and bool((np.asarray(node.array) == 1).all())
-            return node.cut or ("ones" if ones else "")
+            return node.cut or (self.ones(node) if self.graph.only_read_back(node) else "")
         under = " under no_grad()" if node.cut == f"{node.op.name} under no_grad()" else ""
-        return symbol_of(node.op.name) + under
+        return self.ones(node) or symbol_of(node.op.name) + under
+
+    def ones(self, node: Node) -> str:
+        """What a gradient starts with, where that is what a nameless leaf is."""
+        return "ones" if bool((np.asarray(node.array) == 1).all()) else ""
 
     def header(self, node: Node) -> str:
         """The operation of a node with its constants, "" for a leaf."""

@@ -120,8 +120,9 @@ def results(files: Files, operations: Sequence[Node]) -> Iterator[tuple[Node, Pa
     """The operations that end the evaluation of an expression, in order.
 
     A call of one of our functions is several operations in a scope of its own, of which the last
-    one counts. What has no scope ends with each operation of the kind that comes last. Of a call
-    that gives several tensors each is a part.
+    one counts. What has no scope ends with each operation; of different ones, as in a backward
+    pass, it does not show which give the value. Of a call that gives several tensors each is a
+    part.
     """
     known = [node for node in operations if knows(node)]
     runs: dict[Any, list[Node]] = {}
@@ -130,20 +131,34 @@ def results(files: Files, operations: Sequence[Node]) -> Iterator[tuple[Node, Pa
     found: dict[Node, tuple[Part, list[Node]]] = {}
     for run in runs.values():
         ends = [node for node in run if node.op is run[-1].op]
-        several = parts_of(files, run[-1])
-        if several and len(ends) % several == 0:
+        several, scope = parts_of(files, run[-1]), evaluation(run[-1])[1]
+        mixed = len(ends) < len(run)
+        if several and scope is not None and scope.gave is not None:
+            ticks = {tick: part for tick, part in elements(scope.gave) if tick}
+            found.update((node, (ticks[node.tick], run)) for node in run if node.tick in ticks)
+        elif several and not mixed and len(ends) % several == 0:
             found.update((node, (((i % several, several),), run)) for i, node in enumerate(ends))
-        else:
-            scoped = evaluation(run[-1])[1] is not None
-            found.update((node, ((), run)) for node in (ends[-1:] if scoped else ends))
+        elif scope is not None and not several:
+            found[run[-1]] = (), run
+        elif not mixed:
+            found.update((node, ((), run)) for node in ends)
     order = {node: i for i, node in enumerate(known)}
     for node in sorted(found, key=order.__getitem__):
         yield node, *found[node]
 
 
+def elements(ticks: Any, part: Part = ()) -> Iterator[tuple[int, Part]]:
+    """The ticks of results, each with its place in the tuples that hold it."""
+    if not isinstance(ticks, tuple):
+        yield ticks, part
+        return
+    for i, inner in enumerate(ticks):
+        yield from elements(inner, (*part, (i, len(ticks))))
+
+
 def evaluation(node: Node) -> tuple[Any, Any]:
     """What operations of one expression have in common: its place, and the scope that it opened."""
-    return node.line, opened(node, 0)
+    return tuple(call[:2] for call in node.line), opened(node, 0)
 
 
 def opened(node: Node, level: int) -> Any:

@@ -17,7 +17,7 @@ from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.graph.names import free_letters, names_of, renamed
 from tinygrad_ce.viz.graph.prepared import prepared
-from tinygrad_ce.viz.graph.sources import written
+from tinygrad_ce.viz.graph.sources import knows, written
 
 VIEWS = {"mT", "transpose", "reshape", "broadcast_to", "astype"}
 """Operations that show the same numbers in another shape or type."""
@@ -65,7 +65,8 @@ class Graph:
         self.names = {**names_of(modules_of(self.chains.values())), **names}
         self.names.update({y: self.names[x] for x, y in stand.items() if x in self.names})
         operands = {node: [use.source for use in uses] for node, uses in self.operands.items()}
-        made = {x: x.made.tick for x in self.used if not x.inputs and hasattr(x, "made")}
+        leaves = [x for x in self.used if not x.inputs and x not in self.names]
+        made = {x: x.made.tick if hasattr(x, "made") else x.tick for x in leaves if knows(x)}
         made.update((node, node.tick) for node in self.operations)
         self.written, self.texts = written(sorted(made, key=made.__getitem__), operands, self.names)
         self.letters = free_letters([*self.names.values(), *self.written.values()])
