@@ -1074,6 +1074,18 @@ def test_no_texts_overlap_at_any_step(visit, arial, program):
         assert not page.evaluate(helpers.CROWDED, 1)
 
 
+def test_a_graph_that_is_larger_than_its_window_fills_it(visit):
+    page = visit("attention_block")
+    for step in (40, 1, 89, 0):
+        page.evaluate(f"player.goto({step})")
+        above, below = page.evaluate("""() => {
+          const [box, { height }] = [extent(), svg.getBoundingClientRect()];
+          const at = (y) => y * camera.k + camera.y;
+          return [at(box.top), at(box.bottom) - height + CORNER];
+        }""")
+        assert above < 1 and below > -1
+
+
 def crowded(drawn):
     """What is wrong with a graph: texts that overlap or stick out, cards that cover others."""
     return misplaced(drawn["parts"], {**drawn["cards"], **drawn["clusters"]}, drawn["cards"])

@@ -1,5 +1,6 @@
 """Names that come from the user's own source, and letters that mean one thing in a picture."""
 
+import math
 import re
 from itertools import chain
 
@@ -253,6 +254,16 @@ def test_the_steps_of_a_backward_pass_are_not_called_what_it_gives():
     names = {node: name for node, name in Graph([loss], {}).written.items() if node.inputs}
     known = {"u": u, "gx": gx, "gW": gW, "again": again, "loss": loss}
     assert all(node is known[name] for node, name in names.items()) and names[loss] == "loss"
+
+
+def test_partial_sums_are_not_called_as_the_sum():
+    with tg.source_lines():
+        total = sum(row * row for row in x)
+        product = math.prod([total[0], total[1], W[0, 0]])
+        loss = product * total.sum()
+    names = {name: node for node, name in Graph([loss], {x: "x", W: "W"}).written.items()}
+    assert names["total"] is total and names["product"] is product
+    assert {"x", "W"} | set(names) == {"x", "W", "total", "product", "loss"}
 
 
 def test_tensors_are_called_what_they_were_made_as():

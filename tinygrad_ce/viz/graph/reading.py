@@ -240,7 +240,7 @@ class Reader:
         """The card that leaves of one kind share."""
         leaves, role, options = self.fold.leaves[node], self.role(node), self.options
         array, g = together(leaves), together(leaves, arrived) if node in arrived else None
-        name = named_together(role, [self.graph.names.get(leaf, "") for leaf in leaves])
+        name = self.together(node)
         return Card(
             id, role, "", name, shape_text(array),
             value=value_text(array) if options.values else "",
@@ -248,6 +248,12 @@ class Reader:
             tooltip=self.tooltip(f"{name}: {sizes_text(array)} {array.dtype}", array, g),
             cluster=cluster, line=line_of(node),
         )  # fmt: skip
+
+    def together(self, node: Node) -> str:
+        """What leaves of one kind are called that share the card of this one, "" if none do."""
+        leaves = self.fold.leaves.get(node, ())
+        names = [self.graph.names.get(leaf, "") for leaf in leaves]
+        return named_together(self.role(node), names) if leaves else ""
 
     def card(self, node: Node, id: str, cluster: int | None, arrived: Arrived) -> Card:
         """The texts on the card of one node."""
@@ -354,7 +360,7 @@ class Reader:
         What would be too long has dots in it, `exp(…)`, or only says where it is: `− in softmax`.
         """
         graph = self.graph
-        found = graph.name(node) or graph.texts.get(node, "")
+        found = self.together(node) or graph.name(node) or graph.texts.get(node, "")
         if found or not node.inputs:
             return found or self.origin(node) or graph.role(node)
         for deep in (3, 2, 1, 0):
@@ -388,7 +394,7 @@ class Reader:
 
     def known(self, x: Node) -> str:
         """The name of a tensor or constant, shortened to its last parts, "" if it is too long."""
-        name = self.graph.name(x)
+        name = "" if x in self.fold.leaves else self.graph.name(x)
         if not name and self.graph.role(x) == "constant":
             name = self.origin(x)
             name = name if any(map(str.isalpha, name)) else ""  # `+ × b` would say little

@@ -54,7 +54,10 @@ def written(
     names: dict[Node, str] = {}
     texts: dict[Node, Text] = {}
     files = Files()
+    partial = {x for node in operations for x in partial_sums(files, node, operands)}
     for node, part, run in results(files, operations):
+        if node in partial:
+            continue
         name, text = read(files, node, part)
         if name:
             names[node] = name
@@ -74,6 +77,20 @@ def written(
         if text.words & bases <= read_by(text.run, operands, called)
     }  # `h @ W` means nothing where there are h₁ and h₂
     return Names(names, numbered(fitting, set(), " "))
+
+
+FOLDS = {"sum", "prod", "reduce"}  # functions of Python that apply an operator again and again
+
+
+def partial_sums(
+    files: Files, node: Node, operands: Mapping[Node, Sequence[Node]]
+) -> Iterator[Node]:
+    """What one evaluation of `sum(...)` has added up before: no value of the expression."""
+    e = files.expression(node.line[0])[1] if knows(node) else NOWHERE
+    if isinstance(e, ast.Call) and getattr(e.func, "id", getattr(e.func, "attr", "")) in FOLDS:
+        for x in operands.get(node, ()):
+            if knows(x) and evaluation(x) == evaluation(node):
+                yield x
 
 
 class Text(NamedTuple):

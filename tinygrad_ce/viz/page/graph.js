@@ -395,9 +395,18 @@ function bring(boxes) {
   const right = Math.max(...boxes.map((b) => b.right)) * camera.k + camera.x;
   const top = Math.min(...boxes.map((b) => b.top)) * camera.k + camera.y;
   const bottom = Math.max(...boxes.map((b) => b.bottom)) * camera.k + camera.y;
-  if (top < 12 || bottom > height - 48) camera.y += height / 2 - (top + bottom) / 2;
-  if (left < 4 || right > width - 4) camera.x += width / 2 - (left + right) / 2;
+  const box = extent();
+  if (top < 12 || bottom > height - 48)
+    camera.y = filling(camera.y + height / 2 - (top + bottom) / 2, box.top, box.bottom, height - CORNER);
+  if (left < 4 || right > width - 4)
+    camera.x = filling(camera.x + width / 2 - (left + right) / 2, box.left, box.right, width);
   aim();
+}
+
+/** A place of the camera at which a graph that is larger than its window fills it. */
+function filling(at, start, end, room) {
+  if ((end - start) * camera.k < room) return at;
+  return Math.min(-start * camera.k, Math.max(room - end * camera.k, at));
 }
 
 function steer() {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 from tinygrad_ce.viz.graph.labels import axes, index_text, op_label
@@ -21,6 +22,7 @@ STABLE = {
     "sigmoid": HALVES, "softplus": HALVES, "log_sigmoid": HALVES,
 }  # fmt: skip
 """Why a composed function does not look as in its formula."""
+WORD = re.compile("<m[in]>[^<]*[A-Za-z_][^<]+<")  # a name of several letters
 TOKEN = re.compile(r'\s*("[^"]*"|[A-Za-z]+|[0-9.]+|\+=|\S)')
 
 
@@ -119,7 +121,21 @@ def mathml(text: str, symbols: Mapping[str, str] | None = None) -> str:
     parts = []
     while tokens:
         parts.append(term(tokens, symbols or {}))
-    return f'<math displaystyle="true">{"".join(parts)}</math>'
+    return f'<math displaystyle="true">{beside_each_other(parts)}</math>'
+
+
+def beside_each_other(parts: Sequence[str]) -> str:
+    """Terms in a row: names of several letters with room between them, for they are no product.
+
+    >>> mathml("x W", {"x": "h"}).count("<mtext>"), mathml("x W", {"W": "fc"}).count("<mtext>")
+    (0, 1)
+    """
+    row = ""
+    for before, part in pairwise(["<mo>", *parts]):
+        signs = before.startswith(("<mo>", "<mtext>")) or part.startswith(("<mo>", "<mtext>"))
+        long = WORD.search(before) or WORD.search(part)
+        row += ("<mtext>&#160;</mtext>" if long and not signs else "") + part
+    return row
 
 
 def slope_begins(loss: str) -> str:
@@ -154,7 +170,7 @@ def atom(tokens: list[str], symbols: Mapping[str, str]) -> str:
         while tokens[0] != "}":
             parts.append(term(tokens, symbols))
         tokens.pop(0)
-        return parts[0] if len(parts) == 1 else f"<mrow>{''.join(parts)}</mrow>"
+        return parts[0] if len(parts) == 1 else f"<mrow>{beside_each_other(parts)}</mrow>"
     if token == "frac":
         return f"<mfrac>{atom(tokens, symbols)}{atom(tokens, symbols)}</mfrac>"
     if token == "sqrt":
