@@ -30,7 +30,7 @@ def network(name):
 @cache
 def drawn(name, depth):
     model, examples = network(name)
-    return tg.draw(model, *examples, depth=depth)
+    return tg.draw(model, *examples, depth=depth, direction="TB" if depth is None else None)
 
 
 def strings(source):
