@@ -572,6 +572,8 @@ def test_no_size_makes_right_look_wrong_or_wrong_look_right(name, dtype):
         found, results = falsified(loss, factor)
         finite = [i for i, g in found.items() if np.any(g) and np.isfinite(g).all()]
         assert not [results[i] for i in finite if results[i].agrees]
+        if (factor, dtype) == (0.99, np.float32) and float(name.split()[-1]) <= 1e6:
+            assert all(results[i].differs for i in finite)
 
 
 def test_an_element_that_is_sorted_alone_agrees():

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.chain import history, unbroadcast
+from tinygrad_ce.engine.chain import array_of, history, unbroadcast
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.table import window_parts, with_axes_back
 from tinygrad_ce.viz.graph.labels import op_label
@@ -358,10 +358,11 @@ def check(replay: Replay, rounding: Rounding, i: int, use: Use, g: np.ndarray, m
     far = [p for p in smooth if p.difference > tolerance * scale + p.doubt]
     unequal = [p for p in smooth if p.difference]
     note = not_finite(smooth)
+    wrong = [p for p in far if rounding.leaves(i, p, scale)]
     if not note and unequal and scale <= rounding.floor[i]:
-        far, note = [], ZERO
+        far, note = wrong, "" if wrong else ZERO
     elif not note and not any(p.difference > lost * scale + p.doubt for p in far) and far:
-        note = ROUNDED
+        far, note = wrong or far, "" if wrong else ROUNDED
     elif not note and unequal and not far and not telling(smooth, tolerance * scale):
         note = HIDDEN
     differs = note not in (ROUNDED, HIDDEN) and any(np.isfinite(p.slope) for p in far)
@@ -524,11 +525,13 @@ class Rounding:
         self.replay = replay
         self.lost: dict[int, float] = {}  # of use i, relative to its largest element
         self.floor: dict[int, float] = {}  # of use i: what is smaller is 0 but for rounding
+        self.moved: dict[int, Any] = {}  # by how much rounding has moved the elements of use i
+        self.arithmetic: dict[int, float] = {}  # by how much on the way back, and in float64
         self.terms: dict[Node, float] = {}  # Σ |x·∂L/∂x| of what is summed, which may cancel
         moved = perturbed(replay)
-        ways = (replay.exact, recorded, lambda node: moved.get(node, replay.exact(node)))
+        ways = (replay.exact, recorded, lambda node: moved.get(node, replay.exact(node)), array_of)
         gradients: list[dict[Node, Any]] = [
-            {replay.root: np.ones(replay.root.array.shape)} for _ in ways
+            {replay.root: np.ones_like(value(replay.root))} for value in ways
         ]
         self.gradients = gradients[0]
         least: dict[Node, Any] = {}  # how far rounding has moved these, if the values are right
@@ -543,7 +546,9 @@ class Rounding:
                 at[source] = at.get(source, 0.0) + d
             least[source] = least.get(source, 0.0) + floor
             if i in given:
-                exact, *others = sent
+                exact, *others, native = sent
+                self.moved[i] = native - exact
+                self.arithmetic[i] = largest(native - others[0]) + largest(others[1] - exact)
                 drift = sum(np.abs(d - exact) for d in others)
                 scale = max(largest(given[i]), largest(exact))
                 self.lost[i] = ratio(largest(floor + drift), scale)
@@ -551,6 +556,11 @@ class Rounding:
             if told(node.op.name).rounds == "sums":
                 term = float(np.nansum(np.abs(self.replay.exact(source) * sent[0])))
                 self.terms[node] = self.terms.get(node, 0.0) + term
+
+    def leaves(self, i: int, p: Probe, scale: float) -> bool:
+        """Whether a difference is left when what rounding has done is taken off."""
+        known = LOST * self.arithmetic[i] + WORST * scale + p.doubt
+        return bool(abs(p.given - self.moved[i][p.index] - p.slope) > known)
 
     def of_loss(self, target: Node) -> float:
         """4 eps Σ |v·∂L/∂v| over all steps from `target` to the loss, and over what they sum."""

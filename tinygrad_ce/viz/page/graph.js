@@ -382,8 +382,16 @@ function move(dx, dy) {
   aim();
 }
 
-/** Bring cards into the middle, if they are not in view already. */
-const follow = (ids) => bring(ids.map((id) => spot(standIn(id))));
+/** Bring cards into the middle, if they are not in view already, or as far as there is some graph around. */
+function follow(ids) {
+  const { x, y } = camera;
+  bring(ids.map((id) => spot(standIn(id))));
+  const { width, height } = svg.getBoundingClientRect();
+  const box = extent();
+  if (camera.x !== x) camera.x = filling(camera.x, box.left, box.right, width);
+  if (camera.y !== y) camera.y = filling(camera.y, box.top, box.bottom, height - CORNER);
+  aim();
+}
 
 /** Of cards that are too far apart, the last are left out: the first one is what changes. */
 function bring(boxes) {
@@ -395,11 +403,8 @@ function bring(boxes) {
   const right = Math.max(...boxes.map((b) => b.right)) * camera.k + camera.x;
   const top = Math.min(...boxes.map((b) => b.top)) * camera.k + camera.y;
   const bottom = Math.max(...boxes.map((b) => b.bottom)) * camera.k + camera.y;
-  const box = extent();
-  if (top < 12 || bottom > height - 48)
-    camera.y = filling(camera.y + height / 2 - (top + bottom) / 2, box.top, box.bottom, height - CORNER);
-  if (left < 4 || right > width - 4)
-    camera.x = filling(camera.x + width / 2 - (left + right) / 2, box.left, box.right, width);
+  if (top < 12 || bottom > height - 48) camera.y += height / 2 - (top + bottom) / 2;
+  if (left < 4 || right > width - 4) camera.x += width / 2 - (left + right) / 2;
   aim();
 }
 
