@@ -529,7 +529,9 @@ class Rounding:
         self.arithmetic: dict[int, float] = {}  # by how much on the way back, and in float64
         self.terms: dict[Node, float] = {}  # Σ |x·∂L/∂x| of what is summed, which may cancel
         moved = perturbed(replay)
-        ways = (replay.exact, recorded, lambda node: moved.get(node, replay.exact(node)), array_of)
+        ways: list[Callable[[Node], Any]] = [
+            replay.exact, recorded, lambda node: moved.get(node, replay.exact(node)), array_of
+        ]  # fmt: skip
         gradients: list[dict[Node, Any]] = [
             {replay.root: np.ones_like(value(replay.root))} for value in ways
         ]
