@@ -147,16 +147,29 @@ def test_what_is_remembered_has_an_end():
     assert len(tg.draw(loss).picture.cards) < 120
 
 
-def test_a_graph_that_was_cut_is_not_kept():
+def test_a_graph_that_was_cut_is_kept_as_long_as_what_was_cut_off():
     with tg.source_lines():
         h = weights(3) * 2
         ref = weakref.ref(h)
         constant = h.detach() + 1
     del h
+    cards = tg.draw((constant * weights(3)).sum()).picture.cards
+    assert [card.op for card in cards] == ["", "", "constant × b", "Σ"]  # nothing before it
+    assert ref() is not None
+    del constant, cards
     gc.collect()
     assert ref() is None
-    cards = tg.draw((constant * weights(3)).sum()).picture.cards
-    assert [card.op for card in cards] == ["", "", "a × b", "Σ"]  # nothing before the constant
+
+
+@pytest.mark.parametrize("cut", [lambda h: h.detach(), lambda h: (h > 0).double()], ids=["", ">"])
+def test_what_is_remembered_of_graphs_that_were_cut_has_an_end(cut):
+    alive, h, w = [], tg.zeros(3).double(), weights(3)
+    with tg.source_lines():
+        for _ in range(200):
+            h = cut(h * w + 1)
+            alive.append(weakref.ref(h))
+    gc.collect()
+    assert 0 < sum(ref() is not None for ref in alive) < 40
 
 
 def test_the_command_line_shows_the_preparation(tmp_path):

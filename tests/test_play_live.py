@@ -13,6 +13,7 @@ import pytest
 import tinygrad_ce as tg
 from tests.drawn_programs import PROGRAMS
 from tests.test_play_browser import DRAWN, ORACLES, leaves
+from tests.test_play_living import GIVEN, RECORDED, changed
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.viz import play
 
@@ -129,6 +130,71 @@ def test_what_is_asked_wrongly_says_what_was_wanted(visit):
         )
         assert said and message in said, (call, said)
     assert page.evaluate("player.value('x')") == before
+
+
+def test_conditions_on_record_are_decided_anew_in_the_page(visit):
+    """All programs of one table as one page: after each edit each of them, against NumPy."""
+    tensors = {name: tg.tensor(array) for name, array in GIVEN.items()}
+    tensors["x"].requires_grad_()
+    with tg.source_lines():
+        losses = {name: ours(**tensors) for name, (ours, _) in RECORDED.items()}
+        total = sum(losses.values())
+    page = visit(play(total, names={**tensors, **losses}))
+    random, given, edits = np.random.default_rng(3), GIVEN, []
+    for _ in range(EDITS // 4):
+        after = changed(given, random)
+        (name,) = (name for name in after if after[name] is not given[name])
+        places = np.argwhere(after[name] != given[name])
+        edits += [([name, i.tolist(), after[name][tuple(i)].item()], after) for i in places]
+        given = after
+    found = page.evaluate(EDIT, [[edit for edit, _ in edits], list(losses), ["x"]])
+    for after, (_, given) in zip(found, edits, strict=True):
+        for name, (_, numpy) in RECORDED.items():
+            value = after["values"][name]["data"]
+            np.testing.assert_allclose(value, numpy(**given), rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+def test_an_index_that_was_computed_is_refused_where_it_is_none(visit):
+    w = tg.tensor(np.arange(6.0).reshape(3, 2), requires_grad=True)
+    ids = tg.tensor([1, 0])
+    with tg.source_lines():
+        loss = w[ids + 1].sum()
+    page = visit(play(loss, names={"w": w, "ids": ids}))
+    page.evaluate("player.goto(1)")
+    said = page.evaluate(
+        "() => { try { player.set('ids', [0], 2); } catch (e) { return e.message; } }"
+    )
+    assert "index 3 is outside of an axis of 3" in said
+    cell(page, "x0", 0).click()
+    page.keyboard.type("7")
+    page.keyboard.press("Enter")
+    assert "ids[0]: got 7; index 8 is outside" in page.locator(".wrong").inner_text()
+    assert page.evaluate("[player.value('ids').data, player.loss(), isEdited()]") == [
+        [1, 0],
+        14,
+        False,
+    ]
+    page.keyboard.press("Control+a")
+    page.keyboard.type("0")
+    page.keyboard.press("Enter")
+    assert page.evaluate("player.loss()") == 10 and not page.locator(".wrong").count()
+
+
+def test_numbers_that_stay_as_they_are_are_named_on_the_first_screen(visit):
+    x, y = tg.tensor([0.5, 2.0], requires_grad=True), tg.tensor([1.0, 0.0])
+    loss = (y * x + (1 - y) * x * x).sum()
+    page = visit(play(loss, names={"x": x, "y": y}))
+    assert "What is computed from y before" in page.locator("#step .note:not(#inside)").inner_text()
+    said = page.evaluate(
+        "() => { try { player.set('y', [0], 2); } catch (e) { return e.message; } }"
+    )
+    assert said == "player.set: y stays as it is; wanted one of x"
+    with tg.source_lines():
+        loss = (y * x + (1 - y) * x * x).sum()
+    page = visit(play(loss, names={"x": x, "y": y}))
+    assert not page.locator("#step .note:not(#inside)").count()
+    page.evaluate("player.set('y', [1], 1)")
+    assert page.evaluate("player.loss()") == 2.5
 
 
 def test_back_to_the_start(visit):

@@ -51,6 +51,10 @@ def placed(y: Tensor) -> Tensor:
     return y
 
 
+SAME = {"zeros", "ones", "full", "eye", "zeros_like", "ones_like", "full_like"}
+"""What they make says nothing of any data."""
+
+
 def creates(make: Callable[..., Any]) -> Callable[..., Tensor]:
     """The function that gives the array of `make` as a Tensor, with what all of them take."""
 
@@ -61,6 +65,7 @@ def creates(make: Callable[..., Any]) -> Callable[..., Tensor]:
     ) -> Tensor:  # fmt: skip
         devices.check(device)
         y = made(make(*args, **settings), requires_grad)
+        y.cut = None if make.__name__ in SAME else ""
         return y if out is None else into(out, y, make.__name__)
 
     return call

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_ce import creation
 from tinygrad_ce.engine import counting, functions, linear, table
-from tinygrad_ce.engine.operands import as_nodes, leaf
+from tinygrad_ce.engine.operands import as_nodes, settled_by
 from tinygrad_ce.engine.returned import text
 from tinygrad_ce.engine.tensor import Tensor, by_axis
 from tinygrad_ce.engine.write import into
@@ -258,7 +258,7 @@ def svd(input: Any, some: bool = True, compute_uv: bool = True) -> SVD:
     u, s, vh = np.linalg.svd(linear.without_gradient(input, "svd"), full_matrices=not some)
     if not compute_uv:
         u, vh = np.zeros_like(u), np.zeros_like(vh)
-    return SVD(leaf(u), leaf(s), leaf(vh.mT.copy()))
+    return SVD(*(settled_by(x, "svd", input) for x in (u, s, vh.mT.copy())))
 
 
 def is_tensor(obj: Any) -> bool:

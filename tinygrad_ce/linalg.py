@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_ce.engine import arranging, functions, linear
 from tinygrad_ce.engine.linear import det, inv, solve
-from tinygrad_ce.engine.operands import leaf, shaped
+from tinygrad_ce.engine.operands import settled_by, shaped
 from tinygrad_ce.engine.returned import text
 from tinygrad_ce.engine.table import axis_of, transpose
 from tinygrad_ce.engine.tensor import Tensor
@@ -161,7 +161,7 @@ def svd(A: Any, full_matrices: bool = True) -> linalg_svd:
     tensor([3., 2.])
     """
     parts = np.linalg.svd(linear.without_gradient(A, "svd"), full_matrices)
-    return linalg_svd(*map(leaf, parts))
+    return linalg_svd(*(settled_by(x, "svd", A) for x in parts))
 
 
 def svdvals(A: Any) -> Tensor:
@@ -186,7 +186,7 @@ def qr(A: Any, mode: str = "reduced") -> linalg_qr:
         raise ValueError(f"qr: mode={mode!r}; wanted 'reduced' or 'complete'")
     decompose: Any = np.linalg.qr
     parts = decompose(linear.without_gradient(A, "qr"), mode)
-    return linalg_qr(*map(leaf, parts))
+    return linalg_qr(*(settled_by(x, "qr", A) for x in parts))
 
 
 def eigh(A: Any, UPLO: str = "L") -> linalg_eigh:
@@ -199,7 +199,8 @@ def eigh(A: Any, UPLO: str = "L") -> linalg_eigh:
     tensor([1., 2.])
     """
     array = linear.without_gradient(linear.square(A, "eigh"), "eigh")
-    return linalg_eigh(*map(leaf, np.linalg.eigh(array, UPLO)))  # type: ignore[call-overload]
+    parts = np.linalg.eigh(array, UPLO)  # type: ignore[call-overload]
+    return linalg_eigh(*(settled_by(x, "eigh", A) for x in parts))
 
 
 def eigvalsh(A: Any, UPLO: str = "L") -> Tensor:
@@ -221,4 +222,4 @@ def pinv(A: Any) -> Tensor:
     """
     array = linear.without_gradient(A, "pinv")
     rcond = max(array.shape[-2:]) * np.finfo(array.dtype).eps
-    return leaf(np.linalg.pinv(array, rcond))
+    return settled_by(np.linalg.pinv(array, rcond), "pinv", A)

@@ -327,8 +327,8 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
     from_end = end - d * (1.0 - weight)
     if isinstance(weight, (int, float)):
         return from_start if builtins.abs(weight) < 0.5 else from_end
-    near = value_of(weight)
-    return table.where(functions.fixed(np.abs(near) < 0.5, weight), from_start, from_end)
+    near = functions.looked_at(weight)
+    return table.where(functions.decided(np.abs(near) < 0.5, weight), from_start, from_end)
 
 
 @named("LinalgCross")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.operands import array_from, leaf, shaped, value_of
+from tinygrad_ce.engine.operands import array_from, settled_by, shaped, value_of
 from tinygrad_ce.engine.returned import Histogram, named
 from tinygrad_ce.engine.table import axis_of
 
@@ -34,14 +34,15 @@ def evenly(start: Any, end: Any, steps: int, dtype: Any) -> np.ndarray:
 
 def argwhere(input: Any) -> Any:
     """(n, ndim): the indices of the elements that are not 0."""
-    return leaf(np.argwhere(value_of(input)))
+    return settled_by(np.argwhere(value_of(input)), "argwhere", input)
 
 
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     """(n, ndim): the indices of the elements that are not 0; as a tuple, one for each dimension."""
     if not as_tuple:
         return argwhere(input)
-    return tuple(leaf(i) for i in np.nonzero(np.atleast_1d(value_of(input))))
+    places = np.nonzero(np.atleast_1d(value_of(input)))
+    return tuple(settled_by(i, "nonzero", input) for i in places)
 
 
 def unique(
@@ -58,10 +59,10 @@ def unique(
         x, return_inverse=True, return_counts=True, axis=axis, equal_nan=False
     )
     if not (return_inverse or return_counts):
-        return leaf(values)
+        return settled_by(values, "unique", input)
     inverse = inverse.reshape(x.shape if axis is None else -1)
     parts = [values, *([inverse] * return_inverse), *([counts] * return_counts)]
-    return tuple(leaf(part) for part in parts)
+    return tuple(settled_by(part, "unique", input) for part in parts)
 
 
 def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
@@ -72,12 +73,13 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
             f"bincount: got shape {x.shape} and dtype {x.dtype}; wanted a row of integers from 0 on"
         )
     if weights is None:
-        return leaf(np.bincount(x, minlength=minlength))
+        return settled_by(np.bincount(x, minlength=minlength), "bincount", input)
     w = value_of(weights)
     if w.shape != x.shape:
         raise ValueError(f"bincount: weights have shape {w.shape}, input {x.shape}")
     total = np.bincount(x, w, minlength)
-    return leaf(total.astype(np.float32) if w.dtype == np.float32 else total)
+    total = total.astype(np.float32) if w.dtype == np.float32 else total
+    return settled_by(total, "bincount", input, weights)
 
 
 def limits(x: Any, low: Any, high: Any, name: str) -> tuple[Any, Any]:
@@ -102,7 +104,7 @@ def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
     low, high = limits(x, min, max, "histc")
     x = x[(x >= low) & (x <= high)]
     number = np.minimum(((x - low) * bins / (high - low)).astype(np.int64), bins - 1)
-    return leaf(np.bincount(number, minlength=bins).astype(x.dtype))
+    return settled_by(np.bincount(number, minlength=bins).astype(x.dtype), "histc", input)
 
 
 def histogram(
@@ -127,7 +129,7 @@ def histogram(
     hist = np.bincount(number, w[inside], len(edges) - 1).astype(x.dtype)
     if density:
         hist = (hist / hist.sum() / np.diff(edges)).astype(x.dtype)
-    return HISTOGRAM(leaf(hist), leaf(edges))
+    return HISTOGRAM(*(settled_by(x, "histogram", input, bins, weight) for x in (hist, edges)))
 
 
 def searchsorted(
@@ -146,13 +148,14 @@ def searchsorted(
     where: Any = "right" if right else side or "left"
     dtype = np.int32 if out_int32 else np.int64
     if rows.ndim == 1:
-        return leaf(np.asarray(np.searchsorted(rows, x, where), dtype))
+        y = np.asarray(np.searchsorted(rows, x, where), dtype)
+        return settled_by(y, "searchsorted", sorted_sequence, input)
     if rows.shape[:-1] != x.shape[:-1]:
         raise ValueError(f"searchsorted: shapes {rows.shape} and {x.shape}; wanted equal rows")
     y = np.empty(x.shape, dtype)
     for i in np.ndindex(*rows.shape[:-1]):
         y[i] = np.searchsorted(rows[i], x[i], where)
-    return leaf(y)
+    return settled_by(y, "searchsorted", sorted_sequence, input)
 
 
 def isclose(
@@ -164,7 +167,8 @@ def isclose(
     >>> isclose(tensor([1.0, 2.0]), tensor([1.0 + 1e-7, 2.1]))
     tensor([ True, False])
     """
-    return leaf(close("isclose", input, other, rtol, atol, equal_nan))
+    found = close("isclose", input, other, rtol, atol, equal_nan)
+    return settled_by(found, "isclose", input, other)
 
 
 def close(name: str, input: Any, other: Any, *bounds: Any) -> np.ndarray:

@@ -172,7 +172,8 @@ class recording(Switch):  # noqa: N801
 class source_lines(Switch):  # noqa: N801
     """Let each tensor remember the line of the program that made it, for pictures and pages.
 
-    One that needs no gradient remembers, too, what it was made of: how inputs were prepared.
+    One that needs no gradient remembers, too, what it was made of: how inputs were prepared, what
+    decided a condition. So a mask, or what was detached, keeps the graph that it is from alive.
 
     A `with` block or a decorator. It costs a few microseconds for each operation.
 

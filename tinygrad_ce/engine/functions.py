@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.engine.frame import composed
+from tinygrad_ce.engine.frame import composed, current
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.operands import all_finite, box, leaf, shaped, value_of
+from tinygrad_ce.engine.memory import tick
+from tinygrad_ce.engine.operands import Made, all_finite, box, leaf, shaped, value_of
 from tinygrad_ce.engine.promotion import as_float, default_dtype
+from tinygrad_ce.engine.rule import Op
 from tinygrad_ce.engine.table import (
     amax,
     amin,
@@ -52,37 +54,69 @@ from tinygrad_ce.engine.table import (
 
 def fixed(value: Any, like: Any) -> Any:
     """`value` as an operand next to `like`, without a copy: nobody else may write to it."""
-    return leaf(value) if isinstance(like, Node) else value
+    if not isinstance(like, Node):
+        return value
+    y = leaf(value)
+    y.cut = None
+    return y
+
+
+LOOK = Op("a condition", lambda x: x, (None,), False, "")
+UNKNOWN = Made(None, (), (), 0, 0)  # what was decided by numbers, and is not on record
+
+
+def decided(value: Any, like: Any, by: Any = None) -> Any:
+    """The same for what was decided by the numbers of `like`, or of `by`."""
+    if not isinstance(like, Node):
+        return value
+    y = value if isinstance(value, Node) else leaf(value)
+    live = getattr(like if by is None else by, "live", False)
+    if live and not (y.live or hasattr(y, "made")):
+        y.made = UNKNOWN
+    return y
+
+
+def looked_at(x: Any) -> Any:
+    """The numbers that a function decides by.
+
+    Under source_lines() they are a tensor without a gradient, so that what is computed from them
+    knows what made it, and a page can decide anew.
+    """
+    frame = current()
+    if not isinstance(x, Node) or frame.lines is not True or frame.tracer is not None:
+        return value_of(x)
+    y = leaf(x.array)
+    y.made = Made(LOOK, (x,), (), tick(), 1)
+    return y
 
 
 def safe_mul(x: Any, factor: Any) -> Any:
     """x·factor, where a factor of 0 wins over an infinite x."""
-    v = value_of(x)
-    if not all_finite(v):
-        x = masked(x, fixed(np.isfinite(v) | (value_of(factor) != 0), x))
+    if not all_finite(value_of(x)):
+        x = masked(x, decided(np.isfinite(looked_at(x)) | (looked_at(factor) != 0), x))
     return x * factor
 
 
 def gated(x: Any, gate: Any) -> Any:
     """x·gate, where the gate goes from 0 at x = −∞ to 1 at ∞ faster than x grows."""
-    v = value_of(x)
-    if all_finite(v):
+    if all_finite(value_of(x)):
         return x * gate
+    v = looked_at(x)
     finite, nothing = np.isfinite(v), v == -math.inf
-    ends = masked(x, fixed(~(finite | nothing), x)) * fixed(value_of(gate), x)
-    return masked(x, fixed(finite, x)) * gate + ends
+    ends = masked(x, decided(~(finite | nothing), x)) * decided(looked_at(gate), x)
+    return masked(x, decided(finite, x)) * gate + ends
 
 
 def branch(x: Any) -> tuple[Any, Any, Any, Any]:
     """x ≥ 0, the same as step 1 and 0 and as side −1 and +1, and e = exp(side·x) = exp(−|x|).
 
-    The first two are constants, plain arrays; the third is a constant operand next to x.
+    The first two are constants, no operands; the third is a constant operand next to x.
     """
-    v = value_of(x)
+    v = looked_at(x)
     dtype = v.dtype
     positive = v >= box(0.0, dtype)
     step = positive.astype(dtype)
-    side = fixed(box(1.0, dtype) - box(2.0, dtype) * step, x)
+    side = decided(box(1.0, dtype) - box(2.0, dtype) * step, x)
     return positive, step, side, exp(side * x)
 
 
@@ -155,21 +189,21 @@ def sigmoid(x: Any) -> Any:
     e / (1 + e) where x < 0; elsewhere 1 - e / (1 + e), since s(x) = 1 - s(-x).
     """
     _, step, side, e = branch(as_float(x))
-    return side * (e / (e + 1.0)) + fixed(step, x)
+    return side * (e / (e + 1.0)) + decided(step, x)
 
 
 @composed("log(1 + eˣ)")
 def softplus(x: Any) -> Any:
     """log(1 + exp(x)), without overflow."""
     positive, _, _, e = branch(x)
-    return masked(x, fixed(positive, x)) + log1p(e)
+    return masked(x, decided(positive, x)) + log1p(e)
 
 
 @composed("−log(1 + e⁻ˣ)")
 def log_sigmoid(x: Any) -> Any:
     """log(1 / (1 + exp(-x))) = -softplus(-x)."""
     positive, _, _, e = branch(x)
-    return masked(x, fixed(~positive, x)) - log1p(e)
+    return masked(x, decided(~positive, x)) - log1p(e)
 
 
 @composed("max(x, 0)")
@@ -202,7 +236,7 @@ def _shifted(z: Any, axis: Any) -> tuple[Any, Any]:
     """z − max z and max z, the maximum detached and finite, so that exp cannot overflow."""
     axis_of(axis, z.ndim or 1)
     wants_floats(z, "softmax")
-    top = fixed(largest(value_of(z), axis), z)
+    top = decided(largest(looked_at(z), axis), z)
     return z - top, top
 
 
@@ -233,13 +267,13 @@ def log_softmax(z: Any, axis: int = -1) -> Any:
 def logsumexp(z: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """log Σ exp(z) over `axis`, with all of it -inf where all z are -inf."""
     z = as_float(z)
-    v = value_of(z)
+    v = looked_at(z)
     bound = np.finfo(v.dtype).max
     finite = np.clip(largest(v, axis), -bound, bound)
-    total = sum(exp(z - fixed(finite, z)), axis, True)
-    empty = value_of(total) == 0
+    total = sum(exp(z - decided(finite, z)), axis, True)
+    empty = looked_at(total) == 0
     shift = np.where(empty, -math.inf, finite).astype(v.dtype)
-    y = log(where(fixed(empty, z), 1.0, total)) + fixed(shift, z)
+    y = log(where(decided(empty, z), 1.0, total)) + decided(shift, z)
     return y if keepdims else reshape(y, reduced_shape(z.shape, axis))
 
 
@@ -250,10 +284,10 @@ def logaddexp(input: Any, other: Any) -> Any:
     The larger one, and log1p(exp(-d)) where d is how far the smaller one is below it. Of two equal
     infinities the first one gets the gradient.
     """
-    a, b = value_of(input), value_of(other)
-    larger = fixed(a >= b, input)
+    a, b = looked_at(input), looked_at(other)
+    larger = decided(a >= b, input)
     high, low = where(larger, input, other), where(larger, other, input)
-    same = fixed(np.isinf(a) & (a == b), input)
+    same = decided(np.isinf(a) & (a == b), input)
     return high + log1p(exp(where(same, 0.0, low) - where(same, 0.0, high)))
 
 
@@ -314,7 +348,7 @@ def norm_of(x: Any, p: Any, axis: Any = None, keepdims: bool = False) -> Any:
     if p == 1:
         return sum(table.abs(x), axis, keepdims)
     total = sum(power(table.abs(x), p), axis, keepdims)
-    nothing = fixed(value_of(total) == 0, total)
+    nothing = decided(looked_at(total) == 0, total)
     return where(nothing, total * 0.0, power(where(nothing, 1.0, total), 1 / p))
 
 
@@ -447,12 +481,12 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Any:
 
 def tril(x: Any, diagonal: int = 0) -> Any:
     """The lower triangle of the last two axes, 0 elsewhere."""
-    return where(triangle(x, diagonal, "tril"), x, zero_of(x))
+    return where(fixed(triangle(x, diagonal, "tril"), x), x, zero_of(x))
 
 
 def triu(x: Any, diagonal: int = 0) -> Any:
     """The upper triangle of the last two axes, 0 elsewhere."""
-    return where(triangle(x, diagonal - 1, "triu"), zero_of(x), x)
+    return where(fixed(triangle(x, diagonal - 1, "triu"), x), zero_of(x), x)
 
 
 def zero_of(x: Any) -> Any:

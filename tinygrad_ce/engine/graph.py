@@ -23,7 +23,8 @@ class Node:
     `settings` its other arguments (axis, shape, ...), `tick` its number on the clock and
     `scope` where in the program it was made. `live` says whether a gradient flows to it, which
     users read and set as `requires_grad`. A leaf has no inputs. `cut` names what cut the graph
-    in a node that needs no gradient.
+    in a node that needs no gradient; it is "" if nothing did, and None if no data are in it, as in
+    `tril(ones(3, 3)) > 0`.
     """
 
     __slots__ = ("__weakref__", "array", "called", "cut", "held", "hooks", "inputs", "kept", "line",

@@ -22,7 +22,8 @@ def leaf(array: Any, requires_grad: bool = False) -> Any:
     """A node that no operation made."""
     y = new(kinds["result"])
     y.array = array
-    y.op = y.memory = y.kept = y.cut = None
+    y.op = y.memory = y.kept = None
+    y.cut = ""
     y.scope = current().scope
     y.inputs = y.settings = ()
     y.live = requires_grad
@@ -44,14 +45,9 @@ REMEMBERED = 32  # operations in a row, so that a running mean does not keep all
 
 
 def remember(y: Node, op: Any, inputs: tuple[Node, ...], settings: tuple[Any, ...] = ()) -> None:
-    """Let a node that needs no gradient know what made it, for pictures.
-
-    Not what was cut off from a graph, which would be kept alive.
-    """
-    if y.cut or any(x.live for x in inputs) or current().tracer is not None:
-        return
-    depth = 1 + max((x.made.depth for x in inputs if hasattr(x, "made")), default=0)
-    if depth <= REMEMBERED:
+    """Let a node that needs no gradient know what made it, for pictures and pages."""
+    depth = 1 + max(map(depth_of, inputs), default=0)
+    if depth <= REMEMBERED and current().tracer is None:
         y.made = Made(op, inputs, settings, tick(), depth)
         y.line = calling_lines()
 
@@ -65,6 +61,26 @@ def noted(y: Node, op: Any, inputs: tuple[Node, ...], settings: tuple[Any, ...])
         y.line = calling_lines()
     if not isinstance(watcher, bool):
         watcher.made(y, op, inputs, settings)
+
+
+def depth_of(x: Node) -> int:
+    """How many operations without a gradient, one after the other, are known behind x."""
+    waiting, seen, depth = [x], {x}, 0
+    while waiting:
+        y = waiting.pop()
+        depth = max(depth, y.made.depth if hasattr(y, "made") else 0)
+        new_ones = [z for z in y.inputs if z not in seen]
+        seen.update(new_ones)
+        waiting += new_ones
+    return depth
+
+
+def settled_by(array: Any, name: str, *inputs: Any) -> Any:
+    """A leaf with what `name` found in the numbers of the inputs, which may be cut off by it."""
+    y = leaf(array)
+    cut = (x.cut or name for x in inputs if isinstance(x, Node) and (x.live or x.cut))
+    y.cut = next(cut, "")
+    return y
 
 
 def settle(x: Node) -> None:
@@ -147,7 +163,7 @@ def boxed(value: float, array: Any) -> Node:
     number.flags.writeable = False
     scalar = isinstance(array, np.generic)
     node: Node = leaf(number[()] if scalar else number)
-    node.scope = None
+    node.scope = node.cut = None
     lasting = array.dtype.kind == "f" or number.dtype.kind != "f"  # default dtypes change
     if lasting and len(_constants) < 4096 and repr(value) != "-0.0":  # -0.0 == 0.0 as a key
         _constants[value, type(array) if scalar else array.dtype, type(value)] = node

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_ce.engine import functions, table
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.operands import leaf
+from tinygrad_ce.engine.operands import leaf, settled_by
 
 UFUNCS: dict[Any, Callable[..., Any]] = {
     np.add: table.add,
@@ -130,7 +130,7 @@ def array_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[s
     if method == "at" and isinstance(inputs[0], Node) and not needs_gradient(inputs):
         raise TypeError(WRITES.format(name))  # NumPy would, though the array is read-only
     found = in_numpy(getattr(ufunc, method), inputs, kwargs, missing)
-    return found if out else leaves(found)
+    return found if out else leaves(found, ufunc.__name__, inputs)
 
 
 def array_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -235,15 +235,16 @@ for _function in (np.shape, np.ndim, np.size, np.array_equal, np.allclose, np.re
 
 for _numbers in (np.isclose, np.count_nonzero, np.unique, np.bincount, np.searchsorted, np.isin):
     FUNCTIONS[_numbers] = lambda *args, _ask=_numbers, **kwargs: leaves(
-        _ask(*(without_gradient(a, _ask.__name__) for a in args), **kwargs)
+        _ask(*(without_gradient(a, _ask.__name__) for a in args), **kwargs), _ask.__name__, args
     )
 
 
-def leaves(x: Any) -> Any:
-    """Arrays as Tensors that need no gradient."""
+def leaves(x: Any, name: str, inputs: Any) -> Any:
+    """Arrays that `name` made of the inputs, as Tensors that need no gradient."""
     if isinstance(x, tuple):
-        return tuple(leaves(part) for part in x)
-    return leaf(x) if isinstance(x, (np.ndarray, np.generic)) else x
+        return tuple(leaves(part, name, inputs) for part in x)
+    number = isinstance(x, (np.ndarray, np.generic))
+    return settled_by(x, name, *tensors_in(inputs)) if number else x
 
 
 implements(np.zeros_like)(lambda x: leaf(np.zeros_like(x.array)))

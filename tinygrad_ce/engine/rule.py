@@ -349,7 +349,7 @@ def result(
     for x in inputs:
         if x.live:
             y.cut = op.name if frame.record else f"{op.name} under no_grad()"
-        elif x.cut and not y.cut:
+        elif not y.cut and x.cut is not None:
             y.cut = x.cut
     if frame.lines:
         noted(y, op, inputs, settings)

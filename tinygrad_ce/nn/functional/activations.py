@@ -9,8 +9,8 @@ import numpy as np
 
 from tinygrad_ce.engine import functions, table, write
 from tinygrad_ce.engine.frame import composed
-from tinygrad_ce.engine.functions import fixed, gated
-from tinygrad_ce.engine.operands import leaf, shaped, value_of
+from tinygrad_ce.engine.functions import decided, gated, looked_at
+from tinygrad_ce.engine.operands import leaf, shaped
 from tinygrad_ce.engine.table import where
 from tinygrad_ce.engine.tensor import Tensor, generator_or_default
 from tinygrad_ce.nn.functional.warn import warn
@@ -66,7 +66,7 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """
 
     def of(x: Any) -> Any:
-        above = fixed(value_of(x) > 0, x)
+        above = decided(looked_at(x) > 0, x)
         return where(above, x, table.expm1(where(above, 0.0, x)) * alpha)
 
     return written(input, of, inplace, "elu")
@@ -183,9 +183,9 @@ def gumbel_softmax(
     soft = functions.softmax((logits - leaf(np.log(draws))) / tau, dim)
     if not hard:
         return soft
-    v = value_of(soft)
+    v = looked_at(soft)
     best = np.argmax(v, axis=dim, keepdims=True)
     places = np.arange(v.shape[dim]).reshape(
         [-1 if i == dim % v.ndim else 1 for i in range(v.ndim)]
     )
-    return leaf((places == best).astype(v.dtype)) - soft.detach() + soft
+    return decided((places == best).astype(v.dtype), soft) - soft.detach() + soft

@@ -9,8 +9,8 @@ import numpy as np
 
 from tinygrad_ce.engine import functions, table
 from tinygrad_ce.engine.frame import composed
-from tinygrad_ce.engine.functions import fixed
-from tinygrad_ce.engine.operands import leaf, value_of
+from tinygrad_ce.engine.functions import decided, fixed, looked_at
+from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.table import where
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn.functional.layers import dropout, linear
@@ -79,8 +79,8 @@ def masked_scores(scores: Any, mask: Any) -> Any:
 
 def safe_softmax(scores: Any) -> Any:
     """Softmax over the last dimension, 0 in rows that are -inf everywhere."""
-    v = value_of(scores)
-    nothing = fixed(table.all(v == -math.inf, -1, True), scores)
+    v = looked_at(scores)
+    nothing = decided(table.all(v == -math.inf, -1, True), scores)
     return where(nothing, 0.0, functions.softmax(where(nothing, 0.0, scores), -1))
 
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import composed
-from tinygrad_ce.engine.functions import fixed
-from tinygrad_ce.engine.operands import value_of
+from tinygrad_ce.engine.functions import decided, looked_at
 from tinygrad_ce.engine.table import where
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn.functional.reduction import reduced, reduction_of
@@ -18,8 +17,8 @@ from tinygrad_ce.nn.functional.reduction import reduced, reduction_of
 
 def at_least(x: Any, low: float) -> Any:
     """max(x, low), whose slope is that of x everywhere."""
-    v = value_of(x)
-    return x + fixed(np.maximum(low - v, 0.0), x)
+    v = looked_at(x)
+    return x + decided(np.maximum(low - v, 0.0), x)
 
 
 def norm(x: Any, p: float, dim: Any) -> Any:
@@ -99,8 +98,8 @@ def cosine_embedding_loss(
         )
     squares = (table.sum(x * x, -1) + 1e-12 for x in (input1, input2))
     cos = table.sum(input1 * input2, -1) / table.sqrt(next(squares) * next(squares))
-    y = value_of(target)
-    alike, apart = fixed(y == 1, cos), fixed(y == -1, cos)
+    y = looked_at(target)
+    alike, apart = decided(y == 1, target), decided(y == -1, target)
     far = where(apart, table.clip(cos - margin, 0.0, None), 0.0)
     return reduced(where(alike, 1.0 - cos, 0.0) + far, reduction, name)
 

@@ -9,9 +9,9 @@ import numpy as np
 from tinygrad_ce import creation
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import a_type, composed, current, recording
-from tinygrad_ce.engine.functions import fixed
+from tinygrad_ce.engine.functions import decided, fixed, looked_at
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.operands import all_within, leaf, numbers, remember, value_of
+from tinygrad_ce.engine.operands import all_within, numbers, remember, settled_by, value_of
 from tinygrad_ce.engine.past import called
 from tinygrad_ce.engine.rule import Op
 from tinygrad_ce.engine.table import SLOT, where
@@ -85,7 +85,7 @@ def embedding(
     rows = table.getitem(weight, ids, index=(SLOT,))
     if padding_idx is None:
         return called(rows, "Embedding")
-    padding = fixed(value_of(ids)[..., None] == padding_idx % n, rows)
+    padding = decided(looked_at(ids)[..., None] == padding_idx % n, ids)
     return called(where(padding, rows.detach(), rows), "Embedding")
 
 
@@ -113,7 +113,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
         v = numbers(v)
         bad = v.min() if v.min() < 0 else v.max()
         raise ValueError(f"one_hot: id {bad} is outside 0 ... {num_classes - 1}")
-    y: Tensor = leaf(hot(v, num_classes))
+    y: Tensor = settled_by(hot(v, num_classes), "one_hot", tensor)
     if current().lines and isinstance(tensor, Node):
         remember(y, ONE_HOT, (tensor,), (num_classes,))
     return y

@@ -10,8 +10,8 @@ import numpy as np
 
 from tinygrad_ce import creation
 from tinygrad_ce.engine import functions, table
-from tinygrad_ce.engine.frame import a_type, composed
-from tinygrad_ce.engine.functions import branch, fixed, safe_mul
+from tinygrad_ce.engine.frame import a_type, composed, current
+from tinygrad_ce.engine.functions import branch, decided, looked_at, safe_mul
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import all_within, constant, leaf, numbers, value_of
 from tinygrad_ce.engine.table import SLOT, where
@@ -147,10 +147,9 @@ def picked_loss(
     """-logp[y] for class ids y, weighted, without the ignored ones, smoothed, reduced."""
     check_reduction(reduction, name)
     n, classes = logp.shape
-    ids = value_of(labels)
-    keep = kept_samples(ids, classes, ignore_index, name)
+    keep = kept_samples(labels, classes, ignore_index, name)
     if keep is not None:
-        labels = fixed(where(keep, ids, 0), logp)
+        labels = decided(where(keep, looked_at(labels), 0), labels)
     picked = table.getitem(logp, counting(n), labels, index=(SLOT, SLOT))
     if weight is None and keep is None and not smoothing:
         return -reduced(picked, reduction, name)
@@ -159,14 +158,14 @@ def picked_loss(
     else:
         w = class_weights(weight, logp, name)[labels]
     if keep is not None:
-        w = w * fixed(keep.astype(logp.dtype), logp)
-        picked = where(fixed(keep, logp), picked, 0.0)  # 0·inf would be nan
+        w = w * decided(keep.astype(logp.dtype), labels)
+        picked = where(decided(keep, labels), picked, 0.0)  # 0·inf would be nan
     losses = safe_mul(picked, w)
     if smoothing:
         every = logp if weight is None else safe_mul(logp, class_weights(weight, logp, name))
         all_classes = table.sum(every, 1)
         if keep is not None:
-            all_classes = where(fixed(keep, logp), all_classes, 0.0)
+            all_classes = where(decided(keep, labels), all_classes, 0.0)
         losses = losses * (1.0 - smoothing) + all_classes * (smoothing / classes)
     if reduction == "mean":
         return -(table.sum(losses) / table.sum(w))
@@ -188,8 +187,8 @@ def expected_loss(logp: Any, target: Any, weight: Any, reduction: str, smoothing
     target = to_dtype(target, logp)
     if smoothing:
         target = target * (1.0 - smoothing) + smoothing / classes
-    nothing = (value_of(target) == 0) & (value_of(logp) == -math.inf)
-    terms = where(fixed(nothing, logp), 0.0, logp) * target
+    nothing = (looked_at(target) == 0) & (looked_at(logp) == -math.inf)
+    terms = where(decided(nothing, logp, target), 0.0, logp) * target
     if weight is not None:
         terms = terms * class_weights(weight, logp, "cross_entropy")
     losses = table.sum(terms, 1)
@@ -208,8 +207,9 @@ def class_weights(weight: Any, logp: Any, name: str) -> Any:
     return weight
 
 
-def kept_samples(ids: Any, classes: int, ignore_index: int, name: str) -> Any:
+def kept_samples(labels: Any, classes: int, ignore_index: int, name: str) -> Any:
     """Which samples count, or None if all do. Ids outside 0 ... C-1 are refused."""
+    ids = value_of(labels)
     if not 0 <= ignore_index < classes and all_within(ids, 0, classes - 1):
         return None
     if not all_within(ids, 0, classes - 1, ignore_index):
@@ -219,7 +219,7 @@ def kept_samples(ids: Any, classes: int, ignore_index: int, name: str) -> Any:
             f"{name}: class id {wrong.flat[0]} is outside 0 ... {classes - 1}, "
             f"the ids of logits with {classes} classes (ignore_index is {ignore_index})"
         )
-    return ids != ignore_index
+    return looked_at(labels) != ignore_index
 
 
 def spread(loss: Any, input: Any, reduction: str) -> Any:
@@ -256,8 +256,9 @@ def binary_cross_entropy_with_logits(
     reduction = reduction_of(size_average, reduce, reduction, name)
     target = to_dtype(same_shape(input, target, name), input)
     _, step, _, e = branch(input)
-    live = isinstance(target, Node) and target.requires_grad
+    live = isinstance(target, Node) and (target.requires_grad or current().lines is True)
     y: Any = target if live else value_of(target)
+    step = decided(step, input) if live else step
     if isinstance(pos_weight, (list, tuple)):
         pos_weight = constant(pos_weight, input)
     if pos_weight is None:
@@ -265,9 +266,7 @@ def binary_cross_entropy_with_logits(
     else:
         slope = (step - 1.0) * y * pos_weight + step * (1.0 - y)
         smooth = table.log1p(e) * ((pos_weight - 1.0) * y + 1.0)
-    if not isinstance(slope, Node):
-        slope = fixed(slope, input)
-    losses = smooth + safe_mul(input, slope)
+    losses = smooth + safe_mul(input, decided(slope, input))
     if weight is not None:
         losses = losses * weight
     return reduced(losses, reduction, name)
@@ -293,18 +292,19 @@ def binary_cross_entropy(
     """
     reduction = reduction_of(size_average, reduce, reduction, "binary_cross_entropy")
     target = to_dtype(same_shape(input, target, "binary_cross_entropy"), input)
-    p, y = value_of(input), value_of(target)
+    p = value_of(input)
     if not all_within(p, 0, 1):
         v = numbers(p)
         raise ValueError(
             f"binary_cross_entropy: got values from {v.min():.4g} to {v.max():.4g}; wanted "
             "probabilities, 0 to 1. For logits write binary_cross_entropy_with_logits"
         )
+    p, y = looked_at(input), looked_at(target)
     no_one, no_zero = np.equal(y, 0), np.equal(y, 1)
     if isinstance(target, Node) and target.requires_grad:  # the logarithms are its slope
         no_one, no_zero = no_one & (p == 0), no_zero & (p == 1)
-    for_one = table.log(where(fixed(no_one, input), 1.0, input))
-    for_zero = table.log1p(-where(fixed(no_zero, input), 0.0, input))
+    for_one = table.log(where(decided(no_one, input, target), 1.0, input))
+    for_zero = table.log1p(-where(decided(no_zero, input, target), 0.0, input))
     losses = -(for_one * target + for_zero * (1.0 - target))
     if weight is not None:
         losses = losses * weight
@@ -376,9 +376,9 @@ def huber_loss(
 
 def near_and_far(d: Any, bound: float) -> tuple[Any, Any, Any]:
     """Where |d| ≤ bound; d there, else 0; and |d|, smooth wherever it is used."""
-    v = value_of(d)
-    near = fixed(np.abs(v) <= bound, d)
-    return near, where(near, d, 0.0), d * fixed(np.sign(v), d)
+    v = looked_at(d)
+    near = decided(np.abs(v) <= bound, d)
+    return near, where(near, d, 0.0), d * decided(np.sign(v), d)
 
 
 @composed("1/n Σ (|d| < β ? d²/2β : |d| − β/2)")
@@ -430,7 +430,7 @@ def kl_div(
     if log_target:
         losses = safe_mul(target - input, table.exp(target))
     else:
-        nothing = fixed(value_of(target) == 0, input)
+        nothing = decided(looked_at(target) == 0, input, target)
         safe = where(nothing, 1.0, target)
         losses = target * (table.log(safe) - where(nothing, 0.0, input))
     if reduction == "batchmean":

@@ -2,14 +2,17 @@
 
 Under `source_lines()`, so in `draw(model, x)` too, a tensor that needs no gradient remembers what
 made it. Here those operations that lead from an input to the graph become part of it, on nodes of
-their own: nothing of the user's changes.
+their own: nothing of the user's changes. What was decided by values that need a gradient is drawn
+as a constant, but still known: `past_of`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from tinygrad_ce.engine.chain import as_of
+from tinygrad_ce.engine.functions import LOOK, UNKNOWN
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.operands import Made
 from tinygrad_ce.engine.rule import Op
@@ -39,19 +42,43 @@ def prepared(
 
 
 def made_by(x: Node) -> Made | None:
-    """What made a node that needs no gradient, if it remembers.
+    """What made a node that needs no gradient of others that need none, if it remembers.
 
     An input in the dtype of what stands beside it is that input.
     """
     made: Made | None = None if x.live or x.inputs else getattr(x, "made", None)
+    if made is None or made.op in (None, LOOK) or any(y.live for y in made.inputs):
+        return None
     return None if hasattr(x, "source") and not hasattr(x.source, "made") else made
+
+
+def past_of(x: Node) -> Any:
+    """What made a node under source_lines(): `op`, `inputs`, `settings`, `tick`; None if unknown.
+
+    Of an operation that was not recorded there its own constants have no past.
+    """
+    if x.inputs:
+        return x if hasattr(x, "line") else None
+    made: Made | None = None if x.live else getattr(x, "made", None)
+    known = made is not None and made is not UNKNOWN and not was_written(x, made)
+    return made if known else None
+
+
+def made_inside(x: Node) -> bool:
+    """Whether it is a constant that a function of ours made for itself."""
+    return not x.inputs and x.scope is not None and x.scope.kind == "function"
+
+
+def was_written(x: Node, made: Made) -> bool:
+    """Whether a node has other numbers now than it was made with."""
+    return x.memory is not None and x.memory.written > made.tick
 
 
 def with_past(x: Node, made: Made, stand: dict[Node, Node]) -> Node:
     """A node with the numbers of x, made of the operands that it had."""
     y = new(type(x))
     op = made.op
-    if x.memory is not None and x.memory.written > made.tick:
+    if was_written(x, made):
         op = Op(f"{symbol_of(op.name)}, written in place", lambda x: x, (None,), False, "")
     y.array, y.op, y.settings, y.tick = x.array, op, made.settings, made.tick
     y.inputs = tuple(stand.get(z, z) for z in made.inputs)

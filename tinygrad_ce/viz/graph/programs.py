@@ -163,6 +163,7 @@ class Player:
         self.makers = program.makers()
         self.scopes = Scopes()
         self.live = live_values(program)
+        self.twins: dict[Node, Var] = {}  # what was detached
         self.taken: set[Var] = set()  # random, or made from what gets a gradient
         parameters = {
             state.before for state in program.states if getattr(state.node, "requires_grad", False)
@@ -213,6 +214,7 @@ class Player:
             return table.power(values[0], values[1])
         if step.op == "where" and step.operands[1] is step.operands[2]:
             values[1] = leaf(values[1].array)  # one of the two was detached, as in embedding
+            self.twins[values[1]] = step.operands[1]
         made: Node = operation(*values, **step.settings)
         return made
 

@@ -28,6 +28,7 @@ from tinygrad_ce.viz.graph.labels import (
     op_label,
 )
 from tinygrad_ce.viz.graph.names import writable
+from tinygrad_ce.viz.graph.prepared import made_inside
 from tinygrad_ce.viz.graph.told import symbol_of, told
 from tinygrad_ce.viz.graph.values import (
     gradient_text,
@@ -85,7 +86,7 @@ def gradients_of(root: Node, nodes: Iterable[Node]) -> tuple[dict[Node, np.ndarr
 
 def line_of(node: Node) -> str:
     """Where in the program a node was made, if it remembers: `train.py:12`."""
-    place = place_of(node)
+    place = None if made_inside(node) else place_of(node)
     return writable(f"{place.file}:{place.number}") if place else ""
 
 
@@ -304,7 +305,8 @@ class Reader:
 
     def origin(self, node: Node) -> str:
         """Where the numbers of a nameless leaf come from, if that is known."""
-        if node.op is None or node.array.dtype.kind == "b":
+        decided = hasattr(node, "made") and made_inside(node)
+        if node.op is None or node.array.dtype.kind == "b" or decided:
             for use in self.graph.used.get(node, ()):
                 scope = use.target.scope
                 place = use.target.op.name, use.position

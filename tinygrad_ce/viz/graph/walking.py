@@ -16,7 +16,7 @@ from tinygrad_ce.engine.chain import as_of, history
 from tinygrad_ce.engine.frame import Scope
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.graph.names import free_letters, names_of, renamed
-from tinygrad_ce.viz.graph.prepared import prepared
+from tinygrad_ce.viz.graph.prepared import made_inside, prepared
 from tinygrad_ce.viz.graph.sources import knows, written
 
 VIEWS = {"mT", "transpose", "reshape", "broadcast_to", "astype"}
@@ -50,7 +50,7 @@ class Graph:
         self.since, self.given = since, given
         self.title = ""  # of the loss whose gradients these are
         recorded = history(roots)[::-1]
-        stand = prepared(recorded, roots, lambda x: x in names or is_found(x))
+        self.stand = stand = prepared(recorded, roots, lambda x: x in names or is_found(x))
         self.operations = sorted([*recorded, *stand.values()], key=lambda node: node.tick)
         self.roots = [stand.get(root, root) for root in roots]
         self.ends = frozenset(self.roots)
@@ -65,7 +65,7 @@ class Graph:
         self.names = {**names_of(modules_of(self.chains.values())), **names}
         self.names.update({y: self.names[x] for x, y in stand.items() if x in self.names})
         operands = {node: [use.source for use in uses] for node, uses in self.operands.items()}
-        leaves = [x for x in self.used if not x.inputs and x not in self.names]
+        leaves = [x for x in self.used if not (x.inputs or made_inside(x) or x in self.names)]
         made = {x: x.made.tick if hasattr(x, "made") else x.tick for x in leaves if knows(x)}
         made.update((node, node.tick) for node in self.operations)
         self.written, self.texts = written(sorted(made, key=made.__getitem__), operands, self.names)
@@ -190,7 +190,8 @@ def is_number(node: Node) -> bool:
 
 def is_found(leaf: Node) -> bool:
     """Whether the user's program, not a function that it called, made a leaf that is no number."""
-    return leaf.scope is None and not leaf.cut and leaf.array.ndim > 0
+    made = leaf.cut or hasattr(leaf, "made")
+    return leaf.scope is None and not made and leaf.array.ndim > 0
 
 
 def uses_of(operations: Iterable[Node], stand: Mapping[Node, Node] | None = None) -> list[Use]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.graph.walking import Graph, Use
 
 Formula = Callable[[Any], Any]
@@ -61,13 +62,11 @@ FORMULAS: dict[str, tuple[Formula, ...]] = {
     "softplus": (side, lambda v: v >= 0),
     "log_sigmoid": (side, lambda v: ~(v >= 0)),
     "binary_cross_entropy_with_logits": (side,),
-    "huber_loss": (np.sign,),
-    "smooth_l1_loss": (np.sign,),
     "leaky_relu": (lambda v: v > 0,),
     "elu": (lambda v: v > 0,),
 }
 """By the composed function that made the constant."""
-LARGEST = {"softmax", "log_softmax", "logsumexp"}
+LARGEST = {"softmax", "log_softmax", "logsumexp"}  # it cancels out, whichever axis it is along
 
 
 def formulas_of(use: Use, v: Any) -> Iterator[Formula]:
@@ -75,7 +74,9 @@ def formulas_of(use: Use, v: Any) -> Iterator[Formula]:
     constant, scope = use.source, use.target.scope
     name = scope.name if scope is not None else ""
     yield from FORMULAS.get(name, ())
-    if name in LARGEST:
+    if name in LARGEST and use.target.op.name == "where":
+        yield lambda v: v == 0
+    elif name in LARGEST:
         yield from largest(v)
     yield from places(v, FINDS.get(constant.cut or "", ()))
 
@@ -93,22 +94,25 @@ def decided(graph: Graph, use: Use, value: Callable[[Any], Any]) -> Any:
     given = [other.source for node in inside for other in graph.operands[node]]
     name = scope.name if scope is not None else ""
     asked = [x for x in (*others, *given) if x not in inside or name not in FORMULAS]
-    if name in DIFFERENCES:
-        asked = list(inside)[:1]
     found: list[Any] = []
     for x in dict.fromkeys(asked):
         if not x.requires_grad or (symbol := value(x)) is None:
             continue
         made = (formula(symbol) for formula in formulas_of(use, x.array))
         found += [y for y in made if same_bits(y.value, constant.array)]
-        if name == SHIFTED and use.position == 1 and x in set(others):
+        if name == SHIFTED and target.op.name == "mul" and is_plain(graph, target):
             y = step(symbol)
             found.append(y - (y.value - constant.array))  # [z ≥ 0] − y
     sure = len(found) == 1 or (len(found) > 1 and name in LARGEST)  # what is taken off cancels out
     return found[0] if sure else None
 
 
-DIFFERENCES = ("huber_loss", "smooth_l1_loss")  # they decide by input − target
+def is_plain(graph: Graph, product: Node) -> bool:
+    """Whether z·([z ≥ 0] − y) is added to log(1 + e) without weights, which would be in both."""
+    sums = [use.target for use in graph.used.get(product, ())]
+    return all({x.op and x.op.name for x in y.inputs} == {"mul", "log1p"} for y in sums)
+
+
 SHIFTED = "binary_cross_entropy_with_logits"
 
 

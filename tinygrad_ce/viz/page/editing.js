@@ -43,14 +43,19 @@ function readNumber(text, spot) {
 
 const editing = { spot: null, first: null }; // the number whose field is open; what a drag began with
 
-/** Let one number be another; `again` adds to the last edit. */
+/** Let one number be another; `again` adds to the last edit. Gives what is wrong with it, or "". */
 function assignNumber(spot, x, again) {
-  if (x === numberAt(spot)) return;
-  const data = live.given[spot.leaf.i].data.slice();
-  data[spot.place] = x;
-  edit(new Map([[spot.leaf, data]]), again);
+  if (x === numberAt(spot)) return "";
+  const data = live.given[spot.leaf.i].data.with(spot.place, x);
+  try {
+    edit(new Map([[spot.leaf, data]]), again);
+  } catch ({ message }) {
+    return `${spotName(spot)}: got ${x}; ${message}.`;
+  }
   const root = Object.values(story.tensors).at(-1).v;
-  say(`${spotName(spot)} = ${numberText(x, typeOf(spot))}; ${story.loss} = ${valueText(valueOf(root.num))}`);
+  const loss = root.num === undefined ? "" : `; ${story.loss} = ${valueText(valueOf(root.num))}`;
+  say(`${spotName(spot)} = ${numberText(x, typeOf(spot))}${loss}`);
+  return "";
 }
 
 /** The cell of a spot in what is shown now. */
@@ -85,9 +90,9 @@ function shortest(x) {
 /** Take what is written, if it is a number; else say what is wrong. */
 function takeField(field, again) {
   const { spot } = editing;
-  const { x, wrong } = field.value === plainText(spot) ? { x: numberAt(spot) } : readNumber(field.value, spot);
-  complain(field, wrong);
-  if (!wrong) assignNumber(spot, engine.stored([x], typeOf(spot), [1]).data[0], again);
+  let { x, wrong } = field.value === plainText(spot) ? { x: numberAt(spot) } : readNumber(field.value, spot);
+  wrong ||= assignNumber(spot, engine.stored([x], typeOf(spot), [1]).data[0], again);
+  if (wrong) complain(field, wrong);
   return !wrong;
 }
 

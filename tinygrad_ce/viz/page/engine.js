@@ -388,6 +388,7 @@ const engine = (() => {
       const from = placesAt(result, result.map((_, a) => inside[a - before] ?? 0));
       for (let k = 0; k < places.length; k++) {
         const i = array.data[own[from[k]]];
+        if (!(i >= -n && i < n)) throw new RangeError(`index ${i} is outside of an axis of ${n}`);
         places[k] += (i < 0 ? i + n : i) * stride;
       }
     }

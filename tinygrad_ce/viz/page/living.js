@@ -32,7 +32,7 @@ const differs = (a, b) => a !== b && (a === a || b === b);
 /** What reads the numbers of the page besides the step that is shown. */
 const afterEdit = [updateCards, updateTitle, updateLeaves];
 
-/** Run the program on what is given now. */
+/** Run the program on what is given at the start. */
 function compute() {
   live.start ??= engine.run(story.live, live.given);
   live.values ??= live.start;
@@ -130,14 +130,24 @@ function updateLeaves() {
 /** Let leaves hold other numbers: a map from a leaf to its data. It can be undone, `again` with the edit before. */
 function edit(changes, again) {
   compute();
-  if (!again) remember([...changes.keys()]);
+  const before = heldBy([...changes.keys()]);
   assign(changes);
-  recompute();
+  try {
+    live.values = engine.run(story.live, live.given);
+  } catch (error) { // an index that was computed is none
+    assign(before);
+    throw error;
+  }
+  if (!again) live.past.push(before);
+  display();
 }
 
-/** Keep what leaves hold, so that what follows can be undone; some know it themselves. */
+/** What leaves hold; some know it themselves. */
+const heldBy = (leaves) => new Map(leaves.map((leaf) => [leaf, leaf.get ? leaf.get() : live.given[leaf.i].data]));
+
+/** Keep what leaves hold, so that what follows can be undone. */
 function remember(leaves) {
-  live.past.push(new Map(leaves.map((leaf) => [leaf, leaf.get ? leaf.get() : live.given[leaf.i].data])));
+  live.past.push(heldBy(leaves));
 }
 
 function assign(changes) {

@@ -5,8 +5,8 @@ the place of arrays, and write down what they do. So every number of a page is a
 program, the same steps as a traced program has, and no derivative is known anywhere but in the
 rules.
 
-What the graph holds as a constant stays one: random numbers, and conditions of which nobody knows
-how they were decided.
+What the graph holds as a constant stays one: random numbers, masks that were given. A condition is
+decided anew, as it is on record; where it is not, it has to be known for sure what decided it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.backward import Keeping
+from tinygrad_ce.engine.chain import as_of
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import holds_number
 from tinygrad_ce.engine.table import SLOT
@@ -24,11 +25,12 @@ from tinygrad_ce.optim import Optimizer
 from tinygrad_ce.program.ir import Program, Var
 from tinygrad_ce.program.passes.exact import simplified
 from tinygrad_ce.program.tracing.symbol import Symbol, TraceError, Tracer
+from tinygrad_ce.viz.graph.prepared import past_of
 from tinygrad_ce.viz.graph.programs import Player
 from tinygrad_ce.viz.graph.told import symbol_of
 from tinygrad_ce.viz.graph.values import largest
 from tinygrad_ce.viz.graph.walking import Graph, Use
-from tinygrad_ce.viz.page.decided import FORMULAS, decided
+from tinygrad_ce.viz.page.decided import decided
 from tinygrad_ce.viz.page.encoding import encoded, encoded_array
 from tinygrad_ce.viz.page.flow import Arrival, arrivals, first_index, run
 from tinygrad_ce.viz.page.points import points_of
@@ -85,8 +87,10 @@ class Living:
                 for x, node in player.values.items()
                 if isinstance(node, Node) and not node.inputs
             }
+            self.made |= {node: self.training.symbol(x) for node, x in player.twins.items()}
         self.symbols: dict[Node, Any] = {}
         self.leaves: dict[Node, Var] = {}  # whose numbers can be edited
+        self.locked: list[Node] = []  # and those that could be if more were on record
         self.wanted: dict[Var, int] = {}
         self.slopes: dict[Node, Any] = {}
         sources = dict.fromkeys(use.source for use in graph.uses)
@@ -96,9 +100,11 @@ class Living:
             raise NotLivingError(f"it has {size:,} numbers, and at most {MOST:,} can be edited")
         with np.errstate(all="ignore"):
             for x in given:
-                self.symbols[x] = self.given(x)
+                if not self.is_in_doubt(x):
+                    self.symbols[x] = self.given(x)
             for node in graph.operations:
                 self.symbols[node] = self.computed(node)
+        self.lock()
 
     def given(self, x: Node) -> Any:
         """The Symbol for a leaf: something to edit, or a constant."""
@@ -119,48 +125,100 @@ class Living:
             raise NotLivingError(f"{node.op.name} is a Function, of which no steps are known")
         uses = self.graph.operands[node]
         for use in uses:
-            if self.is_decided(use.source):
-                found = decided(self.graph, use, self.symbols.get)
-                if found is not None:
-                    self.symbols[use.source] = found
-                elif use.source.cut or self.is_of_values(use):
-                    what = symbol_of(use.source.cut or "a constant")
-                    raise NotLivingError(
-                        f"{what}, which {symbol_of(node.op.name)} reads, was decided by the "
-                        "numbers, and how is not on record; a traced program has it"
-                    )
-                else:
-                    self.lock(use)
+            if use.source not in self.symbols:
+                self.symbols[use.source] = self.constant(use)
         operands = [self.symbols[use.source] for use in uses]
         for x, symbol in zip(node.inputs, operands):
             self.symbols.setdefault(x, symbol)  # a node may stand for x in the graph
+        return self.run(node, operands, node)
+
+    def run(self, made: Any, operands: list[Any], shown: Node) -> Any:
+        """What an operation makes of Symbols, which is what a node holds."""
         try:
-            y = run(node, operands)
+            y = run(made, operands)
         except (TraceError, TypeError, ValueError, AttributeError) as error:
-            raise NotLivingError(f"{node.op.name} cannot be written down as steps") from error
+            raise NotLivingError(f"{made.op.name} cannot be written down as steps") from error
         y = y if isinstance(y, Symbol) else self.tracer.constant(y)
-        if not same(y.value, node.array):
-            raise NotLivingError(f"what {node.op.name} read was written in place since")
+        if not same(y.value, shown.array):
+            raise NotLivingError(f"what {made.op.name} read was written in place since")
         return y
 
-    def is_decided(self, x: Node) -> bool:
-        """Whether a constant may have been decided by values, and is still held as an array."""
-        symbol = self.symbols[x]
-        constant = not x.inputs and x not in self.leaves and symbol.now in self.tracer.constants
-        return constant and bool(x.cut or x.scope) and not holds_number(x)
+    def is_in_doubt(self, x: Node) -> bool:
+        """Whether it may have been computed from values that the page has."""
+        made_inside = x.scope is not None and self.graph.role(x) == "constant"
+        before = x.cut or hasattr(x, "made") or made_inside
+        return x not in self.made and not x.live and bool(before) and not holds_number(x)
 
-    def is_of_values(self, use: Use) -> bool:
-        """Whether a constant belongs to a function that decides by what it is given."""
-        scope = use.target.scope
-        return not self.traced and scope is not None and scope.name in FORMULAS
+    def constant(self, use: Use) -> Any:
+        """The Symbol of what is in doubt: computed again, decided again, or a constant for sure."""
+        x = use.source
+        found = self.again(x)
+        found = decided(self.graph, use, self.symbols.get) if found is None else found
+        if found is not None:
+            return found
+        if x.cut or hasattr(x, "made"):
+            what = symbol_of(x.cut or "a condition")
+            raise NotLivingError(
+                f"{what}, which {symbol_of(use.target.op.name)} reads, was decided by the numbers, "
+                "and how is not on record. Compute it under tinygrad_ce.source_lines(), or play a "
+                "traced program"
+            )
+        return self.tracer.constant(x.array)
 
-    def lock(self, use: Use) -> None:
-        """Keep the targets as they are of which a call may have made a constant: 1 − y."""
-        scope = use.target.scope
-        inside = [node for node in self.graph.operations if node.scope is scope is not None]
-        for x in [other.source for node in inside for other in self.graph.operands[node]]:
-            if not self.traced and not x.requires_grad and x.array.dtype.kind == "f":
-                self.leaves.pop(x, None)
+    def again(self, x: Node) -> Any:
+        """What is on record of a constant, done again; None if something is missing there.
+
+        What depends on nothing that the page computes is given, as any leaf is.
+        """
+        behind = self.behind(x)
+        if behind is None:
+            return None
+        known = {y: self.symbols[y] for y, past in behind.items() if past is None}
+        if all(symbol.now in self.tracer.constants for symbol in known.values()):
+            return self.given(x)
+        for y, past in sorted(
+            behind.items(), key=lambda item: 0 if item[1] is None else item[1].tick
+        ):
+            if past is not None:
+                known[y] = self.run(past, [known[self.at(z, past)] for z in past.inputs], y)
+        return known[x]
+
+    def behind(self, x: Node) -> dict[Node, Any] | None:
+        """What made a constant, and what made that; None for each value that the page has."""
+        found: dict[Node, Any] = {}
+        waiting = [x]
+        while waiting:
+            y = waiting.pop()
+            if y in found:
+                continue
+            past = found[y] = None if y in self.symbols else past_of(y)
+            if past is not None:
+                waiting += [self.at(z, past) for z in past.inputs]
+            elif y not in self.symbols:
+                if y is x or y.inputs or y.cut:
+                    return None
+                self.symbols[y] = self.tracer.constant(y.array)
+        return found
+
+    def at(self, x: Node, reader: Any) -> Node:
+        """What an operand was when it was read."""
+        x = as_of(x, reader.tick)
+        return self.graph.stand.get(x, x)
+
+    def lock(self) -> None:
+        """Keep as it is of what a constant may have been computed before: the y of 1 − y."""
+        given = {x for x in self.graph.names if x in self.leaves}
+        before = [x for x in self.symbols if self.was_computed(x) and x not in given]
+        for use in self.graph.uses if before else ():
+            x = use.source
+            if x in self.leaves and not x.live and (before[0] is not x or before[1:]):
+                del self.leaves[x]
+                self.locked.append(x)
+
+    def was_computed(self, x: Node) -> bool:
+        """Whether an operation made a constant, of which nobody knows what it read."""
+        unknown = not x.inputs and not x.live and x.cut == "" and not hasattr(x, "made")
+        return unknown and x.op is not None and x not in self.made
 
     def places(self, node: Node, position: int) -> Any:
         """Where each element of the output came from, from 1 on, as ids or values decide it."""
@@ -233,6 +291,8 @@ class Living:
             | ({} if (most := self.most(x)) is None else {"most": most})
             for x, var in self.leaves.items()
         ]
+        if names := ", ".join(filter(None, map(self.graph.name, self.locked))):
+            told["locked"] = names
         if states and training is not None:
             told["train"] = {
                 "states": [[numbers[x], told["out"][number]] for x, number in states],

@@ -91,7 +91,8 @@ window.player = {
   },
   set(name, index, value) {
     const { leaf } = tensorOf("player.set", name);
-    if (!leaf) throw new Error(`player.set: ${name} is computed; wanted one of ${listed(story.live.leaves.map((one) => one.n).filter(Boolean))}`);
+    const fixed = story.live.locked?.split(", ").includes(name);
+    if (!leaf) throw new Error(`player.set: ${name} ${fixed ? "stays as it is" : "is computed"}; wanted one of ${listed(story.live.leaves.map((one) => one.n).filter(Boolean))}`);
     const { shape, data } = live.given[leaf.i];
     const place = elementOf("player.set", index, shape);
     const wrong = refused(leaf, value);

@@ -18,6 +18,7 @@ function startStep() {
     make("p", { class: "begin" }, "Press ", make("kbd", {}, "→"), " to compute the first value."),
     story.note ? make("p", { class: "note" }, story.note) : "",
     live.why ? make("p", { class: "note" }, live.why) : "",
+    story.live?.locked ? make("p", { class: "note" }, `What is computed from ${story.live.locked} before the first gradient is not on record, so these numbers stay as they are. Under tinygrad_ce.source_lines() they can be edited.`) : "",
     make("p", { class: "why" }, `${given.length === 1 ? "1 tensor is" : `${given.length} tensors are`} there before anything is computed. The values flow down the grey arrows, one operation at a time${back ? "; then the gradients flow up the red ones" : ""}.`),
     repeatsSaid(),
     ...(given.length > FEW ? [legend(back), tables] : [tables, legend(back)]),
