@@ -289,16 +289,16 @@ def small():
 def test_buttons_and_keys(visit):
     page = visit(small())
     state = page.locator("#training .state")
-    assert state.inner_text() == "after 0 steps: L = 13"
+    assert state.inner_text() == "after 0 steps: loss = 13"
     page.click("#take")
-    assert state.inner_text() == "after 1 step: L = 8.32"
+    assert state.inner_text() == "after 1 step: loss = 8.32"
     page.keyboard.press("s")
-    assert state.inner_text() == "after 2 steps: L = 5.3248"
+    assert state.inner_text() == "after 2 steps: loss = 5.3248"
     assert page.title() == "loss = 5.3248"
     page.keyboard.press("Control+z")
-    assert state.inner_text() == "after 1 step: L = 8.32"
+    assert state.inner_text() == "after 1 step: loss = 8.32"
     page.keyboard.press("r")
-    assert state.inner_text() == "after 0 steps: L = 13"
+    assert state.inner_text() == "after 0 steps: loss = 13"
     assert page.locator("#again").get_attribute("aria-disabled") == "true"
     for start, stop in (("#train", "#train"), ("t", "t")):
         for what in (start, stop):
@@ -318,7 +318,7 @@ def test_numbers_that_are_edited_while_it_trains_count(visit):
     page.evaluate("player.train(3); player.set('w', [0], 1); player.set('w', [1], 0)")
     assert page.evaluate("training.losses.at(-1)") == 1
     assert page.evaluate("player.train(1)") == pytest.approx(0.64)
-    assert page.locator("#training .state").inner_text() == "after 4 steps: L = 0.64"
+    assert page.locator("#training .state").inner_text() == "after 4 steps: loss = 0.64"
     page.evaluate("player.reset()")
     assert page.evaluate("player.loss()") == 13
     said = page.evaluate("(() => { try { player.train(-1) } catch (e) { return e.message } })()")
@@ -335,7 +335,7 @@ def test_a_learning_rate_that_is_too_large_diverges_and_says_so(visit):
     page.click("#train")
     page.evaluate(WAIT, 1000)
     said = page.locator("#training .state").inner_text()
-    assert re.match(r"L is (∞|nan) after \d+ steps: training has diverged", said)
+    assert re.match(r"loss is (∞|nan) after \d+ steps: training has diverged", said)
     assert page.evaluate("training.losses.slice(0, -1).every(Number.isFinite)")
     page.keyboard.press("r")
     assert page.locator("#training [type=text]").input_value() == "0.1"
@@ -346,7 +346,18 @@ def test_a_learning_rate_that_is_too_large_diverges_and_says_so(visit):
     assert page.evaluate("player.loss()") == pytest.approx(13 * 0.25)
     field.fill("much")
     field.press("Enter")
-    assert field.input_value() == "0.25"
+    wrong = page.locator("#training .wrong")
+    assert field.input_value() == "much" and wrong.inner_text().startswith("lr: wanted a number")
+    for text in ("-1", "nan", "1e999", ""):
+        field.fill(text)
+        field.press("Enter")
+        assert wrong.is_visible() and page.evaluate("player.loss()") == pytest.approx(13 * 0.25)
+    page.keyboard.press("Escape")
+    field.fill("1/2")
+    field.press("Enter")
+    assert wrong.is_hidden()
+    page.click("#take")
+    assert page.evaluate("player.loss()") == 0
 
 
 def test_a_long_run_keeps_nothing_of_what_is_over(visit):

@@ -114,7 +114,7 @@ def test_nothing_of_the_users_is_changed():
         assert all((p == v).all() for p, v in zip(model.parameters(), values))
         loss.backward()  # the graph is as it was
         rates = story_of(page)["live"]["train"]["rates"]
-        assert [rate["n"] for rate in rates] == ["lr", "lr"]
+        assert [rate["n"] for rate in rates] == ["lr", "lr", "β₁", "β₂", "β₁", "β₂"]
 
 
 def test_updates_that_are_written_by_hand():
@@ -179,7 +179,7 @@ def test_what_cannot_train_says_why():
     other = tg.ones(2, requires_grad=True)
     program = tg.trace(lambda: (w * w).sum())
     for what, optimizer, error, message in (
-        (loss, 0.1, TypeError, "optimizer is a float; wanted one of tinygrad_ce.optim"),
+        (loss, 0.1, TypeError, "got optimizer=0.1; wanted one of tinygrad_ce.optim"),
         (program, SGD([w], 0.1), TypeError, "a program takes its own steps"),
         (loss, SGD([other], 0.1), ValueError, "no parameter of the optimizer is one of the loss"),
         (loss, optim.LBFGS([w]), ValueError, "the step of LBFGS cannot be played"),

@@ -393,7 +393,8 @@ class ReadSettings(dict[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         value = super().__getitem__(key)
-        if key not in ("lr", "params"):
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        if key not in ("lr", "params") and not any(isinstance(x, Symbol) for x in parts):
             self.read[key] = value
         return value
 

@@ -38,7 +38,7 @@ from tinygrad_ce.viz.page.mathematics import (
     symbols_of,
 )
 from tinygrad_ce.viz.page.training import Update
-from tinygrad_ce.viz.page.updates import RATE, letters_for, lines_of
+from tinygrad_ce.viz.page.updates import letters_for, lines_of
 from tinygrad_ce.viz.page.windows import images_of, slides_of, told_of
 
 LISTED = 8  # of the classes y of (p − y)/N
@@ -211,8 +211,8 @@ class Teller:
         symbols = {**letters_for(name), "L": self.loss}
 
         def part(x: Any) -> Any:
-            if isinstance(x, str) or x is RATE:
-                return x if x is not RATE else update.rate
+            if isinstance(x, (str, int)):
+                return x
             caption, value = x
             return {
                 "c": re.sub("[A-Za-z]+", lambda m: symbols.get(m[0], m[0]), caption),

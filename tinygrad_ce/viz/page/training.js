@@ -9,7 +9,8 @@ if (!live.why) training = {
   out: Object.values(story.tensors).at(-1).v.num,
   losses: [], // at each state so far; the last is that of now
   going: 0, // the frame that is asked for
-  moving: false, // whether a slider is being moved
+  fresh: false, // whether it has been started, and no step was taken yet
+  moving: null, // what is undone if a slider is being moved
   build: buildPanel,
   step: updateStep,
   stop: stopTraining,
@@ -43,14 +44,15 @@ function startTraining() {
   play(false);
   compute();
   if (!Number.isFinite(lossNow())) return;
-  remember([...training.states, stepCount]);
+  training.fresh = true;
   training.going = requestAnimationFrame(trainFrame);
   showGoing();
 }
 
 function trainFrame() {
   if (editing.spot) return stopTraining(); // somebody writes a number
-  advance(1, false);
+  advance(1, training.fresh);
+  training.fresh = false;
   if (training.going) training.going = requestAnimationFrame(trainFrame);
 }
 
@@ -82,9 +84,9 @@ function startAgain() {
 function stateText() {
   const steps = stepCount.get();
   const loss = valueText(valueOf(training.out));
-  if (Number.isFinite(lossNow())) return `after ${steps} step${steps === 1 ? "" : "s"}: ${short(story.loss)} = ${loss}`;
-  if (!steps) return `${short(story.loss)} is ${loss}: from here it cannot be trained.`;
-  return `${short(story.loss)} is ${loss} after ${steps} step${steps === 1 ? "" : "s"}: training has diverged. Take a smaller learning rate, and go back to the start.`;
+  if (Number.isFinite(lossNow())) return `after ${steps} step${steps === 1 ? "" : "s"}: ${short(lossName)} = ${loss}`;
+  if (!steps) return `${short(lossName)} is ${loss}: from here it cannot be trained.`;
+  return `${short(lossName)} is ${loss} after ${steps} step${steps === 1 ? "" : "s"}: training has diverged. Take a smaller learning rate, and go back to the start.`;
 }
 
 function showGoing() {
@@ -93,39 +95,51 @@ function showGoing() {
 }
 
 /** A setting that can be changed: a slider, logarithmic, and its number. */
-function rateControl(rate, k) {
+function rateControl(rate) {
   const centre = Math.log10(rate.start > 0 ? rate.start : 0.01);
-  const slider = make("input", { type: "range", min: centre - DECADES, max: centre + DECADES, step: 0.02, "aria-label": `${rate.n}, slider` });
+  const share = rate.high === 1; // its distance from 1 counts
+  const [min, max] = share ? [0, 4] : [centre - DECADES, centre + DECADES];
+  const placeFor = (x) => (share ? -Math.log10(1 - x) : x > 0 ? Math.log10(x) : min);
+  const valueAt = (place) => (share ? Number((1 - 10 ** -place).toFixed(place < 2 ? 2 : 4)) : Number((10 ** place).toPrecision(3)));
+  const slider = make("input", { type: "range", min, max, step: 0.02, "aria-label": `${rate.n}, slider` });
   const field = make("input", { type: "text", inputmode: "decimal", size: 8, "aria-label": rate.n, spellcheck: "false", autocomplete: "off" });
-  const set = (x) => setRate(rate, x);
+  const moved = () => training.moving && training.moving === live.past.at(-1);
+  const ends = () => { training.moving = null; };
   slider.addEventListener("input", () => {
-    set(Number((10 ** Number(slider.value)).toPrecision(3)));
-    training.moving = true;
+    setRate(rate, valueAt(Number(slider.value)), moved());
+    training.moving = live.past.at(-1);
   });
-  slider.addEventListener("change", () => { training.moving = false; });
+  for (const event of ["change", "pointerdown", "blur"]) slider.addEventListener(event, ends);
+  const wrong = make("span", { class: "wrong no", hidden: true });
   field.addEventListener("change", () => {
-    const x = Number(field.value.trim().replace("−", "-").replace(",", "."));
-    const fits = field.value.trim() && Number.isFinite(x);
-    if (fits) set(x);
-    else say(`Write a number such as 0.1 for ${rate.n}.`);
-    field.value = String(live.given[rate.i].data[0]);
+    const x = numberIn(field.value);
+    const fits = x !== null && x >= (rate.low ?? -Infinity) && x < (rate.high ?? Infinity);
+    wrong.hidden = fits;
+    field.setAttribute("aria-invalid", !fits);
+    if (fits && x !== live.given[rate.i].data[0]) setRate(rate, x);
+    if (fits) return;
+    wrong.textContent = `${rate.n}: wanted a number${rate.low === undefined ? "" : share ? " from 0 to below 1" : " from 0 on"}, such as ${rate.start}.`;
+    say(wrong.textContent);
   });
   rate.show = () => {
     const x = live.given[rate.i].data[0];
-    if (document.activeElement !== field) field.value = String(x); // else somebody is writing
-    if (!training.moving) slider.value = x > 0 ? Math.log10(x) : centre - DECADES;
+    if (x !== rate.shown) {
+      rate.shown = x;
+      wrong.hidden = true;
+      field.setAttribute("aria-invalid", false);
+      if (document.activeElement !== field) field.value = String(x); // else somebody is writing
+    }
+    if (!moved()) slider.value = placeFor(x);
     slider.setAttribute("aria-valuetext", String(x));
   };
-  const name = training.rates.filter(({ n }) => n === rate.n).length > 1 ? `${rate.n} ${k + 1}` : rate.n;
-  return make("div", { class: "rate" }, make("b", {}, name), slider, field);
+  const alike = training.rates.filter(({ n }) => n === rate.n);
+  const name = alike.length > 1 ? `${rate.n} ${alike.indexOf(rate) + 1}` : rate.n;
+  return make("div", { class: "rate" }, make("b", {}, name), slider, field, wrong);
 }
 
-/** Let a setting be another number; while a slider moves that is one edit. */
-function setRate(rate, x) {
-  compute();
-  if (!training.moving) remember([rate]);
-  assign(new Map([[rate, Float64Array.of(x)]]));
-  recompute();
+/** Let a setting be another number, `again` as part of the edit before. */
+function setRate(rate, x, again) {
+  edit(new Map([[rate, Float64Array.of(x)]]), again);
 }
 
 function buildPanel() {
@@ -134,12 +148,14 @@ function buildPanel() {
     made.addEventListener("click", action);
     return made;
   };
+  const others = training.rates.filter((rate) => rate.high === 1);
   const panel = make("section", { id: "training", "aria-label": "Training" },
     make("div", { class: "row" },
       button("take", "Take a step", takeStep, "One step of training (S)"),
       button("train", "Train", trainOrStop, "Step after step, until stopped (T)"),
       button("again", "Back to the start", startAgain, "All numbers as they were (R)"),
-      ...training.rates.map(rateControl)),
+      ...training.rates.filter((rate) => !others.includes(rate)).map(rateControl)),
+    others.length ? make("details", { class: "settings" }, make("summary", {}, `More settings: ${[...new Set(others.map(({ n }) => n))].join(", ")}`), make("div", { class: "row" }, ...others.map(rateControl))) : "",
     make("p", { class: "state" }),
     make("div", { class: "row views" }, make("figure", { class: "fall" })),
     story.live.train.draws ? make("p", { class: "note" }, "What is drawn at random, such as dropout, stays as it was recorded: each step has the same.") : "");
@@ -160,6 +176,7 @@ function updatePanel() {
   training.losses[training.losses.length - 1] = lossNow();
   const state = document.querySelector("#training .state");
   state.textContent = stateText();
+  at("training").classList.toggle("begun", stepCount.get() > 0);
   state.classList.toggle("no", !Number.isFinite(lossNow()));
   document.querySelector("#training .fall").replaceChildren(fallOf(training.losses));
   for (const rate of training.rates) rate.show();
@@ -196,7 +213,7 @@ function fallOf(losses) {
   const span = scale(most) - scale(low);
   const x = (k) => left + (k / Math.max(losses.length - 1, 10)) * (wide - left - right);
   const y = (loss) => high - bottom - (span > 0 ? (scale(loss) - scale(low)) / span : 0.5) * (high - top - bottom);
-  const svg = drawn("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": `${story.loss} over ${losses.length - 1} steps${isLog ? ", logarithmic" : ""}, from ${numberText(losses[0])} to ${numberText(losses.at(-1))}` });
+  const svg = drawn("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": `${lossName} over ${losses.length - 1} steps${isLog ? ", logarithmic" : ""}, from ${numberText(losses[0])} to ${numberText(losses.at(-1))}` });
   svg.append(drawn("path", { class: "axes", d: `M${left} ${top}V${high - bottom}H${wide - right}` }));
   const label = (words, at, up, anchor) => svg.append(drawn("text", { x: at, y: up, "text-anchor": anchor }, words));
   if (points.length) {
@@ -208,7 +225,7 @@ function fallOf(losses) {
   }
   label("0", left, high - 6, "middle");
   label(`${Math.max(losses.length - 1, 10)} steps`, wide - right, high - 6, "end");
-  label(`${short(story.loss)}${isLog ? ", log scale" : ""}`, wide - right, top + 8, "end");
+  label(`${short(lossName)}${isLog ? ", log scale" : ""}`, wide - right, top + 8, "end");
   return svg;
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,24 @@ KEPT = ("max_exp_avg_sq", "exp_avg_sq", "exp_avg", "momentum_buffer", "square_av
 """What optimisers keep for a parameter; of two that end alike the longer one first."""
 
 
+class Setting(Symbol):
+    """A number of an optimiser that can be changed in the page. Asked if it is 0, it is not."""
+
+    def __bool__(self) -> bool:  # type: ignore[override]
+        return True
+
+
+LETTERS = {"lr": "lr", "momentum": "μ", "alpha": "α", "betas": "β"}
+
+
+def bounds_of(name: str) -> dict[str, int]:
+    """From where on and up to where a setting can be changed."""
+    letter = name.rstrip("₁₂")
+    if letter not in LETTERS.values():
+        return {}
+    return {"low": 0} if letter == "lr" else {"low": 0, "high": 1}
+
+
 @dataclass
 class Update:
     """How one parameter is replaced."""
@@ -39,21 +57,22 @@ class Update:
     g: Symbol | None = None  # the gradient that the optimiser was given
     kind: str = ""  # of the optimiser
     group: dict[str, Any] = field(default_factory=dict)  # its settings
-    rate: int | None = None  # the number of its learning rate among all settings
-    lr: Symbol | None = None
+    changing: dict[str, tuple[int, Symbol]] = field(default_factory=dict)
+    """By its letter each setting that can be changed: its number among all, and its value."""
     kept: dict[str, tuple[Symbol, Symbol]] = field(default_factory=dict)  # before and after
 
 
 class Training:
     """What a program replaces, written into a tracer: `states`, `numbers` and `updates`.
 
-    `bound` says which values of the tracer stand for some that the program is given, and `nodes`
-    which tensors of the graph these are.
+    `bound` says which values of the tracer stand for some that the program is given, `nodes` which
+    tensors of the graph these are, and `names` what numbers are called that it takes.
     """
 
     def __init__(
-        self, tracer: Tracer, program: Program, nodes: dict[Var, Any], bound: dict[Var, Symbol]
-    ) -> None:
+        self, tracer: Tracer, program: Program, nodes: dict[Var, Any], bound: dict[Var, Symbol],
+        names: Mapping[Var, str] | None = None,
+    ) -> None:  # fmt: skip
         self.tracer, self.program, self.nodes, self.bound = tracer, program, nodes, bound
         steps = [step for step in program.steps if step.op != "draw"]
         self.draws = len(program.steps) - len(steps)
@@ -71,7 +90,9 @@ class Training:
             if x not in bound and x not in program.constants:
                 tracer.given.append((x, self.values[x]))
         self.numbers = [(x.var, x.key) for x in program.settings]
-        self.numbers += [(x, x.name) for x in program.inputs if is_float(self.values[x])]
+        called = names or {}
+        floats = [x for x in program.inputs if is_float(self.values[x])]
+        self.numbers += [(x, called.get(x, x.name)) for x in floats]
         self.changed = [s for s in program.states if s.after is not s.before]
         self.updates: list[Update] = []
 
@@ -105,9 +126,12 @@ class Training:
             return None
         given = {*made, *(s.before for s in states), *self.program.constants}
         slopes = [x for x in read if x not in given and x.shape == own.before.shape and x.dtype]
-        lr, kind = self.symbol(self.numbers[number][0]), steps[0].scope[-1]
+        kind = steps[0].scope[-1]
         w, new = self.symbol(own.before), self.symbol(own.after)
-        update = Update(node, w, new, None, kind, group, number, lr)
+        update = Update(node, w, new, None, kind, group)
+        for i, (x, letter) in enumerate(self.numbers):
+            if x in read or i == number:
+                update.changing[letter] = i, self.symbol(x)
         if len(slopes) == 1:
             update.g = self.symbol(slopes[0])
         for state in states:
@@ -145,23 +169,48 @@ def of_optimizer(
             "the last step, and play it with the optimizer of its parameters"
         )
 
-    def update(*gradients: Any) -> None:
+    def update(*given: Any) -> None:
         for p in params:
             p.grad = None
-        for p, gradient in zip(trained, gradients):
+        for p, gradient in zip(trained, given):
             p.grad = gradient
+        settings = iter([Setting(x.tracer, x.now, x.value) for x in given[len(trained) :]])
+        for group in groups:
+            group.update({key: with_those(group[key], settings) for key in changing(group)})
         twin.step()
+        for group, numbers in zip(groups, kept):  # else they would outlive the trace
+            group.update(numbers)
 
-    examples = tuple(leaf(np.array(slopes[p].value)) for p in trained)
+    groups, kept = twin.param_groups, [dict(group) for group in twin.param_groups]
+    values_of = [(LETTERS[k], g[k]) for g in groups for k in changing(g)]
+    letters = [(letter + sub, x) for letter, value in values_of for sub, x in numbered(value)]
+    examples = [*(leaf(np.array(slopes[p].value)) for p in trained), *(x for _, x in letters)]
     try:
-        program = trace_call(update, examples, {}).program
+        program = trace_call(update, tuple(examples), {}).program
     except (TraceError, TypeError, ValueError) as error:
         name = type(optimizer).__name__
         raise ValueError(f"play: the step of {name} cannot be played: {error}") from error
     bound = {x: slopes[p] for x, p in zip(program.inputs, trained)}
     nodes = {s.before: s.node for s in program.states if s.node in dict.fromkeys(trained)}
     bound.update((x, values[p]) for x, p in nodes.items())
-    return Training(tracer, program, nodes, bound)
+    names = dict(zip(program.inputs[len(trained) :], (letter for letter, _ in letters)))
+    return Training(tracer, program, nodes, bound, names)
+
+
+def with_those(value: Any, settings: Iterator[Setting]) -> Any:
+    """A setting, or a tuple of several, made of the next ones."""
+    return tuple(next(settings) for _ in value) if numbered(value)[1:] else next(settings)
+
+
+def numbered(value: Any) -> list[tuple[str, float]]:
+    """The numbers of a setting, and what stands below its letter for each: β₁ and β₂."""
+    several = isinstance(value, (list, tuple))
+    return [("₁₂"[i], float(x)) for i, x in enumerate(value)] if several else [("", float(value))]
+
+
+def changing(group: dict[str, Any]) -> list[str]:
+    """The settings of a group that can be changed besides its learning rate."""
+    return [key for key in ("momentum", "alpha", "betas") if group.get(key)]
 
 
 def array_of(value: Any) -> Any:

@@ -1,8 +1,9 @@
 """What optimisers do to a parameter, line by line: as mathematics, and as tables of numbers.
 
 A line has a formula in the notation of `graph/told.py` and a row of parts: words between tables,
-`(caption, value)` for a table and `RATE` for the learning rate as it is now. What a rule says is
-compared with what the traced step made of the example; where they differ it is not told.
+`(caption, value)` for a table and, for a setting that can be changed, its number among all. What a
+rule says is compared with what the traced step made of the example; where they differ it is not
+told.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from tinygrad_ce.program.tracing.symbol import Symbol
 from tinygrad_ce.viz.graph.values import largest
 from tinygrad_ce.viz.page.training import Update
 
-RATE = ("lr", None)  # stands for the learning rate
 GRADIENT = "D{w}"  # in a formula
+BETAS = {"β₁": "betaone", "β₂": "betatwo"}  # likewise
 CLOSE = 1e-4  # of the largest element: how far the example may be off the rule
 
 
@@ -53,6 +54,26 @@ class Value:
         return f"( {self.letter} )^{{2}}" if self.letter == GRADIENT else f"{self.letter}^{{2}}"
 
 
+class Number(NamedTuple):
+    """A setting: its text in a formula, what stands in a row, and its value."""
+
+    text: str
+    row: list[Any]
+    now: Any
+
+    @property
+    def rest(self) -> Number:
+        """1 − β."""
+        if isinstance(self.now, Symbol):
+            return Number(f"( 1 − {self.text} )", ["( 1 −", *self.row, ")"], 1 - self.now)
+        return plain(1 - self.now)
+
+
+def plain(x: float) -> Number:
+    """A setting that stays what it is."""
+    return Number(words(x), [words(x)], x)
+
+
 class Rule:
     """Writes down how an update comes about: `lines`."""
 
@@ -73,6 +94,13 @@ class Rule:
     def setting(self, name: str) -> Any:
         """A setting of the optimiser."""
         return self.group.get(name)
+
+    def number(self, letter: str, value: float = 0.0) -> Number:
+        """A setting that can be changed, by its letter; else its value."""
+        if letter not in self.update.changing:
+            return plain(value)
+        i, now = self.update.changing[letter]
+        return Number(BETAS.get(letter, letter), [i], now)
 
     def kept(self, key: str, letter: str) -> tuple[Value, Any]:
         """What the optimiser keeps: before, and its number after."""
@@ -97,23 +125,24 @@ class Rule:
     def step(self, direction: Value, w: Value | None = None) -> Any:
         """The last line, w − lr·direction; gives what that is."""
         w = w or self.w
-        row = [w.table, "−", RATE, "·", direction.table, "=", self.new.table]
+        lr = self.number("lr")
+        row = [w.table, "−", *lr.row, "·", direction.table, "=", self.new.table]
         self.lines.append(Line(f"w ← w − lr · {direction.letter}", row))
-        return w.now - fitting(self.update.lr, direction.now) * direction.now
+        return w.now - fitting(lr.now, direction.now) * direction.now
 
-    def mean(self, key: str, letter: str, beta: float, of: Value, square: bool = False) -> Value:
+    def mean(self, key: str, letter: str, beta: Number, of: Value, square: bool = False) -> Value:
         """A running mean of gradients or of their squares."""
         before, after = self.kept(key, letter)
-        text, rest = of.square if square else of.letter, words(1 - beta)
-        return self.say(letter, f"← {words(beta)} · {letter} + {rest} · {text}", after,
-                        f"{words(beta)} ·", before,
-                        f"+ {rest} ·", of.squared if square else of)  # fmt: skip
+        text, rest = of.square if square else of.letter, beta.rest
+        return self.say(letter, f"← {beta.text} · {letter} + {rest.text} · {text}", after,
+                        *beta.row, "·", before,
+                        "+", *rest.row, "·", of.squared if square else of)  # fmt: skip
 
-    def unbiased(self, mean: Value, beta: float, steps: Any) -> Value:
+    def unbiased(self, mean: Value, beta: Number, steps: Any) -> Value:
         """A running mean without its start at 0."""
-        text = f"= frac{{{mean.letter}}}{{1 − {words(beta)}^{{t}}}}"
-        now = mean.now / fitting(1 - beta**steps, mean.now)
-        return self.say(mean.letter + "hat", text, now, mean, f"÷ (1 − {words(beta)}ᵗ)")
+        text = f"= frac{{{mean.letter}}}{{1 − {beta.text}^{{t}}}}"
+        now = mean.now / fitting(1 - beta.now**steps, mean.now)
+        return self.say(mean.letter + "hat", text, now, mean, "÷ ( 1 −", *beta.row, "ᵗ )")
 
     def ratio(self, above: Value, size: Value, eps: float) -> Value:
         """above / (√size + ε)."""
@@ -129,24 +158,26 @@ def sgd(rule: Rule) -> Any:
         return rule.step(rule.g)
     g, (before, after) = rule.g, rule.kept("momentum_buffer", "v")
     share = f"{words(1 - dampening)} · " if dampening else ""
-    mu = words(momentum)
-    v = rule.say("v", f"← {mu} · v + {share}{g.letter}", after,
-                 f"{mu} ·", before, f"+ {share}".rstrip(), g)  # fmt: skip
+    mu = rule.number("μ", momentum)
+    v = rule.say("v", f"← {mu.text} · v + {share}{g.letter}", after,
+                 *mu.row, "·", before, f"+ {share}".rstrip(), g)  # fmt: skip
     if not rule.setting("nesterov"):
         return rule.step(v)
-    ahead = g.now + fitting(momentum, g.now) * v.now
-    return rule.step(rule.say("d", f"= {g.letter} + {mu} · v", ahead, g, f"+ {mu} ·", v))
+    ahead = g.now + fitting(mu.now, g.now) * v.now
+    return rule.step(rule.say("d", f"= {g.letter} + {mu.text} · v", ahead, g, "+", *mu.row, "·", v))
 
 
 def adam(rule: Rule) -> Any:
     """m and v, without their start at 0, and w ← w − lr m̂/(√v̂ + ε)."""
-    w, (beta1, beta2), eps = rule.w, rule.setting("betas"), rule.setting("eps")
+    w, betas, eps = rule.w, rule.setting("betas"), rule.setting("eps")
+    beta1, beta2 = (rule.number(letter, beta) for letter, beta in zip(("β₁", "β₂"), betas))
     decay = rule.setting("weight_decay")
     if decay and rule.setting("decoupled_weight_decay"):
-        factor = fitting(1 - rule.update.lr * decay, w.now)
+        lr = rule.number("lr")
+        factor = fitting(1 - lr.now * decay, w.now)
         less = w.now * factor
         rule.lines.append(Line(f"w ← ( 1 − lr · {words(decay)} ) · w",
-                               ["( 1 −", RATE, f"· {words(decay)} ) ·", w.table,
+                               ["( 1 −", *lr.row, f"· {words(decay)} ) ·", w.table,
                                 "=", ("smaller w", less)]))  # fmt: skip
         w = Value("w", less, "smaller w")
     m = rule.mean("exp_avg", "m", beta1, rule.g)
@@ -164,7 +195,7 @@ def adam(rule: Rule) -> Any:
 def rmsprop(rule: Rule) -> Any:
     """v the mean of g², w ← w − lr g/(√v + ε)."""
     alpha, momentum, eps = (rule.setting(key) for key in ("alpha", "momentum", "eps"))
-    g = rule.g
+    alpha, g = rule.number("α", alpha), rule.g
     size = rule.mean("square_avg", "v", alpha, g, square=True)
     if rule.setting("centered"):
         mean = rule.mean("grad_avg", "m", alpha, g)
@@ -173,8 +204,8 @@ def rmsprop(rule: Rule) -> Any:
     d = rule.ratio(g, size, eps)
     if momentum:
         before, after = rule.kept("momentum_buffer", "b")
-        mu = words(momentum)
-        d = rule.say("b", f"← {mu} · b + d", after, f"{mu} ·", before, "+", d)
+        mu = rule.number("μ", momentum)
+        d = rule.say("b", f"← {mu.text} · b + d", after, *mu.row, "·", before, "+", d)
     return rule.step(d)
 
 
@@ -195,6 +226,7 @@ RULES: dict[str, Callable[[Rule], Any]] = {
 def letters_for(name: str) -> dict[str, str]:
     """What the letters of the lines are called: w as the parameter, none else like it."""
     found = {"w": name, "mhat": "m̂", "vhat": "v̂", "shat": "ŝ"}
+    found |= {word: letter for letter, word in BETAS.items()}
     return found | {letter: letter + "′" for letter in "bdgmstv" if letter == name}
 
 
