@@ -233,7 +233,7 @@ def test_a_number_is_clicked_and_typed_and_everything_follows(visit):
     given["x"][1, 1] = -1.5
     wanted = ORACLES["two_layer_network"](given)["loss"]
     assert page.title() == f"loss = {wanted:.5g}" == page.locator("h1").inner_text()
-    assert f"x[1, 1] = −1.5; L = {wanted:.5g}" == page.locator("#say").inner_text()
+    assert f"x[1, 1] = −1.5; loss = {wanted:.5g}" == page.locator("#say").inner_text()
     changed = page.locator("td.changed").evaluate_all(
         "all => all.map(td => [td.closest('table').dataset.space, Number(td.dataset.i)])"
     )

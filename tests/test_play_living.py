@@ -311,7 +311,8 @@ def of_program(f, given):
         loss = f(**tensors)
     live = Living(Graph([loss], {x: name for name, x in tensors.items()}))
     live.way_back(loss)
-    leaves = [(x, var) for x, var in live.leaves.items() if x in live.graph.names]
+    named = live.leaves.keys() & live.graph.names.keys() - live.locked.keys()
+    leaves = [(x, live.leaves[x]) for x in named]
     wanted = [live.symbols[live.graph.roots[0]].now, live.slopes[tensors["x"]].now]
 
     def again(given):

@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_ce import creation
 from tinygrad_ce.engine import functions, table
 from tinygrad_ce.engine.frame import a_type, composed, current
-from tinygrad_ce.engine.functions import branch, decided, looked_at, safe_mul
+from tinygrad_ce.engine.functions import branch, decided, fixed, looked_at, safe_mul
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import all_within, constant, leaf, numbers, value_of
 from tinygrad_ce.engine.table import SLOT, where
@@ -154,7 +154,7 @@ def picked_loss(
     if weight is None and keep is None and not smoothing:
         return -reduced(picked, reduction, name)
     if weight is None:
-        w = leaf(np.ones(n, logp.dtype))
+        w = fixed(np.ones(n, logp.dtype), logp)
     else:
         w = class_weights(weight, logp, name)[labels]
     if keep is not None:
@@ -177,7 +177,9 @@ def counting(n: int) -> Any:
     """0 ... n-1 as a constant, made once."""
     array = np.arange(n)
     array.flags.writeable = False
-    return leaf(array)
+    y = leaf(array)
+    y.cut = None  # it is of no data
+    return y
 
 
 def expected_loss(logp: Any, target: Any, weight: Any, reduction: str, smoothing: float) -> Any:

@@ -34,6 +34,7 @@ CONSTANTS: dict[tuple[str, str, int], str] = {
     ("nll_loss", "getitem", 1): "rows",
     ("binary_cross_entropy_with_logits", "mul", 0): "z ≥ 0 ? −1 : 1",
     ("binary_cross_entropy_with_logits", "mul", 1): "[z ≥ 0] − y",
+    ("binary_cross_entropy_with_logits", "sub", 0): "[z ≥ 0]",
     ("huber_loss", "where", 0): "|d| ≤ δ",
     ("huber_loss", "mul", 1): "sign d",
     ("dropout", "mul", 1): "mask / (1 − p)",

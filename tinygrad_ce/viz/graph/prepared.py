@@ -59,6 +59,9 @@ def past_of(x: Node) -> Any:
     """
     if x.inputs:
         return x if hasattr(x, "line") else None
+    if hasattr(x, "window") and not (x.live or x.window[0].live):  # a view always remembers
+        source, op, settings, others = x.window
+        return Made(op, (source, *others), settings, 0, 0)
     made: Made | None = None if x.live else getattr(x, "made", None)
     known = made is not None and made is not UNKNOWN and not was_written(x, made)
     return made if known else None

@@ -33,7 +33,7 @@ function softmaxRows(z, columns) {
 
 /** What a step says about p − y: what Python has found, or what holds now. */
 function saidOf(step) {
-  if (!isEdited()) return step.is;
+  if (!isMoved()) return step.is;
   if (!step.p) return undefined;
   const { v, g } = story.tensors[step.x];
   return v.num === undefined || g?.num === undefined ? undefined : residual(valueOf(v.num), valueOf(g.num));

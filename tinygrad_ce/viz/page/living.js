@@ -6,6 +6,7 @@ if (story.live) {
   const missing = engine.missing(story.live);
   if (missing) live.why = `the page has no entry for the operation ${missing}`;
   else live.given = story.live.given.map(engine.decode);
+  live.first = [...live.given];
 }
 live.why &&= `The numbers of this page cannot be edited: ${live.why}.`;
 
@@ -28,6 +29,9 @@ const valueOf = (i, values = live.values) => values[story.live.out[i]];
 const isEdited = () => Boolean(live.past.length);
 
 const differs = (a, b) => a !== b && (a === a || b === b);
+
+/** Whether a tensor that is given has other numbers than at the start: a learning rate is none. */
+const isMoved = () => !live.why && story.live.leaves.some(({ i }) => live.given[i].data.some((x, k) => differs(x, live.first[i].data[k])));
 
 /** What reads the numbers of the page besides the step that is shown. */
 const afterEdit = [updateCards, updateTitle, updateLeaves];
@@ -95,7 +99,8 @@ const widthOf = (words) => [...words].reduce((sum, letter) => sum + (/[.,\[\] ]/
 /** The numbers on the cards, narrower where they would not fit. */
 function updateCards() {
   for (const { text, was, room, win, words } of written) {
-    const now = win.x.size ? words(valueOf(win.num)) : was;
+    let now = win.x.size ? words(valueOf(win.num)) : was;
+    if (now !== was && widthOf(now) > room && now.startsWith("[")) now = listText(valueOf(win.num), 2 - story.digits);
     if (now === text.textContent) continue;
     text.textContent = now;
     const tight = now !== was && widthOf(now) > room;
@@ -105,17 +110,17 @@ function updateCards() {
   }
   for (const [id, t] of Object.entries(story.tensors)) {
     if (t.g?.num !== undefined) t.norm = gradientText(valueOf(t.g.num));
-    document.getElementById(id)?.classList.toggle("changed", Boolean(t.v.x?.size || t.g?.x?.size));
+    const marked = !training || !stepCount.get(); // a step of training changes them all
+    document.getElementById(id)?.classList.toggle("changed", marked && Boolean(t.v.x?.size || t.g?.x?.size));
   }
   if (svg) refold();
 }
 
 /** The loss in the title. */
 function updateTitle() {
-  const [name] = story.title.split(" = ");
   const root = Object.values(story.tensors).at(-1);
-  if (root.v.num === undefined || name === story.title) return;
-  const title = root.v.x.size ? `${name} = ${valueText(valueOf(root.v.num))}` : story.title;
+  if (root.v.num === undefined || !story.title.includes(" = ")) return;
+  const title = root.v.x.size ? `${lossName} = ${valueText(valueOf(root.v.num))}` : story.title;
   document.title = title;
   document.querySelector("h1").textContent = title;
 }

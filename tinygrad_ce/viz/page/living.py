@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.backward import Keeping
-from tinygrad_ce.engine.chain import as_of
+from tinygrad_ce.engine.chain import as_of, history
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import holds_number
 from tinygrad_ce.engine.table import SLOT
@@ -25,7 +25,7 @@ from tinygrad_ce.optim import Optimizer
 from tinygrad_ce.program.ir import Program, Var
 from tinygrad_ce.program.passes.exact import simplified
 from tinygrad_ce.program.tracing.symbol import Symbol, TraceError, Tracer
-from tinygrad_ce.viz.graph.prepared import past_of
+from tinygrad_ce.viz.graph.prepared import made_inside, past_of
 from tinygrad_ce.viz.graph.programs import Player
 from tinygrad_ce.viz.graph.told import symbol_of
 from tinygrad_ce.viz.graph.values import largest
@@ -34,7 +34,7 @@ from tinygrad_ce.viz.page.decided import decided
 from tinygrad_ce.viz.page.encoding import encoded, encoded_array
 from tinygrad_ce.viz.page.flow import Arrival, arrivals, first_index, run
 from tinygrad_ce.viz.page.points import points_of
-from tinygrad_ce.viz.page.training import Training, of_optimizer, of_program
+from tinygrad_ce.viz.page.training import Training, bounds_of, of_optimizer, of_program
 
 MOST = 20_000  # numbers that are given
 CLOSE = 1e-4  # of the largest element: how far numbers may be off that are computed again
@@ -90,7 +90,8 @@ class Living:
             self.made |= {node: self.training.symbol(x) for node, x in player.twins.items()}
         self.symbols: dict[Node, Any] = {}
         self.leaves: dict[Node, Var] = {}  # whose numbers can be edited
-        self.locked: list[Node] = []  # and those that could be if more were on record
+        self.locked: dict[Node, None] = {}  # of these the ones that cannot: not all is on record
+        self.unknown: set[Node] = set()  # what was computed, nobody knows from what
         self.wanted: dict[Var, int] = {}
         self.slopes: dict[Node, Any] = {}
         sources = dict.fromkeys(use.source for use in graph.uses)
@@ -146,7 +147,7 @@ class Living:
     def is_in_doubt(self, x: Node) -> bool:
         """Whether it may have been computed from values that the page has."""
         made_inside = x.scope is not None and self.graph.role(x) == "constant"
-        before = x.cut or hasattr(x, "made") or made_inside
+        before = x.cut or hasattr(x, "made") or hasattr(x, "window") or made_inside
         return x not in self.made and not x.live and bool(before) and not holds_number(x)
 
     def constant(self, use: Use) -> Any:
@@ -176,11 +177,14 @@ class Living:
         known = {y: self.symbols[y] for y, past in behind.items() if past is None}
         if all(symbol.now in self.tracer.constants for symbol in known.values()):
             return self.given(x)
-        for y, past in sorted(
-            behind.items(), key=lambda item: 0 if item[1] is None else item[1].tick
-        ):
-            if past is not None:
-                known[y] = self.run(past, [known[self.at(z, past)] for z in past.inputs], y)
+        waiting = [x]
+        while waiting:
+            y, past = waiting[-1], behind[waiting[-1]]
+            operands = [self.at(z, past) for z in past.inputs]
+            missing = [z for z in operands if z not in known]
+            if not missing:
+                known[waiting.pop()] = self.run(past, [known[z] for z in operands], y)
+            waiting += missing
         return known[x]
 
     def behind(self, x: Node) -> dict[Node, Any] | None:
@@ -206,19 +210,31 @@ class Living:
         return self.graph.stand.get(x, x)
 
     def lock(self) -> None:
-        """Keep as it is of what a constant may have been computed before: the y of 1 − y."""
+        """Keep as it is of what a constant may have been computed before: the y of 1 − y.
+
+        A constant of a call of ours comes from what this call reads, and often has its shape.
+        """
         given = {x for x in self.graph.names if x in self.leaves}
-        before = [x for x in self.symbols if self.was_computed(x) and x not in given]
-        for use in self.graph.uses if before else ():
-            x = use.source
-            if x in self.leaves and not x.live and (before[0] is not x or before[1:]):
-                del self.leaves[x]
-                self.locked.append(x)
+        self.unknown = {x for x in self.graph.used if x not in given and self.was_computed(x)}
+        for x in [x for x in self.leaves if not x.live]:
+            if any(c is not x and self.may_come_from(c, x) for c in self.unknown):
+                self.locked[x] = None
+
+    def may_come_from(self, constant: Node, x: Node) -> bool:
+        """Whether a constant may have been computed from a leaf."""
+        if not made_inside(constant) or constant.array.shape == x.array.shape:
+            return True
+        return any(use.target.scope is constant.scope for use in self.graph.used.get(x, ()))
 
     def was_computed(self, x: Node) -> bool:
-        """Whether an operation made a constant, of which nobody knows what it read."""
-        unknown = not x.inputs and not x.live and x.cut == "" and not hasattr(x, "made")
-        return unknown and x.op is not None and x not in self.made
+        """Whether numbers of a constant come from data, of which nobody knows which."""
+        recorded = any(hasattr(use.target, "line") for use in self.graph.used.get(x, ()))
+        if recorded or x.inputs or x.live or x.cut != "" or x in self.made or hasattr(x, "made"):
+            return False
+        base = x
+        while hasattr(base, "window"):
+            base = base.window[0]
+        return base.op is not None or (base is x and made_inside(x))
 
     def places(self, node: Node, position: int) -> Any:
         """Where each element of the output came from, from 1 on, as ids or values decide it."""
@@ -250,6 +266,12 @@ class Living:
         """What a rule reads."""
         return self.symbols[node]
 
+    def follows(self, score: Node, x: Node) -> bool:
+        """Whether all that makes a score of the points x is known."""
+        made = {score, *history([score])}
+        read = {use.source for use in self.graph.uses if use.target in made}
+        return x in self.leaves and read.isdisjoint(self.unknown)
+
     def most(self, x: Node) -> int | None:
         """The largest index that a leaf may hold where it says which elements are taken."""
         sizes = [
@@ -275,7 +297,8 @@ class Living:
         training = self.training
         replaced = training.replaced if training is not None else []
         points = points_of(self.graph) if replaced else None
-        points = points if points is not None and points.x in self.leaves else None
+        if points is not None and not self.follows(points.score, points.x):
+            points = None
         score = self.want(self.symbols[points.score]) if points is not None else None
         states = [(x, number) for x, y in replaced if (number := self.want(y)) is not None]
         values = dict(self.tracer.given)
@@ -290,13 +313,16 @@ class Living:
             | (dict(zip("co", cards[x])) if x in cards else {})
             | ({} if (most := self.most(x)) is None else {"most": most})
             for x, var in self.leaves.items()
+            if x not in self.locked
         ]
         if names := ", ".join(filter(None, map(self.graph.name, self.locked))):
             told["locked"] = names
         if states and training is not None:
             told["train"] = {
                 "states": [[numbers[x], told["out"][number]] for x, number in states],
-                "rates": [{"n": name, "i": numbers[x]} for x, name in training.numbers],
+                "rates": [
+                    {"n": name, "i": numbers[x]} | bounds_of(name) for x, name in training.numbers
+                ],
                 "draws": training.draws or int(any(map(is_dropout, self.graph.operations))),
             }
             if points is not None and score is not None:

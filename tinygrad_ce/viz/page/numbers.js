@@ -48,9 +48,9 @@ function numberText(x, type = "float64", more = 0) {
   return `${sign}${Number(`${mantissa}e${power}`)}`;
 }
 
-/** Elements as nested lists, a row or a column as one list. */
-function listText({ shape, data, type }) {
-  const texts = Array.from(data, (x) => numberText(x, type));
+/** Elements as nested lists, a row or a column as one list; with more digits than others, or fewer. */
+function listText({ shape, data, type }, more = 0) {
+  const texts = Array.from(data, (x) => numberText(x, type, more));
   if (!shape.length) return texts[0];
   const nested = (sizes, from) => {
     if (!sizes.length) return texts[from];

@@ -102,9 +102,9 @@ window.player = {
   loss() {
     if (live.why) throw new Error(live.why);
     compute();
-    const { data } = live.values[story.live.out[Object.values(story.tensors).at(-1).v.num]];
-    if (data.length !== 1) throw new Error(`player.loss: the last tensor has ${data.length} numbers; wanted one`);
-    return data[0];
+    const { num, d, s } = Object.values(story.tensors).at(-1).v;
+    if (sizeOf(s) !== 1) throw new Error(`player.loss: the last tensor has ${sizeOf(s)} numbers; wanted one`);
+    return num === undefined ? Number(d[0]) : valueOf(num).data[0]; // without a number it never changes
   },
   train(count) {
     if (live.why) throw new Error(live.why);

@@ -127,8 +127,8 @@ def play(
     options = Options(depth=depth, direction="TB", theme=theme, digits=digits, caller="play")
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(
-            f"play: optimizer is a {type(optimizer).__name__}; wanted one of tinygrad_ce.optim, "
-            "such as SGD(model.parameters(), lr=0.1)"
+            f"play: got optimizer={optimizer!r:.40}; wanted one of tinygrad_ce.optim, such as "
+            "SGD(model.parameters(), lr=0.1)"
         )
     player = played(what) if is_program(what) else None
     if player is not None and optimizer is not None:

@@ -1,6 +1,7 @@
 // The steps: what is shown at each, and the controls.
 
 const steps = story.steps;
+const lossName = story.title.includes(" = ") ? story.title.split(" = ")[0] : story.loss; // as in the title
 const at = (id) => document.getElementById(id);
 const state = { step: 0, timer: 0, quiz: false, solved: new Set(), shaped: new Set(), asked: 0, right: 0, first: 0, tries: new Map() };
 
@@ -220,7 +221,7 @@ function endStep() {
   const none = !list.children.length;
   return [
     make("h2", {}, none ? "The end" : "Every gradient has arrived"),
-    make("p", { class: "why" }, none ? story.none : "These are the slopes of the loss: an optimiser takes a small step against each."),
+    make("p", { class: "why" }, none ? story.none : `These are the slopes of the loss: ${steps.some((step) => step.k === "u") ? "the updates took a small step against each" : "an optimiser takes a small step against each"}.`),
     list,
   ];
 }
@@ -229,7 +230,7 @@ function seedStep(step) {
   const t = story.tensors[step.y];
   return [
     heading(step.y, "Backward", `starts at ${nameOf(step.y)}`),
-    make("p", { class: "why" }, "How much does the loss change when the loss changes by one? By one: this is where the gradients start."),
+    make("p", { class: "why" }, `${lossName === story.loss ? "" : `${story.loss} stands for ${lossName}. `}How much does the loss change when the loss changes by one? By one: this is where the gradients start.`),
     row(gradientTable({ s: t.v.s, d: [1] }, "y", story.loss, false)),
   ];
 }
@@ -311,7 +312,7 @@ function proofs(step, letter) {
     told.push(make("p", { class: "said" }, `${slope(letter)} = (p − y)/${is.N} with ${p} and y ${is.of === "softmax" ? "1 at the classes" : "="} ${is.y}: checked, the largest difference is ${shown(is.d)}.`));
   }
   const c = step.ok;
-  if (!c || isEdited()) return told; // the central differences were those of the start
+  if (!c || isMoved()) return told; // the central differences were those of the start
   const kind = c.kink ? "kink" : ["open", "off", ""][c.ok + 1];
   const mark = c.kink ? "∠" : ["·", "✗", "✓"][c.ok + 1];
   told.push(make("p", { class: `check ${kind}` }, make("b", {}, mark), ` ${c.text}`));
@@ -333,11 +334,19 @@ function show() {
   const step = steps[state.step];
   const told = { start: startStep, end: endStep, seed: seedStep, f: forwardStep, b: backwardStep, u: training?.step }[step.k](step, state.step);
   const box = at("step");
+  const half = box.querySelector(".quiz input"); // an answer that is being written
+  const writes = half === document.activeElement;
   box.className = step.k === "b" || step.k === "seed" ? "g" : step.k;
   box.replaceChildren(...told.filter(Boolean));
   box.querySelector("h2").after(bornWhere(state.step), make("p", { class: "note", id: "inside", hidden: true }));
   if (state.quiz) box.append(make("p", { class: "note" }, quizScore()));
   if (hides(state.step) && state.shaped.has(state.step)) markAsked(box);
+  const again = box.querySelector(".quiz input");
+  if (half && again && show.last === state.step && half.ariaLabel === again.ariaLabel) {
+    again.value = half.value;
+    if (writes) again.focus({ preventScroll: true });
+  }
+  show.last = state.step;
   at("slider").value = state.step;
   at("slider").setAttribute("aria-valuetext", `${state.step} of ${steps.length - 1}: ${words(step)}`);
   at("link").textContent = `${state.step} / ${steps.length - 1}`;
