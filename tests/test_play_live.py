@@ -197,6 +197,23 @@ def test_numbers_that_stay_as_they_are_are_named_on_the_first_screen(visit):
     assert page.evaluate("player.loss()") == 2.5
 
 
+def test_gradients_that_never_change_are_there(visit):
+    x = tg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    h = x * 1.0
+    loss = h.sum()
+    page = visit(play(loss, names={"x": x, "h": h, "loss": loss}))
+    for _ in range(2):
+        for name in ("x", "h"):
+            found = page.evaluate("(name) => player.gradient(name)", name)
+            assert found == {"shape": [2, 2], "data": [1] * 4}
+        assert page.evaluate("player.gradient('loss').data") == [1]
+        page.evaluate("player.set('x', [0, 1], 7)")
+    with tg.no_grad():
+        constant = tg.tensor(3.0) * 1
+    page = visit(play(constant))
+    assert page.evaluate("player.loss()") == 3
+
+
 def test_back_to_the_start(visit):
     loss, names = PROGRAMS["two_layer_network"]()
     page = visit(play(loss, names=names))

@@ -360,6 +360,80 @@ def test_a_learning_rate_that_is_too_large_diverges_and_says_so(visit):
     assert page.evaluate("player.loss()") == 0
 
 
+def steps_of(case, settings):
+    """SGD with momentum or Adam on w², in NumPy: w after a step for each of the settings."""
+    w, m, v = np.array([3.0, -2.0]), np.zeros(2), np.zeros(2)
+    for t, (first, second) in enumerate(settings, 1):
+        g = 2 * w
+        if case == "SGD":
+            m = first * m + g
+            w = w - 0.1 * m
+        else:
+            m, v = first * m + (1 - first) * g, second * v + (1 - second) * g * g
+            w = w - 0.1 * (m / (1 - first**t)) / (np.sqrt(v / (1 - second**t)) + 1e-8)
+    return w
+
+
+SETTINGS = {
+    "SGD": (lambda w: optim.SGD([w], lr=0.1, momentum=0.9), "μ", ["0.5"], [(0.9, 0), (0.5, 0)]),
+    "Adam": (lambda w: optim.Adam([w], lr=0.1), "β₁, β₂", ["1/2", "0,9"],
+             [(0.9, 0.999), (0.5, 0.9)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_momentum_and_betas_can_be_changed(visit, case):
+    make, names, texts, settings = SETTINGS[case]
+    w = tg.tensor(np.array([3.0, -2.0]), requires_grad=True)
+    page = visit(play((w * w).sum(), {"w": w}, optimizer=make(w)))
+    page.click("#take")
+    assert page.locator(".settings summary").inner_text() == f"More settings: {names}"
+    page.click(".settings summary")
+    for field, text in zip(page.locator(".settings [type=text]").all(), texts, strict=True):
+        for wrong in ("1", "-0.1", "x"):
+            field.fill(wrong)
+            field.press("Enter")
+            assert "wanted a number from 0 to below 1" in page.locator(".settings").inner_text()
+        field.fill(text)
+        field.press("Enter")
+    page.click("#take")
+    wanted = steps_of(case, settings)
+    np.testing.assert_allclose(page.evaluate("player.value('w').data"), wanted, rtol=1e-9)
+    page.evaluate("player.goto(player.steps - 2)")
+    assert "0.5" in page.locator("#step .flow .sign").all_inner_texts()
+    begins = {"SGD": "v←μ·v", "Adam": "m←β₁·m+(1−β₁)·"}[case]
+    assert page.locator("#step math").first.text_content().startswith(begins)
+    slider = page.locator(".settings [type=range]").first
+    slider.evaluate("(e) => { e.value = 2; e.dispatchEvent(new Event('input')); }")
+    assert page.locator(".settings [type=text]").first.input_value() == "0.99"
+
+
+def test_what_is_interrupted_leaves_nothing_behind(visit):
+    page = visit(small())
+    twice = "document.getElementById('train').click(); ".join(["", "", "live.past.length"])
+    assert page.evaluate(twice) == 0
+    slide = """(e) => { for (let k = 0; k < 2; k++) {
+      e.dispatchEvent(new Event("pointerdown"));
+      for (const x of [-1, -2]) { e.value = x; e.dispatchEvent(new Event("input")); }
+    } return live.past.length; }"""
+    assert page.locator("#training [type=range]").evaluate(slide) == 2  # without a `change`
+    page.evaluate(
+        "player.reset(); player.goto(steps.findIndex((step) => step.k === 'b' && step.ok))"
+    )
+    assert page.locator("#step .check").count() == 1
+    field = page.locator("#training [type=text]")
+    field.fill("0.2")
+    field.press("Enter")
+    assert page.locator("#step .check").count() == 1  # another learning rate changes no slope
+    page.click("#quiz")
+    answer = page.locator(".quiz input")
+    answer.fill("tw")
+    page.click("#take")
+    page.evaluate("player.train(2)")
+    assert answer.input_value() == "tw"
+    assert not page.locator("#cards .changed").count()  # a step changes them all
+
+
 def test_a_long_run_keeps_nothing_of_what_is_over(visit):
     page = visit(small())
     counts = "[document.querySelectorAll('*').length, live.past.length, live.values.length]"

@@ -430,3 +430,38 @@ def test_no_two_letters_are_replaced_by_the_same():
         shown = [new for letter, new in letters.items() if new not in taken or letter == new]
         assert len(set(letters.values())) == len(letters) or size > 30
         assert not taken & set(shown) or size > 30
+
+
+def cells(cell, xs, state):
+    """The last h and c of an LSTM cell, h first."""
+    h, c = state
+    for x in xs:
+        h, c = cell(x, (h, c))
+    return h, c
+
+
+def test_what_goes_into_calls_and_what_they_return_together_is_named():
+    tg.manual_seed(0)
+    cell, images, labels = nn.LSTMCell(3, 2), tg.randn(2, 4, 3), tg.tensor([0, 1, 1, 0])
+    hidden, memory = tg.randn(4, 2), tg.randn(4, 2)
+    with tg.source_lines():
+        new_h, new_c = cell(images[0], (hidden, memory))
+        loss = F.cross_entropy(new_h, labels) + new_c.sum()
+    graph = Graph([loss], {})
+    called = {graph.name(x): x for x in [*graph.operations, *graph.used]}
+    wanted = {"images": images, "hidden": hidden, "memory": memory, "labels": labels}
+    wanted |= {"new_h": new_h, "new_c": new_c}
+    for name, tensor in wanted.items():
+        np.testing.assert_array_equal(called[name].array, tensor.array, err_msg=name)
+    with tg.source_lines():
+        h, c = cells(cell, [*images], (hidden, memory))
+    graph = Graph([(h * c).sum()], {})
+    called = {graph.name(x): x for x in [*graph.operations, *graph.used]}
+    assert {"h₁", "h₂", "h₃", "c₁", "c₂", "c₃"} <= set(called)
+    for name, tensor in {"h₁": hidden, "c₁": memory, "h₃": h, "c₃": c}.items():
+        np.testing.assert_array_equal(called[name].array, tensor.array, err_msg=name)
+    with tg.source_lines():
+        out, (last, kept) = nn.LSTM(3, 2)(images)
+    graph = Graph([(out.sum() * last * kept).sum()], {})
+    called = {graph.name(x): x for x in graph.operations}
+    assert called["out"] is out and called["last"] is last and called["kept"] is kept

@@ -281,9 +281,12 @@ class Living:
         ]
         return min(sizes) - 1 if sizes else None
 
-    def want(self, value: Any) -> int | None:
-        """The number of a value that the page shows; None for one that no edit changes."""
-        if not isinstance(value, Symbol) or value.now in self.tracer.constants:
+    def want(self, value: Any, constant: bool = False) -> int | None:
+        """The number of a value that the page shows; None for one that no edit changes.
+
+        With `constant` these have a number, too.
+        """
+        if not isinstance(value, Symbol) or (not constant and value.now in self.tracer.constants):
             return None
         return self.wanted.setdefault(self.tracer.look(value), len(self.wanted))
 
@@ -293,7 +296,7 @@ class Living:
         `cards` says on which card a leaf is, and after how many elements of others; `slopes` are
         the gradients that arrive.
         """
-        gradients = {x: self.want(slopes.get(x)) for x in self.leaves}
+        gradients = {x: self.want(slopes.get(x), constant=True) for x in self.leaves}
         training = self.training
         replaced = training.replaced if training is not None else []
         points = points_of(self.graph) if replaced else None

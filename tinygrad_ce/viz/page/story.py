@@ -74,7 +74,7 @@ def story(
     for node, gradient in teller.gradients.items():
         if node in teller.ids:
             tensors[teller.ids[node]].update(
-                g=teller.window(gradient, node, teller.slopes.get(node)),
+                g=teller.window(gradient, node, teller.slopes.get(node), constant=True),
                 n=teller.arrived.get(node, 0),
                 norm=gradient_text(gradient),
             )
@@ -128,24 +128,26 @@ class Teller:
         self.slopes: dict[Node, Any] = {}  # the gradients as values of that program
         self.optimizer = optimizer
 
-    def window(self, array: Any, like: Node | None = None, value: Any = None) -> dict[str, Any]:
+    def window(
+        self, array: Any, like: Node | None = None, value: Any = None, constant: bool = False
+    ) -> dict[str, Any]:
         """The window onto an array, which is an image where the tensor `like` it is one.
 
-        `value` is the same in the program, whose number is told as `num`.
+        `value` is the same in the program, whose number is told as `num`: of a `constant`, too.
         """
         kind, shape = self.images.get(like, ("", ())) if like is not None else ("", ())
         if like is None or np.shape(array) != like.array.shape:
             kind, shape = "", ()
         elif array is not like.array:
             kind = "map" * bool(kind)
-        told, number = self.windows.add(array, shape, kind), self.number(value)
+        told, number = self.windows.add(array, shape, kind), self.number(value, constant)
         if number is not None:
             told["num"] = number
         return told
 
-    def number(self, value: Any) -> int | None:
+    def number(self, value: Any, constant: bool = False) -> int | None:
         """The number of a value in the program that the page runs; None if it never changes."""
-        return None if self.live is None else self.live.want(value)
+        return None if self.live is None else self.live.want(value, constant)
 
     def tensor(self, node: Node) -> dict[str, Any]:
         """Name, operation and value of one tensor."""
@@ -258,6 +260,8 @@ class Teller:
         seen = self.at_cards(came)
         if self.live is not None:
             written = self.live.way_back(root)
+            ones = np.ones(root.array.shape, root.array.dtype)
+            self.slopes[root] = self.live.tracer.constant(ones)
             for arrival in written:
                 self.slopes[self.graph.uses[arrival.use].source] = arrival.after
             for front, leaves in self.fold.leaves.items():
