@@ -21,7 +21,9 @@ from weakref import ref
 class Scope:
     """A named stretch of the program: one call of a module or of a composed function."""
 
-    __slots__ = ("formula", "gave", "kind", "module", "name", "outer", "owner")
+    __slots__ = ("formula", "gave", "given", "kind", "module", "name", "outer", "owner")
+
+    given: Any  # weak references to what the call was given, if lines are remembered
 
     def __init__(self, name: str, outer: Scope | None, kind: str, formula: str = "") -> None:
         self.name = name
@@ -231,6 +233,8 @@ def call_in_scope(
     scope = Scope(name, frame.scope, kind, formula)
     if kind == "module" and called is not None:
         scope.owner, scope.module = type(called).__name__, ref(called)
+    if frame.lines:
+        scope.given = weakly(args)
     token = enter(Frame(scope, frame.record, frame.tracer, frame.lines))
     try:
         y = function(*args, **kwargs)
@@ -246,6 +250,16 @@ def ticks_of(y: Any) -> Any:
     return tuple(map(ticks_of, y)) if isinstance(y, tuple) else getattr(y, "tick", 0)
 
 
+def weakly(x: Any) -> Any:
+    """A weak reference to a tensor; of tuples and short lists likewise, of others None."""
+    if isinstance(x, (tuple, list)) and len(x) < FEW:
+        return tuple(map(weakly, x))
+    return ref(x) if hasattr(x, "requires_grad") else None
+
+
+FEW = 64
+
+
 def composed(formula: str) -> Callable[[F], F]:
     """Mark a function that is composed of other operations: pictures fold it under its name."""
 
@@ -256,6 +270,8 @@ def composed(formula: str) -> Callable[[F], F]:
         def call(*args: Any, **kwargs: Any) -> Any:
             frame = current()
             scope = Scope(name, frame.scope, "function", formula)
+            if frame.lines:
+                scope.given = weakly(args)
             token = enter(Frame(scope, frame.record, frame.tracer, frame.lines))
             try:
                 y = function(*args, **kwargs)

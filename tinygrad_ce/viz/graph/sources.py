@@ -55,16 +55,18 @@ def written(
     texts: dict[Node, Text] = {}
     files = Files()
     partial = {x for node in operations for x in partial_sums(files, node, operands)}
+    leaves = {x for xs in operands.values() for x in xs if not x.inputs}
     for node, part, run in results(files, operations):
         if node in partial:
             continue
         name, text = read(files, node, part)
+        for x, word in operands_in(files, node, operands.get(node, ())):
+            if x in leaves:
+                names.setdefault(x, word)
         if name:
             names[node] = name
         elif text is not None:
             texts[node] = Text(*text, run)
-        for x, word in operands_in(files, node, operands.get(node, ())):
-            names.setdefault(x, word)
     for x in given:
         names.pop(x, None)
         texts.pop(x, None)
@@ -300,6 +302,10 @@ def text_of(source: Source, e: ast.expr) -> tuple[str, set[str]] | None:
 def operands_in(files: Files, node: Node, operands: Sequence[Node]) -> Iterable[tuple[Node, str]]:
     """The leaves that stand by name in an expression of two operands or of one."""
     _, e = files.expression(node.line[0])
+    if isinstance(e, ast.Call):
+        given = getattr(evaluation(node)[1], "given", ())
+        own = len(given) - len(e.args) if isinstance(e.func, ast.Attribute) else 0  # x.softmax(1)
+        yield from arguments_in(given[max(own, 0) :], e.args)
     if isinstance(e, ast.AugAssign):
         sides: list[ast.AST] = [e.target, e.value]
     elif isinstance(e, ast.BinOp):
@@ -314,6 +320,19 @@ def operands_in(files: Files, node: Node, operands: Sequence[Node]) -> Iterable[
         number = x.array.ndim == 0 and not x.requires_grad
         if not x.inputs and not number and isinstance(side, (ast.Name, ast.Attribute)):
             yield x, writable(ast.unparse(side))
+
+
+def arguments_in(given: Any, written: Sequence[ast.expr]) -> Iterable[tuple[Node, str]]:
+    """The leaves that stand by name among the arguments of a call, in tuples, too."""
+    if len(given) != len(written):
+        return
+    for x, e in zip(given, written):
+        if isinstance(x, tuple) and isinstance(e, (ast.Tuple, ast.List)):
+            yield from arguments_in(x, e.elts)
+        elif x is not None and isinstance(e, (ast.Name, ast.Attribute)):
+            node = None if isinstance(x, tuple) else x()
+            if node is not None and not node.inputs and node.array.ndim:
+                yield node, writable(ast.unparse(e))
 
 
 # --- files ----------------------------------------------------------------------------------
