@@ -12,12 +12,16 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import lru_cache
 from math import gcd, lcm
+from time import process_time
 from typing import Any, ClassVar
+
+LIMIT: list[float] = []
+"""The processor time at which a proof is given up."""
 
 Number = int | Fraction
 Monomial = tuple[tuple["Symbol", Number], ...]
 PRODUCTS = 100_000  # terms times terms that are multiplied out
-TERMS = 60  # a polynomial with more terms is not factored
+TERMS = 24  # a polynomial with more terms is not factored
 
 
 class UndefinedError(ArithmeticError):
@@ -34,6 +38,12 @@ class SignNeededError(ArithmeticError):
 
 class TooLargeError(ArithmeticError):
     """A formula has more terms than are multiplied out here."""
+
+
+def check_time() -> None:
+    """Stop where a proof takes too long."""
+    if LIMIT and process_time() > LIMIT[0]:
+        raise TooLargeError("the time is over")
 
 
 def exact(number: Number) -> Number:
@@ -121,6 +131,7 @@ class Polynomial:
     def __mul__(self, other: Polynomial) -> Polynomial:
         if len(self.terms) * len(other.terms) > PRODUCTS:
             raise TooLargeError(f"{len(self.terms)} terms times {len(other.terms)}")
+        check_time()
         terms: dict[Monomial, Number] = {}
         for m, c in self.terms.items():
             for n, d in other.terms.items():
@@ -341,6 +352,7 @@ def cancelled(x: Ratio) -> Ratio:
     """The ratio without the factors that numerator and denominator share."""
     if not x.below or not x.top:
         return x
+    check_time()
     top, below = x.top, {}
     for f, k in x.below:
         left = k
@@ -361,6 +373,7 @@ def quotient_of(p: Polynomial, f: Polynomial) -> Polynomial | None:
     inverse_lead, by = inverse(lead), f.terms[lead]
     found: dict[Monomial, Number] = {}
     while rest.terms:
+        check_time()
         m = rest.lead()
         q = product(m, inverse_lead)
         if any(e < 0 for _, e in q) or len(found) > 200:

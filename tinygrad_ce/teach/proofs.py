@@ -111,6 +111,7 @@ def prove(
     *,
     same: Function | None = None,
     gradient: Mapping[str, Function] | None = None,
+    seconds: float = 60,
     **inputs: Any,
 ) -> Proof:
     """Show that function = same, in value and every gradient, or ∂function/∂z = gradient["z"].
@@ -127,7 +128,8 @@ def prove(
     kinks and ties included. `.status` is "proved": equal for all real numbers at these sizes where
     `.assumptions` hold, `.regions` told apart; "refuted": `.counterexample` has numbers for which
     `.values` differ; or "undecided": neither was found, `.reason` says why. A constant is read as
-    the simplest fraction, root or multiple of √π that rounds to it: 0.1 is 1/10. Needs SymPy.
+    the simplest fraction, root or multiple of √π that rounds to it: 0.1 is 1/10. A search that
+    takes more than `seconds` of the processor is given up: undecided. Needs SymPy.
 
     Raises ImportError without SymPy, ValueError if shapes do not fit, TypeError for what is no
     function or returns no tensor.
@@ -152,7 +154,7 @@ def prove(
                 f"give its shape, {name}=(2, 3)"
             )
     with np.errstate(all="ignore"):
-        return Equation(function, same, gradient, inputs).decided()
+        return Equation(function, same, gradient, inputs, seconds).decided()
 
 
 def needed() -> None:
@@ -287,7 +289,10 @@ class Equation:
         same: Function | None,
         gradient: Mapping[str, Function] | None,
         inputs: dict[str, Any],
+        seconds: float,
     ) -> None:
+        self.seconds = seconds
+        self.most = POINTS if seconds > 10 else FIRST
         self.inputs = inputs
         self.shapes = {n: x for n, x in inputs.items() if type(x) is tuple}
         self.constants = {
@@ -498,7 +503,7 @@ class Equation:
     def by_doubles(self, reason: str) -> Proof:
         """What can be said by running both sides in doubles alone."""
         tried = 0
-        for point in self.points(POINTS):
+        for point in self.points(self.most):
             pairs = self.in_doubles(point)
             again = [x.tobytes() for pair in self.in_doubles(point) for x in pair[1:]]
             if again != [x.tobytes() for pair in pairs for x in pair[1:]]:
@@ -571,7 +576,7 @@ class Equation:
     def by_digits(self, reason: str) -> Proof:
         """What is known without a proof."""
         try:
-            if found := self.refuted(self.points(POINTS)):
+            if found := self.refuted(self.points(self.most)):
                 return found
         except UNKNOWN:
             return self.by_doubles(reason)
@@ -601,7 +606,7 @@ class Equation:
 
     def without_difference(self, m: Formulas) -> tuple[Proof | None, list[Any]]:
         """A proof if all differences come out as nothing; else the regions where they do not."""
-        regions.forget()
+        regions.forget(self.seconds)
         values = {n: variables(n, s) for n, s in self.all_shapes().items()}
         values.setdefault(WEIGHTS, np.asarray(as_value(1), object))
         apart: list[Any] = []

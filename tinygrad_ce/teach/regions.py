@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import lru_cache
+from time import process_time
 from typing import Any
 
 from tinygrad_ce.teach import algebra
@@ -369,9 +370,10 @@ SPENT = [0]
 """How many formulas were added up."""
 
 
-def forget() -> None:
-    """Begin a proof: nothing is assumed yet."""
+def forget(seconds: float = 60) -> None:
+    """Begin a proof: nothing is assumed yet; after some seconds of the processor it is given up."""
     SPENT[0] = 0
+    algebra.LIMIT[:] = [process_time() + seconds]
     for known in (ASSUMED, LEFT_OUT, SEEN, REGION, algebra.TAKEN):
         known.clear()
 

@@ -1,0 +1,231 @@
+"""teach.derive: the lines on the board are right, end in the textbook's formula, and are typeset.
+
+What a derivation comes to is written here by hand, from the books.
+"""
+
+import ast
+import math
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tinygrad_ce import nn, teach
+from tinygrad_ce.nn import functional as F
+from tinygrad_ce.teach import board, derivation
+
+
+def numbers(*shape):
+    return tg.tensor(np.random.default_rng(shape).normal(size=shape))
+
+
+def leaf(*shape):
+    return numbers(*shape).requires_grad_()
+
+
+W, b, V, w = leaf(4, 3), leaf(4), leaf(3, 4), leaf(3)
+x, y = numbers(6, 3), tg.tensor([0, 2, 1, 0, 1, 2])
+
+
+def network(x, y):
+    h = F.relu(F.linear(x, W, b))
+    logits = F.linear(h, V)
+    loss = F.cross_entropy(logits, y)
+    return loss
+
+
+def regression(x, t):
+    z = x @ w
+    loss = F.binary_cross_entropy_with_logits(z, t)
+    return loss
+
+
+def squared(x, t):
+    yhat = F.linear(x, W, b)
+    loss = F.mse_loss(yhat, t)
+    return loss
+
+
+def normalised(x):
+    z = x * w
+    n = F.layer_norm(z, (3,))
+    loss = (n**3).sum()
+    return loss
+
+
+def attention(q, k, v):
+    s = (q * w[0]) @ k.mT / 2
+    p = F.softmax(s, -1)
+    o = p @ v
+    loss = (o * o).sum()
+    return loss
+
+
+def recurrent(x, h0):
+    h = tg.tanh(x @ W.T @ W[:, :3].mT[:, :3].mT + h0)
+    loss = (h * h).sum()
+    return loss
+
+
+T = numbers(6)
+CASES = {
+    "logits": (network, (x, y), "logits", "∂L/∂logits = (p − onehot) / N"),
+    "second weights": (network, (x, y), "V", "∂L/∂V = (∂L/∂logits)ᵀ h"),
+    "first weights": (network, (x, y), "W", "∂L/∂W = (∂L/∂z)ᵀ x"),
+    "logistic": (regression, (x, T), "z", "∂L/∂z = (p − t) / N"),
+    "mean squared error": (squared, (x, numbers(6, 4)), "W", "∂L/∂W = (∂L/∂yhat)ᵀ x"),
+    "layer norm": (normalised, (numbers(2, 3),), "z", "∂L/∂z = ∂L/∂centered − meanⱼ ∂L/∂centered"),
+    "attention": (
+        attention,
+        (numbers(2, 2), numbers(2, 2), numbers(2, 2)),
+        "s",
+        "∂L/∂s = p ⊙ (∂L/∂p − Σⱼ ∂L/∂p ⊙ p)",
+    ),
+}
+
+
+ON_NUMBERS = ("first weights", "logistic")  # one line of them is computed, not proved
+
+
+@pytest.fixture(scope="module")
+def derived():
+    return {
+        name: teach.derive(step, inputs, of="loss", wrt=wrt)
+        for name, (step, inputs, wrt, _) in CASES.items()
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_derivation_ends_in_the_formula_of_the_books(derived, name):
+    wrt, last = CASES[name][2:]
+    found = derived[name]
+    assert found.steps[-1].text == last, found
+    assert found.text.startswith(f"∂loss/∂{wrt}, of shape {found.shape}, with L = loss\n")
+    backward = [s for s in found.steps if s.text.startswith("∂")]
+    kinds = {"proved", "numbers"} if name in ON_NUMBERS else {"proved"}
+    assert {s.checked for s in backward} == kinds, [s.checked for s in found.steps]
+
+
+def test_the_lines_stand_in_the_order_of_the_chain_rule(derived):
+    lines = [s.text for s in derived["logits"].steps]
+    assert lines == [
+        "shifted = logits − maxⱼ logits",
+        "e = exp(shifted)",
+        "total = Σⱼ e",
+        "logp = shifted − log(total)",
+        "loss = −mean logp[i, yᵢ]",
+        "∂L/∂logp = (−1 / 6) [yᵢ = j]",
+        "∂L/∂total = ∂L/∂logp · ∂logp/∂total = (Σⱼ (−∂L/∂logp)) / total",
+        "∂L/∂shifted = ∂L/∂total · ∂total/∂e · ∂e/∂shifted + ∂L/∂logp · ∂logp/∂shifted"
+        " = ∂L/∂logp + ∂L/∂total ⊙ e",
+        "∂L/∂logits = ∂L/∂shifted",
+        "∂L/∂logits = ∂L/∂logp + ((Σⱼ (−∂L/∂logp)) / total) ⊙ e",
+        "onehot = [yᵢ = j]",
+        "p = e / total",
+        "∂L/∂logits = (p − onehot) / 6",
+        "∂L/∂logits = (p − onehot) / N",
+    ]
+    relu = [s.text for s in derived["first weights"].steps]
+    assert "∂L/∂z = ∂L/∂h ⊙ [h > 0]" in relu
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_typeset(derived, name):
+    from matplotlib.mathtext import MathTextParser
+
+    parser = MathTextParser("path")
+    for step in derived[name].steps:
+        for side in step.sides:
+            parser.parse(f"${board.latex(side)}$")
+    table = ET.fromstring(derived[name].html().replace("&nbsp;", " "))
+    assert len(table.findall("tr")) == len(derived[name].steps)
+    assert derived[name]._repr_html_() == derived[name].html() and str(derived[name])
+    assert derived[name].latex().count(r"\\" + "\n") == len(derived[name].steps) - 1
+    assert derived[name]._repr_latex_().startswith("$\\displaystyle \\begin{aligned}")
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "tex"),
+    [
+        ("np.where(c > 0, a, 0)", "[c > 0] a", r"\left[c > 0\right] \, a"),
+        ("np.where(c > 0, 1, b)", "[c > 0] + [c ≤ 0] b", None),
+        ("np.where(~c, a, b)", "[¬c] a + [c] b", None),
+        ("np.where(c, a, b)", "[c] a + [¬c] b", None),
+        ("a * (b + c) / d", "(a ⊙ (b + c)) / d", None),
+        ("(a - (b - c)) ** 2", "(a − (b − c))²", None),
+        ("a / b * c", "(a / b) ⊙ c", None),
+        ("x.reshape(2, 3).T @ W1", "xᵀ W₁", r"{x}^{\top} \, {W}_{1}"),
+        ("np.sqrt(x + 1e-05)", "√(x + 1 / 100000)", r"\sqrt{x + \frac{1}{100000}}"),
+        ("np.abs(x).max(axis=-1)", "maxⱼ |x|", None),
+        ("np.dot(np.ones(3), x)", "Σᵢ x", r"\sum_{i} x"),
+        ("np.inner(x, W)", "x Wᵀ", None),
+        ("np.square(x) * 2.0", "2 x²", None),
+        ("-0.25 * x", "(−1 / 4) x", None),
+        ("x[0, 1:]", "x[0, 1:]", None),
+        ("np.foo(x, y)", "foo(x, y)", r"\mathrm{foo} \left(x , y\right)"),
+        ("a & b", "a · b", None),
+        ("a if b else c", "a if b else c", None),
+        ("a % b", "a % b", None),
+        ("np.full((2,), 0.5) + np.ones(2)", "1 / 2 + 1", None),
+        ("x.sum(axis=(0, 1))", "Σ(0, 1) x", None),
+        ("gamma * xhat", "γ ⊙ x̂", r"\gamma \odot \hat{x}"),
+        ("(x == 3) * 7", "7 [x = 3]", None),
+    ],
+)
+def test_lines_of_numpy_as_mathematics(line, text, tex):
+    piece = board.pieces(ast.parse(line, mode="eval"), {})
+    assert board.text(piece) == text
+    assert tex is None or board.latex(piece) == tex
+    ET.fromstring(f"<math>{board.mathml(piece)}</math>")
+
+
+def test_scattered_values_are_told_where_they_stand():
+    tree = ast.parse("y = np.zeros((2, 3))\nnp.add.at(y, (rows,), g)")
+    piece = board.scattered(tree.body, {"g": "h"})
+    assert board.text(piece) == "∂L/∂h at [rows] else 0"
+    assert r"\mathrm{at}" in board.latex(piece) and "<mtext>" in board.mathml(piece)
+    assert board.scattered(tree.body[:1], {}) is None
+
+
+def test_a_step_that_no_line_simplifies_still_has_its_lines():
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)
+    )
+
+    def step(x, y):
+        logits = model(x)
+        return F.cross_entropy(logits, y)
+
+    images = tg.tensor(np.random.default_rng(0).normal(size=(2, 1, 6, 6)).astype(np.float32))
+    found = teach.derive(step, (images, tg.tensor([0, 2])), wrt="logits")
+    assert found.steps[-1].text == "∂L/∂logits = (p − onehot) / N"
+    found = teach.derive(step, (images, tg.tensor([0, 2])), wrt="W0")
+    assert found.shape == (2, 1, 3, 3) and found.steps[-1].text.startswith("∂L/∂W₀ = ")
+
+
+def test_a_traced_program_is_derived_too():
+    def step(x):
+        z = x * w
+        loss = (z * z).sum()
+        loss.backward()
+        return loss
+
+    found = teach.derive(tg.trace(step, numbers(2, 3)), wrt="z")
+    assert found.steps[-1].text == "∂L/∂z = 2 z"
+
+
+def test_a_formula_that_is_not_the_gradient_is_not_shown():
+    program = derivation.traced(network, (x, y))
+    made = derivation.Board(program, "loss", "logits")
+    made.formula.truth["dlogits"] = made.formula.truth["dlogits"] * 1.001
+    with pytest.raises(ArithmeticError, match="the formula for dlogits is not the gradient"):
+        made.derivation()
+
+
+def test_what_is_not_there_raises():
+    with pytest.raises(KeyError, match=r"'nope' has no gradient in the step; .*logits"):
+        teach.derive(network, (x, y), wrt="nope")
+    with pytest.raises(KeyError, match="'logits' is not what the step returns: that is loss"):
+        teach.derive(network, (x, y), of="logits", wrt="h")
+    assert math.isfinite(float(network(x, y)))

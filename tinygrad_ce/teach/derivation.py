@@ -1,0 +1,509 @@
+"""teach.derive: how a gradient is found, line by line, as a person writes it on the board.
+
+The lines are those of the step's listing: its forward pass from the tensor to the loss, one line
+of the chain rule for each of its values, from the loss back, what comes out when they are put into
+each other, and the formula that the listing has. Each is checked before it is shown.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engine.functions import relu
+from tinygrad_ce.program.ir import Program
+from tinygrad_ce.teach.board import Piece, latex, mathml, named, partial, pieces, scattered, text
+from tinygrad_ce.teach.book import Book, Line, names_in
+from tinygrad_ce.teach.grader import COARSE, FINE, agree, traced
+from tinygrad_ce.teach.proofs import needed, prove
+
+CONSTANT = re.compile(r"du\d*")  # what a listing calls a value of the backward pass without a name
+MARGIN = "text-align:left;border:0;opacity:.7;padding:0 1em 0 2em"
+LONG = 150  # characters of a line in which everything is put in
+SMALL = (2, 3, 4, 5)  # the sizes of the axes for which lines are proved
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line on the board: sides that are equal, why, and how it was checked."""
+
+    sides: tuple[Piece, ...]
+    reason: str
+    checked: str
+    """ "proved" at small sizes, "numbers": on the example; "" for what is given."""
+
+    @property
+    def text(self) -> str:
+        """The equation as plain text."""
+        return " = ".join(map(text, self.sides))
+
+
+@dataclass(frozen=True, repr=False)
+class Derivation:
+    """∂of/∂wrt, line by line. It shows itself in a notebook; `.text`, `.latex()`, `.html()`."""
+
+    of: str
+    wrt: str
+    shape: tuple[int, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def text(self) -> str:
+        """The lines as plain text, each with its reason."""
+        width = max(len(s.text) for s in self.steps)
+        lines = [f"{s.text:{width}}   {s.reason}".rstrip() for s in self.steps]
+        return "\n".join(
+            [f"∂{self.of}/∂{self.wrt}, of shape {self.shape}, with L = {self.of}", *lines]
+        )
+
+    def latex(self) -> str:
+        """The lines as LaTeX, to stand in a document."""
+        lines = [
+            f"{latex(s.sides[0])} &= {' = '.join(map(latex, s.sides[1:]))} && \\text{{{s.reason}}}"
+            for s in self.steps
+        ]
+        return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+    def html(self) -> str:
+        """The lines as a table with MathML, which needs no script."""
+        rows = []
+        for s in self.steps:
+            equal = "<math><mo>=</mo></math>"
+            left, *rest = (f'<math displaystyle="true">{mathml(side)}</math>' for side in s.sides)
+            mark = {"proved": "✓", "numbers": "≈", "": ""}[s.checked]
+            title = {
+                "proved": "proved for all real numbers at small sizes",
+                "numbers": "checked on the example",
+                "": "given",
+            }[s.checked]
+            rows.append(
+                f'<tr><td style="text-align:right;border:0;padding:0 .3em">{left}</td>'
+                f'<td style="text-align:left;border:0">{"".join(equal + x for x in rest)}</td>'
+                f'<td style="{MARGIN}">{escape(s.reason)}</td>'
+                f'<td style="border:0" title="{title}">{mark}</td></tr>'
+            )
+        caption = f"∂{escape(self.of)}/∂{escape(self.wrt)} with L = {escape(self.of)}"
+        return (
+            '<table class="tinygrad_ce_derivation" style="border-collapse:collapse;'
+            f'line-height:2.4"><caption style="text-align:left">{caption}</caption>'
+            f"{''.join(rows)}</table>"
+        )
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+    def __str__(self) -> str:
+        return self.text
+
+    __repr__ = __str__
+
+
+def derive(
+    step: Callable[..., Any] | Program, inputs: Sequence[Any] = (), *, of: str = "", wrt: str
+) -> Derivation:
+    """∂of/∂wrt of a step, line by line: the chain rule, each factor, and what it comes to.
+
+    step, inputs: as for `check`: a function that returns a loss and the tensors to call it with, or
+    what `trace` made of one. of: the loss by its name in the listing, wrt: the value whose gradient
+    is wanted, by the name that the step's own code or its listing gives it. The names and shapes
+    are the step's. A line that nothing simplifies stands as it is.
+
+    Each line was checked: proved for all real numbers at small sizes (✓ in HTML), or where that
+    cannot be done computed on the example, to 1e-9 (≈). Needs SymPy.
+
+    Raises KeyError for a name that the step does not have, ImportError without SymPy.
+
+    >>> import tinygrad_ce as tg
+    >>> w = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> def step(x):
+    ...     z = x * w
+    ...     loss = (z * z).sum()
+    ...     return loss
+    >>> print(derive(step, (tg.tensor([3.0, 1.0]),), wrt="z"))
+    ∂loss/∂z, of shape (2,), with L = loss
+    loss = Σ z ⊙ z
+    ∂L/∂z = z + z    chain rule
+    """
+    needed()
+    return Board(traced(step, inputs), of, wrt).derivation()
+
+
+class Board:
+    """The two books of a step, and the lines that are made of them."""
+
+    def __init__(self, program: Program, of: str, wrt: str) -> None:
+        self.formula, self.single = Book(program, "formula"), Book(program, "primitive")
+        self.vars = {name: x for x, name in self.formula.writer.names.of.items()}
+        lines = {line.name for line in self.formula.lines}
+        named_so = "loss" if of in lines else of or program.outputs[0].name or "loss"
+        self.root = self.name_root(named_so)
+        coarse = any(np.asarray(v).dtype == np.float32 for v in program.example.values())
+        self.near = COARSE if coarse else FINE
+        self.same = self.matched()
+        self.proofs: dict[str, str] = {}
+        forward = [line.name for line in self.formula.lines if not line.backward]
+        if of in forward and of != self.root:
+            raise KeyError(f"derive: {of!r} is not what the step returns: that is {forward[-1]}")
+        if self.gradient(wrt) is None:
+            have = [n for n in [*self.formula.given, *forward] if self.gradient(n)]
+            raise KeyError(
+                f"derive: {wrt!r} has no gradient in the step; {', '.join(have)} have one"
+            )
+        self.of, self.wrt = self.root, wrt
+        self.samples = max((x.shape[0] for x in program.inputs[:1] if x.shape), default=1)
+        self.path = list(self.downstream(self.formula, wrt))
+        self.partials = {
+            own: n for n in [*reversed(self.path), wrt] if (own := self.gradient(n)) is not None
+        }
+        for own in [own for own in self.partials if self.right(own) is None]:
+            del self.partials[own]  # it has no line: what stands for it is put in
+
+    def name_root(self, name: str) -> str:
+        """A line for what the step returns, where that stands in the return statement."""
+        book, tree = self.formula, self.formula.writer.returned[0]
+        if isinstance(tree, ast.Name):
+            return tree.id
+        at = ast.Module([ast.Assign([ast.Name(name, ast.Store())], tree)], [])
+        line = Line(name, ast.fix_missing_locations(at), backward=False)
+        last = max((i for i, x in enumerate(book.lines) if not x.backward), default=-1)
+        book.lines.insert(last + 1, line)
+        book.makers[name] = line
+        return name
+
+    def matched(self) -> dict[str, str]:
+        """What the single steps call a value of the formulas: the same, or the only equal one."""
+        found = {name: name for name in self.formula.given}
+        forward = [line.name for line in self.single.lines if not line.backward]
+        for line in self.formula.lines:
+            if line.backward or line.name == self.root or CONSTANT.fullmatch(line.name):
+                continue
+            value = np.asarray(self.formula.truth[line.name], float)
+            known = self.single.writer.names.of.get(self.vars[line.name])
+            if known in forward:
+                found[line.name] = known
+                continue
+            same = [
+                n
+                for n in forward
+                if np.shape(self.single.truth[n]) == value.shape
+                and agree(value, self.single.truth[n], self.near)
+            ]
+            if line.name in same or len(same) == 1:
+                found[line.name] = line.name if line.name in same else same[0]
+        return found
+
+    def gradient(self, name: str) -> str | None:
+        """The line of the single steps that holds ∂of/∂name."""
+        if (single := self.same.get(name)) is None:
+            return None
+        own = self.single.gradients.get("d" + single, "d" + single)
+        if name not in self.single.makers:  # what only the user calls so
+            own = self.single.gradients.get("d" + name, own)
+        writer = self.single.writer
+        for gradient, sources in writer.program.gradients.items():
+            tree = writer.trees.get(gradient)
+            if isinstance(tree, ast.Name) and any(x is self.vars.get(name) for x in sources):
+                own = tree.id
+        return own if own in self.single.makers and self.single.makers[own].backward else None
+
+    def downstream(self, book: Book, name: str) -> Iterator[str]:
+        """The forward values that a value has a part in."""
+        reached = {name}
+        for line in book.lines:
+            if not line.backward and line.reads & reached:
+                reached.add(line.name)
+                yield line.name
+
+    # --- expressions ----------------------------------------------------------------------------
+
+    def expression(self, book: Book, name: str) -> ast.expr | None:
+        """What a line computes, if it is one expression."""
+        line = book.makers.get(name)
+        body = line.tree.body if line else []
+        return body[0].value if len(body) == 1 and isinstance(body[0], ast.Assign) else None
+
+    def put_in(self, tree: ast.expr, book: Book, stop: set[str], depth: int = 40) -> ast.expr:
+        """An expression with names replaced by what they are, but for those in `stop`."""
+        found = {n: e for n in names_in(tree) - stop if (e := self.expression(book, n)) is not None}
+        if not found or not depth:
+            return tree
+        return self.put_in(Filled(found).visit(deepcopy(tree)), book, stop, depth - 1)
+
+    def derivation(self) -> Derivation:
+        """All lines."""
+        steps: dict[str, Step] = {}
+        for s in [*self.given(), *self.chain(), *self.result()]:
+            steps.setdefault(s.text, s)
+        shape = np.shape(self.single.truth[self.gradient(self.wrt) or ""])
+        return Derivation(self.of, self.wrt, shape, tuple(steps.values()))
+
+    def pieces(self, tree: ast.expr) -> Piece:
+        """An expression of the formulas, with the gradients as ∂L/∂x."""
+        return pieces(tree, self.partials)
+
+    def single_pieces(self, own: str, stop: Iterable[str] = ()) -> Piece | None:
+        """What a single step computes, in the formulas' names; None if it is no one expression."""
+        tree = self.expression(self.single, own)
+        if tree is None:
+            return None
+        whole = self.put_in(tree, self.single, {*self.same.values(), *stop})
+        names = {v: ast.Name(k, ast.Load()) for k, v in self.same.items() if k != v}
+        if names_in(whole) - {*self.same.values(), *self.partials, "np"}:
+            return None  # names that the board does not have
+        if len(ast.unparse(whole)) > LONG:
+            return None
+        return self.pieces(Filled(names).visit(deepcopy(whole)))  # type: ignore[arg-type]
+
+    def given(self) -> Iterator[Step]:
+        """The forward pass from `wrt` to `of`."""
+        for name in self.path:
+            tree = self.expression(self.formula, name)
+            if tree is not None:
+                scope = self.formula.makers[name].scope.replace("_", " ")
+                yield Step((named(name), self.pieces(tree)), scope, "")
+
+    def chain(self) -> Iterator[Step]:
+        """One line for each value, from the loss back."""
+        shown: dict[str, str] = {}
+        right: Piece | None
+        for name in [*reversed(self.path), self.wrt]:
+            own = self.gradient(name)
+            if own is None:
+                continue
+            left = named(own, {own: name})
+            if own in shown:
+                right = named(own, {own: shown[own]})
+                yield Step((left, right), "handed on unchanged", self.checked(name, own))
+                continue
+            shown[own] = name
+            right = self.right(own)
+            chain = self.factors(name) if right and self.expression(self.single, own) else None
+            if right is not None:
+                sides = (left, chain, right) if chain else (left, right)
+                yield Step(sides, "chain rule", self.checked(name, own))
+
+    def right(self, own: str) -> Piece | None:
+        """What stands on the right of ∂L/∂name = ..., if that can be said in the board's names."""
+        found = self.single_pieces(own, self.partials)
+        return found or scattered(self.single.makers[own].tree.body, self.partials)
+
+    def ways(self, name: str) -> Iterator[list[str]]:
+        """[c, ..., name]: from each value whose gradient has a line down to what it reads."""
+        for c in self.path:
+            if name in self.formula.makers[c].reads and c != self.of:
+                up = [[c]] if self.gradient(c) in self.partials else self.ways(c)
+                yield from ([*way, name] for way in up)
+
+    def factors(self, name: str) -> Piece | None:
+        """Σ ∂L/∂c · ∂c/∂name over the values that read it."""
+        terms: list[Piece] = []
+        for way in self.ways(name):
+            terms += [("op", "+"), partial("L", way[0])]
+            for up, down in pairwise(way):
+                terms += [("op", "·"), partial(up, down)]
+        return ("row", *terms[1:]) if terms else None
+
+    def result(self) -> Iterator[Step]:
+        """Everything put in, and the formula of the listing with its own names."""
+        own = self.gradient(self.wrt) or ""
+        left = named(own, {own: self.wrt})
+        if (whole := self.single_pieces(own)) is not None:
+            yield Step((left, whole), "put in", self.checked(self.wrt, own))
+        name = self.formula.gradients.get("d" + self.wrt, "d" + self.wrt)
+        line = self.formula.makers.get(name)
+        last = self.expression(self.formula, name)
+        if line is None or last is None or not line.backward:
+            return
+        makers = self.formula.makers
+        gradients = {
+            n: n[1:]
+            for n in self.formula.slopes
+            if n in makers
+            and makers[n].backward
+            and not CONSTANT.fullmatch(n)
+            and (n[1:] in self.same or n[1:] not in makers)
+        }
+        for helper in self.formula.slice(name):
+            tree = self.expression(self.formula, helper.name)
+            told = gradients.get(helper.name) in self.partials.values() or helper.name == name
+            if helper.name in line.reads and not told:
+                body = helper.tree.body
+                found = pieces(tree, gradients) if tree is not None else scattered(body, gradients)
+                right = found or ("id", "; ".join(map(ast.unparse, body)).partition(" = ")[2])
+                checked = "numbers" if helper.name in gradients else ""
+                yield Step((named(helper.name, gradients), right), "", checked)
+        checked = self.agrees(name, own)
+        yield Step((left, pieces(last, gradients)), "simplified", checked)
+        now = Counted(self.samples).visit(deepcopy(last))
+        if self.samples > 1 and ast.unparse(now) != ast.unparse(last):
+            yield Step((left, pieces(now, gradients)), f"N = {self.samples}", checked)
+
+    # --- checks ---------------------------------------------------------------------------------
+
+    def agrees(self, name: str, own: str) -> str:
+        """Whether the formula of the listing is the chain rule's gradient."""
+        if not agree(self.formula.truth[name], self.single.truth[own], self.near):
+            raise ArithmeticError(f"derive: the formula for {name} is not the gradient")
+        return self.proved(self.wrt, self.formula.slice(name), name, self.formula) or "numbers"
+
+    def checked(self, name: str, own: str) -> str:
+        """How ∂of/∂name of the single steps was checked."""
+        if own not in self.proofs:
+            self.proofs[own] = self.proved(name, self.single.slice(own), own) or "numbers"
+        return self.proofs[own]
+
+    def proved(self, name: str, lines: list[Line], result: str, book: Book | None = None) -> str:
+        """ "proved" if the lines that lead to a gradient give the gradient of the forward lines."""
+        small = Small(self, name, lines, result, book or self.single)
+        try:
+            proof = prove(small.loss, gradient={small.name: small.slope}, seconds=2, **small.inputs)
+        except (ValueError, TypeError, NameError, IndexError, RuntimeError, AttributeError):
+            return ""
+        return "proved" if proof.status == "proved" else ""
+
+
+class Filled(ast.NodeTransformer):
+    """Expressions for names."""
+
+    def __init__(self, found: dict[str, ast.expr]) -> None:
+        self.found = found
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """The expression of a name."""
+        return self.found.get(node.id, node)
+
+
+class Counted(ast.NodeTransformer):
+    """N for the number of samples, where something is divided by it."""
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        """x / 32 as x / N."""
+        self.generic_visit(node)
+        if (
+            isinstance(node.op, ast.Div)
+            and isinstance(node.right, ast.Constant)
+            and node.right.value == self.samples
+        ):
+            return ast.BinOp(node.left, node.op, ast.Name("N", ast.Load()))
+        return node
+
+
+class Small:
+    """The lines of a step with small axes, as functions that can be proved."""
+
+    def __init__(self, board: Board, name: str, lines: list[Line], result: str, book: Book) -> None:
+        self.name = name = name if book is board.formula else board.same[name]
+        downstream = set(board.downstream(book, name))
+        forward = [line for line in book.lines if line.name in downstream and not line.backward]
+        root = board.root
+        if book is board.single:
+            scalars = (x.name for x in reversed(forward) if np.shape(book.truth[x.name]) == ())
+            root = next(scalars)
+        values = book.truth
+        made = {line.name for line in [*forward, *lines]}
+        read = set().union(*(line.reads for line in [*forward, *lines])) - made - {"np"}
+        shapes = {n: np.shape(values[n]) for n in [name, *sorted(read - {name})]}
+        sizes = sorted({n for s in shapes.values() for n in s if n > 1})
+        few = sum(int(np.prod(s)) for s in shapes.values()) <= 16
+        self.small: dict[int, int] = {n: n for n in sizes} if few else dict(zip(sizes, SMALL))
+        for shape in shapes.values():  # what a mean divides by
+            self.small.setdefault(int(np.prod(shape)), int(np.prod([*map(self.size, shape)])))
+        self.inputs: dict[str, Any] = {}
+        self.fixed: dict[str, Any] = {"np": np, "relu": relu}
+        for n, shape in shapes.items():
+            value, now = (
+                np.asarray(values[n]),
+                tuple(map(self.size, shape)),
+            )
+            if value.dtype.kind == "f":
+                self.inputs[n] = now
+            else:  # classes stay below what is the least of them now
+                low = min((self.size(n) for n in sizes), default=2)
+                self.fixed[n] = value if now == shape else np.resize(value, now) % low
+        self.forward = [self.code(line) for line in forward]
+        self.backward = [self.code(line) for line in [*forward, *lines]]
+        self.root, self.result = root, result
+
+    def size(self, n: int) -> int:
+        """The size of an axis now."""
+        return self.small.get(n, n)
+
+    def code(self, line: Line) -> Any:
+        """A line with the small sizes, ready to run."""
+        tree = Resized(self.small).visit(deepcopy(line.tree))
+        return compile(ast.fix_missing_locations(tree), "<line>", "exec")
+
+    def run(self, codes: list[Any], xs: Sequence[Any]) -> dict[str, Any]:
+        """What lines make of values."""
+        space = {**self.fixed, **dict(zip(self.inputs, xs))}
+        for code in codes:
+            exec(code, space)
+        return space
+
+    def loss(self, *xs: Any) -> Any:
+        """The loss."""
+        return self.run(self.forward, xs)[self.root]
+
+    def slope(self, *xs: Any) -> Any:
+        """The gradient, by the lines."""
+        return self.run(self.backward, xs)[self.result]
+
+
+class Resized(ast.NodeTransformer):
+    """Other sizes of axes in the text of a line."""
+
+    def __init__(self, sizes: dict[int, int]) -> None:
+        self.sizes = sizes
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.BinOp:
+        """a - b, where b may be truth values."""
+        self.generic_visit(node)
+        if isinstance(node.op, ast.Sub):
+            one = ast.Constant(1.0)
+            node.right = ast.BinOp(node.right, ast.Mult(), one)
+            if isinstance(node.left, ast.Compare):
+                node.left = ast.BinOp(node.left, ast.Mult(), one)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        """np.max(x, ...) for `x.max(...)`, which of a Tensor gives the indices, too; relu for
+        np.maximum(x, 0), whose slope at 0 is another.
+        """
+        self.generic_visit(node)
+        if ast.unparse(node.func) == "np.maximum" and ast.unparse(node.args[1]) == "0":
+            return ast.Call(ast.Name("relu", ast.Load()), node.args[:1], [])
+        match node.func:
+            case ast.Attribute(value=x, attr="max" | "min" as name) if ast.unparse(x) != "np":
+                function = ast.Attribute(ast.Name("np", ast.Load()), name, ast.Load())
+                return ast.Call(function, [x, *node.args], node.keywords)
+        return node
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        """A size, or one over it."""
+        value = node.value
+        if type(value) is int:
+            return ast.Constant(self.sizes.get(value, value))
+        if (
+            type(value) is float
+            and value
+            and round(1 / value) in self.sizes
+            and abs(1 / value - round(1 / value)) < 1e-5
+        ):
+            return ast.Constant(1 / self.sizes[round(1 / value)])
+        if type(value) is float and value.is_integer() and int(value) in self.sizes:
+            return ast.Constant(float(self.sizes[int(value)]))
+        return node
