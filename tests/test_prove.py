@@ -495,7 +495,7 @@ def test_exact_arithmetic_agrees_with_mpmath_on_random_formulas():
     compared = 0
     for seed in range(60):
         stream = np.random.default_rng(seed)
-        regions.forget()
+        regions.forget(0)
         m, digits = elements.Formulas(), elements.Digits(40)
         at = {n: digits.mp.mpf(int(stream.integers(-6, 7))) / 4 for n in "xy"}
         left = [elements_variable(n) for n in "xy"] + [m.number(0.5)]

@@ -1,4 +1,4 @@
-"""Teaching backpropagation: a grader that names the wrong factor, exercises, proofs, derivations."""
+"""Teaching backpropagation: a grader that names the wrong factor, exercises, proofs."""
 
 from tinygrad_ce.teach.derivation import Derivation, derive
 from tinygrad_ce.teach.exam import Exam, blank

@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import lru_cache
 from math import gcd, lcm
-from time import process_time
 from typing import Any, ClassVar
 
-LIMIT: list[float] = []
-"""The processor time at which a proof is given up."""
+WORK = [0, 0]
+"""How many terms were multiplied and added in this proof, and how many may be; 0: any number."""
 
 Number = int | Fraction
 Monomial = tuple[tuple["Symbol", Number], ...]
@@ -40,10 +39,11 @@ class TooLargeError(ArithmeticError):
     """A formula has more terms than are multiplied out here."""
 
 
-def check_time() -> None:
-    """Stop where a proof takes too long."""
-    if LIMIT and process_time() > LIMIT[0]:
-        raise TooLargeError("the time is over")
+def work(terms: int) -> None:
+    """Count, and stop where a proof takes too long."""
+    WORK[0] += terms
+    if WORK[1] and WORK[0] > WORK[1]:
+        raise TooLargeError(f"it takes more than {WORK[1]} products of terms")
 
 
 def exact(number: Number) -> Number:
@@ -114,6 +114,7 @@ class Polynomial:
         return text.replace("+ -", "- ") or "0"
 
     def __add__(self, other: Polynomial) -> Polynomial:
+        work(len(self.terms) + len(other.terms))
         terms = dict(self.terms)
         for m, c in other.terms.items():
             if total := exact(terms.get(m, 0) + c):
@@ -129,9 +130,10 @@ class Polynomial:
         return Polynomial({product(m, monomial): exact(c * factor) for m, c in self.terms.items()})
 
     def __mul__(self, other: Polynomial) -> Polynomial:
-        if len(self.terms) * len(other.terms) > PRODUCTS:
+        products = len(self.terms) * len(other.terms)
+        work(products)
+        if products > PRODUCTS:
             raise TooLargeError(f"{len(self.terms)} terms times {len(other.terms)}")
-        check_time()
         terms: dict[Monomial, Number] = {}
         for m, c in self.terms.items():
             for n, d in other.terms.items():
@@ -352,7 +354,6 @@ def cancelled(x: Ratio) -> Ratio:
     """The ratio without the factors that numerator and denominator share."""
     if not x.below or not x.top:
         return x
-    check_time()
     top, below = x.top, {}
     for f, k in x.below:
         left = k
@@ -373,7 +374,7 @@ def quotient_of(p: Polynomial, f: Polynomial) -> Polynomial | None:
     inverse_lead, by = inverse(lead), f.terms[lead]
     found: dict[Monomial, Number] = {}
     while rest.terms:
-        check_time()
+        work(len(rest.terms) + len(f.terms))
         m = rest.lead()
         q = product(m, inverse_lead)
         if any(e < 0 for _, e in q) or len(found) > 200:

@@ -28,6 +28,7 @@ from tinygrad_ce.teach.proofs import needed, prove
 CONSTANT = re.compile(r"du\d*")  # what a listing calls a value of the backward pass without a name
 MARGIN = "text-align:left;border:0;opacity:.7;padding:0 1em 0 2em"
 LONG = 150  # characters of a line in which everything is put in
+WORK = 60_000  # terms that may be multiplied for the proof of a line
 SMALL = (2, 3, 4, 5)  # the sizes of the axes for which lines are proved
 
 
@@ -210,11 +211,6 @@ class Board:
         own = self.single.gradients.get("d" + single, "d" + single)
         if name not in self.single.makers:  # what only the user calls so
             own = self.single.gradients.get("d" + name, own)
-        writer = self.single.writer
-        for gradient, sources in writer.program.gradients.items():
-            tree = writer.trees.get(gradient)
-            if isinstance(tree, ast.Name) and any(x is self.vars.get(name) for x in sources):
-                own = tree.id
         return own if own in self.single.makers and self.single.makers[own].backward else None
 
     def downstream(self, book: Book, name: str) -> Iterator[str]:
@@ -244,7 +240,8 @@ class Board:
         """All lines."""
         steps: dict[str, Step] = {}
         for s in [*self.given(), *self.chain(), *self.result()]:
-            steps.setdefault(s.text, s)
+            if s.checked != "refuted":
+                steps.setdefault(s.text, s)
         shape = np.shape(self.single.truth[self.gradient(self.wrt) or ""])
         return Derivation(self.of, self.wrt, shape, tuple(steps.values()))
 
@@ -334,7 +331,7 @@ class Board:
             and not CONSTANT.fullmatch(n)
             and (n[1:] in self.same or n[1:] not in makers)
         }
-        for helper in self.formula.slice(name):
+        for helper in self.back(self.formula, name):
             tree = self.expression(self.formula, helper.name)
             told = gradients.get(helper.name) in self.partials.values() or helper.name == name
             if helper.name in line.reads and not told:
@@ -351,26 +348,32 @@ class Board:
 
     # --- checks ---------------------------------------------------------------------------------
 
+    def back(self, book: Book, name: str) -> list[Line]:
+        """The backward lines that a gradient rests on."""
+        return [line for line in book.slice(name) if line.backward]
+
     def agrees(self, name: str, own: str) -> str:
         """Whether the formula of the listing is the chain rule's gradient."""
         if not agree(self.formula.truth[name], self.single.truth[own], self.near):
             raise ArithmeticError(f"derive: the formula for {name} is not the gradient")
-        return self.proved(self.wrt, self.formula.slice(name), name, self.formula) or "numbers"
+        return self.proved(self.wrt, self.back(self.formula, name), name, self.formula)
 
     def checked(self, name: str, own: str) -> str:
         """How ∂of/∂name of the single steps was checked."""
         if own not in self.proofs:
-            self.proofs[own] = self.proved(name, self.single.slice(own), own) or "numbers"
+            self.proofs[own] = self.proved(name, self.back(self.single, own), own, self.single)
         return self.proofs[own]
 
-    def proved(self, name: str, lines: list[Line], result: str, book: Book | None = None) -> str:
-        """ "proved" if the lines that lead to a gradient give the gradient of the forward lines."""
-        small = Small(self, name, lines, result, book or self.single)
+    def proved(self, name: str, lines: list[Line], result: str, book: Book) -> str:
+        """ "proved" if the lines that lead to a gradient give that of the single steps, "refuted"
+        if they do not, else "numbers".
+        """
+        small = Small(self, name, lines, result, book)
         try:
-            proof = prove(small.loss, gradient={small.name: small.slope}, seconds=2, **small.inputs)
+            proof = prove(small.loss, gradient={name: small.slope}, work=WORK, **small.inputs)
         except (ValueError, TypeError, NameError, IndexError, RuntimeError, AttributeError):
-            return ""
-        return "proved" if proof.status == "proved" else ""
+            return "numbers"
+        return "numbers" if proof.status == "undecided" else proof.status
 
 
 class Filled(ast.NodeTransformer):
@@ -402,21 +405,27 @@ class Counted(ast.NodeTransformer):
         return node
 
 
+def forward_from(book: Book, name: str, board: Board) -> list[Line]:
+    """The forward lines that a value has a part in."""
+    downstream = set(board.downstream(book, name))
+    return [line for line in book.lines if line.name in downstream and not line.backward]
+
+
 class Small:
     """The lines of a step with small axes, as functions that can be proved."""
 
     def __init__(self, board: Board, name: str, lines: list[Line], result: str, book: Book) -> None:
-        self.name = name = name if book is board.formula else board.same[name]
-        downstream = set(board.downstream(book, name))
-        forward = [line for line in book.lines if line.name in downstream and not line.backward]
-        root = board.root
-        if book is board.single:
-            scalars = (x.name for x in reversed(forward) if np.shape(book.truth[x.name]) == ())
-            root = next(scalars)
-        values = book.truth
-        made = {line.name for line in [*forward, *lines]}
-        read = set().union(*(line.reads for line in [*forward, *lines])) - made - {"np"}
-        shapes = {n: np.shape(values[n]) for n in [name, *sorted(read - {name})]}
+        single = board.single
+        self.names = {name, board.same[name]}
+        first = forward_from(single, board.same[name], board)
+        second = forward_from(book, board.same[name] if book is single else name, board)
+        root = next(x.name for x in reversed(first) if np.shape(single.truth[x.name]) == ())
+        values: dict[str, Any] = {}
+        for source, part in ((single, first), (book, [*second, *lines])):
+            read = set().union(*(x.reads for x in part)) - {x.name for x in part} - {"np"}
+            values |= {n: source.truth[n] for n in sorted(read - self.names)}
+        values = {name: single.truth[board.same[name]], **values}
+        shapes = {n: np.shape(v) for n, v in values.items()}
         sizes = sorted({n for s in shapes.values() for n in s if n > 1})
         few = sum(int(np.prod(s)) for s in shapes.values()) <= 16
         self.small: dict[int, int] = {n: n for n in sizes} if few else dict(zip(sizes, SMALL))
@@ -434,8 +443,8 @@ class Small:
             else:  # classes stay below what is the least of them now
                 low = min((self.size(n) for n in sizes), default=2)
                 self.fixed[n] = value if now == shape else np.resize(value, now) % low
-        self.forward = [self.code(line) for line in forward]
-        self.backward = [self.code(line) for line in [*forward, *lines]]
+        self.forward = [self.code(line) for line in first]
+        self.backward = [self.code(line) for line in [*second, *lines]]
         self.root, self.result = root, result
 
     def size(self, n: int) -> int:
@@ -449,7 +458,7 @@ class Small:
 
     def run(self, codes: list[Any], xs: Sequence[Any]) -> dict[str, Any]:
         """What lines make of values."""
-        space = {**self.fixed, **dict(zip(self.inputs, xs))}
+        space = {**self.fixed, **dict(zip(self.inputs, xs)), **dict.fromkeys(self.names, xs[0])}
         for code in codes:
             exec(code, space)
         return space

@@ -27,6 +27,7 @@ from tinygrad_ce.teach.elements import Digits, Formulas, Run, UnsupportedError
 from tinygrad_ce.teach.regions import as_value
 
 POINTS, FIRST = 100, 24  # at which numbers are compared: before the proof, and where there is none
+WORK = 1_000_000
 WEIGHTS = "g"
 UNKNOWN = (TooLargeError, UndefinedError, UnsupportedError, NotImplementedError)
 
@@ -111,7 +112,7 @@ def prove(
     *,
     same: Function | None = None,
     gradient: Mapping[str, Function] | None = None,
-    seconds: float = 60,
+    work: int = WORK,
     **inputs: Any,
 ) -> Proof:
     """Show that function = same, in value and every gradient, or ∂function/∂z = gradient["z"].
@@ -129,7 +130,7 @@ def prove(
     `.assumptions` hold, `.regions` told apart; "refuted": `.counterexample` has numbers for which
     `.values` differ; or "undecided": neither was found, `.reason` says why. A constant is read as
     the simplest fraction, root or multiple of √π that rounds to it: 0.1 is 1/10. A search that
-    takes more than `seconds` of the processor is given up: undecided. Needs SymPy.
+    takes more than `work` products of terms is given up: undecided. Needs SymPy.
 
     Raises ImportError without SymPy, ValueError if shapes do not fit, TypeError for what is no
     function or returns no tensor.
@@ -154,7 +155,7 @@ def prove(
                 f"give its shape, {name}=(2, 3)"
             )
     with np.errstate(all="ignore"):
-        return Equation(function, same, gradient, inputs, seconds).decided()
+        return Equation(function, same, gradient, inputs, work).decided()
 
 
 def needed() -> None:
@@ -289,10 +290,10 @@ class Equation:
         same: Function | None,
         gradient: Mapping[str, Function] | None,
         inputs: dict[str, Any],
-        seconds: float,
+        work: int,
     ) -> None:
-        self.seconds = seconds
-        self.most = POINTS if seconds > 10 else FIRST
+        self.work = work
+        self.most = POINTS if work >= WORK else FIRST
         self.inputs = inputs
         self.shapes = {n: x for n, x in inputs.items() if type(x) is tuple}
         self.constants = {
@@ -606,7 +607,7 @@ class Equation:
 
     def without_difference(self, m: Formulas) -> tuple[Proof | None, list[Any]]:
         """A proof if all differences come out as nothing; else the regions where they do not."""
-        regions.forget(self.seconds)
+        regions.forget(self.work)
         values = {n: variables(n, s) for n, s in self.all_shapes().items()}
         values.setdefault(WEIGHTS, np.asarray(as_value(1), object))
         apart: list[Any] = []

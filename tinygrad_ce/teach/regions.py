@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import lru_cache
-from time import process_time
 from typing import Any
 
 from tinygrad_ce.teach import algebra
@@ -33,7 +32,6 @@ from tinygrad_ce.teach.algebra import (
 
 Region = frozenset[tuple[Polynomial, str]]  # (f, "0"): f = 0; (f, "+"): f > 0; (f, "-"): f < 0
 EVERYWHERE: Region = frozenset()
-WORK = 12_000  # sums of formulas in a proof
 PARTS = 2_000  # regions that one value may distinguish
 FLIPPED = {"+": "-", "-": "+", ">=": "<=", "<=": ">="}
 
@@ -169,9 +167,7 @@ def here() -> Region:
 
 def put(parts: dict[Region, Ratio], region: Region, formula: Ratio) -> None:
     """Add [region]·formula. Conditions that hold here go; where one does not, nothing is added."""
-    SPENT[0] += 1 + len(formula.top.terms) // 8
-    if SPENT[0] > WORK:
-        raise TooLargeError(f"{WORK} sums of formulas")
+    algebra.work(20)
     if any(REGION.get(f, sign) != sign for f, sign in region):
         return
     region = frozenset(c for c in region if c[0] not in REGION) if REGION else region
@@ -366,14 +362,9 @@ SEEN: dict[Polynomial, None] = {}
 """The polynomials whose sign tells regions apart."""
 
 
-SPENT = [0]
-"""How many formulas were added up."""
-
-
-def forget(seconds: float = 60) -> None:
-    """Begin a proof: nothing is assumed yet; after some seconds of the processor it is given up."""
-    SPENT[0] = 0
-    algebra.LIMIT[:] = [process_time() + seconds]
+def forget(work: int) -> None:
+    """Begin a proof: nothing is assumed yet; `work` says how many products of terms it may take."""
+    algebra.WORK[:] = [0, work]
     for known in (ASSUMED, LEFT_OUT, SEEN, REGION, algebra.TAKEN):
         known.clear()
 
@@ -591,6 +582,7 @@ def point(region: Region) -> dict[Monomial, Fraction] | None:
 def eliminated(system: list[Row]) -> dict[Monomial, Fraction] | None:
     """Fourier and Motzkin: the largest monomial is eliminated, and found again on the way back."""
     unknown = {m for row, _ in system for m in row if m}
+    algebra.work(10 * len(system))
     if not unknown:
         for row, relation in system:
             c = row.get((), Fraction(0))
