@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 import tinygrad_ce as tg
 from tinygrad_ce import no_grad, tensor, where
+from tinygrad_ce.autograd import slips
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.backward import seed_for
 from tinygrad_ce.engine.chain import array_of, history, propagate, unbroadcast
@@ -614,3 +615,74 @@ def test_masks_accuse_no_right_gradient_and_hide_no_wrong_one(how, dtype):
         leaves = [i for i in found if not uses[i].source.inputs]
         i = max(leaves, key=lambda i: np.abs(found[i]).max())
         assert check_uses(loss, uses, {i: found[i] * 1.01})[i].differs or seed == 3  # 100 hides it
+
+
+def operation(forward, *gradients):
+    return tg.rule(forward, *gradients, name="own")
+
+
+MATRICES = (np.array([[1.0, 2.0], [3.0, 5.0]]), np.array([[2.0, -1.0], [0.5, 4.0]]))
+VECTOR = (np.array([0.3, -1.2, 2.0]),)
+
+
+@pytest.mark.parametrize(
+    ("made", "inputs", "kind", "words"),
+    [
+        (operation(np.sin, lambda g, x: -g * np.cos(x)), VECTOR, "sign", "of all of it"),
+        (operation(lambda x: x**3, lambda g, x: g * x**2), VECTOR, "scale", "3 times too small"),
+        (operation(lambda x: x**3, lambda g, x: -6 * g * x**2), VECTOR, "scale",
+         "2 times too large, and the sign is the other way round"),
+        (operation(np.exp, lambda g: g), VECTOR, "missing factor", "handed on as it is"),
+        (operation(np.exp, lambda g, y: 0 * g + y), VECTOR, "no upstream", "g is missing"),
+        (operation(np.tanh, lambda g, y: g * y), VECTOR, "value for slope", "g * y"),
+        (operation(np.sin, lambda g, x: g * x), VECTOR, "value for slope", "g times operand 0"),
+        (operation(np.sin, lambda g, x: g / np.cos(x)), VECTOR, "inverted factor", "divided"),
+        (operation(np.exp, lambda g, y: g * y * y), VECTOR, "factor twice", "the slope"),
+        (operation(lambda a, b: a @ b, lambda g, b: g @ b, lambda g, a: a.T @ g), MATRICES,
+         "transpose", "it is g @ operand 1"),
+        (operation(lambda a, b: a @ b, lambda g, b: (g @ b.T).T, lambda g, a: a.T @ g), MATRICES,
+         "transpose", "the result"),
+        (operation(lambda a, b: a / b, lambda g, a, b: -g * a / b**2, lambda g, a, b: g / b),
+         MATRICES, "wrong operand", "this is the gradient of operand"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)  # fmt: skip
+def test_a_wrong_rule_of_ones_own_is_told_what_is_wrong(made, inputs, kind, words):
+    with pytest.raises(tg.autograd.GradcheckError) as error:
+        tg.autograd.gradcheck(made, [tg.tensor(x, requires_grad=True) for x in inputs])
+    said = str(error.value).partition("The rule of 'own' is wrong for operand ")[2]
+    assert slips.FAULTS[kind] in said, error.value
+    assert words in said
+
+
+def test_a_rule_that_nothing_explains_or_that_gives_nothing():
+    for gradient, words in (
+        (lambda g, x: g * np.cos(x) + 1, "wrong for operand 0"),
+        (lambda g: 0 * g, "wrong for operand 0 (it gives no gradient)"),
+    ):
+        with pytest.raises(tg.autograd.GradcheckError) as error:
+            made = operation(np.sin, gradient)
+            tg.autograd.gradcheck(made, tg.tensor(VECTOR[0], requires_grad=True))
+        assert str(error.value).endswith(words)
+    for large in (np.ones(1001), np.array([1.0, 2.0])):
+        with pytest.raises(tg.autograd.GradcheckError) as error:
+            made = operation(lambda x, n: x * n, lambda g: g, None)
+            n = tg.tensor([3] * len(large))
+            tg.autograd.gradcheck(lambda x, n=n: made(x, n)[:1],  # noqa: B023
+                                  tg.tensor(large, requires_grad=True))  # fmt: skip
+        assert str(error.value).endswith("wrong for operand 0")
+
+
+def test_a_function_that_forgets_to_add_up_is_told_so():
+    class Shift(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, b):
+            return x + b
+
+        @staticmethod
+        def backward(ctx, g):
+            return g, g
+
+    x, b = tg.ones(4, 3), tg.ones(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="add up over the axes along which the input was broad"):
+        Shift.apply(x, b).sum().backward()

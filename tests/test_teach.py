@@ -365,3 +365,31 @@ def test_nobody_is_given_the_gradients_that_are_asked_for() -> None:
     _, values = traced(batch_norm)
     assert {"hpre", "xhat", "logits"} <= set(values)
     assert not {"dlogits", "dh", "dhpre"} & set(values)
+
+
+def test_parameters_are_called_as_their_modules_call_them() -> None:
+    tg.manual_seed(0)
+    model = tg.nn.Sequential(tg.nn.Linear(3, 4), tg.nn.Tanh(), tg.nn.Linear(4, 2))
+
+    def step(x: Any) -> Any:
+        return (model(x) ** 2).sum()
+
+    x = tg.randn(5, 3)
+    step(x).backward()
+    right = model[2].weight.grad.numpy()
+    h = np.tanh(x.numpy() @ model[0].weight.detach().numpy().T + model[0].bias.detach().numpy())
+    z = h @ model[2].weight.detach().numpy().T + model[2].bias.detach().numpy()
+    np.testing.assert_allclose(right, 2 * z.T @ h, rtol=1e-4)
+    program = grader.traced(step, (x,))
+    for name in ("dW2", "2.weight", "d2.weight", "d_2_weight", "model.2.weight", "d_model_2_weight",
+                 "2.weight.grad", "layers.2.weight"):  # fmt: skip
+        assert teach.check(program, (), {name: 2 * z.T @ h}).ok, name
+        verdict = teach.check(program, (), {name: z.T @ h})[name]
+        assert verdict.text.startswith("2 times too small"), name
+    for name in ("weight", "d_weight", "3.weight", "dv"):  # two are called so, or none
+        with pytest.raises(KeyError, match="is no value of the step"):
+            teach.check(program, (), {name: right})
+    shares = [2 * z[i : i + 1].T @ h[i : i + 1] for i in range(5)]
+    assert teach.check(program, (), {"2.weight": shares}).ok
+    assert teach.check(program, (), lambda: {"2.weight": shares}).ok
+    assert not teach.check(program, (), {"2.weight": shares[1:]}).ok

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.autograd.derivatives import as_tuple, grad
+from tinygrad_ce.autograd.slips import slip_in
 from tinygrad_ce.engine import chain, table
 from tinygrad_ce.engine.frame import recording
 from tinygrad_ce.engine.graph import Node
@@ -22,6 +23,9 @@ from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.random import default_generator
+
+
+ELEMENTS = 1000  # of all operands of an operation whose rule is looked at more closely
 
 
 class GradcheckError(AssertionError):
@@ -77,8 +81,9 @@ def gradcheck(
 
     Every element of the Jacobian is compared: |backward - difference| ≤ atol + rtol·|difference|.
     Inputs that require no gradient are constants. Raises GradcheckError with the input, the
-    index, both numbers, and the operation whose rule is wrong; with `raise_exception=False` the
-    answer is False instead.
+    index, both numbers, the operation whose rule is wrong, and how, where a slip that is known
+    gives its numbers: the sign, a factor, f for f', a transpose, ... With `raise_exception=False`
+    the answer is False instead.
 
     >>> from tinygrad_ce import tensor
     >>> gradcheck(lambda x: x.exp(), tensor([0.0, 1.0], requires_grad=True))
@@ -193,7 +198,9 @@ def _culprit(out: Tensor) -> str:
     for node in reversed(chain.history([out])):
         for i, x in enumerate(node.inputs):
             if x.requires_grad and not _rule_agrees(node, i):
-                return f"The rule of {node.op.name!r} is wrong for operand {i}"
+                slip = _slip(node, i)
+                why = f" ({slip})" * bool(slip)
+                return f"The rule of {node.op.name!r} is wrong for operand {i}{why}"
     name = out.op.name if out.op is not None else "a leaf"
     return f"The output was made by {name!r}; each single rule agrees with its forward function"
 
@@ -216,6 +223,34 @@ def _rule_agrees(node: Node, i: int) -> bool:
     h = 1e-6
     difference = float((weight * (run(h) - run(-h))).sum()) / (2 * h)
     return abs(ours - difference) <= 1e-4 + 1e-4 * abs(difference)
+
+
+def _slip(node: Node, i: int) -> str:
+    """In words what is wrong with the gradient for operand i of one node, where that is known."""
+    if sum(np.size(x.array) for x in node.inputs) > ELEMENTS:
+        return ""
+    weight = np.random.default_rng(0).standard_normal(node.array.shape)
+    arrays = [np.array(x.array, np.float64) for x in node.inputs if x.is_floating_point()]
+    if len(arrays) != len(node.inputs):
+        return ""
+
+    def value(j: int, at: tuple[int, ...], h: float) -> float:
+        moved = [x.copy() for x in arrays]
+        moved[j][at] += h
+        return float((weight * _apply(node.op, [leaf(x) for x in moved], node.settings).array).sum())
+
+    h = 1e-6
+    right = {j: np.zeros(x.shape) for j, x in enumerate(arrays)}
+    for j, slopes in right.items():
+        for at in np.ndindex(slopes.shape):
+            slopes[at] = (value(j, at, h) - value(j, at, -h)) / (2 * h)
+    leaves = [leaf(x, j == i) for j, x in enumerate(arrays)]
+    y = _apply(node.op, leaves, node.settings)
+    (g,) = grad(y, leaves[i], leaf(weight), allow_unused=True)
+    if g is None or not g.array.any():
+        return "it gives no gradient"
+    others = {j: x for j, x in right.items() if j != i}
+    return slip_in(g.array, right[i], weight, y.array, arrays, others)
 
 
 def _apply(op: Any, operands: list[Any], settings: tuple[Any, ...]) -> Any:

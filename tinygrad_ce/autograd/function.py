@@ -257,8 +257,11 @@ class Backward(Keeping):
         if not isinstance(found, Tensor):
             raise TypeError(f"{name} is {type_name(found)}; wanted a Tensor or None")
         if found.shape != x.shape:
+            sizes = zip(x.shape[::-1], found.shape[::-1])
+            there = found.ndim >= x.ndim and all(n in (1, to) for n, to in sizes)
             raise RuntimeError(
                 f"{name} has shape {tuple(found.shape)}; the input has {tuple(x.shape)}"
+                + "; add up over the axes along which the input was broadcast" * there
             )
         return found if graph else own(value_of(found))  # it may become a `.grad`
 

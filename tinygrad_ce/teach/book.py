@@ -90,6 +90,11 @@ class Book:
             if s.out is not None and s.out in names
         ]
         self.gradients = self.called(shown)
+        self.paths = {  # how modules call their parameters: 0_weight, which is W0 here
+            re.sub(r"\W", "_", s.before.name): "d" + names[s.before]
+            for s in shown.states
+            if s.before.name and s.before in names
+        }
         of = [*shown.gradients, *(k.var for k in shown.kept)]
         self.slopes = {names[x] for x in of if x in names}  # what holds a gradient
         trees = self.writer.trees
@@ -111,6 +116,22 @@ class Book:
                     if isinstance(tree, ast.Name):
                         found.setdefault("d" + name, tree.id)
         return found
+
+    def named(self, name: str) -> str | None:
+        """The value that somebody calls so: `dW1`, `d_layers_0_weight`, `model.fc1.weight`."""
+        if name in self.gradients or name in self.truth:
+            return self.gradients.get(name, name)
+        plain = re.sub(r"\W+", "_", name.removesuffix(".grad").removesuffix("_grad"))
+        for path in (plain, re.sub(r"^(d|grad|gradient)_?", "", plain)):
+            fits = [
+                own
+                for known, own in self.paths.items()
+                if known == path or known.endswith(f"_{path}") or path.endswith(f"_{known}")
+            ]
+            exact = [self.paths[path]] if path in self.paths else fits
+            if len(exact) == 1 and (own := self.gradients.get(exact[0], exact[0])) in self.truth:
+                return own
+        return None
 
     @cached_property
     def truth(self) -> Values:

@@ -14,33 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.autograd.slips import FAULTS as FAULTS
 from tinygrad_ce.teach.book import Line, Values, names_in
-
-FAULTS = {
-    "sign": "the sign is the other way round",
-    "scale": "a constant factor is missing, or is there twice",
-    "missing factor": "a factor of the chain rule is left out",
-    "factor twice": "a factor is there twice",
-    "inverted factor": "a factor divides instead of multiplying, or the other way round",
-    "no upstream": "the gradient that comes from above is left out",
-    "value for slope": "f, or what f is taken of, stands where the slope f′ belongs",
-    "value for gradient": "the value of a tensor stands where its gradient belongs",
-    "wrong operand": "another tensor of the same shape stands there",
-    "probability for target": "p stands for y, or y for p",
-    "transpose": "a matrix is transposed that should not be, or the other way round",
-    "wrong axis": "the sum runs over another axis",
-    "missing sum": "the sum over what was broadcast is missing",
-    "mean for sum": "a mean stands where a sum belongs",
-    "sum for mean": "a sum stands where a mean belongs",
-    "lost share": "one of the gradients that are added up is lost",
-    "overwritten": "`=` stands where `+=` belongs: only the last share is kept",
-    "strict comparison": "`>` and `>=` are exchanged: it shows at the kink alone",
-    "other branch": "the gradient goes to the other branch",
-    "rows for columns": "the index picks columns instead of rows, or the other way round",
-    "wrong power": "the exponent is not the one of the slope",
-}
-"""The kinds of faults that are looked for, and what each means."""
-
 
 class Change:
     """One line written otherwise: the kind of slip, what is said about it, and where it is."""

@@ -91,7 +91,8 @@ def check(
     step: a function of `inputs` that returns a loss (and may call backward() itself), or what
     `trace` made of it. answers: arrays by name, `{"dW1": ..., "dlogits": ...}`, any of them; the
     names are d and what the step's own code calls the tensor, or those of its listing
-    (`trace(step, x, y).source()`). Or a function that is called with values of the forward pass by
+    (`trace(step, x, y).source()`), or a parameter's path, `model.fc1.weight`; a list of arrays is
+    the shares of a gradient, which are added up. Or a function that is called with values of the forward pass by
     their names, `backward(x, y, h, W2)`, and returns such a dict: it is tried on other inputs and
     another number of samples, too.
 
@@ -114,6 +115,7 @@ def check(
         return of_function(program, step, inputs, answers)
     given = {name: numbers(name, answer) for name, answer in answers.items()}
     judge = Judge(program, list(given))
+    given = {name: judge.added_up(name, x, answers[name]) for name, x in given.items()}
     verdicts, explained = judge.judge(given)
     return report(judge, verdicts, explained)
 
@@ -196,9 +198,10 @@ def graded(program: Program, backward: Callable[..., Any]) -> Any:
             )
         given = {p.name: values[p.name] for p in wanted if p.name in values}
     answers = backward(**{name: np.copy(value) for name, value in given.items()})
-    answers = {name: numbers(name, answer) for name, answer in answers.items()}
-    judge = Judge(program, list(answers))
-    return (judge, *judge.judge(answers))
+    found = {name: numbers(name, answer) for name, answer in answers.items()}
+    judge = Judge(program, list(found))
+    found = {name: judge.added_up(name, x, answers[name]) for name, x in found.items()}
+    return (judge, *judge.judge(found))
 
 
 def other_inputs(inputs: Sequence[Any]) -> Iterator[list[Any]]:
@@ -363,11 +366,16 @@ class Judge:
 
     def own_name(self, book: Book, name: str) -> str | None:
         """What a book calls a value that the student calls `name`; None where it has no line."""
-        own = book.gradients.get(name, name)
-        if own not in book.truth:
+        own = book.named(name)
+        if own is None or own not in book.truth:
             return None
         same = name not in self.truth or agree(book.truth[own], self.truth[name], COARSE)
         return own if same else None
+
+    def added_up(self, name: str, array: np.ndarray, answer: Any) -> np.ndarray:
+        """The sum of the shares of a gradient, where a list of them was given."""
+        shares = isinstance(answer, (list, tuple)) and array.shape[1:] == self.truth[name].shape
+        return array.sum(0) if shares and array.ndim > self.truth[name].ndim else array
 
     def forward(self) -> Values:
         """The values of the forward pass by their names."""
