@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 import tinygrad_ce as tg
-from tinygrad_ce import nn, optim
+from tinygrad_ce import nn, optim, teach
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.utils.data import DataLoader, TensorDataset
 
@@ -140,6 +140,19 @@ def check_gradients(model: TwoLayerNetwork, X: tg.Tensor, y: tg.Tensor) -> list[
         rows.append([name, FORMULAS[name], *(f"{d:.1e}" for d in (*hand, *steps)),
                      "✓" if good else "✗"])  # fmt: skip
     return rows
+
+
+def what_is_wrong(model: TwoLayerNetwork, X: tg.Tensor, y: tg.Tensor, names: list[str]) -> str:
+    """Which factor of the formulas is wrong, a line for each of these gradients."""
+    model = copy.deepcopy(model).double()
+    parameters = [p.detach().numpy() for p in model.parameters()]
+    by_hand = gradients_by_hand(*parameters, X.double().numpy(), y.numpy())
+
+    def step(X: tg.Tensor, y: tg.Tensor) -> tg.Tensor:
+        return F.cross_entropy(model(X), y)
+
+    report = teach.check(step, (X.double(), y), by_hand)
+    return "\n".join(f"{name}: {report[name].text}" for name in names)
 
 
 def assert_has_gradient(name: str, p: tg.Tensor) -> None:
@@ -330,8 +343,9 @@ def run(options: argparse.Namespace, written: list[Path], screen: Any) -> None:
     show_check(rows, screen)
     wrong = [row[0] for row in rows if row[-1] != "✓"]
     if wrong:
+        why = what_is_wrong(network, X[:BATCH], y[:BATCH], wrong)
         raise SystemExit(
-            f"digits: the gradient of {', '.join(wrong)} is wrong; nothing was trained"
+            f"digits: the gradient of {', '.join(wrong)} is wrong; nothing was trained\n{why}"
         )
 
     histories = {}

@@ -75,18 +75,25 @@ def test_the_same_seed_gives_the_same_numbers(tmp_path):
     assert first == again != other
 
 
-def test_a_wrong_gradient_stops_the_run(monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [(1.000001, "the ratio is the same over all elements"),
+     (32, "32 times too large: the 1/N of the mean over the 32 samples is missing")],
+)  # fmt: skip
+def test_a_wrong_gradient_stops_the_run(factor, said, monkeypatch, tmp_path, capsys):
     honest = digits.gradients_by_hand
 
     def wrong(*args):
         found = honest(*args)
-        found["fc2.bias"] = found["fc2.bias"] * 1.000001
+        found["fc2.bias"] = found["fc2.bias"] * factor
         return found
 
     monkeypatch.setattr(digits, "gradients_by_hand", wrong)
     assert digits.main(["--out", str(tmp_path)]) == 1
     out, err = capsys.readouterr()
     assert "✗" in out and "gradient of fc2.bias is wrong; nothing was trained" in err
+    assert f"\nfc2.bias: {said}" in err or "\nfc2.bias: no change that is known" in err
+    assert said in err
     assert not list(tmp_path.iterdir())
 
 
