@@ -237,7 +237,9 @@ def _slip(node: Node, i: int) -> str:
     def value(j: int, at: tuple[int, ...], h: float) -> float:
         moved = [x.copy() for x in arrays]
         moved[j][at] += h
-        return float((weight * _apply(node.op, [leaf(x) for x in moved], node.settings).array).sum())
+        return float(
+            (weight * _apply(node.op, [leaf(x) for x in moved], node.settings).array).sum()
+        )
 
     h = 1e-6
     right = {j: np.zeros(x.shape) for j, x in enumerate(arrays)}

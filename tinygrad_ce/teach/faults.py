@@ -17,6 +17,7 @@ import numpy as np
 from tinygrad_ce.autograd.slips import FAULTS as FAULTS
 from tinygrad_ce.teach.book import Line, Values, names_in
 
+
 class Change:
     """One line written otherwise: the kind of slip, what is said about it, and where it is."""
 

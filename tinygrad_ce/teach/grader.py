@@ -27,7 +27,9 @@ from tinygrad_ce.teach.book import Book, Line, Values, wide
 from tinygrad_ce.teach.faults import Change, changes
 
 COARSE, FINE = 1e-5, 1e-9  # of the largest element: for float32 and for float64
-PAIRS = 12_000  # lines that are run at most in search of two changes
+SINGLES = 80_000  # lines that are run at most in search of one change, for all answers together
+SLIPS = 60  # causes of one answer that are tried on the others
+PAIRS = 12_000  # the same of two changes, for one answer
 SLOPES = ("relu", "tanh", "sigmoid", "gelu", "elu", "silu", "leaky_relu", "softplus")
 
 
@@ -347,7 +349,7 @@ class Judge:
             for gradient, sources in program.gradients.items()
             if any("d" + x.name in names for x in sources if x.name)
         }
-        values = oracle(program, program.example)
+        values = oracle(program, {x: wide(v) for x, v in program.example.items()})
         forward = [s.out for s in program.steps if s.out.name and s.scope[:1] != ("backward",)]
         self.named = {x.name: wide(values[x]) for x in forward}
         self.books = [Book(program, "formula", wanted), Book(program, "primitive")]
@@ -392,6 +394,7 @@ class Judge:
         self, answers: Mapping[str, np.ndarray], asked: Collection[str] | None = None
     ) -> tuple[dict[str, Verdict], dict[str, list[tuple[Change, ...]]]]:
         """The verdicts, and for each wrong answer the changes that give it: of those `asked`."""
+        self.budget = Budget(SINGLES)
         verdicts: dict[str, Verdict] = {}
         explained: dict[str, list[tuple[Change, ...]]] = {}
         for name in (name for name in self.names if name in answers):
@@ -414,7 +417,7 @@ class Judge:
         name: str,
         answers: Mapping[str, np.ndarray],
         off: set[str],
-        explained: Mapping[str, list[tuple[Change, ...]]],
+        explained: dict[str, list[tuple[Change, ...]]],
     ) -> str:
         """What an answer follows from: earlier answers, or the slip that was found in another."""
         answer = self.answer(name, answers[name])
@@ -426,13 +429,14 @@ class Judge:
             if used and answer.is_in(book.attempt(base, lines), own):
                 return f"follows from your {' and '.join(used)}"
             for other, found in explained.items():
-                for slip in found[:1]:
-                    now = {change.line: change.now for change in slip}
-                    again = [now.get(line, line) for line in lines]
-                    if again == lines:
-                        continue
-                    if answer.is_in(book.attempt(base, again), own):
-                        return f"follows from the slip in {other}"
+                fit = [
+                    slip
+                    for slip in found[:SLIPS]
+                    if answer.is_in(after(slip, book, lines, base), own)
+                ]
+                if fit:
+                    explained[other] = fit  # what gives both answers
+                    return f"follows from the slip in {other}"
         return ""
 
     def lines_of(self, name: str) -> list[tuple[Book, str]]:
@@ -461,7 +465,7 @@ class Judge:
     ) -> list[tuple[Change, ...]]:
         """The changes that give the answer: of one place, or of two where none of one does."""
         hunts = [
-            Hunt(book, own, cut, self.base(book, answers), answer, self.samples)
+            Hunt(book, own, cut, self.base(book, answers), answer, self.samples, self.budget)
             for answers in (earlier, {})[: 1 + bool(off)]
             for book, own in self.lines_of(name)
             for cut in [self.own_names(book, earlier)]
@@ -475,6 +479,25 @@ class Judge:
         return next((found for hunt in hunts if (found := hunt.pairs(PAIRS // len(hunts)))), [])
 
 
+def after(slip: tuple[Change, ...], book: Book, lines: list[Line], base: Values) -> Values | None:
+    """What lines give that have a slip; None where it is not in them."""
+    now = {change.line: change.now for change in slip}
+    again = [now.get(line, line) for line in lines]
+    return book.attempt(base, again) if again != lines else None
+
+
+class Budget:
+    """How many lines may still be run."""
+
+    def __init__(self, lines: int) -> None:
+        self.left = lines
+
+    def spend(self, lines: list[Line]) -> bool:
+        """Whether these may be run."""
+        self.left -= sum(line.cost for line in lines)
+        return self.left > 0
+
+
 class Hunt:
     """The search for what was written otherwise, between given values and one answer."""
 
@@ -486,8 +509,10 @@ class Hunt:
         base: Values,
         answer: Answer,
         samples: int,
+        budget: Budget,
     ) -> None:
         self.book, self.answer, self.base, self.samples = book, answer, base, samples
+        self.budget = budget
         self.lines = book.slice(name, cut)
         self.starts = [base]  # the values before each line
         for line in self.lines:
@@ -509,13 +534,16 @@ class Hunt:
         return self.answer.is_in(self.book.attempt(values, lines), self.lines[-1].name)
 
     def single(self) -> list[tuple[Change, ...]]:
-        """The changes of one place that give the answer."""
-        return [
-            (change,)
-            for i, (line, before) in enumerate(zip(self.lines, self.starts))
-            for change in self.changes_of(line, self.sizes)
-            if self.hits([change.now, *self.lines[i + 1 :]], before)
-        ]
+        """The changes of one place that give the answer; those near to it are tried first."""
+        found: list[tuple[Change, ...]] = []
+        for i in reversed(range(len(self.lines))):
+            for change in self.changes_of(self.lines[i], self.sizes):
+                lines = [change.now, *self.lines[i + 1 :]]
+                if not self.budget.spend(lines):
+                    return found
+                if self.hits(lines, self.starts[i]):
+                    found.append((change,))
+        return found
 
     def reductions(self) -> list[tuple[Change, ...]]:
         """The answer as a sum, or a mean, over other axes of a gradient that is summed."""
@@ -542,10 +570,10 @@ class Hunt:
 
     def pairs(self, effort: int) -> list[tuple[Change, ...]]:
         """The first changes of two places that give the answer; those near to it come first."""
+        budget = Budget(effort)
         for first, second, before, rest in self.couples():
             lines = [second.now, *rest]
-            effort -= sum(line.cost for line in lines)
-            if effort < 0:
+            if not budget.spend(lines):
                 break
             if self.hits(lines, before):
                 return [(first, second)]
@@ -553,8 +581,9 @@ class Hunt:
 
     def couples(self) -> Iterator[tuple[Change, Change, Values, list[Line]]]:
         """Two changes, the values before the second, and the lines after it."""
-        single = [self.distinct(line, v) for line, v in zip(self.lines, self.starts)]
+        single: dict[int, list[tuple[Change, Values]]] = {}
         for i in reversed(range(len(self.lines))):
+            single[i] = self.distinct(self.lines[i], self.starts[i])
             for first, _ in single[i]:
                 for second in self.changes_of(first.now, self.near(first.line)):
                     yield first, second, self.starts[i], self.lines[i + 1 :]
