@@ -16,7 +16,7 @@ import pytest
 import tinygrad_ce as tg
 from tests import browser as helpers
 from tests.drawn_programs import PROGRAMS
-from tinygrad_ce import nn
+from tinygrad_ce import nn, teach
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.viz import play
 
@@ -404,6 +404,19 @@ def test_the_last_hint_is_the_rule_in_numbers(visit):
     answered(page, "1")
     said = [answered(page, "-10") for _ in range(3)]
     assert said[-1].endswith("It is the upstream gradient times the slope: 2 × 20.09.")
+
+
+def test_a_wrong_number_is_told_by_the_slip_that_gives_it(visit):
+    x = parameter([3.0])
+    page = visit(play((x.exp() * 2.0).sum(), names={"x": x}))
+    at = js(page, "steps.findIndex((s) => s.k === 'b' && story.tensors[s.x].name === 'x')")
+    page.evaluate(f"(at('quiz').click(), go({at}))")
+    answered(page, "1")
+    for number, kind in (("-40.17", "sign"), ("2", "missing factor"), ("20.09", "no upstream"),
+                         ("3", "value for gradient")):  # fmt: skip
+        told = f"Not {number}. This is what comes out where {teach.FAULTS[kind]}."
+        assert answered(page, number).startswith(told)
+    assert "This is" not in answered(page, "7")
 
 
 # --- where things are -----------------------------------------------------------------------

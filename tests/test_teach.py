@@ -330,7 +330,7 @@ def test_answers_that_are_no_numbers_or_not_finite_are_told_apart() -> None:
         ([np.nan] * 3, "yours nan, right 2.7183"),
         ([0.0] * 3, "the ratio is the same over all elements: 0"),
         (right * [1, 1, 1 + 1e-7], "yours 24309.2542, right 24309.2518"),
-        ([right] * 3, "its shape is (3, 3), wanted (3,)"),
+        (np.array([right] * 3), "its shape is (3, 3), wanted (3,)"),
         ([], "its shape is (0,), wanted (3,)"),
         (3.0, "its shape is (), wanted (3,)"),
     ):

@@ -24,7 +24,6 @@ from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.random import default_generator
 
-
 ELEMENTS = 1000  # of all operands of an operation whose rule is looked at more closely
 
 
@@ -227,12 +226,10 @@ def _rule_agrees(node: Node, i: int) -> bool:
 
 def _slip(node: Node, i: int) -> str:
     """In words what is wrong with the gradient for operand i of one node, where that is known."""
-    if sum(np.size(x.array) for x in node.inputs) > ELEMENTS:
+    arrays = [np.array(x.array) for x in node.inputs]
+    if sum(x.size for x in arrays) > ELEMENTS or any(x.dtype.kind != "f" for x in arrays):
         return ""
     weight = np.random.default_rng(0).standard_normal(node.array.shape)
-    arrays = [np.array(x.array, np.float64) for x in node.inputs if x.is_floating_point()]
-    if len(arrays) != len(node.inputs):
-        return ""
 
     def value(j: int, at: tuple[int, ...], h: float) -> float:
         moved = [x.copy() for x in arrays]

@@ -1,4 +1,4 @@
-"""What goes wrong in a gradient that somebody has derived, and which of it gives certain numbers."""
+"""What goes wrong in a gradient that somebody derived, and which of it gives certain numbers."""
 
 from __future__ import annotations
 

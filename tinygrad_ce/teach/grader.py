@@ -94,9 +94,9 @@ def check(
     `trace` made of it. answers: arrays by name, `{"dW1": ..., "dlogits": ...}`, any of them; the
     names are d and what the step's own code calls the tensor, or those of its listing
     (`trace(step, x, y).source()`), or a parameter's path, `model.fc1.weight`; a list of arrays is
-    the shares of a gradient, which are added up. Or a function that is called with values of the forward pass by
-    their names, `backward(x, y, h, W2)`, and returns such a dict: it is tried on other inputs and
-    another number of samples, too.
+    the shares of a gradient, which are added up. Or a function that is called with values of the
+    forward pass by their names, `backward(x, y, h, W2)`, and returns such a dict: it is tried on
+    other inputs and another number of samples, too.
 
     Each answer is judged against the truth and against what follows from the earlier answers, so
     that one slip is marked once. A wrong one is explained by what reproduces it, to 1e-5 (float32)

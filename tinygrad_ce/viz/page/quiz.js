@@ -106,12 +106,27 @@ function elementHints(step, given, value, place) {
   const factor = value && given ? Math.abs(given / value) : 0;
   const off = factor > 1 ? `${shown(factor)} times too large` : `${shown(1 / factor)} times too small`;
   const near = Math.abs(factor - 1) < 0.02;
+  const slip = slipIn(step, given, value, place);
   return [
+    slip && `This is what comes out where ${slip}.`,
     Math.sign(given) === Math.sign(value) ? "The sign is right." : `Look at the sign: it is ${signs[Math.sign(value)]}.`,
     factor && !near ? `It is ${off}.` : "",
     step.sum ? `It is a sum: the copies along ${step.sum} each send their own back.` : "",
     inNumbers(step, place),
   ];
+}
+
+/** The slip that gives a wrong number, in the grader's words (teach.FAULTS); or nothing. */
+function slipIn(step, given, value, place) {
+  const x = story.tensors[step.x].v;
+  const y = story.tensors[step.y].g;
+  const at = (win) => win && win.d[places(win).indexOf(place)];
+  const near = (win) => typeof at(win) === "number" && Math.abs(given - at(win)) <= allowed(at(win));
+  const alike = x.s.join() === y.s.join();
+  if (Math.abs(given + value) <= allowed(value)) return "the sign is the other way round";
+  if (alike && step.loc && near(y)) return "a factor of the chain rule is left out";
+  if (alike && near(step.loc)) return "the gradient that comes from above is left out";
+  return near(x) ? "the value of a tensor stands where its gradient belongs" : "";
 }
 
 /** The rule at one element, as far as a page knows its numbers. */
