@@ -247,6 +247,9 @@ def test_what_cannot_be_an_exercise_says_why() -> None:
         teach.Exam("abc")
     with pytest.raises(ValueError, match="the step has no gradient"):
         teach.exercise(tg.trace(lambda x: x * 2, tg.ones(3)))
+    w, x = tg.ones(3, requires_grad=True), tg.ones(3)
+    with pytest.raises(ValueError, match="nothing to write; each gradient is there already"):
+        teach.exercise(lambda x: (x * w).sum().backward(), (x,))
 
 
 @pytest.mark.parametrize(

@@ -506,7 +506,7 @@ def main(words: list[str]) -> int:
         theirs = without_our_frames(error.__traceback__) is not None
         if theirs and not isinstance(error, (tg.TraceError, tg.ListingError)):
             return show(error)
-        if not isinstance(error, (ValueError, RuntimeError)):
+        if not isinstance(error, (ValueError, RuntimeError, ImportError)):
             raise  # pragma: no cover - a mistake of ours, of which none is known
         complain(error)
         return 1

@@ -127,7 +127,7 @@ def traced(step: Callable[..., Any] | Program, inputs: Sequence[Any]) -> Program
     if isinstance(step, Program):
         return step
     program = trace(step, *inputs)
-    if not program.gradients:
+    if not (program.gradients or program.kept):  # it calls no backward()
         program = trace(with_backward(step), *inputs)
     for state in program.states:
         if isinstance(state.node, GradOf):  # what an earlier backward pass left there

@@ -75,10 +75,13 @@ def exercise(
         if given not in known:
             raise ValueError(f"exercise: {what} is {given!r}; wanted {', '.join(known)}")
     program = traced(step, inputs)
-    if not program.gradients:
+    if not (program.gradients or program.kept):
         raise ValueError("exercise: the step has no gradient; give it a parameter that needs one")
-    return Exercise(program, level, title or f"Backward through {program.name}", hints, pictures,
-                    markers)  # fmt: skip
+    title = title or f"Backward through {program.name}"
+    made = Exercise(program, level, title, hints, pictures, markers)
+    if not made.questions:
+        raise ValueError("exercise: there is nothing to write; each gradient is there already")
+    return made
 
 
 class Exercise:
@@ -89,6 +92,7 @@ class Exercise:
     ) -> None:
         self.program, self.level, self.title = program, level, title
         self.pictures, self.markers, self.hints = pictures, markers, hints
+        self.drawn: dict[tuple[str, ...], str] = {}
         self.sealed = sealed(program)
         self.exam = Exam(self.sealed)
         self.questions = list(self.exam.questions.values())
@@ -158,7 +162,7 @@ class Exercise:
         answer = [line for q in group for line in q.lines]
         check = f"exam.check({', '.join(f'{name}={name}' for name in asked)})"
         points = len(group)
-        attached = {f"{group[0].name}.svg": x for x in [self.picture(asked)] if x}
+        attached = {f"{group[0].name}.svg": x for x in [self.picture(tuple(asked))] if x}
         otter = self.markers == "otter"
         text = markdown(f"text-{id}", what + "".join(f"\n\n![](attachment:{x})" for x in attached))
         if attached:
@@ -200,10 +204,14 @@ class Exercise:
         return draw(self.program, depth=0, theme="light", values=False, gradients=False,
                     direction="LR")  # fmt: skip
 
-    def picture(self, names: list[str]) -> str:
+    def picture(self, names: tuple[str, ...]) -> str:
         """The graph with the tensors marked whose gradients are asked for, as base64 of an SVG."""
-        if not self.pictures:
-            return ""
+        if names not in self.drawn:
+            self.drawn[names] = self.marked(names) if self.pictures else ""
+        return self.drawn[names]
+
+    def marked(self, names: tuple[str, ...]) -> str:
+        """The same, drawn."""
         asked = {name.removeprefix("d") for name in names}
         picture = self.drawing.picture
         marked = {card.id for card in picture.cards if card.name in asked}
