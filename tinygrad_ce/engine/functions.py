@@ -69,11 +69,14 @@ def decided(value: Any, like: Any, by: Any = None) -> Any:
     """The same for what was decided by the numbers of `like`, or of `by`."""
     if not isinstance(like, Node):
         return value
-    y = value if isinstance(value, Node) else leaf(value)
-    live = getattr(like if by is None else by, "live", False)
-    if live and not (y.live or hasattr(y, "made")):
-        y.made = UNKNOWN
-    return y
+    live = like.live if by is None else isinstance(by, Node) and by.live
+    if not isinstance(value, Node):
+        value = leaf(value)
+    elif value.live or hasattr(value, "made"):
+        return value
+    if live:
+        value.made = UNKNOWN
+    return value
 
 
 def looked_at(x: Any) -> Any:
@@ -82,8 +85,7 @@ def looked_at(x: Any) -> Any:
     Under source_lines() they are a tensor without a gradient, so that what is computed from them
     knows what made it, and a page can decide anew.
     """
-    frame = current()
-    if not isinstance(x, Node) or frame.lines is not True or frame.tracer is not None:
+    if current().lines is not True or not isinstance(x, Node) or current().tracer is not None:
         return value_of(x)
     y = leaf(x.array)
     y.made = Made(LOOK, (x,), (), tick(), 1)
