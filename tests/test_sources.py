@@ -266,6 +266,21 @@ def test_partial_sums_are_not_called_as_the_sum():
     assert {"x", "W"} | set(names) == {"x", "W", "total", "product", "loss"}
 
 
+def test_long_names_are_shortened_on_cards_and_in_sentences():
+    names = {
+        "encoder.layers.11.self_attention.query_projection.weight": W,
+        "very_" * 20 + "long": x,
+    }
+    y = (x @ W).tanh().sum()
+    drawn, page = tg.draw(y, names), tg.play(y, names)
+    assert "…self_attention.query_projection.weight" in drawn.source
+    assert max(map(len, re.findall("<B>([^<>]*)</B>", drawn.source))) == 40
+    titles = re.findall(r"<li>(?:<b>)?([^<]*)", page.html)
+    assert max(map(len, titles)) < 110 and names.keys() <= {
+        card.name for card in drawn.picture.cards
+    }
+
+
 def test_tensors_are_called_what_they_were_made_as():
     with tg.source_lines():
         data, side = tg.tensor([1.0, 2.0]), tg.arange(2.0, requires_grad=True)

@@ -11,7 +11,7 @@ from html import escape
 from xml.etree import ElementTree
 
 from tinygrad_ce.viz.graph.cards import Card, Cluster, Edge, Picture
-from tinygrad_ce.viz.graph.names import renamed
+from tinygrad_ce.viz.graph.names import renamed, short
 
 INK, FAINT, PAPER, RED = "#0f172a", "#4b5a70", "#ffffff", "#dc2626"
 LINE, BACK, SLOPE = "#475569", "#f87171", "#b91c1c"
@@ -45,6 +45,7 @@ DARK = {
     "#e2f9ea": "#16352a", "#e0f7e9": "#1d4a38", "#efe7fd": "#3b2c6e",
 }  # fmt: skip
 LONG = 5000  # ranks passed by all edges together, above which layout has to hurry
+CALLED = 40  # letters of a name that fit on a card; its tooltip has all of them
 WIDE = 8  # folded to so many cards, a picture runs from left to right
 CHIPS = {"input": "input", "parameter": "parameter", "constant": "constant", "loss": "loss"}
 CHIPS_BACKWARD = {**CHIPS, "step": "forward pass", "backward": "backward pass",
@@ -120,7 +121,7 @@ def card_line(card: Card) -> str:
         part
         for part in (
             font(("⊞ " if folded else "") + card.head, 14, ink, "B") if card.op else "",
-            font(card.called, 12, FAINT if card.op else INK, "B"),
+            font(short(card.called, CALLED), 12, FAINT if card.op else INK, "B"),
         )
         if part
     )

@@ -53,6 +53,21 @@ def writable(text: str) -> str:
     return HALVES.sub("\ufffd", text)
 
 
+def short(name: str, most: int) -> str:
+    """A name of at most so many letters: the last parts of a path, or its beginning.
+
+    >>> short("encoder.layers.query.weight", 16), short("a_long_name_without_parts", 12)
+    ('…query.weight', 'a_long_name…')
+    """
+    if len(name) <= most:
+        return name
+    parts = name.split(".")
+    while len(parts) > 1 and len(".".join(parts)) >= most:
+        parts.pop(0)
+    last = ".".join(parts)
+    return f"…{last}" if last != name and len(last) < most else f"{name[: most - 1]}…"
+
+
 def free_letters(taken: Iterable[str]) -> dict[str, str]:
     """The letters of rules and formulas, or others where the user's tensors have these names.
 

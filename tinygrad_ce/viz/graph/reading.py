@@ -27,7 +27,7 @@ from tinygrad_ce.viz.graph.labels import (
     in_words,
     op_label,
 )
-from tinygrad_ce.viz.graph.names import writable
+from tinygrad_ce.viz.graph.names import short, writable
 from tinygrad_ce.viz.graph.prepared import made_inside
 from tinygrad_ce.viz.graph.told import symbol_of, told
 from tinygrad_ce.viz.graph.values import (
@@ -362,7 +362,7 @@ class Reader:
         What would be too long has dots in it, `exp(…)`, or only says where it is: `− in softmax`.
         """
         graph = self.graph
-        found = self.together(node) or graph.name(node) or graph.texts.get(node, "")
+        found = self.together(node) or short(graph.name(node), PHRASE) or graph.texts.get(node, "")
         if found or not node.inputs:
             return found or self.origin(node) or graph.role(node)
         for deep in (3, 2, 1, 0):
@@ -381,7 +381,7 @@ class Reader:
 
     def operand(self, x: Node, deep: int) -> str:
         """An operand within a phrase, in brackets where it is more than one word."""
-        name, text = self.graph.name(x), self.graph.texts.get(x, "")
+        name, text = short(self.graph.name(x), PHRASE // 2), self.graph.texts.get(x, "")
         if name or not x.inputs:
             known = name or self.origin(x) or self.graph.role(x)
             return known if name or known.replace(" ", "").isalnum() else f"({known})"

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from tinygrad_ce.viz.graph.labels import axes, index_text, op_label
+from tinygrad_ce.viz.graph.names import short
 from tinygrad_ce.viz.graph.told import told
 from tinygrad_ce.viz.graph.values import number
 
@@ -188,6 +189,6 @@ def atom(tokens: list[str], symbols: Mapping[str, str]) -> str:
 
 def leaf(name: str) -> str:
     """A name or a number, escaped; nothing for no name."""
-    shown = name if len(name) <= 24 else name[:23] + "…"
+    shown = short(name, 20)
     tag = "mn" if shown[:1].isdigit() or shown[:1] == "−" else "mi"
     return f"<{tag}>{escape(shown)}</{tag}>" if shown else "<mrow></mrow>"
