@@ -20,6 +20,14 @@ LEGIBLE = 4.5  # contrast, as is wanted of body text
 
 
 @cache
+def svg_of(program, opened, engine):
+    """Its SVG, which every theme reads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "ENGINES", (engine,))
+        return drawn(program, opened)._drawn("svg").decode()
+
+
+@cache
 def drawn(program, opened):
     """The drawing of a program."""
     loss, names = PROGRAMS[program]()
@@ -35,19 +43,15 @@ def need(engine):
 
 
 @pytest.fixture(scope="module")
-def look(browser, tmp_path_factory):
+def look(browser):
     """`look(program, opened, engine, theme)` is what a browser measures in that picture."""
     pages = helpers.Opened(browser)
     page_of = cache(lambda theme: pages(theme))
-    file = tmp_path_factory.mktemp("pictures") / "graph.svg"
 
     @cache
     def look(program, opened, engine, theme="light"):
         need(engine)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(engines, "ENGINES", (engine,))
-            drawn(program, opened).save(file)
-        return helpers.measured(page_of(theme), file.read_text(encoding="utf-8"))
+        return helpers.measured(page_of(theme), svg_of(program, opened, engine))
 
     yield look
     pages.close()
