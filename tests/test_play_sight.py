@@ -565,7 +565,7 @@ def test_hostile_names_and_sources_are_shown_as_text(visit, tmp_path):
     assert HOSTILE[0] in js(page, "nameOf('n0')")
     model = nn.Sequential()
     for name in (name for name in HOSTILE if "." not in name):
-        model.add_module(name, nn.Linear(2, 2))
+        model.add_module(name, nn.Sequential(nn.Linear(2, 2), nn.Tanh()))
     loss = model(tg.ones(1, 2)).sum()
     for shown in (play(loss), play(loss, depth=0)):
         page = visit(shown)
