@@ -168,7 +168,7 @@ def test_it_is_typeset(derived, name):
         ("a if b else c", "a if b else c", None),
         ("a % b", "a % b", None),
         ("np.full((2,), 0.5) + np.ones(2)", "1 / 2 + 1", None),
-        ("x.sum(axis=(0, 1))", "Σ(0, 1) x", None),
+        ("x.sum(axis=(0, 1))", "Σᵢⱼ x", None),
         ("gamma * xhat", "γ ⊙ x̂", r"\gamma \odot \hat{x}"),
         ("(x == 3) * 7", "7 [x = 3]", None),
     ],

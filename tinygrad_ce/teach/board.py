@@ -81,6 +81,8 @@ def pieces(tree: ast.AST, gradients: dict[str, str], above: int = 0) -> Piece:
 
 def number(value: Any) -> Piece:
     """A number; 1/32 for 0.03125, ∞."""
+    if isinstance(value, float) and abs(value) >= 1e16:
+        return ("num", f"{value:.2g}".replace("-", "−"))
     if isinstance(value, float) and value == int(value):
         value = int(value)
     if isinstance(value, float) and 0 < abs(value) < 1 and abs(1 / value - round(1 / value)) < 1e-5:
@@ -238,7 +240,9 @@ def axis_of(tree: ast.Call) -> str:
         return LETTERS[axis.value % len(LETTERS)] if axis.value >= 0 else "j"
     if isinstance(axis, ast.UnaryOp):
         return "j"
-    return "" if axis is None else ast.unparse(axis)
+    if isinstance(axis, ast.Tuple):
+        return "".join(LETTERS[x.value] for x in axis.elts if isinstance(x, ast.Constant))
+    return ""
 
 
 def indexed(a: ast.AST, b: ast.AST, op: ast.cmpop, gradients: dict[str, str]) -> Piece | None:
@@ -290,7 +294,7 @@ def text(piece: Piece) -> str:
         case ("sqrt", a):
             return f"√{text(a) if simple(a) else f'({text(a)})'}"
         case ("over", sign, axis, a):
-            return f"{sign}{axis.translate(DIGITS) if len(axis) == 1 else axis} {text(a)}"
+            return f"{sign}{axis.translate(DIGITS)} {text(a)}"
         case ("fence", marks, a):
             return marks[0] + text(a) + marks[1]
         case ("row", *parts):

@@ -167,6 +167,9 @@ class Board:
         self.partials = {
             own: n for n in [*reversed(self.path), wrt] if (own := self.gradient(n)) is not None
         }
+        for own, name in list(self.partials.items()):
+            if self.checked(name, own) == "refuted":  # it only has the name of the gradient
+                del self.partials[own]
         for own in [own for own in self.partials if self.right(own) is None]:
             del self.partials[own]  # it has no line: what stands for it is put in
 
@@ -208,10 +211,13 @@ class Board:
         """The line of the single steps that holds ∂of/∂name."""
         if (single := self.same.get(name)) is None:
             return None
-        own = self.single.gradients.get("d" + single, "d" + single)
+        own = self.single.gradients.get("d" + single)
         if name not in self.single.makers:  # what only the user calls so
             own = self.single.gradients.get("d" + name, own)
-        return own if own in self.single.makers and self.single.makers[own].backward else None
+        if own is None and not CONSTANT.fullmatch("d" + single):
+            own = "d" + single
+        line = self.single.makers.get(own or "")
+        return own if line and line.backward else None
 
     def downstream(self, book: Book, name: str) -> Iterator[str]:
         """The forward values that a value has a part in."""
@@ -295,17 +301,30 @@ class Board:
         found = self.single_pieces(own, self.partials)
         return found or scattered(self.single.makers[own].tree.body, self.partials)
 
-    def ways(self, name: str) -> Iterator[list[str]]:
-        """[c, ..., name]: from each value whose gradient has a line down to what it reads."""
-        for c in self.path:
-            if name in self.formula.makers[c].reads and c != self.of:
-                up = [[c]] if self.gradient(c) in self.partials else self.ways(c)
-                yield from ([*way, name] for way in up)
+    def ways(self, name: str) -> list[list[str]] | None:
+        """[c, ..., name]: from each value whose gradient has a line down to what it reads.
+
+        None where one of them has none. Truth values have no slope, nor has a maximum that is taken
+        out before an exponential.
+        """
+        found: list[list[str]] = []
+        for c in [c for c in self.path if name in self.formula.makers[c].reads]:
+            if c != self.of and self.gradient(c) in self.partials:
+                found.append([c, name])
+                continue
+            truth = c != self.of and np.asarray(self.formula.truth[c]).dtype == bool
+            if truth or "max(" in self.formula.makers[c].text:
+                continue
+            up = self.ways(c)
+            if not up:
+                return None
+            found += [[*way, name] for way in up]
+        return found
 
     def factors(self, name: str) -> Piece | None:
-        """Σ ∂L/∂c · ∂c/∂name over the values that read it."""
+        """Σ ∂L/∂c · ∂c/∂name over the values that read it, if all of these have lines."""
         terms: list[Piece] = []
-        for way in self.ways(name):
+        for way in self.ways(name) or ():
             terms += [("op", "+"), partial("L", way[0])]
             for up, down in pairwise(way):
                 terms += [("op", "·"), partial(up, down)]
