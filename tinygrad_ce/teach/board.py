@@ -241,7 +241,8 @@ def axis_of(tree: ast.Call) -> str:
     if isinstance(axis, ast.UnaryOp):
         return "j"
     if isinstance(axis, ast.Tuple):
-        return "".join(LETTERS[x.value] for x in axis.elts if isinstance(x, ast.Constant))
+        return "".join(LETTERS[int(ast.unparse(x))] for x in axis.elts)
+    return "".join(LETTERS[x.value] for x in axis.elts if isinstance(x, ast.Constant))
     return ""
 
 
