@@ -42,9 +42,8 @@ LETTERS = {"lr": "lr", "momentum": "μ", "alpha": "α", "betas": "β"}
 def bounds_of(name: str) -> dict[str, int]:
     """From where on and up to where a setting can be changed."""
     letter = name.rstrip("₁₂")
-    if letter not in LETTERS.values():
-        return {}
-    return {"low": 0} if letter == "lr" else {"low": 0, "high": 1}
+    found = {"low": 0} if letter in LETTERS.values() else {}
+    return found | ({"high": 1} if found and letter != "lr" else {})
 
 
 @dataclass
