@@ -242,7 +242,6 @@ def axis_of(tree: ast.Call) -> str:
         return "j"
     if isinstance(axis, ast.Tuple):
         return "".join(LETTERS[int(ast.unparse(x))] for x in axis.elts)
-    return "".join(LETTERS[x.value] for x in axis.elts if isinstance(x, ast.Constant))
     return ""
 
 
