@@ -534,16 +534,19 @@ class Hunt:
         return self.answer.is_in(self.book.attempt(values, lines), self.lines[-1].name)
 
     def single(self) -> list[tuple[Change, ...]]:
-        """The changes of one place that give the answer; those near to it are tried first."""
-        found: list[tuple[Change, ...]] = []
+        """The changes of one place that give the answer; what says least of them comes last."""
+        found = sorted(self.fitting(), key=lambda change: change.kind == "wrong operand")
+        return [(change,) for change in found]
+
+    def fitting(self) -> Iterator[Change]:
+        """The same; those near to the answer are tried first."""
         for i in reversed(range(len(self.lines))):
             for change in self.changes_of(self.lines[i], self.sizes):
                 lines = [change.now, *self.lines[i + 1 :]]
                 if not self.budget.spend(lines):
-                    return found
+                    return
                 if self.hits(lines, self.starts[i]):
-                    found.append((change,))
-        return found
+                    yield change
 
     def reductions(self) -> list[tuple[Change, ...]]:
         """The answer as a sum, or a mean, over other axes of a gradient that is summed."""
