@@ -801,3 +801,23 @@ for y in (
 def test_inf_and_nan_come_without_a_word():
     told = subprocess.run([sys.executable, "-c", SILENT], capture_output=True, text=True)
     assert (told.returncode, told.stderr) == (0, "")
+
+
+def test_what_counts_looks_at_results_that_need_a_gradient_as_at_any_others():
+    x = tg.tensor([1.0, 0.0, 2.0], requires_grad=True)
+    rows, wanted = x * 2, np.array([2.0, 0.0, 4.0])
+    asked = [
+        (tg.isclose(rows, rows), np.ones(3, bool)),
+        (tg.nonzero(rows), np.argwhere(wanted)),
+        (tg.argwhere(rows), np.argwhere(wanted)),
+        (rows.nonzero(as_tuple=True)[0], np.nonzero(wanted)[0]),
+        (tg.unique(rows), np.unique(wanted)),
+        (tg.bincount(tg.tensor([0, 1, 1]), rows), [2.0, 4.0]),
+        (tg.histc(rows, 2), np.histogram(wanted, 2)[0]),
+        (tg.searchsorted(tg.sort(rows)[0], rows), [1, 0, 2]),
+        (np.isfinite(rows), np.isfinite(wanted)),
+        (np.count_nonzero(rows), 2),
+    ]
+    for found, expected in asked:
+        assert not found.requires_grad
+        np.testing.assert_array_equal(found.numpy(), expected)

@@ -78,7 +78,8 @@ def depth_of(x: Node) -> int:
 def settled_by(array: Any, name: str, *inputs: Any) -> Any:
     """A leaf with what `name` found in the numbers of the inputs, which may be cut off by it."""
     y = leaf(array)
-    cut = (x.cut or name for x in inputs if isinstance(x, Node) and (x.live or x.cut))
+    nodes = (x for x in inputs if isinstance(x, Node))
+    cut = (name if x.live else x.cut for x in nodes if x.live or x.cut)
     y.cut = next(cut, "")
     return y
 
