@@ -4,6 +4,7 @@ import ast
 import platform
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,14 +33,19 @@ def room_of(module):
     return ".".join(names[: 2 if names[:1] in (["engine"], ["program"], ["viz"]) else 1])
 
 
+@cache
 def imports(path):
     """(imported module, whether inside a function) for every import of our own."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return list(found_imports(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def found_imports(tree):
     inside = {
         node
         for function in ast.walk(tree)
         if isinstance(function, ast.FunctionDef)
         for node in ast.walk(function)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tinygrad_ce"):
