@@ -198,19 +198,19 @@ class ModuleList(Numbered):
 
 
 class Named(Module):
-    """What is held under names, each an attribute, with the methods of a dict."""
+    """What is held under names, modules or something else, with the methods of a dict."""
 
-    kind = ""
+    kind = "module"
 
     def __init__(self, values: Any = None) -> None:
         if values is not None:
             self.update(values)
 
     def _dict(self) -> dict[str, Any]:
-        raise NotImplementedError
+        return dict(own_modules(self))
 
     def __setitem__(self, key: str, value: Any) -> None:
-        raise NotImplementedError
+        add_module(self, key, value)
 
     def __getitem__(self, key: str) -> Any:
         return self._dict()[key]
@@ -273,14 +273,6 @@ class ModuleDict(Named):
     >>> [*heads], "a" in heads
     (['a', 'b'], True)
     """
-
-    kind = "module"
-
-    def _dict(self) -> dict[str, Any]:
-        return dict(own_modules(self))
-
-    def __setitem__(self, key: str, value: Module) -> None:
-        add_module(self, key, value)
 
 
 class ParameterDict(Named):
