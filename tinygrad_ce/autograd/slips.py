@@ -80,8 +80,14 @@ def known(
     for j, other in others.items():
         yield "wrong operand", other, f"this is the gradient of operand {j}"
     yield from products(g, operands)
-    if right.shape != g.shape:
-        return
+    if right.shape == g.shape:
+        yield from elementwise(right, g, y, operands)
+
+
+def elementwise(
+    right: np.ndarray, g: np.ndarray, y: np.ndarray, operands: Sequence[np.ndarray]
+) -> Iterator[tuple[str, np.ndarray, str]]:
+    """What slips of an operation on single elements would give."""
     with np.errstate(all="ignore"):
         slope = right / g
         yield "missing factor", g, "g is handed on as it is, the slope is missing"
