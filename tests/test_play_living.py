@@ -3,6 +3,7 @@
 import json
 import re
 from base64 import b64decode
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -454,3 +455,68 @@ def test_padding_of_a_traced_program_follows_its_table():
     values.update((var, 2 * x0) for x, var in live.leaves.items() if x.array.ndim == 2)
     run(live.tracer.steps, values)
     assert values[live.symbols[root].now] == pytest.approx(4 * (x0[[0, 2, 0]] ** 2).sum())
+
+
+def copied(w, x):
+    m = tg.zeros(2)
+    m.copy_(w.detach())
+    return m
+
+
+def written_where(w, x, of):
+    m = tg.zeros(2)
+    m[of(w, x) > 0] = 1.0
+    return m
+
+
+def part_written(w, x):
+    m = tg.zeros(2, 2)
+    m[0] += w.detach()
+    return m[0]
+
+
+WRITTEN = {
+    "a copy": copied,
+    "a mask of a parameter": lambda w, x: written_where(w, x, lambda w, x: w.detach()),
+    "a part": part_written,
+    "a mask of an input": lambda w, x: written_where(w, x, lambda w, x: x),
+    "what is close": lambda w, x: tg.isclose(x, tg.tensor([1.0, 1.0])).float(),
+    "counts": lambda w, x: tg.bincount(x.long() % 2, minlength=2).float(),
+    "places": lambda w, x: tg.searchsorted(tg.tensor([0.0, 2.0]), x).float(),
+    "indices": lambda w, x: x[(x > 0).nonzero()[:, 0]],
+}
+FROM_A_PARAMETER = ("a copy", "a mask of a parameter", "a part")
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_data_were_written_into_is_not_given(name, recorded):
+    """Nobody may edit the number that decided it: the page would go on with what it decided."""
+    w, x = tg.tensor([1.0, 2.0], requires_grad=True), tg.tensor([1.0, 3.0])
+    with tg.source_lines() if recorded else nullcontext():
+        loss = (w * x * WRITTEN[name](w, x)).sum()
+    if name in FROM_A_PARAMETER:
+        with pytest.raises(NotLivingError, match="decided by the numbers"):
+            editable(loss, w=w, x=x)
+    else:
+        assert "x" not in editable(loss, w=w, x=x)
+
+
+def test_data_are_decided_anew_where_they_are_on_record():
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(NotLivingError, match="^data, which × reads, was decided by the numbers"):
+        editable((w * w.data).sum(), w=w)
+    with tg.source_lines():
+        loss = (w * w.data).sum()
+    assert editable(loss, w=w) == ["w"]
+
+
+def test_what_numbers_alone_were_written_into_is_given():
+    w, x, y = (
+        tg.tensor([1.0, 2.0], requires_grad=True),
+        tg.tensor([1.0, 3.0]),
+        tg.tensor([5.0, 6.0]),
+    )
+    x /= 2
+    x[0] = 3.0
+    assert editable((w * x * y).sum(), w=w, x=x, y=y) == ["w", "x", "y"]

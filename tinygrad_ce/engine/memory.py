@@ -52,7 +52,7 @@ class Memory:
     """Numbers that several nodes look at: the first owner, the views of it, the last write."""
 
     __slots__ = ("__weakref__", "borrowed", "followed", "left", "lent_until", "loans", "owner",
-                 "tidy", "views", "writer", "written")  # fmt: skip
+                 "stained", "tidy", "views", "writer", "written")  # fmt: skip
 
     def __init__(self, owner: Node) -> None:
         self.owner: Callable[[], Node | None] = weakref.ref(owner)
@@ -62,6 +62,7 @@ class Memory:
         self.tidy = 16  # so many views, and the dead ones are dropped
         self.written = 0
         self.writer = ""
+        self.stained = False  # whether what was written came from other data
         self.borrowed = False  # whether NumPy has it for ever, and
         self.loans: list[Any] = []  # what it has for a while (engine/lending.py)
         self.lent_until = 0  # when the last loan began through which NumPy has written
@@ -149,6 +150,11 @@ def root_of(node: Node) -> Node:
     while hasattr(node, "window"):
         node = base_of(node)
     return node
+
+
+def is_stained(node: Node) -> bool:
+    """Whether the numbers under a node were made from data that is not on record."""
+    return node.memory is not None and node.memory.stained
 
 
 def mark_written(node: Node, writer: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_ce.engine.frame import calling_lines, current, kind_of
 from tinygrad_ce.engine.graph import Node, kinds, new
-from tinygrad_ce.engine.memory import tick
+from tinygrad_ce.engine.memory import memory_of, tick
 from tinygrad_ce.engine.promotion import default_dtype
 
 
@@ -78,9 +78,9 @@ def depth_of(x: Node) -> int:
 def settled_by(array: Any, name: str, *inputs: Any) -> Any:
     """A leaf with what `name` found in the numbers of the inputs, which may be cut off by it."""
     y = leaf(array)
-    nodes = (x for x in inputs if isinstance(x, Node))
-    cut = (name if x.live else x.cut for x in nodes if x.live or x.cut)
-    y.cut = next(cut, "")
+    cuts = [name if x.live else x.cut for x in inputs if isinstance(x, Node)]
+    y.cut = next(filter(None, cuts), "")
+    memory_of(y).stained = any(cut is not None for cut in cuts)
     return y
 
 

@@ -181,7 +181,7 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
     @property
     def data(self) -> Tensor:
         """A Tensor on the same memory that knows nothing of the graph."""
-        return self._alias(None)
+        return self._alias("data" if self.requires_grad else self.cut)
 
     @data.setter
     def data(self, value: Any) -> None:

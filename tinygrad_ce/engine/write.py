@@ -70,7 +70,7 @@ def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any
         y: Node = table.put(old, values, *arrays, index=index)  # a step of several: own numbers
         return y
 
-    change(x, values.live, carry_out, "x[...] = v")
+    change(x, values.live, carry_out, "x[...] = v", (values, *arrays))
 
 
 def is_part(y: Node, x: Node, index: tuple[Any, ...]) -> bool:
@@ -98,7 +98,7 @@ def update(x: Node, operation: Callable[..., Any], other: Any, name: str) -> Nod
         target[...] = found
         return x if old is None else changed
 
-    change(x, other.live, carry_out, name)
+    change(x, other.live, carry_out, name, (other,))
     return x
 
 
@@ -135,7 +135,7 @@ def rewrite(
         flat = old.live and not changed.live  # x is still made from what it was, with slope 0
         return table.put(old, changed, index=(...,)) if flat else changed
 
-    change(x, live, carry_out, name)
+    change(x, live, carry_out, name, (*given, *named.values()))
     return x
 
 
@@ -245,10 +245,12 @@ def refuse_repeated(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...]) ->
         )
 
 
-def change(x: Node, live: bool, carry_out: Callable[[Node | None], Node], name: str) -> None:
+def change(
+    x: Node, live: bool, carry_out: Callable[[Node | None], Node], name: str, sources: Iterable[Any]
+) -> None:
     """Write into the memory of x; while recording, also move the graph along.
 
-    `live` says whether what is written requires a gradient. `carry_out`
+    `live` says whether what is written requires a gradient, `sources` what it is. `carry_out`
     writes. Given what x was, it returns the node that x becomes.
     """
     settle(x)
@@ -261,6 +263,7 @@ def change(x: Node, live: bool, carry_out: Callable[[Node | None], Node], name: 
     if not current().record or not (x.live or live or root.live):
         carry_out(None)
         mark_written(x, name)
+        stain(x, root, name, sources)
         return
     memory = memory_of(x)
     group = dict.fromkeys((root, x, *memory.nodes()))
@@ -276,6 +279,16 @@ def change(x: Node, live: bool, carry_out: Callable[[Node | None], Node], name: 
     memory.followed = memory.followed or bool(before)
     for view, old in before.items():
         fall_behind(view, old)
+
+
+def stain(x: Node, root: Node, name: str, sources: Iterable[Any]) -> None:
+    """Let what needs no gradient know that it was written from data, or from what needed one."""
+    cuts = [name if y.live else y.cut for y in sources if isinstance(y, Node)]
+    if any(cut is not None for cut in cuts):
+        memory_of(x).stained = True
+        for node in (x, root):
+            if not node.live:
+                node.cut = node.cut or next(filter(None, cuts), "")
 
 
 def refuse_leaf(x: Node, root: Node, group: Iterable[Node], name: str) -> None:

@@ -19,6 +19,7 @@ from tinygrad_ce.engine import table
 from tinygrad_ce.engine.backward import Keeping
 from tinygrad_ce.engine.chain import as_of, history
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.memory import is_stained
 from tinygrad_ce.engine.operands import holds_number
 from tinygrad_ce.engine.table import SLOT
 from tinygrad_ce.optim import Optimizer
@@ -199,7 +200,7 @@ class Living:
             if past is not None:
                 waiting += [self.at(z, past) for z in past.inputs]
             elif y not in self.symbols:
-                if y is x or y.inputs or y.cut:
+                if y is x or y.inputs or y.cut or is_stained(y):
                     return None
                 self.symbols[y] = self.tracer.constant(y.array)
         return found
@@ -228,9 +229,11 @@ class Living:
 
     def was_computed(self, x: Node) -> bool:
         """Whether numbers of a constant come from data, of which nobody knows which."""
-        recorded = any(hasattr(use.target, "line") for use in self.graph.used.get(x, ()))
-        if recorded or x.inputs or x.live or x.cut != "" or x in self.made or hasattr(x, "made"):
+        if x.inputs or x.live or x.cut != "" or x in self.made or hasattr(x, "made"):
             return False
+        recorded = any(hasattr(use.target, "line") for use in self.graph.used.get(x, ()))
+        if recorded or is_stained(x):
+            return is_stained(x)
         base = x
         while hasattr(base, "window"):
             base = base.window[0]
