@@ -48,7 +48,7 @@ WRONG = {
     "softmax before binary_cross_entropy_with_logits": lambda: nn.BCEWithLogitsLoss()(
         nn.Dropout(0.5)(logits(nn.Softmax(-1)))[:, 0], tg.tensor(BITS)
     ),
-    "broadcast target": lambda: squared(logits()[:, :1], tg.tensor(BITS)),
+    "broadcast target": lambda: squared(logits()[:, 0], tg.tensor(BITS)[:, None]),
     "nothing between": lambda: logits(nn.Dropout(0.1), nn.Linear(3, 2)).sum(),
     "target needs a gradient": lambda: F.mse_loss(
         logits()[:, 0], tg.tensor(BITS, requires_grad=True)
@@ -82,6 +82,8 @@ RIGHT = {
     ),
     "targets in a column": lambda: squared(logits()[:, :1], tg.tensor(BITS).reshape(32, 1)),
     "all pairs": lambda: (logits()[:, :1] * tg.tensor(BITS) @ tg.ones(32)).sum(),
+    "a softmax of the target": lambda: F.cross_entropy(logits(), F.softmax(logits(), 1)),
+    "few units that rest": lambda: F.relu(logits() - tg.tensor([100.0, 100.0, 0.0])).sum(),
     "one sample": lambda: squared(logits()[:1, :1], tg.tensor(BITS[:1])),
     "a low rank": lambda: nn.Linear(1, 4)(nn.Linear(4, 1)(x())).sum(),
     "a residual": lambda: (lambda h: nn.Linear(4, 4)(h) + h)(nn.Linear(4, 4)(x())).sum(),
@@ -159,6 +161,8 @@ def test_gradients_that_were_never_zeroed(to_none):
 
     assert backward() == backward() == []  # two halves of a batch
     optimizer.step()
+    F.mse_loss(model(x())[:, 0], tg.tensor(BITS)).backward()  # as of another model that it feeds
+    assert kinds(model(x()).sum(), model) == []  # these may be zeroed before backward()
     assert backward() == ["gradients added up"]
     for _ in range(2):
         optimizer.zero_grad(to_none)
@@ -181,6 +185,8 @@ def test_the_mode_of_dropout_and_batch_norm():
         model.eval()
         assert kinds(model(x()).sum(), model) == []
     assert kinds(model(x()).sum(), model) == ["eval mode"]
+    frozen = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4).eval().requires_grad_(False))
+    assert kinds(frozen(x()).sum(), frozen) == []
     model[2].train()  # on purpose
     assert kinds(model(x()).sum(), model) == []
 

@@ -504,7 +504,7 @@ def test_what_data_were_written_into_is_not_given(name, recorded):
 
 def test_data_are_decided_anew_where_they_are_on_record():
     w = tg.tensor([1.0, 2.0], requires_grad=True)
-    with pytest.raises(NotLivingError, match="^data, which × reads, was decided by the numbers"):
+    with pytest.raises(NotLivingError, match=r"^data, which × reads, was decided by the numbers"):
         editable((w * w.data).sum(), w=w)
     with tg.source_lines():
         loss = (w * w.data).sum()

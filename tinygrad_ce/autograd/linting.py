@@ -23,6 +23,7 @@ from tinygrad_ce.nn.module import Module
 from tinygrad_ce.nn.parameter import Parameter
 
 SAMPLES = 16  # of so many a unit that is never active is no accident
+FEW = 3  # so many units may be dead in any network
 SHARE = 1 / 3  # of the units, or of the values, that are dead or saturated
 FLAT = 0.01  # of the steepest slope: what has less is saturated
 
@@ -182,7 +183,8 @@ def line_of(node: Node) -> str:
 def doubled(seen: Seen) -> Iterator[Finding]:
     """softmax or a sigmoid before a loss that has one, and nll_loss without log_softmax."""
     for call, x in seen.called("cross_entropy", "nll_loss", BCE):
-        before = seen.name(seen.origin(x)) if x.live else ""
+        first = x is next((y for y in seen.given(call) if y.live), None)  # and no target
+        before = seen.name(seen.origin(x)) if x.live and first else ""
         if (call.name, before) in DOUBLED:
             what = f"{before} before {call.name}"
             costs, write = DOUBLED[call.name, before]
@@ -226,7 +228,7 @@ def pairwise(seen: Seen) -> Iterator[Finding]:
             continue
         shapes = sorted((x.array.shape for x in node.inputs), key=len)
         n = shapes[0][0] if len(shapes[0]) == 1 else 0
-        target = any(not x.live and x.op is None for x in node.inputs)
+        target = any(not x.live for x in node.inputs)
         if n > 1 and shapes[1] == (n, 1) and target and is_averaged(seen, node):
             yield Finding(
                 "broadcast target",
@@ -309,7 +311,7 @@ def dead(seen: Seen) -> Iterator[Finding]:
             continue
         units = np.moveaxis(node.array, 1, 0).reshape(node.array.shape[1], -1)
         count = int((units == 0).all(1).sum())
-        if units.shape[1] >= SAMPLES and count >= SHARE * len(units):
+        if units.shape[1] >= SAMPLES and count >= max(SHARE * len(units), FEW):
             yield Finding(
                 "dead relu",
                 f"{count} of {len(units)} units of a relu are 0 for all {node.array.shape[0]} "
@@ -415,7 +417,9 @@ def added_up(seen: Seen, model: Module) -> Iterator[Finding]:
     names = []
     for name, p in model.named_parameters():
         first = getattr(p.kept, "since", None)
-        if first is not None and p.memory is not None and first < p.memory.written:
+        if first is None or p.memory is None or p.kept.tick < seen.loss.tick:
+            continue  # one pass alone, or what is to be zeroed before the next one
+        if first < p.memory.written:
             names.append(name)
     if names:
         yield Finding(
@@ -431,6 +435,9 @@ def mode(seen: Seen, model: Module) -> Iterator[Finding]:
     names: dict[bool, list[str]] = {True: [], False: []}
     for name, module in model.named_modules():
         kind = type(module).__name__
+        own = [p for p in module.parameters() if p.requires_grad]
+        if not module.training and not own and any(True for _ in module.parameters()):
+            continue  # frozen
         if kind.startswith(("Dropout", "BatchNorm")):
             names[module.training].append(f"{name or 'the model'} ({kind})")
     if seen.loss.live and names[False] and not names[True]:
