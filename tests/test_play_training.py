@@ -319,8 +319,13 @@ def test_numbers_that_are_edited_while_it_trains_count(visit):
     assert page.evaluate("training.losses.at(-1)") == 1
     assert page.evaluate("player.train(1)") == pytest.approx(0.64)
     assert page.locator("#training .state").inner_text() == "after 4 steps: loss = 0.64"
+    rate = page.locator('input[type="text"][aria-label="lr"]')
+    first = rate.input_value()
+    rate.fill("0.07")
+    rate.press("Enter")
+    assert rate.input_value() == "0.07" != first
     page.evaluate("player.reset()")
-    assert page.evaluate("player.loss()") == 13
+    assert page.evaluate("player.loss()") == 13 and rate.input_value() == first
     said = page.evaluate("(() => { try { player.train(-1) } catch (e) { return e.message } })()")
     assert said == "player.train: got -1; wanted how many steps, an integer"
 

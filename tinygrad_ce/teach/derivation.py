@@ -442,7 +442,8 @@ class Small:
         values: dict[str, Any] = {}
         for source, part in ((single, first), (book, [*second, *lines])):
             read = set().union(*(x.reads for x in part)) - {x.name for x in part} - {"np"}
-            values |= {n: source.truth[n] for n in sorted(read - self.names)}
+            known = read & source.truth.keys()  # not Ellipsis
+            values |= {n: source.truth[n] for n in sorted(known - self.names)}
         values = {name: single.truth[board.same[name]], **values}
         shapes = {n: np.shape(v) for n, v in values.items()}
         sizes = sorted({n for s in shapes.values() for n in s if n > 1})

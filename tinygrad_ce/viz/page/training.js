@@ -111,7 +111,10 @@ function rateControl(rate) {
   });
   for (const event of ["change", "pointerdown", "blur"]) slider.addEventListener(event, ends);
   const wrong = make("span", { class: "wrong no", hidden: true });
+  let typing = false;
+  field.addEventListener("input", () => { typing = true; });
   field.addEventListener("change", () => {
+    typing = false;
     const x = numberIn(field.value);
     const fits = x !== null && x >= (rate.low ?? -Infinity) && x < (rate.high ?? Infinity);
     wrong.hidden = fits;
@@ -127,7 +130,7 @@ function rateControl(rate) {
       rate.shown = x;
       wrong.hidden = true;
       field.setAttribute("aria-invalid", false);
-      if (document.activeElement !== field) field.value = String(x); // else somebody is writing
+      if (!typing) field.value = String(x);
     }
     if (!moved()) slider.value = placeFor(x);
     slider.setAttribute("aria-valuetext", String(x));
