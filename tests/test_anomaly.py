@@ -39,6 +39,10 @@ def written(x):
     x.sqrt_()
 
 
+def vanished(v):
+    v /= v.sum()
+
+
 def twice(x):
     (x * 1 + x * 1).sum().backward(tg.tensor(2e38))
 
@@ -68,6 +72,12 @@ BORN = {
     "a sum": (lambda: tg.full((4,), 2e38).sum(), "sum gave inf, where x = 2e+38 … 2e+38"),
     "inf - inf": (lambda: leaf(INF) - INF, "sub gave nan at [0], where a = inf, b = inf"),
     "in place": (lambda: written(leaf(1.0)), "sqrt gave nan at [0], where x = -1"),
+    "a quotient in place": (
+        lambda: vanished(tg.zeros(3)), "/= gave nan at [0] (3 of 3), where it was = 0, operand 0 = 0",
+    ),
+    "under no_grad": (
+        lambda: tg.no_grad()(vanished)(leaf(0.0)), "/= gave nan at [0], where it was = 0, operand 0 = 0",
+    ),
     "in an operation of ours": (
         lambda: F.mse_loss(leaf(1e25), tg.tensor([0.0])),
         "mul gave inf at [0], where a = 1e+25, b = 1e+25, in mse_loss, in line",

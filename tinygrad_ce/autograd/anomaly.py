@@ -13,7 +13,7 @@ from weakref import ref
 import numpy as np
 
 from tinygrad_ce.engine.chain import array_of
-from tinygrad_ce.engine.frame import Frame, Scope, Switch, current, enter
+from tinygrad_ce.engine.frame import Frame, Scope, Switch, calling_lines, current, enter
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.hooks import watch_all
 from tinygrad_ce.engine.lines import place_of
@@ -52,6 +52,15 @@ class Anomalies:
             self.births[id(node)] = ref(node), births[0]
             if inside(node.scope) is None:
                 raise AnomalyError(births[0])
+
+    def written(self, node: Node, name: str, before: Any, sources: Any) -> None:
+        """A value that was written in place: an anomaly if nothing that went in was one."""
+        arrays = [x.array for x in sources if isinstance(x, Node)]
+        bad, handed = kind_of(node.array), [kind_of(x) for x in (before, *arrays)]
+        if bad and bad not in handed and "nan" not in handed:
+            node.line = calling_lines()
+            what = {"it was": before, **{f"operand {i}": x for i, x in enumerate(arrays)}}
+            raise AnomalyError(report(f"{name} gave {{}}", node.array, what, node))
 
     def birth_of(self, node: Node) -> str:
         """What is told of the birth of a value."""
@@ -131,7 +140,7 @@ def report(what: str, bad: Any, values: dict[str, Any], node: Node) -> str:
     if bad.ndim:
         text += f" at {list(at)}"
         text += f" ({wrong.sum()} of {bad.size})" if wrong.sum() > 1 else ""
-    alone = values and node.op.name not in MIXING
+    alone = node.op is None or node.op.name not in MIXING
     known = [
         f"{name} = {element(x, bad.shape, at) if alone else span(x)}"
         for name, x in values.items()

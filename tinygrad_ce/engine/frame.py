@@ -89,6 +89,9 @@ class Watcher(Protocol):
     def made(self, node: Any, op: Any, inputs: tuple[Any, ...], settings: tuple[Any, ...]) -> None:
         """An operation has given a value."""
 
+    def written(self, node: Any, name: str, before: Any, sources: Any) -> None:
+        """A value was written in place; what it was, and what it was written from."""
+
     def returned(self, result: Any, scope: Scope) -> None:
         """A composed function has given its result."""
 

@@ -260,10 +260,16 @@ def change(
             "and cannot be written; write into x.clone()"
         )
     root = root_of(x)
-    if not current().record or not (x.live or live or root.live):
+    frame = current()
+    if not frame.record or not (x.live or live or root.live):
+        watched = frame.tracer is None and not isinstance(frame.lines, bool)
+        watcher: Any = frame.lines if watched else None
+        before = x.array.copy() if watcher is not None else None
         carry_out(None)
         mark_written(x, name)
         stain(x, root, name, sources)
+        if watcher is not None:
+            watcher.written(x, name, before, sources)
         return
     memory = memory_of(x)
     group = dict.fromkeys((root, x, *memory.nodes()))
