@@ -163,6 +163,7 @@ def test_it_is_typeset(derived, name):
         ("np.square(x) * 2.0", "2 x²", None),
         ("-0.25 * x", "(−1 / 4) x", None),
         ("x[0, 1:]", "x[0, 1:]", None),
+        ("x + 1e30", "x + 1e+30", None),
         ("np.foo(x, y)", "foo(x, y)", r"\mathrm{foo} \left(x , y\right)"),
         ("a & b", "a · b", None),
         ("a if b else c", "a if b else c", None),
@@ -221,6 +222,20 @@ def test_a_formula_that_is_not_the_gradient_is_not_shown():
     made.formula.truth["dlogits"] = made.formula.truth["dlogits"] * 1.001
     with pytest.raises(ArithmeticError, match="the formula for dlogits is not the gradient"):
         made.derivation()
+
+
+def test_truth_values_have_no_slope():
+    def step(x):
+        z = x * w
+        keep = z > 0
+        y = z * z
+        h = keep * y
+        loss = h.sum()
+        return loss
+
+    found = teach.derive(step, (numbers(2, 3),), wrt="z")
+    assert "∂L/∂z = ∂L/∂y · ∂y/∂z = ∂L/∂y ⊙ z + ∂L/∂y ⊙ z" in found.text, found
+    assert {s.checked for s in found.steps if s.text.startswith("∂")} == {"proved"}
 
 
 def test_what_is_not_there_raises():

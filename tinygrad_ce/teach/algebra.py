@@ -19,7 +19,6 @@ WORK = [0, 0]
 
 Number = int | Fraction
 Monomial = tuple[tuple["Symbol", Number], ...]
-PRODUCTS = 100_000  # terms times terms that are multiplied out
 TERMS = 24  # a polynomial with more terms is not factored
 
 
@@ -125,15 +124,11 @@ class Polynomial:
 
     def times(self, factor: Number, monomial: Monomial = ()) -> Polynomial:
         """The product with one term; exponents of roots are left as they are."""
-        if not factor:
-            return Polynomial({})
         return Polynomial({product(m, monomial): exact(c * factor) for m, c in self.terms.items()})
 
     def __mul__(self, other: Polynomial) -> Polynomial:
         products = len(self.terms) * len(other.terms)
         work(products)
-        if products > PRODUCTS:
-            raise TooLargeError(f"{len(self.terms)} terms times {len(other.terms)}")
         terms: dict[Monomial, Number] = {}
         for m, c in self.terms.items():
             for n, d in other.terms.items():
@@ -230,8 +225,7 @@ def reduced(p: Polynomial) -> Polynomial:
         part = Polynomial({tuple((s, e) for s, e in m if not s.order): p.terms[m]})
         for s, e in m:
             if s.order:
-                if s.power is None or e < 0:
-                    raise NotImplementedError(f"{s} ** {e}")
+                assert s.power is not None and e >= 0
                 left: Monomial = ((s, e % s.order),) if e % s.order else ()
                 part = (part * s.power ** int(e // s.order)).times(1, left)
         rest = rest + reduced(part)
@@ -317,26 +311,11 @@ class Ratio:
         """1 / self."""
         if not self.top:
             raise UndefinedError("a division by zero")
-        scale, monomial, rest = self.top.split()
-        top = constant(1 / Fraction(scale))
-        below: dict[Polynomial, int] = {}
-        for s, e in monomial:
-            if s.power is not None:  # 1/√f = √f^(n−1) / f
-                top = top * of(s, s.order - e)
-                top, below = divided(top, below, s.power)
-            else:
-                top = top.times(1, ((s, -e),))
-        for f, k in factors(rest):
-            below[f] = below.get(f, 0) + k
+        top, below = divided(ONE, {}, self.top)
         result = Ratio(top, tuple(below.items()))
         for f, k in self.below:
             result = Ratio(result.top * f**k, result.below)
         return cancelled(result)
-
-    def sorted_terms(self) -> Iterator[Ratio]:
-        """The terms of the numerator, each over the denominator."""
-        for m, c in self.top.terms.items():
-            yield Ratio(Polynomial({m: c}), self.below)
 
 
 def divided(
@@ -344,9 +323,14 @@ def divided(
 ) -> tuple[Polynomial, dict[Polynomial, int]]:
     """top / below / f, with the numbers and monomials of f in `top`."""
     scale, monomial, rest = f.split()
-    top = top.times(1 / Fraction(scale), inverse(monomial))
-    if rest != ONE:
-        below[rest] = below.get(rest, 0) + 1
+    top = top.times(1 / Fraction(scale))
+    for s, e in monomial:
+        if s.power is not None:  # 1/√f = √f^(n−1) / f
+            top, below = divided(top * of(s, s.order - e), below, s.power)
+        else:
+            top = top.times(1, ((s, -e),))
+    for g, k in factors(rest):
+        below[g] = below.get(g, 0) + k
     return top, below
 
 
@@ -471,13 +455,9 @@ def squares(p: Polynomial) -> bool:
     at = {s: i for i, s in enumerate(symbols)}
     matrix = [[Fraction(0)] * len(symbols) for _ in symbols]
     for m, c in p.terms.items():
-        flat: list[Symbol | None] = []
-        for s, e in m:
-            if e not in (1, 2):
-                return False
-            flat += [s] * int(e)
-        if len(flat) > 2:
+        if any(e not in (1, 2) for _, e in m) or sum(e for _, e in m) > 2:
             return False
+        flat = [s for s, e in m for _ in range(int(e))]
         i, j = (at[s] for s in [*flat, None, None][:2])
         matrix[i][j] += Fraction(c) / 2
         matrix[j][i] += Fraction(c) / 2
@@ -672,18 +652,10 @@ def substituted(x: Ratio, values: dict[Symbol, Ratio]) -> Ratio:
 
 
 def power(x: Ratio, e: Number) -> Ratio:
-    """x ** e; a fraction only of what is a symbol."""
-    if Fraction(e).denominator == 1:
-        return x ** int(e) if e >= 0 else x.inverted() ** int(-e)
-    number = x.constant
-    if number is not None and number > 0:
-        return number_power(number, Fraction(e))
-    scale, monomial, rest = x.top.split()
-    if rest != ONE or x.below or scale <= 0 or any(not s.positive for s, _ in monomial):
-        raise NotImplementedError(f"({x}) ** {e}")
-    return number_power(scale, Fraction(e)) * Ratio(
-        Polynomial({tuple((s, exact(k * e)) for s, k in monomial): 1})
-    )
+    """x ** e; x is positive where e is a fraction."""
+    if (n := e.denominator) != 1:
+        x = root(x, n)
+    return x**e.numerator if e >= 0 else x.inverted() ** -e.numerator
 
 
 def replaced(symbol: Symbol, values: dict[Symbol, Ratio]) -> Ratio:

@@ -167,9 +167,9 @@ class Board:
         self.partials = {
             own: n for n in [*reversed(self.path), wrt] if (own := self.gradient(n)) is not None
         }
-        for own, name in list(self.partials.items()):
-            if self.checked(name, own) == "refuted":  # it only has the name of the gradient
-                del self.partials[own]
+        self.partials = {  # what is refuted only has the name of the gradient
+            own: n for own, n in self.partials.items() if self.checked(n, own) != "refuted"
+        }
         for own in [own for own in self.partials if self.right(own) is None]:
             del self.partials[own]  # it has no line: what stands for it is put in
 
@@ -304,16 +304,14 @@ class Board:
     def ways(self, name: str) -> list[list[str]] | None:
         """[c, ..., name]: from each value whose gradient has a line down to what it reads.
 
-        None where one of them has none. Truth values have no slope, nor has a maximum that is taken
-        out before an exponential.
+        None where one of them has none. Truth values have no slope.
         """
         found: list[list[str]] = []
         for c in [c for c in self.path if name in self.formula.makers[c].reads]:
             if c != self.of and self.gradient(c) in self.partials:
                 found.append([c, name])
                 continue
-            truth = c != self.of and np.asarray(self.formula.truth[c]).dtype == bool
-            if truth or "max(" in self.formula.makers[c].text:
+            if c != self.of and np.asarray(self.formula.truth[c]).dtype == bool:
                 continue
             up = self.ways(c)
             if not up:

@@ -128,10 +128,8 @@ class Formulas:
         return applied(lambda *x: kind(name, *x), *xs)
 
     def whole(self, x: Value) -> int:
-        """A constant whole number; others cannot be an index."""
-        if x.number is None:
-            raise UnsupportedError("an index that depends on values")
-        return int(x.number)
+        """No formula is an index."""
+        raise UnsupportedError("an index that depends on values")
 
     def extremum(self, xs: list[Value], largest: bool) -> Value:
         """The largest of some numbers, as a symbol that only says of which."""
@@ -393,10 +391,7 @@ class Run:
         for x, value in {**program.constants, **program.example, **given}.items():
             self.values[x] = value
         for step in program.steps:
-            try:
-                self.values[step.out] = self.step(step)
-            except RecursionError:
-                raise algebra.TooLargeError("too many cases") from None
+            self.values[step.out] = self.step(step)
 
     def __getitem__(self, x: Var) -> np.ndarray:
         return self.objects(x)

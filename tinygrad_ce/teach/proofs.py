@@ -29,9 +29,13 @@ from tinygrad_ce.teach.regions import as_value
 POINTS, FIRST = 100, 24  # at which numbers are compared: before the proof, and where there is none
 WORK = 1_000_000
 WEIGHTS = "g"
-UNKNOWN = (TooLargeError, UndefinedError, UnsupportedError, NotImplementedError)
+UNKNOWN = (TooLargeError, UndefinedError, UnsupportedError, NotImplementedError, RecursionError)
 
-WORDS: dict[Any, str] = {TooLargeError: "It is too large", UndefinedError: "It has no value"}
+WORDS: dict[Any, str] = {
+    TooLargeError: "It is too large",
+    UndefinedError: "It has no value",
+    RecursionError: "It has too many cases",
+}
 
 Point = dict[str, np.ndarray]
 Function = Callable[..., Any]
@@ -247,12 +251,8 @@ class Side:
         finite = {s.out for s in found.program.steps if s.op == "all_finite"}
         keys -= {a.key for a in found.program.assumptions if a.var in finite}
         if keys:
-            try:
+            with suppress(ValueError, TypeError):  # outside of them the function raises
                 found = trace_call(self.outputs, given, {}, keys)
-            except TraceError:
-                raise
-            except (ValueError, TypeError, RuntimeError):
-                pass  # outside of them the function raises
         return found.program
 
     def symbolic(self, program: Program) -> set[Var]:
@@ -434,31 +434,19 @@ class Equation:
 
     def decided(self) -> Proof:
         """Look for numbers that refute it, then for a proof."""
-        try:
-            self.prepared()
-        except TraceError as error:
-            return self.by_doubles(f"It cannot be traced: {error}")
-        if self.shape_misfit:
-            return Proof(
-                "refuted",
-                self.claim,
-                self.all_shapes(),
-                (f"shape, {self.shape_misfit},",),
-                counterexample=next(self.points(1)),
-            )
         sides = [self.left, *self.right]
         try:
+            self.prepared()
+            if self.shape_misfit:
+                differs = f"shape, {self.shape_misfit},"
+                point = next(self.points(1))
+                return self.proof("refuted", compared=(differs,), counterexample=point)
             self.programs = [side.traced(next(self.points(1))) for side in sides]
             for side, program in zip(sides, self.programs):
                 for point in list(self.points(8))[1:5:3]:
-                    try:
-                        other = side.traced(point)
-                    except (ValueError, RuntimeError) as error:
-                        if isinstance(error, TraceError):
-                            raise
-                        continue  # out of its domain
-                    if spelt(program) != spelt(other):
-                        return self.by_doubles("It is another program for other numbers")
+                    with suppress(ValueError):  # out of its domain
+                        if spelt(program) != spelt(side.traced(point)):
+                            return self.by_doubles("It is another program for other numbers")
         except TraceError as error:
             return self.by_doubles(f"It cannot be traced: {error}")
         if any(step.op == "draw" for program in self.programs for step in program.steps):
@@ -618,8 +606,6 @@ class Equation:
                 apart += regions.different_regions(as_value(a[i]) - as_value(b[i]))
         if apart:
             return None, apart
-        if not regions.possible(regions.EVERYWHERE):
-            raise UndefinedError("no numbers fulfil what both sides take for granted")
         assumed, left_out = regions.in_words()
         return (
             self.proof(
