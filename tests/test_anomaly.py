@@ -73,10 +73,10 @@ BORN = {
     "inf - inf": (lambda: leaf(INF) - INF, "sub gave nan at [0], where a = inf, b = inf"),
     "in place": (lambda: written(leaf(1.0)), "sqrt gave nan at [0], where x = -1"),
     "a quotient in place": (
-        lambda: vanished(tg.zeros(3)), "/= gave nan at [0] (3 of 3), where it was = 0, operand 0 = 0",
+        lambda: vanished(tg.zeros(3)), "/= gave nan at [0] (3 of 3), where it was = 0, operand",
     ),
     "under no_grad": (
-        lambda: tg.no_grad()(vanished)(leaf(0.0)), "/= gave nan at [0], where it was = 0, operand 0 = 0",
+        lambda: tg.no_grad()(vanished)(leaf(0.0)), "/= gave nan at [0], where it was = 0, operand",
     ),
     "in an operation of ours": (
         lambda: F.mse_loss(leaf(1e25), tg.tensor([0.0])),
