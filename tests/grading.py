@@ -469,7 +469,10 @@ def examples(network: str) -> list[tuple[Any, dict[str, Any]]]:
 
 
 def answers(network: str, text: str) -> list[dict[str, np.ndarray]] | None:
-    """What a text gives on both examples; None where it cannot be run, or gives inf or nan."""
+    """What a text gives on both examples.
+
+    None where it cannot be run, or gives inf, nan, or zeros throughout, of which no cause is told.
+    """
     with np.errstate(all="ignore"):
         try:
             found = [
@@ -478,7 +481,8 @@ def answers(network: str, text: str) -> list[dict[str, np.ndarray]] | None:
             ]
         except Exception:
             return None
-    return found if all(np.isfinite(x).all() for given in found for x in given.values()) else None
+    every = [x for given in found for x in given.values()]
+    return found if all(np.isfinite(x).all() and np.any(x) for x in every) else None
 
 
 @cache

@@ -76,7 +76,7 @@ CASES: list[tuple[Callable[[], Any], str, str, str, str, str]] = [
     (two_layers, TWO_LAYERS, "(p - onehot) / len(y)", "p - onehot", "dlogits", "scale"),
     (two_layers, TWO_LAYERS, "dh * (h > 0)", "dh", "dz", "missing factor"),
     (two_layers, TWO_LAYERS, "dh * (h > 0)", "dh * h", "dz", "value for slope"),
-    (two_layers, TWO_LAYERS, "dh * (h > 0)", "dh * (h < 0)", "dz", "other branch"),
+    (two_layers, TWO_LAYERS, "dh * (h > 0)", "dh * (h <= 0)", "dz", "other branch"),
     (two_layers, TWO_LAYERS, "dh * (h > 0)", "1.0 * (h > 0)", "dz", "no upstream"),
     (two_layers, TWO_LAYERS, "h.T @ dlogits", "(h > 0).T @ dlogits", "dW2", ""),
     (two_layers, TWO_LAYERS, "h.T @ dlogits", "h.T @ logits", "dW2", "value for gradient"),
@@ -326,9 +326,10 @@ def test_answers_that_are_no_numbers_or_not_finite_are_told_apart() -> None:
     x = np.array([1.0, 2.0, 3.0])
     right = np.exp(x * x) * x
     for answer, said in (
-        ([np.inf, *right[1:]], "the first difference is [0]: yours inf, right 2.7183"),
+        ([np.inf, *right[1:]], "not finite; the first difference is [0]: yours inf, right 2.7183"),
         ([np.nan] * 3, "yours nan, right 2.7183"),
-        ([0.0] * 3, "the ratio is the same over all elements: 0"),
+        ([0.0] * 3, "all zeros; the first difference is [0]: yours 0, right 2.7183"),
+        ([4.0] * 3, "all elements are the same; the first difference is [0]: yours 4"),
         (right * [1, 1, 1 + 1e-7], "yours 24309.2542, right 24309.2518"),
         (np.array([right] * 3), "its shape is (3, 3), wanted (3,)"),
         ([], "its shape is (0,), wanted (3,)"),
@@ -393,3 +394,95 @@ def test_parameters_are_called_as_their_modules_call_them() -> None:
     assert teach.check(program, (), {"2.weight": shares}).ok
     assert teach.check(program, (), lambda: {"2.weight": shares}).ok
     assert not teach.check(program, (), {"2.weight": shares[1:]}).ok
+
+
+def test_nothing_follows_from_zeros_and_no_slip_is_told_of_them() -> None:
+    program, values = traced(two_layers)
+    right = backward_of(TWO_LAYERS)(**values)
+    for value, said in ((0.0, "all zeros"), (np.nan, "not finite"), (np.inf, "not finite")):
+        garbage = {name: np.full_like(v, value) for name, v in right.items()}
+        report = teach.check(program, (), garbage)
+        for name in right:
+            alone = teach.check(program, (), right | {name: garbage[name]})
+            for verdict in (report[name], alone[name]):
+                assert (verdict.verdict, verdict.faults) == ("wrong", ()), verdict
+                assert verdict.text.startswith(said), verdict
+            assert [x for x in alone if alone[x].verdict != "right"] == [name]
+    twice = right | {"dlogits": 2 * right["dlogits"], "dh": 0 * right["dh"], "dz": 2 * right["dz"]}
+    report = teach.check(program, (), twice)
+    assert report["dz"].text == "follows from your dlogits"  # past the zeros
+    ones = teach.check(program, (), right | {"dh": np.ones_like(right["dh"])})["dh"]
+    assert (ones.faults, ones.text[:25]) == ((), "all elements are the same")
+
+
+def test_small_elements_beside_large_ones_are_looked_at() -> None:
+    w = tg.tensor(np.array([1e6, 1e-6, 3e-6], np.float32), requires_grad=True)
+
+    def step(x: Any) -> Any:
+        return ((x * w) ** 2).sum()
+
+    right = 2 * w.detach().numpy()
+    assert teach.check(step, (tg.ones(3),), {"dw": right}).ok
+    for wrong in ([2e6, 5.0, 6e-6], [2e6, 2e-6, 6.01e-6], [2e6, 0.0, 6e-6], [2e6, 2e-6, 2e-6]):
+        verdict = teach.check(step, (tg.ones(3),), {"dw": wrong})["dw"]
+        at = next(i for i in (1, 2) if abs(wrong[i] - right[i]) > 1e-9)
+        assert verdict.verdict == "wrong"
+        assert f"the first difference is [{at}]" in verdict.text, verdict
+        assert not verdict.faults
+
+
+def test_what_cancels_may_be_off_by_the_rounding_of_what_is_added_up() -> None:
+    big = np.array([[3e4, 100.0], [-3e4, 100.0], [1e-3, 100.0]], np.float32)
+    w = tg.tensor([1.0, 1.0], requires_grad=True)
+
+    def step(x: Any) -> Any:
+        return (x * w).sum()
+
+    for first, ok in ((1e-3, True), (2e-3, True), (5.0, False)):  # float32 has 2e-3 beside 3e4
+        assert teach.check(step, (tg.tensor(big),), {"dw": [first, 300.0]}).ok is ok
+
+
+def test_what_follows_is_compared_element_by_element_too() -> None:
+    w = tg.tensor([1.0, 1.0], requires_grad=True)
+
+    def step(x: Any) -> Any:
+        z = x * w
+        return (z * z).sum()
+
+    x = tg.tensor([[3e4, 1e-3], [1.0, 1e-3]])
+    dz = -2 * x.numpy()
+    for small, verdict in ((-4e-6, "follows"), (4e-6, "wrong"), (-5e-6, "wrong")):
+        dw = [(dz * x.numpy()).sum(0)[0], small]
+        assert teach.check(step, (x,), {"dz": dz, "dw": dw})["dw"].verdict == verdict
+    x = tg.tensor([[3e4, 300.0], [-3e4, 100.0], [1e-3, 100.0]])
+
+    def cancelled(c: Any) -> Any:
+        z = c * w
+        return (z * x).sum()
+
+    c = tg.tensor([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])
+    twice = {"dz": 2 * x.numpy(), "dw": [4e-3, 1000.0]}  # 2e-3, but for rounding
+    assert teach.check(cancelled, (c,), twice)["dw"].verdict == "follows"
+
+
+def test_axes_of_1_are_told_and_a_column_is_no_row() -> None:
+    w = tg.tensor([[1.0], [2.0], [3.0]], requires_grad=True)
+
+    def step(x: Any) -> Any:
+        return ((x @ w) ** 2).sum()
+
+    right = 2.0 * w.detach().numpy()
+    for shape in ((3,), (1, 3, 1)):
+        verdict = teach.check(step, (tg.eye(3),), {"dw": right.reshape(shape)})["dw"]
+        assert (verdict.verdict, verdict.text) == (
+            "right", f"right, but for its shape: {shape}, PyTorch's (3, 1)",
+        )  # fmt: skip
+    verdict = teach.check(step, (tg.eye(3),), {"dw": right.T})["dw"]
+    assert verdict.verdict == "wrong"
+    assert teach.check(step, (tg.eye(3),), {"dw": right})["dw"].text == "right"
+
+
+def test_the_search_ends_where_it_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grader, "SINGLES", 3)
+    monkeypatch.setattr(grader, "PAIRS", 3)
+    assert two_layers_with(dz="dh")["dz"].faults == ()

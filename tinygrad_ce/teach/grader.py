@@ -26,7 +26,9 @@ from tinygrad_ce.program.tracing.trace import GradOf
 from tinygrad_ce.teach.book import Book, Line, Values, wide
 from tinygrad_ce.teach.faults import Change, changes
 
-COARSE, FINE = 1e-5, 1e-9  # of the largest element: for float32 and for float64
+COARSE, FINE = 1e-5, 1e-9  # what float32 and float64 may be off, of the size of what is summed
+SHAKEN = 4  # runs of a book in which every number is off by that much
+UNDERFLOW = 1e-30  # what is smaller may be 0 in float32
 SINGLES = 80_000  # lines that are run at most in search of one change, for all answers together
 SLIPS = 60  # causes of one answer that are tried on the others
 PAIRS = 12_000  # the same of two changes, for one answer
@@ -99,9 +101,11 @@ def check(
     other inputs and another number of samples, too.
 
     Each answer is judged against the truth and against what follows from the earlier answers, so
-    that one slip is marked once. A wrong one is explained by what reproduces it, to 1e-5 (float32)
-    or 1e-9 (float64) of its largest element: kinds in `teach.FAULTS`. All that fit are in
-    `.faults`; where nothing fits the report says where and by how much it differs.
+    that one slip is marked once; nothing follows from zeros and from what is not finite. An element
+    may be off by 1e-5 (float32) or 1e-9 (float64) of what is added up in it. Axes of 1 may be there
+    or not, but a column is no row. A wrong answer is explained by what reproduces it, to as much of
+    its largest element: kinds in `teach.FAULTS`. All that fit are in `.faults`; where nothing fits
+    the report says where and by how much it differs.
 
     Raises KeyError for a name that the step does not have, ValueError for what is no number.
 
@@ -275,6 +279,7 @@ class Answer:
     array: np.ndarray
     right: np.ndarray
     tolerance: float
+    close: bool = False  # what is wrong are small elements beside large ones
 
     @cached_property
     def least(self) -> float:
@@ -288,7 +293,28 @@ class Answer:
 
     def is_in(self, values: Values | None, name: str) -> bool:
         """Whether it is what came out under a name."""
-        return values is not None and agree(self.array, values[name], self.tolerance, self.least)
+        return (
+            values is not None
+            and agree(self.array, values[name], self.tolerance, self.least)
+            and not (self.close and apart(self.array, values[name], self.tolerance).any())
+        )
+
+    @cached_property
+    def hollow(self) -> str:
+        """What it is if it tells nothing: zeros, numbers that are not finite."""
+        if np.isfinite(self.right).all() and not np.isfinite(self.array).all():
+            return "not finite"
+        if largest(self.right) and self.array.size and not self.array.any():
+            return "all zeros"
+        return ""
+
+    @cached_property
+    def by_chance(self) -> str:
+        """What it is if many slips give it, so that none of them is to be named."""
+        same = self.array.size > 1 and bool((self.array == self.array.flat[0]).all())
+        if self.hollow or not same or np.ptp(self.right) <= self.tolerance * largest(self.right):
+            return self.hollow
+        return "all elements are the same"
 
 
 def largest(x: np.ndarray) -> float:
@@ -296,39 +322,68 @@ def largest(x: np.ndarray) -> float:
     return float(np.abs(x[np.isfinite(x)]).max(initial=0.0))
 
 
+def alike(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether two shapes are the same, or would be without axes of 1: no column is a row."""
+    return a == b or (len(a) != len(b) and [n for n in a if n > 1] == [n for n in b if n > 1])
+
+
+def fitted(a: Any, b: Any) -> np.ndarray:
+    """An array in the shape of another, where only axes of 1 are different."""
+    a, shape = np.asarray(a), np.shape(b)
+    return a.reshape(shape) if a.shape != shape and alike(a.shape, shape) else a
+
+
 def agree(a: Any, b: Any, tolerance: float, least: float = 0.0) -> bool:
-    """Whether two arrays have the same shape, but for axes of 1, and the same numbers."""
-    a, b = np.squeeze(np.asarray(a, float)), np.squeeze(np.asarray(b, float))
+    """Whether two arrays are `alike` and near to each other, as seen from the largest element."""
+    b = np.asarray(b, float)
+    a = fitted(np.asarray(a, float), b)
     if a.shape != b.shape:
         return False
     known = np.isfinite(a) & np.isfinite(b)
     if not np.array_equal(a[~known], b[~known], equal_nan=True):
         return False
     a, b = a[known], b[known]
-    near = max(tolerance * max(largest(b), 1e-30), least)
+    near = max(tolerance * max(largest(b), UNDERFLOW), least)
     return not a.size or bool(np.abs(a - b).max() <= near)
 
 
-def gap(answer: Answer) -> str:
-    """Where an answer that nothing explains is different, and whether the ratio tells something."""
-    a, b = np.squeeze(answer.array), np.squeeze(answer.right)
-    if a.shape != b.shape:
-        return f"its shape is {answer.array.shape}, wanted {answer.right.shape}"
+def apart(a: Any, b: Any, tolerance: float, shaken: Sequence[Any] = ()) -> np.ndarray:
+    """Which elements of two arrays are apart.
+
+    shaken: b as it comes out where every number on the way is off by the tolerance. How far its
+    elements are from b is what rounding can do to each.
+    """
+    b = np.asarray(b, float)
+    a = fitted(np.asarray(a, float), b)
+    most = tolerance * max(largest(b), UNDERFLOW)
     with np.errstate(all="ignore"):
-        near = np.abs(a - b) <= answer.tolerance * max(largest(b), 1e-30)
-        apart = ~(near | (a == b) | (np.isnan(a) & np.isnan(b)))
-    first = tuple(int(i[0]) for i in np.nonzero(np.atleast_1d(apart)))
+        moved = [np.abs(np.reshape(x, b.shape) - b) for x in shaken]
+        own = np.max([tolerance * np.abs(b), np.full(b.shape, UNDERFLOW), *moved], axis=0)
+        near = (np.abs(a - b) <= np.fmin(own, most)) | (a == b)
+    return ~(near | (np.isnan(a) & np.isnan(b)))
+
+
+def gap(answer: Answer, shaken: Sequence[Any]) -> str:
+    """Where an answer that nothing explains is different, and whether the ratio tells something."""
+    b = answer.right
+    a = fitted(answer.array, b)
+    if a.shape != b.shape:
+        return f"its shape is {answer.array.shape}, wanted {b.shape}"
+    off = apart(a, b, answer.tolerance, shaken if answer.close else ())
+    if not answer.close:
+        with np.errstate(all="ignore"):
+            off &= ~(np.abs(a - b) <= answer.tolerance * max(largest(b), UNDERFLOW))
+    first = tuple(int(i[0]) for i in np.nonzero(np.atleast_1d(off)))
     at = f"[{', '.join(map(str, first))}]" if a.ndim else ""
     yours, right = (np.atleast_1d(x)[first] for x in (a, b))
-    said = (
-        f"no change that is known here explains it; the first difference is {at or 'its value'}: "
-    )
+    said = answer.by_chance or "no change that is known here explains it"
+    said += f"; the first difference is {at or 'its value'}: "
     digits = next((d for d in (5, 9) if f"{yours:.{d}g}" != f"{right:.{d}g}"), 17)
     said += f"yours {yours:.{digits}g}, right {right:.{digits}g}"
     with np.errstate(all="ignore"):
         ratio = np.asarray(a / b)
     for over, axes in (("all elements", None), ("each row", -1), ("each column", 0)):
-        if axes is not None and ratio.ndim != 2:
+        if answer.by_chance or (axes is not None and ratio.ndim != 2):
             continue
         spread = np.fmax.reduce(ratio, axis=axes) - np.fmin.reduce(ratio, axis=axes)
         if np.isfinite(spread).all() and (spread <= 1e-4 * np.abs(ratio).max()).all():
@@ -399,34 +454,40 @@ class Judge:
         explained: dict[str, list[tuple[Change, ...]]] = {}
         for name in (name for name in self.names if name in answers):
             answer, expected = self.answer(name, answers[name]), self.truth[name]
+            shaken: list[Any] = []
             if agree(answer.array, expected, answer.tolerance):
-                verdicts[name] = Verdict(name, "right", "right", expected)
-                continue
-            off = {other for other, v in verdicts.items() if v.verdict != "right"}
-            if said := self.follows(name, answers, off, explained):
+                if apart(answer.array, expected, answer.tolerance).any():
+                    for book, own in self.lines_of(name):
+                        shaken += shaken_runs(book, own, book.slice(own), book.truth, answer)
+                if not apart(answer.array, expected, answer.tolerance, shaken).any():
+                    verdicts[name] = Verdict(name, "right", right(answer), expected)
+                    continue
+                answer = replace(answer, close=True)
+            told = {x: answers[x] for x in verdicts if not self.answer(x, answers[x]).hollow}
+            off = {other for other in told if verdicts[other].verdict != "right"}
+            if said := not answer.hollow and self.follows(name, answer, answers, off, explained):
                 verdicts[name] = Verdict(name, "follows", said, expected)
                 continue
-            earlier = {other: answers[other] for other in verdicts}
-            if asked is None or name in asked:
-                explained[name] = self.explain(name, answer, earlier, off)
-            verdicts[name] = Verdict(name, "wrong", gap(answer), expected)
+            if (asked is None or name in asked) and not answer.by_chance:
+                explained[name] = self.explain(name, answer, told, off)
+            verdicts[name] = Verdict(name, "wrong", gap(answer, shaken), expected)
         return verdicts, explained
 
     def follows(
         self,
         name: str,
+        answer: Answer,
         answers: Mapping[str, np.ndarray],
         off: set[str],
         explained: dict[str, list[tuple[Change, ...]]],
     ) -> str:
         """What an answer follows from: earlier answers, or the slip that was found in another."""
-        answer = self.answer(name, answers[name])
         for book, own in self.lines_of(name):
             lines = book.slice(own, self.own_names(book, off))
             read = set().union(*(line.reads for line in lines))
             used = [x for x in self.names if x in off and self.own_name(book, x) in read]
             base = self.base(book, {x: answers[x] for x in off})
-            if used and answer.is_in(book.attempt(base, lines), own):
+            if used and follows_from(answer, book, own, lines, base):
                 return f"follows from your {' and '.join(used)}"
             for other, found in explained.items():
                 fit = [
@@ -453,9 +514,7 @@ class Judge:
         base = dict(book.truth)
         for name, value in answers.items():
             if own := self.own_name(book, name):
-                right, yours = np.shape(book.truth[own]), np.asarray(value, float)
-                alike = np.squeeze(yours).shape == np.squeeze(book.truth[own]).shape
-                base[own] = yours.reshape(right) if alike else yours
+                base[own] = fitted(np.asarray(value, float), book.truth[own])
         return base
 
     # --- what explains a wrong answer -----------------------------------------------------------
@@ -477,6 +536,42 @@ class Judge:
         if answer.array.size < 2:  # one number is soon met by chance
             return []
         return next((found for hunt in hunts if (found := hunt.pairs(PAIRS // len(hunts)))), [])
+
+
+def right(answer: Answer) -> str:
+    """What is said of an answer that is right."""
+    yours, wanted = answer.array.shape, answer.right.shape
+    return "right" if yours == wanted else f"right, but for its shape: {yours}, PyTorch's {wanted}"
+
+
+def follows_from(answer: Answer, book: Book, own: str, lines: list[Line], base: Values) -> bool:
+    """Whether an answer is what the lines make of the student's own values."""
+    values = book.attempt(base, lines)
+    if values is None or not answer.is_in(values, own):
+        return False
+    if answer.least or not apart(answer.array, values[own], answer.tolerance).any():
+        return True
+    shaken = shaken_runs(book, own, lines, base, answer)
+    return not apart(answer.array, values[own], answer.tolerance, shaken).any()
+
+
+def shaken_runs(book: Book, own: str, lines: list[Line], base: Values, answer: Answer) -> list[Any]:
+    """What comes out of the lines where every number on the way is off by the tolerance."""
+    found = []
+    stream = np.random.default_rng(0)
+    for _ in range(SHAKEN):
+        values = {x: shake(v, answer.tolerance, stream) for x, v in base.items()}
+        for line in lines:
+            values = book.run(values, [line])
+            values[line.name] = shake(values[line.name], answer.tolerance, stream)
+        found.append(values[own])
+    return found
+
+
+def shake(value: Any, tolerance: float, stream: np.random.Generator) -> Any:
+    """A value whose elements are off by the tolerance; labels and masks are as they are."""
+    off = 1 + tolerance * stream.standard_normal(np.shape(value))
+    return value * off if np.asarray(value).dtype.kind == "f" else value
 
 
 def after(slip: tuple[Change, ...], book: Book, lines: list[Line], base: Values) -> Values | None:
