@@ -6,6 +6,7 @@ What is true is known from mathematics; counterexamples are run here, in the eag
 import math
 import subprocess
 import sys
+import threading
 from fractions import Fraction
 
 import mpmath
@@ -228,6 +229,13 @@ SAME = {
         lambda a, b: a @ b,
         {"a": (2, 2), "b": (2, 2)},
     ),
+    "an element": (lambda x: x[0], lambda x: x[0] * 1, {"x": (2,)}),
+    "cumulative product": (
+        lambda x: x.cumprod(0),
+        lambda x: tg.stack([x[0], x[0] * x[1]]),
+        {"x": (2,)},
+    ),
+    "a power above 64": (lambda x: x**66, lambda x: x**33 * x**33, {"x": ()}),
     "product": (lambda x: x.prod(), lambda x: x[0] * x[1] * x[2], {"x": (3,)}),
     "exclusive or": (
         lambda x: where((x > 0) ^ (x > 3), x, 2 * x),
@@ -350,6 +358,11 @@ DIFFERENT = {
     "in its shape": (lambda x: x, lambda x: x.sum(), {"x": (2,)}),
     "rarely": (lambda x: where(tg.sin(x) > 0.98, 2 * x, x), lambda x: x, {"x": ()}),
     "in the order": (lambda x: tg.sort(x).values, lambda x: x, {"x": (3,)}),
+    "by a high power": (
+        lambda x: x.detach() ** 66,
+        lambda x: x.detach() * x.detach().abs() ** 65,
+        {"x": ()},
+    ),
 }
 
 
@@ -371,6 +384,66 @@ def test_what_differs_anywhere_is_refuted_by_numbers_that_can_be_run(name):
     if name != "by 1e-20":  # which doubles do not see
         assert any(a.shape != b.shape or not np.array_equal(a, b) for a, b in zip(*found))
     assert "refuted" in str(proof)
+
+
+def test_what_was_found_in_one_region_is_not_taken_for_another():
+    first = teach.prove(
+        lambda y, z: z.log() * 0 + (y == 0) * ((y + z * z).sqrt() > 30) * 1.0,
+        same=lambda y, z: z.log() * 0 + (y == 0) * (z > 30) * 1.0,
+        y=(),
+        z=(),
+    )
+    assert first.status == "proved" and "z > 0" in first.assumptions
+    second = teach.prove(  # at y = 0, z = −40 the sides are −40 and 0
+        lambda y, z: (y == 0).detach() * ((y + z * z).sqrt() > 30).detach() * z,
+        same=lambda y, z: (y == 0).detach() * (z > 30).detach() * z,
+        y=(),
+        z=(),
+    )
+    assert second.status != "proved", second
+
+
+def test_a_proof_leaves_nothing_behind():
+    teach.prove(F.softplus, same=lambda x: log(1 + exp(x)), x=(3,))
+    regions.forget(0)
+    assert len(algebra.Symbol.known) == 2 and not regions.MEMORY
+    assert not algebra.variables_in.cache_info().currsize
+
+
+def test_proofs_in_two_threads_keep_apart():
+    claims = [
+        (F.softplus, lambda x: log(1 + exp(x)), "proved"),
+        (F.relu, lambda x: where(x >= 0, x, 0 * x), "refuted"),
+    ]
+    found = {}
+
+    def prove(i):
+        function, other, _ = claims[i]
+        found[i] = [teach.prove(function, same=other, x=(2,)).status for _ in range(4)]
+
+    threads = [threading.Thread(target=prove, args=(i,)) for i in (0, 1)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert found == {i: [status] * 4 for i, (*_, status) in enumerate(claims)}
+
+
+def test_roots_of_different_orders_are_told_apart():
+    x = algebra.of(algebra.Symbol("variable", "x"))
+    shown = [str(algebra.root_symbol(x, n)) for n in (2, 3, 4, 5)]
+    assert shown == ["√(x)", "∛(x)", "∜(x)", "root5 (x)"]
+    m = elements.Formulas(opaque=True)
+    square, cube = (
+        regions.as_value(algebra.Ratio(algebra.of(algebra.root_symbol(x, n)))) for n in (2, 3)
+    )
+    assert m.extremum([square, cube, square], True) == m.extremum([cube, square], True)
+    assert m.extremum([square, cube], True) != m.extremum([square, square], True)
 
 
 def shrinking():
@@ -415,6 +488,30 @@ UNDECIDED = {
         lambda x: x * (1.234567890123456 * (1 + 2**-52)),
         {"x": ()},
         "rounded",
+    ),
+    "the float next to it": (
+        lambda x: x * 0.9,
+        lambda x: x * float(np.nextafter(0.9, 0)),
+        {"x": ()},
+        "rounded",
+    ),
+    "the float next to a root": (
+        lambda x: x * math.sqrt(2),
+        lambda x: x * float(np.nextafter(math.sqrt(2), 3)),
+        {"x": ()},
+        "rounded",
+    ),
+    "the float next to a multiple of π": (
+        lambda x: x * math.sqrt(2 * math.pi),
+        lambda x: x * float(np.nextafter(math.sqrt(2 * math.pi), 3)),
+        {"x": ()},
+        "two constants",
+    ),
+    "a power of millions": (
+        lambda x: x**20_000,
+        lambda x: x**19_999 * x,
+        {"x": ()},
+        "the power of 20000",
     ),
     "too large": (
         lambda x: x.sum() ** 4,

@@ -82,7 +82,8 @@ class Symbol:
         if self.kind == "variable":
             return str(first)
         if self.kind == "root":
-            return f"√{first}" if isinstance(first, int) else f"√({first})"
+            name = {2: "√", 3: "∛", 4: "∜"}.get(self.order, f"root{self.order} ")
+            return f"{name}{first}" if isinstance(first, int) else f"{name}({first})"
         inside = ", ".join(map(str, self.arguments))
         return self.kind if self.kind == "π" else f"{self.kind}({inside})"
 
@@ -503,6 +504,16 @@ def known_sign(p: Polynomial) -> str:
 
 E_1 = Symbol("exp", 1, positive=True)
 PI = Symbol("π", "π", positive=True)
+
+
+CONSTANTS = dict(Symbol.known)
+
+
+def forget() -> None:
+    """Drop the symbols of former proofs, and what is remembered of them."""
+    Symbol.known = dict(CONSTANTS)
+    for function in (quotient_of, factors, variables_in, sign_of):
+        function.cache_clear()
 
 
 def exp(x: Ratio) -> Ratio:

@@ -53,27 +53,37 @@ FORMS = [(Fraction(1, 2), 0), *((Fraction(1, n), k) for k in (1, -1, 2, -2) for 
 
 
 @lru_cache(10_000)
-def read(value: float, dtype: str = "float64") -> Constant:
+def read(value: float, dtype: str = "float64", strict: bool = True) -> Constant:
     """What a positive float was written for: the simplest fraction that rounds to it, a root of
-    one, that times a power of √π, or a logarithm. Else the float itself.
+    one, that times a power of √π, or a logarithm. Else the float itself. Where it is not `strict`,
+    the float may be the result of a few roundings, as 1/3 − 1 is.
 
     >>> read(1 / 3).r, read((2 / np.pi) ** 0.5)[:3]
     (Fraction(1, 3), (Fraction(2, 1), Fraction(1, 2), -1))
     """
     v = Fraction(value)
     bits = 12 if dtype == "float32" else 26
-    half = v / (1 << (24 if dtype == "float32" else 53))
+    exact = np.dtype(dtype).type(value)
+    wide = v / (1 << (24 if dtype == "float32" else 53))
+    half = Fraction(float(np.spacing(exact))) / 2 if strict else wide
+
+    def rounds(found: Constant) -> bool:
+        return not strict or np.dtype(dtype).type(float(Digits(30).exactly(found))) == exact
+
     if v.denominator == 1 or short(near := simplest(v - half, v + half), 8 * bits // 5):
-        return Constant(v if v.denominator == 1 else near)
-    decimal = str(np.dtype(dtype).type(value))
+        found = Constant(v if v.denominator == 1 else near)
+        if rounds(found):
+            return found
+    decimal = str(exact)
     if len(decimal.partition("e")[0]) < 10:
         return Constant(Fraction(decimal))
     for e, k in FORMS:
         scale = PI ** (-k * e.denominator // 2)
         if k % 2 and e == 1:
             continue  # r·√π is √(r²·π)
-        near = simplest(*(x**e.denominator * scale for x in (v - half, v + half)))
-        if short(near, bits):
+        off = wide if k else half  # π is rounded, too
+        near = simplest(*(x**e.denominator * scale for x in (v - off, v + off)))
+        if short(near, bits) and (k or rounds(Constant(near, e))):
             return Constant(near, e, k)
     import mpmath
 
@@ -81,8 +91,8 @@ def read(value: float, dtype: str = "float64") -> Constant:
         with mpmath.workdps(40):
             low, high = (mpmath.mpf(x.numerator) / x.denominator for x in (v - half, v + half))
             near = simplest(Fraction(str(mpmath.exp(low))), Fraction(str(mpmath.exp(high))))
-        if short(near, bits // 2):
-            return Constant(near, Fraction(0))
+        if short(near, bits // 2) and rounds(found := Constant(near, Fraction(0))):
+            return found
     return Constant(v, plain=False)
 
 
@@ -100,16 +110,17 @@ class Formulas:
     def __init__(self, opaque: bool = False) -> None:
         self.opaque = opaque
         self.plain = True  # all constants are written in a simple form
+        self.meant: dict[Any, float] = {}  # for which float each constant stands
 
     positive = staticmethod(regions.positive)
     zero = staticmethod(regions.zero)
     root = staticmethod(regions.root)
 
-    def number(self, value: Any, dtype: str = "float64") -> Value:
+    def number(self, value: Any, dtype: str = "float64", strict: bool = True) -> Value:
         """A constant of the program, as `read` reads it."""
         if not value:
             return as_value(0)
-        r, e, k, plain = read(abs(float(value)), dtype)
+        r, e, k, plain = read(abs(float(value)), dtype, strict)
         self.plain = self.plain and plain
         size = algebra.number_power(r, e) if e else algebra.log(Ratio(constant(r)))
         if k:
@@ -136,8 +147,8 @@ class Formulas:
         name = "max" if largest else "min"
         if not self.opaque or len(xs) < 2:
             return folded(self, xs, largest)
-        ordered = sorted({repr(x): x for x in xs}.items())
-        return as_value(algebra.function(name, *(x.formula or x for _, x in ordered)))
+        ordered = sorted(dict.fromkeys(xs), key=repr)  # the same order for the same numbers
+        return as_value(algebra.function(name, *(x.formula or x for x in ordered)))
 
     def holds(self, x: Value) -> bool:
         """Take x ≥ 0 for granted."""
@@ -152,6 +163,16 @@ class Formulas:
     def divide(self, a: Any, b: Any) -> Any:
         """a / b, for b ≠ 0."""
         return a / b
+
+    def whole_power(self, x: Value, n: int) -> Value:
+        """x ** n, by squares."""
+        if n > 10_000:
+            raise UnsupportedError(f"the power of {n}")
+        result = as_value(1)
+        for bit in f"{n:b}":
+            result = result * result
+            result = result * x if bit == "1" else result
+        return result
 
     def within(self, x: Value, bound: int) -> Value:
         """x, for |x| ≤ bound: beyond, doubles have no digits for what is made of it."""
@@ -173,16 +194,20 @@ class Digits:
         self.mp = mpmath.MPContext()
         self.mp.dps = digits
         self.plain = True
+        self.meant: dict[Any, float] = {}
 
-    def number(self, value: Any, dtype: str = "float64") -> Any:
+    def number(self, value: Any, dtype: str = "float64", strict: bool = True) -> Any:
         """A constant of the program, as `read` reads it."""
         if not value:
             return self.mp.mpf(0)
-        r, e, k, plain = read(abs(float(value)), dtype)
-        self.plain = self.plain and plain
-        size = self.exact(r) ** self.exact(e) if e else self.mp.log(self.exact(r))
-        size = size * self.mp.sqrt(self.mp.pi) ** k
-        return -size if value < 0 else size
+        found = read(abs(float(value)), dtype, strict)
+        self.plain = self.plain and found.plain
+        return -self.exactly(found) if value < 0 else self.exactly(found)
+
+    def exactly(self, x: Constant) -> Any:
+        """What a constant was written for."""
+        r, e = self.exact(x.r), self.exact(x.e)
+        return (r**e if e else self.mp.log(r)) * self.mp.sqrt(self.mp.pi) ** x.k
 
     def exact(self, x: Fraction) -> Any:
         """A fraction."""
@@ -217,6 +242,10 @@ class Digits:
     def divide(self, a: Any, b: Any) -> Any:
         """a / b; nan for b = 0."""
         return a / b if b != 0 else self.mp.nan
+
+    def whole_power(self, x: Any, n: int) -> Any:
+        """x ** n."""
+        return x**n
 
     def within(self, x: Any, bound: int) -> Any:
         """x: 60 digits have no bounds."""
@@ -258,12 +287,10 @@ def powered(m: Any, a: Any, b: Any) -> Any:
         e = b.number
         n = None if e is None else Fraction(e)
     else:
-        n = Fraction(int(2 * b), 2) if 2 * b == int(2 * b) else None
-    if n is not None and n.denominator <= 2 and abs(n) <= 64:
+        n = Fraction(int(2 * b), 2) if m.mp.isint(2 * b) else None
+    if n is not None and n.denominator <= 2:
         base = a if n.denominator == 1 else m.root(a, 2)
-        result = as_value(1) if isinstance(a, Value) else m.mp.mpf(1)
-        for _ in range(abs(n.numerator)):
-            result = result * base
+        result = m.whole_power(base, abs(n.numerator))
         return result if n >= 0 else m.divide(1, result)
     return m.apply("exp", b * m.apply("log", a))
 
@@ -390,6 +417,14 @@ class Run:
         self.values: dict[Var, Any] = {}
         for x, value in {**program.constants, **program.example, **given}.items():
             self.values[x] = value
+        self.written = {
+            abs(v)
+            for step in program.steps
+            if not step.scope
+            for x in step.operands
+            if x in program.constants
+            for v in np.ravel(np.asarray(program.constants[x])).tolist()
+        }  # by the functions themselves: others may be rounded results
         for step in program.steps:
             self.values[step.out] = self.step(step)
 
@@ -405,7 +440,12 @@ class Run:
         made = np.empty(value.shape, object)
         for i in np.ndindex(value.shape):
             v = value[i].item()
-            made[i] = self.m.number(v, dtype) if np.isfinite(v) else v
+            strict = abs(v) in self.written
+            made[i] = self.m.number(v, dtype, strict) if np.isfinite(v) else v
+            if strict and v and np.isfinite(v):
+                meant = read(abs(v), dtype), dtype
+                if self.m.meant.setdefault(meant, abs(v)) != abs(v):
+                    raise UnsupportedError(f"{v!r} and what is next to it, as two constants")
         return made
 
     def step(self, step: Step) -> Any:
@@ -452,9 +492,13 @@ class Run:
         if step.op == "einsum":
             return np.asarray(np.einsum(settings["spec"], *moved), object)
         try:
-            return np.asarray(OPS[step.op].run(*moved, **settings), object)
+            found = np.asarray(OPS[step.op].run(*moved, **settings), object)
         except (TypeError, AttributeError) as error:
             raise UnsupportedError(step.op) from error
+        for i in np.ndindex(found.shape):
+            if isinstance(found[i], np.ndarray):  # of no axes
+                found[i] = found[i].item()
+        return found
 
     def is_float(self, x: Var) -> bool:
         """Whether a value is of floats, or a Python number."""

@@ -8,6 +8,7 @@ refutation; else it stays undecided.
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from tinygrad_ce.teach.regions import as_value
 POINTS, FIRST = 100, 24  # at which numbers are compared: before the proof, and where there is none
 WORK = 1_000_000
 WEIGHTS = "g"
+LOCK = threading.RLock()  # what a proof assumes is known to its whole module: one at a time
 UNKNOWN = (TooLargeError, UndefinedError, UnsupportedError, NotImplementedError, RecursionError)
 
 WORDS: dict[Any, str] = {
@@ -158,7 +160,7 @@ def prove(
                 f"prove: gradient of {name!r}: no input of real numbers has that name; "
                 f"give its shape, {name}=(2, 3)"
             )
-    with np.errstate(all="ignore"):
+    with LOCK, np.errstate(all="ignore"):
         return Equation(function, same, gradient, inputs, work).decided()
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
 
 from tinygrad_ce.teach import algebra
 from tinygrad_ce.teach.algebra import (
@@ -145,6 +145,24 @@ def as_value(x: Any) -> Value:
 
 # --- regions ------------------------------------------------------------------------------------
 
+MEMORY: dict[Any, Any] = {}
+"""What was found out of regions in this proof."""
+
+Finding = TypeVar("Finding")
+
+
+def remembered(function: Callable[[Region], Finding]) -> Callable[[Region], Finding]:
+    """The function, which looks at a region once for each region around it and what is taken."""
+
+    @wraps(function)
+    def found(region: Region) -> Finding:
+        key = (function, region, here(), frozenset(algebra.TAKEN.items()))
+        if key not in MEMORY:
+            MEMORY[key] = function(region)
+        return MEMORY[key]
+
+    return found
+
 
 def joined(a: Region, b: Region) -> Region | None:
     """Where both hold, or None if that is nowhere."""
@@ -184,7 +202,7 @@ def put(parts: dict[Region, Ratio], region: Region, formula: Ratio) -> None:
         parts.pop(region, None)
 
 
-@lru_cache(20_000)
+@remembered
 def rewritten(region: Region) -> list[tuple[Region, int]] | None:
     """A region with f = 0 put into its other conditions: a sum of regions; None if that changes
     nothing.
@@ -227,7 +245,7 @@ def at_zeros(formula: Ratio, region: Region) -> Ratio:
     return formula
 
 
-@lru_cache(20_000)
+@remembered
 def substitutions(region: Region) -> tuple[dict[Symbol, Ratio], ...]:
     """What variables are where some polynomials are 0, one after the other."""
     found: list[dict[Symbol, Ratio]] = []
@@ -360,8 +378,10 @@ SEEN: dict[Polynomial, None] = {}
 def forget(work: int) -> None:
     """Begin a proof: nothing is assumed yet; `work` says how many products of terms it may take."""
     algebra.WORK[:] = [0, work]
-    for known in (ASSUMED, LEFT_OUT, SEEN, REGION, algebra.TAKEN):
+    for known in (ASSUMED, LEFT_OUT, SEEN, REGION, MEMORY, algebra.TAKEN):
         known.clear()
+    point.cache_clear()
+    algebra.forget()
 
 
 def inverted(x: Value) -> Value:
