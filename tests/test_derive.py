@@ -244,3 +244,23 @@ def test_what_is_not_there_raises():
     with pytest.raises(KeyError, match="'logits' is not what the step returns: that is loss"):
         teach.derive(network, (x, y), of="logits", wrt="h")
     assert math.isfinite(float(network(x, y)))
+
+
+@pytest.mark.parametrize("wrt", ["z", "w"])
+def test_a_gradient_without_a_line_is_said_to_have_none(wrt):
+    def step(x):
+        z = x * w
+        h = z * z.detach()
+        loss = (h * x).sum()
+        return loss
+
+    found = teach.derive(step, (numbers(3),), wrt=wrt)
+    last = found.text.splitlines()[-1]
+    assert last.startswith(f"∂L/∂{wrt} = ?  ")
+    assert last.endswith(
+        "the derivation does not reach it; to the backward pass something in these lines is a "
+        "constant (detach, no_grad)"
+    )
+    assert "the derivation does not reach it" in found.html()
+    assert "the derivation does not reach it" in found.latex()
+    assert not any(s.text.startswith(f"∂L/∂{wrt}") for s in found.steps[:-1])

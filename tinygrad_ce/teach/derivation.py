@@ -118,7 +118,8 @@ def derive(
     step, inputs: as for `check`: a function that returns a loss and the tensors to call it with, or
     what `trace` made of one. of: the loss by its name in the listing, wrt: the value whose gradient
     is wanted, by the name that the step's own code or its listing gives it. The names and shapes
-    are the step's. A line that nothing simplifies stands as it is.
+    are the step's. A line that nothing simplifies stands as it is. Where no line can be given for
+    the gradient, as behind a `detach()`, which a listing does not show, the last line says so.
 
     Each line was checked: proved for all real numbers at small sizes (✓ in HTML), or where that
     cannot be done computed on the example, to 1e-9 (≈). Needs SymPy.
@@ -248,8 +249,18 @@ class Board:
         for s in [*self.given(), *self.chain(), *self.result()]:
             if s.checked != "refuted":
                 steps.setdefault(s.text, s)
-        shape = np.shape(self.single.truth[self.gradient(self.wrt) or ""])
+        own = self.gradient(self.wrt) or ""
+        wanted = named(own, {own: self.wrt})
+        if not any(s.checked and s.sides[0] == wanted for s in steps.values()):
+            steps[""] = Step((wanted, ("id", "?")), self.missing(own), "")
+        shape = np.shape(self.single.truth[own])
         return Derivation(self.of, self.wrt, shape, tuple(steps.values()))
+
+    def missing(self, own: str) -> str:
+        """Why there is no line for the gradient."""
+        constant = "; to the backward pass something in these lines is a constant (detach, no_grad)"
+        refuted = self.checked(self.wrt, own) == "refuted"
+        return f"the derivation does not reach it{constant if refuted else ''}"
 
     def pieces(self, tree: ast.expr) -> Piece:
         """An expression of the formulas, with the gradients as ∂L/∂x."""
