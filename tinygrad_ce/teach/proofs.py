@@ -68,9 +68,9 @@ class Proof:
     regions: tuple[str, ...] = ()
     """The polynomials whose signs tell the regions apart; each is looked at <, = and > 0."""
     assumptions: tuple[str, ...] = ()
-    """What has to hold so that both sides have a value."""
+    """What is taken for granted, so that each step has a value: nothing is said of others."""
     left_out: tuple[str, ...] = ()
-    """Regions in which a side has no value."""
+    """Regions in which a step has no value: of them nothing is said."""
     counterexample: Point | None = None
     """Numbers for the inputs (and weights g of the output) at which the sides differ."""
     values: tuple[Any, Any] | None = None
@@ -91,14 +91,13 @@ class Proof:
             return f"refuted: {self.claim}. {where}"
         if self.status == "undecided":
             return f"undecided: {self.claim}. {self.reason}"
-        lines = [f"proved: {self.claim}, for all real numbers; sizes {sizes}"]
+        those = f" with {listed(self.assumptions)}" if self.assumptions else ""
+        lines = [f"proved: {self.claim}, for all real numbers{those}; sizes {sizes}"]
         lines.append(f"equal: {', '.join(self.compared)}")
         if self.regions:
             lines.append(f"by cases, < 0, = 0 and > 0 of: {listed(self.regions)}")
-        if self.assumptions:
-            lines.append(f"where {listed(self.assumptions)}")
         if self.left_out:
-            lines.append(f"left out, where a side has no value: {listed(self.left_out)}")
+            lines.append(f"left out, where a step has no value: {listed(self.left_out)}")
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -132,8 +131,8 @@ def prove(
     real numbers, too.
 
     The programs of both sides are run on formulas, so what is compared is what the engine does,
-    kinks and ties included. `.status` is "proved": equal for all real numbers at these sizes where
-    `.assumptions` hold, `.regions` told apart; "refuted": `.counterexample` has numbers for which
+    kinks and ties included. `.status` is "proved": equal at these sizes for all real numbers for which
+    `.assumptions` hold, but those in `.left_out`, `.regions` told apart; "refuted": `.counterexample` has numbers for which
     `.values` differ; or "undecided": neither was found, `.reason` says why. A constant is read as
     the simplest fraction, root or multiple of √π that rounds to it: 0.1 is 1/10. A search that
     takes more than `work` products of terms is given up: undecided. Needs SymPy.
