@@ -131,11 +131,12 @@ def prove(
     real numbers, too.
 
     The programs of both sides are run on formulas, so what is compared is what the engine does,
-    kinks and ties included. `.status` is "proved": equal at these sizes for all real numbers for which
-    `.assumptions` hold, but those in `.left_out`, `.regions` told apart; "refuted": `.counterexample` has numbers for which
-    `.values` differ; or "undecided": neither was found, `.reason` says why. A constant is read as
-    the simplest fraction, root or multiple of √π that rounds to it: 0.1 is 1/10. A search that
-    takes more than `work` products of terms is given up: undecided. Needs SymPy.
+    kinks and ties included. `.status` is "proved": equal at these sizes for all real numbers for
+    which `.assumptions` hold, but those in `.left_out`, `.regions` told apart; "refuted":
+    `.counterexample` has numbers for which `.values` differ; or "undecided": neither was found,
+    `.reason` says why. A constant is read as the simplest fraction, root or multiple of √π that
+    rounds to it: 0.1 is 1/10. A search that takes more than `work` products of terms is given up:
+    undecided. Needs SymPy.
 
     Raises ImportError without SymPy, ValueError if shapes do not fit, TypeError for what is no
     function or returns no tensor.
