@@ -317,6 +317,7 @@ def test_two_ways_to_write_a_function_are_proved_to_be_the_same(name):
 
 
 DIFFERENT = {
+    "beyond a clip": (lambda x: x.clamp(-28.0, 28.0).detach(), lambda x: x.detach(), X),
     "at 0 alone, in the gradient": (F.relu, lambda x: where(x >= 0, x, 0 * x), {"x": (2,)}),
     "at a tie": (
         lambda a, b: tg.maximum(a, b),

@@ -301,13 +301,26 @@ def at_least(m: Any, a: Any, b: Any) -> Any:
 
 
 def clipped(m: Any, x: Any, low: Any = None, high: Any = None) -> Any:
-    """min(max(x, low), high), without the bounds beyond which doubles have no digits."""
-    if low == -28.0 and high == 28.0:  # of erf, whose slope is less than any double beyond
-        return m.within(x, 28)
+    """min(max(x, low), high)."""
     for bound, largest in ((low, True), (high, False)):
         if bound is not None and abs(bound) < 1e300:
             x = folded(m, [x, m.number(bound)], largest)
     return x
+
+
+def within(m: Any, x: Any, low: Any, high: Any) -> Any:
+    """x, where a slope is less than any double beyond the bounds."""
+    return m.within(x, int(high))
+
+
+def slopes_of_erf(program: Program) -> set[Var]:
+    """What is clipped in the slopes of erf, exp(−clip(x, −28, 28)²)."""
+    of_erf = {s.operands[0] for s in program.steps if s.op in ("erf", "erfc")}
+    return {
+        s.out
+        for s in program.steps
+        if s.op == "clip" and s.scope[:1] == ("backward",) and s.operands[0] in of_erf
+    }
 
 
 def two_to(m: Any, n: Any) -> Any:
@@ -417,6 +430,7 @@ class Run:
         self.values: dict[Var, Any] = {}
         for x, value in {**program.constants, **program.example, **given}.items():
             self.values[x] = value
+        self.slopes = slopes_of_erf(program)
         self.written = {
             abs(v)
             for step in program.steps
@@ -506,7 +520,7 @@ class Run:
 
     def elementwise(self, step: Step) -> Any:
         """One element after the other."""
-        function = ELEMENTS[step.op]
+        function: Any = within if step.out in self.slopes else ELEMENTS[step.op]
         arrays = np.broadcast_arrays(*map(self.objects, step.operands))
         made = np.empty(arrays[0].shape, object)
         for i in np.ndindex(made.shape):
