@@ -88,12 +88,18 @@ CASES = {
 ON_NUMBERS = ("first weights", "layer norm")  # lines that are computed, not proved
 
 
+class Derived(dict):
+    """Each case when it is first asked for: tests run in several processes."""
+
+    def __missing__(self, name):
+        step, inputs, wrt, _ = CASES[name]
+        self[name] = found = teach.derive(step, inputs, of="loss", wrt=wrt)
+        return found
+
+
 @pytest.fixture(scope="module")
 def derived():
-    return {
-        name: teach.derive(step, inputs, of="loss", wrt=wrt)
-        for name, (step, inputs, wrt, _) in CASES.items()
-    }
+    return Derived()
 
 
 @pytest.mark.parametrize("name", CASES)
