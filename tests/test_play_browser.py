@@ -749,7 +749,7 @@ def test_a_link_leads_to_its_step(visit, told):
     assert page.locator("#step h2").inner_text() == told("lstm_step")[24]["heading"]
     assert page.locator("#link").get_attribute("href") == "#step=24"
     page.keyboard.press("ArrowRight")
-    assert page.url.endswith("#step=25")
+    until(page, "location.hash === '#step=25'")
     page.evaluate("location.hash = 'step=3'")
     until(page, "state.step === 3")
     assert here(page) == 3
