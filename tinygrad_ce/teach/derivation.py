@@ -348,8 +348,11 @@ class Board:
         name = self.formula.gradients.get("d" + self.wrt, "d" + self.wrt)
         line = self.formula.makers.get(name)
         last = self.expression(self.formula, name)
-        if line is None or last is None or not line.backward:
-            return
+        if line is not None and last is not None and line.backward:
+            yield from self.simplified(left, name, own, line, last)
+
+    def simplified(self, left: Any, name: str, own: str, line: Line, last: Any) -> Iterator[Step]:
+        """The formula of the listing, after the lines that it reads."""
         makers = self.formula.makers
         gradients = {
             n: n[1:]
