@@ -6,6 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
+from taught_programs import expression
 from test_draw import Net, card, cards, edges, many, network, parameter
 
 import tinygrad_ce as tg
@@ -563,18 +564,9 @@ def test_the_text_has_calls_operands_and_formulas():
 
 def micrograd():
     """The example of micrograd's README: it prints 24.7041, and 138.8338 and 645.5773."""
-    a, b = parameter(-4.0), parameter(2.0)
-    c = a + b
-    d = a * b + b**3
-    c = c + c + 1
-    c = c + 1 + c + (-a)
-    d = d + d * 2 + (b + a).relu()
-    d = d + 3 * d + (b - a).relu()
-    e = c - d
-    f = e**2
-    g = f / 2.0
-    g = g + 10.0 / f
-    return g, {"a": a, "b": b, "g": g}
+    t = {"a": parameter(-4.0), "b": parameter(2.0)}
+    g = expression(t)
+    return g, {name: t[name] for name in "abg"}
 
 
 @pytest.mark.parametrize(
