@@ -10,12 +10,12 @@ import tinygrad_ce as tg
 from tests import listing_cases
 from tinygrad_ce import draw, nn, tensor
 from tinygrad_ce.engine.chain import history
-from tinygrad_ce.engine.frame import source_lines
+from tinygrad_ce.engine.frame import chain_of, source_lines
 from tinygrad_ce.engine.lines import place_of
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.program.ops import run
 from tinygrad_ce.viz.graph.programs import graph_of, result_of
-from tinygrad_ce.viz.graph.walking import chain_of, uses_of
+from tinygrad_ce.viz.graph.walking import uses_of
 from tinygrad_ce.viz.page.checks import check_uses
 
 from .test_checks import backward_pass

@@ -13,7 +13,7 @@ from weakref import ref
 import numpy as np
 
 from tinygrad_ce.engine.chain import array_of
-from tinygrad_ce.engine.frame import Frame, Scope, Switch, calling_lines, current, enter
+from tinygrad_ce.engine.frame import Frame, Scope, Switch, calling_lines, chain_of, current, enter
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.hooks import watch_all
 from tinygrad_ce.engine.lines import place_of
@@ -41,9 +41,9 @@ class Anomalies:
         Such a function may know what to do with an inf of its own, as 0 · log 0 in a cross-entropy.
         """
         self.passed.clear()
-        if not (bad := kind_of(node.array)):
+        if not (bad := flaw_of(node.array)):
             return
-        handed = [kind_of(x) for x in (*(x.array for x in inputs), *settings)]
+        handed = [flaw_of(x) for x in (*(x.array for x in inputs), *settings)]
         births = [*filter(None, map(self.birth_of, inputs))]
         if bad not in handed and "nan" not in handed:
             told = report(f"{op.name} gave {{}}", node.array, operands(op, inputs), node)
@@ -56,7 +56,7 @@ class Anomalies:
     def written(self, node: Node, name: str, before: Any, sources: Any) -> None:
         """A value that was written in place: an anomaly if nothing that went in was one."""
         arrays = [x.array for x in sources if isinstance(x, Node)]
-        bad, handed = kind_of(node.array), [kind_of(x) for x in (before, *arrays)]
+        bad, handed = flaw_of(node.array), [flaw_of(x) for x in (before, *arrays)]
         if bad and bad not in handed and "nan" not in handed:
             node.line = calling_lines()
             what = {"it was": before, **{f"operand {i}": x for i, x in enumerate(arrays)}}
@@ -78,7 +78,7 @@ class Anomalies:
     def reached(self, node: Node, g: Any) -> None:
         """A gradient: if it is not finite, the step behind it is told that made it so."""
         g = value_of(g) if isinstance(g, Node) else g
-        if kind_of(g):
+        if flaw_of(g):
             raise AnomalyError(self.born_backward(node, g))
         self.passed.append((node, g))
 
@@ -93,7 +93,7 @@ class Anomalies:
         for y, above, i in senders:
             pull = y.op.gradients_for(len(y.inputs))[i]
             sent = pull(y, above, array_of) if pull is not None else above
-            if kind_of(sent):
+            if flaw_of(sent):
                 values = {"the gradient from above": above, **operands(y.op, y.inputs)}
                 values["its result"] = y.array
                 what = f"backward through {y.op.name} gave {{}} as a gradient"
@@ -103,7 +103,7 @@ class Anomalies:
         return report("backward() started from a gradient of {}", g, {}, node)
 
 
-def kind_of(value: Any) -> str:
+def flaw_of(value: Any) -> str:
     """ "nan" or "inf" if it is in there; nothing else, and nothing for what is traced."""
     if not isinstance(value, (np.ndarray, np.generic, float)):
         return ""
@@ -115,9 +115,7 @@ def kind_of(value: Any) -> str:
 
 def inside(scope: Scope | None) -> Scope | None:
     """The composed function around, None for an operation that the user has written."""
-    while scope is not None and scope.kind != "function":
-        scope = scope.outer
-    return scope
+    return next((x for x in reversed(chain_of(scope)) if x.kind == "function"), None)
 
 
 # --- what is said -------------------------------------------------------------------------------

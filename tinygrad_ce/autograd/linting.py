@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_ce.engine.chain import history
-from tinygrad_ce.engine.frame import Scope, a_type
+from tinygrad_ce.engine.frame import Scope, a_type, chain_of
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.lines import place_of
 from tinygrad_ce.engine.tensor import Tensor
@@ -113,8 +113,8 @@ class Seen:
     def call(self, node: Node) -> Scope | None:
         """The composed function that a node was made in, as the user called it; None if in none."""
         if node.scope not in self.calls:
-            functions = [scope for scope in scopes(node.scope) if scope.kind == "function"]
-            self.calls[node.scope] = functions[-1] if functions else None
+            functions = (scope for scope in chain_of(node.scope) if scope.kind == "function")
+            self.calls[node.scope] = next(functions, None)
         return self.calls[node.scope]
 
     def name(self, node: Node) -> str:
@@ -162,13 +162,6 @@ class Seen:
             else:
                 break
         return x
-
-
-def scopes(scope: Scope | None) -> Iterator[Scope]:
-    """A call and those around it, from the inside."""
-    while scope is not None:
-        yield scope
-        scope = scope.outer
 
 
 def line_of(node: Node) -> str:
@@ -273,7 +266,7 @@ def nothing_between(seen: Seen) -> Iterator[Finding]:
 
 def owner(call: Scope) -> Scope | None:
     """The call of the module that has the layer: a maker's last and a critic's first are apart."""
-    modules = [scope for scope in scopes(call) if scope.kind == "module"]
+    modules = [scope for scope in reversed(chain_of(call)) if scope.kind == "module"]
     return next((scope for scope in modules if scope.owner != "Linear"), None)
 
 
@@ -389,7 +382,7 @@ def unregistered(seen: Seen, model: Module) -> Iterator[Finding]:
                 )
                 break
     for leaf in seen.leaves - seen.own:
-        if isinstance(leaf, Parameter) and any(s.kind == "module" for s in scopes(leaf.scope)):
+        if isinstance(leaf, Parameter) and any(s.kind == "module" for s in chain_of(leaf.scope)):
             yield Finding(
                 "made in forward",
                 f"a parameter of shape {tuple(leaf.array.shape)} is made in forward",

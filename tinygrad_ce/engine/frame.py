@@ -36,12 +36,16 @@ class Scope:
 
     def path(self) -> tuple[str, ...]:
         """Names from the outermost scope to this one."""
-        names: list[str] = []
-        scope: Scope | None = self
-        while scope is not None:
-            names.append(scope.name)
-            scope = scope.outer
-        return tuple(reversed(names))
+        return tuple(scope.name for scope in chain_of(self))
+
+
+def chain_of(scope: Scope | None) -> list[Scope]:
+    """A scope and those around it, the outermost first."""
+    chain = []
+    while scope is not None:
+        chain.append(scope)
+        scope = scope.outer
+    return chain[::-1]
 
 
 class Tracer(Protocol):

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_ce.engine.backward import seed_for
 from tinygrad_ce.engine.chain import propagate
-from tinygrad_ce.engine.frame import Scope
+from tinygrad_ce.engine.frame import Scope, chain_of
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.lines import place_of
 from tinygrad_ce.viz.graph.cards import Card, Cluster, Edge, Options, Picture
@@ -39,7 +39,7 @@ from tinygrad_ce.viz.graph.values import (
     value_text,
     written_with,
 )
-from tinygrad_ce.viz.graph.walking import VIEWS, Graph, Use, chain_of, common, settings_of
+from tinygrad_ce.viz.graph.walking import VIEWS, Graph, Use, common, settings_of
 
 NAME = 13  # letters of a name that fit into a label
 HEAD = 16  # letters of the program's text that fit on a card

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from tinygrad_ce.engine.chain import as_of, history
-from tinygrad_ce.engine.frame import Scope
+from tinygrad_ce.engine.frame import Scope, chain_of
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.viz.graph.names import free_letters, names_of, renamed
 from tinygrad_ce.viz.graph.prepared import made_inside, prepared
@@ -226,15 +226,6 @@ def modules_of(chains: Iterable[list[Scope]]) -> dict[str, Any]:
             again = f" {len(found) + 1}" if outermost.name in found else ""
             found[outermost.name + again] = module
     return found
-
-
-def chain_of(scope: Scope | None) -> list[Scope]:
-    """The scope and those around it, outermost first."""
-    chain = []
-    while scope is not None:
-        chain.append(scope)
-        scope = scope.outer
-    return chain[::-1]
 
 
 def common(scopes: list[Scope | None]) -> Scope | None:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.engine.frame import Scope
+from tinygrad_ce.engine.frame import Scope, chain_of
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.nn.convolution import Conv1d, Conv2d
-from tinygrad_ce.viz.graph.walking import Graph, chain_of
+from tinygrad_ce.viz.graph.walking import Graph
 from tinygrad_ce.viz.page.arrays import BASE, MOST
 
 Pair = tuple[int, int]
