@@ -9,6 +9,7 @@ import ast
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 from base64 import b64decode
@@ -287,6 +288,7 @@ def test_the_command_line_makes_both_notebooks(tmp_path: Path) -> None:
         return subprocess.run(
             [sys.executable, "-m", "tinygrad_ce", "exercise", *words],
             capture_output=True, text=True, cwd=tmp_path, check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(tg.__file__).parents[1])},
         )  # fmt: skip
 
     done = call("net.py:step", "x", "--out", "a.ipynb", "--solution", "b.ipynb", "--level", "all")

@@ -502,3 +502,13 @@ def test_the_arguments_of_grad_come_in_pytorchs_order():
     assert found[0].tolist() == (2 * x).tolist() and found[1] is None
     with pytest.raises(RuntimeError):
         tg.autograd.grad(y, (x, other), None, None, False, True, False)
+
+
+def test_a_setting_that_differs_from_slice_to_slice_meets_a_gradient_with_a_history():
+    weigh = tg.rule(lambda x, m: m * x * x, lambda g, x, m: m * (2 * g * x), name="weigh")
+    x, m = tg.tensor([[1.0, -2.0], [3.0, 0.5]]), tg.tensor([[2.0, 1.0], [-1.0, 4.0]])
+
+    def of_slope(x, m):
+        return (func.grad(lambda x: weigh(x, m.array).sum())(x) ** 2).sum()
+
+    assert vmap(func.grad(of_slope))(x, m).tolist() == (8 * m * m * x).tolist()

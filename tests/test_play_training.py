@@ -216,6 +216,7 @@ UPDATES = {
     "RMSprop": (optim.RMSprop, rmsprop, {"lr": 0.1}),
     "RMSprop, all": (optim.RMSprop, rmsprop,
                      {"lr": 0.1, "alpha": 0.9, "momentum": 0.5, "centered": True}),
+    "RMSprop, no memory": (optim.RMSprop, rmsprop, {"lr": 0.1, "alpha": 0.0}),
     "Adagrad": (optim.Adagrad, adagrad, {"lr": 0.1}),
 }  # fmt: skip
 

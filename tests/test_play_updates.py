@@ -214,7 +214,9 @@ def test_points_are_found_where_there_are_some():
     names = {"x": x, "two": two, "model": model, "signs": signs}
     page = play(loss, names, optimizer=SGD(model.parameters(), 0.1))
     assert story_of(page)["live"]["train"]["points"]["level"] == 0
+    shift = tg.tanh(x) @ tg.ones(2, 3)
     for found in (
+        points(x, y, measure=lambda z, y: F.cross_entropy(z + shift, y)),  # made nobody knows how
         points(tg.randn(5, 3), y),  # no plane
         points(tg.randn(2, 2), y[:2]),  # two points are no picture
         points(tg.full((5, 2), np.nan), y),
