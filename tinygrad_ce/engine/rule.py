@@ -16,6 +16,7 @@ graph, and while somebody traces, Tensors are first lifted to Symbols.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from tinygrad_ce.engine.arguments import completed, signature
@@ -67,34 +68,27 @@ class Op:
         known = ("y", "shape", "shapes", "own_dtype", "i", *self.names)
         if names[:1] != ("g",) or not {*known} >= {*names[1:]}:
             raise TypeError(f"{self.name}: a gradient reads g, then any of {[*known]}; got {names}")
-        if len(names) == 1:
-            return lambda node, g, value: function(g)
-        if names[1:] == ("y",):
-            return reading_output(function)
-        if len(names) == 2 and names[1] in self.names[: self.fixed]:
-            return reading_operand(function, self.names.index(names[1]))
-        reads = [self.reader(i, name) for name in names[1:]]
-        return lambda node, g, value: function(g, *[read(node, value) for read in reads])
+        reads = [self.read(i, name) for name in names[1:]]
+        return pull_reading(", ".join(["g", *reads]))(function)
 
-    def reader(self, i: int, name: str) -> Callable[[Node, Value], Any]:
-        """What finds the value that the gradient for operand i reads under this name."""
-        if name == "y":
-            return lambda node, value: value(unwritten(node, node))
-        if name == "i":
-            return lambda node, value: i
-        if name == "shape":
-            return lambda node, value: node.inputs[i].array.shape
-        if name == "own_dtype":
-            return lambda node, value: node.inputs[i].array.dtype
-        if name == "shapes":
-            return lambda node, value: [x.array.shape for x in node.inputs]
+    def read(self, i: int, name: str) -> str:
+        """Where the gradient for operand i finds at a node what it reads under this name."""
+        own = {
+            "y": "value(node if node.memory is None else unwritten(node, node))",
+            "i": f"{i}",
+            "shape": f"node.inputs[{i}].array.shape",
+            "own_dtype": f"node.inputs[{i}].array.dtype",
+            "shapes": "[x.array.shape for x in node.inputs]",
+        }
+        if name in own:
+            return own[name]
         at = self.names.index(name)
         if at < self.fixed:
-            return lambda node, value: value(unwritten(node, node.inputs[at]))
+            operand = f"(x := node.inputs[{at}])"
+            return f"value(x if {operand}.memory is None else unwritten(node, x))"
         if self.star and at == self.fixed:
-            return lambda node, value: [value(unwritten(node, x)) for x in node.inputs[at:]]
-        setting = at - self.fixed - self.star
-        return lambda node, value: node.settings[setting]
+            return f"[value(unwritten(node, x)) for x in node.inputs[{at}:]]"
+        return f"node.settings[{at - self.fixed - self.star}]"
 
     def gradients_for(self, count: int) -> list[Pull | None]:
         """The gradients for `count` operands or more; the starred ones share the last."""
@@ -106,23 +100,13 @@ class Op:
         return self.name
 
 
-def reading_output(function: Callable[..., Any]) -> Pull:
-    """A gradient that reads the output besides g."""
-
-    def pull(node: Node, g: Any, value: Value) -> Any:
-        return function(g, value(node if node.memory is None else unwritten(node, node)))
-
-    return pull
-
-
-def reading_operand(function: Callable[..., Any], at: int) -> Pull:
-    """A gradient that reads one operand besides g."""
-
-    def pull(node: Node, g: Any, value: Value) -> Any:
-        x = node.inputs[at]
-        return function(g, value(x if x.memory is None else unwritten(node, x)))
-
-    return pull
+@cache
+def pull_reading(reads: str) -> Callable[[Callable[..., Any]], Pull]:
+    """What makes pulls of gradients that read the same: Python runs one expression fastest."""
+    made: Callable[[Callable[..., Any]], Pull] = eval(
+        f"lambda function: lambda node, g, value: function({reads})", {"unwritten": unwritten}
+    )
+    return made
 
 
 def unwritten(node: Node, source: Node) -> Node:
