@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -45,21 +46,20 @@ def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
         raise freed(root)
     shape, dtype = root.array.shape, root.array.dtype
     if gradient is None:
-        if root.array.size != 1:
+        if shape and root.array.size != 1:
             raise RuntimeError(
                 f"backward: a tensor of shape {shape} is not a scalar; write loss.sum().backward() "
                 "or loss.mean().backward(), or give backward() a gradient of that shape"
             )
-        one = dtype.type(1) if shape == () else np.ones(shape, dtype)
-        seed = leaf(one)
-    else:
-        seed = gradient if isinstance(gradient, Node) else leaf(array_from(gradient, dtype))
-        if seed.array.shape != shape:
-            raise ValueError(
-                f"backward: the gradient has shape {seed.array.shape}, the tensor {shape}"
-            )
-        if seed.array.dtype != dtype:
-            seed = table.astype(seed, dtype)
+        one = np.ones(shape, dtype) if shape else dtype.type(1)
+        if not graph and current().tracer is None:
+            return one
+        gradient = leaf(one)
+    seed = gradient if isinstance(gradient, Node) else leaf(array_from(gradient, dtype))
+    if seed.array.shape != shape:
+        raise ValueError(f"backward: the gradient has shape {seed.array.shape}, the tensor {shape}")
+    if seed.array.dtype != dtype:
+        seed = table.astype(seed, dtype)
     return seed if graph else value_of(seed)
 
 
@@ -71,7 +71,8 @@ def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
     with shared:  # no other thread adds meanwhile
         for node, g in arrived.items():
             old = node.kept if tracer is None else tracer.get_grad(node)
-            old = old if isinstance(old, Node) else None
+            if old is not None and not isinstance(old, Node):
+                old = None
             if graph:
                 alone = table.copy(g) if id(g) in owned else g
                 set_grad(node, alone if old is None else old + g)
@@ -89,7 +90,10 @@ def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
             gradient.tick = now
             if old is not None:
                 gradient.since = first_share(old) or now
-            set_grad(node, gradient)
+            if tracer is None:
+                node.kept = gradient
+            else:
+                tracer.set_grad(node, gradient)
 
 
 def first_share(gradient: Node) -> int:
@@ -128,10 +132,11 @@ def free(root: Node) -> None:
             node.op.free()
 
 
-def forget_grad(node: Node, set_to_none: bool = True) -> None:
-    """Let a leaf have no gradient, or one of zeros if it has one and `set_to_none` is False."""
+def forget_grads(nodes: Iterable[Node], set_to_none: bool = True) -> None:
+    """Let leaves have no gradient, or zeros if they have one and `set_to_none` is False."""
     with shared:
-        if set_to_none or get_grad(node) is None:
-            set_grad(node, None)
-        else:
-            set_grad(node, leaf(np.zeros(node.array.shape, node.array.dtype)))
+        for node in nodes:
+            if set_to_none or get_grad(node) is None:
+                set_grad(node, None)
+            else:
+                set_grad(node, leaf(np.zeros(node.array.shape, node.array.dtype)))

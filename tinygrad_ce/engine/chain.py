@@ -48,15 +48,16 @@ def history(roots: Iterable[Node]) -> list[Node]:
     while stack:
         nodes.append(node := stack.pop())
         for x in node.inputs:
-            if x.live or x.cut is DETACHED:
-                source = x if x.live and x.tick <= node.tick else version(x, node.tick)
-                if source is None or source in seen:
-                    continue
-                if source.inputs:
-                    seen.add(source)
-                    stack.append(source)
-                elif source.op is not None:
-                    raise freed(source)
+            if not x.live and x.cut is not DETACHED:
+                continue
+            source = x if x.live and x.tick <= node.tick else version(x, node.tick)
+            if source is None or source in seen:
+                continue
+            if source.inputs:
+                seen.add(source)
+                stack.append(source)
+            elif source.op is not None:
+                raise freed(source)
     nodes.sort(key=by_tick, reverse=True)
     return nodes
 

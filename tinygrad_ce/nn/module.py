@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from tinygrad_ce.engine import operands, write
-from tinygrad_ce.engine.backward import forget_grad
+from tinygrad_ce.engine.backward import forget_grads
 from tinygrad_ce.engine.devices import dtype_wanted, not_here
 from tinygrad_ce.engine.frame import a_type, call_in_scope, current, refuse_once
 from tinygrad_ce.engine.memory import mark_written
@@ -306,8 +306,7 @@ class Module:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters; with set_to_none=False make them 0."""
-        for parameter in self.parameters():
-            forget_grad(parameter, set_to_none)
+        forget_grads(self.parameters(), set_to_none)
 
     def to(self: M, *args: Any, **kwargs: Any) -> M:
         """Change the dtype of all floating parameters and buffers, in place.

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engine.backward import forget_grad
+from tinygrad_ce.engine.backward import forget_grads
 from tinygrad_ce.engine.frame import a_type, call_in_scope, current, recording, refuse_once
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.operands import box, exact, fitted, leaf, value_of
@@ -135,8 +135,7 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters; with set_to_none=False make them 0."""
         for group in self.param_groups:
-            for p in group["params"]:
-                forget_grad(p, set_to_none)
+            forget_grads(group["params"], set_to_none)
 
     def step(self, closure: Closure | None = None) -> Any:
         """Take one step with every parameter that has a gradient.
