@@ -282,7 +282,7 @@ def composed(formula: str) -> Callable[[F], F]:
             token = enter(Frame(scope, frame.record, frame.tracer, frame.lines))
             try:
                 y = function(*args, **kwargs)
-                if not isinstance(frame.lines, bool):
+                if frame.lines and frame.lines is not True:
                     frame.lines.returned(y, scope)
                 return y
             except (AttributeError, TypeError) as error:

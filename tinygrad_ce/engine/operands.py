@@ -99,7 +99,7 @@ _constants: dict[tuple[float, Any, type], Node] = {}  # number, dtype or scalar 
 def box(value: float, dtype: Any) -> Any:
     """A Python number as a 0-d array, made once: NumPy calculates with it twice as fast."""
     array = _boxes.get((value, dtype))
-    if array is None or (value == 0.0 and math.copysign(1.0, value) < 0):  # -0.0 == 0.0 as a key
+    if array is None or (not value and math.copysign(1.0, value) < 0):  # -0.0 == 0.0 as a key
         array = np.asarray(value, dtype)
         array.flags.writeable = False
         if len(_boxes) < 4096 and str(value) != "-0.0":

@@ -182,7 +182,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return choose(condition, a, b)
 
 
-_BITS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
+_BITS = {np.dtype(f): np.dtype(i) for f, i in ((np.float32, np.int32), (np.float64, np.int64))}
 
 
 @differentiable(lambda g, keep: masked(g, keep), None)
@@ -196,7 +196,7 @@ def masked(x: Any, keep: Any) -> Any:
     bits = _BITS.get(dtype)
     if keep.dtype != bool:
         raise TypeError(f"masked: keep has dtype {keep.dtype}; wanted booleans: keep != 0")
-    return np.where(keep, x, 0) if bits is None else (x.view(bits) * keep).view(dtype)
+    return np.where(keep, x, 0) if bits is None else (x.view(bits) * keep.astype(bits)).view(dtype)
 
 
 # --- sums and products ----------------------------------------------------------------------
@@ -264,7 +264,7 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         if x.shape[1] <= SHORT and axis in (1, -1):
             y = np.dot(x, ones(x.shape[1], x.dtype))
             return y.reshape(-1, 1) if keepdims else y
-    return add_up(x, axis, keepdims=keepdims)
+    return add_up(x, axis, None, None, keepdims)
 
 
 def _extremum_gradient(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:

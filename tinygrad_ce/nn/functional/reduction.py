@@ -17,7 +17,7 @@ from tinygrad_ce.nn.functional.warn import warn
 def reduced(losses: Any, reduction: str, name: str) -> Any:
     """The losses themselves, their mean or their sum."""
     if reduction == "mean":
-        return table.sum(losses) / float(math.prod(losses.shape))
+        return table.sum(losses, None, False) / float(math.prod(losses.shape))
     if reduction == "sum":
         return table.sum(losses)
     check_reduction(reduction, name)
