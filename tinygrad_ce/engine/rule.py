@@ -103,10 +103,9 @@ class Op:
 @cache
 def pull_reading(reads: str) -> Callable[[Callable[..., Any]], Pull]:
     """What makes pulls of gradients that read the same: Python runs one expression fastest."""
-    made: Callable[[Callable[..., Any]], Pull] = eval(
-        f"lambda function: lambda node, g, value: function({reads})", {"unwritten": unwritten}
-    )
-    return made
+    text = f"lambda function: lambda node, g, value: function({reads})"
+    made: Callable[[Callable[..., Any]], Pull] = eval(compile(text, __file__, "eval"), globals())
+    return made  # with file and names of this package: its frames are not the user's
 
 
 def unwritten(node: Node, source: Node) -> Node:
