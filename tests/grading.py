@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 
 import tinygrad_ce as tg
-from tinygrad_ce import teach
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.teach import grader
 
@@ -499,6 +498,12 @@ def differ(a: list[dict[str, np.ndarray]], b: list[dict[str, np.ndarray]]) -> li
     ]
 
 
+@cache
+def judge_of(network: str, example: int, names: tuple[str, ...]) -> grader.Judge:
+    """What teach.check makes of an example before it looks at the answers."""
+    return grader.Judge(examples(network)[example][0], list(names))
+
+
 def outcome(
     network: str, given: list[dict[str, np.ndarray]], lines: set[str]
 ) -> tuple[str, set[str]]:
@@ -506,9 +511,10 @@ def outcome(
 
     `lines` are the answers in whose lines something was changed; empty where any may be marked.
     """
-    reports = [
-        teach.check(program, (), answer) for (program, _), answer in zip(examples(network), given)
-    ]
+    reports = []
+    for i, answer in enumerate(given):
+        judge = judge_of(network, i, tuple(answer))
+        reports.append(grader.report(judge, *judge.judge(answer)))
     marked = [[x for x in report.values() if x.verdict == "wrong"] for report in reports]
     names = [{v.name for v in found} for found in marked]
     said = [{(v.name, f) for v in found for f in v.faults} for found in marked]

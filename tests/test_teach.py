@@ -6,6 +6,7 @@ them, and the slips are put in by replacing text.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -251,6 +252,85 @@ def test_causes_that_part_on_other_inputs_are_told_apart() -> None:
     assert [fault.kind for fault in report["dw"].faults] == ["wrong operand"]
 
 
+OTHER_SPELLINGS = [
+    # what is done to z; how its slope is written, and the slips in that with their kinds
+    (F.softplus, "p = 1 / (1 + np.exp(-z)); dh * p",
+     [("dh * p", "dh", "missing factor"), ("* p", "* p * (1 - p)", "factor too many"),
+      ("dh * p", "dh * h", ""), ("dh * p", "-dh * p", "sign"), ("-z", "z", "sign"),
+      ("dh * p", "p", "no upstream")]),
+    (F.logsigmoid, "p = 1 / (1 + np.exp(-z)); dh * (1 - p)",
+     [("(1 - p)", "(1 + p)", "sign"), ("(1 - p)", "p", "value for slope"),
+      ("dh * ", "", "no upstream"), ("(1 - p)", "(1 - h)", "wrong operand")]),
+    (tg.sigmoid, "p = 1 / (1 + np.exp(-z)); dh * p * (1 - p)",
+     [(" * (1 - p)", "", "missing factor"), ("(1 - p)", "(1 + p)", "sign"),
+      ("p * (1 - p)", "z * (1 - z)", "wrong operand"), ("dh * p", "dh * z", "")]),
+    (F.silu, "p = 1 / (1 + np.exp(-z)); dh * p * (1 + z * (1 - p))",
+     [("z * ", "", "missing factor"), ("(1 + z", "(1 - z", "sign"), ("1 + z", "z", "lost share"),
+      ("dh * p *", "dh *", "missing factor"), (" * (1 + z * (1 - p))", "", "")]),
+    (F.gelu, "c = 0.5 * (1 + np.vectorize(math.erf)(z / np.sqrt(2)))\n"
+     "f = np.exp(-z**2 / 2) / np.sqrt(2 * np.pi); dh * (c + z * f)",
+     [("z * f", "f", "missing factor"), ("c + ", "", "lost share"), ("-z**2", "z**2", "sign")]),
+    (lambda z: F.softmax(z, 1), "dh * h - h * (dh * h).sum(1, keepdims=True)",
+     [("- h", "+ h", "sign"), (" - h * (dh * h).sum(1, keepdims=True)", "", "lost share"),
+      ("(1,", "(0,", "wrong axis"), ("- h * ", "- ", "missing factor")]),
+    (lambda z: F.layer_norm(z, (4,)),
+     "s = 1 / np.sqrt(z.var(1, keepdims=True) + 1e-5)\n"
+     "s / 4 * (4 * dh - dh.sum(1, keepdims=True) - h * (dh * h).sum(1, keepdims=True))",
+     [("4 * dh -", "dh -", "missing factor"), ("- h * ", "+ h * ", "sign"),
+      ("s / 4", "s", ""), (" - dh.sum(1, keepdims=True)", "", "lost share")]),
+]  # fmt: skip
+
+
+def test_slips_in_another_spelling_than_the_listing_are_named() -> None:
+    tg.manual_seed(1)
+    for f, right, slips in OTHER_SPELLINGS:
+        W1, W2 = made(5, 4), made(4, 2)
+
+        def step(x: Any, y: Any, f: Any = f, W1: Any = W1, W2: Any = W2) -> Any:
+            z = x @ W1
+            h = f(z)
+            out = h @ W2
+            return ((out - y) ** 2).mean()
+
+        program = grader.traced(step, (tg.randn(6, 5), tg.randn(6, 2)))
+        judge = grader.Judge(program, ["dh", "dz"])
+        values = judge.forward()
+        *first, last = right.replace("; ", "\n").splitlines()
+        text = "\n".join([*first, f"dz = {last}"])
+        for old, new, kind in [("", "", ""), *slips]:
+            assert old in text
+            space = {"np": np, "math": math, **values, "dh": 2 / 12 * (values["out"] - values["y"])}
+            space["dh"] = space["dh"] @ values["W2"].T
+            exec(text.replace(old, new, 1) if old else text, space)
+            report = grader.report(judge, *judge.judge({x: space[x] for x in ("dh", "dz")}))
+            if not old:
+                assert report.ok, (right, str(report))
+                continue
+            assert report["dh"].verdict == "right"
+            kinds = {x for fault in report["dz"].faults for x in fault.kind.split(" and ")}
+            assert kinds and (kind in kinds or not kind), (right, old, new, str(report))
+
+
+def test_the_slope_of_sigmoid_does_not_belong_to_a_loss_that_has_it() -> None:
+    program, values = traced(logistic)
+    text = LOGISTIC.replace("(p - y) / len(y)", "(p - y) * p * (1 - p) / len(y)")
+    verdict = teach.check(program, (), backward_of(text)(**values))["dz"]
+    assert verdict.text.endswith("the factor p * (1 - p) does not belong there")
+
+
+def test_two_sizes_too_many_are_told_from_the_parameters_alone() -> None:
+    program, values = traced(cell)
+    for wrong, words in (
+        ("2 * (h2 - y) * h2.size", "576 times too large"),
+        ("-2 * (h2 - y) / h2.size / h2.size", "24 times too small"),
+        ("2 * (y - h2) * h2.size", "576 times too large, and the sign is the other way round"),
+    ):
+        given = backward_of(CELL.replace("2 * (h2 - y) / h2.size", wrong))(**values)
+        report = teach.check(program, (), {name: given[name] for name in ("db", "dWx", "dWh")})
+        assert report["db"].text.startswith(words)
+        assert {report[x].text for x in ("dWx", "dWh")} == {"follows from the slip in db"}
+
+
 def test_answers_may_come_from_anywhere() -> None:
     w = tg.tensor([1.0, 2.0], requires_grad=True)
 
@@ -396,7 +476,7 @@ def test_parameters_are_called_as_their_modules_call_them() -> None:
     assert not teach.check(program, (), {"2.weight": shares[1:]}).ok
 
 
-def test_nothing_follows_from_zeros_and_no_slip_is_told_of_them() -> None:
+def test_a_sheet_of_zeros_earns_nothing_and_no_slip_is_told_of_what_is_not_finite() -> None:
     program, values = traced(two_layers)
     right = backward_of(TWO_LAYERS)(**values)
     for value, said in ((0.0, "all zeros"), (np.nan, "not finite"), (np.inf, "not finite")):
@@ -405,14 +485,43 @@ def test_nothing_follows_from_zeros_and_no_slip_is_told_of_them() -> None:
         for name in right:
             alone = teach.check(program, (), right | {name: garbage[name]})
             for verdict in (report[name], alone[name]):
-                assert (verdict.verdict, verdict.faults) == ("wrong", ()), verdict
-                assert verdict.text.startswith(said), verdict
+                assert verdict.verdict == "wrong", verdict
+                assert verdict.faults or verdict.text.startswith(said), verdict
+                assert not verdict.faults or (value == 0 and name in ("dlogits", "dz")), verdict
             assert [x for x in alone if alone[x].verdict != "right"] == [name]
     twice = right | {"dlogits": 2 * right["dlogits"], "dh": 0 * right["dh"], "dz": 2 * right["dz"]}
     report = teach.check(program, (), twice)
     assert report["dz"].text == "follows from your dlogits"  # past the zeros
     ones = teach.check(program, (), right | {"dh": np.ones_like(right["dh"])})["dh"]
     assert (ones.faults, ones.text[:25]) == ((), "all elements are the same")
+
+
+def test_zeros_that_a_slip_gives_are_told_and_what_follows_from_them_is_right() -> None:
+    report = two_layers_with(dz="dh * (h < 0)")
+    assert {fault.kind for fault in report["dz"].faults} >= {"other branch"}
+    assert "h < 0 stands where h > 0 belongs" in report["dz"].text
+    assert {report[x].text for x in ("dW1", "db1")} == {"follows from your dz"}
+    assert [x for x in report if report[x].verdict == "wrong"] == ["dz"]
+    nothing = two_layers_with(dlogits="p - p")  # all that is handed in is zero, as if unwritten
+    assert "p stands where onehot belongs" in nothing["dlogits"].text
+    assert {verdict.verdict for verdict in nothing.values()} == {"wrong"}
+    half = two_layers_with(dz="dh * (h < 0)", dh="0 * h")  # for dh no slip is known
+    assert [x for x in half if half[x].verdict == "wrong"] == ["dh", "dz", "db1", "dW1"]
+    assert not any(verdict.faults for verdict in half.values())
+
+
+def test_a_share_that_is_nothing_beside_one_that_is_lost_is_told() -> None:
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+
+    def step(x: Any, h: Any) -> Any:
+        y = h * w + x * w
+        return (y * y).sum()
+
+    x, h = np.array([3.0, 4.0]), np.zeros(2)
+    dy = 2 * x * w.detach().numpy()
+    report = teach.check(step, (tg.tensor(x), tg.tensor(h)), {"dy": dy, "dw": dy * h})
+    assert [verdict.verdict for verdict in report.values()] == ["right", "wrong"]
+    assert report["dw"].faults
 
 
 def test_small_elements_beside_large_ones_are_looked_at() -> None:

@@ -11,6 +11,7 @@ FAULTS = {
     "scale": "a constant factor is missing, or is there twice",
     "missing factor": "a factor of the chain rule is left out",
     "factor twice": "a factor is there twice",
+    "factor too many": "a factor is there that does not belong there",
     "inverted factor": "a factor divides instead of multiplying, or the other way round",
     "no upstream": "the gradient that comes from above is left out",
     "value for slope": "f, or what f is taken of, stands where the slope f′ belongs",

@@ -8,6 +8,7 @@ formulas of a textbook, and every single step of the chain rule.
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -28,14 +29,23 @@ class Line:
     """One statement: what it makes, its tree and its text, and whether it goes backward.
 
     `own` are the lines in which somebody may go wrong who goes backward: those of the gradients,
-    and what the forward pass has no name for, so that it has to be worked out again.
+    and what the forward pass has no name for, so that it has to be worked out again. `others` are
+    other ways of writing it, `root` is the line of the book that this is a way of writing.
     """
 
+    others: tuple[Line, ...] = ()
+
     def __init__(
-        self, name: str, tree: ast.Module, backward: bool = True, own: bool = True, scope: str = ""
+        self,
+        name: str,
+        tree: ast.Module,
+        backward: bool = True,
+        own: bool = True,
+        scope: str = "",
+        root: Line | None = None,
     ) -> None:
         self.name, self.tree, self.scope = name, tree, scope
-        self.backward, self.own = backward, own or backward
+        self.backward, self.own, self.root = backward, own or backward, root or self
 
     @cached_property
     def text(self) -> str:
@@ -143,7 +153,7 @@ class Book:
         space = dict(values)
         with np.errstate(all="ignore"):
             for line in lines:
-                exec(line.code, {"np": np}, space)
+                exec(line.code, {"np": np, "math": math}, space)
         return space
 
     def attempt(self, values: Mapping[str, Any], lines: Iterable[Line]) -> Values | None:

@@ -73,7 +73,7 @@ def changes(
     for place, (node, parent) in enumerate(above.items()):
         found: Iterable[Found] = ()
         if isinstance(node, ast.stmt):
-            found = statements(node, values)
+            found = statements(node, values, backward)
         elif isinstance(node, ast.expr) and not is_written(node, parent):
             found = places(node, parent, values, backward, sizes)
         for kind, new, *words in found:
@@ -124,10 +124,27 @@ def is_written(node: ast.expr, parent: ast.AST) -> bool:
     return isinstance(getattr(node, "ctx", None), ast.Store)
 
 
-def statements(node: ast.stmt, values: Values) -> Iterator[Found]:
+SLOPES = ("{} * (1 - {})", "1 - {} ** 2", "{} > 0", "{}", "1 - {}")  # of σ, tanh, relu; the value
+
+
+def too_many(node: ast.Assign, values: Values, backward: set[str]) -> Iterator[Found]:
+    """A factor that does not belong there: the slope of a value of that shape, or the value."""
+    target = node.targets[0]
+    if not isinstance(target, ast.Name) or target.id not in backward:
+        return
+    for name in same_shape(target.id, values):
+        if name not in backward and np.asarray(values[name]).dtype.kind == "f":
+            for slope in SLOPES:
+                factor = ast.parse(slope.format(name, name), mode="eval").body
+                new = ast.Assign([target], binary(node.value, ast.Mult(), factor))
+                yield "factor too many", new, "the factor {} does not belong there", factor
+
+
+def statements(node: ast.stmt, values: Values, backward: set[str]) -> Iterator[Found]:
     """Slips of whole statements: `=` for `+=`, and for np.add.at."""
     if isinstance(node, ast.Assign):
         yield from everywhere(node, values)
+        yield from too_many(node, values, backward)
     if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
         yield "overwritten", ast.Assign([node.target], node.value), "`=` where `+=` belongs"
     call = node.value if isinstance(node, ast.Expr) else None
@@ -143,13 +160,10 @@ def places(
     """Every slip at one node."""
     inside = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Add | ast.Sub)
     product = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.MatMult)
-    if inside or isinstance(parent, ast.Assign | ast.AugAssign):
+    whole = isinstance(parent, ast.Assign | ast.AugAssign)
+    if inside or whole:
         yield from scaled(node, sizes, inside)
-    if (
-        product
-        or isinstance(parent, ast.Assign)
-        or (isinstance(parent, ast.Call) and node in parent.args)
-    ):
+    if product or whole or (isinstance(parent, ast.Call) and node in parent.args):
         yield from turned(node)
     match node:
         case ast.BinOp():

@@ -11,6 +11,7 @@ import ast
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import cached_property, wraps
 from itertools import combinations
 from typing import Any
@@ -25,6 +26,7 @@ from tinygrad_ce.program.traced import trace
 from tinygrad_ce.program.tracing.trace import GradOf
 from tinygrad_ce.teach.book import Book, Line, Values, wide
 from tinygrad_ce.teach.faults import Change, changes
+from tinygrad_ce.teach.spellings import respell
 
 COARSE, FINE = 1e-5, 1e-9  # what float32 and float64 may be off, of the size of what is summed
 SHAKEN = 4  # runs of a book in which every number is off by that much
@@ -32,6 +34,7 @@ UNDERFLOW = 1e-30  # what is smaller may be 0 in float32
 SINGLES = 80_000  # lines that are run at most in search of one change, for all answers together
 SLIPS = 60  # causes of one answer that are tried on the others
 PAIRS = 12_000  # the same of two changes, for one answer
+VAGUE = ("wrong operand", "factor too many")
 SLOPES = ("relu", "tanh", "sigmoid", "gelu", "elu", "silu", "leaky_relu", "softplus")
 
 
@@ -258,15 +261,15 @@ def said(change: Change, samples: int) -> str:
         return (
             f"{samples} times too large: the 1/N of the mean over the {samples} samples is missing"
         )
-    if change.kind == "scale" and words[0].isdigit():
+    if change.kind.startswith("scale") and words[0].isdigit():
         return words
     if change.kind == "missing factor" and line.scope in SLOPES:
         words = f"the slope of {line.scope} is missing"
-    if "\n" in line.text:
+    if any(isinstance(node, ast.For | ast.Expr) for node in line.tree.body):
         return f"in the lines that make {line.name}, {words}"
-    yours = change.now.text.partition(" = ")[2]
+    stands, yours = line.text.replace("\n", "; "), change.now.text.partition(" = ")[2]
     alone = "\n" not in yours and len(yours) < len(line.text)
-    return f"{line.text} belongs here; {f'yours uses {yours}: ' if alone else ''}{words}"
+    return f"{stands} belongs here; {f'yours uses {yours}: ' if alone else ''}{words}"
 
 
 # --- comparing ----------------------------------------------------------------------------------
@@ -299,14 +302,22 @@ class Answer:
             and not (self.close and apart(self.array, values[name], self.tolerance).any())
         )
 
+    def distance(self, x: Any) -> float:
+        """How far it is off, as a share of the largest element."""
+        off = np.abs(self.array - np.reshape(x, self.array.shape))
+        return largest(off) / max(largest(self.array), UNDERFLOW)
+
+    @cached_property
+    def zeros(self) -> bool:
+        """Whether it is nothing but zeros, where something else is right."""
+        return bool(largest(self.right) and self.array.size) and not self.array.any()
+
     @cached_property
     def hollow(self) -> str:
         """What it is if it tells nothing: zeros, numbers that are not finite."""
         if np.isfinite(self.right).all() and not np.isfinite(self.array).all():
             return "not finite"
-        if largest(self.right) and self.array.size and not self.array.any():
-            return "all zeros"
-        return ""
+        return "all zeros" if self.zeros else ""
 
     @cached_property
     def by_chance(self) -> str:
@@ -452,6 +463,8 @@ class Judge:
         self.budget = Budget(SINGLES)
         verdicts: dict[str, Verdict] = {}
         explained: dict[str, list[tuple[Change, ...]]] = {}
+        zeros: dict[str, str] = {}  # answers that are nothing but zeros, and what is said of them
+        empty: set[str] = set()  # those that tell nothing, as nothing that is known gives them
         for name in (name for name in self.names if name in answers):
             answer, expected = self.answer(name, answers[name]), self.truth[name]
             shaken: list[Any] = []
@@ -463,14 +476,24 @@ class Judge:
                     verdicts[name] = Verdict(name, "right", right(answer), expected)
                     continue
                 answer = replace(answer, close=True)
-            told = {x: answers[x] for x in verdicts if not self.answer(x, answers[x]).hollow}
+            told = {x: answers[x] for x in verdicts if x not in empty}
             off = {other for other in told if verdicts[other].verdict != "right"}
-            if said := not answer.hollow and self.follows(name, answer, answers, off, explained):
-                verdicts[name] = Verdict(name, "follows", said, expected)
+            said, finite = gap(answer, shaken), answer.hollow != "not finite"
+            if answer.zeros:
+                zeros[name] = said
+            if follows := finite and self.follows(name, answer, answers, off, explained):
+                verdicts[name] = Verdict(name, "follows", follows, expected)
                 continue
-            if (asked is None or name in asked) and not answer.by_chance:
+            if answer.zeros or ((asked is None or name in asked) and not answer.by_chance):
                 explained[name] = self.explain(name, answer, told, off)
-            verdicts[name] = Verdict(name, "wrong", gap(answer, shaken), expected)
+            if answer.hollow and not explained.get(name):
+                empty.add(name)
+            verdicts[name] = Verdict(name, "wrong", said, expected)
+        earned = [x for x in verdicts if verdicts[x].verdict != "wrong" and np.any(answers[x])]
+        if zeros and (empty & zeros.keys() or not earned):  # a sheet that was not filled in
+            for name in empty and zeros:
+                explained.pop(name, None)
+            verdicts |= {x: Verdict(x, "wrong", zeros[x], self.truth[x]) for x in zeros}
         return verdicts, explained
 
     def follows(
@@ -500,9 +523,9 @@ class Judge:
                     return f"follows from the slip in {other}"
         return ""
 
-    def lines_of(self, name: str) -> list[tuple[Book, str]]:
+    def lines_of(self, name: str, books: Sequence[Book] = ()) -> list[tuple[Book, str]]:
         """The books in which an answer has lines, and its name there."""
-        own = [(book, self.own_name(book, name)) for book in self.books]
+        own = [(book, self.own_name(book, name)) for book in books or self.books]
         return [(book, x) for book, x in own if x and book.slice(x)]
 
     def own_names(self, book: Book, names: Any) -> set[str]:
@@ -517,6 +540,12 @@ class Judge:
                 base[own] = fitted(np.asarray(value, float), book.truth[own])
         return base
 
+    @cached_property
+    def respelled(self) -> list[Book]:
+        """The books, the formulas with other ways of writing their lines."""
+        respell(self.books[0])
+        return self.books
+
     # --- what explains a wrong answer -----------------------------------------------------------
 
     def explain(
@@ -526,14 +555,23 @@ class Judge:
         hunts = [
             Hunt(book, own, cut, self.base(book, answers), answer, self.samples, self.budget)
             for answers in (earlier, {})[: 1 + bool(off)]
-            for book, own in self.lines_of(name)
+            for book, own in self.lines_of(name, self.respelled)
             for cut in [self.own_names(book, earlier)]
         ]
-        for look in (Hunt.single, Hunt.reductions):
+        near: list[tuple[float, Change]] = []
+        for hunt in hunts:
+            near += hunt.fitting()
+            if (least := min((off for off, _ in near), default=1.0)) <= answer.tolerance / 20:
+                break
+        most = max(10 * least, answer.tolerance / 20)  # what is met by chance is not as near
+        fits = [change for off, change in near if off <= most]
+        if fits:  # what says least comes last
+            return [(change,) for change in sorted(fits, key=lambda x: x.kind in VAGUE)]
+        for look in (Hunt.reductions, Hunt.scales)[: 0 if answer.zeros else 2]:
             for hunt in hunts:
                 if found := look(hunt):
                     return found
-        if answer.array.size < 2:  # one number is soon met by chance
+        if answer.array.size < 2 or answer.zeros:  # two slips soon give these by chance
             return []
         return next((found for hunt in hunts if (found := hunt.pairs(PAIRS // len(hunts)))), [])
 
@@ -576,9 +614,20 @@ def shake(value: Any, tolerance: float, stream: np.random.Generator) -> Any:
 
 def after(slip: tuple[Change, ...], book: Book, lines: list[Line], base: Values) -> Values | None:
     """What lines give that have a slip; None where it is not in them."""
-    now = {change.line: change.now for change in slip}
+    now = {change.line.root: change.now for change in slip}
     again = [now.get(line, line) for line in lines]
     return book.attempt(base, again) if again != lines else None
+
+
+def of_all(line: Line, times: Fraction) -> Change:
+    """What a line makes, that many times."""
+    after = ast.parse(f"{line.name} = {line.name} * ({times})").body
+    large = abs(times) > 1
+    words = f"{abs(times) if large else 1 / abs(times)} times too {'large' if large else 'small'}"
+    kind, sign = "scale", ""
+    if times < 0:
+        kind, sign = "scale and sign", ", and the sign is the other way round"
+    return Change(line, ast.Module([*line.tree.body, *after], []), -1, kind, "{}", words + sign)
 
 
 class Budget:
@@ -622,26 +671,37 @@ class Hunt:
 
     def changes_of(self, line: Line, sizes: Iterable[int]) -> list[Change]:
         """Every slip in a line."""
-        return list(changes(line, self.base, self.gradients, sorted(sizes)))
+        return [
+            change
+            for way in (line, *line.others)
+            for change in changes(way, self.base, self.gradients, sorted(sizes))
+        ]
 
     def hits(self, lines: list[Line], values: Values) -> bool:
         """Whether the answer is what comes out."""
         return self.answer.is_in(self.book.attempt(values, lines), self.lines[-1].name)
 
-    def single(self) -> list[tuple[Change, ...]]:
-        """The changes of one place that give the answer; what says least of them comes last."""
-        found = sorted(self.fitting(), key=lambda change: change.kind == "wrong operand")
-        return [(change,) for change in found]
-
-    def fitting(self) -> Iterator[Change]:
-        """The same; those near to the answer are tried first."""
+    def fitting(self) -> Iterator[tuple[float, Change]]:
+        """The changes of one place that give the answer, the last lines first; how far off each."""
         for i in reversed(range(len(self.lines))):
             for change in self.changes_of(self.lines[i], self.sizes):
                 lines = [change.now, *self.lines[i + 1 :]]
                 if not self.budget.spend(lines):
                     return
-                if self.hits(lines, self.starts[i]):
-                    yield change
+                values = self.book.attempt(self.starts[i], lines)
+                fits = values and self.answer.is_in(values, lines[-1].name)
+                if values and fits and not self.by_chance(change):
+                    yield self.answer.distance(values[lines[-1].name]), change
+
+    def by_chance(self, change: Change) -> bool:
+        """Whether a slip is told of what many give: of zeros, or of a single number.
+
+        That is one that brings in what nobody has a name for.
+        """
+        if self.answer.zeros:
+            return change.kind == "factor too many"
+        line = self.book.makers.get(str(change.parts[0])) if change.parts else None
+        return self.answer.array.size < 2 and line is not None and line.own and not line.backward
 
     def reductions(self) -> list[tuple[Change, ...]]:
         """The answer as a sum, or a mean, over other axes of a gradient that is summed."""
@@ -665,6 +725,23 @@ class Hunt:
                     if self.answer.is_in({name: made}, name)
                 ]
         return found
+
+    def scales(self) -> list[tuple[Change, ...]]:
+        """The answer as the right one times two sizes, or their inverses; with either sign."""
+        if self.answer.array.size < 2 or not self.lines:
+            return []
+        name = self.lines[-1].name
+        made = np.asarray(self.starts[-1][name])
+        of = [n for size in sorted({2, *self.sizes}) for n in (Fraction(size), Fraction(1, size))]
+        times = {sign * a * b for a in of for b in of for sign in (1, -1)} - {1, -1}
+        fits = [x for x in sorted(times) if self.answer.is_in({name: float(x) * made}, name)]
+        changes = [of_all(line, x) for x in fits[:1] for line in self.lines if line.backward]
+        return [
+            (change,)
+            for change in changes
+            for i in [self.lines.index(change.line)]
+            if self.hits([change.now, *self.lines[i + 1 :]], self.starts[i])
+        ]
 
     def pairs(self, effort: int) -> list[tuple[Change, ...]]:
         """The first changes of two places that give the answer; those near to it come first."""
