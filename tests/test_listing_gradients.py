@@ -376,3 +376,37 @@ def test_a_value_that_the_user_has_named_keeps_its_name_as_a_gradient():
     step, *_ = named_by_the_user()
     text = tg.trace(step).source()
     assert "h = np.exp(w_)" in text and text.endswith("return h, h\n")
+
+
+@every_level
+def test_the_gradient_of_an_argument_has_its_own_line(level):
+    w = tg.tensor(np.array([[1.0, -2.0], [3.0, 0.5]]), requires_grad=True)
+
+    def step(x, c):
+        loss = ((x @ w) ** 2).sum() + c.sum()
+        loss.backward()
+        return loss
+
+    x, c = np.array([[1.0, 2.0]]), np.array([[1.0, 2.0, 3.0]])
+    program = tg.trace(step, *(tg.tensor(v, requires_grad=True) for v in (x, c)))
+    dz = 2 * x @ w.numpy(force=True)
+    wanted = [dz @ w.numpy(force=True).T, np.ones((1, 3)), x.T @ dz]
+    given = {"x": x, "c": c, "w": w.numpy(force=True), "z": dz / 2}
+    for text, loss in ((program.source(level), [(dz * dz).sum() / 4 + 6]),
+                       (program.backward_source(level), [])):  # fmt: skip
+        found, _ = call(text, given)
+        same(found, [*loss, *wanted])
+        assert "dx = " in text and " dx, " in text.partition("return")[2]
+
+
+def test_a_gradient_that_is_added_to_what_an_argument_had_is_not_called_its_gradient():
+    def step(x):
+        loss = (x**3).sum()
+        loss.backward()
+        return loss
+
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    step(x)
+    text = tg.trace(step, x).source()
+    found, _ = call(text, {"x": np.array([1.0, 2.0]), "old_dx": np.array([3.0, 12.0])})
+    same(found, [9.0, [6.0, 24.0]])

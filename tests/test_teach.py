@@ -595,3 +595,33 @@ def test_the_search_ends_where_it_takes_too_long(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(grader, "SINGLES", 3)
     monkeypatch.setattr(grader, "PAIRS", 3)
     assert two_layers_with(dz="dh")["dz"].faults == ()
+
+
+W = np.array([[1.0, -2.0], [3.0, 0.5], [0.25, 1.0]])
+X = np.array([[1.0, 2.0, -1.0], [0.5, -1.0, 2.0]])
+OF_INPUTS = {  # a step, and its gradients derived by hand
+    "matrix": (lambda x, w: ((x @ w) ** 2).sum(), {"dx": 2 * X @ W @ W.T, "dw": 2 * X.T @ X @ W}),
+    "sum": (lambda x, w: x.sum() + 3 * w.sum(),
+            {"dx": np.ones((2, 3)), "dw": np.full((3, 2), 3.0)}),
+    "product": (lambda x, w: (x.T * w).sum(), {"dx": W.T, "dw": X.T}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OF_INPUTS)
+@pytest.mark.parametrize("before", [False, True])
+def test_gradients_of_what_is_handed_in_are_judged_too(case: str, before: bool) -> None:
+    of, right = OF_INPUTS[case]
+    w, x = (tg.tensor(v, requires_grad=True) for v in (W, X))
+    step = lambda x: of(x, w)  # noqa: E731
+    if before:  # a run that leaves its gradients behind
+        step(x).backward()
+    left = x.grad, w.grad
+    assert teach.check(step, (x,), right).ok
+    report = teach.check(step, (x,), {"dx": 2 * right["dx"], "dw": right["dw"]})
+    assert report["dx"].verdict == "wrong" and report["dw"].verdict == "right"
+    assert "2 times too large" in str(report["dx"])
+    assert (x.grad, w.grad) == left
+    assert "= ?" not in teach.derive(step, (x,), wrt="x").text
+    if case == "matrix":
+        names = [question.name for question in teach.exercise(step, (x,)).questions]
+        assert names == ["dz", "dx", "dw"]

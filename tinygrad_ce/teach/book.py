@@ -100,6 +100,7 @@ class Book:
             if s.out is not None and s.out in names
         ]
         self.gradients = self.called(shown)
+        self.add_gradients(shown)
         self.paths = {  # how modules call their parameters: 0_weight, which is W0 here
             re.sub(r"\W", "_", s.before.name): "d" + names[s.before]
             for s in shown.states
@@ -114,6 +115,23 @@ class Book:
             for g, sources in shown.gradients.items()
             if g in names and any(x in trees for x in sources)
         }
+
+    def add_gradients(self, shown: Program) -> None:
+        """Lines for the gradients that stand in the return statement alone: (x + w).sum() has ones.
+
+        One that is another value, as the w of (x * w).sum(), is called so.
+        """
+        names, owner = self.writer.names.of, {s.node: s.before for s in shown.states}
+        trees = dict(zip(shown.outputs, self.writer.returned)) | self.writer.gradients
+        handed = [x for x in shown.outputs if x in shown.gradients]
+        found = [(x, of) for x in handed for of in shown.gradients[x] if of in shown.inputs]
+        found += [(k.var, owner[k.node]) for k in shown.kept if k.var and k.node in owner]
+        for x, of in found:
+            name, tree = "d" + names[of], trees[x]
+            if isinstance(tree, ast.Name) and tree.id != name:
+                self.gradients.setdefault(name, tree.id)
+            elif not isinstance(tree, ast.Name):
+                self.lines.append(Line(name, parsed([f"{name} = {ast.unparse(tree)}"])))
 
     def called(self, shown: Program) -> dict[str, str]:
         """What somebody would call a gradient, and the name of that value in the book."""

@@ -136,10 +136,18 @@ def traced(step: Callable[..., Any] | Program, inputs: Sequence[Any]) -> Program
     program = trace(step, *inputs)
     if not (program.gradients or program.kept):  # it calls no backward()
         program = trace(with_backward(step), *inputs)
-    for state in program.states:
-        if isinstance(state.node, GradOf):  # what an earlier backward pass left there
-            program.example[state.before] = np.zeros(state.before.shape)
-    return program
+    held = [x for x in inputs if getattr(x, "grad", None) is not None]
+    held += [state.node.node for state in program.states if isinstance(state.node, GradOf)]
+    if not held:
+        return program
+    left = [x.grad for x in held]  # by an earlier backward pass: no part of this one
+    try:
+        for x in held:
+            x.grad = None
+        return traced(step, inputs)
+    finally:
+        for x, grad in zip(held, left):
+            x.grad = grad
 
 
 def with_backward(step: Callable[..., Any]) -> Callable[..., Any]:

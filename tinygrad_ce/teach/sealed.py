@@ -29,6 +29,7 @@ class Place:
 def without_updates(program: Program) -> Program:
     """The forward and the backward pass; what was drawn at random is given, as it was drawn."""
     values = oracle(program, program.example)
+    handed = program.outputs[program.returned :]
     drawn = [s.out for s in program.steps if s.op == "draw"]
     for i, x in enumerate(drawn):
         x.name = x.name or f"drawn{i + 1}"
@@ -40,7 +41,10 @@ def without_updates(program: Program) -> Program:
         settings=[],
         steps=[s for s in program.steps if s.op != "draw"],
         constants=program.constants | {x: program.example[x] for x in settings},
-        outputs=program.outputs[: program.returned],
+        outputs=[
+            *program.outputs[: program.returned],
+            *(x for x in handed if x in program.gradients),
+        ],
         example={x: v for x, v in program.example.items() if x not in settings}
         | {x: values[x] for x in drawn},
     )

@@ -41,7 +41,7 @@ def backward_source(program: Program, level: str = "formula") -> str:
     whole = Listing(shown_program(program, level), level == "primitive")
     part = backward_part(whole.program)
     listing = Listing(part, whole.exact, whole.writer.names.of)
-    traced = replace(program, outputs=gradients_of(program))
+    traced = replace(program, outputs=all_gradients_of(program))
     listing.check(traced, values_of(whole.program, program))
     return listing.text()
 
@@ -51,6 +51,13 @@ def gradients_of(program: Program) -> list[Var]:
     order = {id(state.node): i for i, state in enumerate(program.states)}
     kept = sorted(program.kept, key=lambda k: order.get(id(k.node), len(order)))
     return [k.var for k in kept if k.var is not None]
+
+
+def all_gradients_of(program: Program) -> list[Var]:
+    """The same, behind what becomes the `.grad` of an argument."""
+    given, further = {*program.inputs}, program.outputs[program.returned :]
+    handed = [x for x in further if given.intersection(program.gradients.get(x, ()))]
+    return [*dict.fromkeys(handed), *gradients_of(program)]
 
 
 def with_gradients(program: Program) -> Program:
@@ -85,7 +92,7 @@ def backward_part(program: Program) -> Program:
     What one scope hands to another, and what the user has named, is an argument; what a function
     computes for itself on the way (the exp in a softmax) is computed again.
     """
-    gradients = gradients_of(program)
+    gradients = all_gradients_of(program)
     if not gradients:
         raise ValueError("backward_source: the function calls no backward(), or keeps no .grad")
     makers = program.makers()

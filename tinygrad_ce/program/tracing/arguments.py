@@ -121,7 +121,7 @@ class Arguments:
             self.guards.require(f"({path}.kept is None) is {arg.kept is None}")
             if isinstance(arg.kept, Node):
                 text = f"{path}.kept.array"
-                node.kept = leaf(self.array(arg.kept.array, "d" + name, text, text))
+                node.kept = leaf(self.array(arg.kept.array, "old_d" + name, text, text))
         self.found[id(arg)] = Argument(
             ArgumentPath(path, self.guards.names), arg, node, symbol, node.kept
         )

@@ -130,7 +130,8 @@ def traced(
         put_back(tracer)
     del given, keywords
     finished = Finish(fn, tracer, guards, arguments, returned, structure, left).trace
-    finished.program.gradients = gradients
+    for g, of in gradients.items():
+        finished.program.gradients[g] = (*of, *finished.program.gradients.get(g, ()))
     finished.failed = tracer.failed
     tracer.cells.clear()  # they hold the arrays of the state, in a cycle
     return finished
@@ -367,6 +368,10 @@ class Finish:
             trace.gradients.append((argument.place, None if symbol is None else len(outputs)))
             if symbol is not None:
                 outputs.append(symbol.apart())
+                if argument.given.kept is None:  # else it is added to what was there
+                    slope = outputs[-1].now
+                    slope.name = slope.name or f"d{argument.var.name}"
+                    self.program.gradients[slope] = (argument.var,)
         check_overlaps(list(self.tracer.cells.values()), arguments)
         symbol = None
         for argument in arguments.found.values():
