@@ -402,8 +402,9 @@ class Finish:
         for known in (tracer.kept, tracer.replaced, tracer.empty):  # so that what the function
             known.clear()  # itself has made goes away
         value = node = None
-        if tracer.rebound:
-            gc.collect()  # a tensor that was written, and its views, may hold each other
+        for generation in (1, 2):  # a tensor that was written, and its views, may hold each other
+            if any(ref() is not None for ref, _, _ in tracer.rebound):
+                gc.collect(generation)
         for ref, was in empty:
             if (node := ref()) is not None:
                 self.guards.gradient(node, was)
@@ -492,13 +493,13 @@ def survivors_but(tracer: Tracer, known: list[Symbol]) -> None:
     """Stop if a Symbol is still held by somebody: what it stands for exists only in the trace."""
     known = [*known, *(cell.symbol for cell in tracer.cells.values())]
     own = {id(s) for s in known} | {id(s.place) for s in known}
-    for attempt in (0, 1):
+    for generation in (1, 2, None):  # the young first: to look at all that there is takes long
         left = [s for ref in tracer.alive if (s := ref()) is not None and id(s) not in own]
         if not left:
             return
-        if not attempt:
+        if generation:
             del left
-            gc.collect()
+            gc.collect(generation)
     filled = [(m, name) for ref, name in tracer.filled if (m := ref()) is not None]
     filled = [(m, name) for m, name in filled if is_left(vars(m).get(name), left)]
     for module, name in filled:
