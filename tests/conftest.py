@@ -1,8 +1,16 @@
 """Fixtures that more than one file of tests asks for: a real browser and its pages."""
 
+import gc
+
 import pytest
 
 from tests import browser as helpers
+
+
+def pytest_collection_finish():
+    """Sixteen thousand tests and their tables stay: looking for garbage does not look at them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
