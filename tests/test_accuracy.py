@@ -7,6 +7,7 @@ are errors, so each test says as well that nothing overflows and no nan is made 
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import mpmath
@@ -949,3 +950,24 @@ def test_infinities_that_a_factor_of_zero_ends():
     logits = tg.tensor([[0.0, -np.inf], [0.0, 0.0]])
     loss = F.cross_entropy(logits, tg.tensor([1, 0]), weight=tg.tensor([1.0, 0.0]))
     np.testing.assert_allclose(loss.item(), np.log(2), rtol=1e-6)
+
+
+@both_precisions
+@pytest.mark.parametrize("shape", [(3, 2, 4, 5), (2, 300, 3), (2, 3, 300), (4, 1, 3), (2, 0, 3)])
+def test_sums_and_extrema_over_any_axes(shape, dtype):
+    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    n = len(shape)
+    every = [axes for k in range(1, n + 1) for axes in itertools.permutations(range(-n, n), k)]
+    for axes in every[:: 1 if n == 3 else 7]:
+        if len({a % n for a in axes}) < len(axes):
+            continue
+        for axis, keepdims in itertools.product([axes, axes[0]][: 1 + (len(axes) == 1)], (0, 1)):
+            for view in (x, x.transpose(), x[::-1]):
+                y = table.sum(view, axis, bool(keepdims))
+                exact = view.astype(np.float64).sum(axis, keepdims=bool(keepdims))
+                assert y.shape == exact.shape and y.dtype == dtype
+                bound = abs(view).sum(axis, keepdims=bool(keepdims)) * 32 * np.finfo(dtype).eps
+                assert (abs(y - exact) <= bound).all(), (axis, keepdims)
+    for axis, function in itertools.product(range(-n, n) if x.size else (), ("amax", "amin")):
+        y = getattr(table, function)(x, axis, True)
+        assert np.array_equal(y, getattr(np, function)(x, axis, keepdims=True)), (axis, function)

@@ -4,10 +4,14 @@ The table is frozen from PyTorch and compared with it where it is installed. All
 different, so y tells which of them it looks at; oracles are written by hand from that.
 """
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 
 import tinygrad_ce as tg
+from tinygrad_ce.engine import table
 from tinygrad_ce.engine.memory import tick
 
 VIEW, COPY, SAME = "view", "copy", "same"
@@ -600,3 +604,17 @@ def test_a_compiled_step_takes_a_view_that_has_fallen_behind():
                 b[...] = w * 1.0
             assert total(v).item() == 2.0
     assert len(traced) <= 3
+
+
+def test_repeating_agrees_with_numpy_in_any_layout():
+    cases = {(): [(), (3,), (20, 30)], (3, 1): [(3, 4), (2, 3, 4)], (1, 3): [(5, 3)],
+             (3,): [(2, 3)], (2, 1, 3): [(2, 5, 3)], (0, 1): [(0, 3)], (1,): [(0,), (1,)],
+             (2, 3): [(2, 3)]}  # fmt: skip
+    for own, fulls in cases.items():
+        x = np.arange(math.prod(own), dtype=np.float32).reshape(own)
+        turned = np.array(x.T, order="C").T
+        for y, full in itertools.product((x, turned, x[()]), fulls):
+            assert np.array_equal(table.broadcast_to(y, full), np.broadcast_to(y, full)), full
+    for own, full in [((2,), (3,)), ((3, 2), (2,)), ((2,), ()), ((2, 3), (4, 6))]:
+        with pytest.raises(ValueError):
+            table.broadcast_to(np.ones(own), full)

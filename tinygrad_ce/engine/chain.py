@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Iterable
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -80,10 +81,14 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
             return np.dot(table.ones(g.shape[0], g.dtype), g)
         if shape == (g.shape[0], 1) and g.shape[1] <= table.SHORT:
             return np.dot(g, table.ones(g.shape[1], g.dtype)).reshape(shape)
-    axes = tuple(range(extra)) + tuple(
-        i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1
-    )
-    return table.sum(g, axes, True).reshape(shape)
+    return table.sum(g, repeated_axes(tuple(g.shape), shape), True).reshape(shape)
+
+
+@lru_cache(1024)
+def repeated_axes(full: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes along which `shape` was repeated to become `full`."""
+    extra = len(full) - len(shape)
+    return *range(extra), *(i + extra for i, n in enumerate(shape) if n == 1 != full[i + extra])
 
 
 def propagate(

@@ -18,6 +18,7 @@ import math
 import operator
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -218,6 +219,7 @@ def with_axes_back(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) ->
     return g if keepdims or axis is None else g.reshape(kept_shape(shape, axis))
 
 
+@lru_cache(1024)
 def kept_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     """`shape` with 1 at the reduced axes."""
     if axis is None:
@@ -227,6 +229,7 @@ def kept_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     return tuple(1 if i in reduced else n for i, n in enumerate(shape))
 
 
+@lru_cache(1024)
 def reduced_shape(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     """`shape` without the axes that are reduced."""
     if axis is None or not shape:
@@ -258,13 +261,43 @@ def ones(n: int, dtype: Any) -> np.ndarray:
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Σ x over `axis` (an int, a tuple, or None for all)."""
     if type(axis) is int and x.ndim == 2 and x.dtype.kind == "f":  # products with ones are faster
-        if axis == 0:
+        if axis in (0, -2):
             y = np.dot(ones(x.shape[0], x.dtype), x)
             return y.reshape(1, -1) if keepdims else y
         if x.shape[1] <= SHORT and axis in (1, -1):
             y = np.dot(x, ones(x.shape[1], x.dtype))
             return y.reshape(-1, 1) if keepdims else y
+    elif (
+        axis is not None
+        and isinstance(x, np.ndarray)
+        and x.dtype.kind == "f"
+        and (found := as_matrix(x.shape, axis))
+    ):
+        shape, along = found
+        row = ones(shape[along], x.dtype)
+        y = np.dot(x.reshape(shape), row) if along else np.dot(row, x.reshape(shape))
+        return y.reshape((kept_shape if keepdims else reduced_shape)(x.shape, axis))
     return add_up(x, axis, None, None, keepdims)
+
+
+@lru_cache(1024)
+def as_matrix(shape: tuple[int, ...], axis: Any) -> tuple[Pair, int] | None:
+    """The matrix that has a sum over `axis` along its axis 0 or 1, and which of both.
+
+    There is one for sums over the first axes, and over few numbers in the last ones.
+    """
+    n = len(shape)
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    if axis is None or (n == 2 and isinstance(axis, tuple)):
+        return None
+    if not builtins.all(-n <= a < n for a in axes):
+        return None
+    reduced = sorted(a % n for a in axes)
+    for along, cut in enumerate((len(axes), n - len(axes))):
+        if 0 < cut < n and reduced == [*(range(cut, n) if along else range(cut))]:
+            matrix = math.prod(shape[:cut]), math.prod(shape[cut:])
+            return (matrix, along) if not along or matrix[1] <= SHORT else None
+    return None
 
 
 def _extremum_gradient(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -278,6 +311,10 @@ def _extremum(ufunc: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     if x.ndim == 2 and (axis == 1 or axis == -1) and x.shape[0] > x.shape[1] > 1:
         y = ufunc.reduce(x.T.copy(), 0)
         return y.reshape(-1, 1) if keepdims else y
+    n = x.shape[-1] if x.ndim > 2 and isinstance(x, np.ndarray) else 0
+    if n > 1 and (axis == -1 or axis == x.ndim - 1) and x.size > n * n:
+        y = ufunc.reduce(x.reshape(-1, n).T.copy(), 0)
+        return y.reshape(x.shape[:-1] + (1,) * keepdims)
     return ufunc.reduce(x, axis=axis, keepdims=keepdims)
 
 
@@ -347,7 +384,7 @@ def norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """√(Σ x²) over `axis`, without overflow or underflow; its gradient at 0 is 0."""
     size = _extremum(np.maximum, np.abs(x), axis, True)
     _, exponent = np.frexp(np.where(np.isfinite(size), size, 1))
-    squares = add_up(np.square(np.ldexp(x, -exponent)), axis=axis, keepdims=True)
+    squares = sum(np.square(np.ldexp(x, -exponent)), axis, True)
     y = np.ldexp(np.sqrt(squares), exponent)
     return y if keepdims else y.reshape(reduced_shape(x.shape, axis))
 
@@ -455,19 +492,25 @@ def moveaxis(x: Any, source: int, destination: int) -> Any:
 @speaks_numpy
 def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
     """x repeated (not copied) to `shape`."""
-    if x.ndim == 0:
-        if math.prod(shape) <= SHORT:
-            y = np.empty(shape, x.dtype)
-            y.fill(x)
-            return y
-        strides = (0,) * len(shape)
-    elif x.ndim == 2 == len(shape) and x.shape == (shape[0], 1) and x.flags.c_contiguous:
-        strides = (x.itemsize, 0)
-    else:
+    if x.ndim == 0 and math.prod(shape) <= SHORT:
+        y = np.empty(shape, x.dtype)
+        y.fill(x)
+        return y
+    strides = repeating(x.shape, x.strides, tuple(shape)) if x.flags.c_contiguous else None
+    if strides is None:
         return np.broadcast_to(x, shape)
     y = np.ndarray(shape, x.dtype, x, 0, strides)  # the same, several times faster
     y.flags.writeable = False
     return y
+
+
+@lru_cache(1024)
+def repeating(shape: Any, strides: tuple[int, ...], full: Any) -> tuple[int, ...] | None:
+    """The strides with which `shape` repeats to `full`, where it does."""
+    extra = len(full) - len(shape)
+    if extra < 0 or builtins.any(m not in (1, n) for m, n in zip(shape, full[extra:])):
+        return None
+    return (0,) * extra + tuple(0 if m == 1 else s for m, s in zip(shape, strides))
 
 
 @differentiable(lambda g: g)

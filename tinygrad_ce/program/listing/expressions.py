@@ -111,17 +111,22 @@ def reduction(step: Step, x: ast.expr, exact: bool) -> ast.expr:
     axis, keepdims = step.settings["axis"], step.settings["keepdims"]
     source = step.operands[0]
     by_product = exact and step.op == "sum" and not step.settings.get("pairwise")
-    if by_product and type(axis) is int and len(source.shape) == 2:  # as table.sum decides
-        n = source.shape[axis]
-        if source.dtype.kind == "f" and (axis == 0 or (axis != -2 and n <= table.SHORT)):
-            ones = fill("np.ones(n, dtype)", n=literal(n), dtype=literal(source.dtype))
-            a, b = (ones, x) if axis == 0 else (x, ones)
-            row = fill("np.dot(a, b)", a=a, b=b)
-            shape = "a.reshape(1, -1)" if axis == 0 else "a.reshape(-1, 1)"
-            return fill(shape, a=row) if keepdims else row
+    found = table.as_matrix(source.shape, axis) if by_product else None
+    if found and source.dtype.kind == "f":  # as table.sum decides
+        shape, along = found
+        ones = fill("np.ones(n, dtype)", n=literal(shape[along]), dtype=literal(source.dtype))
+        rows = reshaped(x, source.shape, shape)
+        row = fill("np.dot(a, b)", a=rows if along else ones, b=ones if along else rows)
+        return reshaped(row, (shape[1 - along],), step.out.shape)
     if not exact and isinstance(axis, tuple) and len(axis) == 1:
         axis = axis[0]
     return call(ast.Attribute(x, step.op, ast.Load()), axis=axis, keepdims=keepdims)
+
+
+def reshaped(x: ast.expr, before: tuple[int, ...] | None, after: tuple[Any, ...]) -> ast.expr:
+    """x.reshape(...), if it changes the shape."""
+    method = ast.Attribute(x, "reshape", ast.Load())
+    return x if before == after else call(method, *map(literal, after))
 
 
 def mean(step: Step, x: ast.expr) -> ast.expr:
@@ -137,9 +142,7 @@ def _reshape(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
         return fill("a[:, 0]", a=operands[0])
     if step.operands[0].scalar:
         return fill("np.reshape(a, shape)", a=operands[0], shape=literal(after))
-    return ast.Call(
-        ast.Attribute(operands[0], "reshape", ast.Load()), [*map(literal, after or ((),))], []
-    )
+    return reshaped(operands[0], None, after or ((),))
 
 
 def _transpose(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
