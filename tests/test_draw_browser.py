@@ -16,6 +16,7 @@ from tests.browser import contrast, misplaced
 from tests.drawn_programs import NAMES, OPENED, PROGRAMS
 from tinygrad_ce.viz.graph import engines
 
+ROOM = 3  # to the right of a text, in points
 LEGIBLE = 4.5  # contrast, as is wanted of body text
 
 
@@ -88,6 +89,9 @@ def test_texts_fit_and_do_not_overlap(look, arial, program, opened, engine):
     known = {part["group"]: frames.get(part["group"], frames["graph0"]) for part in parts}
     wrong = misplaced(parts, known, cards)
     assert not wrong, "\n".join(wrong)
+    tight = [part for part in parts if part["group"] in frames and part["group"] != "graph0"
+             and frames[part["group"]][2] - part["box"][2] < ROOM]  # fmt: skip
+    assert not tight, tight
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -58,6 +58,17 @@ def moved(set_in, thing):
     return x - w / 2, x + w / 2, y - h / 2, y + h / 2
 
 
+@pytest.mark.parametrize("name", ["lenet", "unet"])
+def test_a_frame_of_one_card_is_hardly_wider_than_card_and_title(name):
+    """So wide that the edge, which comes in at the card's middle, passes the title."""
+    cards = {card.name: card for card in layout(name).cards}
+    for box in layout(name).boxes:
+        if len(box.inside & cards.keys()) == 1:
+            (card,) = (cards[card] for card in box.inside & cards.keys())
+            title, width = box.title.size[0], card.size[0]
+            assert box.right - box.left < max(width, title + width / 2) + 66
+
+
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_picture_comes_close_to_the_aspect(name):
     assert layout(name).width < 0.6 * layout(name).height
@@ -123,10 +134,12 @@ def test_a_line_leads_from_its_card_to_the_other_without_a_gap(name):
             assert -2 < away < 10  # as far as an arrow's head
 
 
+@pytest.mark.parametrize("wanted", [4 / 3, 16 / 9])
 @pytest.mark.parametrize("name", DRAWN)
-def test_frames_are_around_what_is_in_them(name):
-    set_in = arranged(name, 16 / 9)
+def test_frames_are_around_what_is_in_them_and_nothing_else(name, wanted):
+    set_in = arranged(name, wanted)
     for k, parts in enumerate(set_in.parts):
+        came = [x for x, _ in set_in.crossings[k - 1]] if k else []
         for part in parts:
             here = [c for c in set_in.layout.cards if c.name in part.inside and set_in.holds(k, c)]
             assert here  # no frame is empty
@@ -138,6 +151,12 @@ def test_frames_are_around_what_is_in_them(name):
                 apart = (other.right < part.left or part.right < other.left
                          or other.top < part.foot or part.top < other.foot)  # fmt: skip
                 assert apart or other.inside <= part.inside or part.inside <= other.inside
+            for card in set_in.layout.cards:
+                beside = (card.right < part.left or part.right < card.left
+                          or card.top < part.foot or part.top < card.foot)  # fmt: skip
+                assert beside or card.name in part.inside or not set_in.holds(k, card)
+            if part.top > set_in.ends(k)[1]:  # no line comes in through its title
+                assert not any(part.title.left < x < part.title.right for x in came)
 
 
 @pytest.mark.parametrize("engine", AVAILABLE, ids=lambda engine: engine.__name__)

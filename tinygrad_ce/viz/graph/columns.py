@@ -288,21 +288,33 @@ class Columns:
         things: list[Thing | Box] = [*cards, *inner, *labels]
         left = min(xs + [thing.left for thing in things]) - ROOM
         right = max(xs + [thing.right for thing in things]) + ROOM
-        width, height = box.title.size
-        at = left + INSET
-        if box.foot < foot:  # it goes on in the next column
-            foot = min([foot, *(part.foot - INSET for part in inner)])
-        else:
-            foot = box.foot
-        if box.top > top:  # it came from the one before
-            top = max([top, *(part.top for part in inner)]) + height + INSET
-            for x, _ in self.crossings[k - 1]:
-                at = x + INSET if at - 4 < x < at + width + 4 else at
-        else:
-            top = box.top
-        title = Thing(box.name, at, at + width, top - 4 - height, top - 4)
-        right = max(right, title.right + INSET)
-        return replace(box, left=left, right=right, foot=foot, top=top, title=title)
+        height = box.title.size[1]
+        comes, goes = box.top > top, box.foot < foot  # from a column, and on to another
+        foot = min([foot, *(part.foot - INSET for part in inner)]) if goes else box.foot
+        top = max([top, *(part.top for part in inner)]) + height + INSET if comes else box.top
+        part = replace(box, left=left, right=right, foot=foot, top=top)
+        return self.with_title(part, [x for x, _ in self.crossings[k - 1]] if comes else [], k)
+
+    def with_title(self, part: Box, came: Sequence[float], k: int) -> Box:
+        """A frame with its title where no line comes in, if it can be without lying on a card."""
+        width, height = part.title.size
+        near = [card for card in self.layout.cards if self.holds(k, card)
+                and part.foot < card.top and card.foot < part.top]  # fmt: skip
+        others = [card for card in near if card.name not in part.inside]
+
+        def framed(at: float) -> Box:
+            title = Thing(part.name, at, at + width, part.top - 4 - height, part.top - 4)
+            left, right = min(part.left, at - INSET), max(part.right, title.right + INSET)
+            return replace(part, left=left, right=right, title=title)
+
+        def in_the_way(at: float) -> tuple[bool, bool]:
+            frame = framed(at)
+            on_card = any(frame.left < card.right and card.left < frame.right for card in others)
+            return any(at - 4 < x < at + width + 4 for x in came), on_card
+
+        first = [x - INSET - width for x in came[:1]]
+        places = [part.left + INSET, *first, *(x + INSET for x in came)]
+        return framed(min(places, key=in_the_way))
 
     def holds(self, k: int, thing: Thing) -> bool:
         """Whether something stands in this column."""

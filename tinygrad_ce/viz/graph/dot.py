@@ -46,6 +46,8 @@ DARK = {
 }  # fmt: skip
 LONG = 5000  # ranks passed by all edges together, above which layout has to hurry
 CALLED = 40  # letters of a name that fit on a card; its tooltip has all of them
+TITLE = 400  # points of a call's title that no edge may cross
+BEFORE = 20  # points that something invisible keeps the next card away, be it ever so small
 WIDE = 8  # folded to so many cards, a picture runs from left to right
 CHIPS = {"input": "input", "parameter": "parameter", "constant": "constant", "loss": "loss"}
 CHIPS_BACKWARD = {**CHIPS, "step": "forward pass", "backward": "backward pass",
@@ -117,7 +119,7 @@ def card_line(card: Card) -> str:
     border, width, tint = ROLES[card.role]
     folded = card.formula is not None
     ink = KINDS[card.role][0] if card.role in KINDS else INK
-    head = "&#160; ".join(  # bold letters are wider in browsers than Graphviz takes them for
+    head = "&#160; ".join(
         part
         for part in (
             font(("⊞ " if folded else "") + card.head, 14, ink, "B") if card.op else "",
@@ -125,7 +127,7 @@ def card_line(card: Card) -> str:
         )
         if part
     )
-    side = font(card.shape, 9, FAINT)
+    side = spaces("‖" * card.head.count("‖")) + font(card.shape, 9, FAINT)
     rows = [
         '<TR><TD CELLPADDING="2"><TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" '
         f'CELLPADDING="3" STYLE="ROUNDED" BGCOLOR="{tint}"><TR><TD ALIGN="LEFT">{head}</TD>'
@@ -136,10 +138,10 @@ def card_line(card: Card) -> str:
         count = font(total, 9, FAINT) if total != card.op else ""
         rows.append(row(" ".join(filter(None, (font(card.formula or "", 10, ink, "I"), count)))))
     if card.value:
-        rows.append(row(font(card.value, 11)))
+        rows.append(row(font(card.value, 11) + spaces(card.value)))
     if card.gradient:
         added = f" {font(f'⊕{card.added}', 11, RED, 'B')}" if card.added > 1 else ""
-        rows.append(row(font(card.gradient, 11, RED) + added))
+        rows.append(row(font(card.gradient, 11, RED) + (added or spaces(card.gradient))))
     table = (
         f'<TABLE BORDER="{width}" COLOR="{border}" BGCOLOR="{PAPER}" CELLBORDER="0" '
         f'CELLSPACING="0" CELLPADDING="4" STYLE="ROUNDED">{"".join(rows)}</TABLE>'
@@ -148,6 +150,12 @@ def card_line(card: Card) -> str:
         f'{card.id} [id="{card.id}" class="{card.role}" '
         f"tooltip={quoted(card.tooltip)} {label(table)}]"
     )
+
+
+def spaces(string: str) -> str:
+    """Room after a text, whose letters are wider in browsers than Graphviz takes them for."""
+    count = 1 + min(len(string), 80) // 10
+    return f'<FONT POINT-SIZE="9">{"&#160;" * count}</FONT>' if string else ""
 
 
 def row(content: str) -> str:
@@ -174,7 +182,10 @@ def cluster_head(cluster: Cluster, number: int) -> str:
     """The opening of a cluster: its colours, its name and its formula."""
     color, depths = KINDS.get(cluster.kind, KINDS["function"])
     fill, border = depths[cluster.depth % len(depths)]
-    lines = (font("⊟ " + cluster.name, 14, color, "B"), font(cluster.formula, 10, color, "I"))
+    lines = (
+        font("⊟ " + cluster.name, 14, color, "B") + spaces(cluster.name),
+        font(cluster.formula, 10, color, "I"),
+    )
     markup = "".join(line + '<BR ALIGN="LEFT"/>' for line in lines if line)
     return (
         f'subgraph cluster_{number} {{ id="cluster_{number}" class={quoted(cluster.kind)} '
@@ -184,16 +195,30 @@ def cluster_head(cluster: Cluster, number: int) -> str:
 
 
 def spacer(picture: Picture, number: int, first: Card) -> list[str]:
-    """Something invisible at the left of a cluster's first card, so no edge crosses its name."""
+    """Something invisible at the left of a cluster's first card, so no edge crosses its name.
+
+    The edge comes in at the middle of the card.
+    """
     taken = any(edge.beside and edge.target == first.id for edge in picture.edges)
     wide = direction_of(picture) == "LR"
     if first.cluster != number or not first.spine or wide or taken:
         return []
     cluster = picture.clusters[number]
-    width = 0.06 * min(80, max(1.4 * len(cluster.name), len(cluster.formula)))
+    title = max(8 * len(cluster.name) + 20, 5 * len(cluster.formula))
+    beyond = min(title, TITLE) - width_of(first) / 2  # of the name, to the right of the edge
+    if beyond < 0:
+        return []
+    width = max(0, beyond - BEFORE) / 72
     node = f'sp{number} [style=invis shape=box label="" width={width:.2f} height=0.1]'
     return [f"  {node}", f"  {{rank=same; sp{number}; {first.id}}}",
             f"  sp{number} -> {first.id} [style=invis]"]  # fmt: skip
+
+
+def width_of(card: Card) -> float:
+    """About how wide a card is, in points."""
+    head = 8 * len(card.head) + 7 * len(short(card.called, CALLED)) + 5 * len(card.shape) + 14
+    rows = (5.5 * len(text) for text in (card.value, card.gradient))
+    return max(head, *rows) + 12
 
 
 # --- the whole ------------------------------------------------------------------------------
