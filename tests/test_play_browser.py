@@ -184,8 +184,10 @@ def until(page, condition):
 
 
 def step_of(steps, heading):
-    """The number of the one step whose heading begins so."""
-    (found,) = (k for k, step in enumerate(steps) if step["heading"].startswith(heading))
+    """The number of the one step whose heading is this, or begins so."""
+    headings = [step["heading"].partition(" in ")[0] for step in steps]
+    whole = [k for k, text in enumerate(headings) if text == heading]
+    (found,) = whole or (k for k, text in enumerate(headings) if text.startswith(heading))
     return found
 
 
@@ -226,7 +228,7 @@ def test_values_are_those_of_the_same_program_in_numpy(told, program):
     seen = set()
     for shown in (t for step in told(program) for t in step["tables"]):
         words = shown["label"].split()
-        name = words[-1]  # of an operation that has a name, after it: "value of + logits"
+        name = words[-1]  # of an operation that has a name, after it: "value of logits"
         if words[:2] == ["value", "of"] and name in values and len(words) < 5:
             close(parsed(shown), values[name])
             seen.add(name)
@@ -240,7 +242,7 @@ def test_gradients_are_central_differences_of_the_numpy_program(told, program):
     given, trained = leaves(program)
     for name in trained:
         shown = [t for step in told(program) for t in step["tables"]
-                 if t["space"] == "x" and f"∂L/∂{name} " in t["caption"]]  # fmt: skip
+                 if t["space"] == "x" and f"∂loss/∂{name} " in t["caption"]]  # fmt: skip
         close(parsed(shown[-1]), slopes(ORACLES[program], given, name))
 
 
@@ -441,7 +443,7 @@ def test_strange_names_are_text_and_break_nothing(visit):
     assert '<b> & "q"' in shown and "&amp;&#65;" in shown and "🧠" in shown
     assert any("∞" in cell for step in steps for t in step["tables"] for row in t["cells"]
                for cell in row)  # fmt: skip
-    assert page.locator("#step").inner_text().count("∂L/∂") >= 5
+    assert page.locator("#step").inner_text().count("∂loss/∂") >= 5
 
 
 def test_a_graph_without_gradients_says_so(visit):
@@ -524,25 +526,25 @@ def test_the_way_back_of_a_product_lights_what_is_multiplied(visit, told):
 
 def test_copies_and_sums_light_along_their_axis(visit, told):
     steps = told("softmax_regression")
-    page = visit("softmax_regression", step_of(steps, "Forward + logits"))
+    page = visit("softmax_regression", step_of(steps, "Forward logits"))
     y = np.arange(12).reshape(4, 3)
     assert hover(page, "x1", 1) == {"x1": {1}, "y": {*y[:, 1]}}
     page.goto(page.url.split("#")[0] + f"#step={step_of(steps, 'Forward Σ(exp')}")
     assert hover(page, "y", 2) == {"y": {2}, "x0": {*y[2]}}
-    page.goto(page.url.split("#")[0] + f"#step={step_of(steps, 'Backward through + logits, to b')}")
+    page.goto(page.url.split("#")[0] + f"#step={step_of(steps, 'Backward through logits, to b')}")
     assert hover(page, "x", 0) == {"x": {0}, "y": {*y[:, 0]}}
 
 
 def test_what_is_picked_or_transposed_lights_where_it_came_from(visit, told):
     steps = told("lstm_step")
-    page = visit("lstm_step", step_of(steps, "Forward u[:, 4:6] g"))
+    page = visit("lstm_step", step_of(steps, "Forward g"))
     gates, g = np.arange(32).reshape(4, 8), np.arange(8).reshape(4, 2)
     assert hover(page, "y", g[3, 1]) == {"y": {g[3, 1]}, "x0": {gates[3, 5]}}
     assert hover(page, "x0", gates[1, 0]) == {"x0": {gates[1, 0]}}
     page = visit("attention_block", step_of(told("attention_block"), "Forward k.mT"))
     k, kt = np.arange(20).reshape(5, 4), np.arange(20).reshape(4, 5)
     assert hover(page, "y", kt[3, 2]) == {"y": {kt[3, 2]}, "x0": {k[2, 3]}}
-    page = visit("attention_block", step_of(told("attention_block"), "Forward embed.weight[·] x"))
+    page = visit("attention_block", step_of(told("attention_block"), "Forward x"))
     weight, x = np.arange(16).reshape(4, 4), np.arange(20).reshape(5, 4)
     twice = {x[1, 3], x[4, 3]}  # the token 2 stands at 1 and at 4
     assert hover(page, "x0", weight[2, 3]) == {"x0": {weight[2, 3]}, "y": twice}
@@ -760,10 +762,10 @@ def test_a_link_leads_to_its_step(visit, told):
 def test_a_card_leads_to_where_it_is_computed_and_then_to_its_gradient(visit, told):
     page = visit("softmax_regression")
     page.get_by_role("button", name="Show the whole graph").click()
-    card = page.get_by_role("button", name="÷ p, 4 × 3")
+    card = page.get_by_role("button", name="p, ÷, 4 × 3")
     steps = told("softmax_regression")
-    made = step_of(steps, "Forward ÷ p")
-    arrived = step_of(steps, "Backward through p.log(), to ÷ p")
+    made = step_of(steps, "Forward p")
+    arrived = step_of(steps, "Backward through p.log(), to p")
     for step in (made, arrived, made):
         card.click()
         assert here(page) == step
@@ -1183,7 +1185,7 @@ def test_the_quiz_hides_a_gradient_and_checks_what_is_answered(visit, told):
     page.get_by_role("button", name="Check").click()
     hidden = page.locator('#step table[data-space="x"] td')
     assert hidden.all_inner_texts() == ["?"] * 6
-    asked = re.search(r"∂L/∂W\[(\d), (\d)\]", page.locator(".quiz").inner_text())
+    asked = re.search(r"∂loss/∂W\[(\d), (\d)\]", page.locator(".quiz").inner_text())
     at = tuple(map(int, asked.groups()))
     marked = page.locator("#step td.ask").evaluate_all("all => all.map(td => +td.dataset.i)")
     assert marked == [np.ravel_multi_index(at, (2, 3))]
@@ -1226,7 +1228,7 @@ def test_the_quiz_gives_nothing_away(visit, told):
 
 
 def test_the_quiz_can_be_asked_to_show(visit, told):
-    k = step_of(told("two_layer_network"), "Backward through logits − max z, to + logits")
+    k = step_of(told("two_layer_network"), "Backward through logits − max z, to logits")
     page = visit("two_layer_network", k)
     page.locator("#quiz").click()
     page.get_by_role("button", name="Show it").click()
@@ -1283,11 +1285,11 @@ def test_a_share_of_a_gradient_is_called_one(visit, told):
     shares = [k for k, step in enumerate(steps) if any(t["label"] == "new" for t in step["tables"])]
     page = visit("fan_out", shares[0])
     (shown,) = [t for t in steps[shares[0]]["tables"] if t["label"].startswith("gradient share")]
-    assert shown["caption"].startswith("share of ∂L/∂")
+    assert shown["caption"].startswith("share of ∂loss/∂")
     page.locator("#quiz").click()
-    assert "Which shape has this share of ∂L/∂" in page.locator(".quiz").inner_text()
+    assert "Which shape has this share of ∂loss/∂" in page.locator(".quiz").inner_text()
     answer(page, page.evaluate("shapeText(steps[state.step].new.s)"))
-    assert "What is this share of ∂L/∂" in page.locator(".quiz").inner_text()
+    assert "What is this share of ∂loss/∂" in page.locator(".quiz").inner_text()
 
 
 # --- what a story may say ---------------------------------------------------------------------
@@ -1316,7 +1318,7 @@ def test_the_end_lists_what_the_story_lists(visit):
     page.evaluate("story.leaves = [['fc.weight', [2, 3], '‖∇‖ 5'], ['b', [], '∇ 1']]; go(999)")
     rows = page.locator("#step .list tr").all()
     cells = [row.locator("td").all_inner_texts() for row in rows]
-    assert cells == [["∂L/∂fc.weight", "2 × 3", "‖∇‖ 5"], ["∂L/∂b", "scalar", "∇ 1"]]
+    assert cells == [["∂loss/∂fc.weight", "2 × 3", "‖∇‖ 5"], ["∂loss/∂b", "scalar", "∇ 1"]]
 
 
 def test_the_start_promises_gradients_only_where_there_are_some(visit):
@@ -1377,7 +1379,7 @@ def test_tab_goes_through_everything_in_order(visit, told):
     )  # fmt: skip
     assert [re.sub(", input.*", "", stop) for stop in rest] == [
         "First step", "Previous step", "Play", "Next step", "Last step",
-        "Step", f"Link to step {k}", "gradient ∂L/∂v", "value of x", "gradient ∂L/∂W",
+        "Step", f"Link to step {k}", "gradient ∂loss/∂v", "value of x", "gradient ∂loss/∂W",
         "softmax", "x, 4 × 2",
         "Fold all", "Unfold all", "Zoom in", "Zoom out", "Show the whole graph",
     ]  # fmt: skip
@@ -1415,11 +1417,11 @@ def test_everything_that_is_focused_has_a_name_and_a_role(visit, program):
 
 
 def test_a_screen_reader_hears_the_step(visit, told):
-    k = step_of(told("softmax_regression"), "Backward through + logits, to b")
+    k = step_of(told("softmax_regression"), "Backward through logits, to b")
     page = visit("softmax_regression", k)
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowLeft")
-    said = f"Step {k} of 26: backward through + logits to b"
+    said = f"Step {k} of 26: backward through logits to b"
     assert page.locator("#say").inner_text() == said
     assert page.locator("#say").get_attribute("aria-live") == "polite"
     assert (
@@ -1427,8 +1429,9 @@ def test_a_screen_reader_hears_the_step(visit, told):
         == f"{k} of 26" + said[len(f"Step {k} of 26") :]
     )
     tree = page.locator("#pane").aria_snapshot()
-    wanted = ['heading "Backward through + logits, to b" [level=2]', 'slider "Step"',
-              'table "gradient ∂L/∂logits"', 'table "gradient ∂L/∂b"', 'button "Play"']  # fmt: skip
+    wanted = ['heading "Backward through logits, to b" [level=2]', 'slider "Step"',
+              'table "gradient ∂loss/∂logits"', 'table "gradient ∂loss/∂b"',
+              'button "Play"']  # fmt: skip
     assert [words for words in wanted if words not in tree] == []
     shown = [c for t in told("softmax_regression")[k]["tables"] for row in t["cells"] for c in row]
     assert re.findall(r'- cell "?([^"\n]*)', tree) == shown

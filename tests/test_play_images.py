@@ -358,7 +358,7 @@ def test_a_pixel_shows_the_outputs_that_it_went_into(sliding):
         near(came[1], wanted)
         near(products[1], np.array(wanted) * KERNEL[o, c].ravel())
         near(sum(products[1]), float(words.split("≈ ")[1].split(";")[0].replace("−", "-")))
-        assert f"∂L/∂x[{n}, {c}, {p}, {q}]" in words
+        assert f"∂loss/∂x[{n}, {c}, {p}, {q}]" in words
         assert last_number(words) == pytest.approx(full[n, c, p + 4, q + 4], rel=6e-3, abs=1e-9)
 
 

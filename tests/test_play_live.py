@@ -4,6 +4,7 @@ Values are compared with the same programs in plain NumPy, in float64, and gradi
 differences of those.
 """
 
+import re
 import zlib
 from base64 import b64decode, b64encode
 
@@ -92,6 +93,61 @@ def test_numbers_after_200_edits_are_those_of_numpy(visit, program):
             np.testing.assert_allclose(
                 gradient[index], slope(oracle, given, name, index), rtol=SINGLE, atol=off
             )
+
+
+TEXTS = """steps.map((step, k) => {
+  go(k);
+  const box = at("step").cloneNode(true);
+  for (const check of box.querySelectorAll(".check")) check.remove();
+  return box.textContent;
+})"""
+
+
+def test_every_text_after_an_edit_is_that_of_a_page_of_these_numbers(visit):
+    """But for the central differences, which are not made again."""
+    random = np.random.default_rng(5)
+    given = {"x": random.normal(size=(4, 3)), "W": random.normal(size=(3, 5)),
+             "b": random.normal(size=5), "V": random.normal(size=(5, 3))}  # fmt: skip
+
+    def page_of(given):
+        t = {name: tg.tensor(array, requires_grad=name != "x") for name, array in given.items()}
+        with tg.source_lines():
+            h = F.relu(t["x"] @ t["W"] + t["b"])
+            logits = F.layer_norm(h, (5,)) @ t["V"]
+            loss = F.cross_entropy(logits, tg.tensor([0, 2, 1, 2])) + F.huber_loss(h, h * 0)
+        return visit(play(loss, {**t, "logits": logits, "h": h}))
+
+    page = page_of(given)
+    before = page.evaluate(TEXTS)
+    for name, index in (("x", (1, 2)), ("b", (3,)), ("V", (4, 0)), ("W", (0, 0))):
+        given[name][index] = random.normal()
+        page.evaluate("(edit) => player.set(...edit)", [name, list(index), given[name][index]])
+    after = page.evaluate(TEXTS)
+    page = page_of(given)
+    wanted = page.evaluate(TEXTS)
+    off = re.compile(r"largest difference is [\d.e−]+")  # the last digits of exp are the machine's
+    for one, other in zip(after, wanted, strict=True):
+        assert off.sub("", one) == off.sub("", other)
+    assert sum(text != old for text, old in zip(after, before)) > len(after) / 2
+    assert any(off.search(text) for text in after)
+
+
+def test_parameters_inside_of_a_folded_call_have_tables_and_are_edited(visit):
+    loss, names = PROGRAMS["two_layer_network"]()
+    page = visit(play(loss, names=names, depth=0))
+    page.evaluate("go(steps.findIndex((step) => step.x?.some((x) => x.card)))")
+    tables = page.locator("#step table").evaluate_all("(all) => all.map((t) => t.ariaLabel)")
+    assert tables == ["value of x", "value of fc1.weight", "value of fc1.bias", "value of fc1"]
+    page.locator('#step table[aria-label="value of fc1.weight"] td').nth(3).click()
+    page.keyboard.type("0.25")
+    page.keyboard.press("Enter")
+    given, _ = leaves("two_layer_network")
+    given["fc1.weight"][1, 1] = 0.25
+    wanted = ORACLES["two_layer_network"](given)["loss"]
+    np.testing.assert_allclose(page.evaluate("player.loss()"), wanted, rtol=SINGLE)
+    page.evaluate("player.reset()")
+    said = page.evaluate("(go(0), go(1), at('say').textContent)")
+    assert said == "Step 1 of 9: forward, fc1 from x"
 
 
 def test_names_that_mean_something_elsewhere_are_edited_as_others(visit):

@@ -87,8 +87,6 @@ def test_shapes_and_names_are_texts(visit):
         phrase = tensor.get("as")  # of what has no name
         assert bool(phrase) == bool(tensor["op"] and not tensor["name"])
         assert js(page, f"nameOf('{id}')") == (phrase or tensor["name"])
-        full = phrase or " ".join(filter(None, [tensor["op"], tensor["name"]]))
-        assert js(page, f"fullName('{id}')") == full
     parts = "((...a) => caption(...a).map((x) => x.textContent ?? x))"
     fc1 = next(id for id, tensor in story.items() if tensor["name"] == "fc1.weight")
     assert every(page, parts, [["W", fc1], ["fc1.weight", fc1], [None, fc1]]) == [
@@ -323,7 +321,7 @@ def test_checks_have_their_marks(visit):
     said = "((is) => proofs({ is }, 'z').map((p) => p.textContent).slice(0, 1))"
     p = {"N": 4, "d": 1e-9, "y": "0, 2"}
     assert every(page, said, [[{**p, "of": "softmax"}], [{**p, "of": "sigmoid"}]]) == [
-        [f"∂L/∂z = (p − y)/4 with p = {p_and_y}: checked, the largest difference is 1e−9."]
+        [f"∂loss/∂z = (p − y)/4 with p = {p_and_y}: checked, the largest difference is 1e−9."]
         for p_and_y in ("softmax(z) and y 1 at the classes 0, 2", "σ(z) and y = 0, 2")
     ]
 
@@ -818,19 +816,19 @@ def test_the_start_lists_what_is_given_and_the_end_what_arrived(visit):
     assert why.startswith("4 tensors are there") and why.endswith("up the red ones.")
     head, look, arrived, why, _ = js(page, f"({rows})(steps.length - 1)")
     assert (head, look) == ("Every gradient has arrived", "end")
-    assert sorted(row[:2] for row in arrived) == [["∂L/∂W", "2 × 3"], ["∂L/∂b", "3"]]
+    assert sorted(row[:2] for row in arrived) == [["∂loss/∂W", "2 × 3"], ["∂loss/∂b", "3"]]
     assert all(norm for *_, norm in arrived) and why.startswith("These are the slopes")
     page.evaluate("""() => { story.note = "a note"; delete story.leaves;
       for (const t of Object.values(story.tensors)) if (t.name !== "W") t.op ||= "op"; }""")
     *_, given, why, note = js(page, f"({rows})(0)")
     assert (len(given), note) == (1, True) and why.startswith("1 tensor is there")
     (cells,) = js(page, f"({rows})(steps.length - 1)[2]")
-    assert cells[:2] == ["∂L/∂W", "2 × 3"]
+    assert cells[:2] == ["∂loss/∂W", "2 × 3"]
 
 
 WRITTEN = """steps.map((step, k) => { go(k);
   const word = (part) => part.matches(".sign") ? part.textContent
-    : part.querySelector("table").getAttribute("aria-label").replace("∂L/", "");
+    : part.querySelector("table").getAttribute("aria-label").replace("∂loss/", "");
   const flat = (part) => (part.matches(".pair") ? [...part.children] : [part]).map(word).join(" ");
   return [at("step").querySelector("h2").textContent,
     [...at("step").querySelectorAll(".flow")].map((flow) => [...flow.children].map(flat)),
@@ -841,39 +839,39 @@ DIFFERENCE, POWERS = "logits − max z", "exp(logits − max z)"
 SUM = f"Σ({POWERS})"
 EQUATIONS = {
     "Forward x @ W": ["value of x", "@ value of W", "= value of x @ W"],
-    "Forward + logits": ["value of x @ W", "+ value of b", "→ the copies", "= value of + logits"],
+    "Forward logits": ["value of x @ W", "+ value of b", "→ the copies", "= value of logits"],
     f"Forward {DIFFERENCE} in softmax": [
-        "value of + logits", "− value of max z", "→ the copies", f"= value of {DIFFERENCE}"],
+        "value of logits", "− value of max z", "→ the copies", f"= value of {DIFFERENCE}"],
     f"Forward {POWERS} in softmax": [f"value of {DIFFERENCE}", f"exp → value of {POWERS}"],
     f"Forward {SUM} in softmax": [f"value of {POWERS}", f"Σ axis 1 → value of {SUM}"],
-    "Forward ÷ p in softmax": [
-        f"value of {POWERS}", f"÷ value of {SUM}", "→ the copies", "= value of ÷ p"],
-    "Forward p.log()": ["value of ÷ p", "log → value of p.log()"],
+    "Forward p in softmax": [
+        f"value of {POWERS}", f"÷ value of {SUM}", "→ the copies", "= value of p"],
+    "Forward p.log()": ["value of p", "log → value of p.log()"],
     "Forward y * p.log()": ["value of y", "× value of p.log()", "= value of y * p.log()"],
     f"Forward {TERMS}": ["value of y * p.log()", f"Σ → value of {TERMS}"],
     f"Forward -{TERMS}": [f"value of {TERMS}", f"− u → value of -{TERMS}"],
-    "Forward ÷ 4 loss": [f"value of -{TERMS}", "÷ 4 → value of ÷ 4 loss"],
-    "Backward starts at loss": ["gradient ∂L"],
-    f"Backward through ÷ 4 loss, to -{TERMS}": [
-        "gradient ∂loss", "⊙ slope ∂loss/∂u", "= gradient ∂u"],
+    "Forward loss": [f"value of -{TERMS}", "÷ 4 → value of loss"],
+    "Backward starts at loss": ["gradient ∂loss"],
+    f"Backward through loss, to -{TERMS}": [
+        "gradient ∂loss", "· slope ∂u", "= gradient ∂u"],
     f"Backward through -{TERMS}, to {TERMS}": [
-        "gradient ∂v", "⊙ slope ∂v/∂u", "= gradient ∂u"],
+        "gradient ∂v", "· slope ∂v/∂u", "= gradient ∂u"],
     f"Backward through {TERMS}, to y * p.log()": ["gradient ∂v", "×1 (copied) = gradient ∂u"],
     "Backward through y * p.log(), to p.log()": [
         "gradient ∂v", "⊙ slope ∂v/∂g", "= gradient ∂g"],
-    "Backward through p.log(), to ÷ p": ["gradient ∂v", "⊙ slope ∂v/∂p", "= gradient ∂p"],
-    f"Backward through ÷ p, to {POWERS} in softmax": [
+    "Backward through p.log(), to p": ["gradient ∂v", "⊙ slope ∂v/∂p", "= gradient ∂p"],
+    f"Backward through p, to {POWERS} in softmax": [
         "gradient ∂p", "⊙ slope ∂p/∂a", "= gradient share of ∂a"],
-    f"Backward through ÷ p, to {SUM} in softmax": [
+    f"Backward through p, to {SUM} in softmax": [
         "gradient ∂p", "⊙ slope ∂p/∂g", "= product", "Σ cols = gradient ∂g"],
     f"Backward through {SUM}, to {POWERS} in softmax": [
         "gradient ∂v", "×1 (copied) = gradient share of ∂u"],
     f"Backward through {POWERS}, to {DIFFERENCE} in softmax": [
         "gradient ∂v", "⊙ slope ∂v/∂u", "= gradient ∂u"],
-    f"Backward through {DIFFERENCE}, to + logits in softmax": [
+    f"Backward through {DIFFERENCE}, to logits in softmax": [
         "gradient ∂v", "×1 = gradient ∂logits"],
-    "Backward through + logits, to x @ W": ["gradient ∂logits", "×1 = gradient ∂a"],
-    "Backward through + logits, to b": ["gradient ∂logits", "Σ rows = gradient ∂b"],
+    "Backward through logits, to x @ W": ["gradient ∂logits", "×1 = gradient ∂a"],
+    "Backward through logits, to b": ["gradient ∂logits", "Σ rows = gradient ∂b"],
     "Backward through x @ W, to W": ["gradient ∂v", "with value of x", "= gradient ∂W"],
 }  # fmt: skip
 """Every step of a softmax regression as an equation; a sign stands with the table after it."""
@@ -892,8 +890,8 @@ def test_every_step_reads_as_an_equation(visit):
     assert {k: said[k] for k in (0, 1, 6, 11, 12, 21, 26)} == {
         0: "Step 0 of 26: what is given",
         1: "Step 1 of 26: forward, x @ W from x and W",
-        6: f"Step 6 of 26: forward, ÷ p from {POWERS} and {SUM}",
-        11: f"Step 11 of 26: forward, ÷ 4 loss from -{TERMS} and a number",
+        6: f"Step 6 of 26: forward, p from {POWERS} and {SUM}",
+        11: f"Step 11 of 26: forward, loss from -{TERMS} and a number",
         12: "Step 12 of 26: backward starts",
         21: f"Step 21 of 26: backward through {POWERS} to {DIFFERENCE}",
         26: "Step 26 of 26: the end",
@@ -1243,7 +1241,7 @@ def test_the_first_of_several_gradients_says_how_many_there_are(visit):
         if step["k"] == "b":
             came.setdefault(step["x"], []).append(k)
     for id, found in came.items():
-        name = js(page, f"fullName('{id}')")
+        name = js(page, f"nameOf('{id}')")
         n = len(found)
         first = f"The first of {n} gradients that are added up at {name} (⊕{n})."
         more = f"{name} was used more than once: gradients are added."

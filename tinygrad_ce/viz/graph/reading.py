@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -148,10 +149,17 @@ class Reader:
         picture.edges = self.edges(ids)
         return picture
 
+    @cached_property
+    def loss(self) -> str:
+        """What the last tensor is called: by its name, or by one that no other tensor has."""
+        taken = {*self.graph.names.values(), *self.graph.written.values()}
+        free = (name for name in ("loss", "L", "the loss") if name not in taken)
+        return self.graph.name(self.root) or next(free, "the last")
+
     def title(self) -> str:
         """What is drawn: `loss = 1.79`."""
         loss = self.graph.role(self.root) == "loss"
-        name = self.graph.name(self.root) or ("loss" if loss else "")
+        name = self.loss if loss else self.graph.name(self.root)
         if self.options.backward:
             return f"the gradient of {self.graph.title}"
         value = value_text(np.asarray(self.root.array)) if self.options.values else ""

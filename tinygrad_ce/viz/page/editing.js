@@ -53,7 +53,7 @@ function assignNumber(spot, x, again) {
     return `${spotName(spot)}: got ${x}; ${message}.`;
   }
   const root = Object.values(story.tensors).at(-1).v;
-  const loss = root.num === undefined ? "" : `; ${lossName} = ${valueText(valueOf(root.num))}`;
+  const loss = root.num === undefined ? "" : `; ${story.loss} = ${valueText(valueOf(root.num))}`;
   say(`${spotName(spot)} = ${numberText(x, typeOf(spot))}${loss}`);
   return "";
 }

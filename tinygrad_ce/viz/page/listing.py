@@ -28,7 +28,8 @@ def line_of(step: Mapping[str, Any], told: Mapping[str, Any], cards: Mapping[str
     if step["k"] == "seed":
         return f"Backward starts at <b>{called(y, told)}</b>: 1"
     if step["k"] == "f":
-        given = [called(cards[x["id"]], told) if "id" in x else "a number" for x in step["x"]]
+        given = [called(cards[x["id"]], told) if "id" in x else "a number"
+                 for x in step["x"] if "card" not in x]  # fmt: skip
         of = f" of {' and '.join(given)}" if given else ""
         shown = escape(", ".join(filter(None, [y.shape, y.value])))
         return f"Forward: <b>{called(y, told)}</b>: {escape(y.op)}{of}: {shown}{source(step, told)}"

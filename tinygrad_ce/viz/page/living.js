@@ -89,12 +89,12 @@ for (const [id, t] of Object.entries(story.tensors)) {
 function roomFor(text, card) {
   const place = (element, name) => Number(element.getAttribute(name));
   const after = text.nextElementSibling;
-  const end = after && place(after, "y") === place(text, "y") ? place(after, "x") - 3 : boxOf(card).right - 8;
+  const end = after && place(after, "y") === place(text, "y") ? place(after, "x") - 3 : boxOf(card).right - 5;
   return end - place(text, "x");
 }
 
-/** About how wide a text of 11 px is: nothing has to be laid out for that. */
-const widthOf = (words) => [...words].reduce((sum, letter) => sum + (/[.,\[\] ]/.test(letter) ? 3.1 : 6.4), 0);
+/** How wide numbers of 11 px are in Arial: nothing has to be laid out for that. */
+const widthOf = (words) => [...words].reduce((sum, letter) => sum + (/[.,\[\] ]/.test(letter) ? 3.06 : letter === "−" ? 6.43 : 6.12), 0);
 
 /** The numbers on the cards, narrower where they would not fit. */
 function updateCards() {
@@ -120,7 +120,7 @@ function updateCards() {
 function updateTitle() {
   const root = Object.values(story.tensors).at(-1);
   if (root.v.num === undefined || !story.title.includes(" = ")) return;
-  const title = root.v.x.size ? `${lossName} = ${valueText(valueOf(root.v.num))}` : story.title;
+  const title = root.v.x.size ? `${story.loss} = ${valueText(valueOf(root.v.num))}` : story.title;
   document.title = title;
   document.querySelector("h1").textContent = title;
 }

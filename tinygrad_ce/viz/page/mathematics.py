@@ -181,10 +181,10 @@ def atom(tokens: list[str], symbols: Mapping[str, str]) -> str:
         return f"{slope_begins(loss)}{of}</mrow></mfrac>"
     if token.startswith('"'):
         return f"<mtext>&#160;{escape(token[1:-1])}&#160;</mtext>"
-    if token[0].isalpha() or token in symbols:
+    if token[0].isalpha():
         return leaf(symbols.get(token, token))
     tag = "mn" if token[0].isdigit() else "mo"
-    return f"<{tag}>{escape(token)}</{tag}>"
+    return f"<{tag}>{escape(symbols.get(token, token))}</{tag}>"
 
 
 def leaf(name: str) -> str:

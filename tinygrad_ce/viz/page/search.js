@@ -10,7 +10,7 @@ function entries() {
     const around = [];
     for (let c = svg && cards.get(id).outer; c; c = clusters.get(c).outer) around.unshift(clusters.get(c).g.dataset.name);
     const source = text ? `${file}:${line} ${text}` : "";
-    return { id, k: Math.max(0, k), name: fullName(id), place: around.join(" › "), source, words: [t.name, t.as, t.op, t.role, around.join(" "), source].join(" ").toLowerCase() };
+    return { id, k: Math.max(0, k), name: t.name && t.op ? `${t.name} (${t.op})` : nameOf(id), place: around.join(" › "), source, words: [t.name, t.as, t.op, t.role, around.join(" "), source].join(" ").toLowerCase() };
   });
 }
 

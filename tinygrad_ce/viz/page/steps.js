@@ -1,7 +1,6 @@
 // The steps: what is shown at each, and the controls.
 
 const steps = story.steps;
-const lossName = story.title.includes(" = ") ? story.title.split(" = ")[0] : story.loss; // as in the title
 const at = (id) => document.getElementById(id);
 const state = { step: 0, timer: 0, quiz: false, solved: new Set(), shaped: new Set(), asked: 0, right: 0, first: 0, tries: new Map() };
 
@@ -33,11 +32,6 @@ function nameOf(id) {
   const t = story.tensors[id];
   return t.name || t.as || t.op || id;
 }
-
-const fullName = (id) => {
-  const t = story.tensors[id];
-  return t.as || [t.op, t.name].filter(Boolean).join(" ") || id;
-};
 
 // --- the graph at this step ------------------------------------------------------------------
 
@@ -105,7 +99,7 @@ function labelOf(id) {
   const value = red < 0 ? texts : texts.slice(0, red);
   const slopes = red < 0 || !complete(id) ? [] : texts.slice(red);
   const heard = (text) => text.replace(/^‖∇‖/, "length").replace("∇ ", "").replace("⊕", "sum of ");
-  return [`${fullName(id)}, ${shapeText(t.v.s)}`, t.role, known(id) && value.length && `value ${value.join(" ")}`, slopes.length && `gradient ${slopes.map(heard).join(", ")}`].filter(Boolean).join(", ");
+  return [nameOf(id), t.name && t.op, shapeText(t.v.s), t.role, known(id) && value.length && `value ${value.join(" ")}`, slopes.length && `gradient ${slopes.map(heard).join(", ")}`].filter(Boolean).join(", ");
 }
 
 const sentAt = new Map(); // "from to" -> the first step that sends a gradient back on that edge
@@ -160,7 +154,7 @@ const named = (text) => make("i", { class: text.length < 18 ? "line" : undefined
 
 /** The caption of a table: the letter in the formula, and what it is in the program. */
 function caption(letter, id) {
-  const name = short(fullName(id));
+  const name = short(nameOf(id));
   letter = letter && short(letter);
   return letter && letter !== name ? [named(letter), `\u2002${name}`] : [named(name)];
 }
@@ -174,7 +168,7 @@ const isWhole = (id) => Boolean(id) && !story.tensors[id].t.startsWith("float");
 function valueTable(id, space, letter) {
   const { v } = story.tensors[id];
   const card = isEditable(id) ? id : undefined;
-  return heat(v, space, { caption: caption(letter, id), whole: isWhole(id), label: `value of ${fullName(id)}`, card });
+  return heat(v, space, { caption: caption(letter, id), whole: isWhole(id), label: `value of ${nameOf(id)}`, card });
 }
 
 const SHARE = "share of "; // before a gradient, of several that are added up
@@ -230,7 +224,7 @@ function seedStep(step) {
   const t = story.tensors[step.y];
   return [
     heading(step.y, "Backward", `starts at ${nameOf(step.y)}`),
-    make("p", { class: "why" }, `${lossName === story.loss ? "" : `${story.loss} stands for ${lossName}. `}How much does the loss change when the loss changes by one? By one: this is where the gradients start.`),
+    make("p", { class: "why" }, "How much does the loss change when the loss changes by one? By one: this is where the gradients start."),
     row(gradientTable({ s: t.v.s, d: [1] }, "y", story.loss, false)),
   ];
 }
@@ -241,14 +235,15 @@ function forwardStep(step) {
   step.x.forEach((x, k) => {
     if (!x.id && !x.v.s.length) return;
     const copied = copies(x, step);
-    const own = x.id ? valueTable(x.id, `x${k}`, step.as[k]) : heat(x.v, `x${k}`, { caption: ["folded"], label: "a folded value" });
+    const name = step.as[k] || "folded";
+    const own = x.id ? valueTable(x.id, `x${k}`, step.as[k]) : heat(x.v, `x${k}`, { caption: [named(name)], label: `value of ${name}`, card: x.card && isEditable(x.card) ? x.card : undefined });
     tables.push(copied ? [own, sign("→"), copied] : [own]);
   });
   const infix = tables.length === 2 && op.length < 3;
   const parts = tables.flatMap((table, k) => (k ? [sign(infix ? op : ","), ...table] : table));
   parts.push(sign(infix ? "=" : `${op} →`), valueTable(step.y, "y", step.out));
   const why = step.why && make("p", { class: "why" }, step.why);
-  return [heading(step.y, "Forward", fullName(step.y)), mathOf(step), why, step.slide === undefined ? "" : slidingPanel(step), row(...parts), late(step), sourceOf(step)];
+  return [heading(step.y, "Forward", nameOf(step.y)), mathOf(step), why, step.slide === undefined ? "" : slidingPanel(step), row(...parts), late(step), sourceOf(step)];
 }
 
 /** What a step says after its tables. */
@@ -269,7 +264,7 @@ function backwardStep(step, k) {
   const final = step.new || x.g;
   const parts = [gradientTable(y.g, "y", output, false, "upstream ")];
   if (step.loc && !(step.loc.one && !step.loc.x?.size)) {
-    parts.push(sign("⊙"), heat(step.loc, "y", { caption: ["slope ", make("i", {}, `∂${output}/∂${letter}`)], label: `slope ∂${output}/∂${letter}` }));
+    parts.push(sign(y.v.s.length ? "⊙" : "·"), heat(step.loc, "y", { caption: ["slope ", make("i", {}, `∂${output}/∂${letter}`)], label: `slope ∂${output}/∂${letter}` }));
   } else if (step.o) {
     parts.push(sign("with"), valueTable(step.o[0], "o", step.o[1]));
   } else parts.push(sign(step.lab));
@@ -279,7 +274,7 @@ function backwardStep(step, k) {
   } else parts.push(sign("="));
   parts.push(gradientTable(final, "x", letter, hidden, isShare(step) ? SHARE : ""));
   const told = [
-    heading(step.y, "Backward", `through ${fullName(step.y)}, to ${fullName(step.x)}`),
+    heading(step.y, "Backward", `through ${nameOf(step.y)}, to ${nameOf(step.x)}`),
     mathOf(step),
     step.why && make("p", { class: "why" }, step.why),
     hidden || step.slide === undefined ? "" : slidingPanel(step),
@@ -287,7 +282,7 @@ function backwardStep(step, k) {
     late(step),
   ];
   if (step.old) told.push(accumulation(step, letter, hidden));
-  else if (step.new) told.push(make("p", { class: "note" }, `The first of ${x.n} gradients that are added up at ${fullName(step.x)} (⊕${x.n}).`));
+  else if (step.new) told.push(make("p", { class: "note" }, `The first of ${x.n} gradients that are added up at ${nameOf(step.x)} (⊕${x.n}).`));
   if (hidden) told.push(question(step, k, final));
   else told.push(...proofs(step, letter));
   return [...told.filter(Boolean), sourceOf(step)];
@@ -296,7 +291,7 @@ function backwardStep(step, k) {
 /** Already there + new = accumulated. */
 function accumulation(step, letter, hidden) {
   const after = step.now || story.tensors[step.x].g;
-  return make("div", {}, make("p", { class: "note" }, `${fullName(step.x)} was used more than once: gradients are added.`), row(
+  return make("div", {}, make("p", { class: "note" }, `${nameOf(step.x)} was used more than once: gradients are added.`), row(
     heat(step.old, "x", { caption: ["already there"], label: "already there" }), sign("+"),
     hidden ? unknown("new") : heat(step.new, "x", { caption: ["new"], label: "new" }), sign("="),
     hidden ? unknown("accumulated") : heat(after, "x", { caption: ["accumulated ", named(slope(letter))], label: "accumulated" }),
@@ -324,8 +319,8 @@ function proofs(step, letter) {
 const say = (words) => { at("say").textContent = words; };
 
 function words(step) {
-  if (step.k === "f") return `forward, ${fullName(step.y)} from ${step.x.map((x) => (x.id ? fullName(x.id) : "a number")).join(" and ")}`;
-  if (step.k === "b") return `backward through ${fullName(step.y)} to ${fullName(step.x)}`;
+  if (step.k === "f") return `forward, ${nameOf(step.y)} from ${step.x.filter((x) => !x.card).map((x) => (x.id ? nameOf(x.id) : "a number")).join(" and ")}`;
+  if (step.k === "b") return `backward through ${nameOf(step.y)} to ${nameOf(step.x)}`;
   if (step.k === "u") return `update of ${step.name}`;
   return { start: "what is given", seed: "backward starts", end: "the end" }[step.k];
 }

@@ -41,7 +41,7 @@ from tinygrad_ce.viz.page.training import Update
 from tinygrad_ce.viz.page.updates import letters_for, lines_of
 from tinygrad_ce.viz.page.windows import images_of, slides_of, told_of
 
-LISTED = 8  # of the classes y of (p − y)/N
+LISTED = 8  # of the classes y of (p − y)/N, and of the parameters in a folded call
 
 
 # --- the whole ------------------------------------------------------------------------------
@@ -111,9 +111,9 @@ class Teller:
         self.cards = {card.id: card for card in picture.cards}
         self.gradients: dict[Node, np.ndarray] = {}
         self.arrived: dict[Node, int] = {}
+        self.inside: dict[Node, str] = {}  # parameters in folded calls, of which a step has tables
         self.sources: dict[Place, int] = {}
-        taken = {*self.graph.names.values(), *self.graph.written.values()}
-        self.loss = self.graph.names.get(reader.root, "") or ("L" if "L" not in taken else "loss")
+        self.loss = reader.loss
         self.letter = self.graph.letters
         self.windows = Windows()
         self.slides = list(slides_of(self.graph))
@@ -235,7 +235,7 @@ class Teller:
         """The program behind all numbers, its leaves, and the gradients that `leaves` lists."""
         assert self.live is not None
         listed = [self.live.want(self.slopes[x]) for x in self.gradients if not x.inputs]
-        cards = {x: (id, 0) for x, id in self.ids.items()}
+        cards = {x: (id, 0) for x, id in (self.ids | self.inside).items()}
         for front, leaves in self.fold.leaves.items():
             before = 0
             for leaf in leaves:
@@ -373,7 +373,10 @@ class Teller:
     def symbols(self, node: Node) -> dict[str, str]:
         """What the letters of a rule are called at this node."""
         names = [self.called(x) for x in self.operands(node)]
-        found = symbols_of(names, self.reader.numbers(node), self.letter)
+        numbers = self.reader.numbers(node)
+        found = symbols_of(names, numbers, self.letter)
+        scaled = node.op.name == "mul" and any(numbers)
+        found["⊙"] = "·" if scaled or not node.array.ndim else "⊙"
         return {**found, "y": self.graph.name(node) or self.letter["y"], "L": self.loss}
 
     def called(self, node: Node) -> str | None:
@@ -418,17 +421,23 @@ class Teller:
 
     def folded(self, node: Node) -> dict[str, Any]:
         """A folded call as one step: what goes in, and what comes out."""
-        outside = [
+        read = [
             self.spot(use.source)
             for member, front in self.fold.front.items()
             if front is node
             for use in self.graph.operands.get(member, ())
-            if self.spot(use.source) in self.ids and self.fold.of(use.source) is not node
+            if self.fold.of(use.source) is not node or self.graph.role(use.source) == "parameter"
         ]
-        given = list(dict.fromkeys(outside))
-        names = [self.graph.name(x) for x in given]
-        step = {"k": "f", "y": self.ids[node], "x": [{"id": self.ids[x]} for x in given]}
-        step |= {"as": names, "out": self.graph.name(node) or self.letter["y"]}
+        once = list(dict.fromkeys(read))
+        given = [x for x in once if x in self.ids]
+        inside = [x for x in once if x not in self.ids and self.graph.name(x)][:LISTED]
+        for x in inside:
+            self.inside.setdefault(x, f"p{len(self.inside)}")
+        step: dict[str, Any] = {"k": "f", "y": self.ids[node]}
+        step["x"] = [{"id": self.ids[x]} for x in given]
+        step["x"] += [{"v": self.shown(x), "card": self.inside[x]} for x in inside]
+        step["as"] = [self.graph.name(x) for x in [*given, *inside]]
+        step["out"] = self.graph.name(node) or self.letter["y"]
         step["why"] = self.folded_text(node)
         self.add_slide(step, *(x for x, front in self.fold.front.items() if front is node))
         self.add_source(step, node)

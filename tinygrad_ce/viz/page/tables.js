@@ -2,6 +2,8 @@
 
 const minus = (text) => text.replace(/-/g, "−");
 
+const SLIM = 60; // pixels: the picture of a few columns, which has its numbers beside it
+
 /** One number, with as many digits as the story has: what a cell shows. */
 function shown(x, whole) {
   if (typeof x === "string") return minus(x); // ∞, nan, and integers that a number would round
@@ -68,16 +70,17 @@ function heat(win, space, options = {}) {
     return figure;
   }
   const choose = stored(win)[0] > 1 && chooser(win, figure);
-  const drawn = isPicture(win) && !options.hidden ? movable(win, space, options) : [];
+  const [canvas, says] = isPicture(win) && !options.hidden ? movable(win, space, options) : [];
+  const slim = canvas && canvas.width < SLIM;
   const body = make("div", { class: "scroll" });
   const part = make("div", { class: "more" });
-  const open = drawn.length && win.k && !isFewNumbers(win) && numbersButton(figure);
+  const open = canvas && win.k && !isFewNumbers(win) && numbersButton(figure);
   const bars = sizeOf(win.s) > WIDE * WIDE && !options.hidden && !win.b && histogram(win);
-  if (drawn.length) drawn[0] = make("div", { class: "art" }, drawn[0], bars || "");
-  figure.append(...[choose, ...drawn, open, body, part, !drawn.length && bars].filter(Boolean));
+  const art = canvas && make("div", { class: `art ${slim ? "slim" : ""}` }, canvas, slim ? body : bars || "");
+  figure.append(...[choose, art, says, open, !slim && body, part, (!canvas || slim) && bars].filter(Boolean));
   figure.refresh = () => {
     if (choose) choose.refresh();
-    if (drawn.length) drawn[0].firstChild.draw();
+    if (canvas) canvas.draw();
     if (open) open.setAttribute("aria-expanded", looking.numbers);
     body.replaceChildren(...(open && !looking.numbers ? [] : [numbers(win, space, options)]));
     part.textContent = windowText(win, options.hidden, !body.childNodes.length);

@@ -84,9 +84,9 @@ function startAgain() {
 function stateText() {
   const steps = stepCount.get();
   const loss = valueText(valueOf(training.out));
-  if (Number.isFinite(lossNow())) return `after ${steps} step${steps === 1 ? "" : "s"}: ${short(lossName)} = ${loss}`;
-  if (!steps) return `${short(lossName)} is ${loss}: from here it cannot be trained.`;
-  return `${short(lossName)} is ${loss} after ${steps} step${steps === 1 ? "" : "s"}: training has diverged. Take a smaller learning rate, and go back to the start.`;
+  if (Number.isFinite(lossNow())) return `after ${steps} step${steps === 1 ? "" : "s"}: ${short(story.loss)} = ${loss}`;
+  if (!steps) return `${short(story.loss)} is ${loss}: from here it cannot be trained.`;
+  return `${short(story.loss)} is ${loss} after ${steps} step${steps === 1 ? "" : "s"}: training has diverged. Take a smaller learning rate, and go back to the start.`;
 }
 
 function showGoing() {
@@ -216,7 +216,7 @@ function fallOf(losses) {
   const span = scale(most) - scale(low);
   const x = (k) => left + (k / Math.max(losses.length - 1, 10)) * (wide - left - right);
   const y = (loss) => high - bottom - (span > 0 ? (scale(loss) - scale(low)) / span : 0.5) * (high - top - bottom);
-  const svg = drawn("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": `${lossName} over ${losses.length - 1} steps${isLog ? ", logarithmic" : ""}, from ${numberText(losses[0])} to ${numberText(losses.at(-1))}` });
+  const svg = drawn("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": `${story.loss} over ${losses.length - 1} steps${isLog ? ", logarithmic" : ""}, from ${numberText(losses[0])} to ${numberText(losses.at(-1))}` });
   svg.append(drawn("path", { class: "axes", d: `M${left} ${top}V${high - bottom}H${wide - right}` }));
   const label = (words, at, up, anchor) => svg.append(drawn("text", { x: at, y: up, "text-anchor": anchor }, words));
   if (points.length) {
@@ -228,7 +228,7 @@ function fallOf(losses) {
   }
   label("0", left, high - 6, "middle");
   label(`${Math.max(losses.length - 1, 10)} steps`, wide - right, high - 6, "end");
-  label(`${short(lossName)}${isLog ? ", log scale" : ""}`, wide - right, top + 8, "end");
+  label(`${short(story.loss)}${isLog ? ", log scale" : ""}`, wide - right, top + 8, "end");
   return svg;
 }
 

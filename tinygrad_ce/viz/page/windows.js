@@ -192,7 +192,7 @@ function pixelView(t, again) {
   const came = sent(o);
   const won = t.kind === "max" ? places.flatMap((tap, k) => (tap.inside && isWon(tap, k) ? [k] : [])) : [];
   const parts = [tapTable(t, came, "gradients of the outputs that it went into", { outside, won })];
-  const result = `∂L/∂x[${[n, c, p, q].join(", ")}] = ${shown(t.gxs(inX(t, n, c, { row: p, column: q })))}`;
+  const result = `${slope("x")}[${[n, c, p, q].join(", ")}] = ${shown(t.gxs(inX(t, n, c, { row: p, column: q })))}`;
   let words;
   if (t.kind === "conv") {
     parts.push(sign("⊙"), tapTable(t, kernel(o), `kernel [${o}, ${c}]`), sign("="), tapTable(t, came.map((x, k) => times(x, kernel(o)[k])), "products", { outside }));
@@ -229,8 +229,8 @@ function kernelView(t, again) {
   const image = stage(t.x, n * t.channels + c, aroundOf(t), pairs.map(({ tap }) => ({ ...tap, thin: true })), "the image, with what this number met", (row, column, relative) => relative && move(row, column, true));
   const out = stage(t.gy, n * t.outs + o, [0, 0, 0, 0], [], "the gradient of the output", (row, column, relative) => relative && move(row, column, true));
   const kernel = stage(t.gk, slice, [0, 0, 0, 0], [{ row: a, column: b }], "the gradient of the kernel, with one number", move);
-  const words = `Σ of the framed pixels, each times the gradient of its output ≈ ${shown(sum)} for image ${n}; all images together: ∂L/∂k[${[o, c, a, b].join(", ")}] = ${shown(t.gks(inK(t, o, c, { a, b })))}`;
-  return { image, out, parts: [make("figure", {}, make("figcaption", {}, `∂L/∂kernel [${o}, ${c}]`), kernel)], words };
+  const words = `Σ of the framed pixels, each times the gradient of its output ≈ ${shown(sum)} for image ${n}; all images together: ${slope("k")}[${[o, c, a, b].join(", ")}] = ${shown(t.gks(inK(t, o, c, { a, b })))}`;
+  return { image, out, parts: [make("figure", {}, make("figcaption", {}, `${slope("kernel")} [${o}, ${c}]`), kernel)], words };
 }
 
 /** A choice of one of n. */
@@ -266,7 +266,7 @@ function slidingPanel(step) {
       make("h3", {}, title),
       make("div", { class: "choices" }, choice("image", shapeOf(t.y)[0], n, (k) => look(k, o)), choice(t.kind === "conv" ? "output channel" : "channel", t.outs, o, (k) => look(n, k)),
         t.kind === "conv" ? choice("input channel", t.channels, c, (k) => { slide.c = k; draw(); }) : "", button),
-      row(under(`x[${n}, ${c}]`, image), ...parts, sign("→"), under(`${t.mode === "forward" ? "y" : "∂L/∂y"}[${n}, ${o}]`, out)),
+      row(under(`x[${n}, ${c}]`, image), ...parts, sign("→"), under(`${t.mode === "forward" ? "y" : slope("y")}[${n}, ${o}]`, out)),
       make("p", { class: "sum" }, words),
     );
     if (held && focus !== undefined) panel.querySelectorAll("canvas")[t.mode === "kernel" ? 1 : focus ? panel.querySelectorAll("canvas").length - 1 : 0].focus();
