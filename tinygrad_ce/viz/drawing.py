@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_ce.viz.graph.cards import Options, Picture
 from tinygrad_ce.viz.graph.dot import direction_of, to_dot
 from tinygrad_ce.viz.graph.engines import INSTALL, EngineMissingError, render
-from tinygrad_ce.viz.graph.reading import read
+from tinygrad_ce.viz.graph.reading import picture_of
 from tinygrad_ce.viz.graph.subjects import again, resolve
 from tinygrad_ce.viz.graph.text import listing
 from tinygrad_ce.viz.notebook import image_of
@@ -77,7 +77,7 @@ def draw(
     """
     options = Options(depth, direction, theme, values, gradients, backward, digits, aspect)
     root, found, given = resolve(what, examples, names)
-    return Drawing(read(root, found, options, given), again(what, examples, found))
+    return Drawing(picture_of(root, found, options, given), again(what, examples, found))
 
 
 class Drawing:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinygrad_ce.viz.graph.names import renamed
-from tinygrad_ce.viz.graph.told import symbol_of, told
+from tinygrad_ce.viz.graph.told import entry, symbol_of
 from tinygrad_ce.viz.graph.values import number
 
 COMMUTATIVE = {"add", "mul"}
@@ -72,8 +72,8 @@ def op_label(
     symbol = renamed(symbol_of(name), about)
     if name == "masked":
         return f"where({folded[1] or '·'}, {x}, 0)"
-    if words and told(name).header:
-        return renamed(told(name).header, about).format(**letters(words))
+    if words and entry(name).header:
+        return renamed(entry(name).header, about).format(**letters(words))
     if any(text is not None for text in folded):
         return with_constants(name, symbol, folded, x)
     if name == "power":
@@ -113,8 +113,8 @@ def in_words(
     ('(b − a)²', 'x[0]')
     """
     first = operands[0]
-    if len(operands) == 2 and (name in INFIX or told(name).header):
-        pattern = told(name).header or f"{{a}} {symbol_of(name)} {{b}}"
+    if len(operands) == 2 and (name in INFIX or entry(name).header):
+        pattern = entry(name).header or f"{{a}} {symbol_of(name)} {{b}}"
         return pattern.format(a=first, b=operands[1])
     inside = first[1:-1] if WRAPPED.fullmatch(first) else first
     if name in REDUCED:
@@ -179,10 +179,10 @@ def derivative_label(
     if name == "power":
         label = renamed(power_label(settings[0]), about)
     else:
-        labels = told(name).slopes
+        labels = entry(name).slopes
         label = labels[min(position, len(labels) - 1)] if labels else ""
         label = renamed(label or f"∂{symbol_of(name)}", about).format(**letters(operands))
-    if not told(name).broadcasts or shape == output:
+    if not entry(name).broadcasts or shape == output:
         return label
     summed = sum_label(shape, output)
     return summed if label == "×1" else f"{label}, {summed}"

@@ -30,7 +30,7 @@ from tinygrad_ce.viz.graph.labels import (
 )
 from tinygrad_ce.viz.graph.names import short, writable
 from tinygrad_ce.viz.graph.prepared import made_inside
-from tinygrad_ce.viz.graph.told import symbol_of, told
+from tinygrad_ce.viz.graph.told import entry, symbol_of
 from tinygrad_ce.viz.graph.values import (
     gradient_text,
     listed,
@@ -48,7 +48,7 @@ PHRASE = 34  # letters of an expression that stands for a name
 WORD = re.compile(r"[\w.]+")
 
 
-def read(
+def picture_of(
     root: Node,
     names: dict[Node, str] | None = None,
     options: Options | None = None,
@@ -57,7 +57,7 @@ def read(
     """The cards, edges and clusters of the graph behind `root`, or of its gradients' graph.
 
     >>> from tinygrad_ce import tensor
-    >>> [card.op for card in read(tensor(2.0, requires_grad=True) * 3).cards]
+    >>> [card.op for card in picture_of(tensor(2.0, requires_grad=True) * 3).cards]
     ['', '× 3']
     """
     options = options or Options()
@@ -347,7 +347,7 @@ class Reader:
         """The letters of a rule at one operation: x and y are its operand and its result."""
         operands = self.operands(node)
         alone = [x for x, text in zip(operands, self.numbers(node)) if text is None]
-        one = len(set(alone)) == 1 or not told(node.op.name).header  # x is the first of several
+        one = len(set(alone)) == 1 or not entry(node.op.name).header  # x is the first of several
         names = {"x": self.known(alone[0]) if one and alone else ""}
         names["y"] = self.known(node)
         found = {letter: name for letter, name in names.items() if WORD.fullmatch(name)}

@@ -59,7 +59,7 @@ def written(
     for node, part, run in results(files, operations):
         if node in partial:
             continue
-        name, text = read(files, node, part)
+        name, text = name_and_text(files, node, part)
         for x, word in operands_in(files, node, operands.get(node, ())):
             if x in leaves:
                 names.setdefault(x, word)
@@ -204,7 +204,7 @@ def parts_of(files: Files, node: Node) -> int:
 # --- what it is called ----------------------------------------------------------------------
 
 
-def read(files: Files, node: Node, part: Part) -> tuple[str, tuple[str, set[str]] | None]:
+def name_and_text(files: Files, node: Node, part: Part) -> tuple[str, tuple[str, set[str]] | None]:
     """The name of a value, "" for none, and the text of its expression with the names in it."""
     text = None
     for level, line in enumerate(node.line):

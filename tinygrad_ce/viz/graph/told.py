@@ -377,14 +377,14 @@ for name, word in {"and_": "and", "or_": "or", "xor": "xor"}.items():
     TOLD[name] = Told(word, f"{{a}} {word} {{b}}", forward=f'y = a "{word}" b', kind="elementwise")
 
 
-def told(name: str) -> Told:
+def entry(name: str) -> Told:
     """What is said of a rule."""
     return TOLD.get(name, NOTHING)
 
 
 def symbol_of(name: str) -> str:
     """What a rule is called on its card."""
-    return told(name).symbol or name
+    return entry(name).symbol or name
 
 
 NOTHING = Told()

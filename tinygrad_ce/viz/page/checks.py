@@ -25,7 +25,7 @@ from tinygrad_ce.engine.chain import array_of, history, unbroadcast
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.table import window_parts, with_axes_back
 from tinygrad_ce.viz.graph.labels import op_label
-from tinygrad_ce.viz.graph.told import told
+from tinygrad_ce.viz.graph.told import entry
 from tinygrad_ce.viz.graph.values import largest, number, without_mask
 from tinygrad_ce.viz.graph.walking import Use, is_number, settings_of, uses_of
 from tinygrad_ce.viz.page.flow import rule_of, run
@@ -146,10 +146,10 @@ class Replay:
                 self.values[node] = in_float64(node.array)
             self.cost[node] = work(node, [*arrays, self.values[node]])
         self.deciding = {n: d for n in self.operations if (d := decision_of(n)) is not None}
-        self.decided: dict[Node, Any] = {}
+        self.sides: dict[Node, Any] = {}
         for node, decision in self.deciding.items():
             arrays = [self.values[x] for x in self.operands[node]]
-            self.decided[node] = decision(node, arrays, self.values[node])
+            self.sides[node] = decision(node, arrays, self.values[node])
         self.plans: dict[Node, list[Node]] = {}
 
     def exact(self, node: Node) -> Any:
@@ -492,7 +492,7 @@ class Prober:
         (right, above, theirs), (left, below, ours) = ends
         crossed = {}
         for node, ds in ours.items():
-            centre = self.replay.decided[node]
+            centre = self.replay.sides[node]
             where = switched(theirs[node], centre) | switched(ds, centre)
             if np.any(where):
                 crossed[node] = where
@@ -555,7 +555,7 @@ class Rounding:
                 scale = max(largest(given[i]), largest(exact))
                 self.lost[i] = ratio(largest(floor + drift), scale)
                 self.floor[i] = 8 * largest(floor)
-            if told(node.op.name).rounds == "sums":
+            if entry(node.op.name).rounds == "sums":
                 term = float(np.nansum(np.abs(self.replay.exact(source) * sent[0])))
                 self.terms[node] = self.terms.get(node, 0.0) + term
 
@@ -616,7 +616,7 @@ def perturbed(replay: Replay) -> dict[Node, Any]:
         if node in replay.outdated:
             continue
         y = compute(node, [values.get(x, replay.values[x]) for x in sources])
-        if told(node.op.name).rounds and y.dtype.kind == "f":
+        if entry(node.op.name).rounds and y.dtype.kind == "f":
             y = y * (1 + EPS * random.choice((-1.0, 1.0), y.shape))
         values[node] = y
     return values

@@ -18,14 +18,14 @@ from tinygrad_ce.viz.graph.walking import Graph, Use
 Formula = Callable[[Any], Any]
 
 
-def step(v: Any) -> Any:
+def heaviside(v: Any) -> Any:
     """1 where v ≥ 0, else 0."""
     return (v >= 0).astype(v.dtype)
 
 
 def side(v: Any) -> Any:
     """−1 where v ≥ 0, else 1."""
-    return v.dtype.type(1) - v.dtype.type(2) * step(v)
+    return v.dtype.type(1) - v.dtype.type(2) * heaviside(v)
 
 
 def largest(v: Any) -> Iterator[Formula]:
@@ -58,7 +58,7 @@ def places(v: Any, finds: tuple[Callable[..., Any], ...]) -> Iterator[Formula]:
 
 
 FORMULAS: dict[str, tuple[Formula, ...]] = {
-    "sigmoid": (side, step),
+    "sigmoid": (side, heaviside),
     "softplus": (side, lambda v: v >= 0),
     "log_sigmoid": (side, lambda v: ~(v >= 0)),
     "binary_cross_entropy_with_logits": (side,),
@@ -81,7 +81,7 @@ def formulas_of(use: Use, v: Any) -> Iterator[Formula]:
     yield from places(v, FINDS.get(constant.cut or "", ()))
 
 
-def decided(graph: Graph, use: Use, value: Callable[[Any], Any]) -> Any:
+def formula_of(graph: Graph, use: Use, value: Callable[[Any], Any]) -> Any:
     """The Symbol of a constant that was decided by values; None if it is not known how.
 
     `value` gives the Symbols of what was computed so far. A composed function decides by what it
@@ -101,7 +101,7 @@ def decided(graph: Graph, use: Use, value: Callable[[Any], Any]) -> Any:
         made = (formula(symbol) for formula in formulas_of(use, x.array))
         found += [y for y in made if same_bits(y.value, constant.array)]
         if name == SHIFTED and target.op.name == "mul" and is_plain(graph, target):
-            y = step(symbol)
+            y = heaviside(symbol)
             found.append(y - (y.value - constant.array))  # [z ≥ 0] − y
     sure = len(found) == 1 or (len(found) > 1 and name in LARGEST)  # what is taken off cancels out
     return found[0] if sure else None

@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.chain import array_of, unbroadcast
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.viz.graph.told import told
+from tinygrad_ce.viz.graph.told import entry
 from tinygrad_ce.viz.graph.walking import Use
 
 TRACKED = 600  # elements whose way through an operation that moves them is written down
@@ -63,7 +63,7 @@ def arrivals(
             source = uses[i].source
             rule = rule_of(node, uses[i].position, value)
             product, local = rule(upstream), None
-            if told(node.op.name).kind == "elementwise":
+            if entry(node.op.name).kind == "elementwise":
                 local = rule(constant(np.ones(upstream.shape, upstream.dtype)))
             new = summed(product, source.array.shape) if node.op.broadcasts else product
             before = arrived.get(source)
@@ -100,11 +100,11 @@ def relation(node: Node, position: int) -> Any:
     """
     name, settings = node.op.name, node.settings
     shape = node.inputs[position].array.shape
-    if told(name).kind == "elementwise":
+    if entry(name).kind == "elementwise":
         return "e"
     if name in ("matmul", "inner"):
         return ["mm" if name == "matmul" else "in", position]
-    if told(name).kind == "reduction":
+    if entry(name).kind == "reduction":
         axis = settings[0] if settings else None
         axes = range(len(shape)) if axis is None else np.atleast_1d(axis).tolist()
         return ["sum", [a % len(shape) for a in axes if shape]]
@@ -114,7 +114,7 @@ def relation(node: Node, position: int) -> Any:
         return ["flat"]
     indices = position >= {"getitem": 1, "put": 2}.get(name, len(node.inputs))
     if (
-        told(name).kind == "move"
+        entry(name).kind == "move"
         and not indices
         and node.array.size <= TRACKED
         and node.inputs[position].array.size

@@ -56,7 +56,7 @@ function gridOf(win, tiles, width = 300) {
   const across = tiles === 1 ? 1 : Math.min(tiles, Math.max(1, Math.round(Math.sqrt((tiles * rows) / columns) * 1.25)));
   const most = tiles === 1 ? 12 : 8;
   const k = Math.max(1, Math.min(most, Math.floor((width - 3 * (across - 1)) / (across * columns)), tiles === 1 ? Math.max(2, Math.floor(220 / rows)) : 99));
-  return { across, k, rows, columns, down: Math.ceil(tiles / across), step: [rows * k + 3, columns * k + 3] };
+  return { across, k, rows, columns, down: Math.ceil(tiles / across), pitch: [rows * k + 3, columns * k + 3] };
 }
 
 /** A canvas with the picture of an array. It has `spot(event)`, `draw(marked)` and `grid`. */
@@ -67,8 +67,8 @@ function picture(win, options = {}) {
     const { left, top, width, height } = canvas.getBoundingClientRect();
     const { grid, tiles } = canvas;
     const [x, y] = [((event.clientX - left) / width) * canvas.width, ((event.clientY - top) / height) * canvas.height];
-    const tile = Math.floor(y / grid.step[0]) * grid.across + Math.floor(x / grid.step[1]);
-    const [row, column] = [Math.floor((y % grid.step[0]) / grid.k), Math.floor((x % grid.step[1]) / grid.k)];
+    const tile = Math.floor(y / grid.pitch[0]) * grid.across + Math.floor(x / grid.pitch[1]);
+    const [row, column] = [Math.floor((y % grid.pitch[0]) / grid.k), Math.floor((x % grid.pitch[1]) / grid.k)];
     if (x < 0 || y < 0 || !(tile in tiles) || row >= grid.rows || column >= grid.columns) return null;
     const [, rows, columns] = planes(shapeOf(win));
     const [high, wide] = [Math.ceil(rows / grid.rows), Math.ceil(columns / grid.columns)]; // of a block of a thumbnail
@@ -84,15 +84,15 @@ function drawPicture(canvas, win, marked) {
   const tiles = coloured ? [now - (now % 3)] : tilesOf(win);
   const grid = gridOf(win, tiles.length);
   Object.assign(canvas, { tiles, grid });
-  canvas.width = grid.across * grid.step[1] - 3;
-  canvas.height = grid.down * grid.step[0] - 3;
+  canvas.width = grid.across * grid.pitch[1] - 3;
+  canvas.height = grid.down * grid.pitch[0] - 3;
   const context = canvas.getContext("2d");
   const { frame } = palette();
   const colour = colours(win);
   const source = win.t ? { s: win.t.s, d: win.t.d } : win;
   const at = reader(source);
   const size = grid.rows * grid.columns;
-  const corner = (tile) => [(tile % grid.across) * grid.step[1], Math.floor(tile / grid.across) * grid.step[0]];
+  const corner = (tile) => [(tile % grid.across) * grid.pitch[1], Math.floor(tile / grid.across) * grid.pitch[0]];
   tiles.forEach((slice, tile) => {
     const [x, y] = corner(tile);
     for (let place = 0; place < size; place++) {

@@ -31,7 +31,7 @@ from tinygrad_ce.viz.graph.programs import Player
 from tinygrad_ce.viz.graph.told import symbol_of
 from tinygrad_ce.viz.graph.values import largest
 from tinygrad_ce.viz.graph.walking import Graph, Use
-from tinygrad_ce.viz.page.decided import decided
+from tinygrad_ce.viz.page.decided import formula_of
 from tinygrad_ce.viz.page.encoding import encoded, encoded_array
 from tinygrad_ce.viz.page.flow import Arrival, arrivals, first_index, run
 from tinygrad_ce.viz.page.points import points_of
@@ -155,7 +155,7 @@ class Living:
         """The Symbol of what is in doubt: computed again, decided again, or a constant for sure."""
         x = use.source
         found = self.again(x)
-        found = decided(self.graph, use, self.symbols.get) if found is None else found
+        found = formula_of(self.graph, use, self.symbols.get) if found is None else found
         if found is not None:
             return found
         if x.cut or hasattr(x, "made"):

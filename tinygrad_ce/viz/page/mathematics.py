@@ -13,7 +13,7 @@ from typing import Any
 
 from tinygrad_ce.viz.graph.labels import axes, index_text, op_label
 from tinygrad_ce.viz.graph.names import short
-from tinygrad_ce.viz.graph.told import told
+from tinygrad_ce.viz.graph.told import entry
 from tinygrad_ce.viz.graph.values import number
 
 SHIFTED = "max z is taken off before exp, so that nothing overflows; it cancels out."
@@ -43,7 +43,7 @@ def forward_math(
     else:
         given = " , ".join("abc"[:operands]) + ' , "…"' * (operands > 3) if operands > 1 else "x"
         called = op_label(name, settings, [None] * operands).replace('"', "'")
-        text = told(name).forward or f'y = "{called}" ( {given} )'
+        text = entry(name).forward or f'y = "{called}" ( {given} )'
     if symbols.get("vector"):  # without the indices of matrices
         text = text.partition(" , ")[0]
     return mathml(text, {**symbols, **bounds(name, settings)})
@@ -71,7 +71,7 @@ def backward_math(
         rule = "D{y} ⊙ frac{1}{2 sqrt{x}}" if n == 0.5 else f"D{{y}} ⊙ {number(n)} x^{{{less}}}"
         rule = f"D{{y}} ⊙ {number(n)} x" if n == 2 else rule
     else:
-        rules = told(name).backward or (f"D{{y}} · frac{{∂ y}}{{∂ {target}}}",)
+        rules = entry(name).backward or (f"D{{y}} · frac{{∂ y}}{{∂ {target}}}",)
         rule = rules[min(position, len(rules) - 1)]
     if summed:
         plain = " " not in rule and "⊙" not in rule

@@ -43,7 +43,7 @@ function mixes(points) {
 }
 
 /** The class of a row of scores, and how sure it is, from 0 to 1. */
-function decided(scores, row, columns, level) {
+function classAt(scores, row, columns, level) {
   if (columns === 1) {
     const far = scores[row] - level;
     return [far > 0 ? 1 : 0, Math.tanh(Math.abs(far))];
@@ -110,7 +110,7 @@ function drawPoints(canvas, points, isDrawn) {
   let wrong = 0;
   classes.forEach((which, i) => {
     const scores = live.values[points.score];
-    wrong += decided(scores.data, i, scores.data.length / classes.length, points.level)[0] !== which;
+    wrong += classAt(scores.data, i, scores.data.length / classes.length, points.level)[0] !== which;
     context.beginPath();
     context.arc(((data[2 * i] - left) / (right - left)) * side, ((top - data[2 * i + 1]) / (top - bottom)) * side, 7, 0, 7);
     context.fillStyle = `rgb(${HUES[which % HUES.length]})`;
@@ -135,7 +135,7 @@ function planeOf(points) {
     for (let i = 0; i < n; i++) [batch[2 * i], batch[2 * i + 1]] = place(Math.min(from + i, GRID * GRID - 1));
     const { data } = scoresAt(points, batch);
     for (let i = 0; i < n && from + i < GRID * GRID; i++) {
-      const [which, sure] = decided(data, i, data.length / n, points.level);
+      const [which, sure] = classAt(data, i, data.length / n, points.level);
       picture.data.set([...HUES[which % HUES.length].split(" ").map(Number), 40 + 120 * sure || 0], 4 * (from + i));
     }
   }

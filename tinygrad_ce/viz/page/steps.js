@@ -327,7 +327,7 @@ function words(step) {
 
 function show() {
   const step = steps[state.step];
-  const told = { start: startStep, end: endStep, seed: seedStep, f: forwardStep, b: backwardStep, u: training?.step }[step.k](step, state.step);
+  const told = { start: startStep, end: endStep, seed: seedStep, f: forwardStep, b: backwardStep, u: training?.updateStep }[step.k](step, state.step);
   const box = at("step");
   const half = box.querySelector(".quiz input"); // an answer that is being written
   const writes = half === document.activeElement;

@@ -21,7 +21,7 @@ from tinygrad_ce.viz.graph.labels import INFIX, sum_label
 from tinygrad_ce.viz.graph.names import renamed
 from tinygrad_ce.viz.graph.programs import Player
 from tinygrad_ce.viz.graph.reading import Reader, together
-from tinygrad_ce.viz.graph.told import SUMMED, symbol_of, told
+from tinygrad_ce.viz.graph.told import SUMMED, entry, symbol_of
 from tinygrad_ce.viz.graph.values import gradient_text, number
 from tinygrad_ce.viz.graph.walking import Graph, Use, settings_of
 from tinygrad_ce.viz.page.arrays import Windows
@@ -530,7 +530,7 @@ class Teller:
             "lab": self.reader.label(use, node),
             "map": self.related(node, position),
         }
-        why = told(name).why
+        why = entry(name).why
         if why:
             step["why"] = why[min(position, len(why) - 1)]
         if stretched:

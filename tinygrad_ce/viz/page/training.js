@@ -12,7 +12,7 @@ if (!live.why) training = {
   fresh: false, // whether it has been started, and no step was taken yet
   moving: null, // what is undone if a slider is being moved
   build: buildPanel,
-  step: updateStep,
+  updateStep,
   stop: stopTraining,
   advance,
 };

@@ -122,7 +122,7 @@ class Rule:
             text, row = f"{text} + {words(decay)} · w", [*row, f"+ {words(decay)} ·", self.w]
         self.g = self.say("g", text, total, *row)
 
-    def step(self, direction: Value, w: Value | None = None) -> Any:
+    def descend(self, direction: Value, w: Value | None = None) -> Any:
         """The last line, w − lr·direction; gives what that is."""
         w = w or self.w
         lr = self.number("lr")
@@ -155,16 +155,16 @@ def sgd(rule: Rule) -> Any:
     """v ← μ v + g; w ← w − lr v, or with nesterov w − lr (g + μ v)."""
     momentum, dampening = rule.setting("momentum"), rule.setting("dampening")
     if not momentum:
-        return rule.step(rule.g)
+        return rule.descend(rule.g)
     g, (before, after) = rule.g, rule.kept("momentum_buffer", "v")
     share = f"{words(1 - dampening)} · " if dampening else ""
     mu = rule.number("μ", momentum)
     v = rule.say("v", f"← {mu.text} · v + {share}{g.letter}", after,
                  *mu.row, "·", before, f"+ {share}".rstrip(), g)  # fmt: skip
     if not rule.setting("nesterov"):
-        return rule.step(v)
+        return rule.descend(v)
     ahead = g.now + fitting(mu.now, g.now) * v.now
-    return rule.step(rule.say("d", f"= {g.letter} + {mu.text} · v", ahead, g, "+", *mu.row, "·", v))
+    return rule.descend(rule.say("d", f"= {g.letter} + {mu.text} · v", ahead, g, "+", *mu.row, "·", v))
 
 
 def adam(rule: Rule) -> Any:
@@ -189,7 +189,7 @@ def adam(rule: Rule) -> Any:
     rule.say("t", "← t + 1", t, before, "+ 1")
     power = t.astype(np.float64)
     mean, size = rule.unbiased(m, beta1, power), rule.unbiased(v, beta2, power)
-    return rule.step(rule.ratio(mean, size, eps), w)
+    return rule.descend(rule.ratio(mean, size, eps), w)
 
 
 def rmsprop(rule: Rule) -> Any:
@@ -206,7 +206,7 @@ def rmsprop(rule: Rule) -> Any:
         before, after = rule.kept("momentum_buffer", "b")
         mu = rule.number("μ", momentum)
         d = rule.say("b", f"← {mu.text} · b + d", after, *mu.row, "·", before, "+", d)
-    return rule.step(d)
+    return rule.descend(d)
 
 
 def adagrad(rule: Rule) -> Any:
@@ -215,7 +215,7 @@ def adagrad(rule: Rule) -> Any:
     if rule.setting("lr_decay"):
         raise KeyError("lr_decay")
     s = rule.say("s", f"← s + {g.square}", after, before, "+", g.squared)
-    return rule.step(rule.ratio(g, s, eps))
+    return rule.descend(rule.ratio(g, s, eps))
 
 
 RULES: dict[str, Callable[[Rule], Any]] = {
