@@ -164,7 +164,8 @@ def sgd(rule: Rule) -> Any:
     if not rule.setting("nesterov"):
         return rule.descend(v)
     ahead = g.now + fitting(mu.now, g.now) * v.now
-    return rule.descend(rule.say("d", f"= {g.letter} + {mu.text} · v", ahead, g, "+", *mu.row, "·", v))
+    text = f"= {g.letter} + {mu.text} · v"
+    return rule.descend(rule.say("d", text, ahead, g, "+", *mu.row, "·", v))
 
 
 def adam(rule: Rule) -> Any:
