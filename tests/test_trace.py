@@ -148,6 +148,19 @@ def test_a_value_that_outlives_the_trace_is_found_though_it_is_returned(of):
         tg.trace(step, tg.ones(2, requires_grad=True))
 
 
+def test_a_function_that_catches_the_refusal_is_refused_all_the_same():
+    def step(x):
+        try:
+            return x * 2 if float(x.sum()) > 3 else x
+        except RuntimeError:
+            return x
+
+    with pytest.raises(TraceError, match=r"has not computed yet .*test_trace\.py"):
+        tg.trace(step, tg.ones(2))
+    with pytest.raises(TraceError, match="has not computed yet"):
+        tg.compile(step)(tg.ones(4))
+
+
 def test_a_rule_without_an_entry_says_where_it_goes():
     @table.differentiable(lambda g, x: g / (1 + abs(x)) ** 2)
     @table.speaks_numpy

@@ -139,6 +139,7 @@ class Symbol(NDArrayOperatorsMixin):
         return self.transpose((*range(n - 2), n - 1, n - 2))
 
     def __repr__(self) -> str:
+        self.tracer.printed = True  # its numbers may be read in the text
         number = self.now.dtype is None and self.now.name
         return f"<traced number {number}>" if number else f"<traced {self.dtype} {self.shape}>"
 
@@ -452,6 +453,8 @@ class Tracer:
         self.backward_of: tuple[str, ...] | None = None
         self.alive: list[weakref.ref[Symbol]] = []
         self.layout_matters = False
+        self.printed = False
+        self.refused: TraceError | None = None
         self.floor = sys._getframe(1)
 
     # --- values -----------------------------------------------------------------------------
@@ -726,8 +729,9 @@ class Tracer:
     # --- errors -----------------------------------------------------------------------------
 
     def refuse(self, what: str, instead: str) -> NoReturn:
-        """Stop: this cannot be part of a program."""
-        raise TraceError(f"trace: {what}{self.where()}. {instead}")
+        """Stop: this cannot be part of a program, though the function may catch the error."""
+        self.refused = TraceError(f"trace: {what}{self.where()}. {instead}")
+        raise self.refused
 
     def numbers_behind(self, var: Var) -> list[str]:
         """The names of the arguments that a value is computed from, if all of them are floats."""

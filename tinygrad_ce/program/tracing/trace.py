@@ -48,6 +48,8 @@ class Trace:
     """Assumptions that did not hold for the example, or once before."""
     attributes: list[AttributeOf] = field(default_factory=list)
     """Attributes of modules that hold another tensor after each call."""
+    printed: bool = False
+    """Whether a value was made a text: the function may go by the numbers in it."""
 
 
 def mapped(function: Callable[[Any], Any], x: Any) -> Any:
@@ -114,6 +116,8 @@ def traced(
     try:
         with tracing(tracer):
             result = fn(*given, **keywords)
+            if tracer.refused is not None:
+                raise tracer.refused  # the function caught it, and went another way
             tracer.check_settings()
             structure = returned.take(result)
             left = assigned(tracer, [a.symbol for a in arguments.found.values()])
@@ -133,6 +137,7 @@ def traced(
     for g, of in gradients.items():
         finished.program.gradients[g] = (*of, *finished.program.gradients.get(g, ()))
     finished.failed = tracer.failed
+    finished.printed = tracer.printed
     tracer.cells.clear()  # they hold the arrays of the state, in a cycle
     return finished
 
