@@ -22,6 +22,7 @@ from tinygrad_ce.teach.algebra import Ratio, constant
 from tinygrad_ce.teach.regions import Value, applied, as_value
 
 DIGITS = 60
+FLOAT = np.dtype(np.float64)
 
 
 class UnsupportedError(NotImplementedError):
@@ -65,7 +66,8 @@ def read(value: float, dtype: str = "float64", strict: bool = True) -> Constant:
     bits = 12 if dtype == "float32" else 26
     exact = np.dtype(dtype).type(value)
     wide = v / (1 << (24 if dtype == "float32" else 53))
-    half = Fraction(float(np.spacing(exact))) / 2 if strict else wide
+    step = float(np.spacing(exact))  # inf for the largest float
+    half = Fraction(step) / 2 if strict and step < np.inf else wide
 
     def rounds(found: Constant) -> bool:
         return not strict or np.dtype(dtype).type(float(Digits(30).exactly(found))) == exact
@@ -110,7 +112,9 @@ class Formulas:
     def __init__(self, opaque: bool = False) -> None:
         self.opaque = opaque
         self.plain = True  # all constants are written in a simple form
+        self.single = False  # numbers are rounded to float32
         self.meant: dict[Any, float] = {}  # for which float each constant stands
+        self.needs = regions.NOTHING  # what the functions refuse otherwise
 
     positive = staticmethod(regions.positive)
     zero = staticmethod(regions.zero)
@@ -144,11 +148,14 @@ class Formulas:
 
     def extremum(self, xs: list[Value], largest: bool) -> Value:
         """The largest of some numbers, as a symbol that only says of which."""
-        name = "max" if largest else "min"
         if not self.opaque or len(xs) < 2:
             return folded(self, xs, largest)
-        ordered = sorted(dict.fromkeys(xs), key=repr)  # the same order for the same numbers
-        return as_value(algebra.function(name, *(x.formula or x for x in ordered)))
+        if not largest:
+            return -self.extremum([-x for x in xs], True)
+        needs = regions.needs_of(xs)
+        bare = dict.fromkeys(Value(x.parts) for x in xs)
+        ordered = sorted(bare, key=repr)  # the same order for the same numbers
+        return as_value(algebra.function("max", *(x.formula or x for x in ordered))).needing(needs)
 
     def holds(self, x: Value) -> bool:
         """Take x ≥ 0 for granted."""
@@ -157,7 +164,7 @@ class Formulas:
             regions.assume_sign(formula, ">=")
             return formula
 
-        applied(assumed, x)
+        self.needs = regions.both(self.needs, applied(assumed, x).needs)
         return True
 
     def divide(self, a: Any, b: Any) -> Any:
@@ -194,6 +201,7 @@ class Digits:
         self.mp = mpmath.MPContext()
         self.mp.dps = digits
         self.plain = True
+        self.single = False
         self.meant: dict[Any, float] = {}
 
     def number(self, value: Any, dtype: str = "float64", strict: bool = True) -> Any:
@@ -273,12 +281,11 @@ def folded(m: Any, xs: list[Any], largest: bool) -> Any:
 
 def choose(m: Any, condition: Any, a: Any, b: Any) -> Any:
     """a where the condition holds, else b."""
-    known = condition.number if isinstance(condition, Value) else condition
-    if known is None:
-        return condition * (a - b) + b
-    if known != known:
-        return known  # nan: it is not known which
-    return a if known else b
+    if isinstance(condition, Value):
+        return regions.chosen(condition, as_value(a), as_value(b))
+    if condition != condition:
+        return condition  # nan: it is not known which
+    return a if condition else b
 
 
 def powered(m: Any, a: Any, b: Any) -> Any:
@@ -323,6 +330,18 @@ def slopes_of_erf(program: Program) -> set[Var]:
     }
 
 
+def is_real(m: Any, a: Any, no: int) -> Any:
+    """1 − no: what has a value is no nan and no infinity."""
+    if isinstance(a, Value) and a.needs:
+        raise UnsupportedError("a choice by whether there is a value")
+    return 0 * a + (1 - no)
+
+
+def converted(m: Any, a: Any, dtype: np.dtype[Any]) -> Any:
+    """The same number; a whole one as an index."""
+    return a if dtype.kind == "f" else m.whole(a)
+
+
 def two_to(m: Any, n: Any) -> Any:
     """2 ** n for a whole number: what scales without rounding."""
     return m.apply("exp", n * m.apply("log", m.number(2.0)))
@@ -363,9 +382,9 @@ ELEMENTS: dict[str, Callable[..., Any]] = {
     "bitwise_or": lambda m, a, b: a + b - a * b,
     "bitwise_xor": lambda m, a, b: a + b - 2 * a * b,
     "invert": lambda m, a: 1 - a,
-    "isnan": lambda m, a: 0 * a,
-    "isinf": lambda m, a: 0 * a,
-    "isfinite": lambda m, a: 0 * a + 1,
+    "isnan": partial(is_real, no=1),
+    "isinf": partial(is_real, no=1),
+    "isfinite": partial(is_real, no=0),
     "maximum": lambda m, a, b: b + m.positive(a - b) * (a - b),
     "minimum": lambda m, a, b: b + m.positive(b - a) * (a - b),
     "relu": lambda m, a: m.positive(a) * a,
@@ -373,7 +392,7 @@ ELEMENTS: dict[str, Callable[..., Any]] = {
     "where": choose,
     "frexp": lambda m, a, part: m.apply("exponent", a),  # only part 1 is read
     "ldexp": lambda m, a, n: a * two_to(m, n),
-    "masked": lambda m, a, keep: choose(m, keep, a, 0 * a),
+    "masked": lambda m, a, keep: choose(m, keep, a, m.number(0.0)),
     "log1p": lambda m, a: m.apply("log", 1 + a),
     "expm1": lambda m, a: m.apply("exp", a) - 1,
     "log2": lambda m, a: m.apply("log", a) / m.apply("log", m.number(2.0)),
@@ -384,7 +403,7 @@ ELEMENTS: dict[str, Callable[..., Any]] = {
     "tan": lambda m, a: m.divide(m.apply("sin", a), m.apply("cos", a)),
     "hypot": lambda m, a, b: m.root(a * a + b * b, 2),
     "erfc": lambda m, a: 1 - m.apply("erf", a),
-    "astype": lambda m, a, dtype: a if dtype.kind == "f" else m.whole(a),
+    "astype": converted,
     **{name: partial(apply, name) for name in FUNCTIONS},
 }
 """What each elementwise operation of `OPS` is, in terms of a few functions of a kind of numbers."""
@@ -431,14 +450,13 @@ class Run:
         for x, value in {**program.constants, **program.example, **given}.items():
             self.values[x] = value
         self.slopes = slopes_of_erf(program)
-        self.written = {
-            abs(v)
-            for step in program.steps
-            if not step.scope
-            for x in step.operands
-            if x in program.constants
-            for v in np.ravel(np.asarray(program.constants[x])).tolist()
-        }  # by the functions themselves: others may be rounded results
+        self.written: set[float] = set()  # by the functions themselves
+        self.forward: set[float] = set()  # all but what the backward pass makes of constants
+        for step in program.steps:
+            read = (np.ravel(program.constants[x]) for x in step.operands if x in program.constants)
+            own = {abs(v) for value in read for v in value.tolist()}
+            self.written |= own if not step.scope else set()
+            self.forward |= own if step.scope[:1] != ("backward",) else set()
         for step in program.steps:
             self.values[step.out] = self.step(step)
 
@@ -456,8 +474,8 @@ class Run:
             v = value[i].item()
             strict = abs(v) in self.written
             made[i] = self.m.number(v, dtype, strict) if np.isfinite(v) else v
-            if strict and v and np.isfinite(v):
-                meant = read(abs(v), dtype), dtype
+            if abs(v) in self.forward and v and np.isfinite(v):
+                meant = read(abs(v), dtype, strict), dtype if self.m.single else ""
                 if self.m.meant.setdefault(meant, abs(v)) != abs(v):
                     raise UnsupportedError(f"{v!r} and what is next to it, as two constants")
         return made
@@ -473,6 +491,9 @@ class Run:
         if step.op in ("max", "min"):
             return self.extremum(step)
         if step.op == "all_finite":
+            if isinstance(self.m, Formulas):
+                given = regions.needs_of(self.objects(step.operands[0]).flat)
+                self.m.needs = regions.both(self.m.needs, given)
             return True
         if step.op == "all_within":
             return self.all_within(step)
@@ -523,12 +544,18 @@ class Run:
         function: Any = within if step.out in self.slopes else ELEMENTS[step.op]
         arrays = np.broadcast_arrays(*map(self.objects, step.operands))
         made = np.empty(arrays[0].shape, object)
+        narrow = step.op == "astype" and step.settings["dtype"].kind == "f"
+        if narrow and step.settings["dtype"].itemsize < (step.operands[0].dtype or FLOAT).itemsize:
+            raise UnsupportedError(f"rounding to {step.settings['dtype']}")
         for i in np.ndindex(made.shape):
             xs = [x[i] for x in arrays]
             if any(type(x) is float for x in xs):
-                made[i] = self.with_infinity(step.op, xs)
+                found = self.with_infinity(step.op, xs)
             else:
-                made[i] = function(self.m, *xs, **step.settings)
+                found = function(self.m, *xs, **step.settings)
+            if isinstance(found, Value) and step.op not in ("where", "masked"):
+                found = found.needing(regions.needs_of(xs))
+            made[i] = found
         if step.op == "astype" and step.settings["dtype"].kind != "f":
             return made.astype(step.settings["dtype"])
         return made
@@ -539,7 +566,9 @@ class Run:
             condition, *ab = xs if op == "where" else [xs[1], xs[0], self.m.number(0.0)]
             known = condition.number if isinstance(condition, Value) else condition
             if known is not None:
-                return ab[0] if known else ab[1]
+                picked = ab[0] if known else ab[1]
+                needs = regions.needs_of([condition])
+                return picked.needing(needs) if isinstance(picked, Value) else picked
         if op in COMPARED and sum(type(x) is float for x in xs) == 1:
             a, b = (x if type(x) is float else 0.0 for x in xs)
             return self.m.number(float(COMPARED[op](a, b)))

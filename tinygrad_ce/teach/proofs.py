@@ -11,7 +11,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,11 @@ from tinygrad_ce.program.tracing.trace import trace_call
 from tinygrad_ce.teach import algebra, regions
 from tinygrad_ce.teach.algebra import Ratio, Symbol, TooLargeError, UndefinedError
 from tinygrad_ce.teach.elements import Digits, Formulas, Run, UnsupportedError
+from tinygrad_ce.teach.reach import within_reach
 from tinygrad_ce.teach.regions import as_value
 
 POINTS, FIRST = 100, 24  # at which numbers are compared: before the proof, and where there is none
 WORK = 1_000_000
-WEIGHTS = "g"
 LOCK = threading.RLock()  # what a proof assumes is known to its whole module: one at a time
 UNKNOWN = (TooLargeError, UndefinedError, UnsupportedError, NotImplementedError, RecursionError)
 
@@ -82,10 +82,7 @@ class Proof:
         """The report in words."""
         sizes = ", ".join(f"{name} {shape}" for name, shape in self.sizes.items())
         if self.status == "refuted":
-            numbers = "; ".join(
-                f"{k} = {np.array2string(v, separator=', ', floatmode='unique')}"
-                for k, v in (self.counterexample or {}).items()
-            )
+            numbers = written(self.counterexample or {})
             left, right = self.values or ("", "")
             where = f"{self.compared[0]} differs: {left} and {right}, at {numbers}"
             return f"refuted: {self.claim}. {where}"
@@ -104,6 +101,12 @@ class Proof:
         return self.text
 
     __repr__ = __str__
+
+
+def written(point: Point) -> str:
+    """Numbers for the inputs."""
+    numbers = {k: np.array2string(v, separator=", ", floatmode="unique") for k, v in point.items()}
+    return "; ".join(f"{k} = {v}" for k, v in numbers.items())
 
 
 def listed(texts: tuple[str, ...], most: int = 6) -> str:
@@ -126,9 +129,9 @@ def prove(
     real numbers, a list or array is a constant (targets, indices). same: a function of the same
     arguments. gradient: for some inputs, a formula of inputs by their names, in Tensors or NumPy
     functions. Where the function gives more than one number, its formulas take the gradient that
-    comes from above as `g`, of the shape of the output, or return the Jacobian, of shape
-    (*output, *input). Tensors that require a gradient and that the function knows (parameters) are
-    real numbers, too.
+    comes from above as `g` (`g_` if an input is called so), of the shape of the output, or return
+    the Jacobian, of shape (*output, *input). Tensors that require a gradient and that the function
+    knows (parameters) are real numbers, too.
 
     The programs of both sides are run on formulas, so what is compared is what the engine does,
     kinks and ties included. `.status` is "proved": equal at these sizes for all real numbers for
@@ -183,7 +186,7 @@ class Side:
 
     def __init__(self, function: Function, equation: Equation, formula: str = "") -> None:
         self.function, self.equation, self.formula = function, equation, formula
-        self.parameters: list[Tensor] = []
+        self.printed = False
 
     # --- eager ----------------------------------------------------------------------------------
 
@@ -197,7 +200,7 @@ class Side:
                 for p in inspect.signature(self.function).parameters.values()
                 if p.default is p.empty
             ]
-            known = {**named, WEIGHTS: weights} if WEIGHTS not in named else named
+            known = {**named, self.equation.above: weights}
             by_name = all(name in known for name in own)
             given = {n: known[n] for n in own} if by_name else {}
             found = self.function(**given) if by_name else self.function(*inputs)
@@ -255,7 +258,8 @@ class Side:
         if keys:
             with suppress(ValueError, TypeError):  # outside of them the function raises
                 found = trace_call(self.outputs, given, {}, keys)
-        return found.program
+        self.printed = self.printed or found.printed
+        return needed_steps(found.program)
 
     def symbolic(self, program: Program) -> set[Var]:
         """The values that depend on real numbers."""
@@ -268,8 +272,9 @@ class Side:
     def variables(self, program: Program) -> dict[Var, str]:
         """Which given values are real numbers, by name."""
         equation = self.equation
-        names = dict(zip(program.inputs, [*equation.inputs, WEIGHTS]))
-        found = {x: name for x, name in names.items() if name in equation.shapes or name == WEIGHTS}
+        names = dict(zip(program.inputs, [*equation.inputs, equation.above]))
+        real = {*equation.shapes, equation.above}
+        found = {x: name for x, name in names.items() if name in real}
         for state in program.states:
             for p, name in zip(equation.parameters, equation.parameter_names):
                 if state.node is p:
@@ -305,6 +310,8 @@ class Equation:
         }
         self.parameters: list[Tensor] = []
         self.parameter_names: list[str] = []
+        self.above = ""
+        self.above = self.fresh("g")
         self.weights: tuple[int, ...] = ()
         self.dtype: Any = np.float64
         self.left = Side(function, self)
@@ -330,12 +337,12 @@ class Equation:
             **self.shapes,
             **{n: tuple(p.shape) for n, p in zip(self.parameter_names, self.parameters)},
         }
-        return {**shapes, WEIGHTS: self.weights} if self.weights else shapes
+        return {**shapes, self.above: self.weights} if self.weights else shapes
 
     def arguments(self, point: Point) -> list[np.ndarray]:
         """The arrays that a side is called with."""
         return [point[n] if n in point else self.constants[n] for n in self.inputs] + [
-            point.get(WEIGHTS, np.ones((), self.dtype))
+            point.get(self.above, np.ones((), self.dtype))
         ]
 
     def points(self, count: int) -> Iterator[Point]:
@@ -346,8 +353,8 @@ class Equation:
                 n: np.asarray(DRAWS[i % 8](stream, s), self.dtype)
                 for n, s in self.all_shapes().items()
             }
-            if WEIGHTS in point:
-                point[WEIGHTS] = np.asarray(stream.integers(1, 9, self.weights), self.dtype)
+            if self.above in point:
+                point[self.above] = np.asarray(stream.integers(1, 9, self.weights), self.dtype)
             yield point
 
     def prepared(self) -> None:
@@ -379,6 +386,8 @@ class Equation:
                     self.parameter_names.append(
                         self.fresh(names.get(id(node)) or state.before.name or "w")
                     )
+        if any(p.array.dtype == np.float32 for p in self.parameters):
+            self.dtype = np.float32  # their gradients are, whatever the inputs are
 
     def leaves(self, given: list[Any]) -> dict[str, Any]:
         """The arguments by name; those that are real numbers need a gradient."""
@@ -398,7 +407,7 @@ class Equation:
 
     def fresh(self, name: str) -> str:
         """A name that no input has."""
-        while name in {*self.inputs, *self.parameter_names, WEIGHTS}:
+        while name in {*self.inputs, *self.parameter_names, self.above}:
             name += "_"
         return name
 
@@ -418,12 +427,13 @@ class Equation:
             if found.shape == (*self.weights, *expected.shape) and self.weights:
                 found = np.asarray(np.tensordot(weights, found, len(self.weights)))
             elif found.shape != expected.shape or (
-                self.weights and WEIGHTS not in self.asked(name)
+                self.weights and self.above not in self.asked(name)
             ):
                 wanted = f"{expected.shape}"
                 if self.weights:
                     jacobian = (*self.weights, *expected.shape)
-                    wanted += f", with the gradient g from above as an argument, or {jacobian}"
+                    wanted += f", with the gradient {self.above} from above as an argument, or "
+                    wanted += f"{jacobian}"
                 raise ValueError(
                     f"prove: the formula for {name} gives shape {found.shape}; wanted {wanted}"
                 )
@@ -451,6 +461,10 @@ class Equation:
                             return self.by_doubles("It is another program for other numbers")
         except TraceError as error:
             return self.by_doubles(f"It cannot be traced: {error}")
+        if any(side.printed for side in sides):
+            return self.by_doubles("It makes a value a text, by which it may go")
+        if self.remembers():
+            return self.by_doubles("It remembers something from one call to the next")
         if any(step.op == "draw" for program in self.programs for step in program.steps):
             return self.proof("undecided", reason="It draws random numbers")
         try:
@@ -462,23 +476,33 @@ class Equation:
             return self.by_digits(f"{WORDS.get(type(error), 'It is not supported')}: {error}")
         return found
 
+    def remembers(self) -> bool:
+        """Whether a side reads a tensor that one of them changes, or changes what it can read."""
+        states = [state for program in self.programs for state in program.states]
+        changed = {id(state.node) for state in states if state.after is not state.before}
+        for program in self.programs:
+            read = {s.before for s in program.states if id(s.node) in changed}
+            for step in program.steps:
+                if read.intersection(step.operands):
+                    read.add(step.out)
+            if read.intersection(program.outputs[: program.returned]):
+                return True
+        sides = [self.left, *self.right]
+        functions = [side.function for side in sides]
+        before = within_reach(*functions)
+        self.in_doubles(next(self.points(1)))
+        return before != within_reach(*functions)
+
     def proof(self, status: str, **more: Any) -> Proof:
         """The report."""
         return Proof(status, self.claim, self.all_shapes(), **more)
 
     def is_program(self, point: Point) -> bool:
         """Whether the programs give what the functions give, where doubles say so."""
-        wanted = [number for pair in self.in_doubles(point) for x in pair[1:] for number in x.flat]
-        got = [
-            number
-            for pair in self.in_digits(point, Digits())
-            for x in pair[1:]
-            for number in x.flat
-        ]
+        wanted = [x for both in flat(self.in_doubles(point)) for x in both]
+        got = [float(x) for both in flat(self.in_digits(point, Digits())) for x in both]
         near = 1e-3 if self.dtype == np.float32 else 1e-6
-        fine = [
-            (a, float(b)) for a, b in zip(wanted, got) if np.isfinite(a) and np.isfinite(float(b))
-        ]
+        fine = [(a, b) for a, b in zip(wanted, got) if np.isfinite(a) and np.isfinite(b)]
         return not wanted or (
             len(wanted) == len(got) and all(abs(a - b) <= near * max(1, abs(b)) for a, b in fine)
         )
@@ -529,8 +553,8 @@ class Equation:
         read = np.frompyfunc(m.number, 1, 1)
         values = {n: np.asarray(read(x.astype(object)), object) for n, x in point.items()}
         m.plain = True  # these are no constants
-        values.setdefault(WEIGHTS, np.asarray(m.mp.mpf(1), object))
-        found = list(self.pairs(*self.ran(m, values), values[WEIGHTS]))
+        values.setdefault(self.above, np.asarray(m.mp.mpf(1), object))
+        found = list(self.pairs(*self.ran(m, values), values[self.above]))
         self.plain = m.plain
         return found
 
@@ -538,6 +562,7 @@ class Equation:
         self, m: Any, values: Mapping[str, np.ndarray]
     ) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
         """What both programs give on a kind of numbers."""
+        m.single = self.dtype == np.float32
         sides = zip([self.left, *self.right], self.programs)
         first, *others = [side.run(m, program, values) for side, program in sides]
         return first, others
@@ -599,16 +624,25 @@ class Equation:
         """A proof if all differences come out as nothing; else the regions where they do not."""
         regions.forget(self.work)
         values = {n: variables(n, s) for n, s in self.all_shapes().items()}
-        values.setdefault(WEIGHTS, np.asarray(as_value(1), object))
+        values.setdefault(self.above, np.asarray(as_value(1), object))
         apart: list[Any] = []
         names = []
-        for name, a, b in self.pairs(*self.ran(m, values), values[WEIGHTS]):
+        needs = regions.NOTHING
+        for name, a, b in self.pairs(*self.ran(m, values), values[self.above]):
             names.append(name)
             for i in np.ndindex(a.shape):
-                apart += regions.different_regions(as_value(a[i]) - as_value(b[i]))
+                difference = (as_value(a[i]) - as_value(b[i])).needing(m.needs)
+                apart += regions.different_regions(difference)
+                needs = regions.both(needs, difference.needs)
         if apart:
             return None, apart
-        assumed, left_out = regions.in_words()
+        with regions.assuming(needs):
+            if not regions.possible(regions.EVERYWHERE):
+                raise UndefinedError("no numbers fulfil what is taken for granted")
+            assumed, left_out = regions.in_words()
+        if found := self.beyond(needs):
+            given = listed((*assumed, *(f"not {region}" for region in left_out)))
+            return self.proof("undecided", reason=f"Equal with {given}, but {found}"), []
         return (
             self.proof(
                 "proved",
@@ -620,19 +654,48 @@ class Equation:
             [],
         )
 
+    def beyond(self, needs: regions.Needs) -> str:
+        """How doubles differ where by the mathematics of real numbers a side has no value."""
+        ways = [way for need in needs for way in regions.against(*need)]
+        for point in [*self.points(8), *(next(self.points_in(way)) for way in ways)]:
+            m = Digits()
+            exact = [(m.mp.mpf(x), m.mp.mpf(y)) for x, y in flat(self.in_digits(point, m))]
+            for (x, y), (u, v) in zip(flat(self.in_doubles(point)), exact):
+                no_value = not (m.mp.isfinite(u) and m.mp.isfinite(v))
+                if no_value and x == x and y == y and not np.isclose(x, y, 1e-5, 1e-5):
+                    return f"at {written(point)} the functions give {x} and {y}"
+        return ""
+
     def points_in(self, region: Any) -> Iterator[Point]:
         """Numbers in a region, the others at random."""
-        found = regions.point(region | regions.taken()) or {}
+        found = regions.point(region) or {}
         fixed = {
-            m[0][0].arguments[0]: float(v)
+            m[0][0].arguments[1:]: float(v)
             for m, v in found.items()
             if len(m) == 1 and m[0][1] == 1 and m[0][0].kind == "variable"
         }
         for point in self.points(16):
             for name, x in point.items():
                 for i in np.ndindex(x.shape):
-                    x[i] = fixed.get(element(name, i), x[i])
+                    x[i] = fixed.get((name, i), x[i])
             yield point
+
+
+def needed_steps(program: Program) -> Program:
+    """The program without the steps that what it returns does not rest on."""
+    needed = set(program.outputs[: program.returned])
+    steps = []
+    for step in reversed(program.steps):
+        if step.out in needed or step.op in ("all_within", "all_finite"):
+            needed.update(step.operands)
+            steps.append(step)
+    return replace(program, steps=steps[::-1])
+
+
+def flat(pairs: list[tuple[str, np.ndarray, np.ndarray]]) -> Iterator[tuple[Any, Any]]:
+    """The numbers that are compared."""
+    for _, a, b in pairs:
+        yield from zip(a.flat, b.flat)
 
 
 def spelt(program: Program) -> list[Any]:
@@ -660,5 +723,5 @@ def variables(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """An array of variables."""
     made = np.empty(shape, object)
     for i in np.ndindex(shape):
-        made[i] = as_value(Ratio(algebra.of(Symbol("variable", element(name, i)))))
+        made[i] = as_value(Ratio(algebra.of(Symbol("variable", element(name, i), name, i))))
     return made

@@ -3,7 +3,8 @@
 A `Value` is Σ [conditions]·formula, where a condition is [f > 0] or [f = 0] of a polynomial f.
 Where f = 0 is demanded, it is solved for a variable, which is replaced. So two ways to write the
 same function, each stable in its own half, become the same Value as soon as they agree in every
-region.
+region. What it needs to have a value, x > 0 for log x, goes with it into all that is made of it,
+but for a branch of `where` that is not taken.
 """
 
 from __future__ import annotations
@@ -27,21 +28,29 @@ from tinygrad_ce.teach.algebra import (
     UndefinedError,
     constant,
     known_sign,
+    of,
 )
 
 Region = frozenset[tuple[Polynomial, str]]  # (f, "0"): f = 0; (f, "+"): f > 0; (f, "-"): f < 0
 EVERYWHERE: Region = frozenset()
+Needs = tuple[tuple[Polynomial, str, Region], ...]  # f > 0, f ≥ 0, f ≠ 0, or 1 = 0; and where
+NOTHING: Needs = ()
 FLIPPED = {"+": "-", "-": "+", ">=": "<=", "<=": ">="}
 
 
 class Value:
     """Σ [region]·formula. Python's operators compute with it, and so do NumPy's object arrays."""
 
-    __slots__ = ("parts",)
+    __slots__ = ("needs", "parts")
     __array_ufunc__ = None
 
-    def __init__(self, parts: dict[Region, Ratio]) -> None:
+    def __init__(self, parts: dict[Region, Ratio], needs: Needs = NOTHING) -> None:
         self.parts = parts
+        self.needs = needs
+
+    def needing(self, needs: Needs) -> Value:
+        """The same, which needs more."""
+        return Value(self.parts, both(self.needs, needs)) if needs else self
 
     def __hash__(self) -> int:
         return hash(frozenset(self.parts))
@@ -58,7 +67,7 @@ class Value:
         """The value with variables replaced."""
         result = Value({})
         for region, formula in self.parts.items():
-            part = as_value(algebra.substituted(formula, values))
+            part = as_value(algebra.substituted(formula, values)).needing(self.needs)
             for f, s in sorted_region(region):
                 new = as_value(algebra.substituted(Ratio(f), values))
                 part = part * (positive(new) if s == "+" else zero(new))
@@ -86,12 +95,12 @@ class Value:
         parts = dict(self.parts)
         for region, formula in other.parts.items():
             put(parts, region, formula)
-        return Value(parts)
+        return Value(parts, both(self.needs, other.needs))
 
     __radd__ = __add__
 
     def __neg__(self) -> Value:
-        return Value({region: -formula for region, formula in self.parts.items()})
+        return Value({region: -x for region, x in self.parts.items()}, self.needs)
 
     def __sub__(self, other: Any) -> Value:
         return self + -as_value(other)
@@ -106,7 +115,7 @@ class Value:
             for b, y in other.parts.items():
                 if (region := joined(a, b)) is not None:
                     put(parts, region, x * y)
-        return Value(parts)
+        return Value(parts, both(self.needs, other.needs))
 
     __rmul__ = __mul__
 
@@ -119,6 +128,11 @@ class Value:
     def __repr__(self) -> str:
         parts = (f"[{shown(r)}]·({x})" if r else f"{x}" for r, x in self.parts.items())
         return " + ".join(parts) or "0"
+
+
+def both(a: Needs, b: Needs) -> Needs:
+    """What two values need, in an order that is always the same."""
+    return tuple(dict.fromkeys(a + b)) if a and b and a != b else a or b
 
 
 def sorted_region(region: Region) -> list[tuple[Polynomial, str]]:
@@ -168,10 +182,10 @@ def joined(a: Region, b: Region) -> Region | None:
     """Where both hold, or None if that is nowhere."""
     if not a or not b:
         return a or b
-    both = a | b
-    if len({f for f, _ in both}) < len(both):
+    joint = a | b
+    if len({f for f, _ in joint}) < len(joint):
         return None
-    return both if both in (a, b) or possible(both | here()) else None
+    return joint if joint in (a, b) or possible(joint | here()) else None
 
 
 def here() -> Region:
@@ -226,8 +240,6 @@ def rewritten(region: Region) -> list[tuple[Region, int]] | None:
         scale, monomial, rest = now.split()
         if monomial:
             continue
-        if own := next((sign for g, sign in others if g == rest), ""):
-            return [(others, 1)] if own == "+" and scale > 0 else []
         if scale > 0:
             return [(others | {(rest, "+")}, 1)]
         return [(others, 1), (others | {(rest, "0")}, -1), (others | {(rest, "+")}, -1)]
@@ -313,7 +325,7 @@ def branched(f: Polynomial, outcome: Callable[[str], Value]) -> Value:
             try:
                 found[sign] = outcome(sign)
             except UndefinedError:
-                LEFT_OUT[here()] = None
+                ASSUMED.setdefault(NOWHERE, []).append(here())
     if not found:
         raise UndefinedError("nowhere")
     base = found.get("-") or found.get("+") or next(iter(found.values()))
@@ -325,10 +337,22 @@ def branched(f: Polynomial, outcome: Callable[[str], Value]) -> Value:
 
 
 def applied(function: Callable[..., Value | Ratio], *xs: Value) -> Value:
+    """function(*formulas), in every region; it needs what they need, and what the function does."""
+    with assuming(needs_of(xs)):
+        try:
+            result = in_regions(function, *xs)
+        except UndefinedError as error:
+            SAID[:] = [str(error)]
+            ASSUMED.setdefault(NOWHERE, []).append(EVERYWHERE)
+            result = Value({})
+        return result.needing(needs_now())
+
+
+def in_regions(function: Callable[..., Value | Ratio], *xs: Value) -> Value:
     """function(*formulas), in every region."""
 
     def by_sign(f: Polynomial) -> Value:
-        return branched(f, lambda s: applied(function, *(restricted(x, f, s) for x in xs)))
+        return branched(f, lambda s: in_regions(function, *(restricted(x, f, s) for x in xs)))
 
     for x in xs:
         for f in x.polynomials():
@@ -347,9 +371,87 @@ def applied(function: Callable[..., Value | Ratio], *xs: Value) -> Value:
 # --- what is assumed ----------------------------------------------------------------------------
 
 ASSUMED: dict[tuple[Polynomial, str], list[Region]] = {}
-"""(f, sign): what a formula takes for granted so that it has a value, and in which regions."""
-LEFT_OUT: dict[Region, None] = {}
-"""The regions in which a formula has no value."""
+"""(f, sign): what the formulas that are looked at need to have a value, and in which regions."""
+NOWHERE = (ONE, "0")  # 1 = 0: a formula has no value
+SAID = [""]
+"""Why one has none."""
+
+
+@contextmanager
+def assuming(needs: Needs) -> Iterator[None]:
+    """Look at formulas that need this, and at nothing else."""
+    assumed, taken = dict(ASSUMED), dict(algebra.TAKEN)
+    ASSUMED.clear()
+    algebra.TAKEN.clear()
+    for f, s, where in needs:
+        known = ASSUMED.setdefault((f, s), [])
+        if not any(w <= where for w in known):
+            known[:] = [w for w in known if not where <= w] + [where]
+        if not where and s in ("+", ">=") and algebra.TAKEN.get(f) != "+":
+            algebra.TAKEN[f] = s
+    try:
+        yield
+    finally:
+        ASSUMED.clear()
+        ASSUMED.update(assumed)
+        algebra.TAKEN.clear()
+        algebra.TAKEN.update(taken)
+
+
+def needs_of(xs: Iterable[Any]) -> Needs:
+    """What some values need."""
+    return tuple(dict.fromkeys(n for x in xs if isinstance(x, Value) for n in x.needs))
+
+
+def needs_now() -> Needs:
+    """What the formulas that are looked at need."""
+    return tuple((f, s, where) for (f, s), regions in ASSUMED.items() for where in regions)
+
+
+def chosen(condition: Value, a: Value, b: Value) -> Value:
+    """a where the condition is 1, b where it is 0: each needs what it needs only there."""
+    here, there = (Value(x.parts) for x in (a, b))
+    needs = both(only_where(condition, a.needs), only_where(1 - condition, b.needs))
+    return (condition * (here - there) + there).needing(merged(needs))
+
+
+def merged(needs: Needs) -> Needs:
+    """What is needed for each sign of a polynomial is needed whatever its sign is."""
+    for f, s, where in needs:
+        for g, t in where:
+            left = where - {(g, t)}
+            ways = [(f, s, left | {(g, u)}) for u in signs_of(g)]
+            if all(way in needs or not possible(way[2]) for way in ways):
+                return merged((*(n for n in needs if n not in ways), (f, s, left)))
+    return needs
+
+
+def only_where(condition: Value, needs: Needs) -> Needs:
+    """What is needed where a condition is 1."""
+    if not needs or not condition.parts:
+        return NOTHING
+    if f := next(iter(condition.polynomials()), None):
+        found = NOTHING
+        for s in signs_of(f):
+            if possible(here() | {(f, s)}):
+                with inside(f, s):
+                    found = both(found, only_where(restricted(condition, f, s), needs))
+        return found
+    if condition.number is None:
+        raise NotImplementedError("a condition that is no truth value")
+    joint = ((f, s, where | here()) for f, s, where in needs)
+    return tuple(need for need in joint if not is_given(*need))
+
+
+def is_given(f: Polynomial, sign: str, region: Region) -> bool:
+    """Whether what is needed in a region is fulfilled there."""
+    return not any(possible(way) for way in against(f, sign, region))
+
+
+def against(f: Polynomial, sign: str, region: Region) -> list[Region]:
+    """Where what is needed in a region is not fulfilled."""
+    others = {"+": "0-", ">=": "-", "≠": "0"}.get(sign)
+    return [region | {(f, s)} for s in others] if others else [region]
 
 
 def assume(f: Polynomial, sign: str) -> None:
@@ -378,7 +480,8 @@ SEEN: dict[Polynomial, None] = {}
 def forget(work: int) -> None:
     """Begin a proof: nothing is assumed yet; `work` says how many products of terms it may take."""
     algebra.WORK[:] = [0, work]
-    for known in (ASSUMED, LEFT_OUT, SEEN, REGION, MEMORY, algebra.TAKEN):
+    SAID[:] = [""]
+    for known in (ASSUMED, SEEN, REGION, MEMORY, algebra.TAKEN):
         known.clear()
     point.cache_clear()
     algebra.forget()
@@ -387,33 +490,33 @@ def forget(work: int) -> None:
 def inverted(x: Value) -> Value:
     """1 / x, for x ≠ 0."""
 
-    def of(formula: Ratio) -> Ratio:
+    def one_over(formula: Ratio) -> Ratio:
         for f, _ in algebra.log_parts(formula) if formula else ():
             if isinstance(f, Polynomial | Symbol):
-                assume(f if isinstance(f, Polynomial) else algebra.of(f), "≠")
+                assume(f if isinstance(f, Polynomial) else of(f), "≠")
         return formula.inverted()
 
-    return applied(of, x)
+    return applied(one_over, x)
 
 
 def log(x: Value) -> Value:
     """log x, for x > 0."""
 
-    def of(formula: Ratio) -> Ratio:
+    def logarithm(formula: Ratio) -> Ratio:
         assume_sign(formula, "+")
         return algebra.log(formula)
 
-    return applied(of, x)
+    return applied(logarithm, x)
 
 
 def root(x: Value, n: int) -> Value:
     """The n-th root of x, for x ≥ 0."""
 
-    def of(formula: Ratio) -> Ratio:
+    def rooted(formula: Ratio) -> Ratio:
         assume_sign(formula, ">=")
         return algebra.root(formula, n)
 
-    return applied(of, x)
+    return applied(rooted, x)
 
 
 def assume_sign(formula: Ratio, sign: str) -> None:
@@ -427,7 +530,7 @@ def assume_sign(formula: Ratio, sign: str) -> None:
         if isinstance(f, int | Fraction):
             left = left.times(1 if f > 0 else -1)
             continue
-        base = f if isinstance(f, Polynomial) else algebra.of(f)
+        base = f if isinstance(f, Polynomial) else of(f)
         known = known_sign(base)
         if known == "-" and k % 2:
             left = left.times(-1)
@@ -458,7 +561,7 @@ def sign_of_formula(x: Ratio) -> Value:
         if isinstance(f, int | Fraction):
             result = result * (1 if f > 0 else -1)
             continue
-        base = f if isinstance(f, Polynomial) else algebra.of(f)
+        base = f if isinstance(f, Polynomial) else of(f)
         if isinstance(f, Symbol) and f.kind == "root" and isinstance(f.arguments[0], Polynomial):
             base, k = f.arguments[0], 2  # ≥ 0
         own = sign_of_polynomial(base)
@@ -510,16 +613,26 @@ def zero(x: Value) -> Value:
 
 
 def different_regions(x: Value) -> Iterator[Region]:
-    """The regions in which a value is not seen to be 0. None: it is 0 for all real numbers.
+    """The regions in which a value is not seen to be 0. None: it is 0 wherever it is one.
 
-    What is left out, where a side has no value, is not looked at.
+    Raises UndefinedError if it is one nowhere.
     """
-    if not x.parts or any(where <= here() for where in LEFT_OUT):
+    with assuming(x.needs):
+        if not possible(EVERYWHERE):
+            raise UndefinedError(SAID[0] or "no numbers fulfil what is taken for granted")
+        yield from differing(x)
+
+
+def differing(x: Value) -> Iterator[Region]:
+    """The same, in the region that is looked at."""
+    if not x.parts or not possible(here()):
         return
-    f = next(iter(x.polynomials()), None) or undecided_yet()
+    f = next(iter(x.polynomials()), None)
     if f is None:
         try:
-            if at_zeros(x.parts[EVERYWHERE], here()):
+            left = at_zeros(x.parts[EVERYWHERE], here())
+            again = {v: Ratio(of(v)) for v in left.variables()}  # now all that is needed is known
+            if left and algebra.substituted(left, again) and possible(here() | with_zeros()):
                 yield here()
             return
         except SignNeededError as needed:
@@ -530,15 +643,13 @@ def different_regions(x: Value) -> Iterator[Region]:
     for s in signs_of(f):
         if possible(here() | {(f, s)}):
             with inside(f, s):
-                yield from different_regions(restricted(x, f, s))
+                yield from differing(restricted(x, f, s))
 
 
-def undecided_yet() -> Polynomial | None:
-    """A polynomial that tells whether this is part of a region that is left out."""
-    for where in LEFT_OUT:
-        if all(REGION.get(f, s) == s for f, s in where):
-            return next(f for f, _ in sorted_region(where) if f not in REGION)
-    return None
+def with_zeros() -> Region:
+    """The conditions of the region that is looked at, with f = 0 put into the others."""
+    found = {(at_zeros(Ratio(f), here()), s) for f, s in REGION.items() if s != "0"}
+    return frozenset((x.top, s) for x, s in found if not x.below)
 
 
 # --- whether a region is empty ------------------------------------------------------------------
@@ -548,29 +659,30 @@ Row = tuple[dict[Monomial, Fraction], str]  # Σ coefficient·monomial  =, >, >=
 
 def possible(region: Region) -> bool:
     """Whether there may be numbers in a region: monomials are taken for independent numbers."""
-    return point(region | taken()) is not None
+    return point(region | taken(region)) is not None
 
 
-def taken() -> Region:
-    """What is assumed in the region that is looked at."""
-    region = here()
+def taken(region: Region) -> Region:
+    """What is assumed in a region."""
     return frozenset(c for c, where in ASSUMED.items() if any(w <= region for w in where))
 
 
 def in_words() -> tuple[list[str], list[str]]:
     """What is assumed, and what is left out; without what follows from the rest."""
-    everywhere = taken()
-    assumed = []
+    everywhere = taken(EVERYWHERE)
+    assumed: list[str] = []
+    nowhere: dict[str, None] = {}
     for (f, s), where in ASSUMED.items():
         strict = {(f, "+"), (f.times(-1), "+")} & everywhere
-        if s != "+" and strict:
-            continue
-        for region in where:
-            if not region or possible(region):
-                said = f" (for {shown(sorted_region(region))})" if region else ""
-                assumed.append(shown([(f, s)]) + said)
-    out = [shown(sorted_region(r)) for r in LEFT_OUT if possible(r)]
-    return assumed, out
+        for region in where if s == "+" or not strict else ():
+            said = shown(sorted_region(region))
+            if not region:
+                assumed.append(shown([(f, s)]))
+            elif possible(region):
+                assumed.append(f"{shown([(f, s)])} (for {said})")
+            elif point(region | everywhere) is not None:
+                nowhere[said] = None
+    return assumed, list(nowhere)
 
 
 def rows(region: Region) -> list[Row]:
@@ -578,6 +690,8 @@ def rows(region: Region) -> list[Row]:
     found: list[Row] = []
     for f, s in region:
         if s == "≠":
+            if (f, "0") in region:
+                found.append(({(): Fraction(1)}, "="))  # 1 = 0
             continue
         flip = -1 if s == "-" else 1
         relation = {"0": "=", "+": ">", "-": ">", ">=": ">="}[s]
@@ -590,7 +704,26 @@ def rows(region: Region) -> list[Row]:
 @lru_cache(50_000)
 def point(region: Region) -> dict[Monomial, Fraction] | None:
     """Numbers for the monomials that fulfil the conditions; None if there are none."""
-    return eliminated(rows(region))
+    system = rows(region)
+    unknown = sorted({m for row, _ in system for m in row if m})
+    found = None
+    for apart in filter(None, map(from_those, unknown)):
+        above = [(row, ">=") for row in apart]  # the largest is none below another,
+        ways = (eliminated([*system, *above, (row, "=")]) for row in apart)  # and one of them
+        found = next((way for way in ways if way is not None), None)
+        if found is None:
+            return None
+    return found or eliminated(system)
+
+
+def from_those(m: Monomial) -> list[dict[Monomial, Fraction]]:
+    """How far the largest is from each of those of which it is that."""
+    ((symbol, _), *others) = m
+    known = all(isinstance(x, Ratio) and not x.below for x in symbol.arguments)
+    if others or symbol.kind != "max" or not known:
+        return []
+    tops = (x.top.terms.items() for x in symbol.arguments)
+    return [{**{n: Fraction(-c) for n, c in top}, m: Fraction(1)} for top in tops]
 
 
 def eliminated(system: list[Row]) -> dict[Monomial, Fraction] | None:
