@@ -51,6 +51,17 @@ def inner(p: Printer, step: Step) -> None:
     p.line(f"dot({p.at(a)}, {p.view(b, 'T')}, {p.at(step.out)})")
 
 
+def matmul(p: Printer, step: Step) -> None:
+    """Many matrices times one are one product."""
+    (a, b), out = step.operands, step.out
+    if len(a.shape) > 2 == len(b.shape) and a.size and p.plan.places[a].contiguous:
+        k, m = b.shape
+        rows = a.size // k
+        p.line(f"dot({in_shape(p, a, (rows, k))}, {p.at(b)}, {in_shape(p, out, (rows, m))})")
+    else:
+        p.line(f"matmul({p.at(a)}, {p.at(b)}, {p.at(out)})")
+
+
 # --- sums and extrema ---------------------------------------------------------------------------
 
 
@@ -71,15 +82,20 @@ def total(p: Printer, step: Step) -> None:
         else:
             p.line(f"{name} = float(add.reduce({p.at(x)}, None))")
         return
-    all_axes = range(len(x.shape)) if axis is None else np.atleast_1d(axis).tolist()
-    axes = {a % len(x.shape) for a in all_axes}
-    if len(x.shape) == 2 and len(axes) == 1 and (0 in axes or x.shape[1] <= table.SHORT):
-        row = ones(p, x.shape[0 if 0 in axes else 1], x)
-        product = f"{row}, {p.at(x)}" if 0 in axes else f"{p.at(x)}, {row}"
-        p.line(f"dot({product}, {p.at(out) if len(out.shape) == 1 else p.row(out)})")
+    found = table.as_matrix(x.shape, axis[0] if np.size(axis) == 1 == np.ndim(axis) else axis)
+    if found and (len(x.shape) == 2 or place.contiguous):
+        shape, along = found
+        rows, row = in_shape(p, x, shape), ones(p, shape[along], x)
+        product = f"{rows}, {row}" if along else f"{row}, {rows}"
+        p.line(f"dot({product}, {in_shape(p, out, (shape[1 - along],))})")
     else:
         keepdims = step.settings["keepdims"]
-        p.line(f"add.reduce({p.at(x)}, {tuple(sorted(axes))}, None, {p.at(out)}, {keepdims})")
+        p.line(f"add.reduce({p.at(x)}, {axis}, None, {p.at(out)}, {keepdims})")
+
+
+def in_shape(p: Printer, x: Var, shape: tuple[int, ...]) -> str:
+    """The array of a value in another shape."""
+    return p.at(x) if x.shape == shape else p.view(x, f"reshape({shape})")
 
 
 def ones(p: Printer, n: int, like: Var) -> str:
@@ -87,16 +103,13 @@ def ones(p: Printer, n: int, like: Var) -> str:
     return p.shared(np.ones(n, like.dtype), "ones")
 
 
-def along_one_axis(plan: Plan, step: Step) -> bool:
-    """Whether rows of an array give an array."""
-    return bool(step.out.shape) and isinstance(step.settings["axis"], int)
-
-
 def turned(plan: Plan, step: Step) -> list[Var]:
     """The matrix the other way, if the maximum of its rows is found faster there."""
     (x,) = step.operands
-    rows = len(x.shape) == 2 and step.settings["axis"] in (1, -1) and x.shape[0] > x.shape[1] > 1
-    return [Var(x.shape[::-1], x.dtype, False)] if rows else []
+    n, last = x.shape[-1], step.settings["axis"] in (len(x.shape) - 1, -1)
+    rows = last and n > 1 and x.size > n * n
+    flat = len(x.shape) == 2 or plan.places[x].contiguous
+    return [Var((n, x.size // n), x.dtype, False)] if rows and flat else []
 
 
 def extremum(p: Printer, step: Step) -> None:
@@ -105,7 +118,7 @@ def extremum(p: Printer, step: Step) -> None:
     reduce = {"max": "maximum.reduce", "min": "minimum.reduce"}[step.op]
     if p.plan.scratch[out]:
         (other,) = p.plan.scratch[out]
-        p.line(f"copyto({p.at(other)}, {p.at(x)}.T)")
+        p.line(f"copyto({p.at(other)}, {in_shape(p, x, other.shape[::-1])}.T)")
         p.line(f"{reduce}({p.at(other)}, 0, None, {p.row(out)})")
     else:
         p.line(f"{reduce}({p.at(x)}, {s['axis']}, None, {p.at(out)}, {s['keepdims']})")
@@ -289,14 +302,14 @@ KERNELS: dict[str, Kernel] = {
     **{name: Kernel(ufunc, always, ALL) for name in UFUNCS},
     "dot": form("dot({all}, {out})", matrices),
     "inner": Kernel(inner, matrices),
-    "matmul": form("matmul({all}, {out})"),
+    "matmul": Kernel(matmul),
     "einsum": form("einsum({spec!r}, {all}, out={out}, optimize=True)"),
     "concatenate": form("{op}(({all},), {axis}, {out})"),
     "stack": form("{op}(({all},), {axis}, {out})"),
     "astype": form("copyto({out}, {a}, 'unsafe')"),
     "sum": Kernel(total, of_floats),
-    "max": Kernel(extremum, along_one_axis, scratch=turned),
-    "min": Kernel(extremum, along_one_axis, scratch=turned),
+    "max": Kernel(extremum, scratch=turned),
+    "min": Kernel(extremum, scratch=turned),
     "masked": Kernel(masked, has_bits, FIRST),
     "relu_grad": Kernel(masked, has_bits, FIRST),
     "relu": Kernel(relu, over=FIRST),

@@ -1,6 +1,6 @@
 """Passes that choose how values lie in memory. They change the order in which sums are added up.
 
-Where relu stands, whether leading axes are one long batch, and in which order the axes lie.
+Where relu stands, and in which order the axes lie.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from tinygrad_ce.engine.table import inverse
 from tinygrad_ce.program.ir import Program, Step, Var, common_dtype
 from tinygrad_ce.program.ops import BITS, ELEMENTWISE
 from tinygrad_ce.program.passes.exact import without_dead_steps
-from tinygrad_ce.program.passes.patterns import rules
 from tinygrad_ce.program.passes.rewriter import Rewriter, on
 
 Axes = tuple[int, ...]
@@ -86,88 +85,6 @@ def _gradient_of_relu_and_pool(r: Rewriter, step: Step) -> Step | None:
     operands = (before.operands[0], largest.out)
     where = r.make("argmax_pool", operands, best.out, **best.settings)
     return put._replace(out=step.out, operands=(g, where))
-
-
-# --- batches of batches as one -----------------------------------------------------------------
-
-
-def with_flat_batches(program: Program) -> Program:
-    """(B, T, C) @ (C, D) is one product of (B·T, C): leading axes are one long batch."""
-    return Rewriter(program).run(_flat_product, _flat_elementwise, _flat_reduction)
-
-
-def flattened(r: Rewriter, x: Var) -> Var:
-    """x with all its leading axes as one."""
-    c = x.shape[-1]
-    n = x.size // c if c else 0
-    before = r.maker(x, "reshape")
-    if before is not None and before.operands[0].shape == (n, c):
-        return before.operands[0]
-    return r.make("reshape", (x,), Var((n, c), x.dtype, False), shape=(n, c))
-
-
-def is_flat(r: Rewriter, x: Var) -> bool:
-    """Whether x is a matrix with its rows laid out along several axes."""
-    before = r.maker(x, "reshape")
-    return (
-        before is not None and len(x.shape) > 2 and len(before.operands[0].shape) == 2
-        and before.operands[0].shape[1] == x.shape[-1] > 1
-    )  # fmt: skip
-
-
-def reshaped(r: Rewriter, step: Step, out: Var) -> Step:
-    """The step that gives the flat result `out` the shape of the step's own."""
-    return step._replace(op="reshape", operands=(out,), settings={"shape": step.out.shape})
-
-
-@on("matmul")
-def _flat_product(r: Rewriter, step: Step) -> Step | None:
-    if len(step.out.shape) < 3:
-        return None
-    a, b = step.operands
-    if len(b.shape) != 2 or len(a.shape) < 3 or not a.size:
-        return None
-    rows = flattened(r, a)
-    out = Var((rows.shape[0], b.shape[1]), step.out.dtype, False, step.out.name)
-    return reshaped(r, step, r.make("dot", (rows, b), out))
-
-
-@on(*ELEMENTWISE, after="reshape")
-def _flat_elementwise(r: Rewriter, step: Step) -> Step | None:
-    shape = step.out.shape
-    if len(shape) < 3:
-        return None
-    if not any(is_flat(r, x) for x in step.operands):
-        return None
-    if not all(x.shape in (shape, (), shape[-1:], (*shape[:-1], 1)) for x in step.operands):
-        return None
-    operands = tuple(flattened(r, x) if len(x.shape) == len(shape) else x for x in step.operands)
-    n = step.out.size // shape[-1]
-    out = Var((n, shape[-1]), step.out.dtype, False, step.out.name)
-    r.add(step._replace(out=out, operands=operands))
-    return reshaped(r, step, out)
-
-
-@on("sum", "max", "min")
-def _flat_reduction(r: Rewriter, step: Step) -> Step | None:
-    """Sums and maxima over the last axis, or over all but it."""
-    if not step.out.shape:
-        return None
-    (x,) = step.operands
-    axis, n = step.settings["axis"], len(x.shape)
-    if axis is None or n < 3 or not x.size:
-        return None
-    axes = {a % n for a in (axis if isinstance(axis, tuple) else (axis,))}
-    if axes == {n - 1}:
-        flat_axis, count = 1, x.size // x.shape[-1]
-    elif axes == set(range(n - 1)):
-        flat_axis, count = 0, x.shape[-1]
-    else:
-        return None
-    rows = flattened(r, x)
-    flat = Var((count,), step.out.dtype, False)
-    flat = r.make(step.op, (rows,), flat, axis=flat_axis, keepdims=False)
-    return reshaped(r, step, flat)
 
 
 # --- axes in another order --------------------------------------------------------------------
@@ -514,9 +431,3 @@ RULES: dict[str, Callable[[Layouts, Step], Twin | None]] = {
     "scatter": _scatter, "take": _take, "concatenate": _concatenated, "pad": _permuted,
     "slice": _permuted, **dict.fromkeys(POOLS, _pool), **dict.fromkeys(REDUCTIONS, _reduction),
 }  # fmt: skip
-
-
-def with_products_of_transposed(program: Program) -> Program:
-    """inner(a, bᵀ) is a b."""
-    line = "inner(a, transpose(b)) -> dot(a, b) if len(a.shape) == len(b.shape) == 2"
-    return Rewriter(program).run(*rules(line))

@@ -13,14 +13,11 @@ from tinygrad_ce.program.passes.exact import (
 from tinygrad_ce.program.passes.flatten import flattened
 from tinygrad_ce.program.passes.layout import (
     with_best_layouts,
-    with_flat_batches,
-    with_products_of_transposed,
     with_relus_after_pools,
     with_relus_recognised,
 )
 from tinygrad_ce.program.passes.reassociate import (
     with_finite_sums_checked,
-    with_large_operands_untransposed,
     with_picks_first,
     with_products_turned,
 )
@@ -30,10 +27,7 @@ FAST = (
     with_relus_recognised,
     with_picks_first,
     with_relus_after_pools,
-    with_flat_batches,
     with_best_layouts,
-    with_products_of_transposed,
-    with_large_operands_untransposed,
     with_products_turned,
 )
 

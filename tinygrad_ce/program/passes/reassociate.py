@@ -9,7 +9,6 @@ from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.passes.exact import sweep
 from tinygrad_ce.program.passes.rewriter import Rewriter, counts_up, on
 
-LARGE = 1 << 16  # elements from which it matters in which order a product reads a matrix
 MUCH_LARGER = 16
 
 
@@ -33,24 +32,6 @@ def _pick_first(r: Rewriter, step: Step) -> Step | None:
     return step._replace(op="subtract", operands=(picked, row), settings={})
 
 
-@on("dot", "inner")
-def _turn_product(r: Rewriter, step: Step) -> Step | None:
-    """Aᵀ Bᵀ with a large B and a small A is (B A)ᵀ: the large one is read as it lies in memory."""
-    a, b = step.operands
-    if len(step.out.shape) != 2:
-        return None
-    if step.op == "inner":  # a bᵀ with a large b: (b aᵀ)ᵀ
-        turns, new = larger(b, a), (b, a)
-    else:
-        turns = any(r.maker(x, "transpose") and larger(x, y) for x, y in ((a, b), (b, a)))
-        new = (turned(r, b), turned(r, a)) if turns else (b, a)
-    if not turns:
-        return None
-    product = r.make(step.op, new, Var(step.out.shape[::-1], step.out.dtype, False))
-    other = r.make("transpose", (product,), step.out, axes=(1, 0))
-    return step._replace(op="contiguous", operands=(other,), settings={})
-
-
 @on("transpose", after="dot")
 def _product_of_turned(r: Rewriter, step: Step) -> Step | None:
     """(A B)ᵀ is Bᵀ Aᵀ: a weight's gradient is computed as the weight lies, and not copied."""
@@ -59,7 +40,7 @@ def _product_of_turned(r: Rewriter, step: Step) -> Step | None:
     if len(step.out.shape) != 2 or r.counts.get(product.out) != 1:
         return None
     if a.size >= MUCH_LARGER * b.size or b.size >= MUCH_LARGER * a.size:
-        return None  # the large one is read as it lies, see above
+        return None  # the large one is read as it lies
     return step._replace(op="dot", operands=(turned(r, b), turned(r, a)), settings={})
 
 
@@ -71,13 +52,7 @@ def turned(r: Rewriter, x: Var) -> Var:
     return r.make("transpose", (x,), Var(x.shape[::-1], x.dtype, False), axes=(1, 0))
 
 
-def larger(a: Var, b: Var) -> bool:
-    """Whether a is so large that it should be read in its own order."""
-    return a.size >= LARGE and a.size >= MUCH_LARGER * b.size
-
-
 with_picks_first = sweep("with_picks_first", _pick_first)
-with_large_operands_untransposed = sweep("with_large_operands_untransposed", _turn_product)
 with_products_turned = sweep("with_products_turned", _product_of_turned)
 
 
