@@ -17,7 +17,7 @@ import tinygrad_ce as tg
 from tests import browser as helpers, drawn_programs
 from tests.browser import contrast, misplaced, overlap
 from tests.drawn_programs import PROGRAMS
-from tinygrad_ce import nn
+from tinygrad_ce import nn, teach
 from tinygrad_ce.engine.frame import source_lines
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.viz import play
@@ -1259,6 +1259,41 @@ def test_a_small_gradient_is_asked_for_relative_to_itself(visit):
     answer(page, "−2e−10")
     assert page.locator(".quiz").count() == 0
     assert page.evaluate("allowed(0)") == 0
+
+
+def test_the_quiz_names_the_slip_that_gives_a_number(visit):
+    numbers = np.array([0.3, -0.7, 1.1], np.float32)
+    c = np.array([2.6, -1.3, 5.3], np.float32)
+    x = tg.tensor(numbers, requires_grad=True)
+    b = tg.tensor(0.2, requires_grad=True)
+    page = visit(play(((x + b).tanh() * tg.tensor(c)).mean(), names={"x": x, "b": b}))
+    z, h = numbers + 0.2, np.tanh(numbers + 0.2)
+    up, slope = c / 3, 1 - h * h
+    value = up * slope
+    asked = {  # where, which element: each number that may be written, and what gives it
+        "tanh": (2, value[2], [
+            (-value[2], "sign"), (up[2], "missing factor"), (slope[2], "no upstream"),
+            (z[2], "value for gradient"), (up[2] * z[2], "value for slope"),
+            (up[2] * h[2], "value for slope"), (value[2] * slope[2], "factor twice"),
+            (up[2] / slope[2], "inverted factor"), (2 * value[2], "scale"),
+            (value[2] / 2, "scale"), (3 * value[2], "scale"), (value[2] / 3, "scale"),
+            (12.3 * value[2], None), (1.31 * value[2], None),
+        ]),
+        "+": (0, value.sum(), [(value.mean(), "mean for sum"), (-value.sum(), "sign")]),
+        "×": (0, up[0], [(1 / 3, "missing factor"), (c[0], "no upstream"),
+                         (h[0] / 3, "value for slope"), (h[0], "value for gradient")]),
+    }  # fmt: skip
+    for op, (place, right, slips) in asked.items():
+        of = {"tanh": 0, "+": -1, "×": 0}[op]
+        said = page.evaluate(
+            f"""(() => {{
+                const back = steps.filter((s) => s.k === "b" && story.tensors[s.y].op === {op!r});
+                const step = back.at({of});
+                return {[float(number) for number, _ in slips]}.map(
+                    (given) => slipIn(step, given, {float(right)}, {place}));
+            }})()"""
+        )
+        assert said == [teach.FAULTS[kind] if kind else "" for _, kind in slips], op
 
 
 def test_playing_waits_for_an_answer(visit, told):

@@ -110,11 +110,12 @@ class Book:
         self.slopes = {names[x] for x in of if x in names}  # what holds a gradient
         trees = self.writer.trees
         self.makers = {line.name: line for line in self.lines}
-        self.sources = {  # what each is the gradient of: a name, or how it is computed
-            names[g]: max((ast.unparse(trees[x]) for x in sources if x in trees), key=tell)
+        self.tensors = {  # what each is the gradient of: names, or how it is computed
+            names[g]: [ast.unparse(trees[x]) for x in sources if x in trees]
             for g, sources in shown.gradients.items()
             if g in names and any(x in trees for x in sources)
         }
+        self.sources = {g: max(sources, key=tell) for g, sources in self.tensors.items()}
 
     def add_gradients(self, shown: Program) -> None:
         """Lines for the gradients that stand in the return statement alone: (x + w).sum() has ones.

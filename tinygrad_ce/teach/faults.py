@@ -10,6 +10,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class Change:
 
 def swapped(old: ast.AST, new: ast.AST, above: dict[ast.AST, ast.AST]) -> ast.AST:
     """The whole tree with one node replaced; what does not stand above the node is shared."""
-    new = ast.fix_missing_locations(ast.copy_location(new, old))
+    locate(new, old)
     while old in above:
         copy = type(above[old])(**vars(above[old]))
         for name, value in ast.iter_fields(copy):
@@ -50,6 +51,14 @@ def swapped(old: ast.AST, new: ast.AST, above: dict[ast.AST, ast.AST]) -> ast.AS
                 setattr(copy, name, [new if x is old else x for x in value])
         old, new = above[old], copy
     return new
+
+
+def locate(new: ast.AST, old: ast.AST) -> None:
+    """Give what is new the place of the old; what stood in a tree before has its place."""
+    if not hasattr(new, "lineno"):
+        ast.copy_location(new, old)
+        for child in ast.iter_child_nodes(new):
+            locate(child, old)
 
 
 def binary(left: ast.expr, op: ast.operator, right: ast.expr) -> ast.expr:
@@ -105,7 +114,8 @@ class Renamed(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.Name:
         """The name."""
-        return ast.Name(self.new, node.ctx) if node.id == self.old else node
+        new = self.new if node.id == self.old else node.id
+        return ast.copy_location(ast.Name(new, node.ctx), node)
 
 
 def same_shape(name: str, values: Values) -> list[str]:
@@ -127,6 +137,12 @@ def is_written(node: ast.expr, parent: ast.AST) -> bool:
 SLOPES = ("{} * (1 - {})", "1 - {} ** 2", "{} > 0", "{}", "1 - {}")  # of σ, tanh, relu; the value
 
 
+@cache
+def slope_of(form: str, name: str) -> ast.expr:
+    """A slope of a value."""
+    return ast.parse(form.format(name, name), mode="eval").body
+
+
 def too_many(node: ast.Assign, values: Values, backward: set[str]) -> Iterator[Found]:
     """A factor that does not belong there: the slope of a value of that shape, or the value."""
     target = node.targets[0]
@@ -135,7 +151,7 @@ def too_many(node: ast.Assign, values: Values, backward: set[str]) -> Iterator[F
     for name in same_shape(target.id, values):
         if name not in backward and np.asarray(values[name]).dtype.kind == "f":
             for slope in SLOPES:
-                factor = ast.parse(slope.format(name, name), mode="eval").body
+                factor = slope_of(slope, name)
                 new = ast.Assign([target], binary(node.value, ast.Mult(), factor))
                 yield "factor too many", new, "the factor {} does not belong there", factor
 
@@ -173,7 +189,8 @@ def places(
         case ast.Compare():
             yield from comparisons(node)
         case ast.Subscript(slice=ast.Tuple(elts=[first, second])):
-            new = ast.Subscript(node.value, ast.Tuple([second, first]), ast.Load())
+            exchanged = ast.Tuple([second, first], ast.Load())
+            new = ast.Subscript(node.value, exchanged, ast.Load())
             yield "rows for columns", new, "the axes of {} are exchanged", node
         case ast.Name():
             yield from names(node, values, backward)

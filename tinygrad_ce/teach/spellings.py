@@ -57,6 +57,7 @@ WAYS: tuple[str, ...] = (
 LOSSES: tuple[str, ...] = (
     f"p = {SIGMA}; g * (p - y)",
     f"p = {SIGMA}; g * (p * (1 - y) - y * (1 - p))",
+    *("-y * g / (1 + np.exp(y * z))", "p = 1 / (1 + np.exp(y * z)); -y * g * p"),
     "g * (z - y) / (z * (1 - z))",
     "g * ((1 - y) / (1 - z) - y / z)",
     "-g * (y / z - (1 - y) / (1 - z))",
@@ -101,15 +102,17 @@ def respell(book: Book) -> None:
     slopes = [name for name in reversed(shapes) if name in book.slopes]
     for line in [x for x in book.lines if x.own and shapes.get(x.name)]:
         d, shape = line.name, shapes[line.name]
-        z = book.sources.get(d, "") if d in slopes else ""
         same = [x for x in reversed(shapes) if x != d and shapes[x] == shape]
-        tries = [(z, g, book.sources.get(g, ""), WAYS) for g in slopes if g in same]
-        tries += [(z, "", "", WAYS + LOSSES)]
-        if d not in slopes:
-            tries = [(z, "", "", VALUES) for z in same if z not in slopes]
-        elif len(shape) == 4:
-            images = [g for g in slopes if len(shapes[g]) == 4 and g not in (d, *same)]
-            tries += [(z, g, book.sources.get(g, ""), IMAGES) for g in images]
+        images = [g for g in slopes if len(shapes[g]) == len(shape) == 4 and g not in (d, *same)]
+        tries = [(z, "", "", VALUES) for z in same if z not in slopes]
+        if d in slopes:
+            ends = [(g, WAYS) for g in slopes if g in same] + [(g, IMAGES) for g in images]
+            tries = [
+                (z, g, h, ways)
+                for z in book.tensors.get(d, ())
+                for g, ways in [*ends, ("", WAYS + LOSSES)]
+                for h in (book.tensors.get(g, ()) if g else [""])
+            ]
         found: dict[str, Line] = {}
         for z, g, h, ways in tries:
             names = {"z": z, "h": h, "g": g, "d": d}

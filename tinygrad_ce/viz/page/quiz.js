@@ -119,14 +119,24 @@ function elementHints(step, given, value, place) {
 /** The slip that gives a wrong number, in the grader's words (teach.FAULTS); or nothing. */
 function slipIn(step, given, value, place) {
   const x = story.tensors[step.x].v;
-  const y = story.tensors[step.y].g;
-  const at = (win) => win && win.d[places(win).indexOf(place)];
-  const near = (win) => typeof at(win) === "number" && Math.abs(given - at(win)) <= allowed(at(win));
-  const alike = x.s.join() === y.s.join();
-  if (Math.abs(given + value) <= allowed(value)) return "the sign is the other way round";
-  if (alike && step.loc && near(y)) return "a factor of the chain rule is left out";
-  if (alike && near(step.loc)) return "the gradient that comes from above is left out";
-  return near(x) ? "the value of a tensor stands where its gradient belongs" : "";
+  const y = story.tensors[step.y];
+  const alike = x.s.join() === y.g.s.join();
+  const at = (win, known = alike) => (known && win ? Number(win.d[places(win).indexOf(place)] ?? NaN) : NaN);
+  const [up, local, made, copies] = [at(y.g), at(step.loc), at(y.v), sizeOf(y.g.s) / sizeOf(x.s)];
+  const sizes = [2, copies, 1 / copies, ...x.s, ...y.g.s].filter((n) => n !== 1);
+  const slips = [
+    ["the sign is the other way round", -value],
+    ["a factor of the chain rule is left out", up + 0 * local],
+    ["the gradient that comes from above is left out", local],
+    ["the value of a tensor stands where its gradient belongs", at(x, true)],
+    ["f, or what f is taken of, stands where the slope f′ belongs", up * at(x), up * made],
+    ["a factor is there twice", value * local, value * up],
+    ["a factor divides instead of multiplying, or the other way round", up / local, local / up],
+    ["a mean stands where a sum belongs", step.o ? NaN : value / Math.max(copies, 1)],
+    ["a constant factor is missing, or is there twice", ...sizes.flatMap((n) => [n * value, value / n])],
+  ];
+  const fits = (number) => Number.isFinite(number) && Math.abs(given - number) <= allowed(number);
+  return (slips.find(([, ...numbers]) => numbers.some(fits)) || [""])[0];
 }
 
 /** The rule at one element, as far as a page knows its numbers. */
