@@ -79,6 +79,7 @@ CASES: list[tuple[Callable[[], Any], str, str, str, str, str]] = [
     (two_layers, TWO_LAYERS, "dh * (h > 0)", "dh * h", "dz", "value for slope"),
     (two_layers, TWO_LAYERS, "dh * (h > 0)", "dh * (h <= 0)", "dz", "other branch"),
     (two_layers, TWO_LAYERS, "dh * (h > 0)", "1.0 * (h > 0)", "dz", "no upstream"),
+    (two_layers, TWO_LAYERS, "dh * (h > 0)", "h > 0", "dz", "no upstream"),
     (two_layers, TWO_LAYERS, "h.T @ dlogits", "(h > 0).T @ dlogits", "dW2", ""),
     (two_layers, TWO_LAYERS, "h.T @ dlogits", "h.T @ logits", "dW2", "value for gradient"),
     (two_layers, TWO_LAYERS, "dz.sum(0)", "dz.mean(0)", "db1", "mean for sum"),
@@ -114,6 +115,16 @@ CASES: list[tuple[Callable[[], Any], str, str, str, str, str]] = [
     (lenet, LENET, "dk2 = dc2.sum((0, 2, 3))", "dk2 = dc2", "dk2", "missing sum"),
     (lenet, LENET, "dk2 = dc2.sum((0, 2, 3))", "dk2 = dc2.sum((0, 2))", "dk2", "wrong axis"),
     (lenet, LENET, "dc2 = top2 * ds2", "dc2 = 1.0 * top2  # ", "dc2", "no upstream"),
+    (lenet, LENET, "dc2.sum((0, 2, 3))", "top2.sum((0, 2, 3))", "dk2", "value for gradient"),
+    (lenet, LENET, "+= np.einsum", "= np.einsum", "da1", "overwritten"),
+    (
+        softmax,
+        SOFTMAX,
+        "np.eye(logits.shape[1])[y]",
+        "np.eye(logits.shape[1])[y] * 2",
+        "dlogits",
+        "",
+    ),
 ]
 
 
@@ -273,6 +284,9 @@ OTHER_SPELLINGS = [
     (lambda z: F.softmax(z, 1), "dh * h - h * (dh * h).sum(1, keepdims=True)",
      [("- h", "+ h", "sign"), (" - h * (dh * h).sum(1, keepdims=True)", "", "lost share"),
       ("(1,", "(0,", "wrong axis"), ("- h * ", "- ", "missing factor")]),
+    (lambda z: F.log_softmax(z, 1), "dh - np.exp(h) * dh.sum(1, keepdims=True)",
+     [("(1,", "(0,", "wrong axis"), ("np.exp(h) * ", "", "missing factor"),
+      ("- np", "+ np", "sign")]),
     (lambda z: F.layer_norm(z, (4,)),
      "s = 1 / np.sqrt(z.var(1, keepdims=True) + 1e-5)\n"
      "s / 4 * (4 * dh - dh.sum(1, keepdims=True) - h * (dh * h).sum(1, keepdims=True))",

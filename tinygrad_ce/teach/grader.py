@@ -312,7 +312,7 @@ class Answer:
 
     def distance(self, x: Any) -> float:
         """How far it is off, as a share of the largest element."""
-        off = np.abs(self.array - np.reshape(x, self.array.shape))
+        off = np.abs(np.subtract(self.array, np.reshape(x, self.array.shape), dtype=float))
         return largest(off) / max(largest(self.array), UNDERFLOW)
 
     @cached_property
@@ -492,7 +492,9 @@ class Judge:
             if follows := finite and self.follows(name, answer, answers, off, explained):
                 verdicts[name] = Verdict(name, "follows", follows, expected)
                 continue
-            if answer.zeros or ((asked is None or name in asked) and not answer.by_chance):
+            ones = bool(answer.by_chance) and abs(np.ravel(answer.array)[0]) == 1
+            wanted = asked is None or name in asked
+            if answer.zeros or (wanted and not answer.hollow and not ones):
                 explained[name] = self.explain(name, answer, told, off)
             if answer.hollow and not explained.get(name):
                 empty.add(name)
@@ -575,11 +577,13 @@ class Judge:
         fits = [change for off, change in near if off <= most]
         if fits:  # what says least comes last
             return [(change,) for change in sorted(fits, key=lambda x: x.kind in VAGUE)]
-        for look in (Hunt.reductions, Hunt.scales)[: 0 if answer.zeros else 2]:
+        if answer.by_chance:  # other slips soon give these, too
+            return []
+        for look in (Hunt.reductions, Hunt.scales):
             for hunt in hunts:
                 if found := look(hunt):
                     return found
-        if answer.array.size < 2 or answer.zeros:  # two slips soon give these by chance
+        if answer.array.size < 2:  # one number is soon met by chance
             return []
         return next((found for hunt in hunts if (found := hunt.pairs(PAIRS // len(hunts)))), [])
 

@@ -89,6 +89,12 @@ def code_of(way: str) -> Any:
     return compile("\n".join(lines_of(way)), "<way>", "exec")
 
 
+@cache
+def letters(way: str) -> set[str]:
+    """The names in it."""
+    return names_in(ast.parse("\n".join(lines_of(way))))
+
+
 def lines_of(way: str) -> list[str]:
     """What is computed first, line by line, and what gives d."""
     *first, last = way.split("; ")
@@ -116,18 +122,21 @@ def respell(book: Book) -> None:
         found: dict[str, Line] = {}
         for z, g, h, ways in tries:
             names = {"z": z, "h": h, "g": g, "d": d}
-            if shapes.get(z) == shape and (drawn := tried(book, names)):
-                for way, given in fitting(book, drawn, ways):
+            for free in ("zg", "z") if shapes.get(z) == shape else ():
+                fits = list(fitting(book, tried(book, names, free), ways))
+                for way, given in fits:
                     found.setdefault(way, written(book, line, way, names | given))
+                if fits or not g:
+                    break
         line.others = tuple(x for x in found.values() if x.text != line.text)
 
 
-def tried(book: Book, names: dict[str, str]) -> Values | None:
-    """z and g drawn at random, and what the book makes of them: h, and d, the gradient of z.
+def tried(book: Book, names: dict[str, str], free: str) -> Values:
+    """z (and g) drawn at random, and what the book makes of them: h, and d, the gradient of z.
 
-    Where g has no name d is to rest on z alone, and h may be anything.
+    Nothing where they do not lead to both. Without a name for g d is to rest on z alone.
     """
-    starts, ends = ({names[x] for x in of} - {""} for of in ("zg", "hd"))
+    starts, ends = ({names[x] for x in of} - {""} for of in (free, "hd"))
     needed, path = set(ends), []
     for line in reversed(book.lines):
         if line.name in needed - starts:
@@ -141,15 +150,17 @@ def tried(book: Book, names: dict[str, str]) -> Values | None:
             rest.add(line.name)
             lines.append(line)
     if not ends <= rest:
-        return None
+        return {}
     values = book.attempt({**book.truth, **drawn}, lines)
     if values is None or not np.isfinite(values[names["d"]]).all():
-        return None
+        return {}
     return {x: values[name] for x, name in names.items() if name}
 
 
 def fitting(book: Book, drawn: Values, ways: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """The ways that give the same, and what stands for their letters."""
+    if not drawn:
+        return
     right = drawn["d"]
     known = {"g": np.ones(right.shape), "h": np.full(right.shape, np.nan), **drawn}
     for way in ways:
@@ -158,7 +169,9 @@ def fitting(book: Book, drawn: Values, ways: Iterable[str]) -> Iterator[tuple[st
             if np.shape(made) != right.shape or not np.isfinite(made).all():
                 continue
             own = {name: str(x) for name, x in given.items()}
-            if "g" not in drawn and ways is not VALUES and right.all() and made.all():
+            if "g" not in drawn and ways is not VALUES:
+                if not (right.all() and made.all()):
+                    continue
                 made = made * (ratio := float(right.flat[0] / made.flat[0]))
                 whole = round(1 / ratio)
                 own["g"] = f"1 / {whole}" if abs(ratio * whole - 1) < NEAR else f"{ratio:.7g}"
@@ -170,7 +183,7 @@ def fitting(book: Book, drawn: Values, ways: Iterable[str]) -> Iterator[tuple[st
 
 def choices(book: Book, way: str, d: Any, g: Any) -> Iterator[tuple[dict[str, int], Values]]:
     """What the letters of a way may stand for: numbers, and arrays that the step was given."""
-    read = names_in(ast.parse("\n".join(lines_of(way))))
+    read = letters(way)
     arrays: list[Values] = [{}]
     for letter in sorted(read & {"y", "t", "w"}):
         given = [v for v in book.given.values() if np.ndim(v)]
