@@ -70,6 +70,8 @@ CASES: list[tuple[Callable[[], Any], str, str, str, str, str]] = [
     (logistic, LOGISTIC, "dz.sum(keepdims=True)", "dz.mean(keepdims=True)", "db", "mean for sum"),
     (softmax, SOFTMAX, "p - onehot", "p", "dlogits", "lost share"),
     (softmax, SOFTMAX, "p - onehot", "onehot - p", "dlogits", "sign"),
+    (softmax, SOFTMAX, "p - onehot", "-onehot", "dlogits", "lost share"),
+    (softmax, SOFTMAX, "p - onehot", "p - -onehot", "dlogits", "sign"),
     (softmax, SOFTMAX, "dlogits.sum(0)", "dlogits.mean(0)", "db", "mean for sum"),
     (softmax, SOFTMAX, "dlogits.sum(0)", "dlogits", "db", "missing sum"),
     (softmax, SOFTMAX, "x.T @ dlogits", "(x.T @ dlogits).T", "dW", "transpose"),
@@ -171,6 +173,16 @@ def test_what_is_right_is_right_on_other_examples_too(network: Any, lines: str) 
     report = teach.check(step, inputs, backward_of(lines))
     assert report.ok, str(report)
     assert len(report) >= 2
+
+
+def test_every_slip_that_is_looked_for_can_be_run() -> None:
+    program, _ = traced(softmax)
+    judge = grader.Judge(program, [])
+    for book in judge.respelled:
+        lines = [way for line in book.lines for way in (line, *line.others)]
+        found = [x for way in lines for x in grader.changes(way, book.truth, book.slopes, [3])]
+        assert all(change.now.code for change in found)
+        assert {change.kind for change in found} >= {"rows for columns", "wrong operand", "sign"}
 
 
 def two_layers_with(**wrong: str) -> teach.Report:

@@ -66,6 +66,13 @@ def binary(left: ast.expr, op: ast.operator, right: ast.expr) -> ast.expr:
     return ast.BinOp(left, op, right)
 
 
+def minus(x: ast.expr) -> ast.expr:
+    """-x; 0 - x where it may be a mask, which has no minus."""
+    if isinstance(x, ast.Name | ast.Compare):
+        return binary(ast.Constant(0), ast.Sub(), x)
+    return ast.UnaryOp(ast.USub(), x)
+
+
 def text(tree: ast.AST) -> str:
     """A piece of a line as text."""
     return ast.unparse(tree)
@@ -204,7 +211,7 @@ def places(
 def scaled(node: ast.expr, sizes: Iterable[int], inside: bool) -> Iterator[Found]:
     """The sign, and factors that are sizes or 2: of a whole line, or of one term in it."""
     of, what = ("in {}, ", [node]) if inside else ("", [])
-    yield "sign", ast.UnaryOp(ast.USub(), node), of + "the sign is the other way round", *what
+    yield "sign", minus(node), of + "the sign is the other way round", *what
     large = of + "{} times too large: a factor 1/{} is missing"
     small = of + "{} times too small: a factor {} is missing, or 1/{} is there twice"
     for n in dict.fromkeys([2, *sizes]):
@@ -243,7 +250,7 @@ def arithmetic(node: ast.BinOp, backward: set[str]) -> Iterator[Found]:
         case ast.Add() | ast.Sub():
             plus = isinstance(node.op, ast.Add)
             yield "lost share", a, "the share {} is lost", b
-            yield "lost share", b if plus else ast.UnaryOp(ast.USub(), b), "the share {} is lost", a
+            yield "lost share", b if plus else minus(b), "the share {} is lost", a
             new = binary(a, ast.Sub() if plus else ast.Add(), b)
             yield "sign", new, "the sign of {} is the other way round", b
         case ast.Pow():

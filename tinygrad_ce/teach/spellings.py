@@ -224,7 +224,7 @@ def written(book: Book, line: Line, way: str, names: dict[str, str]) -> Line:
         name, _, value = put(text, names).partition(" = ")
         with np.errstate(all="ignore"):
             made = eval(value, {"np": np, "math": math}, book.truth)
-        there = [x for x, v in book.truth.items() if agrees(v, made)]
+        there = [x for x in (name, *book.truth) if agrees(book.truth.get(x), made)]
         free = (x for x in (name, *(f"{name}{i}" for i in range(2, 99))) if x not in book.truth)
         names[name] = own = there[0] if there else next(free)
         book.truth.setdefault(own, made)
