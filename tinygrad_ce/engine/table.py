@@ -580,10 +580,11 @@ def scatter(x: Any, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]
     """Zeros of `shape`, plus x at `index`: the transpose of getitem."""
     y = np.zeros(shape, x.dtype)
     at = filled(index, arrays)
-    if {array.dtype.kind for array in arrays} <= {"b"}:
-        y[at] = x
-    else:
-        add_at(y, at, x)
+    for array in arrays:
+        if array.dtype.kind != "b":
+            add_at(y, at, x)
+            return y
+    y[at] = x
     return y
 
 

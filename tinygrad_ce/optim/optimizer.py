@@ -188,10 +188,10 @@ class Optimizer:
     def state_of(self, p: Tensor, **shapes: Any) -> list[Any]:
         """The arrays that this optimiser keeps for `p`, zeros of the given shapes at first."""
         state = self.state.setdefault(p, {})  # a plain dict, if somebody has set one
-        if not shapes.keys() <= state.keys():
-            for name, shape in shapes.items():
+        for name, shape in shapes.items():
+            if name not in state:
                 dtype = np.float32 if name == "step" else p.array.dtype
-                state.setdefault(name, leaf(np.zeros(shape, dtype)))
+                state[name] = leaf(np.zeros(shape, dtype))
         return [value_of(state[name]) for name in shapes]
 
     # --- saving -----------------------------------------------------------------------------
