@@ -36,7 +36,7 @@ class LoopPrinter:
         for step in self.steps:
             self.step(step)
         p.names["in_pieces"] = in_pieces
-        rows = p.once(f"in_pieces({self.n}, {BLOCK}, [{', '.join(self.parts)}])", "blocks")
+        rows = p.hoist(f"in_pieces({self.n}, {BLOCK}, [{', '.join(self.parts)}])", "blocks")
         p.line(f"for {', '.join(['i', 'j', *self.parts.values()])} in {rows}:")
         for row, name in self.moving.values():
             p.line(f"    {name} = {row}[i:j]")

@@ -103,7 +103,7 @@ def ones(p: Printer, n: int, like: Var) -> str:
     return p.shared(np.ones(n, like.dtype), "ones")
 
 
-def turned(plan: Plan, step: Step) -> list[Var]:
+def transposed_rows(plan: Plan, step: Step) -> list[Var]:
     """The matrix the other way, if the maximum of its rows is found faster there."""
     (x,) = step.operands
     n, last = x.shape[-1], step.settings["axis"] in (len(x.shape) - 1, -1)
@@ -194,7 +194,7 @@ def pack(p: Printer, step: Step) -> None:
     for x, place in zip(step.operands, step.settings["placements"]):
         if not p.plan.is_in_pack(step, x, place):
             row = f"{p.at(step.out)}[{place.offset}:{place.end}].reshape({place.shape})"
-            line = f"copyto({p.once(row)}, {p.operand(x)})"
+            line = f"copyto({p.hoist(row)}, {p.operand(x)})"
             (p.setup if x in p.program.constants else p.lines).append(line)
 
 
@@ -308,8 +308,8 @@ KERNELS: dict[str, Kernel] = {
     "stack": form("{op}(({all},), {axis}, {out})"),
     "astype": form("copyto({out}, {a}, 'unsafe')"),
     "sum": Kernel(total, of_floats),
-    "max": Kernel(extremum, scratch=turned),
-    "min": Kernel(extremum, scratch=turned),
+    "max": Kernel(extremum, scratch=transposed_rows),
+    "min": Kernel(extremum, scratch=transposed_rows),
     "masked": Kernel(masked, has_bits, FIRST),
     "relu_grad": Kernel(masked, has_bits, FIRST),
     "relu": Kernel(relu, over=FIRST),

@@ -85,7 +85,7 @@ class Printer:
             self.texts[key] = self.define(value, prefix)
         return self.texts[key]
 
-    def once(self, text: str, prefix: str = "v", var: Var | None = None) -> str:
+    def hoist(self, text: str, prefix: str = "v", var: Var | None = None) -> str:
         """A name for what is computed once, before the first run."""
         key = text, var and var.name
         if key not in self.texts:
@@ -119,7 +119,7 @@ class Printer:
             base = self.at(place.view.operands[0])
             text = view_text(base, place.view)
             if place.static:
-                return self.once(text, stem(base), x)
+                return self.hoist(text, stem(base), x)
             name = self.fresh(x, stem(base))
             self.line(f"{name} = {text}")
             return name
@@ -129,11 +129,11 @@ class Printer:
         if place.piece is not None:
             end = place.piece.end
             row = f"{whole}[{place.piece.offset}:{end}]"
-            return self.once(f"{row}.reshape({x.shape})", stem(whole), x)
+            return self.hoist(f"{row}.reshape({x.shape})", stem(whole), x)
         if memory.kind == "own":
             return whole
         some = "" if memory.nbytes == x.nbytes else f"[:{x.nbytes}]"
-        return self.once(f"{whole}{some}.view({self.dtype(x.dtype)}).reshape({x.shape})", "t", x)
+        return self.hoist(f"{whole}{some}.view({self.dtype(x.dtype)}).reshape({x.shape})", "t", x)
 
     def memory(self, memory: Memory) -> str:
         """The name of memory that is made before the first run."""
@@ -197,7 +197,7 @@ class Printer:
         place, base = self.plan.places[x], self.at(x)
         is_view = place.contiguous or not how.startswith("reshape")
         text = f"{base}.{how}"
-        return self.once(text, stem(base)) if place.static and is_view else text
+        return self.hoist(text, stem(base)) if place.static and is_view else text
 
     def row(self, x: Var) -> str:
         """An array as one row."""

@@ -42,7 +42,7 @@ def prepared(p: Printer, function: Callable[..., Any], *texts: str, **settings: 
     """The name of what `function` gives before the first run."""
     p.names[function.__name__] = function
     words = [*texts, *(f"{k}={v!r}" for k, v in settings.items())]
-    return p.once(f"{function.__name__}({', '.join(words)})", "parts")
+    return p.hoist(f"{function.__name__}({', '.join(words)})", "parts")
 
 
 def unsettled(plan: Plan, step: Step) -> list[Var]:
@@ -93,7 +93,7 @@ def pool(p: Printer, step: Step) -> None:
     (x,), _ = settled(p, step)
     y, word = p.at(step.out), "maximum" if step.op == "max_pool" else "add"
     parts = prepared(p, window_parts, x, **way_of(step))
-    first, second, rest = (p.once(f"{parts}[{i}]") for i in ("0", "1", "2:"))
+    first, second, rest = (p.hoist(f"{parts}[{i}]") for i in ("0", "1", "2:"))
     p.line(f"{word}({first}, {second}, out={y})")
     if math.prod(step.settings["size"]) > 2:
         p.line(f"for a in {rest}: {word}({y}, a, out={y})")
@@ -111,11 +111,11 @@ def argmax_pool(p: Printer, step: Step) -> None:
     out = p.at(step.out)
     squares, compare = p.fresh(prefix="squares"), p.fresh(prefix="compare")
     p.names["unequal_or_nan"] = unequal_or_nan
-    flat = p.once(f"{y}.reshape(-1)")
+    flat = p.hoist(f"{y}.reshape(-1)")
     p.line(f"{squares} = vdot({flat}, {flat})")
     p.line(f"{compare} = not_equal if {squares} == {squares} else unequal_or_nan")
     parts = prepared(p, window_parts, x, **way_of(step))
-    first, rest = (p.once(f"{parts}[{i}]") for i in ("0", "1:-1"))
+    first, rest = (p.hoist(f"{parts}[{i}]") for i in ("0", "1:-1"))
     p.line(f"{compare}({first}, {y}, {missing})")
     p.line(f"copyto({out}, {missing})")
     if math.prod(step.settings["size"]) > 2:
@@ -147,13 +147,13 @@ def put_in_windows(p: Printer, step: Step) -> None:
     (x, best), (mask, *part) = settled(p, step)
     out, bits = p.at(step.out), p.dtype(BITS[step.operands[0].dtype])
     parts = prepared(p, window_parts, out, **way_of(step))
-    left = p.once(f"{x}.view({bits})")
+    left = p.hoist(f"{x}.view({bits})")
     if not tiles(step.out.shape, **way_of(step)):
         p.line(f"{out}.fill(0)")
     if part:
         p.line(f"for i, a in enumerate({parts}):")
         p.line(f"    equal({best}, i, {mask})")
-        p.line(f"    multiply({left}, {mask}, {p.once(f'{part[0]}.view({bits})')})")
+        p.line(f"    multiply({left}, {mask}, {p.hoist(f'{part[0]}.view({bits})')})")
         p.line(f"    add(a, {part[0]}, a)")
     else:
         of = p.dtype(step.operands[1].dtype)
@@ -178,7 +178,7 @@ def pad(p: Printer, step: Step) -> None:
     out, ends = p.at(step.out), zip(step.settings["widths"], step.out.shape)
     inside = ", ".join(f"{before}:{n - after}" for (before, after), n in ends)
     p.line(f"{out}.fill({step.settings['value']})")
-    p.line(f"copyto({p.once(f'{out}[{inside}]')}, {p.at(step.operands[0])})")
+    p.line(f"copyto({p.hoist(f'{out}[{inside}]')}, {p.at(step.operands[0])})")
 
 
 def has_bits(plan: Plan, step: Step) -> bool:

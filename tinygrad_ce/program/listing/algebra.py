@@ -14,7 +14,7 @@ from tinygrad_ce.program.ir import Step, Var
 from tinygrad_ce.program.ops import ELEMENTWISE
 from tinygrad_ce.program.passes.exact import PLAIN, reduced_axes, sweep, transposed
 from tinygrad_ce.program.passes.patterns import is_float, rules
-from tinygrad_ce.program.passes.reassociate import turned
+from tinygrad_ce.program.passes.reassociate import transpose_of
 from tinygrad_ce.program.passes.rewriter import Rewriter, on
 
 ROUNDS = 12
@@ -48,9 +48,9 @@ def _reduction_of_transposed(r: Rewriter, step: Step) -> Step | None:
     """The maximum down the columns of x.T is the one along the rows of x."""
     if step.settings["keepdims"] or len(step.operands[0].shape) != 2 or len(step.out.shape) != 1:
         return None
-    turned = r.makers[step.operands[0]]
+    before = r.makers[step.operands[0]]
     settings = {"axis": 1 - min(reduced_axes(step)), "keepdims": False}
-    return step._replace(operands=turned.operands, settings=settings)
+    return step._replace(operands=before.operands, settings=settings)
 
 
 @on("sum", "max", "min")
@@ -85,18 +85,18 @@ def _row_operands(r: Rewriter, step: Step) -> Step | None:
 
 
 @on("transpose", after="dot")
-def _turned_product(r: Rewriter, step: Step) -> Step | None:
+def _transposed_product(r: Rewriter, step: Step) -> Step | None:
     """(aᵀ b)ᵀ is bᵀ a."""
     made = r.free(step.operands[0], "dot")
     if made is None or len(step.out.shape) != 2:
         return None
     a, b = made.operands
-    return step._replace(op="dot", operands=(turned(r, b), turned(r, a)), settings={})
+    return step._replace(op="dot", operands=(transpose_of(r, b), transpose_of(r, a)), settings={})
 
 
 with_numbers_for_uniform_arrays = sweep("with_numbers_for_uniform_arrays", _uniform_operand, *PLAIN)
 with_plain_shapes = sweep(
-    "with_plain_shapes", _reduction_of_transposed, _row_of_sums, _row_operands, _turned_product,
+    "with_plain_shapes", _reduction_of_transposed, _row_of_sums, _row_operands, _transposed_product,
     transposed,
 )  # fmt: skip
 

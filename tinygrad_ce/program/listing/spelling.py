@@ -47,10 +47,10 @@ def columns(r: Rewriter, step: Step) -> Step:
     """The windows with their axes in another order, as a matrix."""
     w = windows_of(r, step, (1, 2))
     axes = (0, 4, 5, 1, 2, 3)
-    turned = Var(tuple(w.shape[a] for a in axes), w.dtype, False)
-    turned = r.make("transpose", (w,), turned, axes=axes)
+    rows = Var(tuple(w.shape[a] for a in axes), w.dtype, False)
+    rows = r.make("transpose", (w,), rows, axes=axes)
     settings = {"shape": step.out.shape}
-    return step._replace(op="reshape", operands=(turned,), settings=settings)
+    return step._replace(op="reshape", operands=(rows,), settings=settings)
 
 
 @on("col2im")

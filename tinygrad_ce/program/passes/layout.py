@@ -101,7 +101,7 @@ POOLS = frozenset(
     ["max_pool", "argmax_pool", "put_in_windows", "take_in_windows", "sum_pool", "sum_unpool"]
 )
 LINKED = POOLS | frozenset(ELEMENTWISE)  # operations whose operands and result want one layout
-TURNABLE = LINKED | {"dot", "inner", "scatter"}  # operations that can make a turned matrix
+TRANSPOSABLE = LINKED | {"dot", "inner", "scatter"}  # operations that can make a matrix transposed
 REDUCTIONS = ("sum", "max", "min", "argmax", "argmin")
 
 
@@ -135,10 +135,10 @@ def wanted_layouts(program: Program) -> dict[Var, Axes]:
     for step in program.steps:
         first = step.operands[0] if step.operands else step.out
         if step.op == "reshape" and len(first.shape) == 2 and 1 not in first.shape:
-            refused.add(root(first))  # of a turned matrix that would be a copy
+            refused.add(root(first))  # of a transposed matrix that would be a copy
     for x in list(parent):
         maker = makers.get(x)
-        if len(x.shape) == 2 and (x in fixed or (maker is not None and not turnable(maker))):
+        if len(x.shape) == 2 and (x in fixed or (maker is not None and not transposable(maker))):
             refused.add(root(x))
     roots = wishes.keys() - refused
     return {x: wishes[root(x)] for x in parent if root(x) in roots and x in makers}
@@ -157,11 +157,11 @@ def wish(step: Step, makers: dict[Var, Step]) -> Iterator[tuple[Var, Axes]]:
         yield step.out, FIRST
 
 
-def turnable(step: Step) -> bool:
+def transposable(step: Step) -> bool:
     """Whether a step can make its result with the axes exchanged."""
     if step.op == "scatter":  # x[rows, columns] is xᵀ[columns, rows]; x[rows] is no such thing
         return len(step.operands) == 3 and len(step.settings["index"]) == 2
-    return step.op in TURNABLE
+    return step.op in TRANSPOSABLE
 
 
 def adds_bias(step: Step, makers: dict[Var, Step]) -> bool:
@@ -260,14 +260,14 @@ class Layouts:
     def as_it_was(self, x: Var) -> Var:
         """The value in its own layout."""
         t, axes = self.twins.get(x, (x, ()))
-        return x if t is x else self.once(t, axes)
+        return x if t is x else self.transposed(t, axes)
 
-    def turned(self, x: Var, axes: Axes) -> Var:
+    def in_layout(self, x: Var, axes: Axes) -> Var:
         """The t of which x is t.transpose(axes)."""
         t, own = self.twins.get(x, (x, ()))
-        return t if own == axes else self.once(self.as_it_was(x), inverse(axes))
+        return t if own == axes else self.transposed(self.as_it_was(x), inverse(axes))
 
-    def once(self, x: Var, axes: Axes) -> Var:
+    def transposed(self, x: Var, axes: Axes) -> Var:
         """x with its axes in another order, made once."""
         if (x, axes) not in self.known:
             self.known[x, axes] = self.transpose(x, axes)
@@ -285,7 +285,7 @@ class Layouts:
         if not x.shape:
             return x
         if len(x.shape) == len(out.shape):
-            return self.turned(x, axes)
+            return self.in_layout(x, axes)
         ones = (1,) * (len(out.shape) - len(x.shape))
         return self.transpose(self.reshape(self.as_it_was(x), ones + x.shape), inverse(axes))
 
@@ -307,7 +307,7 @@ def _pool(b: Layouts, step: Step) -> Twin | None:
     settings = {"axes": permuted(axes, step.settings["axes"])}
     if "full" in step.settings:
         settings["full"] = permuted(step.settings["full"], inverse(axes))
-    operands = tuple(b.turned(x, axes) for x in step.operands)
+    operands = tuple(b.in_layout(x, axes) for x in step.operands)
     return b.rewritten(step, operands, axes, **settings), axes
 
 
@@ -323,16 +323,16 @@ def _product(b: Layouts, step: Step) -> Twin | None:
     """(a b)ᵀ is bᵀ aᵀ, and (a bᵀ)ᵀ is b aᵀ."""
     if b.wanted.get(step.out) != SWAP:
         return None
-    return turned_product(b, step), SWAP
+    return transposed_product(b, step), SWAP
 
 
-def turned_product(b: Layouts, step: Step) -> Var:
+def transposed_product(b: Layouts, step: Step) -> Var:
     """The product with its axes exchanged."""
     left, right = step.operands
     if step.op == "dot":
-        operands = (b.turned(right, SWAP), b.turned(left, SWAP))
+        operands = (b.in_layout(right, SWAP), b.in_layout(left, SWAP))
     elif left in b.twins:
-        operands = (b.as_it_was(right), b.turned(left, SWAP))
+        operands = (b.as_it_was(right), b.in_layout(left, SWAP))
     else:
         return b.add("inner", (b.as_it_was(right), left), step.out.shape[::-1])
     return b.add("dot", operands, step.out.shape[::-1])
@@ -371,7 +371,7 @@ def _reshape(b: Layouts, step: Step) -> Twin | None:
             return None
         made = b.makers.get(x)
         product = made is not None and made.op == "dot" and b.uses[x] == 1
-        t = turned_product(b, made) if product and made is not None else b.turned(x, SWAP)
+        t = transposed_product(b, made) if product and made is not None else b.in_layout(x, SWAP)
         return b.reshape(t, permuted(shape, LAST)), FIRST
     t, axes = b.twins[x]
     n, first = len(axes), axes[0]

@@ -19,7 +19,7 @@ from tinygrad_ce.program.passes.layout import (
 from tinygrad_ce.program.passes.reassociate import (
     with_finite_sums_checked,
     with_picks_first,
-    with_products_turned,
+    with_products_transposed,
 )
 
 FAST = (
@@ -28,7 +28,7 @@ FAST = (
     with_picks_first,
     with_relus_after_pools,
     with_best_layouts,
-    with_products_turned,
+    with_products_transposed,
 )
 
 

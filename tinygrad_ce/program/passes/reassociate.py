@@ -33,7 +33,7 @@ def _pick_first(r: Rewriter, step: Step) -> Step | None:
 
 
 @on("transpose", after="dot")
-def _product_of_turned(r: Rewriter, step: Step) -> Step | None:
+def _transposed_product(r: Rewriter, step: Step) -> Step | None:
     """(A B)ᵀ is Bᵀ Aᵀ: a weight's gradient is computed as the weight lies, and not copied."""
     product = r.makers[step.operands[0]]
     a, b = product.operands
@@ -41,10 +41,10 @@ def _product_of_turned(r: Rewriter, step: Step) -> Step | None:
         return None
     if a.size >= MUCH_LARGER * b.size or b.size >= MUCH_LARGER * a.size:
         return None  # the large one is read as it lies
-    return step._replace(op="dot", operands=(turned(r, b), turned(r, a)), settings={})
+    return step._replace(op="dot", operands=(transpose_of(r, b), transpose_of(r, a)), settings={})
 
 
-def turned(r: Rewriter, x: Var) -> Var:
+def transpose_of(r: Rewriter, x: Var) -> Var:
     """x with its axes exchanged."""
     before = r.maker(x, "transpose")
     if before is not None:
@@ -53,7 +53,7 @@ def turned(r: Rewriter, x: Var) -> Var:
 
 
 with_picks_first = sweep("with_picks_first", _pick_first)
-with_products_turned = sweep("with_products_turned", _product_of_turned)
+with_products_transposed = sweep("with_products_transposed", _transposed_product)
 
 
 def with_finite_sums_checked(program: Program) -> Program:
