@@ -6,6 +6,7 @@ its options by name and by position, and its gradient is compared with central d
 at the end fail when a public method, a NumPy name or one of their options is in no row.
 """
 
+import ast
 import copy
 import inspect
 import itertools
@@ -13,8 +14,10 @@ import math
 import operator
 import pickle
 import re
+import runpy
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -1116,3 +1119,15 @@ def test_no_function_of_the_top_level_is_missing():
     assert functions - others <= {row.name for row in METHODS} | CALLED
     for name in functions - others:
         assert getattr(tg, name) is getattr(top_level, name)
+
+
+def test_type_checkers_know_every_function_of_the_top_level():
+    tree = ast.parse(inspect.getsource(top_level))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    told = {name.id for line in block.body for name in line.targets[0].elts}
+    assert told == {*top_level.METHODS.split(), *(f"{x}_" for x in top_level.IN_PLACE.split())}
+
+
+def test_the_script_whose_types_are_checked_runs():
+    found = runpy.run_path(str(Path(__file__).parent / "user_types.py"))
+    assert found["x"].shape == (2, 3)

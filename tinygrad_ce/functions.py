@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -75,14 +75,42 @@ for _name in METHODS.split():
 for _name in IN_PLACE.split():
     globals()[f"{_name}_"] = getattr(Tensor, f"{_name}_")
 
-if TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any: ...
+if TYPE_CHECKING:  # the same names for type checkers: what gives a Tensor, and the others
+    (
+        abs, absolute, acos, add, addcdiv, addcmul, addmm, all, amax, amin, any, arccos,
+        arcsin, arcsinh, arctan, arctan2, argmax, argmin, argsort, argwhere, asin, asinh,
+        atan, atan2, baddbmm, bincount, bitwise_and, bitwise_not, bitwise_or, bitwise_xor,
+        bmm, ceil, clamp, clip, cos, cosh, cross, cumprod, cumsum, det, diag, diagonal,
+        diff, div, divide, dot, eq, erf, erfc, exp, expm1, fix, flatten, flip, floor,
+        floor_divide, fmod, gather, ge, greater, greater_equal, gt, histc, hypot,
+        index_add, index_copy, index_fill, index_select, inverse, isfinite, isinf, isnan,
+        le, lerp, less, less_equal, log, log10, log1p, log2, log_softmax, logaddexp,
+        logical_and, logical_not, logical_or, logical_xor, logsumexp, lt, masked_fill,
+        masked_scatter, masked_select, matmul, maximum, mean, minimum, mm, moveaxis,
+        movedim, mul, multiply, mv, nan_to_num, nanmean, nansum, narrow, ne, neg, negative,
+        norm, not_equal, outer, permute, pow, prod, quantile, ravel, reciprocal, relu,
+        remainder, repeat_interleave, reshape, roll, rot90, round, rsqrt, scatter,
+        scatter_add, select, sigmoid, sign, sin, sinh, softmax, sqrt, square, squeeze, std,
+        sub, subtract, sum, swapaxes, t, take_along_dim, tan, tanh, tile, transpose, tril,
+        triu, true_divide, trunc, unflatten, unsqueeze, var, abs_, acos_, arccos_, arcsin_,
+        arcsinh_, arctan_, asin_, asinh_, atan_, ceil_, clamp_, clip_, cos_, cosh_, erf_,
+        erfc_, exp_, expm1_, fix_, floor_, log_, log10_, log1p_, log2_, neg_, negative_,
+        reciprocal_, relu_, round_, rsqrt_, sigmoid_, sin_, sinh_, sqrt_, square_, tan_,
+        tanh_, trunc_,
+    ) = list[Callable[..., Tensor]]()  # fmt: skip
+    (
+        chunk, histogram, is_floating_point, max, median, min, nonzero, sort, split,
+        tensor_split, topk, unbind, unique,
+    ) = list[Callable[..., Any]]()  # fmt: skip
 
 
 einsum = functions.einsum
 
 
+@overload
+def where(condition: Any, input: Any, other: Any) -> Tensor: ...
+@overload
+def where(condition: Any) -> tuple[Tensor, ...]: ...
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """`input` where the condition holds, `other` elsewhere; alone, the indices where it holds.
 

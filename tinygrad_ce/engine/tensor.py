@@ -78,6 +78,11 @@ def by_axis(function: F) -> F:
 Operator = Callable[["Tensor", Any], "Tensor"]
 
 
+def tensors(*operations: Any) -> list[Callable[..., Tensor]]:
+    """Operations as type checkers shall know them: of Tensors they make Tensors."""
+    return [*operations]
+
+
 def reflected(operation: Callable[..., Any]) -> Operator:
     """The operator for a Tensor on the right, as in `2.0 - x`."""
     return lambda self, other: operation(other, self)
@@ -485,23 +490,14 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
 
     # --- operators --------------------------------------------------------------------------
 
-    __add__ = table.add
-    __sub__ = table.sub
-    __mul__ = table.mul
-    __truediv__ = table.div
-    __matmul__ = table.matmul
-    __mod__ = table.mod
-    __floordiv__ = table.floordiv
-    __neg__ = table.neg
-    __gt__ = table.greater
-    __ge__ = table.greater_equal
-    __lt__ = table.less
-    __le__ = table.less_equal
-    __and__ = table.logical_and
-    __or__ = table.logical_or
-    __xor__ = table.logical_xor
-    __invert__ = table.logical_not
-    __abs__ = table.abs
+    __add__, __sub__, __mul__ = tensors(table.add, table.sub, table.mul)
+    __truediv__, __matmul__ = tensors(table.div, table.matmul)
+    __mod__, __floordiv__ = tensors(table.mod, table.floordiv)
+    __gt__, __ge__ = tensors(table.greater, table.greater_equal)
+    __lt__, __le__ = tensors(table.less, table.less_equal)
+    __and__, __or__ = tensors(table.logical_and, table.logical_or)
+    __xor__, __invert__ = tensors(table.logical_xor, table.logical_not)
+    __neg__, __abs__ = tensors(table.neg, table.abs)
 
     def __pos__(self) -> Tensor:
         return self
@@ -544,25 +540,27 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
 
     # --- elementwise ------------------------------------------------------------------------
 
-    add, sub, mul, div, neg = functions.add, functions.sub, table.mul, functions.div, table.neg
-    pow, remainder, fmod = functions.pow, table.mod, table.fmod
-    floor_divide, hypot = table.floordiv, table.hypot
-    exp, log, log1p, expm1, sqrt = table.exp, table.log, table.log1p, table.expm1, table.sqrt
-    log2, log10, logaddexp = table.log2, table.log10, functions.logaddexp
-    sin, cos, tan = table.sin, table.cos, table.tan
-    asin, acos, atan, atan2 = table.arcsin, table.arccos, table.arctan, table.arctan2
-    sinh, cosh, tanh, asinh = table.sinh, table.cosh, table.tanh, table.arcsinh
-    erf, erfc, abs, sign = table.erf, table.erfc, table.abs, table.sign
-    floor, ceil, round, trunc = table.floor, table.ceil, functions.round, table.trunc
-    maximum, minimum = table.maximum, table.minimum
-    isnan, isinf, isfinite = table.isnan, table.isinf, table.isfinite
-    eq, ne, gt, ge = table.equal, table.not_equal, table.greater, table.greater_equal
-    lt, le = table.less, table.less_equal
-    bitwise_and, bitwise_or = table.logical_and, table.logical_or
-    bitwise_xor, bitwise_not = table.logical_xor, table.logical_not
-    logical_and, logical_or = functions.logical_and, functions.logical_or
-    logical_xor, logical_not = functions.logical_xor, functions.logical_not
-    sigmoid, relu, softplus = functions.sigmoid, functions.relu, functions.softplus
+    add, sub, mul = tensors(functions.add, functions.sub, table.mul)
+    div, neg = tensors(functions.div, table.neg)
+    pow, remainder, fmod = tensors(functions.pow, table.mod, table.fmod)
+    floor_divide, hypot = tensors(table.floordiv, table.hypot)
+    exp, log, sqrt = tensors(table.exp, table.log, table.sqrt)
+    log1p, expm1 = tensors(table.log1p, table.expm1)
+    log2, log10, logaddexp = tensors(table.log2, table.log10, functions.logaddexp)
+    sin, cos, tan = tensors(table.sin, table.cos, table.tan)
+    asin, acos, atan, atan2 = tensors(table.arcsin, table.arccos, table.arctan, table.arctan2)
+    sinh, cosh, tanh, asinh = tensors(table.sinh, table.cosh, table.tanh, table.arcsinh)
+    erf, erfc, abs, sign = tensors(table.erf, table.erfc, table.abs, table.sign)
+    floor, ceil, round, trunc = tensors(table.floor, table.ceil, functions.round, table.trunc)
+    maximum, minimum = tensors(table.maximum, table.minimum)
+    isnan, isinf, isfinite = tensors(table.isnan, table.isinf, table.isfinite)
+    eq, ne, gt, ge = tensors(table.equal, table.not_equal, table.greater, table.greater_equal)
+    lt, le = tensors(table.less, table.less_equal)
+    bitwise_and, bitwise_or = tensors(table.logical_and, table.logical_or)
+    bitwise_xor, bitwise_not = tensors(table.logical_xor, table.logical_not)
+    logical_and, logical_or = tensors(functions.logical_and, functions.logical_or)
+    logical_xor, logical_not = tensors(functions.logical_xor, functions.logical_not)
+    sigmoid, relu, softplus = tensors(functions.sigmoid, functions.relu, functions.softplus)
 
     # PyTorch's long names
     subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
@@ -714,9 +712,9 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
 
     # --- products ---------------------------------------------------------------------------
 
-    matmul = table.matmul
-    dot, mv, mm, bmm = arranging.dot, arranging.mv, arranging.mm, arranging.bmm
-    outer, addmm, baddbmm = arranging.outer, arranging.addmm, arranging.baddbmm
+    matmul, outer, dot = tensors(table.matmul, arranging.outer, arranging.dot)
+    mv, mm, bmm = tensors(arranging.mv, arranging.mm, arranging.bmm)
+    addmm, baddbmm = tensors(arranging.addmm, arranging.baddbmm)
 
     # --- shape ------------------------------------------------------------------------------
 
@@ -892,26 +890,29 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
 
     # --- composed elsewhere -----------------------------------------------------------------
 
-    narrow, select, unfold = arranging.narrow, arranging.select, arranging.unfold
-    tensor_split, unflatten, ravel = arranging.tensor_split, arranging.unflatten, arranging.ravel
+    narrow, select, unfold = tensors(arranging.narrow, arranging.select, arranging.unfold)
+    unflatten, ravel = tensors(arranging.unflatten, arranging.ravel)
+    tensor_split = arranging.tensor_split
     movedim = moveaxis = arranging.movedim
-    view_as, reshape_as = arranging.view_as, arranging.reshape_as
-    expand_as, tile, roll = arranging.expand_as, arranging.tile, arranging.roll
+    view_as, reshape_as = tensors(arranging.view_as, arranging.reshape_as)
+    expand_as, tile, roll = tensors(arranging.expand_as, arranging.tile, arranging.roll)
     repeat_interleave, rot90 = arranging.repeat_interleave, arranging.rot90
-    diag, trace, take_along_dim = arranging.diag, arranging.trace, arranging.take_along_dim
-    addcmul, addcdiv = arranging.addcmul, arranging.addcdiv
-    lerp, cross = arranging.lerp, arranging.cross
-    det, inverse = linear.det, linear.inv
-    median, quantile, diff = ordering.median, ordering.quantile, ordering.diff
-    nan_to_num, nansum, nanmean = ordering.nan_to_num, ordering.nansum, ordering.nanmean
-    masked_fill, masked_scatter = filling.masked_fill, filling.masked_scatter
-    scatter, scatter_add = filling.scatter, filling.scatter_add
-    index_add, index_copy = filling.index_add, filling.index_copy
-    index_fill = filling.index_fill
+    diag, trace = tensors(arranging.diag, arranging.trace)
+    take_along_dim, lerp = tensors(arranging.take_along_dim, arranging.lerp)
+    addcmul, addcdiv, cross = tensors(arranging.addcmul, arranging.addcdiv, arranging.cross)
+    det, inverse = tensors(linear.det, linear.inv)
+    median = ordering.median
+    quantile, diff = tensors(ordering.quantile, ordering.diff)
+    nan_to_num, nansum = tensors(ordering.nan_to_num, ordering.nansum)
+    nanmean, masked_fill = tensors(ordering.nanmean, filling.masked_fill)
+    masked_scatter, scatter = tensors(filling.masked_scatter, filling.scatter)
+    scatter_add, index_add = tensors(filling.scatter_add, filling.index_add)
+    index_copy, index_fill = tensors(filling.index_copy, filling.index_fill)
     index_put = filling.index_put
-    isclose, allclose, equal = counting.isclose, counting.allclose, counting.equal
-    nonzero, argwhere, unique = counting.nonzero, counting.argwhere, counting.unique
-    bincount, histc, histogram = counting.bincount, counting.histc, counting.histogram
+    isclose, argwhere = tensors(counting.isclose, counting.argwhere)
+    bincount, histc = tensors(counting.bincount, counting.histc)
+    allclose, equal, histogram = counting.allclose, counting.equal, counting.histogram
+    nonzero, unique = counting.nonzero, counting.unique
 
     # --- new tensors like this one ----------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Layer(Module):
     data: str = "x"  # what it is called with
     weights: tuple[str, ...] = ()  # settings that are tensors
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """An empty module, if no argument is a Tensor in the place of a setting."""
         init = cls.__init__
         if init is object.__init__ or init.__module__.startswith(HERE):  # and is no subclass's
