@@ -304,6 +304,12 @@ OTHER_SPELLINGS = [
      "s / 4 * (4 * dh - dh.sum(1, keepdims=True) - h * (dh * h).sum(1, keepdims=True))",
      [("4 * dh -", "dh -", "missing factor"), ("- h * ", "+ h * ", "sign"),
       ("s / 4", "s", ""), (" - dh.sum(1, keepdims=True)", "", "lost share")]),
+    (lambda z: F.layer_norm(z, (4,), tg.tensor([2.0, 0.5, 3.0, -1.0])),
+     "n = (z - z.mean(1, keepdims=True)) / np.sqrt(z.var(1, keepdims=True) + 1e-5)\n"
+     "g = dh * [2.0, 0.5, 3.0, -1.0]; s = 1 / np.sqrt(z.var(1, keepdims=True) + 1e-5)\n"
+     "s * (g - g.mean(1, keepdims=True) - n * (g * n).mean(1, keepdims=True))",
+     [("s * (g -", "s * (dh -", ""), ("- n *", "+ n *", "sign"),
+      ("(g * n)", "g", "missing factor")]),
 ]  # fmt: skip
 
 

@@ -17,9 +17,13 @@ import numpy as np
 
 from tinygrad_ce.teach.book import Book, Line, Values, names_in
 
+NORM = (
+    "s = 1 / np.sqrt(z.var(axis=A, keepdims=True) + 1e-05); "
+    "n = (z - z.mean(axis=A, keepdims=True)) * s; "
+)
 SIGMA = "1 / (1 + np.exp(-z))"
 PHI = "0.5 * (1 + np.vectorize(math.erf)(z / np.sqrt(2)))"
-# h is a function of z, g the gradient of h; y targets, t classes, w any of a step's arrays; A an
+# h is a function of z, g the gradient of h; y targets, t classes, a gains, w a step's arrays; A an
 # axis with N elements, H x W the shape of g as an image, U x V that of w, J and K how often a
 # picture is larger: what is computed first, then the gradient of z
 WAYS: tuple[str, ...] = (
@@ -52,6 +56,12 @@ WAYS: tuple[str, ...] = (
     " - h * (g * h).mean(axis=A, keepdims=True))",
     "s = 1 / np.sqrt(z.var(axis=A, keepdims=True) + 1e-05); s / N * (N * g - g.sum(axis=A, "
     "keepdims=True) - h * (g * h).sum(axis=A, keepdims=True))",
+    NORM + "s * (g * a - (g * a).mean(axis=A, keepdims=True) - n * (g * a * n).mean(axis=A, "
+    "keepdims=True))",
+    NORM + "s / N * (N * (g * a) - (g * a).sum(axis=A, keepdims=True) - n * (g * a * n).sum(axis=A,"
+    " keepdims=True))",
+    NORM + "a * s / N * (N * g - g.sum(axis=A, keepdims=True) - n * (g * n).sum(axis=A, "
+    "keepdims=True))",
 )  # fmt: skip
 # what begins with a loss: both cross-entropies
 LOSSES: tuple[str, ...] = (
@@ -185,9 +195,10 @@ def choices(book: Book, way: str, d: Any, g: Any) -> Iterator[tuple[dict[str, in
     """What the letters of a way may stand for: numbers, and arrays that the step was given."""
     read = letters(way)
     arrays: list[Values] = [{}]
-    for letter in sorted(read & {"y", "t", "w"}):
+    for letter in sorted(read & {"a", "t", "w", "y"}):
         given = [v for v in book.given.values() if np.ndim(v)]
         fits = {
+            "a": lambda v: v.shape == d.shape[-1:],
             "y": lambda v: v.shape == d.shape,
             "t": lambda v: v.shape == d.shape[:-1] and v.dtype.kind == "i",
             "w": lambda v: v.ndim == 4,
