@@ -514,7 +514,8 @@ def outcome(
     reports = []
     for i, answer in enumerate(given):
         judge = judge_of(network, i, tuple(answer))
-        reports.append(grader.report(judge, *judge.judge(answer)))
+        arrays = {name: grader.numbers(name, x) for name, x in answer.items()}
+        reports.append(grader.report(judge, *judge.judge(arrays)))
     marked = [[x for x in report.values() if x.verdict == "wrong"] for report in reports]
     names = [{v.name for v in found} for found in marked]
     said = [{(v.name, f) for v in found for f in v.faults} for found in marked]
