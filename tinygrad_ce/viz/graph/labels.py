@@ -67,6 +67,8 @@ def op_label(
     'a ÷ W'
     >>> op_label("sum", (1, True), [None]), op_label("power", (3,), [None])
     ('Σ axis 1', 'x³')
+    >>> op_label("clip", (1, None), [None]), op_label("clip", (-1, 1), [None])
+    ('clip ≥ 1', 'clip −1 … 1')
     """
     x = about.get("x", "x")
     symbol = renamed(symbol_of(name), about)
@@ -82,7 +84,8 @@ def op_label(
         return f"{x}[{', '.join(index_text(part) for part in settings[0])}]"
     if name == "clip":
         low, high = ("" if bound is None else number(bound) for bound in settings)
-        return f"clip {low} … {high}"
+        one = f"≥ {low}" if low else f"≤ {high}"
+        return f"clip {f'{low} … {high}' if low and high else one}"
     if name == "einsum":
         return f"einsum {settings[0]}"
     if name in ("sum", "amax", "amin", "norm", "cumsum", "cumprod", "concatenate", "stack"):
