@@ -69,7 +69,7 @@ OPTIMIZERS = {
     "attention_block": lambda params: optim.Adam(params, 0.02, weight_decay=0.01),
 }
 
-TRAIN = f"() => Array.from({{length: {STEPS}}}, () => player.train(1))"
+TRAIN = f"() => (player.train({STEPS}), training.losses.slice(-{STEPS}))"
 
 
 def step_of(program, optimizer, names):
