@@ -191,6 +191,22 @@ def test_digits_and_coloured_images_are_drawn_as_images(at):
     np.testing.assert_allclose(pixels(colours, 7, 6, k), wanted.transpose(1, 2, 0), atol=1.5)
 
 
+def test_what_has_more_than_8_by_8_numbers_is_a_heat_map(open_page, tmp_path):
+    """And what has an axis of more than ten: ten classes are seen at once."""
+    shapes = {(8, 8): 0, (4, 10): 0, (6, 10): 0, (9, 9): 1, (7, 10): 1, (10, 7): 1, (3, 11): 1}
+    page = open_page()
+    for shape, pictures in shapes.items():
+        w = tg.tensor(np.arange(1.0, 1 + np.prod(shape)).reshape(shape), requires_grad=True)
+        page.goto(play((w * w).sum(), {"w": w}).save(tmp_path / "page.html").as_uri() + "#step=1")
+        page.reload()
+        shown = page.locator("#step figure").first
+        assert shown.locator("canvas").count() == pictures, shape
+        large = np.prod(shape) > 64
+        assert shown.locator(".histogram").count() == large
+        rows, columns = (min(n, 6) if n > (8 if large else 10) else n for n in shape)
+        assert shown.locator("td").count() == rows * columns
+
+
 def test_a_histogram_counts_what_is_there(at):
     page = at("@")
     bars = figure(page, "weight").locator(".histogram title").evaluate_all(

@@ -16,7 +16,8 @@ import numpy as np
 from tinygrad_ce.viz.graph.values import digits, number, value_text
 
 EXACT = 2**53  # up to here a browser's numbers hold integers
-WIDE = 10  # rows and columns that a page shows in full
+FULL = 8  # rows and columns of a matrix of more than FULL² numbers that are shown in full
+WIDE = 10  # and of a smaller one
 SMALL = 100  # so many numbers are given as they are; more are packed
 MOST = 5000  # numbers of one array
 BUDGET = 48_000  # numbers of all arrays that are not small
@@ -209,7 +210,9 @@ class Windows:
     def add(self, array: Any, image: tuple[int, ...] = (), kind: str = "") -> dict[str, Any]:
         """The window onto an array, which is filled now, if it is small, or by `fill`."""
         array = np.asarray(array)
-        self.pictures |= bool(kind) or max(array.shape[-2:], default=1) > WIDE
+        *_, rows, columns = (1, 1, *array.shape)
+        most = FULL if rows * columns > FULL * FULL else WIDE
+        self.pictures |= bool(kind) or max(rows, columns) > most
         if array.size <= SMALL:
             return window(array, SMALL, image, kind)
         told: dict[str, Any] = {}

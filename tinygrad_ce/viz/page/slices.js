@@ -1,7 +1,8 @@
 // What of an array is stored, and which slice and which window of it are looked at.
 
 const SEEN = [6, 6]; // rows and columns of the window
-const WIDE = 10; // so many rows and columns are shown in full
+const FULL = 8; // of a matrix with more than FULL² numbers so many rows and columns are shown in full
+const WIDE = 10; // and of a smaller one
 
 // --- numbers as they are stored --------------------------------------------------------------
 
@@ -74,12 +75,18 @@ function lookAt(win, slice) {
   leading(shape).forEach(({ key }, axis) => looking.slices.set(key, index[axis]));
 }
 
+/** How long an axis of a matrix may be that is shown in full. */
+function fullAxis(win) {
+  const [, rows, columns] = planes(shapeOf(win));
+  return rows * columns > FULL * FULL ? FULL : WIDE;
+}
+
 /** The first row and column of the window of numbers, and how many there are. */
 function extentOf(win) {
   const [, rows, columns] = planes(shapeOf(win));
   const [, there, across] = stored(win);
   const span = (size, seen, most) => {
-    if (size <= WIDE) return [0, seen];
+    if (size <= fullAxis(win)) return [0, seen];
     const n = Math.min(most, seen);
     return [Math.min(looking.from.get(size) || 0, seen - n), n];
   };
@@ -108,7 +115,7 @@ const finite = (win) => win.d.filter((x) => typeof x === "number");
 /** Whether an array is shown as a picture, too. */
 function isPicture(win) {
   const [, rows, columns] = planes(shapeOf(win));
-  return Boolean(win.k) || rows > WIDE || columns > WIDE;
+  return Boolean(win.k) || Math.max(rows, columns) > fullAxis(win);
 }
 
 /** Whether the numbers of a slice are so few that they always stand beside the picture. */

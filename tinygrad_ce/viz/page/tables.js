@@ -75,7 +75,7 @@ function heat(win, space, options = {}) {
   const body = make("div", { class: "scroll" });
   const part = make("div", { class: "more" });
   const open = canvas && win.k && !isFewNumbers(win) && numbersButton(figure);
-  const bars = sizeOf(win.s) > WIDE * WIDE && !options.hidden && !win.b && histogram(win);
+  const bars = sizeOf(win.s) > FULL * FULL && !options.hidden && !win.b && histogram(win);
   const art = canvas && make("div", { class: `art ${slim ? "slim" : ""}` }, canvas, slim ? body : bars || "");
   figure.append(...[choose, art, says, open, !slim && body, part, (!canvas || slim) && bars].filter(Boolean));
   figure.refresh = () => {
