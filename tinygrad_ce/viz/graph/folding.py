@@ -60,7 +60,7 @@ class Fold:
 
     def shown(self, graph: Graph) -> list[Node]:
         """The nodes that have a card."""
-        return [node for node in graph.nodes() if self.of(node) is node]
+        return [node for node in graph.nodes if self.of(node) is node]
 
     def in_order(self, graph: Graph) -> list[Node]:
         """The same, operands before what is computed from them, else as they were computed."""

@@ -156,6 +156,7 @@ class Graph:
             self.is_back(use.target) for use in self.used.get(leaf, ())
         )
 
+    @cached_property
     def nodes(self) -> list[Node]:
         """All nodes that could have a card, operands before what is computed from them."""
         order: dict[Node, None] = {}

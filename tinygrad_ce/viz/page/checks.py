@@ -537,7 +537,11 @@ class Rounding:
         ]
         self.gradients = gradients[0]
         least: dict[Node, Any] = {}  # how far rounding has moved these, if the values are right
-        back = [i for i, use in enumerate(uses) if use.flows and use.target in replay.place]
+        reached = {uses[i].target for i in given}  # from them the loss is computed
+        for node in replay.operations:
+            if not reached.isdisjoint(replay.operands[node]):
+                reached.add(node)
+        back = [i for i, use in enumerate(uses) if use.flows and use.target in reached]
         for i in sorted(back, key=lambda i: replay.place[uses[i].target], reverse=True):
             use, node, source = uses[i], uses[i].target, uses[i].source
             nothing = np.zeros(node.array.shape)

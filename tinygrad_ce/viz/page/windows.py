@@ -196,7 +196,7 @@ def images_of(graph: Graph, slides: list[Slide]) -> dict[Node, tuple[str, tuple[
     for s in slides:
         if s.k is not None:
             found[s.k] = "map", s.k.array.shape
-    for node in graph.nodes():
+    for node in graph.nodes:
         shape = node.array.shape
         if node.array.dtype.kind == "b" or not node.array.size:
             continue
