@@ -389,6 +389,49 @@ def test_a_number_of_the_kernel_shows_what_it_met(sliding):
         assert last_number(words) == pytest.approx(share.sum(), rel=6e-3)
 
 
+def test_a_transposed_convolution_is_one_from_its_output_to_its_input(open_page, tmp_path):
+    (s, t), (p, q), (d, e) = (2, 2), (1, 1), (2, 1)  # stride, padding, dilation
+    image, kernel = IMAGE[:, :, :4, :5], KERNEL.transpose(1, 0, 2, 3)
+    weights = np.random.default_rng(1).integers(-9, 10, (2, 3, 8, 9)) / 10
+    x, k, b = (tg.tensor(a, requires_grad=True) for a in (image, kernel, BIAS))
+    y = F.conv_transpose2d(x, k, b, (s, t), (p, q), (1, 0), 1, (d, e))
+    page = open_page(size=(1280, 900), motion="reduce")
+    made = play((y * tg.tensor(weights)).sum(), names={"x": x, "k": k, "b": b, "y": y})
+    page.goto(made.save(tmp_path / "page.html").as_uri())
+    assert y.shape == weights.shape
+    taps = [(a, c, i, j) for a, c, i, j in np.ndindex(2, 3, 4, 5)]
+    whole = np.zeros((2, 3, 20, 20)) + BIAS[:, None, None]
+    for a, c, i, j in taps:
+        whole[:, :, i * s + a * d, j * t + c * e] += image[:, :, i, j] @ kernel[:, :, a, c]
+    np.testing.assert_allclose(whole[:, :, p : p + 8, q : q + 9], y.detach().numpy(), atol=1e-9)
+    for n, c, o, row, column in ((0, 0, 0, 0, 0), (1, 1, 2, 5, 4), (0, 1, 1, 7, 8)):
+        (laid, _, products), words = looked(page, "up", "f", n, c, p=row, q=column, c=o)
+        wanted = np.zeros((2, 3))
+        for a, b_, i, j in taps:
+            if (i * s + a * d - p, j * t + b_ * e - q) == (row, column):
+                wanted[a, b_] = image[n, c, i, j]
+        near(laid[1], wanted.ravel())
+        near(products[1], (wanted * kernel[c, o]).ravel())
+        assert f"bias {BIAS[o]:g}".replace("-", "−") in words
+        assert f"y[{n}, {o}, {row}, {column}]" in words
+        assert last_number(words) == pytest.approx(whole[n, o, row + p, column + q], rel=6e-3)
+    wide = np.pad(weights, [(0, 0), (0, 0), (p, 20), (q, 20)])
+    for n, c, o, i, j in ((0, 0, 0, 0, 0), (1, 1, 2, 3, 4)):
+        (window, _, products), words = looked(page, "up", "x", n, c, i=i, j=j, c=o)
+        seen = wide[n, :, i * s : i * s + 2 * d : d, j * t : j * t + 3 * e : e]
+        near(window[1], seen[o].ravel())
+        near(products[1], (seen[o] * kernel[c, o]).ravel())
+        assert f"∂loss/∂x[{n}, {c}, {i}, {j}]" in words
+        assert last_number(words) == pytest.approx((seen * kernel[c]).sum(), rel=6e-3)
+    for n, c, o, a, b_ in ((0, 0, 0, 0, 0), (1, 1, 2, 1, 2)):
+        _, words = looked(page, "up", "k", n, c, c=o, a=a, b=b_)
+        met = wide[:, o, a * d : a * d + 4 * s : s, b_ * e : b_ * e + 5 * t : t]
+        share = (met * image[:, c]).sum((1, 2))
+        assert float(words.split("≈ ")[1].split(" for")[0].replace("−", "-")) == pytest.approx(
+            share[n], rel=6e-3)  # fmt: skip
+        assert last_number(words) == pytest.approx(share.sum(), rel=6e-3)
+
+
 def test_a_pool_shows_which_element_won_and_only_that_hears_back(sliding):
     image = np.maximum(IMAGE, 0)
     for n, c, i, j in ((0, 0, 0, 0), (1, 1, 2, 3), (0, 1, 1, 2)):

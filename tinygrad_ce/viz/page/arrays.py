@@ -210,7 +210,7 @@ class Windows:
     def add(self, array: Any, image: tuple[int, ...] = (), kind: str = "") -> dict[str, Any]:
         """The window onto an array, which is filled now, if it is small, or by `fill`."""
         array = np.asarray(array)
-        *_, rows, columns = (1, 1, *array.shape)
+        rows, columns = (1, 1, *array.shape)[-2:]
         most = FULL if rows * columns > FULL * FULL else WIDE
         self.pictures |= bool(kind) or max(rows, columns) > most
         if array.size <= SMALL:

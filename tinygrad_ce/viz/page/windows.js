@@ -16,14 +16,18 @@ function slideOf(step) {
   const [x, y, k, b] = ["x", "y", "k", "b"].map((name) => partOf(s, name, "v"));
   const [gx, gy, gk] = ["x", "y", "k"].map((name) => partOf(s, name, "g"));
   const back = step.k === "b";
-  if (back && !gy) return null;
-  const mode = !back ? "forward" : step.to === "k" || !gx ? "kernel" : "pixel";
+  const up = s.kind === "up"; // a convolution on its way back, from y to x
+  if (back && !(up ? gx : gy)) return null;
+  const mode = back && (step.to === "k" || !(up ? gy : gx)) ? "kernel" : back === up ? "forward" : "pixel";
   if (mode === "kernel" && !gk) return null;
+  const [image, out, came, result] = up ? [back ? gx : x, (back && gy) || y, y, x] : [x, y, gy, gx];
+  const [inner, outer] = up ? ["y", "x"] : ["x", "y"];
+  const names = { image: up && back ? slope(inner) : inner, out: (mode === "forward") === up ? slope(outer) : outer, result: up ? inner : slope(inner) };
   const [, channels, height, width] = shapeOf(x);
   const [, outs, rows, columns] = shapeOf(y);
   const at = (win) => { const read = win && reader(win); return (place) => (read ? read(place) ?? UNKNOWN : UNKNOWN); };
-  return { ...s, mode, x, y, gx, gy, gk, channels, height, width, outs, rows, columns,
-    xs: at(x), ys: at(y), ks: at(k), bs: b && at(b), gs: at(gy), gxs: at(gx), gks: at(gk) };
+  return { ...s, kind: up ? "conv" : s.kind, up, names, mode, x: image, y: out, gy: came, gk, channels, height, width, outs, rows, columns,
+    xs: at(image), ys: at(out), ks: at(k), bs: b && !back && at(b), gs: at(came), gxs: at(result), gks: at(gk) };
 }
 
 const clamp = (value, n) => Math.max(0, Math.min(n - 1, value));
@@ -154,7 +158,7 @@ function forwardView(t, again) {
   const seen = (channel) => places.map((tap) => (tap.inside ? t.xs(inX(t, n, channel, tap)) : t.kind === "max" ? "−∞" : 0));
   const kernel = (channel) => places.map((tap) => t.ks(inK(t, o, channel, tap)));
   const result = t.ys(inY(t, n, o, { row: i, column: j }));
-  const name = `y[${[n, o, i, j].join(", ")}]`;
+  const name = `${t.names.out}[${[n, o, i, j].join(", ")}]`;
   const window = tapTable(t, seen(c), "window", { outside, won: t.kind === "max" ? [winner(t, n, c, i, j)] : [] });
   const parts = [window];
   let words;
@@ -191,13 +195,14 @@ function pixelView(t, again) {
   const kernel = (out) => places.map((tap) => t.ks(inK(t, out, c, tap)));
   const came = sent(o);
   const won = t.kind === "max" ? places.flatMap((tap, k) => (tap.inside && isWon(tap, k) ? [k] : [])) : [];
-  const parts = [tapTable(t, came, "gradients of the outputs that it went into", { outside, won })];
-  const result = `${slope("x")}[${[n, c, p, q].join(", ")}] = ${shown(t.gxs(inX(t, n, c, { row: p, column: q })))}`;
+  const parts = [tapTable(t, came, t.up ? "what laid a kernel over it" : "gradients of the outputs that it went into", { outside, won })];
+  const result = `${t.names.result}[${[n, c, p, q].join(", ")}] = ${shown(t.gxs(inX(t, n, c, { row: p, column: q })))}`;
   let words;
   if (t.kind === "conv") {
     parts.push(sign("⊙"), tapTable(t, kernel(o), `kernel [${o}, ${c}]`), sign("="), tapTable(t, came.map((x, k) => times(x, kernel(o)[k])), "products", { outside }));
     const sums = Array.from({ length: t.outs }, (_, out) => dot(sent(out), kernel(out)));
-    words = `Σ of the products of output channel ${o} ≈ ${shown(sums[o])}; all ${t.outs}: ${addends(sums, "channel")} → ${result}`;
+    const bias = t.up && t.bs ? ` + bias ${shown(t.bs(c))}` : "";
+    words = `Σ of the products of ${t.up ? "input" : "output"} channel ${o} ≈ ${shown(sums[o])}; all ${t.outs}: ${addends(sums, "channel")}${bias} → ${result}`;
   } else if (t.kind === "max") words = `${won.length ? `It was the largest of ${won.length} window${won.length > 1 ? "s" : ""}` : "It was the largest of no window"}: ${result}`;
   else words = `Each output that it went into sends its gradient: ${result}`;
   const go = (row, column, relative) => {
@@ -229,7 +234,7 @@ function kernelView(t, again) {
   const image = stage(t.x, n * t.channels + c, aroundOf(t), pairs.map(({ tap }) => ({ ...tap, thin: true })), "the image, with what this number met", (row, column, relative) => relative && move(row, column, true));
   const out = stage(t.gy, n * t.outs + o, [0, 0, 0, 0], [], "the gradient of the output", (row, column, relative) => relative && move(row, column, true));
   const kernel = stage(t.gk, slice, [0, 0, 0, 0], [{ row: a, column: b }], "the gradient of the kernel, with one number", move);
-  const words = `Σ of the framed pixels, each times the gradient of its output ≈ ${shown(sum)} for image ${n}; all images together: ${slope("k")}[${[o, c, a, b].join(", ")}] = ${shown(t.gks(inK(t, o, c, { a, b })))}`;
+  const words = `Σ of the framed ${t.up ? "gradients, each times what laid the kernel there" : "pixels, each times the gradient of its output"} ≈ ${shown(sum)} for image ${n}; all images together: ${slope("k")}[${[o, c, a, b].join(", ")}] = ${shown(t.gks(inK(t, o, c, { a, b })))}`;
   return { image, out, parts: [make("figure", {}, make("figcaption", {}, `${slope("kernel")} [${o}, ${c}]`), kernel)], words };
 }
 
@@ -264,9 +269,9 @@ function slidingPanel(step) {
     const under = (caption, canvas) => make("figure", {}, make("figcaption", {}, caption), canvas);
     panel.replaceChildren(
       make("h3", {}, title),
-      make("div", { class: "choices" }, choice("image", shapeOf(t.y)[0], n, (k) => look(k, o)), choice(t.kind === "conv" ? "output channel" : "channel", t.outs, o, (k) => look(n, k)),
-        t.kind === "conv" ? choice("input channel", t.channels, c, (k) => { slide.c = k; draw(); }) : "", button),
-      row(under(`x[${n}, ${c}]`, image), ...parts, sign("→"), under(`${t.mode === "forward" ? "y" : slope("y")}[${n}, ${o}]`, out)),
+      make("div", { class: "choices" }, choice("image", shapeOf(t.y)[0], n, (k) => look(k, o)), choice(t.kind === "conv" ? `${t.up ? "input" : "output"} channel` : "channel", t.outs, o, (k) => look(n, k)),
+        t.kind === "conv" ? choice(`${t.up ? "output" : "input"} channel`, t.channels, c, (k) => { slide.c = k; draw(); }) : "", button),
+      row(under(`${t.names.image}[${n}, ${c}]`, image), ...parts, sign("→"), under(`${t.names.out}[${n}, ${o}]`, out)),
       make("p", { class: "sum" }, words),
     );
     if (held && focus !== undefined) panel.querySelectorAll("canvas")[t.mode === "kernel" ? 1 : focus ? panel.querySelectorAll("canvas").length - 1 : 0].focus();

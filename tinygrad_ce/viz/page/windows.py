@@ -31,8 +31,9 @@ SIDES = (8, 28)  # of images that are often given as rows of a matrix
 class Slide:
     """Windows over an image: y[n, o, i, j] from x[n, c, i·stride + a·dilation − before, ...].
 
-    `kind` is "conv" (Σ x·k + b), "max" or "sum" of each channel. `nodes` are those at which it is
-    to be shown. An image of which only the windows were recorded is an array, padding included.
+    `kind` is "conv" (Σ x·k + b), "max" or "sum" of each channel, or "up": a convolution on its way
+    back, from y to x, which is what a transposed one computes. `nodes` are those at which it is to
+    be shown. An image of which only the windows were recorded is an array, padding included.
     """
 
     kind: str
@@ -59,6 +60,8 @@ def slides_of(graph: Graph) -> Iterator[Slide]:
             found = convolution(graph, node)
             if found is not None:
                 yield found
+        elif node.op.name == "col2im" and (found := transposed(graph, node)) is not None:
+            yield found
 
 
 def convolution(graph: Graph, product: Node) -> Slide | None:
@@ -104,6 +107,37 @@ def convolution(graph: Graph, product: Node) -> Slide | None:
     if image is None:
         return None
     return Slide("conv", image, y_image, size, stride, nodes, dilation, k=kernels, b=b)
+
+
+def transposed(graph: Graph, laid: Node) -> Slide | None:
+    """The transposed convolution whose kernels are laid down here, if all of it is on record."""
+    product, (_, size, stride, dilation) = sources(graph, laid)[0], laid.settings
+    kernels, image = unfolded(graph, product, ("mT", "reshape"), ("reshape", "transpose"))
+    cut = following(graph, laid)
+    if cut is not None and is_a(cut, "pad"):
+        cut = following(graph, cut)
+    if kernels is None or image is None or cut is None or not is_a(cut, "getitem"):
+        return None
+    y, b = cut, None
+    added = following(graph, cut)
+    if added is not None and is_a(added, "add"):
+        y, b = added, sources(graph, sources(graph, added)[1])[0]
+    shown = following(graph, y)
+    if shown is None or not is_a(shown, "transpose") or image.array.ndim != 4:
+        return None
+    before = tuple(part.start for part in cut.settings[0][1:3])
+    return Slide("up", shown, image, size, stride, (product, laid, y, shown), dilation, before,
+                 kernels, b)  # fmt: skip
+
+
+def unfolded(graph: Graph, product: Node, *ways: tuple[str, ...]) -> list[Node | None]:
+    """The operands of a product before these operations; None where there are others."""
+    found: list[Node | None] = list(sources(graph, product)) if is_a(product, "matmul") else []
+    for i, names in enumerate(ways[: len(found)]):
+        for name in names:
+            x = found[i]
+            found[i] = sources(graph, x)[0] if x is not None and is_a(x, name) else None
+    return found or [None] * len(ways)
 
 
 def is_a(node: Node, name: str) -> bool:
