@@ -450,3 +450,16 @@ def test_vjp_and_jvp_are_transposes():
     left = (v * jvp(f, x, u)[1]).sum()
     right = (vjp(f, x, v)[1] * u).sum()
     np.testing.assert_allclose(left.item(), right.item(), rtol=1e-12)
+
+
+def test_a_tensor_that_is_no_operand_of_a_rule_is_refused():
+    weigh = tg.rule(lambda x, m: m * x, lambda g, m: m * g, name="weigh")
+    x, m = tg.ones(2, requires_grad=True), tg.tensor([3.0, 5.0])
+    assert tg.autograd.grad(weigh(x, m.numpy()).sum(), x)[0].tolist() == [3.0, 5.0]
+    for call in (lambda: weigh(x, m), lambda: weigh(x, m=m), lambda: tg.trace(weigh, x, m),
+                 lambda: tg.vmap(lambda x: weigh(x, m))(tg.ones(3, 2))):  # fmt: skip
+        with pytest.raises(TypeError, match="weigh: got a Tensor for m, a setting"):
+            call()
+    scaled = tg.rule(lambda x: x * m, lambda g: g, name="scaled")
+    with pytest.raises(TypeError, match="scaled: forward gave a Tensor"):
+        scaled(x)

@@ -302,6 +302,17 @@ def asked_for(op: str) -> str:
     return op
 
 
+def refuse_tensor(op: Any, count: int, settings: tuple[Any, ...]) -> None:
+    """A forward pass gave a Tensor where arrays went in: it has read one that is no operand."""
+    name = next((n for n, s in zip(op.names[count:], settings) if isinstance(s, Node)), "")
+    if not name:
+        raise TypeError(f"{op.name}: forward gave a Tensor; it is given arrays, and gives an array")
+    raise TypeError(
+        f"{op.name}: got a Tensor for {name}, a setting, for the rule has no gradient for it; pass "
+        f"an array, {name}.numpy(), or give the rule one more gradient, None if it has none"
+    )
+
+
 def explained(op: str, nodes: tuple[Node, ...], error: Exception) -> Exception:
     """NumPy's complaint, with the name of what was called and the shapes that arrived."""
     called = asked_for(op)

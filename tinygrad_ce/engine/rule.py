@@ -24,7 +24,7 @@ from tinygrad_ce.engine.frame import Frame, current
 from tinygrad_ce.engine.graph import Node, new
 from tinygrad_ce.engine.lending import keep_lent, lent, writer_since
 from tinygrad_ce.engine.memory import share_memory, tick
-from tinygrad_ce.engine.operands import as_nodes, constant, explained, noted, settle
+from tinygrad_ce.engine.operands import as_nodes, constant, explained, noted, refuse_tensor, settle
 from tinygrad_ce.engine.promotion import SINGLE, alike, as_float
 
 Result: type[Node] = Node  # class Tensor, as soon as it is there
@@ -310,6 +310,8 @@ def result(
     frame: Frame,
 ) -> Node:
     """The node that holds `array`. It remembers where it came from only if a gradient can flow."""
+    if type(array) is Result:
+        refuse_tensor(op, len(inputs), settings)
     y = new(Result)
     y.array = array
     y.op = op
@@ -325,10 +327,8 @@ def result(
         if lent and (frame.tracer is None or frame.tracer.numbers):
             keep_lent(y, inputs)
         return y
-    y.live = False
+    y.live, y.tick, y.cut = False, 0, None
     y.inputs = y.settings = ()
-    y.tick = 0
-    y.cut = None
     for x in inputs:
         if x.live:
             y.cut = op.name if frame.record else f"{op.name} under no_grad()"
