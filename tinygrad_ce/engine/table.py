@@ -290,9 +290,7 @@ def as_matrix(shape: tuple[int, ...], axis: Any) -> tuple[Pair, int] | None:
     axes = axis if isinstance(axis, tuple) else (axis,)
     if axis is None or (n == 2 and isinstance(axis, tuple)):
         return None
-    if not builtins.all(-n <= a < n for a in axes):
-        return None
-    reduced = sorted(a % n for a in axes)
+    reduced = [a + n * (a < 0) for a in sorted(axes, key=lambda a: a % n)]
     for along, cut in enumerate((len(axes), n - len(axes))):
         if 0 < cut < n and reduced == [*(range(cut, n) if along else range(cut))]:
             matrix = math.prod(shape[:cut]), math.prod(shape[cut:])
