@@ -88,7 +88,10 @@ def together(program: Program, group: list[Update]) -> Program:
     """The program with one update in the place of several, where the last of them stood."""
     moved = {s.out for u in group for s in u.steps}
     last = max(i for i, s in enumerate(program.steps) if s.out in moved)
-    before = [s for s in program.steps[:last] if s.out not in moved]
+    before, after = (
+        [s for s in steps if s.out not in moved]
+        for steps in (program.steps[:last], program.steps[last:])
+    )
     if any(x in moved for s in before for x in s.operands):
         return program  # somebody reads a new value before all are there
     first = group[0]
@@ -99,11 +102,16 @@ def together(program: Program, group: list[Update]) -> Program:
     renamed: dict[Var, Var] = {}
     given: list[Step] = []
     update: list[Step] = []
+    members = dict(zip(first.values, zip(*(u.values for u in group))))  # what is where x is
+    others = replace(program, states=[s for s in program.states if s.after not in moved])
+    read = {x for s in (*before, *after, *first.steps) for x in s.operands}
+    read.update(others.roots(), (x for u in group for x in u.leaves))
 
     def pieces(x: Var) -> Iterator[Step]:
         own = [Placement(i, ()) for i in range(len(group))] if not x.shape else places
-        for part, place in zip(members(group, x), own):
-            yield Step(part, "piece", (flat[x],), {"placement": place})
+        for part, place in zip(members[x], own):
+            if part in read:
+                yield Step(part, "piece", (flat[x],), {"placement": place})
 
     states = [flat_state([u.states[j] for u in group]) for j in range(len(first.states))]
     checks = []
@@ -117,28 +125,20 @@ def together(program: Program, group: list[Update]) -> Program:
     for leaf in first.leaves:
         flat[leaf] = Var(size, leaf.dtype, False, "gradients")
         settings = {"placements": tuple(places), "shape": size}
-        parts = tuple(members(group, leaf))
-        update.append(Step(flat[leaf], "pack", parts, settings, first.steps[0].scope))
+        update.append(Step(flat[leaf], "pack", members[leaf], settings, first.steps[0].scope))
     for step in first.steps:
         if not step.out.shape and step.out not in flat:  # a number that is the same for all
-            renamed.update((x, step.out) for x in members(group, step.out)[1:])
+            renamed.update((x, step.out) for x in members[step.out][1:])
             update.append(step)
             continue
         out = flat.setdefault(step.out, Var(size, step.out.dtype, False))
         counts = not step.out.shape
         operands = tuple(flat.get(x, x) if x.shape or counts else x for x in step.operands)
         update += [step._replace(out=out, operands=operands), *pieces(step.out)]
-    states = [*(s for s in program.states if s.after not in moved), *states]
-    after = [s for s in program.steps[last:] if s.out not in moved]
-    program = replace(program, states=states)
+    program = replace(program, states=[*others.states, *states])
     program = program.with_steps([*given, *before, *update, *after], renamed)
     program.assumptions += checks
     return without_dead_steps(program)
-
-
-def members(group: list[Update], x: Var) -> list[Var]:
-    """The values that stand in each update where x stands in the first."""
-    return [u.values[group[0].values.index(x)] for u in group]
 
 
 def flat_state(olds: list[State]) -> State:
