@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import lru_cache
-from math import gcd, lcm
+from math import gcd, lcm, prod
 from typing import Any, ClassVar
 
 WORK = [0, 0]
@@ -20,6 +20,7 @@ WORK = [0, 0]
 Number = int | Fraction
 Monomial = tuple[tuple["Symbol", Number], ...]
 TERMS = 24  # a polynomial with more terms is not factored
+DENSE = 2**12  # nor one that could have more monomials, of its degrees: that takes minutes
 
 
 class UndefinedError(ArithmeticError):
@@ -390,6 +391,9 @@ def factors(p: Polynomial) -> tuple[tuple[Polynomial, int], ...]:
             found[at[s]] = int(e * steps[at[s]])
         return tuple(found)
 
+    sizes = [max(column) + 1 for column in zip(*map(exponents, p.terms))]
+    if prod(sizes) > DENSE:
+        return ((p, 1),)
     terms = {exponents(m): sympy.Rational(c.numerator, c.denominator) for m, c in p.terms.items()}
     _, parts = sympy.Poly.from_dict(terms, *plain).factor_list()
     result = []

@@ -9,6 +9,7 @@ import ast
 import re
 from collections.abc import Mapping
 from html import escape
+from types import EllipsisType
 from typing import Any
 
 Piece = tuple[Any, ...]
@@ -75,6 +76,8 @@ def pieces(tree: ast.AST, gradients: dict[str, str], above: int = 0) -> Piece:
         case ast.Call():
             return called(tree, gradients, above)
         case ast.Subscript(value=x, slice=index):
+            if is_column(tree) or (ends_in(index, 0) and is_product(x)):
+                return again(x, above)  # a vector as a matrix of one column, and back
             return ("sub", again(x, 4), index_of(index, gradients))
     return ("id", ast.unparse(tree))
 
@@ -106,6 +109,27 @@ def is_number(tree: ast.expr) -> bool:
     return isinstance(tree.operand if isinstance(tree, ast.UnaryOp) else tree, ast.Constant)
 
 
+def ends_in(index: ast.expr, value: Any) -> bool:
+    """Whether an index is [..., value]."""
+    match index:
+        case ast.Tuple(elts=[ast.Name(id="Ellipsis") | ast.Constant(value=EllipsisType()), last]):
+            return isinstance(last, ast.Constant) and last.value is value
+    return False
+
+
+def is_column(tree: ast.expr) -> bool:
+    """Whether this is x[..., None]."""
+    return isinstance(tree, ast.Subscript) and ends_in(tree.slice, None)
+
+
+def is_product(tree: ast.expr) -> bool:
+    """Whether this is a matrix times a vector that is written as a column."""
+    match tree:
+        case ast.BinOp(op=ast.MatMult(), right=right) | ast.Call(args=[_, right]):
+            return is_column(right)
+    return False
+
+
 def binary(tree: ast.BinOp, gradients: dict[str, str], above: int) -> Piece:
     """a + b, a ⊙ b, a/b, a b of matrices, powers."""
     a, b = tree.left, tree.right
@@ -124,6 +148,9 @@ def binary(tree: ast.BinOp, gradients: dict[str, str], above: int) -> Piece:
             return power(side(a, 4), side(b, 0))
         case ast.MatMult():
             return fenced(("row", side(a, 2), ("space",), side(b, 3)), above > 2)
+        case ast.Mult() if is_column(a) and not is_column(b):
+            row = ("row", side(a, 2), ("space",), power(side(b, 4), ("op", "⊤")))
+            return fenced(row, above > 2)
         case ast.Mult():
             if is_number(b):
                 a, b = b, a
@@ -139,11 +166,14 @@ def binary(tree: ast.BinOp, gradients: dict[str, str], above: int) -> Piece:
 
 def called(tree: ast.Call, gradients: dict[str, str], above: int) -> Piece:
     """A call: of NumPy, np.exp(x), or of a method, x.sum(axis=1)."""
-    assert isinstance(tree.func, ast.Attribute)
-    name, of = tree.func.attr, tree.func.value
     args = list(tree.args)
-    if not (isinstance(of, ast.Name) and of.id == "np"):
-        args = [of, *args]
+    if isinstance(tree.func, ast.Attribute):
+        name, of = tree.func.attr, tree.func.value
+        if not (isinstance(of, ast.Name) and of.id == "np"):
+            args = [of, *args]
+    else:
+        name = ast.unparse(tree.func)  # erf(x), np.vectorize(math.erfc)(x)
+        name = name.partition("math.")[2].partition(",")[0] or name
     first = args[0]
 
     def part(node: ast.AST, tight: int = 0) -> Piece:
