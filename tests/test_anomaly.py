@@ -1,6 +1,7 @@
 """detect_anomaly: where a nan or an inf was born, and what is no anomaly."""
 
 import math
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -158,6 +159,32 @@ def test_what_was_computed_before_has_no_line():
     y = leaf(0.0).sqrt()
     with tg.detect_anomaly(), pytest.raises(AnomalyError, match=r"its line$"):
         y.sum().backward()
+
+
+def test_an_overflow_beside_an_infinity_that_was_handed_in_is_found():
+    given = tg.tensor([np.inf, 2.0, 1e30])
+    with (
+        tg.detect_anomaly(),
+        pytest.raises(AnomalyError, match=r"mul gave inf at \[2\], where a = 1e"),
+    ):
+        given * given
+    with (
+        tg.detect_anomaly(),
+        pytest.raises(AnomalyError, match=r"log gave nan at \[1\], where x = -1"),
+    ):
+        tg.tensor([np.nan, -1.0, 0.0]).log()
+    with tg.detect_anomaly():
+        assert np.isinf((given[:2] + tg.tensor([1.0, 2.0])).flip(0).numpy()[1])
+
+
+def test_a_backward_pass_leaves_nothing_behind():
+    w = tg.ones(2, requires_grad=True)
+    with tg.detect_anomaly():
+        h = w * w
+        kept = ref(h)
+        h.exp().sum().backward()
+        del h
+        assert kept() is None
 
 
 def test_a_nan_tells_of_the_inf_that_it_came_from():

@@ -33,6 +33,10 @@ def squared(prediction, target):
     return ((prediction - target) ** 2).mean()
 
 
+def bootstrapped(q, r):
+    return F.smooth_l1_loss(q[:, 0], r + 0.9 * (1 - r) * q.amax(1))
+
+
 WRONG = {
     "softmax before cross_entropy": lambda: F.cross_entropy(
         logits(nn.Softmax(1)), tg.tensor(CLASSES)
@@ -53,6 +57,12 @@ WRONG = {
     "target needs a gradient": lambda: F.mse_loss(
         logits()[:, 0], tg.tensor(BITS, requires_grad=True)
     ),
+    "target not detached": lambda: bootstrapped(logits(), tg.tensor(BITS)),
+    "relu before cross_entropy": lambda: F.cross_entropy(logits(nn.ReLU()), tg.tensor(CLASSES)),
+    "relu before binary_cross_entropy_with_logits": lambda: F.binary_cross_entropy_with_logits(
+        F.relu(logits())[:, 0], tg.tensor(BITS)
+    ),
+    "softmax over the batch": lambda: F.nll_loss(F.log_softmax(logits(), 0), tg.tensor(CLASSES)),
     "dead relu": lambda: F.relu(logits() - 100).sum(),
     "saturated tanh": lambda: nn.Linear(3, 1)(tg.tanh(100 * logits())).sum(),
     "saturated sigmoid": lambda: (tg.sigmoid(-100 * logits()) @ tg.ones(3, 2)).sum(),
@@ -70,7 +80,53 @@ def test_a_mistake_is_found(kind):
     assert finding.line.startswith("test_lint.py:") and str(finding).startswith(finding.line)
 
 
+def images():
+    return tg.tensor(np.resize(X, (2, 2, 8, 8)))
+
+
+ALSO_WRONG = {
+    "a square of the softmax": lambda: F.mse_loss(F.softmax(logits(), 0), tg.ones(32, 3)),
+    "the log of it": lambda: F.nll_loss(F.softmax(logits(), 0).log(), tg.tensor(CLASSES)),
+}
+
+
+@pytest.mark.parametrize("case", ALSO_WRONG)
+def test_a_softmax_over_the_batch_is_found(case):
+    assert kinds(ALSO_WRONG[case]()) == ["softmax over the batch"]
+
+
+def test_convolutions_with_nothing_between_are_found():
+    loss = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Conv2d(3, 4, 3))(images()).sum()
+    (finding,) = tg.lint(loss)
+    assert finding.text == "two convolutions with nothing between"
+    assert finding.costs == "together they are one convolution with a larger kernel"
+
+
+def test_a_target_of_the_network_itself_is_found_where_it_shares_a_parameter():
+    layer = nn.Linear(4, 1)
+    now, then = layer(x())[:, 0], layer(x() + 1)[:, 0]
+    r = tg.tensor(BITS)
+    assert kinds(F.mse_loss(now, r + 0.9 * then)) == ["target not detached"]
+    assert kinds(F.mse_loss(r + 0.9 * then, now)) == ["target not detached"]
+    assert kinds(F.mse_loss(now, (r + 0.9 * then).detach())) == []
+    assert kinds(F.mse_loss(now, then)) == []  # both are to be alike
+    assert kinds(F.mse_loss(now, r + nn.Linear(4, 1)(x())[:, 0])) == []
+    assert kinds(F.mse_loss(now, r + 2 * then)) == []
+    assert kinds(F.mse_loss(now, r + 2 * (0.5 * then))) == ["target not detached"]
+    assert kinds(F.mse_loss(now, now + then)) == []
+
+
 RIGHT = {
+    "a softmax over positions": lambda: (F.softmax(nn.Linear(4, 3)(x()), 0).T @ x()).sum(),
+    "separable convolutions": lambda: nn.Sequential(
+        nn.Conv2d(2, 2, 3, groups=2), nn.Conv2d(2, 4, 1)
+    )(images()).sum(),
+    "a kernel in two parts": lambda: nn.Sequential(
+        nn.Conv2d(2, 4, (1, 3)), nn.Conv2d(4, 4, (3, 1))
+    )(images()).sum(),
+    "convolutions with a relu": lambda: nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)
+    )(images()).sum(),
     "log_softmax before nll_loss": lambda: F.nll_loss(
         F.log_softmax(logits(), 1), tg.tensor(CLASSES)
     ),

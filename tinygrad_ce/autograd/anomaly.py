@@ -32,7 +32,8 @@ class Anomalies:
 
     def __init__(self) -> None:
         self.births: dict[int, tuple[ref[Node], str]] = {}
-        self.passed: list[tuple[Node, Any]] = []  # of this backward pass, with their gradients
+        self.waiting: dict[int, list[tuple[Node, Any, int]]] = {}
+        """By what they send a gradient to: nodes, theirs, and which of their inputs it is."""
         watch_all(self)
 
     def made(self, node: Node, op: Any, inputs: tuple[Node, ...], settings: Any) -> None:
@@ -40,13 +41,14 @@ class Anomalies:
 
         Such a function may know what to do with an inf of its own, as 0 · log 0 in a cross-entropy.
         """
-        self.passed.clear()
+        self.waiting.clear()  # of a pass that did not come to an end
         if not (bad := flaw_of(node.array)):
             return
         handed = [flaw_of(x) for x in (*(x.array for x in inputs), *settings)]
         births = [*filter(None, map(self.birth_of, inputs))]
-        if bad not in handed and "nan" not in handed:
-            told = report(f"{op.name} gave {{}}", node.array, operands(op, inputs), node)
+        own = born(op, node.array, [*(x.array for x in inputs), *settings])
+        if own is not None or (bad not in handed and "nan" not in handed):
+            told = report(f"{op.name} gave {{}}", node.array, operands(op, inputs), node, own)
             births = [". Before: ".join([told, *births[:1]])]
         if births:
             self.births[id(node)] = ref(node), births[0]
@@ -78,18 +80,16 @@ class Anomalies:
     def reached(self, node: Node, g: Any) -> None:
         """A gradient: if it is not finite, the step behind it is told that made it so."""
         g = value_of(g) if isinstance(g, Node) else g
+        senders = self.waiting.pop(id(node), [])[::-1]
         if flaw_of(g):
-            raise AnomalyError(self.born_backward(node, g))
-        self.passed.append((node, g))
+            raise AnomalyError(self.born_backward(node, g, senders))
+        for i, x in enumerate(node.inputs):
+            for y in (x, *getattr(x, "was", ())):
+                if y.live:
+                    self.waiting.setdefault(id(y), []).append((node, g, i))
 
-    def born_backward(self, node: Node, g: Any) -> str:
+    def born_backward(self, node: Node, g: Any, senders: list[tuple[Node, Any, int]]) -> str:
         """Which of the steps that sent gradients to a node sent one that is not finite."""
-        senders = [
-            (y, above, i)
-            for y, above in reversed(self.passed)
-            for i, x in enumerate(y.inputs)
-            if x is node or node in getattr(x, "was", ())
-        ]
         for y, above, i in senders:
             pull = y.op.gradients_for(len(y.inputs))[i]
             sent = pull(y, above, array_of) if pull is not None else above
@@ -113,6 +113,22 @@ def flaw_of(value: Any) -> str:
     return "nan" if np.isnan(value).any() else "inf"
 
 
+def born(op: Any, array: Any, inputs: list[Any]) -> Any:
+    """Which elements are not finite though all that they are computed from is; None: no one.
+
+    Only where each element is computed from those in its place.
+    """
+    forward = op.forward
+    alone = getattr(forward, "signature", "") is None or forward.__module__ == "_operator"
+    if not alone or op.name in MIXING:
+        return None
+    wrong = ~np.isfinite(array)
+    for x in inputs:
+        wrong = wrong & np.isfinite(x)
+    nans = wrong & np.isnan(array)
+    return nans if nans.any() else wrong if wrong.any() else None
+
+
 def inside(scope: Scope | None) -> Scope | None:
     """The composed function around, None for an operation that the user has written."""
     return next((x for x in reversed(chain_of(scope)) if x.kind == "function"), None)
@@ -127,12 +143,13 @@ def operands(op: Any, inputs: tuple[Node, ...]) -> dict[str, Any]:
     return {name: x.array for name, x in zip((*op.names[: op.fixed], *several), inputs)}
 
 
-def report(what: str, bad: Any, values: dict[str, Any], node: Node) -> str:
+def report(
+    what: str, bad: Any, values: dict[str, Any], node: Node, wrong: np.ndarray | None = None
+) -> str:
     """What was born, at which element, from which values, and in which line."""
     bad = np.asarray(bad)
-    wrong = ~np.isfinite(bad)
-    if np.isnan(bad).any():
-        wrong = np.isnan(bad)
+    if wrong is None:
+        wrong = np.isnan(bad) if np.isnan(bad).any() else ~np.isfinite(bad)
     at = tuple(int(i) for i in np.argwhere(wrong)[0])
     text = f"detect_anomaly: {what.format(number(bad[at]))}"
     if bad.ndim:

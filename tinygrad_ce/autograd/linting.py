@@ -56,8 +56,9 @@ class Findings(tuple[Finding, ...]):
 def lint(loss: Tensor, model: Module | None = None) -> Findings:
     """What goes wrong in a step, seen in the graph of its loss: what it costs, and what to write.
 
-    Looked for are: softmax or a sigmoid before a loss that has its own; (N, 1) against (N,); linear
-    layers with nothing between them; targets that need a gradient; relus that are 0 for the whole
+    Looked for are: softmax or a sigmoid before a loss that has its own; a relu before it; a softmax
+    over the batch; (N, 1) against (N,); linear layers or convolutions with nothing between them;
+    targets that need a gradient, and r + γ·q that is not detached; relus that are 0 for the whole
     batch, sigmoids and tanhs where they are flat. With the model also: parameters that the loss
     does not reach; modules and tensors that it holds without knowing; gradients to which an earlier
     step's are added (call lint after `backward()` for it); train or eval mode forgotten where there
@@ -151,6 +152,11 @@ class Seen:
         """The leaves that get a gradient."""
         return {x for x in (*self.readers, self.loss) if x.live and not x.inputs}
 
+    def leaves_of(self, x: Node) -> set[Node]:
+        """The leaves with a gradient that a value is made of."""
+        nodes = [x, *(y for node in history([x]) for y in node.inputs)]
+        return {y for y in nodes if y.live and not y.inputs}
+
     def origin(self, x: Node) -> Node:
         """What made the numbers of x: reshaping and dropout are seen through."""
         while x.inputs:
@@ -197,6 +203,11 @@ TWICE = (
     "target is 0, and learning is slow",
     "Give it the logits, or write binary_cross_entropy",
 )
+CUT = (
+    "a logit below 0 becomes 0: no class can be less likely than that, and where it is 0 nothing "
+    "is learned",
+    "Leave the last relu out",
+)
 NO_LOG = "Write log_softmax before it, or give cross_entropy the logits"
 OF_LOGITS = ("nll_loss takes log-probabilities; of logits it is −z[y], which has no end", NO_LOG)
 DOUBLED = {
@@ -204,6 +215,8 @@ DOUBLED = {
     ("cross_entropy", "sigmoid"): AGAIN,
     (BCE, "softmax"): TWICE,
     (BCE, "sigmoid"): TWICE,
+    ("cross_entropy", "relu"): CUT,
+    (BCE, "relu"): CUT,
     ("nll_loss", "linear"): OF_LOGITS,
     ("nll_loss", "matmul"): OF_LOGITS,
     ("nll_loss", "softmax"): (
@@ -212,6 +225,25 @@ DOUBLED = {
         NO_LOG,
     ),
 }
+
+
+def over_the_batch(seen: Seen) -> Iterator[Finding]:
+    """A softmax before a loss that is taken over the samples instead of the classes."""
+    for call, x in seen.called("nll_loss", *TWO_SIDED):
+        x = x if seen.name(x) != "log" or seen.call(x) else x.inputs[0]
+        made = seen.call(x) if x.inputs else None
+        if made is None or made.name not in ("softmax", "log_softmax") or not x.live:
+            continue
+        sums = [n for n in seen.members[made] if n.op.name == "sum"]
+        shape = x.array.shape
+        if len(shape) == 2 and min(shape) > 1 and all(n.settings[0] == 0 for n in sums):
+            yield Finding(
+                "softmax over the batch",
+                f"{made.name} over dim=0 of shape {tuple(shape)} before {call.name}",
+                "each column adds up to 1 over the samples, not each sample over its classes",
+                f"Write {made.name}(..., dim=1)",
+                seen.line(made),
+            )
 
 
 def pairwise(seen: Seen) -> Iterator[Finding]:
@@ -242,37 +274,46 @@ def is_averaged(seen: Seen, node: Node) -> bool:
 
 
 def nothing_between(seen: Seen) -> Iterator[Finding]:
-    """Two linear layers that are one: the second gets what the first gives, and no one else does.
+    """Two layers that are one: the second gets what the first gives, and no one else does.
 
     Where the middle is narrower than both ends the product has a lower rank: that may be meant.
+    So may be convolutions of one pixel, or along one axis.
     """
-    for call, x in seen.called("linear"):
+    for call, x in seen.called("linear", *CONVOLUTIONS):
         before = seen.origin(x) if x.live else x
         first = seen.call(before) if before.inputs else None
-        if first is None or first.name != "linear" or owner(first) is not owner(call):
+        if first is None or first.name != call.name or owner(first) is not owner(call):
             continue
-        widths = [w.array.shape for c in (first, call) for w in weights(seen.given(c))]
+        shapes = [w.array.shape for c in (first, call) for w in weights(seen.given(c))]
         alone = len(seen.readers.get(before, ())) == 1
-        if len(widths) == 2 and alone and widths[0][0] >= min(widths[0][1], widths[1][0]):
+        if len(shapes) != 2 or not alone or shapes[1][1] != shapes[0][0]:
+            continue
+        (middle, wide, *kernel), (out, _, *second) = shapes
+        if middle >= min(wide, out) and all(n > 1 for n in (*kernel, *second)):
+            linear = f"W₂(W₁x + b₁) + b₂ is one linear layer, {wide} → {out}: the {middle} hidden "
+            linear += "units add nothing that it could not do"
             yield Finding(
                 "nothing between",
-                "two linear layers with nothing between",
-                f"W₂(W₁x + b₁) + b₂ is one linear layer, {widths[0][1]} → {widths[1][0]}: the "
-                f"{widths[0][0]} hidden units add nothing that it could not do",
+                f"two {'convolutions' if kernel else 'linear layers'} with nothing between",
+                "together they are one convolution with a larger kernel" if kernel else linear,
                 "Put a relu or a tanh between them",
                 seen.line(call),
             )
 
 
+CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
+LAYERS = ("Linear", "Conv1d", "Conv2d", "Conv3d")
+
+
 def owner(call: Scope) -> Scope | None:
     """The call of the module that has the layer: a maker's last and a critic's first are apart."""
     modules = [scope for scope in reversed(chain_of(call)) if scope.kind == "module"]
-    return next((scope for scope in modules if scope.owner != "Linear"), None)
+    return next((scope for scope in modules if scope.owner not in LAYERS), None)
 
 
 def weights(inputs: Iterable[Node]) -> list[Node]:
-    """The matrices among what a linear layer was given."""
-    return [x for x in inputs if not x.inputs and x.live and len(x.array.shape) == 2]
+    """The weights among what a layer was given."""
+    return [x for x in inputs if not x.inputs and x.live and len(x.array.shape) >= 2]
 
 
 def learning_targets(seen: Seen) -> Iterator[Finding]:
@@ -288,6 +329,39 @@ def learning_targets(seen: Seen) -> Iterator[Finding]:
                 "Write target.detach(), or make it without requires_grad",
                 seen.line(call),
             )
+
+
+def bootstrapped(seen: Seen) -> Iterator[Finding]:
+    """A target r + γ·q of the network's own answers that is not detached."""
+    for call in seen.members:
+        given = seen.given(call) if call.name in TWO_SIDED else []
+        if len(given) < 2 or not all(x.live and x.inputs for x in given[:2]):
+            continue
+        for x, target in (given[:2], given[1::-1]):
+            own = (leaf for leaf in seen.leaves_of(target) if leaf in seen.leaves_of(x))
+            if is_reward_and_more(seen, target) and next(own, None) is not None:
+                yield Finding(
+                    "target not detached",
+                    f"the target of {call.name} is made by the network that is trained",
+                    "the step moves the answers of the next state towards those of this one, too: "
+                    "it learns something else, and often diverges",
+                    "Write target.detach(), or compute it under no_grad()",
+                    seen.line(call),
+                )
+
+
+def is_reward_and_more(seen: Seen, x: Node) -> bool:
+    """Whether this is r + γ·v, for data r and a number γ from 0 to 1."""
+    if x.op.name != "add" or seen.call(x) is not None:
+        return False
+    data = [not y.live and np.size(y.array) > 1 for y in x.inputs]
+    rest = x.inputs[data.index(False)] if any(data) else x
+    while rest.inputs and rest.op.name == "mul":
+        factor = next((np.asarray(y.array) for y in rest.inputs if not y.live), np.array(2))
+        if ((factor >= 0) & (factor <= 1)).all():
+            return any(data)
+        rest = next(y for y in rest.inputs if y.live)
+    return False
 
 
 TWO_SIDED = {"mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss", "binary_cross_entropy", BCE,
@@ -456,6 +530,8 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-STRUCTURE = (doubled, pairwise, nothing_between, learning_targets)
+STRUCTURE = (
+    doubled, over_the_batch, pairwise, nothing_between, learning_targets, bootstrapped,
+)  # fmt: skip
 VALUES = (dead, saturated)
 OF_MODEL = (unreached, unregistered, added_up, mode)
