@@ -245,6 +245,24 @@ def test_groups_signals_and_pools_are_found():
         assert found.stride == ((2, 2) if kind == "max" else (2, 1))
 
 
+def test_a_transposed_convolution_is_found_if_all_of_it_is_on_record():
+    x, w = tg.randn(2, 3, 4, 5, requires_grad=True), tg.randn(3, 2, 3, 2, requires_grad=True)
+    b = tg.randn(2, requires_grad=True)
+    for bias, more in ((b, (1, 0)), (None, 0)):
+        y = F.conv_transpose2d(x, w, bias, (2, 3), (1, 0), more, 1, (1, 2))
+        (found,) = slides_of(Graph([y.sum()], {}))
+        assert (found.kind, found.x, found.y, found.k, found.b) == ("up", y, x, w, bias)
+        assert (found.size, found.stride) == ((3, 2), (2, 3))
+        assert (found.dilation, found.before) == ((1, 2), (1, 0))
+    columns = w.reshape(3, -1).mT @ x.permute(1, 2, 3, 0).reshape(3, -1)
+    others = [
+        table.col2im(tg.randn(4, 9, requires_grad=True), (1, 4, 4, 1), (2, 2), (1, 1), (1, 1)),
+        F.conv_transpose2d(tg.randn(1, 3, 4, 5), w),  # how the image was laid flat is not known
+        table.col2im(columns, (2, 6, 6, 2), (3, 2), (1, 1), (1, 1))[:, 1:6, 1:6],
+    ]
+    assert [len(list(slides_of(Graph([y.sum()], {})))) for y in others] == [0, 0, 0]
+
+
 def test_what_only_looks_like_a_convolution_is_none():
     a, b = tg.randn(3, 4, requires_grad=True), tg.randn(4, 5, requires_grad=True)
     w = tg.randn(2, 2, 2, 1, requires_grad=True)
