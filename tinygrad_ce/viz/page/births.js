@@ -1,6 +1,11 @@
 // Where a nan or an infinity was born: computed anew from the numbers that are shown now.
 
-const holds = (win, kind) => Boolean(win) && (win.d.some((x) => isKind(x, kind)) || (win.of || "").includes(kind));
+/** Whether a window looks at a nan or an infinity; of what is computed here all numbers are at hand. */
+function holds(win, kind) {
+  if (!win) return false;
+  if (live.values && win.num !== undefined) return valueOf(win.num).data.some(kind === "nan" ? Number.isNaN : (x) => Math.abs(x) === Infinity);
+  return win.d.some((x) => isKind(x, kind)) || (win.of || "").includes(kind);
+}
 const isKind = (x, kind) => typeof x === "string" && x.replace(/^[-−]/, "") === kind;
 
 /** The gradient that a backward step sends on. */

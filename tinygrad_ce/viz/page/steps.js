@@ -94,7 +94,9 @@ function redraw() {
 /** What a card says without being seen: name, shape, role, and what is known of value and gradient. */
 function labelOf(id) {
   const t = story.tensors[id];
-  const texts = [...cards.get(id).g.querySelectorAll("text.t11")].map((text) => text.textContent);
+  const card = cards.get(id);
+  card.rows ??= [...card.g.querySelectorAll("text.t11")];
+  const texts = card.rows.map((text) => text.textContent);
   const red = texts.findIndex((text) => /^‖?∇/.test(text));
   const value = red < 0 ? texts : texts.slice(0, red);
   const slopes = red < 0 || !complete(id) ? [] : texts.slice(red);
