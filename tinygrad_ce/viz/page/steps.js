@@ -139,9 +139,9 @@ function row(...parts) {
 }
 
 function mathOf(step) {
+  if (!step.m) return "";
   const box = make("div", { class: "math" });
-  const written = (step.m || "").replaceAll("<d>", story.d).replaceAll("</d>", "</mrow></mfrac>");
-  box.innerHTML = written && `<math displaystyle="true">${written}</math>`;
+  box.innerHTML = `<math displaystyle="true">${step.m.replaceAll("<d>", story.d).replaceAll("</d>", "</mrow></mfrac>")}</math>`;
   return box;
 }
 
