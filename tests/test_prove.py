@@ -230,6 +230,17 @@ SAME = {
         {"x": (3,)},
     ),
     "hyperbolic": (lambda x: tg.sinh(x) / tg.cosh(x), tg.tanh, {"x": (2,)}),
+    "a double angle": (lambda x: tg.sin(2 * x), lambda x: 2 * tg.sin(x) * tg.cos(x), X),
+    "a threefold angle": (
+        lambda x: tg.cos(-3 * x),
+        lambda x: 4 * tg.cos(x) ** 3 - 3 * tg.cos(x),
+        X,
+    ),
+    "a sum of angles": (
+        lambda x, y: tg.cos(x - 2 * y),
+        lambda x, y: tg.cos(x) * (1 - 2 * tg.sin(y) ** 2) + tg.sin(x) * tg.sin(2 * y),
+        {"x": (), "y": ()},
+    ),
     "tangent": (tg.tan, lambda x: tg.sin(x) / tg.cos(x), {"x": (2,)}),
     "reciprocal": (tg.reciprocal, lambda x: x**-1, {"x": (2,)}),
     "expm1": (tg.expm1, lambda x: exp(x) - 1, {"x": (2,)}),
@@ -590,9 +601,9 @@ UNDECIDED = {
         "cannot be traced",
     ),
     "random numbers": (lambda x: F.dropout(x, 0.5), lambda x: x, {"x": (2,)}, "random"),
-    "a double angle": (
-        lambda x: tg.sin(2 * x),
-        lambda x: 2 * tg.sin(x) * tg.cos(x),
+    "half an angle": (
+        lambda x: tg.cos(x),
+        lambda x: 1 - 2 * tg.sin(x / 2) ** 2,
         {"x": ()},
         "50 digits at",
     ),

@@ -634,9 +634,12 @@ def odd(name: str, x: Ratio) -> Ratio:
 
 
 def circular(name: str, x: Ratio) -> Ratio:
-    """sin or cos; sin² is written as 1 − cos²."""
+    """sin or cos; sin² is written as 1 − cos², sums of two and small multiples by their parts."""
     if not x:
         return Ratio(constant(0 if name == "sin" else 1))
+    if parts := summands(x):
+        (sin_u, cos_u), (sin_v, cos_v) = ([circular(f, u) for f in ("sin", "cos")] for u in parts)
+        return sin_u * cos_v + cos_u * sin_v if name == "sin" else cos_u * cos_v - sin_u * sin_v
     result = odd(name, x) if name == "sin" else even(name, x)
     for symbol in result.top.symbols():
         if symbol.kind == "sin":
@@ -644,6 +647,18 @@ def circular(name: str, x: Ratio) -> Ratio:
             cosine = of(Symbol("cos", -inside if inside.top.split()[0] < 0 else inside), 2)
             symbol.order, symbol.power = 2, ONE + cosine.times(-1)
     return result
+
+
+def summands(x: Ratio) -> list[Ratio]:
+    """u + v in two parts, n·u as (n − 1)·u + u for n up to 4; else none."""
+    terms = list(x.top.terms.items())
+    if len(terms) == 2 and not x.below:
+        return [Ratio(Polynomial(dict([term]))) for term in terms]
+    c = terms[0][1]
+    if len(terms) > 1 or c.denominator != 1 or not 1 < abs(c) <= 4:
+        return []
+    one = x * Ratio(constant(Fraction(1, abs(c.numerator))))
+    return [x - one, one]
 
 
 def even(name: str, x: Ratio) -> Ratio:
