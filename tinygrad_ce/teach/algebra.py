@@ -654,10 +654,10 @@ def summands(x: Ratio) -> list[Ratio]:
     terms = list(x.top.terms.items())
     if len(terms) == 2 and not x.below:
         return [Ratio(Polynomial(dict([term]))) for term in terms]
-    c = terms[0][1]
-    if len(terms) > 1 or c.denominator != 1 or not 1 < abs(c) <= 4:
+    c = abs(Fraction(terms[0][1]))
+    if len(terms) > 1 or c not in (2, 3, 4):
         return []
-    one = x * Ratio(constant(Fraction(1, abs(c.numerator))))
+    one = x * Ratio(constant(1 / c))
     return [x - one, one]
 
 
