@@ -255,6 +255,8 @@ class Player:
         x = last.operands[0] if last is not None and last.op == "ldexp" else None
         axis = None
         for op in ("sqrt", "sum", "square", "ldexp"):
+            kept = self.made(x, "reshape") if x is not None and op == "sum" else None  # keepdims
+            x = x if kept is None else kept.operands[0]
             made = None if x is None else self.made(x, op)
             if made is None:
                 return None
