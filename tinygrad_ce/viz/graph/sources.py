@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import linecache
+import opcode
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
@@ -357,7 +358,11 @@ class Files:
         if (code, instruction) not in self.found:
             span = next(islice(code.co_positions(), instruction // 2, None), (None,) * 4)
             at = span[0], span[2], span[1], span[3]
-            self.found[code, instruction] = source.at.get(at)
+            e = source.at.get(at)
+            loop = source.around.get(e) if e is not None else None
+            if isinstance(loop, ast.For) and code.co_code[instruction] == FOR_ITER:
+                e = loop  # Python 3.11 says so itself, 3.12 is at what it goes through
+            self.found[code, instruction] = e
         e = self.found[code, instruction]
         return (source, e) if e is not None else (None, NOWHERE)
 
@@ -387,3 +392,4 @@ def knows(node: Node) -> bool:
 
 
 NOWHERE = ast.Pass()
+FOR_ITER = opcode.opmap["FOR_ITER"]
