@@ -288,7 +288,7 @@ def as_matrix(shape: tuple[int, ...], axis: Any) -> tuple[Pair, int] | None:
     """
     n = len(shape)
     axes = axis if isinstance(axis, tuple) else (axis,)
-    if axis is None or (n == 2 and isinstance(axis, tuple)):
+    if axis is None or not n or (n == 2 and isinstance(axis, tuple)):
         return None
     reduced = [a + n * (a < 0) for a in sorted(axes, key=lambda a: a % n)]
     for along, cut in enumerate((len(axes), n - len(axes))):
