@@ -951,6 +951,14 @@ OPERATIONS = [
 ]  # fmt: skip
 
 
+def test_what_may_take_minutes_to_factor_stays_together():
+    x, y, z, *others = (algebra.of(algebra.Symbol("variable", n)) for n in "xyzabcdef")
+    assert {f for f, _ in algebra.factors((x + y) * (x + z))} == {x + y, x + z}
+    monomial = math.prod((v * v for v in others), start=algebra.ONE)
+    wide = (monomial + x * x) * (monomial + y * y)
+    assert algebra.factors(wide) == ((wide, 1),)
+
+
 def test_exact_arithmetic_agrees_with_mpmath_on_random_formulas():
     compared = 0
     for seed in range(60):
