@@ -1,0 +1,51 @@
+"""The site: `sphinx-build -W docs site` builds it.
+
+Lessons are executed at every build, formulas become MathML, and nothing is fetched when it is read.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from docutils.nodes import SkipNode
+from latex2mathml.converter import convert
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+os.environ["PYTHONPATH"] = str(HERE.parent)  # of the kernels that lessons run in
+
+project = "tinygrad_ce"
+author = "The authors of tinygrad_ce"
+extensions = ["myst_nb"]
+html_theme = "sphinx_book_theme"
+html_title = "tinygrad_ce"
+html_theme_options = {"use_download_button": True, "show_toc_level": 2}
+exclude_patterns = ["site", "**.ipynb_checkpoints"]
+smartquotes = False
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 60
+nb_merge_streams = True
+python_maximum_signature_line_length = 88
+
+
+def formula(self: Any, node: Any, display: str) -> None:
+    """A formula as MathML, which browsers set without a script."""
+    self.body.append(convert(node.astext(), display=display))
+    raise SkipNode
+
+
+def setup(app: Any) -> None:
+    """Write the reference, and let the builder of pages know formulas."""
+    from reference import pages
+
+    pages(HERE / "reference")
+    app.add_html_math_renderer(
+        "mathml",
+        (lambda self, node: formula(self, node, "inline"), None),
+        (lambda self, node: formula(self, node, "block"), None),
+    )
+    app.config.html_math_renderer_name = "mathml"
