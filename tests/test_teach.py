@@ -259,6 +259,26 @@ def test_a_slip_that_shows_on_other_inputs_alone_is_found(
     assert report["dW1"].verdict == "right"  # on the first example, and it follows on the others
 
 
+def test_a_function_that_gives_nothing_of_use_is_judged_on_other_inputs_too() -> None:
+    tg.manual_seed(1)
+    step, inputs = two_layers()
+    for value, said in (
+        ("0", "all zeros"),
+        ("1", "all elements are the same"),
+        ("np.nan", "not fin"),
+    ):
+        lines = f"{TWO_LAYERS}dW1 = np.full_like(dW1, {value})"
+        report = teach.check(step, inputs, backward_of(lines))
+        assert [x.name for x in report.values() if x.verdict == "wrong"] == ["dW1"]
+        assert report["dW1"].text.startswith(said) and report["dW1"].faults == ()
+
+
+def test_an_input_has_no_line_to_be_wrong_in() -> None:
+    program, values = traced(two_layers)
+    verdict = teach.check(program, (), {"x": values["x"] + 1})["x"]
+    assert (verdict.verdict, verdict.faults) == ("wrong", ())
+
+
 def test_causes_that_part_on_other_inputs_are_told_apart() -> None:
     w = tg.tensor([2.0, 2.0, 2.0], requires_grad=True)
 
@@ -655,5 +675,7 @@ def test_gradients_of_what_is_handed_in_are_judged_too(case: str, before: bool) 
     assert (x.grad, w.grad) == left
     assert "= ?" not in teach.derive(step, (x,), wrt="x").text
     if case == "matrix":
+        by_hand = lambda x, w: {"dx": 2 * x @ w @ w.T, "dw": 2 * x.T @ x @ w}  # noqa: E731
+        assert teach.check(step, (x,), by_hand).ok  # on other inputs, too
         names = [question.name for question in teach.exercise(step, (x,)).questions]
         assert names == ["dz", "dx", "dw"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
+import warnings
 from types import FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
@@ -29,7 +30,7 @@ def within_reach(*functions: Any) -> list[Any]:
         value = stack.pop()
         if isinstance(value, PLAIN):
             found.append(value)
-        elif id(value) not in seen and not isinstance(value, (Node, ModuleType, type)):
+        elif id(value) not in seen and not isinstance(value, (Node, ModuleType)):
             seen[id(value)] = value
             parts = parts_of(value)
             found.append(parts if isinstance(parts, str) else len(parts))
@@ -56,18 +57,40 @@ def parts_of(value: Any) -> list[Any] | str:
             return repr(value.bit_generator.state)
         case random.Random():
             return repr(value.getstate())
-    if hasattr(value, "__next__"):
-        return repr(value.__reduce__())
-    methods = (getattr(type(value), name, None) for name in ("__call__", "forward"))
-    return [*getattr(value, "__dict__", {}).values(), *methods]
+        case staticmethod() | classmethod():
+            return [value.__func__]
+        case type():
+            own = is_own(value.__module__)
+            return [*value.__bases__, *vars(value).values()] if own else []
+    return [type(value), *state_of(value)]
+
+
+def state_of(value: Any) -> list[Any]:
+    """What would be pickled: attributes, slots and elements; the attributes where nothing would."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of iterators that shall not be, some day
+            _, *parts = value.__reduce_ex__(2)
+    except Exception:  # whatever it raises: a file cannot be pickled
+        return [*getattr(value, "__dict__", {}).values()]
+    return [[*part] if hasattr(part, "__next__") else part for part in parts]
+
+
+def is_own(module: str) -> bool:
+    """Whether a module may be the user's."""
+    return module.partition(".")[0] not in OTHERS
 
 
 def held_by(function: FunctionType) -> list[Any]:
     """The variables, defaults and attributes of a function of the user."""
-    space = function.__globals__
-    if space.get("__name__", "").partition(".")[0] in OTHERS:
+    if not is_own(function.__globals__.get("__name__", "")):
         return []
-    names = sorted(names_in(function.__code__) & space.keys())
+    names, found = names_in(function.__code__), []
+    spaces = [function.__globals__]
+    for space in spaces:  # those of modules that are named, too
+        for value in (space[n] for n in sorted(names & space.keys())):
+            if not isinstance(value, ModuleType):
+                found.append(value)
+            elif is_own(value.__name__) and not any(vars(value) is x for x in spaces):
+                spaces.append(vars(value))
     cells = [contents_of(cell) for cell in function.__closure__ or ()]
-    given = [function.__defaults__, function.__kwdefaults__, vars(function)]
-    return [*(space[n] for n in names), *cells, *given]
+    return [*found, *cells, function.__defaults__, function.__kwdefaults__, vars(function)]
