@@ -790,6 +790,24 @@ def test_norm_of_zeros_has_slope_zero(dtype):
     np.testing.assert_allclose(g, [[0, 0], [0.6, 0.8]], rtol=2 * np.finfo(dtype).eps)
 
 
+LONG = 3 << 18  # numbers: added up one after another they lose digits of a float32
+COLUMNS = {(LONG, 1): 0, (LONG, 1, 1): 0, (3, LONG // 3, 1): (0, 1), (1, LONG): 1, (2, LONG): -1}
+
+
+@pytest.mark.parametrize("shape", COLUMNS, ids=str)
+def test_many_numbers_side_by_side_are_added_up_in_pairs(shape):
+    x, axis = tensor(np.full(shape, 0.1, np.float32)), COLUMNS[shape]
+    exact = LONG * float(np.float32(0.1))
+    for add_up in (lambda x: x.sum(axis), tg.compile(lambda x: x.sum(axis))):
+        np.testing.assert_allclose(add_up(x).numpy().astype(float), exact, rtol=1e-6)
+
+
+def test_the_slope_of_what_is_repeated_many_times_is_added_up_in_pairs():
+    bias = tg.zeros(1, requires_grad=True)
+    ((tg.zeros(LONG, 1) + bias) * np.float32(0.1)).sum().backward()
+    assert bias.grad.item() == pytest.approx(LONG * float(np.float32(0.1)), rel=1e-6)
+
+
 # exponent: x**exponent at 0 and its first three derivatives there
 POWERS_AT_ZERO = {0: [1, 0, 0, 0], 1: [0, 1, 0, 0], 2: [0, 0, 2, 0], 3: [0, 0, 0, 6], 1.5: [0, 0]}
 

@@ -261,7 +261,7 @@ def ones(n: int, dtype: Any) -> np.ndarray:
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Σ x over `axis` (an int, a tuple, or None for all)."""
     if type(axis) is int and x.ndim == 2 and x.dtype.kind == "f":  # products with ones are faster
-        if axis in (0, -2):
+        if axis in (0, -2) and (x.shape[1] > 1 or x.shape[0] <= SHORT):
             y = np.dot(ones(x.shape[0], x.dtype), x)
             return y.reshape(1, -1) if keepdims else y
         if x.shape[1] <= SHORT and axis in (1, -1):
@@ -284,7 +284,8 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def as_matrix(shape: tuple[int, ...], axis: Any) -> tuple[Pair, int] | None:
     """The matrix that has a sum over `axis` along its axis 0 or 1, and which of both.
 
-    There is one for sums over the first axes, and over few numbers in the last ones.
+    There is one for sums over the first axes, and over few numbers in the last ones; none for many
+    numbers that lie side by side, which NumPy adds up in pairs.
     """
     n = len(shape)
     axes = axis if isinstance(axis, tuple) else (axis,)
@@ -294,7 +295,8 @@ def as_matrix(shape: tuple[int, ...], axis: Any) -> tuple[Pair, int] | None:
     for along, cut in enumerate((len(axes), n - len(axes))):
         if 0 < cut < n and reduced == [*(range(cut, n) if along else range(cut))]:
             matrix = math.prod(shape[:cut]), math.prod(shape[cut:])
-            return (matrix, along) if not along or matrix[1] <= SHORT else None
+            apart = not along and matrix[1] > 1
+            return (matrix, along) if apart or matrix[along] <= SHORT else None
     return None
 
 
