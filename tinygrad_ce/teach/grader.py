@@ -185,12 +185,13 @@ def of_function(
         for name, verdict in now.items():
             if verdict.verdict != "wrong":
                 continue
-            if name in explained:
-                again = {key(x, judge.samples) for x in causes[name]}
-                explained[name] = [x for x in explained[name] if key(x, first.samples) in again]
+            again = {key(x, judge.samples) for x in causes.get(name, ())}
+            if verdicts[name].verdict == "wrong":
+                fit = [x for x in explained.get(name, ()) if key(x, first.samples) in again]
+                explained[name] = fit
             else:
                 where[name] = f"on other inputs, {shapes_of(others)}: "
-                verdicts[name], explained[name] = verdict, causes[name]
+                verdicts[name], explained[name] = verdict, causes.get(name, [])
     found = report(first, verdicts, explained).verdicts
     return Report({k: replace(v, text=where.get(k, "") + v.text) for k, v in found.items()})
 
@@ -234,7 +235,9 @@ def other_inputs(inputs: Sequence[Any]) -> Iterator[list[Any]]:
             split = x.ndim and x.shape[0] == samples
             shape = (count, *x.shape[1:]) if split else x.shape
             drawn = stream.choice(x.ravel(), shape).astype(x.dtype) if x.ndim else x
-            new.append(tensor(drawn) if isinstance(given, Tensor) else drawn)
+            if isinstance(given, Tensor):
+                drawn = tensor(drawn, requires_grad=given.requires_grad)
+            new.append(drawn)
         yield new
 
 
@@ -569,6 +572,7 @@ class Judge:
             for cut in [self.own_names(book, earlier)]
         ]
         near: list[tuple[float, Change]] = []
+        least = 1.0  # an input has no line that could be another
         for hunt in hunts:
             near += hunt.fitting()
             if (least := min((off for off, _ in near), default=1.0)) <= answer.tolerance / 20:
