@@ -3,12 +3,15 @@
 What is true is known from mathematics; counterexamples are run here, in the eager functions.
 """
 
+import collections
 import copy
+import itertools
 import math
 import random
 import subprocess
 import sys
 import threading
+import types
 from fractions import Fraction
 
 import mpmath
@@ -513,6 +516,7 @@ def shrinking():
 
 BUFFER, HISTORY, SEED = tg.zeros((), dtype=tg.float64), [], np.random.default_rng(0)
 STEPS, SEEN, NUMBERS, DRAWN = iter(range(10**6)), {0}, np.zeros(1), random.Random(0)
+COUNT = itertools.count()
 
 
 def steps():
@@ -551,6 +555,43 @@ def listed(x):
     return x if len(HISTORY) < 900 else 2 * x
 
 
+class Slotted:
+    __slots__ = ("calls",)
+    total = 0
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return x if self.calls < 900 else 2 * x
+
+    @classmethod
+    def of_class(cls, x):
+        cls.total += 1
+        return x if cls.total < 900 else 2 * x
+
+
+def in_module(x):
+    MODULE.calls += 1
+    return x if MODULE.calls < 900 else 2 * x
+
+
+def in_deque(x):
+    QUEUE.append(1)
+    return x if len(QUEUE) < 900 else 2 * x
+
+
+def in_bytes(x):
+    BYTES[0] = (BYTES[0] + 1) % 256
+    return x if BYTES[0] != 99 else 2 * x
+
+
+def in_class(x):
+    Slotted.total += 1
+    return x if Slotted.total < 900 else 2 * x
+
+
 def in_numpy(x):
     NUMBERS[0] += 1
     return x if NUMBERS[0] < 900 else 2 * x
@@ -564,6 +605,8 @@ def caught(x):
 
 
 GENERATOR = steps()
+MODULE, QUEUE, BYTES = types.ModuleType("settings"), collections.deque(), bytearray(1)
+MODULE.calls = 0
 NOT_OF_THE_ARGUMENTS = {
     "a buffer": (written, "remembers"),
     "a list": (listed, "remembers"),
@@ -572,6 +615,13 @@ NOT_OF_THE_ARGUMENTS = {
     "an attribute of the function": (counted, "remembers"),
     "a default": (by_default, "remembers"),
     "an array": (in_numpy, "remembers"),
+    "a slot": (Slotted(), "remembers"),
+    "a class": (in_class, "remembers"),
+    "a class by a method": (Slotted.of_class, "remembers"),
+    "a module": (in_module, "remembers"),
+    "a queue": (in_deque, "remembers"),
+    "bytes": (in_bytes, "remembers"),
+    "a count": (lambda x: x if next(COUNT) < 900 else 2 * x, "remembers"),
     "an iterator": (lambda x: x if next(STEPS) < 900 else 2 * x, "remembers"),
     "a generator": (lambda x: x if next(GENERATOR) < 900 else 2 * x, "remembers"),
     "Python's random numbers": (lambda x: x if random.random() < 2 else 2 * x, "remembers"),
