@@ -235,9 +235,9 @@ def other_inputs(inputs: Sequence[Any]) -> Iterator[list[Any]]:
             split = x.ndim and x.shape[0] == samples
             shape = (count, *x.shape[1:]) if split else x.shape
             drawn = stream.choice(x.ravel(), shape).astype(x.dtype) if x.ndim else x
-            if isinstance(given, Tensor):
-                drawn = tensor(drawn, requires_grad=given.requires_grad)
-            new.append(drawn)
+            wanted = getattr(given, "requires_grad", False)
+            is_tensor = isinstance(given, Tensor)
+            new.append(tensor(drawn, requires_grad=wanted) if is_tensor else drawn)
         yield new
 
 
