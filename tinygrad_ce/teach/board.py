@@ -131,7 +131,7 @@ def is_product(tree: ast.expr) -> bool:
 
 
 def binary(tree: ast.BinOp, gradients: dict[str, str], above: int) -> Piece:
-    """a + b, a ⊙ b, a/b, a b of matrices, powers."""
+    """a + b, a ⊙ b, a/b, a b of matrices, powers: each binds tighter than those before it."""
     a, b = tree.left, tree.right
 
     def side(x: ast.AST, tight: int) -> Piece:
@@ -147,16 +147,17 @@ def binary(tree: ast.BinOp, gradients: dict[str, str], above: int) -> Piece:
         case ast.Pow():
             return power(side(a, 4), side(b, 0))
         case ast.MatMult():
-            return fenced(("row", side(a, 2), ("space",), side(b, 3)), above > 2)
+            return fenced(("row", side(a, 3), ("space",), side(b, 4)), above > 3)
         case ast.Mult() if is_column(a) and not is_column(b):
-            row = ("row", side(a, 2), ("space",), power(side(b, 4), ("op", "⊤")))
-            return fenced(row, above > 2)
+            row = ("row", side(a, 3), ("space",), power(side(b, 4), ("op", "⊤")))
+            return fenced(row, above > 3)
         case ast.Mult():
             if is_number(b):
                 a, b = b, a
             left, right = side(a, 2), side(b, 3)
+            left = fenced(left, left[0] == "over")  # or the factor would stand below the sum
             if left == ("num", "1") or right == ("num", "1"):
-                return fenced(right, above > 3) if left == ("num", "1") else side(a, above)
+                return side(b if left == ("num", "1") else a, above)
             sign = ("space",) if is_number(a) else ("op", "⊙")
             return fenced(("row", left, sign, right), above > 2)
         case ast.BitAnd():
@@ -212,10 +213,10 @@ def product(name: str, args: list[ast.expr], gradients: dict[str, str], above: i
     for x, other, axis in ((b, a, 1), (a, b, 0)):
         if isinstance(x, ast.Call) and ast.unparse(x.func) == "np.ones":
             return fenced(("over", "Σ", LETTERS[axis], pieces(other, gradients, 2)), above > 2)
-    right = pieces(b, gradients, 4 if name == "inner" else 3)
+    right = pieces(b, gradients, 4)
     if name == "inner":
         right = power(right, ("op", "⊤"))
-    return fenced(("row", pieces(a, gradients, 2), ("space",), right), above > 2)
+    return fenced(("row", pieces(a, gradients, 3), ("space",), right), above > 3)
 
 
 def chosen(args: list[ast.expr], gradients: dict[str, str], above: int) -> Piece:

@@ -353,10 +353,10 @@ class Board:
         line = self.formula.makers.get(name)
         last = self.expression(self.formula, name)
         if line is not None and last is not None and line.backward:
-            yield from self.simplified(left, name, own, line, last)
+            yield from self.simplified(left, name, own, last)
 
-    def simplified(self, left: Any, name: str, own: str, line: Line, last: Any) -> Iterator[Step]:
-        """The formula of the listing, after the lines that it reads."""
+    def simplified(self, left: Any, name: str, own: str, last: Any) -> Iterator[Step]:
+        """The formula of the listing, after the lines that it rests on."""
         makers = self.formula.makers
         gradients = {
             n: n[1:]
@@ -366,19 +366,38 @@ class Board:
             and not CONSTANT.fullmatch(n)
             and (n[1:] in self.same or n[1:] not in makers)
         }
-        for helper in self.back(self.formula, name):
-            tree = self.expression(self.formula, helper.name)
-            told = gradients.get(helper.name) in self.partials.values() or helper.name == name
-            if helper.name in line.reads and not told:
-                body = helper.tree.body
+        board = set(self.partials.values())
+        unknown = {n for n, x in gradients.items() if x not in board}
+        lines, read = [], {name}
+        for line in reversed(self.back(self.formula, name)):
+            told = line.name != name and gradients.get(line.name) in board
+            if line.name in read and not (told and line.reads & unknown):
+                lines.append(line)
+                read |= line.reads
+        for line in reversed(lines):
+            tree, of = self.expression(self.formula, line.name), gradients.get(line.name)
+            if line.name == name:
+                yield from self.in_short(left, last, gradients, self.wrt, name, own)
+            elif of not in board:
+                body = line.tree.body
                 found = pieces(tree, gradients) if tree is not None else scattered(body, gradients)
                 right = found or ("id", "; ".join(map(ast.unparse, body)).partition(" = ")[2])
-                checked = "numbers" if helper.name in gradients else ""
-                yield Step((named(helper.name, gradients), right), "", checked)
-        checked = self.agrees(name, own)
-        yield Step((left, pieces(last, gradients)), "simplified", checked)
-        now = Counted(self.samples).visit(deepcopy(last))
-        if self.samples > 1 and ast.unparse(now) != ast.unparse(last):
+                checked = "numbers" if of else ""
+                yield Step((named(line.name, gradients), right), "", checked)
+            elif tree is not None and (single := self.gradient(of)) is not None:
+                said = named(line.name, gradients)
+                yield from self.in_short(said, tree, gradients, of, line.name, single)
+
+    def in_short(
+        self, left: Piece, tree: ast.expr, gradients: dict[str, str], of: str, name: str, own: str
+    ) -> Iterator[Step]:
+        """A line of the listing, where it says more, and with N for the number of samples."""
+        if of != self.wrt and pieces(tree, gradients) == self.right(own):
+            return
+        checked = self.agrees(of, name, own)
+        yield Step((left, pieces(tree, gradients)), "simplified", checked)
+        now = Counted(self.samples).visit(deepcopy(tree))
+        if self.samples > 1 and ast.unparse(now) != ast.unparse(tree):
             yield Step((left, pieces(now, gradients)), f"N = {self.samples}", checked)
 
     # --- checks ---------------------------------------------------------------------------------
@@ -387,11 +406,11 @@ class Board:
         """The backward lines that a gradient rests on."""
         return [line for line in book.slice(name) if line.backward]
 
-    def agrees(self, name: str, own: str) -> str:
+    def agrees(self, of: str, name: str, own: str) -> str:
         """Whether the formula of the listing is the chain rule's gradient."""
         if not agree(self.formula.truth[name], self.single.truth[own], self.near):
             raise ArithmeticError(f"derive: the formula for {name} is not the gradient")
-        return self.proved(self.wrt, self.back(self.formula, name), name, self.formula)
+        return self.proved(of, self.back(self.formula, name), name, self.formula)
 
     def checked(self, name: str, own: str) -> str:
         """How ∂of/∂name of the single steps was checked."""
