@@ -182,6 +182,27 @@ def test_noise_that_an_optimiser_amplifies_is_told_from_an_error(monkeypatch):
         program.source()
 
 
+def test_a_network_that_is_sure_of_its_classes_has_a_text(monkeypatch):
+    """Of log(1 + 1e-6) a float32 has one digit, and which one the order of addition decides."""
+    x, y = np.eye(4, dtype=np.float32) + 0.01, np.arange(4)
+    for size in (8, 10, 12, 15):
+        w = parameter(4, 4)
+        w.data += size * tg.eye(4)
+
+        def step(x, y):
+            loss = F.cross_entropy(x @ w, y)  # noqa: B023
+            loss.backward()
+            return loss
+
+        program = tg.trace(step, tg.tensor(x), tg.tensor(y))
+        assert "dz = (p - onehot) / 4" in program.source()
+        assert "dz = (p - onehot) / 4" in program.backward_source()
+    change = wrong_by(lambda s: s._replace(op="log1p") if s.op == "log" else s)
+    monkeypatch.setattr(listing, "FORMULAS", (*FORMULAS, change))
+    with pytest.raises(ListingError):
+        program.source()
+
+
 def subtracted_and_written():
     b = numbers(2, 3, dtype=np.float64).T
 
