@@ -298,3 +298,19 @@ def test_the_command_line_makes_both_notebooks(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (
         2, "tinygrad_ce: --solution b.txt ends in '.txt'; wanted .ipynb\n",
     )  # fmt: skip
+
+
+def test_a_program_that_adds_to_gradients_is_asked_for_what_it_adds_to_them() -> None:
+    w, x = tg.tensor([[1.0], [2.0]], requires_grad=True), tg.ones(3, 2)
+
+    def step(x: Any) -> Any:
+        z = x @ w
+        loss = (z * z).sum()
+        loss.backward()
+        return loss
+
+    step(x)
+    made = teach.exercise(tg.trace(step, x))
+    exam = teach.Exam(made.sealed)
+    assert [question.name for question in made.questions] == ["dz"]
+    assert exam.right("dz", dz=np.full((3, 1), 6.0))

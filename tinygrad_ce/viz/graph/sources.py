@@ -361,7 +361,7 @@ class Files:
             e = source.at.get(at)
             loop = source.around.get(e) if e is not None else None
             if isinstance(loop, ast.For) and code.co_code[instruction] == FOR_ITER:
-                e = loop  # Python 3.11 says so itself, 3.12 is at what it goes through
+                e = loop  # pragma: no cover - from Python 3.12 on, which is at what it goes through
             self.found[code, instruction] = e
         e = self.found[code, instruction]
         return (source, e) if e is not None else (None, NOWHERE)
