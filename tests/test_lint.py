@@ -141,6 +141,8 @@ RIGHT = {
     "a softmax of the target": lambda: F.cross_entropy(logits(), F.softmax(logits(), 1)),
     "few units that rest": lambda: F.relu(logits() - tg.tensor([100.0, 100.0, 0.0])).sum(),
     "one sample": lambda: squared(logits()[:1, :1], tg.tensor(BITS[:1])),
+    "layers along different axes": lambda: nn.Linear(3, 3)(nn.Linear(4, 3)(x()[:3]).T).sum(),
+    "the same, put in rows": lambda: nn.Linear(3, 3)(nn.Linear(4, 3)(x()).mT.reshape(32, 3)).sum(),
     "a low rank": lambda: nn.Linear(1, 4)(nn.Linear(4, 1)(x())).sum(),
     "a residual": lambda: (lambda h: nn.Linear(4, 4)(h) + h)(nn.Linear(4, 4)(x())).sum(),
     "a maker and its critic": lambda: nn.Sequential(nn.Linear(3, 3), nn.Tanh())(

@@ -157,8 +157,9 @@ class Seen:
         nodes = [x, *(y for node in history([x]) for y in node.inputs)]
         return {y for y in nodes if y.live and not y.inputs}
 
-    def origin(self, x: Node) -> Node:
-        """What made the numbers of x: reshaping and dropout are seen through."""
+    def way(self, x: Node) -> list[Node]:
+        """x and what it was made of by reshaping and dropout, back to what made the numbers."""
+        found = [x]
         while x.inputs:
             call = self.call(x)
             if call is not None and call.name.startswith("dropout"):
@@ -167,7 +168,8 @@ class Seen:
                 x = x.inputs[0]
             else:
                 break
-        return x
+            found.append(x)
+        return found
 
 
 def line_of(node: Node) -> str:
@@ -183,7 +185,7 @@ def doubled(seen: Seen) -> Iterator[Finding]:
     """softmax or a sigmoid before a loss that has one, and nll_loss without log_softmax."""
     for call, x in seen.called("cross_entropy", "nll_loss", BCE):
         first = x is next((y for y in seen.given(call) if y.live), None)  # and no target
-        before = seen.name(seen.origin(x)) if x.live and first else ""
+        before = seen.name(seen.way(x)[-1]) if x.live and first else ""
         if (call.name, before) in DOUBLED:
             what = f"{before} before {call.name}"
             costs, write = DOUBLED[call.name, before]
@@ -280,10 +282,12 @@ def nothing_between(seen: Seen) -> Iterator[Finding]:
     So may be convolutions of one pixel, or along one axis.
     """
     for call, x in seen.called("linear", *CONVOLUTIONS):
-        before = seen.origin(x) if x.live else x
+        *between, before = seen.way(x) if x.live else [x]
         first = seen.call(before) if before.inputs else None
         if first is None or first.name != call.name or owner(first) is not owner(call):
             continue
+        if any(y.op is not None and y.op.name in ("transpose", "mT") for y in between):
+            continue  # they mix different axes
         shapes = [w.array.shape for c in (first, call) for w in weights(seen.given(c))]
         alone = len(seen.readers.get(before, ())) == 1
         if len(shapes) != 2 or not alone or shapes[1][1] != shapes[0][0]:
