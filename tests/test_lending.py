@@ -30,6 +30,39 @@ def test_writes_are_seen_both_ways():
     assert s.item() == 1.0
 
 
+def locked(array):
+    array.flags.writeable = False
+    return array
+
+
+LOCKED = {
+    "an array": lambda: locked(np.arange(3.0)),
+    "a view": lambda: locked(np.arange(3.0)[::-1]),
+    "a diagonal": lambda: np.arange(9.0).reshape(3, 3).diagonal(),
+    "what a Tensor shows": lambda: np.asarray(tg.tensor([1.0, 2.0, 3.0])),
+    "bytes": lambda: np.frombuffer(bytes(24)),
+}
+
+
+@pytest.mark.parametrize("name", LOCKED)
+def test_an_array_that_is_read_only_is_not_written(name):
+    array = LOCKED[name]()
+    before = array.tolist()
+    x = tg.from_numpy(array)
+
+    def add(x):
+        x += 1.0
+        return x
+
+    for write in (lambda: x.mul_(2.0), lambda: x.__setitem__(0, 7.0), lambda: x[1:].zero_(),
+                  lambda: x.data.zero_(), lambda: tg.compile(add)(x)):  # fmt: skip
+        with pytest.raises(RuntimeError, match="read-only"):
+            write()
+    with pytest.raises(tg.TraceError, match="read-only"):
+        tg.compile(add)(array)
+    assert array.tolist() == before and not array.flags.writeable and (x + 1).tolist()
+
+
 def test_what_is_copied():
     array = np.array([1.0, 2.0])
     for x in (tg.tensor(array), tg.Tensor(array), tg.as_tensor(array, dtype=tg.float32)):

@@ -157,7 +157,8 @@ ByteTensor, BoolTensor = TypedTensor("ByteTensor", np.uint8), TypedTensor("BoolT
 def from_numpy(ndarray: np.ndarray) -> Tensor:
     """A Tensor on the memory of an array: what is written into one is written into both.
 
-    A backward pass that would need what was overwritten raises RuntimeError.
+    A backward pass that would need what was overwritten raises RuntimeError, and so does a write
+    into a read-only array.
 
     >>> from_numpy(np.arange(3))
     tensor([0, 1, 2])
@@ -166,7 +167,8 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
         raise TypeError(f"from_numpy: got {type_name(ndarray)}; wanted an ndarray, or tensor(...)")
     if current().tracer is not None or ndarray.dtype.kind not in "fiub":
         return tensor(ndarray)
-    return borrow(leaf(plain_array(ndarray, "from_numpy")))
+    array = plain_array(ndarray, "from_numpy")
+    return borrow(leaf(array if array.flags.writeable else np.asarray(memoryview(array))))
 
 
 @creates

@@ -27,6 +27,7 @@ from tinygrad_ce.engine.memory import (
     leave,
     mark_written,
     memory_of,
+    repeats,
     root_of,
     shared,
     tick,
@@ -193,7 +194,7 @@ def see_as(x: Node, function: Callable[[Any], Any], name: str) -> Node:
 
 
 def is_locked(x: Node) -> bool:
-    """Whether the array of x cannot be written: its elements repeat."""
+    """Whether the array of x cannot be written: its elements repeat, or the user has locked it."""
     return isinstance(x.array, np.ndarray) and not writable(x.array)
 
 
@@ -255,9 +256,10 @@ def change(
     """
     settle(x)
     if is_locked(x):
+        why = "repeats its elements (expand, windows)" if repeats(x.array) else "is read-only"
         raise RuntimeError(
-            f"{name}: this tensor of shape {x.array.shape} repeats its elements (expand, windows) "
-            "and cannot be written; write into x.clone()"
+            f"{name}: this tensor of shape {x.array.shape} {why} and cannot be written; "
+            "write into x.clone()"
         )
     root = root_of(x)
     frame = current()

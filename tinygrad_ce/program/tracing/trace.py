@@ -361,8 +361,10 @@ class Finish:
             path = argument.place.path + ("" if argument.node is None else ".array")
             array = argument.given if argument.node is None else argument.given.array
             if isinstance(array, np.ndarray):
-                self.guards.require(f"{self.guards.define(writable)}({path})")
-                if not writable(array):
+                users = argument.node is None  # who has locked it on purpose
+                unlocked = f"{self.guards.define(writable)}({path})"
+                self.guards.require(f"{path}.flags.writeable" if users else unlocked)
+                if not (array.flags.writeable if users else writable(array)):
                     raise TraceError(
                         f"trace: argument {path} is written and cannot be: it is read-only, or "
                         "repeats its elements. Pass x.clone()"
