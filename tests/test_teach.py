@@ -273,6 +273,23 @@ def test_a_function_that_gives_nothing_of_use_is_judged_on_other_inputs_too() ->
         assert report["dW1"].text.startswith(said) and report["dW1"].faults == ()
 
 
+def test_a_gradient_that_is_a_constant_is_judged_too() -> None:
+    w = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+
+    def step(x):
+        h = x * w
+        m = h.mean()
+        return 3 * m
+
+    x = tg.tensor([[1.0, 2.0, 3.0], [3.0, 4.0, 6.0]])
+    right = {"dm": 3.0, "dh": np.full((2, 3), 0.5), "dw": x.numpy().sum(0) / 2}
+    report = teach.check(step, (x,), right)
+    assert report.ok and list(report) == ["dm", "dh", "dw"]
+    report = teach.check(step, (x,), right | {"dh": np.full((2, 3), 3.0)})
+    assert [v.verdict for v in report.values()] == ["right", "wrong", "right"]
+    assert report["dh"].text.startswith("6 times too large")
+
+
 def test_an_input_has_no_line_to_be_wrong_in() -> None:
     program, values = traced(two_layers)
     verdict = teach.check(program, (), {"x": values["x"] + 1})["x"]

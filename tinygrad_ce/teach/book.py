@@ -120,19 +120,25 @@ class Book:
     def add_gradients(self, shown: Program) -> None:
         """Lines for the gradients that stand in the return statement alone: (x + w).sum() has ones.
 
-        One that is another value, as the w of (x * w).sum(), is called so.
+        So has the h of h.sum(), if somebody asks for it: such a line stands before those that are
+        computed with it. One that is another value, as the w of (x * w).sum(), is called so.
         """
         names, owner = self.writer.names.of, {s.node: s.before for s in shown.states}
         trees = dict(zip(shown.outputs, self.writer.returned)) | self.writer.gradients
-        handed = [x for x in shown.outputs if x in shown.gradients]
-        found = [(x, of) for x in handed for of in shown.gradients[x] if of in shown.inputs]
+        start = next((i for i, x in enumerate(self.lines) if x.backward), len(self.lines))
+        handed = [x for x in shown.gradients if x in trees]
+        found = [(x, of) for x in handed for of in shown.gradients[x] if of in names]
         found += [(k.var, owner[k.node]) for k in shown.kept if k.var and k.node in owner]
         for x, of in found:
             name, tree = "d" + names[of], trees[x]
             if isinstance(tree, ast.Name) and tree.id != name:
                 self.gradients.setdefault(name, tree.id)
             elif not isinstance(tree, ast.Name):
-                self.lines.append(Line(name, parsed([f"{name} = {ast.unparse(tree)}"])))
+                line = Line(name, parsed([f"{name} = {ast.unparse(tree)}"]))
+                reads = line.reads.intersection(x.name for x in self.lines)
+                first = len(self.lines) if reads else start
+                self.lines.insert(first, line)
+                start += not reads
 
     def called(self, shown: Program) -> dict[str, str]:
         """What somebody would call a gradient, and the name of that value in the book."""
