@@ -332,6 +332,15 @@ def test_create_graph_goes_to_the_fourth_derivative():
     np.testing.assert_allclose(y.item(), 0.7 * np.sin(0.7) - 4 * np.cos(0.7), rtol=1e-12)
 
 
+@pytest.mark.parametrize("rows", [1, 3, 3000])
+def test_the_second_derivative_goes_through_a_bias_of_one_number(rows):
+    x = np.linspace(-1, 1, rows)[:, None]
+    b = tg.tensor([0.5], dtype=tg.float64, requires_grad=True)
+    (slope,) = tg.autograd.grad(((tg.tensor(x) + b) ** 3).sum(), b, create_graph=True)
+    (second,) = tg.autograd.grad(slope.sum(), b)
+    np.testing.assert_allclose(second.numpy(), [6 * (x + 0.5).sum()], rtol=1e-12)
+
+
 def test_a_gradient_made_with_create_graph_can_be_part_of_a_loss():
     """A penalty on the slope: d/dx (2x)² = 8x."""
     x = leaf(3.0)

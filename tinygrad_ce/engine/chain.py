@@ -77,7 +77,7 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     if extra < 0:  # sizes of 1 in front, which an assignment x[i] = v drops
         return unbroadcast(g, shape[-extra:]).reshape(shape)
     if g.ndim == 2 and g.size:  # sums over rows or columns: products with ones are faster
-        if extra == 1 and g.shape[1] == shape[0] and (shape[0] > 1 or g.size <= table.SHORT):
+        if extra == 1 and g.shape[1] == shape[0] and (shape[0] > 1 or g.shape[0] <= table.SHORT):
             return np.dot(table.ones(g.shape[0], g.dtype), g)
         if shape == (g.shape[0], 1) and g.shape[1] <= table.SHORT:
             return np.dot(g, table.ones(g.shape[1], g.dtype)).reshape(shape)
