@@ -307,3 +307,14 @@ def test_a_gradient_that_the_end_reads_is_simplified_before_it():
         "onehot = [yᵢ = j]", "p = e / total",
         "∂L/∂z = (p − onehot) / 7", "∂L/∂z = (p − onehot) / N", "∂L/∂W = Xᵀ ∂L/∂z",
     ]  # fmt: skip
+
+
+def test_what_the_forward_lines_read_and_nobody_has_named_has_a_line() -> None:
+    def step(z: tg.Tensor, y: tg.Tensor) -> tg.Tensor:
+        return (F.log_softmax(z, 1) * F.softmax(y, 1)).sum()
+
+    z, y = tg.randn(2, 3, requires_grad=True), tg.randn(2, 3)
+    text = teach.derive(step, (z, y), wrt="z").text
+    lines = [line.split("  ")[0] for line in text.splitlines()]
+    assert "e₂ = exp(y − maxⱼ y)" in lines and "p = e₂ / (Σⱼ e₂)" in lines
+    assert lines.index("p = e₂ / (Σⱼ e₂)") < lines.index("loss = Σ logp ⊙ p")

@@ -284,8 +284,14 @@ class Board:
         return self.pieces(Filled(names).visit(deepcopy(whole)))  # type: ignore[arg-type]
 
     def given(self) -> Iterator[Step]:
-        """The forward pass from `wrt` to `of`."""
-        for name in self.path:
+        """The forward pass from `wrt` to `of`, and what that reads and nobody has named."""
+        needed, shown = set[str](), list[str]()
+        for line in reversed(self.formula.lines):
+            unnamed = line.own and not line.backward and line.name != self.wrt
+            if line.name in self.path or (line.name in needed and unnamed):
+                needed |= line.reads
+                shown.append(line.name)
+        for name in reversed(shown):
             tree = self.expression(self.formula, name)
             if tree is not None:
                 scope = self.formula.makers[name].scope.replace("_", " ")
