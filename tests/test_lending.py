@@ -1,12 +1,14 @@
 """Memory that NumPy holds, too: writes are seen both ways, and no gradient is silently wrong."""
 
 import gc
+import weakref
 
 import numpy as np
 import pytest
 
 import tinygrad_ce as tg
-from tinygrad_ce.engine.lending import lent
+from tinygrad_ce.engine.lending import end, lent
+from tinygrad_ce.engine.memory import memory_of
 
 NEEDS = "has changed it in place since"
 
@@ -213,6 +215,21 @@ def test_a_loan_ends_with_the_array():
     assert len(lent) == before + 1
     del keep
     assert len(lent) == before
+
+
+def test_nothing_is_noted_when_python_ends():
+    x = tg.ones(3)
+    array, before = x.numpy(), dict(lent)
+    memory = memory_of(x)
+    del array
+    assert lent != before
+    array, before = x.numpy(), dict(lent)
+    loan = memory.loans[-1]
+    loan.holder = lambda: None
+    end(weakref.ref(memory), None, lambda: True)
+    assert lent == before and memory.loans[-1] is loan
+    end(weakref.ref(memory), None, lambda: False)
+    assert lent != before and array is not None
 
 
 def test_a_compiled_step_reads_and_writes_what_numpy_holds():

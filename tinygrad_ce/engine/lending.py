@@ -9,8 +9,10 @@ lent pay nothing.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,17 +48,19 @@ class Loan:
         kept = forget_ended(memory, array)
         self.kept = array.copy() if kept is None else kept
         self.array, self.tick = array, tick()
-        at = weakref.ref(memory)
-        self.holder = weakref.ref(handed, lambda _: end(at()))
+        self.holder = weakref.ref(handed, partial(end, weakref.ref(memory)))
 
     def is_kept(self) -> bool:
         """Whether what was handed out still stands there."""
         return same(self.array, self.kept)
 
 
-def end(memory: Memory | None) -> None:
-    """NumPy has let go of an array of this memory."""
-    if memory is not None and not any(loan.holder() is not None for loan in memory.loans):
+def end(ref: weakref.ref[Memory], _: Any, leaving: Any = sys.is_finalizing) -> None:
+    """NumPy has let go of an array of this memory. When Python ends there is nothing to note."""
+    memory = ref()
+    if memory is None or leaving():
+        return
+    if not any(loan.holder() is not None for loan in memory.loans):
         memory.loans = [loan for loan in memory.loans if loan.tick > memory.written]
         if sum(loan.array.nbytes for loan in memory.loans) <= SMALL:
             forget_ended(memory, None)
