@@ -318,3 +318,10 @@ def test_what_the_forward_lines_read_and_nobody_has_named_has_a_line() -> None:
     lines = [line.split("  ")[0] for line in text.splitlines()]
     assert "e₂ = exp(y − maxⱼ y)" in lines and "p = e₂ / (Σⱼ e₂)" in lines
     assert lines.index("p = e₂ / (Σⱼ e₂)") < lines.index("loss = Σ logp ⊙ p")
+
+
+@pytest.mark.parametrize(("size", "wanted"), [(15, "(2 / 15) u"), (16, "u / 8"), (7, "(2 / 7) u")])
+def test_a_multiple_is_written_as_a_fraction(size: int, wanted: str) -> None:
+    z, t = tg.randn(size, requires_grad=True), tg.randn(size)
+    last = teach.derive(F.mse_loss, (z, t), wrt="input").text.splitlines()[-1]
+    assert last.removesuffix("simplified").strip() == f"∂L/∂input = {wanted}"

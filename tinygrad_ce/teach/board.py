@@ -83,14 +83,16 @@ def pieces(tree: ast.AST, gradients: dict[str, str], above: int = 0) -> Piece:
 
 
 def number(value: Any) -> Piece:
-    """A number; 1/32 for 0.03125, ∞."""
+    """A number; 1/32 for 0.03125, 2/15 for 0.13333334, ∞."""
     if isinstance(value, float) and abs(value) >= 1e16:
         return ("num", f"{value:.2g}".replace("-", "−"))
     if isinstance(value, float) and value == int(value):
         value = int(value)
-    if isinstance(value, float) and 0 < abs(value) < 1 and abs(1 / value - round(1 / value)) < 1e-5:
-        part = ("frac", ("num", "1"), ("num", str(round(1 / abs(value)))))
-        return ("row", ("minus",), part) if value < 0 else part
+    for top in (1, 2) if isinstance(value, float) and 0 < abs(value) < 1 else ():
+        below = top / abs(value)
+        if abs(below - round(below)) < 1e-5:
+            part = ("frac", ("num", str(top)), ("num", str(round(below))))
+            return ("row", ("minus",), part) if value < 0 else part
     return ("num", str(value).replace("-", "−"))
 
 
