@@ -155,7 +155,8 @@ BAD = {
     "trace folder/net.py:step x": (2, "step(x, y) is called with (x): missing a required "
         "argument: 'y'; example Tensors stand after folder/net.py:step"),
     "trace folder/net.py:model x --backward": (1,
-        "backward_source: the function calls no backward(), or keeps no .grad"),
+        "backward_source: the function calls no backward(), or keeps no .grad of its own: set "
+        "the .grad that an argument has from an earlier backward() to None"),
     "trace folder/net.py:looks x": (1, None),
     "trace folder/net.py:step x y --table --level primitive": (2, "--table has no --level"),
 }  # fmt: skip

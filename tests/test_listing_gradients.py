@@ -410,3 +410,7 @@ def test_a_gradient_that_is_added_to_what_an_argument_had_is_not_called_its_grad
     text = tg.trace(step, x).source()
     found, _ = call(text, {"x": np.array([1.0, 2.0]), "old_dx": np.array([3.0, 12.0])})
     same(found, [9.0, [6.0, 24.0]])
+    with pytest.raises(ValueError, match="that an argument has from an earlier"):
+        tg.trace(step, x).backward_source()
+    x.grad = None
+    same(call(tg.trace(step, x).backward_source(), {"x": np.array([1.0, 2.0])})[0], [[3.0, 12.0]])

@@ -94,7 +94,10 @@ def backward_part(program: Program) -> Program:
     """
     gradients = all_gradients_of(program)
     if not gradients:
-        raise ValueError("backward_source: the function calls no backward(), or keeps no .grad")
+        raise ValueError(
+            "backward_source: the function calls no backward(), or keeps no .grad of its own: "
+            "set the .grad that an argument has from an earlier backward() to None"
+        )
     makers = program.makers()
     handed = {
         x
