@@ -696,3 +696,10 @@ def test_gradients_of_what_is_handed_in_are_judged_too(case: str, before: bool) 
         assert teach.check(step, (x,), by_hand).ok  # on other inputs, too
         names = [question.name for question in teach.exercise(step, (x,)).questions]
         assert names == ["dz", "dx", "dw"]
+
+
+def test_a_gradient_that_is_an_operand_itself_may_be_the_wrong_one() -> None:
+    a, b = (tg.tensor(v, requires_grad=True) for v in ([1.0, -2.0, 3.0], [0.5, 4.0, -1.0]))
+    report = teach.check(lambda a, b: (a * b).sum(), (a, b), {"da": a.detach(), "db": a.detach()})
+    assert "a stands where b belongs" in str(report["da"].faults[0].text)
+    assert report["da"].faults[0].kind == "wrong operand" and report["db"].verdict == "right"

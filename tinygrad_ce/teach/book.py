@@ -121,8 +121,9 @@ class Book:
         """Lines for the gradients that stand in the return statement alone: (x + w).sum() has ones.
 
         So has the h of h.sum(), if somebody asks for it: such a line stands before those that are
-        computed with it. One that is another value, as the w of (x * w).sum(), is called so.
+        computed with it. The x of (x * w).sum() has one, too. Another gradient is called so.
         """
+        backward = {line.name for line in self.lines if line.backward}
         names, owner = self.writer.names.of, {s.node: s.before for s in shown.states}
         trees = dict(zip(shown.outputs, self.writer.returned)) | self.writer.gradients
         start = next((i for i, x in enumerate(self.lines) if x.backward), len(self.lines))
@@ -131,9 +132,10 @@ class Book:
         found += [(k.var, owner[k.node]) for k in shown.kept if k.var and k.node in owner]
         for x, of in found:
             name, tree = "d" + names[of], trees[x]
-            if isinstance(tree, ast.Name) and tree.id != name:
+            if isinstance(tree, ast.Name) and (tree.id == name or tree.id in backward):
                 self.gradients.setdefault(name, tree.id)
-            elif not isinstance(tree, ast.Name):
+            else:
+                self.gradients.pop(name, None)
                 line = Line(name, parsed([f"{name} = {ast.unparse(tree)}"]))
                 reads = line.reads.intersection(x.name for x in self.lines)
                 first = len(self.lines) if reads else start

@@ -126,9 +126,12 @@ class Renamed(ast.NodeTransformer):
 
 
 def same_shape(name: str, values: Values) -> list[str]:
-    """What has the shape of a value, which has axes."""
-    shape = np.shape(values.get(name, 0))
-    return [x for x, v in values.items() if x != name and shape and np.shape(v) == shape]
+    """What has the shape of a value, which has axes; of two names of one array the first."""
+    shape, first = np.shape(values.get(name, 0)), dict[int, str]()
+    for x, v in values.items():
+        if shape and np.shape(v) == shape and v is not values[name]:
+            first.setdefault(id(v), x)
+    return [*first.values()]
 
 
 def is_written(node: ast.expr, parent: ast.AST) -> bool:
