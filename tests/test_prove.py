@@ -4,15 +4,19 @@ What is true is known from mathematics; counterexamples are run here, in the eag
 """
 
 import collections
+import contextvars
 import copy
+import functools
 import itertools
 import math
 import random
 import subprocess
 import sys
 import threading
+import time
 import types
 from fractions import Fraction
+from time import perf_counter
 
 import mpmath
 import numpy as np
@@ -607,6 +611,14 @@ def caught(x):
 GENERATOR = steps()
 MODULE, QUEUE, BYTES = types.ModuleType("settings"), collections.deque(), bytearray(1)
 MODULE.calls = 0
+CACHED, CONTEXT = functools.cache(lambda n: [n]), contextvars.ContextVar("calls", default=0)
+
+
+def in_context(x):
+    CONTEXT.set(CONTEXT.get() + 1)
+    return x if CONTEXT.get() < 900 else 2 * x
+
+
 NOT_OF_THE_ARGUMENTS = {
     "a buffer": (written, "remembers"),
     "a list": (listed, "remembers"),
@@ -621,6 +633,11 @@ NOT_OF_THE_ARGUMENTS = {
     "a module": (in_module, "remembers"),
     "a queue": (in_deque, "remembers"),
     "bytes": (in_bytes, "remembers"),
+    "a cache": (lambda x: x if CACHED(0).append(0) or len(CACHED(0)) < 900 else 2 * x, "remembers"),
+    "a context": (in_context, "remembers"),
+    "the time": (lambda x: x if time.time() > 0 else 2 * x, "remembers"),
+    "the clock": (lambda x: x if perf_counter() > 0 else 2 * x, "remembers"),
+    "a hash": (lambda x: x if hash(x) else 2 * x, "remembers"),
     "a count": (lambda x: x if next(COUNT) < 900 else 2 * x, "remembers"),
     "an iterator": (lambda x: x if next(STEPS) < 900 else 2 * x, "remembers"),
     "a generator": (lambda x: x if next(GENERATOR) < 900 else 2 * x, "remembers"),

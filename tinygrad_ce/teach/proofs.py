@@ -464,7 +464,9 @@ class Equation:
         if any(side.printed for side in sides):
             return self.by_doubles("It makes a value a text, by which it may go")
         if self.remembers():
-            return self.by_doubles("It remembers something from one call to the next")
+            return self.by_doubles(
+                "It remembers something from one call to the next, or reads a clock or a hash"
+            )
         if any(step.op == "draw" for program in self.programs for step in program.steps):
             return self.proof("undecided", reason="It draws random numbers")
         try:

@@ -5,10 +5,12 @@ Tensors are not looked at: what is written into them stands in a program.
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 import warnings
-from types import FunctionType, GeneratorType, MethodType, ModuleType
+from contextvars import ContextVar
+from types import BuiltinFunctionType, FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,10 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.program.tracing.variables import contents_of, names_in
 
 MOST = 10_000  # values that are looked at
+BUILTINS = (type, BuiltinFunctionType, MethodType)
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 OTHERS = {"tinygrad_ce", "numpy", *sys.stdlib_module_names} - {"__main__"}
+CHANGING = {"datetime", "secrets", "time", "uuid"}  # modules that answer otherwise each time
 
 
 def within_reach(*functions: Any) -> list[Any]:
@@ -30,6 +34,8 @@ def within_reach(*functions: Any) -> list[Any]:
         value = stack.pop()
         if isinstance(value, PLAIN):
             found.append(value)
+        elif name_of_module(value) in CHANGING or value is hash or value is id:
+            found.append(object())  # equal to nothing else
         elif id(value) not in seen and not isinstance(value, (Node, ModuleType)):
             seen[id(value)] = value
             parts = parts_of(value)
@@ -51,6 +57,8 @@ def parts_of(value: Any) -> list[Any] | str:
             return [*value]
         case np.ndarray() | np.generic():
             return repr(value.tobytes())
+        case ContextVar():
+            return [value.get(None)]
         case GeneratorType(gi_frame=frame):
             return [] if frame is None else [frame.f_lasti, *frame.f_locals.values()]
         case np.random.Generator():
@@ -62,7 +70,16 @@ def parts_of(value: Any) -> list[Any] | str:
         case type():
             own = is_own(value.__module__)
             return [*value.__bases__, *vars(value).values()] if own else []
+    if type(value).__module__ == "functools":  # what a cache holds is told to nobody else
+        return gc.get_referents(value)
     return [type(value), *state_of(value)]
+
+
+def name_of_module(value: Any) -> str:
+    """The module that a value is, or that a function is from."""
+    if isinstance(value, ModuleType):
+        return value.__name__
+    return getattr(value, "__module__", None) or "" if isinstance(value, BUILTINS) else ""
 
 
 def state_of(value: Any) -> list[Any]:
@@ -88,9 +105,10 @@ def held_by(function: FunctionType) -> list[Any]:
     spaces = [function.__globals__]
     for space in spaces:  # those of modules that are named, too
         for value in (space[n] for n in sorted(names & space.keys())):
-            if not isinstance(value, ModuleType):
+            if not isinstance(value, ModuleType) or value.__name__ in CHANGING:
                 found.append(value)
             elif is_own(value.__name__) and not any(vars(value) is x for x in spaces):
                 spaces.append(vars(value))
+    found += [x for x in (hash, id) if x.__name__ in names - function.__globals__.keys()]
     cells = [contents_of(cell) for cell in function.__closure__ or ()]
     return [*found, *cells, function.__defaults__, function.__kwdefaults__, vars(function)]
