@@ -261,6 +261,7 @@ def test_pictures_are_drawn_anew_in_another_theme(at):
     seen = []
     for theme in ("light", "dark"):
         page.emulate_media(color_scheme=theme)
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
         seen.append(pixels(figure(page, "weight"), 32, 64, scale(figure(page, "weight"), 32)))
     page.emulate_media(color_scheme="light")
     least = np.unravel_index(np.abs(LARGE[8:, 8:]).argmin(), (56, 24))
