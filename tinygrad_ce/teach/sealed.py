@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_ce.engine.table import SLOT
 from tinygrad_ce.program.ir import Assumption, Kept, Program, State, Step, Var
-from tinygrad_ce.program.listing.listing import oracle
+from tinygrad_ce.program.listing.listing import gradients_of_arguments, oracle
 from tinygrad_ce.program.passes.exact import without_dead_steps
 from tinygrad_ce.program.tracing.trace import GradOf
 
@@ -29,7 +29,6 @@ class Place:
 def without_updates(program: Program) -> Program:
     """The forward and the backward pass; what was drawn at random is given, as it was drawn."""
     values = oracle(program, program.example)
-    handed = program.outputs[program.returned :]
     drawn = [s.out for s in program.steps if s.op == "draw"]
     for i, x in enumerate(drawn):
         x.name = x.name or f"drawn{i + 1}"
@@ -41,10 +40,7 @@ def without_updates(program: Program) -> Program:
         settings=[],
         steps=[s for s in program.steps if s.op != "draw"],
         constants=program.constants | {x: program.example[x] for x in settings},
-        outputs=[
-            *program.outputs[: program.returned],
-            *(x for x in handed if x in program.gradients),
-        ],
+        outputs=program.outputs[: program.returned] + gradients_of_arguments(program),
         example={x: v for x, v in program.example.items() if x not in settings}
         | {x: values[x] for x in drawn},
     )

@@ -53,11 +53,16 @@ def gradients_of(program: Program) -> list[Var]:
     return [k.var for k in kept if k.var is not None]
 
 
-def all_gradients_of(program: Program) -> list[Var]:
-    """The same, behind what becomes the `.grad` of an argument."""
+def gradients_of_arguments(program: Program) -> list[Var]:
+    """What becomes the `.grad` of an argument."""
     given, further = {*program.inputs}, program.outputs[program.returned :]
-    handed = [x for x in further if given.intersection(program.gradients.get(x, ()))]
-    return [*dict.fromkeys(handed), *gradients_of(program)]
+    handed = (x for x in further if given.intersection(program.gradients.get(x, ())))
+    return [*dict.fromkeys(handed)]
+
+
+def all_gradients_of(program: Program) -> list[Var]:
+    """Both, those of the arguments first."""
+    return [*gradients_of_arguments(program), *gradients_of(program)]
 
 
 def with_gradients(program: Program) -> Program:
