@@ -132,7 +132,7 @@ def writer_since(node: Node, source: Node) -> str:
     memory = memory_of(source)
     if memory.written > node.tick:
         return memory.writer
-    if not (memory.loans or memory.borrowed or memory.lent_until or hasattr(node, "held")):
+    if not (memory.loans or memory.lent_until or hasattr(node, "held")):
         return ""  # it was never lent
     kept = getattr(node, "held", {}).get(None if source is node else source)
     if kept is not None:

@@ -573,11 +573,12 @@ class Judge:
         ]
         near: list[tuple[float, Change]] = []
         least = 1.0  # an input has no line that could be another
+        sure = answer.tolerance / 20  # what is met by chance is not as near
         for hunt in hunts:
             near += hunt.fitting()
-            if (least := min((off for off, _ in near), default=1.0)) <= answer.tolerance / 20:
+            if (least := min((off for off, _ in near), default=1.0)) <= sure:
                 break
-        most = max(10 * least, answer.tolerance / 20)  # what is met by chance is not as near
+        most = max(10 * least, sure)
         fits = [change for off, change in near if off <= most]
         if fits:  # what says least comes last
             return [(change,) for change in sorted(fits, key=lambda x: x.kind in VAGUE)]
