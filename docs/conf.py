@@ -4,6 +4,7 @@ Lessons are executed at every build, formulas become MathML, and nothing is fetc
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ html_theme = "sphinx_book_theme"
 html_title = "tinygrad_ce"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_theme_options = {"use_download_button": True, "show_toc_level": 2}
-exclude_patterns = ["site", "**.ipynb_checkpoints"]
+html_theme_options = {"use_download_button": False, "show_toc_level": 2}
+exclude_patterns = ["site", "downloads", "**.ipynb_checkpoints"]
 smartquotes = False
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
@@ -40,11 +41,24 @@ def formula(self: Any, node: Any, display: str) -> None:
     raise SkipNode
 
 
+def offer_download(app: Any, page: str, source: list[str]) -> None:
+    """Put the line with the notebook between a lesson's title and its text."""
+    from notebooks import download
+
+    folder, _, name = page.rpartition("/")
+    if folder == "lessons" and name[:1].isdigit():
+        title = re.compile(r"^# .*\n\n", re.M)
+        source[0] = title.sub(lambda found: found[0] + download(name), source[0], count=1)
+
+
 def setup(app: Any) -> None:
-    """Write the reference, and let the builder of pages know formulas."""
+    """Write the reference and the notebooks, and let the builder of pages know formulas."""
+    from notebooks import write
     from reference import pages
 
     pages(HERE / "reference")
+    write(HERE / "downloads")
+    app.connect("source-read", offer_download)
     app.add_html_math_renderer(
         "mathml",
         (lambda self, node: formula(self, node, "inline"), None),

@@ -6,7 +6,9 @@ import re
 from functools import cache
 from pathlib import Path
 
+import nbformat
 import pytest
+from notebooks import notebook
 
 FOLDER = Path(__file__).parent.parent / "docs" / "lessons"
 LESSONS = sorted(path.stem for path in FOLDER.glob("[0-9]*.md"))
@@ -63,3 +65,15 @@ def test_the_grader_says_what_the_notes_say(lesson, number, answer, said):
     with contextlib.redirect_stdout(out):
         exec(own.sub(lambda _: answer, cell), dict(names_before(lesson, at)))
     assert said in out.getvalue()
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_lesson_downloads_as_a_notebook_that_installs_the_library_and_has_all_its_code(lesson):
+    made = notebook((FOLDER / f"{lesson}.md").read_text(encoding="utf-8"))
+    nbformat.validate(made)
+    first, *code = [cell.source for cell in made.cells if cell.cell_type == "code"]
+    assert "%pip install" in first
+    assert code == [own.strip() for own in cells(lesson)]
+    prose = "\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
+    assert prose.startswith("# ") and prose.count("<summary>Solution</summary>") == 2
+    assert not re.search(r"^(```|:::)|\{[\w:]+\}`", prose, re.M), "what only the site shows"

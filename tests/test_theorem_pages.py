@@ -1,14 +1,8 @@
 """docs/theorems.md: its theorems are proved here again, and it says what came out."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
+import theorems
 
-FILE = Path(__file__).parent.parent / "docs" / "theorems.py"
-spec = importlib.util.spec_from_file_location("theorems", FILE)
-theorems = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(theorems)
 PAGE = theorems.FILE.read_text(encoding="utf-8")
 
 
