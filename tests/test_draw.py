@@ -404,7 +404,7 @@ def test_each_label_is_the_derivative_that_the_engine_computes():
         result = op(*operands)
         for i, operand in enumerate(operands):
             label = derivative_label(
-                result.op.name, i, result.settings, [None] * len(operands), (), ()
+                result.op.name, i, result.attrs, [None] * len(operands), (), ()
             )
             (gradient,) = tg.autograd.grad(result.sum(), operand)
             assert SCALAR_LABELS[label] == pytest.approx(gradient.item(), rel=1e-12), label

@@ -106,7 +106,7 @@ def test_gradients_are_made_where_the_update_reads_them():
     program = optimised(program)
     plan = Plan(program, scheduled(program), KERNELS)
     (pack,) = (s for s in program.steps if s.op == "pack")
-    for g, placement in zip(pack.operands, pack.settings["placements"]):
+    for g, placement in zip(pack.operands, pack.attrs["placements"]):
         assert plan.is_in_pack(pack, g, placement)
         assert plan.places[g].memory is plan.places[pack.out].memory
     del made

@@ -198,8 +198,8 @@ NATURAL = ("pool alone", "no convolution")  # what pools an image that comes fro
 def test_in_other_layouts_the_values_are_close(name):
     before, inputs = program_of(name)
     after = simplified(with_best_layouts(before))
-    pools = [s for s in after.steps if "axes" in s.settings and "size" in s.settings]
-    assert all(s.settings["axes"] == (1, 2) for s in pools) or name in NATURAL
+    pools = [s for s in after.steps if "axes" in s.attrs and "size" in s.attrs]
+    assert all(s.attrs["axes"] == (1, 2) for s in pools) or name in NATURAL
     for a, b in zip(values_of(after, inputs), values_of(before, inputs)):
         assert_close(a, b)
 

@@ -124,7 +124,7 @@ def computed(program: Program, batch):
     run(program.steps, values)
     tg.set_rng_state(numbers)
     results = {"output": values[program.outputs[0]]}
-    results.update((("grad", id(k.node)), values[k.var]) for k in program.kept)
+    results.update((("grad", id(k.node)), values[k.var]) for k in program.grads)
     for s in program.states:
         nodes = s.node.nodes if isinstance(s.node, Packed) else [s.node]
         places = s.node.placements if isinstance(s.node, Packed) else [None]
@@ -196,7 +196,7 @@ def test_the_emitted_function_computes_what_the_steps_say(net, dtype):
         outputs = names["run"](*[t.array for t in made.batch])
         tg.set_rng_state(numbers)
         found = {"output": outputs[0]}
-        found.update((("grad", id(n)), np.array(names[name])) for n, name in names["KEPT"])
+        found.update((("grad", id(n)), np.array(names[name])) for n, name in names["GRADS"])
         for name, node in emitted.state_names:
             for single in getattr(node, "nodes", [node]):
                 found["state", id(single)] = np.array(single.array)

@@ -294,8 +294,8 @@ def test_a_wrong_text_is_found(function, wrong, message, monkeypatch):
     def emitted(program):
         for i, s in enumerate(steps := list(program.steps)):
             if s.op == wrong[0]:
-                settings = {"axes": (0, 1)} if "axes" in s.settings else s.settings
-                steps[i] = s._replace(op=wrong[1], settings=settings)
+                attrs = {"axes": (0, 1)} if "axes" in s.attrs else s.attrs
+                steps[i] = s._replace(op=wrong[1], attrs=attrs)
         return emit(program.with_steps(steps))
 
     monkeypatch.setattr(running, "emit", emitted)
@@ -509,7 +509,7 @@ def test_how_far_two_arrays_are_from_each_other(a, b, wanted):
 
 
 @pytest.mark.parametrize("change", [
-    lambda s: s._replace(settings={"axis": None, "keepdims": True}) if s.op == "sum" else s,
+    lambda s: s._replace(attrs={"axis": None, "keepdims": True}) if s.op == "sum" else s,
     lambda s: s._replace(op="greater") if s.op == "add" else s,
     lambda s: s._replace(op="argmin") if s.op == "argmax" else s,
 ], ids=["shape", "dtype", "index"])  # fmt: skip

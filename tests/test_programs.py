@@ -34,7 +34,7 @@ def arguments_of(shown, program, arrays, state):
     given.update(shown.program.constants)
     for step in program.steps:
         if step.op == "draw":
-            how = step.settings
+            how = step.attrs
             given[step.out] = getattr(how["generator"], how["method"])(
                 *how["args"], **how["kwargs"]
             )

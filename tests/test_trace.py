@@ -56,9 +56,9 @@ def test_a_program_is_forward_and_backward_of_the_two_layer_network(dtype):
         p.data = a
     values = values_of(program, [other_x, other_targets])
     wanted = eager(other_arrays, other_x, other_targets)
-    kept = {k.node: k.var for k in program.kept}
+    grads = {k.node: k.var for k in program.grads}
     names = dict(zip(program.roots(), values))
-    for a, b in zip([names[program.outputs[0]], *(names[kept[p]] for p in parameters)], wanted):
+    for a, b in zip([names[program.outputs[0]], *(names[grads[p]] for p in parameters)], wanted):
         assert a.dtype == b.dtype and a.shape == b.shape
         np.testing.assert_array_equal(a, b)
 

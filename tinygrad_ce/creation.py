@@ -65,7 +65,7 @@ def creates(make: Callable[..., Any]) -> Callable[..., Tensor]:
     ) -> Tensor:  # fmt: skip
         devices.check(device)
         y = made(make(*args, **settings), requires_grad)
-        y.cut = None if make.__name__ in SAME else ""
+        y.detached_by = None if make.__name__ in SAME else ""
         return y if out is None else into(out, y, make.__name__)
 
     return call

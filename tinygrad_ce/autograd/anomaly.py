@@ -36,7 +36,7 @@ class Anomalies:
         """By what they send a gradient to: nodes, theirs, and which of their inputs it is."""
         watch_all(self)
 
-    def made(self, node: Node, op: Any, inputs: tuple[Node, ...], settings: Any) -> None:
+    def made(self, node: Node, op: Any, inputs: tuple[Node, ...], attrs: Any) -> None:
         """A value: if it is not finite, its birth is told, at the latest by its composed function.
 
         Such a function may know what to do with an inf of its own, as 0 · log 0 in a cross-entropy.
@@ -44,9 +44,9 @@ class Anomalies:
         self.waiting.clear()  # of a pass that did not come to an end
         if not (bad := flaw_of(node.array)):
             return
-        handed = [flaw_of(x) for x in (*(x.array for x in inputs), *settings)]
+        handed = [flaw_of(x) for x in (*(x.array for x in inputs), *attrs)]
         births = [*filter(None, map(self.birth_of, inputs))]
-        own = born(op, node.array, [*(x.array for x in inputs), *settings])
+        own = born(op, node.array, [*(x.array for x in inputs), *attrs])
         if own is not None or (bad not in handed and "nan" not in handed):
             told = report(f"{op.name} gave {{}}", node.array, operands(op, inputs), node, own)
             births = [". Before: ".join([told, *births[:1]])]

@@ -62,11 +62,11 @@ class Level:
         array = node.array if self.outer is None else self.outer.lift(node)
         return Batched(self, array[None])
 
-    def set_grad(self, node: Any, kept: Any) -> None:
+    def set_grad(self, node: Any, grad: Any) -> None:
         """Refuse `.grad` of what is outside: it would hold a gradient of each slice."""
         if not (isinstance(node.array, Batched) and self in node.array.levels()):
             self.refuse("backward() would add up a gradient for each slice", "Use func.grad")
-        (self.outer or LISTENS).set_grad(node, kept)
+        (self.outer or LISTENS).set_grad(node, grad)
 
     def refuse(self, what: str, instead: str) -> NoReturn:
         """Stop: this cannot be done to all slices at once."""
@@ -107,11 +107,11 @@ class Listens:
 
     def get_grad(self, node: Any) -> Any:
         """The `.grad` that is there."""
-        return node.kept
+        return node._grad
 
-    def set_grad(self, node: Any, kept: Any) -> None:
+    def set_grad(self, node: Any, grad: Any) -> None:
         """It is kept."""
-        node.kept = kept
+        node._grad = grad
 
     def settings(self, group: Any) -> Any:
         """Refuse an optimiser."""

@@ -214,9 +214,9 @@ def _rule_agrees(node: Node, i: int) -> bool:
 
     def run(h: float) -> Any:
         operands = [x if j != i else leaf(x.array + h * direction) for j, x in enumerate(arrays)]
-        return _apply(op, operands, node.settings).array
+        return _apply(op, operands, node.attrs).array
 
-    y = _apply(op, arrays, node.settings)
+    y = _apply(op, arrays, node.attrs)
     (g,) = grad(y, arrays[i], leaf(weight), allow_unused=True)
     ours = 0.0 if g is None else float((g.array * direction).sum())
     h = 1e-6
@@ -234,9 +234,7 @@ def _slip(node: Node, i: int) -> str:
     def value(j: int, at: tuple[int, ...], h: float) -> float:
         moved = [x.copy() for x in arrays]
         moved[j][at] += h
-        return float(
-            (weight * _apply(node.op, [leaf(x) for x in moved], node.settings).array).sum()
-        )
+        return float((weight * _apply(node.op, [leaf(x) for x in moved], node.attrs).array).sum())
 
     h = 1e-6
     right = {j: np.zeros(x.shape) for j, x in enumerate(arrays)}
@@ -244,7 +242,7 @@ def _slip(node: Node, i: int) -> str:
         for at in np.ndindex(slopes.shape):
             slopes[at] = (value(j, at, h) - value(j, at, -h)) / (2 * h)
     leaves = [leaf(x, j == i) for j, x in enumerate(arrays)]
-    y = _apply(node.op, leaves, node.settings)
+    y = _apply(node.op, leaves, node.attrs)
     (g,) = grad(y, leaves[i], leaf(weight), allow_unused=True)
     if g is None or not g.array.any():
         return "it gives no gradient"
@@ -252,13 +250,13 @@ def _slip(node: Node, i: int) -> str:
     return slip_in(g.array, right[i], weight, y.array, arrays, others)
 
 
-def _apply(op: Any, operands: list[Any], settings: tuple[Any, ...]) -> Any:
+def _apply(op: Any, operands: list[Any], attrs: tuple[Any, ...]) -> Any:
     from tinygrad_ce.engine.rule import apply
 
     with recording(True):
         names = op.names[op.fixed + 1 :]
-        return apply(op, tuple(operands), dict(zip(names, settings)) if op.star else {},
-                     () if op.star else settings)  # fmt: skip
+        return apply(op, tuple(operands), dict(zip(names, attrs)) if op.star else {},
+                     () if op.star else attrs)  # fmt: skip
 
 
 def gradgradcheck(

@@ -80,7 +80,7 @@ def grad(
             )
         if g is not None and not create_graph:
             g = leaf(np.array(g)) if isinstance(g, (np.ndarray, np.generic)) else leaf(g)
-            g.cut = "grad()"
+            g.detached_by = "grad()"
         found.append(g)
     if retain_graph is False:
         for out in outs:

@@ -277,7 +277,7 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
         found = tuple(g.detach() if isinstance(g, Tensor) else g for g in many)
         for g in found:
             if isinstance(g, Tensor):
-                g.cut = "once_differentiable"
+                g.detached_by = "once_differentiable"
         return found
 
     return call

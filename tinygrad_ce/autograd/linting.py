@@ -238,7 +238,7 @@ def over_the_batch(seen: Seen) -> Iterator[Finding]:
             continue
         sums = [n for n in seen.members[made] if n.op.name == "sum"]
         shape = x.array.shape
-        if len(shape) == 2 and min(shape) > 1 and all(n.settings[0] == 0 for n in sums):
+        if len(shape) == 2 and min(shape) > 1 and all(n.attrs[0] == 0 for n in sums):
             yield Finding(
                 "softmax over the batch",
                 f"{made.name} over dim=0 of shape {tuple(shape)} before {call.name}",
@@ -487,8 +487,8 @@ def added_up(seen: Seen, model: Module) -> Iterator[Finding]:
     """Gradients that hold shares from before and from after a step of the optimiser."""
     names = []
     for name, p in model.named_parameters():
-        first = getattr(p.kept, "since", None)
-        if first is None or p.memory is None or p.kept.tick < seen.loss.tick:
+        first = getattr(p._grad, "since", None)
+        if first is None or p.memory is None or p._grad.tick < seen.loss.tick:
             continue  # one pass alone, or what is to be zeroed before the next one
         if first < p.memory.written:
             names.append(name)

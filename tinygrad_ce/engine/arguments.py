@@ -12,21 +12,21 @@ MISSING = object()  # the default of a setting that has none
 
 
 def signature(forward: Callable[..., Any], operands: int) -> tuple[list[str], tuple[Any, ...], int]:
-    """Names of operands and settings, the settings' defaults, and whether operands are starred."""
+    """Names of operands and attributes, defaults of these, and whether operands are starred."""
     forward = getattr(forward, "__wrapped__", forward)
     code = getattr(forward, "__code__", None)
     if code is None:  # NumPy's own
         return [["x"], ["a", "b"]][operands - 1], (), 0
     count, names = code.co_argcount, list(code.co_varnames)
-    if code.co_flags & inspect.CO_VARARGS:  # settings are keyword-only, after *operands
-        settings = names[count : count + code.co_kwonlyargcount]
+    if code.co_flags & inspect.CO_VARARGS:  # attributes are keyword-only, after *operands
+        attrs = names[count : count + code.co_kwonlyargcount]
         defaults = forward.__kwdefaults__ or {}
-        return [*names[:count], names[count + len(settings)], *settings], tuple(
-            defaults.get(name, MISSING) for name in settings
+        return [*names[:count], names[count + len(attrs)], *attrs], tuple(
+            defaults.get(name, MISSING) for name in attrs
         ), 1  # fmt: skip
-    settings = names[operands:count]
+    attrs = names[operands:count]
     given = forward.__defaults__ or ()
-    return names[:count], (MISSING,) * (len(settings) - len(given)) + given, 0
+    return names[:count], (MISSING,) * (len(attrs) - len(given)) + given, 0
 
 
 def completed(op: Any, args: Any, keywords: dict[str, Any]) -> tuple[Any, ...]:

@@ -28,16 +28,18 @@ def seed_for(root: Node, gradient: Any, graph: bool) -> Any:
     if not root.live:
         if root.op is None:
             why = (
-                f"it came through {root.cut}" if root.cut else "it is a leaf without requires_grad"
+                f"it came through {root.detached_by}"
+                if root.detached_by
+                else "it is a leaf without requires_grad"
             )
         else:
             why = f"{root.op.name} made it from " + (
-                f"what {root.cut} cut off the graph"
-                if root.cut
+                f"what {root.detached_by} cut off the graph"
+                if root.detached_by
                 else "tensors without requires_grad"
             )
         instead = INSTEAD.get(
-            root.cut or "",
+            root.detached_by or "",
             "Create the parameters with requires_grad=True and compute the loss from them "
             "without leaving the graph",
         )
@@ -70,7 +72,7 @@ def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
     owned = {id(seed)}  # what others hold: a gradient gets an array of its own
     with shared:  # no other thread adds meanwhile
         for node, g in arrived.items():
-            old = node.kept if tracer is None else tracer.get_grad(node)
+            old = node._grad if tracer is None else tracer.get_grad(node)
             if old is not None and not isinstance(old, Node):
                 old = None
             if graph:
@@ -86,12 +88,12 @@ def accumulate(arrived: dict[Node, Any], graph: bool, seed: Any) -> None:
                 g = g.copy()
             owned.add(id(g))
             gradient = leaf(g)
-            gradient.cut = "backward()"
+            gradient.detached_by = "backward()"
             gradient.tick = now
             if old is not None:
                 gradient.since = first_share(old) or now
             if tracer is None:
-                node.kept = gradient
+                node._grad = gradient
             else:
                 tracer.set_grad(node, gradient)
 
@@ -124,8 +126,8 @@ class Keeping(Op):
 def free(root: Node) -> None:
     """Forget the graph behind `root`, node by node, so that nothing recurses."""
     for node in history([root]):
-        node.inputs = node.settings = ()  # an operation without inputs: freed
-        node.cut = "backward(retain_graph=False)"
+        node.inputs = node.attrs = ()  # an operation without inputs: freed
+        node.detached_by = "backward(retain_graph=False)"
         if hasattr(node, "held"):
             node.held = {}
         if isinstance(node.op, Keeping):

@@ -49,7 +49,7 @@ def history(roots: Iterable[Node]) -> list[Node]:
     while stack:
         nodes.append(node := stack.pop())
         for x in node.inputs:
-            if not x.live and x.cut is not DETACHED:
+            if not x.live and x.detached_by is not DETACHED:
                 continue
             source = x if x.live and x.tick <= node.tick else version(x, node.tick)
             if source is None or source in seen:
@@ -110,7 +110,7 @@ def propagate(
         if hooked:
             g = changed_by_hooks(node, g, graph)
         if tracer is None:
-            retained = node.kept is not None
+            retained = node._grad is not None
         else:
             tracer.enter_backward(node, g)
             retained = tracer.get_grad(node) is not None
@@ -118,7 +118,7 @@ def propagate(
             kept[node] = g
         op, at, inputs = node.op, node.tick, node.inputs
         for x, pull in zip(inputs, op.gradients_for(len(inputs)) if op.star else op.gradients):
-            if pull is None or not (x.live or x.cut is DETACHED):
+            if pull is None or not (x.live or x.detached_by is DETACHED):
                 continue
             target = x if x.live and x.tick <= at else version(x, at)
             if target is None:

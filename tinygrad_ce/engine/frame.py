@@ -62,7 +62,7 @@ class Tracer(Protocol):
     def get_grad(self, node: Any) -> Any:
         """What `node` keeps as its `.grad` at this point of the program."""
 
-    def set_grad(self, node: Any, kept: Any) -> None:
+    def set_grad(self, node: Any, grad: Any) -> None:
         """Let `node` keep this as its `.grad` from here on."""
 
     def enters(self, owner: Any) -> None:
@@ -90,7 +90,7 @@ class Tracer(Protocol):
 class Watcher(Protocol):
     """Who looks at each value when it is made: `detect_anomaly()`."""
 
-    def made(self, node: Any, op: Any, inputs: tuple[Any, ...], settings: tuple[Any, ...]) -> None:
+    def made(self, node: Any, op: Any, inputs: tuple[Any, ...], attrs: tuple[Any, ...]) -> None:
         """An operation has given a value."""
 
     def written(self, node: Any, name: str, before: Any, sources: Any) -> None:

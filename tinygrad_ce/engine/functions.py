@@ -57,7 +57,7 @@ def fixed(value: Any, like: Any) -> Any:
     if not isinstance(like, Node):
         return value
     y = leaf(value)
-    y.cut = None
+    y.detached_by = None
     return y
 
 

@@ -20,27 +20,27 @@ class Node:
     """One value in the computation graph, as plain data.
 
     `array` is the value, `op` the operation that made it, `inputs` the nodes that went in,
-    `settings` its other arguments (axis, shape, ...), `tick` its number on the clock and
+    `attrs` its other arguments (axis, shape, ...), `tick` its number on the clock and
     `scope` where in the program it was made. `live` says whether a gradient flows to it, which
-    users read and set as `requires_grad`. A leaf has no inputs. `cut` names what cut the graph
-    in a node that needs no gradient; it is "" if nothing did, and None if no data are in it, as in
-    `tril(ones(3, 3)) > 0`.
+    users read and set as `requires_grad`. A leaf has no inputs. `detached_by` names what cut the
+    graph in a node that needs no gradient; it is "" if nothing did, and None if no data are in it,
+    as in `tril(ones(3, 3)) > 0`.
     """
 
-    __slots__ = ("__weakref__", "array", "called", "cut", "held", "hooks", "inputs", "kept", "line",
-                 "live", "made", "memory", "op", "scope", "settings", "since", "source", "switched",
-                 "tick", "was", "window")  # fmt: skip
+    __slots__ = ("__weakref__", "_grad", "array", "attrs", "called", "detached_by", "held", "hooks",
+                 "inputs", "line", "live", "made", "memory", "op", "scope", "since", "source",
+                 "switched", "tick", "was", "window")  # fmt: skip
 
     array: Any  # ndarray, a NumPy scalar for 0-d results, or a tracer's Symbol
     op: Any
     inputs: tuple[Node, ...]
-    settings: tuple[Any, ...]
+    attrs: tuple[Any, ...]
     tick: int
     scope: Scope | None
     memory: Memory | None
     live: bool
-    kept: Any  # the gradient that a leaf (or retain_grad) keeps
-    cut: str | None
+    _grad: Any  # the gradient that a leaf (or retain_grad) keeps
+    detached_by: str | None
     called: tuple[Any, str]  # (op, PyTorch's name), where the operation does not tell it
     held: dict[Node | None, Any]  # what NumPy may write, as it was (engine/lending.py)
     hooks: dict[Any, Any]  # handle -> what is called with the gradient (engine/hooks.py)

@@ -3,7 +3,7 @@
 The clock numbers nodes and in-place writes from one counter, so "was it written after it was
 read?" is one comparison. A memory is shared by all nodes that look at the same numbers.
 
-A view keeps its `window`: the node that it was taken from, the operation, its settings and its
+A view keeps its `window`: the node that it was taken from, the operation, its attributes and its
 other operands (an index, in a trace). That is how it follows a recorded write into what it looks
 at (engine/write.py).
 """
@@ -90,7 +90,7 @@ def memory_of(node: Node) -> Memory:
     return node.memory
 
 
-def share_memory(y: Node, x: Node, settings: tuple[Any, ...], others: Any = ()) -> None:
+def share_memory(y: Node, x: Node, attrs: tuple[Any, ...], others: Any = ()) -> None:
     """Let y look at the memory of x, if its array is a view: a write through one is one to both.
 
     It follows recorded writes too, but for those into a leaf that requires a gradient, which are
@@ -102,7 +102,7 @@ def share_memory(y: Node, x: Node, settings: tuple[Any, ...], others: Any = ()) 
     same = base is x.array or base is x.array.base or type(array) is not np.ndarray  # a Symbol
     if same or np.may_share_memory(array, x.array):
         memory = y.memory = memory_of(x)
-        y.window = x, y.op, settings, others
+        y.window = x, y.op, attrs, others
         if not x.live or x.inputs:
             memory.watch(y)
 

@@ -22,10 +22,10 @@ def leaf(array: Any, requires_grad: bool = False) -> Any:
     """A node that no operation made."""
     y = new(kinds["result"])
     y.array = array
-    y.op = y.memory = y.kept = None
-    y.cut = ""
+    y.op = y.memory = y._grad = None
+    y.detached_by = ""
     y.scope = current().scope
-    y.inputs = y.settings = ()
+    y.inputs = y.attrs = ()
     y.live = requires_grad
     y.tick = tick() if requires_grad else 0
     return y
@@ -36,7 +36,7 @@ class Made(NamedTuple):
 
     op: Any
     inputs: tuple[Node, ...]
-    settings: tuple[Any, ...]
+    attrs: tuple[Any, ...]
     tick: int
     depth: int
 
@@ -44,23 +44,23 @@ class Made(NamedTuple):
 REMEMBERED = 32  # operations in a row, so that a running mean does not keep all of its past
 
 
-def remember(y: Node, op: Any, inputs: tuple[Node, ...], settings: tuple[Any, ...] = ()) -> None:
+def remember(y: Node, op: Any, inputs: tuple[Node, ...], attrs: tuple[Any, ...] = ()) -> None:
     """Let a node that needs no gradient know what made it, for pictures and pages."""
     depth = 1 + max(map(depth_of, inputs), default=0)
     if depth <= REMEMBERED and current().tracer is None:
-        y.made = Made(op, inputs, settings, tick(), depth)
+        y.made = Made(op, inputs, attrs, tick(), depth)
         y.line = calling_lines()
 
 
-def noted(y: Node, op: Any, inputs: tuple[Node, ...], settings: tuple[Any, ...]) -> None:
+def noted(y: Node, op: Any, inputs: tuple[Node, ...], attrs: tuple[Any, ...]) -> None:
     """Let a node know the line that made it, and let whoever watches look at its value."""
     watcher = current().lines
     if not y.live:
-        remember(y, op, inputs, settings)
+        remember(y, op, inputs, attrs)
     if y.live or watcher is not True:
         y.line = calling_lines()
     if not isinstance(watcher, bool):
-        watcher.made(y, op, inputs, settings)
+        watcher.made(y, op, inputs, attrs)
 
 
 def depth_of(x: Node) -> int:
@@ -78,9 +78,9 @@ def depth_of(x: Node) -> int:
 def settled_by(array: Any, name: str, *inputs: Any) -> Any:
     """A leaf with what `name` found in the numbers of the inputs, which may be cut off by it."""
     y = leaf(array)
-    cuts = [name if x.live else x.cut for x in inputs if isinstance(x, Node)]
-    y.cut = next(filter(None, cuts), "")
-    memory_of(y).stained = any(cut is not None for cut in cuts)
+    cuts = [name if x.live else x.detached_by for x in inputs if isinstance(x, Node)]
+    y.detached_by = next(filter(None, cuts), "")
+    memory_of(y).stained = any(one is not None for one in cuts)
     return y
 
 
@@ -164,7 +164,7 @@ def boxed(value: float, array: Any) -> Node:
     number.flags.writeable = False
     scalar = isinstance(array, np.generic)
     node: Node = leaf(number[()] if scalar else number)
-    node.scope = node.cut = None
+    node.scope = node.detached_by = None
     lasting = array.dtype.kind == "f" or number.dtype.kind != "f"  # default dtypes change
     if lasting and len(_constants) < 4096 and repr(value) != "-0.0":  # -0.0 == 0.0 as a key
         _constants[value, type(array) if scalar else array.dtype, type(value)] = node
@@ -302,9 +302,9 @@ def asked_for(op: str) -> str:
     return op
 
 
-def refuse_tensor(op: Any, count: int, settings: tuple[Any, ...]) -> None:
+def refuse_tensor(op: Any, count: int, attrs: tuple[Any, ...]) -> None:
     """A forward pass gave a Tensor where arrays went in: it has read one that is no operand."""
-    name = next((n for n, s in zip(op.names[count:], settings) if isinstance(s, Node)), "")
+    name = next((n for n, s in zip(op.names[count:], attrs) if isinstance(s, Node)), "")
     if not name:
         raise TypeError(f"{op.name}: forward gave a Tensor; it is given arrays, and gives an array")
     raise TypeError(
@@ -379,16 +379,16 @@ def slices_like(x: Any, array: Any) -> Any:
 def get_grad(x: Node) -> Any:
     """What a node keeps as its `.grad`, at this point of the program if somebody traces."""
     tracer = current().tracer
-    return x.kept if tracer is None else tracer.get_grad(x)
+    return x._grad if tracer is None else tracer.get_grad(x)
 
 
-def set_grad(x: Node, kept: Any) -> None:
-    """Let a node keep `kept` as its `.grad`; while somebody traces, in the program only."""
+def set_grad(x: Node, grad: Any) -> None:
+    """Let a node keep `grad` as its `.grad`; while somebody traces, in the program only."""
     tracer = current().tracer
     if tracer is None:
-        x.kept = kept
+        x._grad = grad
     else:
-        tracer.set_grad(x, kept)
+        tracer.set_grad(x, grad)
 
 
 def speaks_numpy(forward: Callable[..., Any]) -> Callable[..., Any]:

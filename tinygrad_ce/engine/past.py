@@ -71,7 +71,7 @@ def product(node: Node) -> str:
 
 def picked(node: Node) -> str:
     """What x[index] does last."""
-    index = node.settings[-1]
+    index = node.attrs[-1]
     if len(node.inputs) > 1:
         return "Index"
     parts = [part for part in index if part not in (slice(None), ...)]
@@ -96,7 +96,7 @@ def reshaped(node: Node) -> str:
 
 def swapped(node: Node) -> str:
     """Whether two dimensions are exchanged, or more."""
-    axes = node.settings[0]
+    axes = node.attrs[0]
     return "Transpose" if sum(i != a for i, a in enumerate(axes)) == 2 else "Permute"
 
 
@@ -104,9 +104,9 @@ def reduced(name: str, of_all: int, of_some: int) -> Callable[[Node], str]:
     """A name that says whether all elements were taken together."""
 
     def named(node: Node) -> str:
-        while node.settings == () and node.inputs:  # mean is a sum, and a quotient
+        while node.attrs == () and node.inputs:  # mean is a sum, and a quotient
             node = node.inputs[0]
-        return f"{name}Backward{of_all if node.settings[:1] == (None,) else of_some}"
+        return f"{name}Backward{of_all if node.attrs[:1] == (None,) else of_some}"
 
     return named
 
@@ -124,8 +124,8 @@ NAMES: dict[str, str | Callable[[Node], str]] = {
     "adaptive_avg_pool2d": lambda node: (
         "MeanBackward1" if node.array.shape[-2:] == (1, 1) else "AdaptiveAvgPool2D"
     ),
-    "amax": lambda node: "MaxBackward1" if node.settings == (None, False) else "Amax",
-    "amin": lambda node: "MinBackward1" if node.settings == (None, False) else "Amin",
+    "amax": lambda node: "MaxBackward1" if node.attrs == (None, False) else "Amax",
+    "amin": lambda node: "MinBackward1" if node.attrs == (None, False) else "Amin",
     "astype": "ToCopy",
     "avg_pool1d": "SqueezeBackward1",
     "batch_norm": "NativeBatchNorm",

@@ -88,7 +88,7 @@ class Op:
             return f"value(x if {operand}.memory is None else unwritten(node, x))"
         if self.star and at == self.fixed:
             return f"[value(unwritten(node, x)) for x in node.inputs[{at}:]]"
-        return f"node.settings[{at - self.fixed - self.star}]"
+        return f"node.attrs[{at - self.fixed - self.star}]"
 
     def gradients_for(self, count: int) -> list[Pull | None]:
         """The gradients for `count` operands or more; the starred ones share the last."""
@@ -132,9 +132,10 @@ def rule(
 
     A gradient reads g first, then any of: the arguments of forward by their names, `y`, the
     operand's own `shape` and `own_dtype`; None is for an operand without one. Arguments of forward
-    behind those that have a gradient are settings; a starred one stands for all the rest. Operators
-    and NumPy's functions are what both are made of: they are given arrays, Tensors or Symbols. Of a
-    broadcast operand the gradient is summed back. `view` says that y looks at the memory of x.
+    behind those that have a gradient are attributes; a starred one stands for all the rest.
+    Operators and NumPy's functions are what both are made of: they are given arrays, Tensors or
+    Symbols. Of a broadcast operand the gradient is summed back. `view` says that y looks at the
+    memory of x.
 
     `dtypes` says what it takes: "float" turns integers into floats, "mixed" promotes (two operands
     always do), "branches" all but the first, "numbers" no booleans beside others, "one" refuses to
@@ -169,7 +170,7 @@ def differentiable(
 
 
 def unary(op: Op) -> Callable[..., Any]:
-    """A call with one operand and no settings."""
+    """A call with one operand and no attributes."""
     forward, view, floats = op.forward, op.view, op.dtypes == "float"
     op.broadcasts = False
 
@@ -192,7 +193,7 @@ def unary(op: Op) -> Callable[..., Any]:
 
 
 def binary(op: Op) -> Callable[..., Any]:
-    """A call with two operands and no settings."""
+    """A call with two operands and no attributes."""
     forward, dtypes, floats = op.forward, op.dtypes, op.dtypes == "float"
 
     def call(a: Any, b: Any) -> Any:
@@ -221,31 +222,31 @@ def binary(op: Op) -> Callable[..., Any]:
 
 
 def single(op: Op) -> Callable[..., Any]:
-    """A call with one operand, and settings."""
+    """A call with one operand, and attributes."""
     forward, view, count = op.forward, op.view, len(op.defaults)
 
-    def call(x: Any, *settings: Any, **keywords: Any) -> Any:
-        if keywords or len(settings) != count:
-            settings = completed(op, (x, *settings), keywords)[1:]
+    def call(x: Any, *attrs: Any, **keywords: Any) -> Any:
+        if keywords or len(attrs) != count:
+            attrs = completed(op, (x, *attrs), keywords)[1:]
         if type(x) is not Result and not isinstance(x, Node):
-            return forward(x, *settings)
+            return forward(x, *attrs)
         if view:
             settle(x)
         frame = current()
         try:
-            array = forward(x.array if frame.tracer is None else frame.tracer.lift(x), *settings)
+            array = forward(x.array if frame.tracer is None else frame.tracer.lift(x), *attrs)
         except (ValueError, TypeError, IndexError) as error:
             raise explained(op.name, (x,), error) from None
-        y = result(op, (x,), settings, array, x.live, frame)
+        y = result(op, (x,), attrs, array, x.live, frame)
         if view:
-            share_memory(y, x, settings)
+            share_memory(y, x, attrs)
         return y
 
     return call
 
 
 def general(op: Op) -> Callable[..., Any]:
-    """A call with several operands, starred ones among them, and settings."""
+    """A call with several operands, starred ones among them, and attributes."""
     forward, count, names = op.forward, op.fixed, op.names
     settings_of = names[count + 1 :]
 
@@ -265,19 +266,19 @@ def general(op: Op) -> Callable[..., Any]:
             args = completed(op, args, keywords)
         return apply(op, args[:count], {}, args[count:])
 
-    return starred if op.star else call  # a starred forward has its settings keyword-only
+    return starred if op.star else call  # a starred forward has its attributes keyword-only
 
 
 def apply(
-    op: Op, operands: tuple[Any, ...], keywords: dict[str, Any], settings: tuple[Any, ...]
+    op: Op, operands: tuple[Any, ...], keywords: dict[str, Any], attrs: tuple[Any, ...]
 ) -> Any:
-    """Run `op` on operands of any kind and number, its settings given by name or not."""
+    """Run `op` on operands of any kind and number, its attributes given by name or not."""
     for x in operands:
         if not isinstance(x, Node):
             operands = as_nodes(op.name, operands)
             break
     if not operands or not isinstance(operands[0], Node):
-        return op.forward(*operands, *settings, **keywords)
+        return op.forward(*operands, *attrs, **keywords)
     if op.dtypes == "branches":
         operands = operands[:1] + alike(operands[1:], "", op.name)
     elif op.dtypes:
@@ -288,52 +289,52 @@ def apply(
     tracer = frame.tracer
     arrays = [x.array for x in operands] if tracer is None else [tracer.lift(x) for x in operands]
     try:
-        array = op.forward(*arrays, *settings, **keywords)
+        array = op.forward(*arrays, *attrs, **keywords)
     except (ValueError, TypeError, IndexError) as error:
         raise explained(op.name, operands, error) from None
     live = False
     for x in operands:
         live |= x.live  # of every operand, see Behind
-    settings = settings or tuple(keywords.values())
-    y = result(op, operands, settings, array, live, frame)
+    attrs = attrs or tuple(keywords.values())
+    y = result(op, operands, attrs, array, live, frame)
     if op.view:
-        share_memory(y, operands[0], settings, operands[1:])
+        share_memory(y, operands[0], attrs, operands[1:])
     return y
 
 
 def result(
     op: Op,
     inputs: tuple[Node, ...],
-    settings: tuple[Any, ...],
+    attrs: tuple[Any, ...],
     array: Any,
     live: bool,
     frame: Frame,
 ) -> Node:
     """The node that holds `array`. It remembers where it came from only if a gradient can flow."""
     if type(array) is Result:
-        refuse_tensor(op, len(inputs), settings)
+        refuse_tensor(op, len(inputs), attrs)
     y = new(Result)
     y.array = array
     y.op = op
-    y.memory = y.kept = None
+    y.memory = y._grad = None
     y.scope = frame.scope
     if live and frame.record and op.differentiable:
         y.live = True
         y.inputs = inputs
-        y.settings = settings
+        y.attrs = attrs
         y.tick = tick()
         if frame.lines:
-            noted(y, op, inputs, settings)
+            noted(y, op, inputs, attrs)
         if lent and (frame.tracer is None or frame.tracer.numbers):
             keep_lent(y, inputs)
         return y
-    y.live, y.tick, y.cut = False, 0, None
-    y.inputs = y.settings = ()
+    y.live, y.tick, y.detached_by = False, 0, None
+    y.inputs = y.attrs = ()
     for x in inputs:
         if x.live:
-            y.cut = op.name if frame.record else f"{op.name} under no_grad()"
-        elif not y.cut and x.cut is not None:
-            y.cut = x.cut
+            y.detached_by = op.name if frame.record else f"{op.name} under no_grad()"
+        elif not y.detached_by and x.detached_by is not None:
+            y.detached_by = x.detached_by
     if frame.lines:
-        noted(y, op, inputs, settings)
+        noted(y, op, inputs, attrs)
     return y

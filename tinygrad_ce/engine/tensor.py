@@ -42,7 +42,7 @@ from tinygrad_ce.engine.promotion import default_dtype
 from tinygrad_ce.engine.returned import BY_NAME, Extremum
 
 new_tuple = tuple.__new__
-RETAIN = object()  # in `kept`: a gradient is wanted here, none has arrived yet
+RETAIN = object()  # in `_grad`: a gradient is wanted here, none has arrived yet
 ALIAS = rule.Op("detach", lambda x: x, (None,), False, "")  # what pictures call it
 
 
@@ -157,15 +157,15 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
         Only leaves keep one, and tensors that were told to by retain_grad(): asking another
         one gives None and a warning.
         """
-        kept = operands.get_grad(self)
-        if kept is None and self.inputs:
+        grad = operands.get_grad(self)
+        if grad is None and self.inputs:
             warnings.warn(
                 f"grad: this tensor was made by {self.op.name} and is no leaf, so backward() keeps "
                 "no gradient here; call retain_grad() before, or look at the leaf (after "
                 "w = w - d, w is no leaf: write with no_grad(): w -= d)",
                 stacklevel=2,
             )
-        return None if kept is RETAIN else kept
+        return None if grad is RETAIN else grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -186,7 +186,7 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
     @property
     def data(self) -> Tensor:
         """A Tensor on the same memory that knows nothing of the graph."""
-        return self._alias("data" if self.requires_grad else self.cut)
+        return self._alias("data" if self.requires_grad else self.detached_by)
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -369,18 +369,18 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
             )
         return bool(operands.value_of(self))
 
-    def _alias(self, cut: str | None) -> Tensor:
+    def _alias(self, detached_by: str | None) -> Tensor:
         operands.settle(self)
         y = operands.leaf(self.array)
         y.memory = memory_of(self)
-        y.cut = cut
+        y.detached_by = detached_by
         if current().lines:
             operands.remember(y, ALIAS, (self,))
         return y
 
     def detach(self) -> Tensor:
         """The same numbers, on the same memory, without a past."""
-        return self._alias("detach()" if self.requires_grad else self.cut)
+        return self._alias("detach()" if self.requires_grad else self.detached_by)
 
     def detach_(self) -> Tensor:
         """This tensor itself without a past, from here on; what used it before keeps its gradient.
@@ -403,7 +403,7 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
             )
         y = as_subclass(operands.leaf(np.array(self.array), self.requires_grad), type(self))
         if self.grad is not None:
-            y.kept = self.grad.detach().clone()
+            y._grad = self.grad.detach().clone()
         return y
 
     def __reduce__(self) -> Any:
@@ -1174,8 +1174,9 @@ class Behind(Tensor, kind="behind"):
     """
 
     __slots__ = ()
-    op, inputs, settings, tick = late("op"), late("inputs"), late("settings"), late("tick")
-    live, scope, cut, line = late("live"), late("scope"), late("cut"), late("line")
+    op, inputs, attrs, tick = late("op"), late("inputs"), late("attrs"), late("tick")
+    live, scope, line = late("live"), late("scope"), late("line")
+    detached_by = late("detached_by")
     was, switched = late("was"), late("switched")
 
 
@@ -1204,8 +1205,8 @@ def generator_or_default(generator: Any) -> Any:
 def as_subclass(node: Node, kind: type[Node]) -> Any:
     """The leaf `node` as an instance of a subclass of Tensor."""
     y = new(kind)
-    for slot in ("array", "op", "inputs", "settings", "tick", "scope", "memory", "live",
-                 "kept", "cut"):  # fmt: skip
+    for slot in ("array", "op", "inputs", "attrs", "tick", "scope", "memory", "live",
+                 "_grad", "detached_by"):  # fmt: skip
         setattr(y, slot, getattr(node, slot))
     return y
 

@@ -78,10 +78,10 @@ def is_part(y: Node, x: Node, index: tuple[Any, ...]) -> bool:
     """Whether y is x[index], the view."""
     if y.memory is None or y.memory is not x.memory or not hasattr(y, "window"):
         return False
-    base, op, settings, _ = y.window
+    base, op, attrs, _ = y.window
     getitem: Any = table.getitem
     here = base is x and y.array.base is x.array  # x may have been seen as something else since
-    return here and op is getitem.op and settings == (index,)
+    return here and op is getitem.op and attrs == (index,)
 
 
 def update(x: Node, operation: Callable[..., Any], other: Any, name: str) -> Node:
@@ -186,9 +186,9 @@ def see_as(x: Node, function: Callable[[Any], Any], name: str) -> Node:
     y = function(base)
     x.array, x.window, x.memory = y.array, y.window, y.memory
     if not x.live or x.inputs:
-        for slot in ("op", "inputs", "settings", "tick", "scope", "live"):
+        for slot in ("op", "inputs", "attrs", "tick", "scope", "live"):
             setattr(x, slot, getattr(y, slot))
-        x.cut = None if y.live else y.cut
+        x.detached_by = None if y.live else y.detached_by
         memory.watch(x)
     return x
 
@@ -291,12 +291,12 @@ def change(
 
 def stain(x: Node, root: Node, name: str, sources: Iterable[Any]) -> None:
     """Let what needs no gradient know that it was written from data, or from what needed one."""
-    cuts = [name if y.live else y.cut for y in sources if isinstance(y, Node)]
-    if any(cut is not None for cut in cuts):
+    cuts = [name if y.live else y.detached_by for y in sources if isinstance(y, Node)]
+    if any(one is not None for one in cuts):
         memory_of(x).stained = True
         for node in (x, root):
             if not node.live:
-                node.cut = node.cut or next(filter(None, cuts), "")
+                node.detached_by = node.detached_by or next(filter(None, cuts), "")
 
 
 def refuse_leaf(x: Node, root: Node, group: Iterable[Node], name: str) -> None:
@@ -316,12 +316,12 @@ def refuse_leaf(x: Node, root: Node, group: Iterable[Node], name: str) -> None:
             )
 
 
-def outcome(function: Any, inputs: tuple[Node, ...], settings: tuple[Any, ...], array: Any) -> Any:
+def outcome(function: Any, inputs: tuple[Node, ...], attrs: tuple[Any, ...], array: Any) -> Any:
     """The node that `function` makes of `inputs`, where its numbers are already known."""
     live = False
     for node in inputs:
         live |= node.live  # of every input, see Behind
-    return rule.result(function.op, inputs, settings, array, live, current())
+    return rule.result(function.op, inputs, attrs, array, live, current())
 
 
 def cut_off(x: Node) -> Node:
@@ -333,8 +333,8 @@ def cut_off(x: Node) -> Node:
         raise RuntimeError("detach_: this tensor is a view; write x = x.detach()")
     if x.live:
         remember(x, aside(x, x.array))
-        x.op, x.inputs, x.settings, x.live = None, (), (), False
-        x.tick, x.cut = tick(), DETACHED
+        x.op, x.inputs, x.attrs, x.live = None, (), (), False
+        x.tick, x.detached_by = tick(), DETACHED
     return x
 
 
@@ -378,11 +378,11 @@ def into(out: Any, y: Any, name: str) -> Any:
 def aside(x: Node, array: Any) -> Node:
     """A node with the past of x and these numbers."""
     old = new(kinds["result"])
-    for slot in ("op", "inputs", "settings", "tick", "scope", "live"):
+    for slot in ("op", "inputs", "attrs", "tick", "scope", "live"):
         setattr(old, slot, getattr(x, slot))
-    old.cut = None if x.live else x.cut
+    old.detached_by = None if x.live else x.detached_by
     old.array = array
-    old.kept = None
+    old._grad = None
     old.memory = memory_of(x) if array is x.array else spoilt(x, old)
     if hasattr(x, "held"):
         old.held = x.held
@@ -414,15 +414,15 @@ def around(changed: Node, x: Node, root: Node, before: dict[Node, Node]) -> Node
     while path[-1] is not root:
         path.append(base_of(path[-1]))
     traced = current().tracer is not None
-    _, op, settings, others = x.window
+    _, op, attrs, others = x.window
     if len(path) == 2 and op.name == "getitem" and not traced:
-        return outcome(table.put, (before[root], changed, *others), settings, root.array)  # no copy
+        return outcome(table.put, (before[root], changed, *others), attrs, root.array)  # no copy
     pasts = [before.get(base) for base in path[1:]]  # of a view that was cut off: none, or no slope
     taken_in = all(past is not None and past.live == before[root].live for past in pasts)
     if taken_in and all(v.window[1].name in TAKEN_IN and not is_locked(v) for v in path[:-1]):
         for view, past in zip(path, pasts):
-            _, op, settings, others = view.window
-            changed = TAKEN_IN[op.name](changed, past, *settings, *others)
+            _, op, attrs, others = view.window
+            changed = TAKEN_IN[op.name](changed, past, *attrs, *others)
     else:
         flat = table.reshape(before[root], (-1,))
         flat = table.put(flat, changed, places(path), index=(table.SLOT,))
@@ -443,7 +443,7 @@ TAKEN_IN: dict[str, Callable[..., Node]] = {
     "transpose": lambda y, x, axes: table.transpose(y, table.inverse(axes)),
     "mT": lambda y, x: table.mT(y),
 }
-"""What x becomes when a view of it becomes y, by the operation of the view and its settings."""
+"""What x becomes when a view of it becomes y, by the operation of the view and its attributes."""
 
 
 def places(path: list[Node]) -> Node:
@@ -451,8 +451,8 @@ def places(path: list[Node]) -> Node:
     size, shape = path[-1].array.size, path[-1].array.shape
     where = value_of(leaf(np.arange(size).reshape(shape)))
     for view in path[-2::-1]:
-        _, op, settings, others = view.window
-        keywords = dict(zip(op.names[-len(settings) :], settings)) if settings else {}
+        _, op, attrs, others = view.window
+        keywords = dict(zip(op.names[-len(attrs) :], attrs)) if attrs else {}
         where = op.forward(where, *map(value_of, others), **keywords)
     return leaf(where)
 
@@ -460,10 +460,10 @@ def places(path: list[Node]) -> Node:
 def rebind(x: Node, node: Node, old: Node) -> None:
     """Give x the origin of `node`; its array, already written, stays where it is."""
     remember(x, old)
-    for slot in ("op", "inputs", "settings", "tick", "scope", "live"):
+    for slot in ("op", "inputs", "attrs", "tick", "scope", "live"):
         setattr(x, slot, getattr(node, slot))
     if not node.live:
-        x.cut = node.cut
+        x.detached_by = node.detached_by
     elif hasattr(node, "called"):
         x.called = node.called
     x.held = getattr(node, "held", {})
@@ -501,9 +501,9 @@ def catch_up(view: Node) -> None:
             behind.append(view)
             view = base_of(view)
         for view in reversed(behind):
-            base, (_, op, settings, others) = base_of(view), view.window
+            base, (_, op, attrs, others) = base_of(view), view.window
             if base.live:
-                past = {"op": op, "inputs": (base, *others), "settings": settings, "live": True}
+                past = {"op": op, "inputs": (base, *others), "attrs": attrs, "live": True}
                 for slot, value in {**past, "tick": tick()}.items():
                     getattr(Node, slot).__set__(view, value)  # not by way of Behind
             memory_of(view).watch(view)

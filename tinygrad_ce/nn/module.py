@@ -324,7 +324,7 @@ class Module:
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.is_floating_point() and tensor.dtype != wanted:
                 write.exchange(tensor, tensor.array.astype(wanted), f"to({wanted})")
-                tensor.kept = None
+                tensor._grad = None
         return self
 
     def type(self: M, dst_type: Any) -> M:

@@ -128,7 +128,7 @@ class Search:
         self.optimizer.stepped = True
         self.evaluations += 1
         self.state["func_evals"] += 1
-        parts = [np.zeros(p.array.size, p.array.dtype) if p.kept is None else p.kept.array.ravel()
+        parts = [np.zeros(p.array.size, p.array.dtype) if p._grad is None else p._grad.array.ravel()
                  for p in self.params]  # fmt: skip
         number_of_it = loss.item() if isinstance(loss, Tensor) else float(loss)
         return loss, number_of_it, np.concatenate(parts)

@@ -156,8 +156,8 @@ class Optimizer:
             if isinstance(group.get("lr"), Tensor):
                 group = {**group, "lr": group["lr"].item()}
             for p in group["params"]:
-                if p.kept is not None:
-                    self.update(p, p.array, p.kept.array, group)
+                if p._grad is not None:
+                    self.update(p, p.array, p._grad.array, group)
                     mark_written(p, name)
         return loss
 
@@ -174,9 +174,9 @@ class Optimizer:
                 )
             settings = tracer.settings(group)
             for p in group["params"]:
-                kept = tracer.get_grad(p)
-                if kept is not None:
-                    w, g, first = value_of(p), value_of(kept), len(tracer.steps)
+                grad = tracer.get_grad(p)
+                if grad is not None:
+                    w, g, first = value_of(p), value_of(grad), len(tracer.steps)
                     self.update(p, w, g, settings)
                     tracer.updates.append(range(first, len(tracer.steps)))
                     mark_written(p, type(self).__name__ + ".step()")

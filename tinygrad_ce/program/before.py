@@ -14,7 +14,7 @@ from tinygrad_ce.program.running import Runner
 from tinygrad_ce.program.tracing.attributes import AttributeOf
 from tinygrad_ce.program.tracing.trace import GradOf
 
-CHANGED = ("array", "kept", "live", "switched", "was")
+CHANGED = ("array", "_grad", "live", "switched", "was")
 """What a call may put into a Tensor among the arguments."""
 
 
@@ -34,11 +34,11 @@ class Before:
         ]  # fmt: skip
         places = [s.node for s in program.states if isinstance(s.node, AttributeOf)]
         self.attributes = [(place, place.tensor) for place in places]
-        self.kept = [(k.node, k.node.kept) for k in program.kept]
+        self.grads = [(k.node, k.node._grad) for k in program.grads]
         self.gradients = [
-            (kept, np.array(kept.array)) for _, kept in self.kept if isinstance(kept, Node)
+            (grad, np.array(grad.array)) for _, grad in self.grads if isinstance(grad, Node)
         ]
-        draws = {s.settings["generator"] for s in program.steps if s.op == "draw"}
+        draws = {s.attrs["generator"] for s in program.steps if s.op == "draw"}
         self.generators = [(g, g.get_state()) for g in draws]
 
     def put_back(self) -> None:
@@ -54,10 +54,10 @@ class Before:
                 array[...] = values
         for place, tensor in self.attributes:
             place.tensor = tensor
-        for node, kept in self.kept:
-            node.kept = kept
-        for kept, values in self.gradients:
-            kept.array[...] = values
+        for node, grad in self.grads:
+            node._grad = grad
+        for grad, values in self.gradients:
+            grad.array[...] = values
         self.set_generators()
 
     def set_generators(self) -> None:

@@ -93,11 +93,11 @@ def compare_ends(first: Trace, again: Trace, when: str, names: dict[Var, Var]) -
     """Stop if the same values are computed, but others are returned, written or kept."""
     one, two = first.program, again.program
     after = {key_of(s.node): s.after for s in two.states}
-    kept = {k.node: k.var for k in two.kept}
-    pairs = [*zip(one.outputs, two.outputs), *((k.var, kept.get(k.node)) for k in one.kept)]
+    grads = {k.node: k.var for k in two.grads}
+    pairs = [*zip(one.outputs, two.outputs), *((k.var, grads.get(k.node)) for k in one.grads)]
     pairs += [(s.after, after[key_of(s.node)]) for s in one.states if key_of(s.node) in after]
     given = [[(place.path, n) for place, n in t.written + t.gradients] for t in (first, again)]
-    same_ends = len(one.outputs) == len(two.outputs) and kept.keys() == {k.node for k in one.kept}
+    same_ends = len(one.outputs) == len(two.outputs) and grads.keys() == {k.node for k in one.grads}
     for x, y in pairs:
         if x in one.constants and y in two.constants:
             compare_constants(one, two, x, y, f"in {when} than in the first")
@@ -147,16 +147,16 @@ def different(program: Program, when: str, what: str) -> TraceError:
 
 
 def alike(a: Step, b: Step) -> bool:
-    """Whether two steps have the same settings."""
-    return a.settings.keys() == b.settings.keys() and all(
-        same_setting(v, b.settings[k]) for k, v in a.settings.items()
+    """Whether two steps have the same attributes."""
+    return a.attrs.keys() == b.attrs.keys() and all(
+        same_attribute(v, b.attrs[k]) for k, v in a.attrs.items()
     )
 
 
-def same_setting(a: Any, b: Any) -> bool:
-    """Whether two settings are equal; NaN equals itself."""
+def same_attribute(a: Any, b: Any) -> bool:
+    """Whether two attributes are equal; NaN equals itself."""
     if isinstance(a, (tuple, list)) and type(a) is type(b):
-        return len(a) == len(b) and all(map(same_setting, a, b))
+        return len(a) == len(b) and all(map(same_attribute, a, b))
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return np.array_equal(a, b)
     return a is b or bool(a == b) or (a != a and b != b)
@@ -220,10 +220,10 @@ def ends(program: Program, values: dict[Var, Any]) -> dict[Any, End]:
             pieces = [values[state.after]]
         name = state.before.name or "a tensor"
         left.update((n, End(name, state.after, v)) for n, v in zip(parts_of(state), pieces))
-    for kept in program.kept:
-        if kept.var is not None:
-            name = f"the gradient {kept.var.name}"
-            left["grad", kept.node] = End(name, kept.var, values[kept.var])
+    for grad in program.grads:
+        if grad.var is not None:
+            name = f"the gradient {grad.var.name}"
+            left["grad", grad.node] = End(name, grad.var, values[grad.var])
     return left
 
 
@@ -231,7 +231,7 @@ def run_ends(runner: Runner) -> dict[Any, End]:
     """The same of the run that has just been."""
     program = runner.program
     values: dict[Var, Any] = dict(zip(program.outputs, runner.results))
-    values.update((k.var, k.node.kept.array) for k in program.kept if k.var is not None)
+    values.update((k.var, k.node._grad.array) for k in program.grads if k.var is not None)
     left = ends(replace(program, states=[]), values)
     for state in program.states:
         if not isinstance(state.node, GradOf):
@@ -282,7 +282,7 @@ def where_sure(program: Program, values: dict[Var, Any], x: Var, noise: float) -
     numerically mere rounding, as that of a bias before batch normalisation. Divided by its own
     size it may be anything.
     """
-    gradients = {k.var for k in program.kept}
+    gradients = {k.var for k in program.grads}
     makers = program.makers()
     stack, seen = [x], set()
     sure: Any = True

@@ -65,19 +65,19 @@ class Line(NamedTuple):
 
 
 class Step(NamedTuple):
-    """`out = op(*operands, **settings)`, and where in the program that stands."""
+    """`out = op(*operands, **attrs)`, and where in the program that stands."""
 
     out: Var
     op: str
     operands: tuple[Var, ...]
-    settings: dict[str, Any]
+    attrs: dict[str, Any]
     scope: tuple[str, ...] = ()
     line: Line | None = None
 
     def __repr__(self) -> str:
-        settings = "".join(f", {k}={v!r}" for k, v in self.settings.items())
+        attrs = "".join(f", {k}={v!r}" for k, v in self.attrs.items())
         operands = ", ".join(x.name or str(x.shape) for x in self.operands)
-        return f"{self.out!r} = {self.op}({operands}{settings})"
+        return f"{self.out!r} = {self.op}({operands}{attrs})"
 
 
 @dataclass(eq=False, slots=True)
@@ -99,7 +99,7 @@ class Setting:
 
 
 @dataclass(eq=False, slots=True)
-class Kept:
+class Grad:
     """The `.grad` of a tensor after the run: a value, or None."""
 
     node: Any
@@ -126,7 +126,7 @@ class Program:
     constants: dict[Var, Any] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     outputs: list[Var] = field(default_factory=list)
-    kept: list[Kept] = field(default_factory=list)
+    grads: list[Grad] = field(default_factory=list)
     assumptions: list[Assumption] = field(default_factory=list)
     example: dict[Var, Any] = field(default_factory=dict)
     """What was given when it was traced: inputs, state and settings."""
@@ -147,7 +147,7 @@ class Program:
         """What somebody looks at after the run."""
         yield from self.outputs
         yield from (state.after for state in self.states)
-        yield from (kept.var for kept in self.kept if kept.var is not None)
+        yield from (grad.var for grad in self.grads if grad.var is not None)
         yield from (assumption.var for assumption in self.assumptions)
 
     def given(self) -> Iterator[Var]:
@@ -191,7 +191,7 @@ class Program:
             steps=steps,
             states=[State(s.node, s.before, now(s.after)) for s in self.states],
             outputs=[now(x) for x in self.outputs],
-            kept=[Kept(k.node, k.var and now(k.var)) for k in self.kept],
+            grads=[Grad(k.node, k.var and now(k.var)) for k in self.grads],
             assumptions=[Assumption(now(a.var), a.what, a.key) for a in self.assumptions],
             gradients={now(g): tuple(map(now, xs)) for g, xs in self.gradients.items()},
             updates=[],

@@ -23,17 +23,17 @@ PYTHON = (bool, int, float)
 class Op(NamedTuple):
     """One operation.
 
-    `text` says how a person writes it: a, b, c are its operands, other names its settings;
+    `text` says how a person writes it: a, b, c are its operands, other names its attributes;
     without one it is `np.name(a, b)`. `exactly` is what eager code calls, where that differs.
     """
 
-    run: Array  # on arrays, settings by name
+    run: Array  # on arrays, attributes by name
     text: str = ""
     rule: Array | None = None  # what draws it with its gradient: of the calculus table
     number: Array | None = None  # on Python's numbers: next to an array they take its dtype
     jumps: str = ""  # the last bit decides: it "compares", "chooses" an element, "rounds"
     exactly: str = ""
-    given: Array | None = None  # how the arguments of a call are operands and settings, ...
+    given: Array | None = None  # how the arguments of a call are operands and attributes, ...
     recorded: Array | None = None  # ... of this function, if it is not `run`
     kind: str = "other"  # "elementwise", "reduction", "view": it costs nothing, "move": no FLOPs
 
@@ -272,7 +272,7 @@ OTHER_OPS: dict[str, Op] = {
 
 
 def of_windows(function: Any, jumps: str = "") -> Op:
-    """An operation on windows of images, with the settings that it has in the table."""
+    """An operation on windows of images, with the attributes that it has in the table."""
     op = function.op
     names = op.names[op.fixed :]
 
@@ -310,16 +310,16 @@ ELEMENTWISE, REDUCTIONS, VIEWS = (
 )
 
 
-def evaluate(op: str, values: Sequence[Any], settings: dict[str, Any]) -> Any:
+def evaluate(op: str, values: Sequence[Any], attrs: dict[str, Any]) -> Any:
     """`op` of arrays and numbers."""
     known = OPS[op]
     if known.number is not None and all(type(v) in PYTHON for v in values):
         return known.number(*values)
-    return known.run(*values, **settings)
+    return known.run(*values, **attrs)
 
 
 def run(steps: Sequence[Step], values: dict[Var, Any]) -> dict[Var, Any]:
     """Every step in turn, on the given values: slow, plain, and what all else is compared with."""
     for step in steps:
-        values[step.out] = evaluate(step.op, [values[x] for x in step.operands], step.settings)
+        values[step.out] = evaluate(step.op, [values[x] for x in step.operands], step.attrs)
     return values

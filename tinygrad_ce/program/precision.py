@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_ce.engine.table import window_parts
 from tinygrad_ce.program.before import Before
 from tinygrad_ce.program.emit.emitter import emit
-from tinygrad_ce.program.ir import Assumption, Kept, Program, State, Step, Var
+from tinygrad_ce.program.ir import Assumption, Grad, Program, State, Step, Var
 from tinygrad_ce.program.memory import Packed
 from tinygrad_ce.program.ops import OPS, evaluate
 from tinygrad_ce.program.tracing.trace import GradOf
@@ -41,9 +41,9 @@ def in_float64(program: Program, before: Before) -> dict[Var, Any]:
     before.set_generators()
     values = {x: raised(value) for x, value in before.given(program).items()}
     for step in program.steps:
-        settings = {k: WIDE if is_float(v) else v for k, v in step.settings.items()}
+        attrs = {k: WIDE if is_float(v) else v for k, v in step.attrs.items()}
         operands = [values[x] for x in step.operands]
-        values[step.out] = raised(evaluate(step.op, operands, settings))
+        values[step.out] = raised(evaluate(step.op, operands, attrs))
     return values
 
 
@@ -63,22 +63,22 @@ def distances(step: Step, given: list[Any]) -> Iterator[Any]:
     """How far the numbers of a step are from where its result jumps."""
     if not given or given[0].dtype.kind != "f":
         return
-    x, settings = given[0], step.settings
+    x, attrs = given[0], step.attrs
     if OPS[step.op].jumps == "compares":
-        limits = [settings[k] for k in ("low", "high") if settings.get(k) is not None]
+        limits = [attrs[k] for k in ("low", "high") if attrs.get(k) is not None]
         for other in given[1:] or limits or [0.0]:
             yield np.abs(x - other)
     elif step.op == "argmax_pool":
-        yield np.diff(np.sort(np.stack(window_parts(x, **settings), -1))[..., -2:])
+        yield np.diff(np.sort(np.stack(window_parts(x, **attrs), -1))[..., -2:])
     elif OPS[step.op].jumps == "chooses":
-        axis = settings["axis"]
+        axis = attrs["axis"]
         axes = range(x.ndim) if axis is None else np.atleast_1d(axis).tolist()
         rest = [i for i in range(x.ndim) if i not in {a % x.ndim for a in axes}]
         rows = x.transpose(*rest, *(a % x.ndim for a in axes))
         rows = np.sort(rows.reshape(*rows.shape[: len(rest)], -1), axis=-1)
         ends = {"argmin": np.s_[:2], "min": np.s_[:2], "argsort": np.s_[:]}
         yield np.diff(rows[..., ends.get(step.op, np.s_[-2:])])
-    elif OPS[step.op].jumps == "rounds" and not is_float(settings.get("dtype")):
+    elif OPS[step.op].jumps == "rounds" and not is_float(attrs.get("dtype")):
         quotient = x / given[1] if len(given) > 1 else x
         yield np.abs(2 * quotient - np.rint(2 * quotient))  # rint jumps at halves
 
@@ -101,8 +101,8 @@ def emitted_in_float64(program: Program, values: dict[Var, Any], before: Before)
     results = names["run"](*(values[x] for x in program.inputs))
     found: dict[Var, Any] = dict(zip(program.outputs, results))
     found.update((s.after, memory[id(s.node)]) for s in program.states)
-    left = dict(names["KEPT"])
-    found.update((k.var, names[left[k.node]]) for k in program.kept if k.var is not None)
+    left = dict(names["GRADS"])
+    found.update((k.var, names[left[k.node]]) for k in program.grads if k.var is not None)
     return found
 
 
@@ -117,7 +117,7 @@ def widened(program: Program, wide: dict[Var, Var]) -> Program:
     steps = [
         Step(
             wide[s.out], s.op, tuple(wide[x] for x in s.operands),
-            {k: WIDE if is_float(v) else v for k, v in s.settings.items()}, s.scope, s.line,
+            {k: WIDE if is_float(v) else v for k, v in s.attrs.items()}, s.scope, s.line,
         )
         for s in program.steps
     ]  # fmt: skip
@@ -129,7 +129,7 @@ def widened(program: Program, wide: dict[Var, Var]) -> Program:
         constants={wide[x]: raised(v) for x, v in program.constants.items()},
         steps=steps,
         outputs=[wide[x] for x in program.outputs],
-        kept=[Kept(k.node, k.var and wide[k.var]) for k in program.kept],
+        grads=[Grad(k.node, k.var and wide[k.var]) for k in program.grads],
         assumptions=[Assumption(wide[a.var], a.what, a.key) for a in program.assumptions],
         example={},
         gradients={},

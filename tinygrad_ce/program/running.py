@@ -72,7 +72,7 @@ class Runner:
             node for s in program.states if s.after is not s.before for node in tensors_of(s)
         ]
         self.seen: list[Any] = [None] * len(self.states)  # the arrays of the states
-        self.drawing = [s.settings["generator"] for s in scheduled(program).draws]
+        self.drawing = [s.attrs["generator"] for s in scheduled(program).draws]
         self.go: Call | None = None  # the call of a program that is bound
 
     def bound(self) -> bool:
@@ -140,15 +140,15 @@ class Runner:
         self.seen = [node.array for node in self.states]
         exec(self.emitted.source, names)
         self.run = names["run"]
-        self.kept = [(node, leaf(names[name]) if name else None) for node, name in names["KEPT"]]
-        gradients = [kept for _, kept in self.kept if kept is not None]
+        self.grads = [(node, leaf(names[name]) if name else None) for node, name in names["GRADS"]]
+        gradients = [grad for _, grad in self.grads if grad is not None]
         for place in self.trace.attributes:
             place.bind()
         self.memories = dict.fromkeys(map(memory_of, [*self.written, *gradients]))
         self.roots: dict[int, list[Any]] = {}
         for node in self.written:
             self.roots.setdefault(root(node.array), []).append(node.array)
-        self.gradients = {root(kept.array) for kept in gradients}
+        self.gradients = {root(grad.array) for grad in gradients}
         self.go = self.spelt_out(looks=False)
 
     def call(self, args: Any, kwargs: Any) -> Any:
@@ -199,8 +199,8 @@ class Runner:
             seen = f"runner.seen[{i}]" if counted else name(array)
             conditions.append(f"{name(node)}.array is {seen}")
         for node, array in self.entering:
-            kept = f"{name(node)}.kept.array"
-            conditions += [f"{kept}.shape == {array.shape}", f"{kept}.dtype == {name(array.dtype)}"]
+            grad = f"{name(node)}._grad.array"
+            conditions += [f"{grad}.shape == {array.shape}", f"{grad}.dtype == {name(array.dtype)}"]
         if trace.written or trace.gradients or trace.live:
             return [*conditions, "runner.apart(args, kwargs)"]
         if self.memories:
@@ -223,8 +223,8 @@ class Runner:
         lines = [*self.run_lines(name, looked), "runner.calls += 1"]
         if self.leaving:
             lines.append("runner.leave()")
-        for node, kept in self.kept:
-            lines.append(f"{name(node)}.kept = {name(kept) if kept is not None else None}")
+        for node, grad in self.grads:
+            lines.append(f"{name(node)}._grad = {name(grad) if grad is not None else None}")
         if trace.written or trace.gradients or trace.live:
             lines.append("runner.write_arguments(values, args, kwargs)")
         if not looked:
@@ -232,12 +232,14 @@ class Runner:
         if not isinstance(structure, OutputSlot) or structure.array:
             return [*lines, f"return {name(filled)}({name(structure)}, values, args, kwargs)"]
         lines.append(f"y = leaf(values[{structure.number}])")
-        return [*lines, *[f"y.cut = {COMPILED!r}"] * structure.requires_grad, "return y"]
+        return [*lines, *[f"y.detached_by = {COMPILED!r}"] * structure.requires_grad, "return y"]
 
     def run_lines(self, name: Callable[[Any], str], looked: bool) -> list[str]:
         """The run itself: with the gradients that are there before it, and the marks after it."""
         texts = self.trace.texts if looked else [f"free({text})" for text in self.trace.texts]
-        lines = [f"copyto({name(array)}, {name(node)}.kept.array)" for node, array in self.entering]
+        lines = [
+            f"copyto({name(array)}, {name(node)}._grad.array)" for node, array in self.entering
+        ]
         run = [f"    values = run({', '.join(texts)})"]
         draws = [(name(generator), f"drawn{i}") for i, generator in enumerate(self.drawing)]
         lines += [f"{drawn} = {generator}.get_state()" for generator, drawn in draws]
@@ -258,10 +260,10 @@ class Runner:
 
     def leave(self) -> None:
         """Write gradients that were there before the run and are changed in place."""
-        new = [kept for _, kept in self.kept]
+        new = [grad for _, grad in self.grads]
         for node, array in self.leaving:
-            if not any(node.kept is kept for kept in new):  # else it is the new one by now
-                np.copyto(node.kept.array, array)
+            if not any(node._grad is grad for grad in new):  # else it is the new one by now
+                np.copyto(node._grad.array, array)
 
     def write_arguments(self, values: tuple[Any, ...], args: Any, kwargs: Any) -> None:
         """What the function does to its arguments."""
@@ -279,8 +281,8 @@ class Runner:
         for place in trace.live:
             place.find(args, kwargs).requires_grad_()
         for place, gradient in trace.gradients:
-            kept = None if gradient is None else leaf(np.array(values[gradient]))
-            place.find(args, kwargs).kept = kept
+            grad = None if gradient is None else leaf(np.array(values[gradient]))
+            place.find(args, kwargs)._grad = grad
 
 
 def arrays_function(trace: Trace) -> Callable[[Any, Any], tuple[Any, ...]]:
@@ -304,7 +306,7 @@ def filled(structure: Any, values: tuple[Any, ...], args: Any, kwargs: Any) -> A
             return values[x.number]
         if x not in made:
             made[x] = leaf(values[x.number])
-            made[x].cut = COMPILED if x.requires_grad else None
+            made[x].detached_by = COMPILED if x.requires_grad else None
         return made[x]
 
     return mapped(part, structure)

@@ -106,7 +106,7 @@ class Book:
             for s in shown.states
             if s.before.name and s.before in names
         }
-        of = [*shown.gradients, *(k.var for k in shown.kept)]
+        of = [*shown.gradients, *(k.var for k in shown.grads)]
         self.slopes = {names[x] for x in of if x in names}  # what holds a gradient
         trees = self.writer.trees
         self.makers = {line.name: line for line in self.lines}
@@ -129,7 +129,7 @@ class Book:
         start = next((i for i, x in enumerate(self.lines) if x.backward), len(self.lines))
         handed = [x for x in shown.gradients if x in trees]
         found = [(x, of) for x in handed for of in shown.gradients[x] if of in names]
-        found += [(k.var, owner[k.node]) for k in shown.kept if k.var and k.node in owner]
+        found += [(k.var, owner[k.node]) for k in shown.grads if k.var and k.node in owner]
         for x, of in found:
             name, tree = "d" + names[of], trees[x]
             if isinstance(tree, ast.Name) and (tree.id == name or tree.id in backward):

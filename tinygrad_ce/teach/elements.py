@@ -485,7 +485,7 @@ class Run:
         values = [self.values[x] for x in step.operands]
         floats = getattr(step.out.dtype, "kind", "f") == "f"
         if not floats and not any(np.asarray(v).dtype == object for v in values):
-            return OPS[step.op].run(*values, **step.settings)
+            return OPS[step.op].run(*values, **step.attrs)
         if step.op in ELEMENTS:
             return self.elementwise(step)
         if step.op in ("max", "min"):
@@ -510,7 +510,7 @@ class Run:
 
     def all_within(self, step: Step) -> bool:
         """What the function refuses otherwise: for formulas it is assumed."""
-        s, within = step.settings, True
+        s, within = step.attrs, True
         for x in self.objects(step.operands[0]).flat:
             for side in (x - self.m.number(float(s["low"])), self.m.number(float(s["high"])) - x):
                 within = within and self.m.holds(side)
@@ -518,16 +518,16 @@ class Run:
 
     def same(self, step: Step, moved: list[Any]) -> Any:
         """An operation that NumPy does to objects."""
-        settings = step.settings
+        attrs = step.attrs
         if step.op == "sum":
-            total = np.sum(moved[0], axis=settings["axis"], keepdims=settings["keepdims"])
+            total = np.sum(moved[0], axis=attrs["axis"], keepdims=attrs["keepdims"])
             return np.asarray(total, object)
         if step.op == "broadcast_to":
-            return np.broadcast_to(moved[0], settings["shape"])
+            return np.broadcast_to(moved[0], attrs["shape"])
         if step.op == "einsum":
-            return np.asarray(np.einsum(settings["spec"], *moved), object)
+            return np.asarray(np.einsum(attrs["spec"], *moved), object)
         try:
-            found = np.asarray(OPS[step.op].run(*moved, **settings), object)
+            found = np.asarray(OPS[step.op].run(*moved, **attrs), object)
         except (TypeError, AttributeError) as error:
             raise UnsupportedError(step.op) from error
         for i in np.ndindex(found.shape):
@@ -544,20 +544,20 @@ class Run:
         function: Any = within if step.out in self.slopes else ELEMENTS[step.op]
         arrays = np.broadcast_arrays(*map(self.objects, step.operands))
         made = np.empty(arrays[0].shape, object)
-        narrow = step.op == "astype" and step.settings["dtype"].kind == "f"
-        if narrow and step.settings["dtype"].itemsize < (step.operands[0].dtype or FLOAT).itemsize:
-            raise UnsupportedError(f"rounding to {step.settings['dtype']}")
+        narrow = step.op == "astype" and step.attrs["dtype"].kind == "f"
+        if narrow and step.attrs["dtype"].itemsize < (step.operands[0].dtype or FLOAT).itemsize:
+            raise UnsupportedError(f"rounding to {step.attrs['dtype']}")
         for i in np.ndindex(made.shape):
             xs = [x[i] for x in arrays]
             if any(type(x) is float for x in xs):
                 found = self.with_infinity(step.op, xs)
             else:
-                found = function(self.m, *xs, **step.settings)
+                found = function(self.m, *xs, **step.attrs)
             if isinstance(found, Value) and step.op not in ("where", "masked"):
                 found = found.needing(regions.needs_of(xs))
             made[i] = found
-        if step.op == "astype" and step.settings["dtype"].kind != "f":
-            return made.astype(step.settings["dtype"])
+        if step.op == "astype" and step.attrs["dtype"].kind != "f":
+            return made.astype(step.attrs["dtype"])
         return made
 
     def with_infinity(self, op: str, xs: list[Any]) -> Any:
@@ -578,7 +578,7 @@ class Run:
         """The largest or smallest along axes."""
         x, largest = self.objects(step.operands[0]), step.op == "max"
         made = np.empty(step.out.shape, object)
-        axis = step.settings["axis"]
+        axis = step.attrs["axis"]
         axes = range(x.ndim) if axis is None else [a % x.ndim for a in np.atleast_1d(axis)]
         kept = [n for a, n in enumerate(x.shape) if a not in axes]
         flat = made.reshape(kept)

@@ -134,7 +134,7 @@ def traced(step: Callable[..., Any] | Program, inputs: Sequence[Any]) -> Program
     if isinstance(step, Program):
         return step
     program = trace(step, *inputs)
-    if not (program.gradients or program.kept):  # it calls no backward()
+    if not (program.gradients or program.grads):  # it calls no backward()
         program = trace(with_backward(step), *inputs)
     held = [x for x in inputs if getattr(x, "grad", None) is not None]
     held += [state.node.node for state in program.states if isinstance(state.node, GradOf)]

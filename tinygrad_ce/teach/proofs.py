@@ -710,7 +710,7 @@ def spelt(program: Program) -> list[Any]:
         (
             s.op,
             tuple(number.get(x, constants.get(x)) for x in s.operands),
-            sorted((k, repr(v)) for k, v in s.settings.items()),
+            sorted((k, repr(v)) for k, v in s.attrs.items()),
         )
         for s in program.steps
     ]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine.table import SLOT
-from tinygrad_ce.program.ir import Assumption, Kept, Program, State, Step, Var
+from tinygrad_ce.program.ir import Assumption, Grad, Program, State, Step, Var
 from tinygrad_ce.program.listing.listing import gradients_of_arguments, oracle
 from tinygrad_ce.program.passes.exact import without_dead_steps
 from tinygrad_ce.program.tracing.trace import GradOf
@@ -75,14 +75,14 @@ def sealed(program: Program) -> str:
         "constants": [[of(x), value(x, v)] for x, v in program.constants.items()],
         "example": [[of(x), value(x, v)] for x, v in program.example.items()],
         "steps": [
-            [of(s.out), s.op, [of(x) for x in s.operands], plain(s.settings), s.scope]
+            [of(s.out), s.op, [of(x) for x in s.operands], plain(s.attrs), s.scope]
             for s in program.steps
         ],
         "outputs": [of(x) for x in program.outputs],
         "assumptions": [[of(a.var), a.what] for a in program.assumptions],
         "kept": [
             [nodes[id(k.node)], of(k.var)]
-            for k in program.kept
+            for k in program.grads
             if k.var is not None and id(k.node) in nodes
         ],
         "gradients": [[of(g), [of(x) for x in xs]] for g, xs in program.gradients.items()],
@@ -129,7 +129,7 @@ def opened(text: str) -> Program:
             for out, op, xs, settings, scope in told["steps"]
         ],
         outputs=some(told["outputs"]),
-        kept=[Kept(places[i], vars[x]) for i, x in told["kept"]],
+        grads=[Grad(places[i], vars[x]) for i, x in told["kept"]],
         assumptions=[Assumption(vars[x], what, None) for x, what in told["assumptions"]],
         example={vars[i]: value(v) for i, v in told["example"]},
         gradients={vars[g]: tuple(some(xs)) for g, xs in told["gradients"]},

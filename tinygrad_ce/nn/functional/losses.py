@@ -178,7 +178,7 @@ def counting(n: int) -> Any:
     array = np.arange(n)
     array.flags.writeable = False
     y = leaf(array)
-    y.cut = None  # it is of no data
+    y.detached_by = None  # it is of no data
     return y
 
 

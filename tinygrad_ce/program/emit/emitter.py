@@ -49,8 +49,8 @@ def emit_step(p: Printer, step: Step) -> None:
 def call(p: Printer, step: Step) -> None:
     """The function that eager code calls, with a result of its own."""
     op, name = OPS[step.op], p.fresh(step.out)
-    settings = [f"{k}={p.define(v, k)}" for k, v in step.settings.items()]
-    text = f"{p.define(op.run, step.op)}({', '.join([*map(p.value, step.operands), *settings])})"
+    attrs = [f"{k}={p.define(v, k)}" for k, v in step.attrs.items()]
+    text = f"{p.define(op.run, step.op)}({', '.join([*map(p.value, step.operands), *attrs])})"
     arrays = [p.at(x) for x in step.operands if x.shape]
     may_be_view = step.out.shape or op.kind == "view"  # an array of no axes can be one too
     if op.kind not in ("elementwise", "reduction") and may_be_view and arrays:

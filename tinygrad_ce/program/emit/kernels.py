@@ -19,12 +19,12 @@ FULL = 1 << 18  # bytes up to which a constant is spelt out: NumPy is twice as f
 
 
 def form(text: str, fits: Any = None, over: slice = slice(0)) -> Kernel:
-    """A kernel of one line: `all` operands, the first `a`, the settings, `out`."""
+    """A kernel of one line: `all` operands, the first `a`, the attributes, `out`."""
 
     def write(p: Printer, step: Step) -> None:
         xs = p.operands(step)
         p.line(text.format(op=step.op, all=", ".join(xs), a=xs[0], out=p.at(step.out),
-                           **step.settings))  # fmt: skip
+                           **step.attrs))  # fmt: skip
 
     return Kernel(write, fits, over) if fits is not None else Kernel(write, over=over)
 
@@ -74,7 +74,7 @@ def of_floats(plan: Plan, step: Step) -> bool:
 def total(p: Printer, step: Step) -> None:
     """A sum: as a product with ones where that is faster."""
     (x,), out = step.operands, step.out
-    place, axis = p.plan.places[x], step.settings["axis"]
+    place, axis = p.plan.places[x], step.attrs["axis"]
     if not out.shape:
         name = p.numbers[out] = p.fresh(out, "n")
         if place.contiguous and x.size <= table.SHORT * 64:
@@ -89,7 +89,7 @@ def total(p: Printer, step: Step) -> None:
         product = f"{rows}, {row}" if along else f"{row}, {rows}"
         p.line(f"dot({product}, {in_shape(p, out, (shape[1 - along],))})")
     else:
-        keepdims = step.settings["keepdims"]
+        keepdims = step.attrs["keepdims"]
         p.line(f"add.reduce({p.at(x)}, {axis}, None, {p.at(out)}, {keepdims})")
 
 
@@ -106,7 +106,7 @@ def ones(p: Printer, n: int, like: Var) -> str:
 def transposed_rows(plan: Plan, step: Step) -> list[Var]:
     """The matrix the other way, if the maximum of its rows is found faster there."""
     (x,) = step.operands
-    n, last = x.shape[-1], step.settings["axis"] in (len(x.shape) - 1, -1)
+    n, last = x.shape[-1], step.attrs["axis"] in (len(x.shape) - 1, -1)
     rows = last and n > 1 and x.size > n * n
     flat = len(x.shape) == 2 or plan.places[x].contiguous
     return [Var((n, x.size // n), x.dtype, False)] if rows and flat else []
@@ -114,7 +114,7 @@ def transposed_rows(plan: Plan, step: Step) -> list[Var]:
 
 def extremum(p: Printer, step: Step) -> None:
     """The largest or the smallest."""
-    (x,), out, s = step.operands, step.out, step.settings
+    (x,), out, s = step.operands, step.out, step.attrs
     reduce = {"max": "maximum.reduce", "min": "minimum.reduce"}[step.op]
     if p.plan.scratch[out]:
         (other,) = p.plan.scratch[out]
@@ -191,7 +191,7 @@ def copy(p: Printer, step: Step) -> None:
 
 def pack(p: Printer, step: Step) -> None:
     """Pieces laid side by side: most of them were made there."""
-    for x, place in zip(step.operands, step.settings["placements"]):
+    for x, place in zip(step.operands, step.attrs["placements"]):
         if not p.plan.is_in_pack(step, x, place):
             row = f"{p.at(step.out)}[{place.offset}:{place.end}].reshape({place.shape})"
             line = f"copyto({p.hoist(row)}, {p.operand(x)})"
@@ -201,7 +201,7 @@ def pack(p: Printer, step: Step) -> None:
 def index_of(p: Printer, step: Step) -> list[str]:
     """The parts of an index, with arrays among them."""
     given = tuple(map(p.operand, step.operands[1:]))
-    index = table.filled(step.settings["index"], given)
+    index = table.filled(step.attrs["index"], given)
     return [part if isinstance(part, str) else p.define(part, "i") for part in index]
 
 
@@ -231,7 +231,7 @@ def picks_once(constants: dict[Var, Any], arrays: list[Var], of: Var) -> bool:
 
 def draw(p: Printer, step: Step) -> None:
     """Random numbers."""
-    s = step.settings
+    s = step.attrs
     method = p.define(getattr(s["generator"], s["method"]), "draw")
     args = table.filled(s["args"], tuple(map(p.operand, step.operands)))
     given = [x if isinstance(x, str) else p.define(x) for x in args]
@@ -271,7 +271,7 @@ def all_within(p: Printer, step: Step) -> None:
     """0 ≤ x ≤ high: of few numbers that is found faster by Python, a negative one is a large bit
     pattern.
     """
-    (x,), high = step.operands, step.settings["high"]
+    (x,), high = step.operands, step.attrs["high"]
     name = p.fresh(step.out, "fine")
     if x.size <= 64 and len(x.shape) == 1:
         p.line(f"{name} = {p.at(x)}.tolist()")
@@ -283,7 +283,7 @@ def all_within(p: Printer, step: Step) -> None:
 
 def are_ids(plan: Plan, step: Step) -> bool:
     """Whether these are 64-bit integers that have to be in 0 ... high."""
-    (x,), s = step.operands, step.settings
+    (x,), s = step.operands, step.attrs
     return x.dtype == np.int64 and s["low"] == 0 and s["also"] is None and x.size > 0
 
 
@@ -318,7 +318,7 @@ KERNELS: dict[str, Kernel] = {
     **{name: Kernel(copy) for name in ("reshape", "broadcast_to", "copy", "contiguous")},
     "pack": Kernel(pack),
     "scatter": Kernel(scatter),
-    "take": Kernel(take, always, makes=lambda s: len(s.operands) - 1 == len(s.settings["index"])),
+    "take": Kernel(take, always, makes=lambda s: len(s.operands) - 1 == len(s.attrs["index"])),
     "draw": Kernel(draw, always, makes=lambda step: True),
     "counts_agree": Kernel(counts_agree, always),
     "all_finite": Kernel(all_finite, number_or_row),

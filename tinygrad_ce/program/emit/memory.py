@@ -80,7 +80,7 @@ class Plan:
         self.memories: list[Memory] = []
         self.free: list[Memory] = []
         self.reserved: dict[Var, Place] = {}
-        self.dedicated = {k.var for k in program.kept}  # looked at after the run
+        self.dedicated = {k.var for k in program.grads}  # looked at after the run
         self.befores: dict[Var, Var] = {}  # the new value of a state that has no place yet: the old
         self.now = 0
         self.given()
@@ -124,7 +124,7 @@ class Plan:
         """Give the pieces of a pack their place in it: what makes them writes there at once."""
         memory = self.memory("own", pack.out)
         self.reserved[pack.out] = Place(memory, True)
-        for x, placement in zip(pack.operands, pack.settings["placements"]):
+        for x, placement in zip(pack.operands, pack.attrs["placements"]):
             x = self.unshaped(x)
             maker = self.makers.get(x)
             kernel = self.kernels.get(maker.op) if maker is not None else None

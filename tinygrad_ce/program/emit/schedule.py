@@ -54,8 +54,8 @@ def scheduled(program: Program) -> Schedule:
     asking = [i + 1 for i, x in enumerate(items) if any(s.out in asked for s in steps_of(x))]
     last = {x: i for i, item in enumerate(items) for x in item.operands}
     after = [s.after for s in program.states if s.after is not s.before]
-    kept = [k.var for k in program.kept if k.var is not None]
-    last.update(dict.fromkeys([*program.outputs, *after, *kept], FOREVER))
+    grads = [k.var for k in program.grads if k.var is not None]
+    last.update(dict.fromkeys([*program.outputs, *after, *grads], FOREVER))
     return Schedule(items, max(asking, default=0), last)
 
 

@@ -209,7 +209,7 @@ class Printer:
         """The function: gradients, what is returned, and the states that are written last."""
         outputs: list[Memory] = []
         results = "".join(self.output(x, outputs) + ", " for x in self.program.outputs)
-        self.names["KEPT"] = self.kept()
+        self.names["GRADS"] = self.grads()
         copies = self.states()
         if copies:  # what is returned may be the value that a state had before
             self.line(f"results = ({results})")
@@ -231,27 +231,27 @@ class Printer:
         handed_out.append(memory)
         return self.at(x)
 
-    def kept(self) -> list[tuple[Any, str]]:
+    def grads(self) -> list[tuple[Any, str]]:
         """(node, name of the array that is its gradient): always the same array."""
-        kept: list[tuple[Any, str]] = []
+        grads: list[tuple[Any, str]] = []
         taken: set[str] = set()
-        for k in self.program.kept:
+        for k in self.program.grads:
             if k.var is None:
-                kept.append((k.node, ""))
+                grads.append((k.node, ""))
                 continue
             place = self.plan.places.get(k.var)
             if place is not None and place.memory.kind == "own":
                 root = self.at(self.plan.unshaped(k.var))  # pieces of no elements may be one array
                 if root not in taken:
                     taken.add(root)
-                    kept.append((k.node, self.at(k.var)))
+                    grads.append((k.node, self.at(k.var)))
                     continue
             name = self.fresh(k.var, "g")
             self.setup.append(f"{name} = empty({k.var.shape}, {self.dtype(k.var.dtype)})")
             source = self.number(k.var) if place is None else self.at(k.var)
             self.line(f"copyto({name}, {source})")
-            kept.append((k.node, name))
-        return kept
+            grads.append((k.node, name))
+        return grads
 
     def states(self) -> list[str]:
         """The lines that copy new values into the states that are not written in their place."""
@@ -276,7 +276,7 @@ def stem(name: str) -> str:
 
 def view_text(x: str, step: Step) -> str:
     """A view as one writes it."""
-    s = step.settings
+    s = step.attrs
     if step.op == "piece":
         return f"{x}[{s['placement'].offset}:{s['placement'].end}].reshape({s['placement'].shape})"
     if step.op == "slice":  # x[0] of a row is a copy, x[0, ...] a view that sees what is written

@@ -38,10 +38,10 @@ def unequal_or_nan(a: Array, b: Array, out: Array) -> Array:
     return np.logical_and(np.not_equal(a, b, out), np.equal(a, a), out)
 
 
-def prepared(p: Printer, function: Callable[..., Any], *texts: str, **settings: Any) -> str:
+def prepared(p: Printer, function: Callable[..., Any], *texts: str, **attrs: Any) -> str:
     """The name of what `function` gives before the first run."""
     p.names[function.__name__] = function
-    words = [*texts, *(f"{k}={v!r}" for k, v in settings.items())]
+    words = [*texts, *(f"{k}={v!r}" for k, v in attrs.items())]
     return p.hoist(f"{function.__name__}({', '.join(words)})", "parts")
 
 
@@ -64,8 +64,8 @@ def settled(p: Printer, step: Step) -> tuple[list[str], list[str]]:
 
 
 def way_of(step: Step) -> dict[str, Any]:
-    """The settings of a step that say which windows there are."""
-    return {k: v for k, v in step.settings.items() if k != "full"}
+    """The attributes of a step that say which windows there are."""
+    return {k: v for k, v in step.attrs.items() if k != "full"}
 
 
 def im2col(p: Printer, step: Step) -> None:
@@ -85,7 +85,7 @@ def col2im(p: Printer, step: Step) -> None:
 
 def several(plan: Plan, step: Step) -> bool:
     """Whether a window has more than one element."""
-    return bool(step.settings["size"] != (1, 1))
+    return bool(step.attrs["size"] != (1, 1))
 
 
 def pool(p: Printer, step: Step) -> None:
@@ -95,7 +95,7 @@ def pool(p: Printer, step: Step) -> None:
     parts = prepared(p, window_parts, x, **way_of(step))
     first, second, rest = (p.hoist(f"{parts}[{i}]") for i in ("0", "1", "2:"))
     p.line(f"{word}({first}, {second}, out={y})")
-    if math.prod(step.settings["size"]) > 2:
+    if math.prod(step.attrs["size"]) > 2:
         p.line(f"for a in {rest}: {word}({y}, a, out={y})")
 
 
@@ -118,7 +118,7 @@ def argmax_pool(p: Printer, step: Step) -> None:
     first, rest = (p.hoist(f"{parts}[{i}]") for i in ("0", "1:-1"))
     p.line(f"{compare}({first}, {y}, {missing})")
     p.line(f"copyto({out}, {missing})")
-    if math.prod(step.settings["size"]) > 2:
+    if math.prod(step.attrs["size"]) > 2:
         p.line(f"for a in {rest}:")
         p.line(f"    {compare}(a, {y}, {part})")
         p.line(f"    logical_and({missing}, {part}, {missing})")
@@ -132,7 +132,7 @@ def tiles(shape: tuple[int, ...], axes: Pair, size: Pair, stride: Pair) -> bool:
 
 def overlap(step: Step) -> bool:
     """Whether an element may be in several windows."""
-    return any(n > s for n, s in zip(step.settings["size"], step.settings["stride"]))
+    return any(n > s for n, s in zip(step.attrs["size"], step.attrs["stride"]))
 
 
 def mask_and_part(plan: Plan, step: Step) -> list[Var]:
@@ -175,9 +175,9 @@ def sum_unpool(p: Printer, step: Step) -> None:
 
 def pad(p: Printer, step: Step) -> None:
     """x in the middle of a constant."""
-    out, ends = p.at(step.out), zip(step.settings["widths"], step.out.shape)
+    out, ends = p.at(step.out), zip(step.attrs["widths"], step.out.shape)
     inside = ", ".join(f"{before}:{n - after}" for (before, after), n in ends)
-    p.line(f"{out}.fill({step.settings['value']})")
+    p.line(f"{out}.fill({step.attrs['value']})")
     p.line(f"copyto({p.hoist(f'{out}[{inside}]')}, {p.at(step.operands[0])})")
 
 

@@ -46,23 +46,23 @@ def shape_of(operands: tuple[Var, ...]) -> tuple[int, ...]:
 @on("max", "min", after="transpose")
 def _reduction_of_transposed(r: Rewriter, step: Step) -> Step | None:
     """The maximum down the columns of x.T is the one along the rows of x."""
-    if step.settings["keepdims"] or len(step.operands[0].shape) != 2 or len(step.out.shape) != 1:
+    if step.attrs["keepdims"] or len(step.operands[0].shape) != 2 or len(step.out.shape) != 1:
         return None
     before = r.makers[step.operands[0]]
-    settings = {"axis": 1 - min(reduced_axes(step)), "keepdims": False}
-    return step._replace(operands=before.operands, settings=settings)
+    attrs = {"axis": 1 - min(reduced_axes(step)), "keepdims": False}
+    return step._replace(operands=before.operands, attrs=attrs)
 
 
 @on("sum", "max", "min")
 def _row_of_sums(r: Rewriter, step: Step) -> Step | None:
     """A row that broadcasts needs no axis of size 1 in front."""
     n = len(axes := reduced_axes(step))
-    if not step.settings["keepdims"] or axes != set(range(n)):
+    if not step.attrs["keepdims"] or axes != set(range(n)):
         return None
     small = Var(step.out.shape[n:], step.out.dtype, False)
-    settings = {**step.settings, "keepdims": False}
-    row = r.put(step._replace(out=small, settings=settings))
-    return step._replace(op="reshape", operands=(row,), settings={"shape": step.out.shape})
+    attrs = {**step.attrs, "keepdims": False}
+    row = r.put(step._replace(out=small, attrs=attrs))
+    return step._replace(op="reshape", operands=(row,), attrs={"shape": step.out.shape})
 
 
 @on(*ELEMENTWISE, after="reshape")
@@ -81,7 +81,7 @@ def _row_operands(r: Rewriter, step: Step) -> Step | None:
     if small.shape == step.out.shape:
         return step._replace(operands=operands)
     row = r.put(step._replace(out=small, operands=operands))
-    return step._replace(op="reshape", operands=(row,), settings={"shape": step.out.shape})
+    return step._replace(op="reshape", operands=(row,), attrs={"shape": step.out.shape})
 
 
 @on("transpose", after="dot")
@@ -91,7 +91,7 @@ def _transposed_product(r: Rewriter, step: Step) -> Step | None:
     if made is None or len(step.out.shape) != 2:
         return None
     a, b = made.operands
-    return step._replace(op="dot", operands=(transpose_of(r, b), transpose_of(r, a)), settings={})
+    return step._replace(op="dot", operands=(transpose_of(r, b), transpose_of(r, a)), attrs={})
 
 
 with_numbers_for_uniform_arrays = sweep("with_numbers_for_uniform_arrays", _uniform_operand, *PLAIN)
@@ -154,10 +154,10 @@ def _sum_of_quotients(r: Rewriter, step: Step) -> Step | None:
         return None
     x, s = made.operands
     in_front = reduced_axes(step) == set(range(len(x.shape) - len(step.out.shape)))
-    if s.shape != step.out.shape or not (step.settings["keepdims"] or in_front):
+    if s.shape != step.out.shape or not (step.attrs["keepdims"] or in_front):
         return None
-    total = r.make("sum", (x,), step.out, **step.settings)
-    return step._replace(op="divide", operands=(total, s), settings={})
+    total = r.make("sum", (x,), step.out, **step.attrs)
+    return step._replace(op="divide", operands=(total, s), attrs={})
 
 
 with_common_divisors = sweep("with_common_divisors", _sum_of_quotients, *DIVISORS, rounds=ROUNDS)

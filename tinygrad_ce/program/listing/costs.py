@@ -33,7 +33,7 @@ def operations(step: Step) -> int:
 
 def loops(step: Step) -> int:
     """The product of the sizes of all labels of an einsum."""
-    terms = step.settings["spec"].split("->")[0].split(",")
+    terms = step.attrs["spec"].split("->")[0].split(",")
     sizes = {c: n for term, x in zip(terms, step.operands) for c, n in zip(term, x.shape)}
     return int(np.prod(list(sizes.values()), dtype=np.int64))
 
@@ -62,7 +62,7 @@ def median_time(step: Step, operands: list[Any], repeats: int) -> float:
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
-        evaluate(step.op, operands, step.settings)
+        evaluate(step.op, operands, step.attrs)
         times.append(time.perf_counter() - start)
     return float(np.median(times)) * 1e6
 

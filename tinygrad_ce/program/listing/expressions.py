@@ -88,7 +88,7 @@ def expression(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.exp
     if step.op in REDUCTIONS:
         return reduction(step, operands[0], exact)
     names = dict(zip("abcdefgh", operands))
-    names.update((k, literal(v)) for k, v in step.settings.items())
+    names.update((k, literal(v)) for k, v in step.attrs.items())
     op = OPS[step.op]
     text = (exact and op.exactly) or op.text
     if not text:
@@ -99,7 +99,7 @@ def expression(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.exp
 
 
 def call(function: ast.expr, *args: ast.expr, **keywords: Any) -> ast.expr:
-    """function(*args, **keywords), with settings as keywords; None and False are left out."""
+    """function(*args, **keywords), with attributes as keywords; None and False are left out."""
     given = [
         ast.keyword(k, literal(v)) for k, v in keywords.items() if v is not None and v is not False
     ]
@@ -108,9 +108,9 @@ def call(function: ast.expr, *args: ast.expr, **keywords: Any) -> ast.expr:
 
 def reduction(step: Step, x: ast.expr, exact: bool) -> ast.expr:
     """x.sum(axis=..., keepdims=...); exactly, the product with ones that eager code computes."""
-    axis, keepdims = step.settings["axis"], step.settings["keepdims"]
+    axis, keepdims = step.attrs["axis"], step.attrs["keepdims"]
     source = step.operands[0]
-    by_product = exact and step.op == "sum" and not step.settings.get("pairwise")
+    by_product = exact and step.op == "sum" and not step.attrs.get("pairwise")
     found = table.as_matrix(source.shape, axis) if by_product else None
     if found and source.dtype.kind == "f":  # as table.sum decides
         shape, along = found
@@ -135,7 +135,7 @@ def mean(step: Step, x: ast.expr) -> ast.expr:
 
 
 def _reshape(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
-    before, after = step.operands[0].shape, step.settings["shape"]
+    before, after = step.operands[0].shape, step.attrs["shape"]
     if not exact and after == (*before, 1) and len(before) == 1:
         return fill("a[:, None]", a=operands[0])
     if not exact and before == (*after, 1) and len(after) == 1:
@@ -146,7 +146,7 @@ def _reshape(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
 
 
 def _transpose(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
-    axes = step.settings["axes"]
+    axes = step.attrs["axes"]
     if axes == tuple(range(len(axes)))[::-1]:
         return fill("a.T", a=operands[0])
     return ast.Call(ast.Attribute(operands[0], "transpose", ast.Load()), [*map(literal, axes)], [])
@@ -162,7 +162,7 @@ def index_of(parts: tuple[Any, ...], arrays: Sequence[ast.expr]) -> ast.expr:
 
 
 def _take(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
-    index = index_of(step.settings["index"], operands[1:])
+    index = index_of(step.attrs["index"], operands[1:])
     return ast.Subscript(operands[0], index, ast.Load())
 
 
@@ -175,24 +175,24 @@ def _broadcast_to(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.
 
 
 def _pad(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
-    value = step.settings["value"]
+    value = step.attrs["value"]
     return call(
-        parsed("np.pad"), operands[0], literal(step.settings["widths"]),
+        parsed("np.pad"), operands[0], literal(step.attrs["widths"]),
         **({"constant_values": value} if value else {}),
     )  # fmt: skip
 
 
 def _join(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
     parts = ast.List(list(operands), ast.Load())
-    return call(parsed(f"np.{step.op}"), parts, axis=step.settings["axis"])
+    return call(parsed(f"np.{step.op}"), parts, axis=step.attrs["axis"])
 
 
 def _einsum(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
-    return call(parsed("np.einsum"), literal(step.settings["spec"]), *operands, optimize=True)
+    return call(parsed("np.einsum"), literal(step.attrs["spec"]), *operands, optimize=True)
 
 
 def _astype(step: Step, operands: Sequence[ast.expr], exact: bool) -> ast.expr:
-    dtype = literal(step.settings["dtype"])
+    dtype = literal(step.attrs["dtype"])
     if step.operands[0].shape:
         return fill("a.astype(dtype)", a=operands[0], dtype=dtype)
     return ast.Call(dtype, [operands[0]], [])
@@ -215,14 +215,14 @@ def block(
 ) -> list[str]:
     """The lines of an operation that fills an array that it has made. Loops count in k1, k2, ..."""
     texts = [ast.unparse(x) for x in operands]
-    settings = step.settings
+    attrs = step.attrs
     zeros = f"{name} = np.zeros({step.out.shape}, {literal_dtype(step)})"
     if step.op == "put":
-        index = index_of(settings["index"], operands[2:])
+        index = index_of(attrs["index"], operands[2:])
         copied = fill("a.copy()" if step.out.shape else "np.array(a)", a=operands[0])
         return [f"{name} = {ast.unparse(copied)}", f"{at(name, index)} = {texts[1]}"]
     if step.op == "scatter":
-        index = index_of(settings["index"], operands[1:])
+        index = index_of(attrs["index"], operands[1:])
         if all(x.dtype == bool for x in step.operands[1:]):
             return [zeros, f"{at(name, index)} = {texts[0]}"]
         parts = index.elts if isinstance(index, ast.Tuple) else [index]
@@ -236,7 +236,7 @@ def block(
         return [zeros, f"{name}[...] = {texts[0]}"]
     if step.op in WINDOWS:
         return [zeros, *window_by_window(step, name, texts, k)]
-    axes, window = settings["axes"], settings["window"]
+    axes, window = attrs["axes"], attrs["window"]
     places = [f"{k}{i + 1}" for i in range(len(axes))]
     windows = fill(f"a[..., {', '.join(places)}]", a=operands[0])
     part = [":"] * len(step.out.shape)
@@ -259,7 +259,7 @@ def literal_dtype(step: Step) -> str:
 
 def window_by_window(step: Step, name: str, texts: list[str], k: str) -> list[str]:
     """The loop over the places in a window."""
-    s = step.settings
+    s = step.attrs
     size, stride, dilation = s["size"], s["stride"], s.get("dilation", (1, 1))
     axes, full = s.get("axes", (1, 2)), s.get("full", step.operands[0].shape)
     part = [":"] * len(full)

@@ -49,8 +49,8 @@ def backward_source(program: Program, level: str = "formula") -> str:
 def gradients_of(program: Program) -> list[Var]:
     """What is kept as `.grad`, in the order of the parameters."""
     order = {id(state.node): i for i, state in enumerate(program.states)}
-    kept = sorted(program.kept, key=lambda k: order.get(id(k.node), len(order)))
-    return [k.var for k in kept if k.var is not None]
+    grads = sorted(program.grads, key=lambda k: order.get(id(k.node), len(order)))
+    return [k.var for k in grads if k.var is not None]
 
 
 def gradients_of_arguments(program: Program) -> list[Var]:
@@ -212,7 +212,7 @@ class Listing:
             name = names.of[state.before]
             short = name.partition("_")[0]
             roles[name] = short if short in OPTIMIZERS.values() else "w"
-        roles.update((names.of[x], "g") for x in self.writer.kept if x in names.of)
+        roles.update((names.of[x], "g") for x in self.writer.grads if x in names.of)
         here = set(map(id, group))
         others = [x for s in self.writer.statements if id(s) not in here for x in s.lines]
         elsewhere = set(NAME.findall("\n".join([*others, self.last_line(True)])))
@@ -284,7 +284,7 @@ def oracle(
 
     With a stream each result is rounded otherwise.
     """
-    drawn = {s.settings["generator"] for s in program.steps if s.op == "draw"}
+    drawn = {s.attrs["generator"] for s in program.steps if s.op == "draw"}
     states = {generator: generator.get_state() for generator in drawn}
     values = {**program.constants, **example}
     try:

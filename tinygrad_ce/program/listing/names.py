@@ -50,9 +50,9 @@ class Names:
         for setting in program.settings:
             self.give(setting.var, setting.var.name)
         self.users = {identifier(s.out.name) for s in program.steps if s.out.name}
-        self.kept = {
+        self.grads = {
             k.var: "d" + known_as[id(k.node)]
-            for k in program.kept
+            for k in program.grads
             if k.var is not None and id(k.node) in known_as
         }
 
@@ -87,14 +87,14 @@ class Names:
         var = step.out
         if var in self.of:
             return self.of[var]
-        if var in self.kept and not (var.name and step.scope[:1] != ("backward",)):
-            return self.give(var, self.kept[var])
+        if var in self.grads and not (var.name and step.scope[:1] != ("backward",)):
+            return self.give(var, self.grads[var])
         for x in self.program.gradients.get(var, ()):
             if x in self.of and var.name == "d" + x.name:
                 return self.give(var, "d" + self.of[x])  # dh3 is the gradient of h3
         if var.name:
             return self.give(var, var.name)
-        if step.op == "draw" and step.settings["method"] == "bernoulli":
+        if step.op == "draw" and step.attrs["method"] == "bernoulli":
             return self.give(var, "keep")
         return self.give(var, self.derived(step))
 

@@ -24,7 +24,7 @@ def with_onehot(program: Program) -> Program:
 
     Only for classes that the program has checked: a negative one would be no class.
     """
-    checked = {s.operands[0]: s.settings for s in program.steps if s.op == "all_within"}
+    checked = {s.operands[0]: s.attrs for s in program.steps if s.op == "all_within"}
 
     @on("scatter", after="number")
     def onehot(r: Rewriter, step: Step) -> Step | None:
@@ -39,15 +39,15 @@ def with_onehot(program: Program) -> Program:
         column = r.make("reshape", (classes,), Var((n, 1), classes.dtype, False), shape=(n, 1))
         truth = Var((n, width), np.dtype(bool), False)
         onehot = r.make("equal", (column, r.constant(np.arange(width))), truth)
-        return step._replace(op="multiply", operands=(value, onehot), settings={})
+        return step._replace(op="multiply", operands=(value, onehot), attrs={})
 
     return Rewriter(program).run(onehot)
 
 
 def one_in_each_row(r: Rewriter, scatter: Step) -> bool:
     """Whether a scatter puts one value into each row of a matrix."""
-    shape, (_, *ids) = scatter.settings["shape"], scatter.operands
-    if len(shape) != 2 or len(ids) != 2 or len(scatter.settings["index"]) != 2:
+    shape, (_, *ids) = scatter.attrs["shape"], scatter.operands
+    if len(shape) != 2 or len(ids) != 2 or len(scatter.attrs["index"]) != 2:
         return False
     return counts_up(r.constants, ids[0], shape[0]) and ids[1].shape in ((), (1,), ids[0].shape)
 
@@ -69,7 +69,7 @@ def _onehot_sum(r: Rewriter, step: Step) -> Var | Step | None:
     if value.shape != (n,):
         row = Var((n,), value.dtype, False)
         value = r.put(r.like_here(row, "broadcast_to", (value,), {"shape": (n,)}))
-    return step._replace(op="reshape", operands=(value,), settings={"shape": step.out.shape})
+    return step._replace(op="reshape", operands=(value,), attrs={"shape": step.out.shape})
 
 
 @on("scatter", after="broadcast_to")
@@ -174,7 +174,7 @@ def numbers_for_python(program: Program, readers: dict[Var, list[Step]]) -> set[
 
 def is_cast(step: Step) -> bool:
     """Whether a step makes a number a float64."""
-    return step.op == "astype" and step.settings["dtype"] == np.float64
+    return step.op == "astype" and step.attrs["dtype"] == np.float64
 
 
 def with_scalars_as_python_floats(program: Program) -> Program:
@@ -204,7 +204,7 @@ def with_scalars_as_python_floats(program: Program) -> Program:
         if step.out not in python:
             return None
         if step.op == "astype":
-            return r.add(step._replace(out=number, op="float", settings={}))
+            return r.add(step._replace(out=number, op="float", attrs={}))
         operands = tuple(map(as_python, step.operands))
         if step.op == "sqrt":
             step, operands = step._replace(op="power"), (*operands, r.constant(0.5))

@@ -24,7 +24,7 @@ def with_windows_spelt_out(program: Program, exact: bool) -> Program:
 
 def windows_of(r: Rewriter, step: Step, axes: tuple[int, int]) -> Var:
     """Every window that a step looks at; its elements are the last two axes."""
-    x, s = step.operands[0], step.settings
+    x, s = step.operands[0], step.attrs
     size, stride, dilation = s["size"], s["stride"], s.get("dilation", (1, 1))
     spans = tuple((k - 1) * d + 1 for k, d in zip(size, dilation))
     shape = list(x.shape)
@@ -49,14 +49,14 @@ def columns(r: Rewriter, step: Step) -> Step:
     axes = (0, 4, 5, 1, 2, 3)
     rows = Var(tuple(w.shape[a] for a in axes), w.dtype, False)
     rows = r.make("transpose", (w,), rows, axes=axes)
-    settings = {"shape": step.out.shape}
-    return step._replace(op="reshape", operands=(rows,), settings=settings)
+    attrs = {"shape": step.out.shape}
+    return step._replace(op="reshape", operands=(rows,), attrs=attrs)
 
 
 @on("col2im")
 def added_columns(r: Rewriter, step: Step) -> Step | None:
     """The same of columns with an axis for each place in a window."""
-    (x,), s = step.operands, step.settings
+    (x,), s = step.operands, step.attrs
     if len(x.shape) != 2:
         return None
     c, _, _, n = s["full"]
@@ -69,35 +69,35 @@ def added_columns(r: Rewriter, step: Step) -> Step | None:
 @on("max_pool")
 def largest(r: Rewriter, step: Step) -> Step:
     """The maximum over the elements of each window."""
-    settings = {"axis": (4, 5), "keepdims": False}
-    windows = windows_of(r, step, step.settings["axes"])
-    return step._replace(op="max", operands=(windows,), settings=settings)
+    attrs = {"axis": (4, 5), "keepdims": False}
+    windows = windows_of(r, step, step.attrs["axes"])
+    return step._replace(op="max", operands=(windows,), attrs=attrs)
 
 
 @on("sum_pool")
 def total(r: Rewriter, step: Step) -> Step:
     """The sum over the elements of each window."""
-    settings = {"axis": (4, 5), "keepdims": False}
-    windows = windows_of(r, step, step.settings["axes"])
-    return step._replace(op="sum", operands=(windows,), settings=settings)
+    attrs = {"axis": (4, 5), "keepdims": False}
+    windows = windows_of(r, step, step.attrs["axes"])
+    return step._replace(op="sum", operands=(windows,), attrs=attrs)
 
 
 @on("argmax_pool")
 def place(r: Rewriter, step: Step) -> Step:
     """The place of the maximum in a row of the elements of each window."""
-    w = windows_of(r, step, step.settings["axes"])
+    w = windows_of(r, step, step.attrs["axes"])
     rows = Var((*w.shape[:4], math.prod(w.shape[4:])), w.dtype, False)
     rows = r.make("reshape", (w,), rows, shape=rows.shape)
-    settings = {"axis": 4, "keepdims": False}
-    return step._replace(op="argmax", operands=(rows,), settings=settings)
+    attrs = {"axis": 4, "keepdims": False}
+    return step._replace(op="argmax", operands=(rows,), attrs=attrs)
 
 
 @on("argmax_pool")
 def place_in_order(r: Rewriter, step: Step) -> Step:
     """The same, its axes in memory in the order of those of the image."""
     best = place.apply(r, step)
-    best = r.make(best.op, best.operands, step.out, **best.settings)  # type: ignore[union-attr]
-    return step._replace(op="like", operands=(best, step.operands[0]), settings={})
+    best = r.make(best.op, best.operands, step.out, **best.attrs)  # type: ignore[union-attr]
+    return step._replace(op="like", operands=(best, step.operands[0]), attrs={})
 
 
 def in_order(rule: Rule) -> Rule:
@@ -105,7 +105,7 @@ def in_order(rule: Rule) -> Rule:
 
     def apply(r: Rewriter, step: Step) -> Step:
         spelt = rule.apply(r, step)
-        y = r.make(spelt.op, spelt.operands, step.out, **spelt.settings)  # type: ignore[union-attr]
-        return step._replace(op="contiguous", operands=(y,), settings={})
+        y = r.make(spelt.op, spelt.operands, step.out, **spelt.attrs)  # type: ignore[union-attr]
+        return step._replace(op="contiguous", operands=(y,), attrs={})
 
     return Rule(apply, rule.ops)

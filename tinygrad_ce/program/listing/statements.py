@@ -69,12 +69,12 @@ class Writer:
         self.pending: dict[Var, Step] = {}
         self.arguments: dict[Var, str] = {}  # draws and large constants: what they are
         self.statements: list[Statement] = []
-        self.kept = {k.var for k in program.kept if k.var is not None}
-        self.asked = self.kept | {s.after for s in program.states if s.after is not s.before}
+        self.grads = {k.var for k in program.grads if k.var is not None}
+        self.asked = self.grads | {s.after for s in program.states if s.after is not s.before}
         for step in program.steps:
             self.take(step)
         self.returned = [self.result(x) for x in program.outputs]
-        self.gradients = {x: self.result(x) for x in self.kept}
+        self.gradients = {x: self.result(x) for x in self.grads}
         self.write_states()
 
     # --- expressions ------------------------------------------------------------------------
@@ -263,7 +263,7 @@ class Writer:
 
         def fits(state: State) -> bool:
             before, after = state.before, state.after
-            if after not in made or after in self.kept or afters[after] != 1:
+            if after not in made or after in self.grads or afters[after] != 1:
                 return False
             own = before in self.reads.get(after, ())
             return last_read.get(before, -1) <= made[after] and asked_for[before] == own
@@ -324,7 +324,7 @@ def update(name: str, tree: ast.expr, number: bool) -> str:
 
 def drawn(step: Step) -> str:
     """What a random draw is, in words."""
-    method, args = step.settings["method"], step.settings["args"]
+    method, args = step.attrs["method"], step.attrs["args"]
     if method == "bernoulli" and args[0] is not table.SLOT:
         return f"drawn anew for each run: 1 with probability {args[0]:g}, else 0; {step.out.shape}"
     return f"drawn anew for each run: {method}, {step.out.shape}"

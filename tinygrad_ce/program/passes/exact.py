@@ -41,7 +41,7 @@ def _fold(r: Rewriter, step: Step) -> Var | None:
             return None
     if step.op in RANDOM or step.out.size > LARGEST_CONSTANT:
         return None
-    return r.constant(evaluate(step.op, [r.constants[x] for x in step.operands], step.settings))
+    return r.constant(evaluate(step.op, [r.constants[x] for x in step.operands], step.attrs))
 
 
 def _fold_numbers(r: Rewriter, step: Step) -> Var | None:
@@ -56,14 +56,14 @@ def _fold_numbers(r: Rewriter, step: Step) -> Var | None:
 @on("transpose")
 def transposed(r: Rewriter, step: Step) -> Var | Step | None:
     """A transpose that changes nothing, or comes after another."""
-    (x,), axes = step.operands, step.settings["axes"]
+    (x,), axes = step.operands, step.attrs["axes"]
     if axes == tuple(range(len(axes))):
         return x
     before = r.maker(x, "transpose")
     if before is None:
         return None
-    inner = before.settings["axes"]
-    return step._replace(operands=before.operands, settings={"axes": tuple(inner[a] for a in axes)})
+    inner = before.attrs["axes"]
+    return step._replace(operands=before.operands, attrs={"axes": tuple(inner[a] for a in axes)})
 
 
 @on("reshape")
@@ -76,15 +76,15 @@ def _keepdims(r: Rewriter, step: Step) -> Step | None:
     with_ones = tuple(1 if i in reduced else n for i, n in enumerate(shape))
     without = tuple(n for i, n in enumerate(shape) if i not in reduced)
     for wanted, keep in ((with_ones, True), (without, False)):
-        if step.settings["shape"] == wanted and total.settings["keepdims"] is not keep:
-            settings = {**total.settings, "keepdims": keep}
-            return step._replace(op=total.op, operands=total.operands, settings=settings)
+        if step.attrs["shape"] == wanted and total.attrs["keepdims"] is not keep:
+            attrs = {**total.attrs, "keepdims": keep}
+            return step._replace(op=total.op, operands=total.operands, attrs=attrs)
     return None
 
 
 def reduced_axes(step: Step) -> set[int]:
     """The axes over which a step adds up or takes the largest."""
-    axis, n = step.settings["axis"], len(step.operands[0].shape)
+    axis, n = step.attrs["axis"], len(step.operands[0].shape)
     axes = range(n) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     return {a % n for a in axes} if n else set()
 
@@ -149,7 +149,7 @@ def _view_of_repeats(r: Rewriter, step: Step) -> Step | None:
 
 def repeated(step: Step, x: Var) -> Step:
     """x repeated to what the step makes."""
-    return step._replace(op="broadcast_to", operands=(x,), settings={"shape": step.out.shape})
+    return step._replace(op="broadcast_to", operands=(x,), attrs={"shape": step.out.shape})
 
 
 BROADCASTS: tuple[Rule, ...] = (_broadcast_operand, _broadcast_result, _view_of_repeats)

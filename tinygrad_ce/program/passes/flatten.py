@@ -58,10 +58,8 @@ def update_of(program: Program, steps: list[Step]) -> Update | None:
         known = (x.shape in (shape, ()) for x in (s.out, *s.operands))
         if not shape or s.op not in ELEMENTWISE or not all(known):
             return None
-        settings = repr(sorted(s.settings.items()))
-        words.append(
-            [s.op, settings, str(s.out.dtype), s.out.shape == shape, *map(word, s.operands)]
-        )
+        attrs = repr(sorted(s.attrs.items()))
+        words.append([s.op, attrs, str(s.out.dtype), s.out.shape == shape, *map(word, s.operands)])
     counters = [s for s in states if not s.before.shape]
     count = all(s.before in steps[number[s.after]].operands for s in counters)
     if not count or len({s.after for s in states}) < len(states):  # a copy of a parameter
@@ -124,8 +122,8 @@ def together(program: Program, group: list[Update]) -> Program:
             checks.append(Assumption(truth, "all step counts are equal", EQUAL_COUNTS))
     for leaf in first.leaves:
         flat[leaf] = Var(size, leaf.dtype, False, "gradients")
-        settings = {"placements": tuple(places), "shape": size}
-        update.append(Step(flat[leaf], "pack", members[leaf], settings, first.steps[0].scope))
+        attrs = {"placements": tuple(places), "shape": size}
+        update.append(Step(flat[leaf], "pack", members[leaf], attrs, first.steps[0].scope))
     for step in first.steps:
         if not step.out.shape and step.out not in flat:  # a number that is the same for all
             renamed.update((x, step.out) for x in members[step.out][1:])

@@ -62,8 +62,8 @@ def with_relus_after_pools(program: Program) -> Program:
         before, others = r.makers[step.operands[0]], readers[step.operands[0]]
         if others.count("max_pool") != 1 or set(others) - {"max_pool", "argmax_pool", "relu_mask"}:
             return None
-        largest = r.make("max_pool", before.operands, step.out, **step.settings)
-        return step._replace(op="relu", operands=(largest,), settings={})
+        largest = r.make("max_pool", before.operands, step.out, **step.attrs)
+        return step._replace(op="relu", operands=(largest,), attrs={})
 
     return Rewriter(program).run(pool, _gradient_of_relu_and_pool)
 
@@ -83,7 +83,7 @@ def _gradient_of_relu_and_pool(r: Rewriter, step: Step) -> Step | None:
     bits = r.make("relu_mask", (z,), Var(z.shape, passes.out.dtype, False))
     g = r.make("relu_grad", (put.operands[0], bits), put.operands[0])
     operands = (before.operands[0], largest.out)
-    where = r.make("argmax_pool", operands, best.out, **best.settings)
+    where = r.make("argmax_pool", operands, best.out, **best.attrs)
     return put._replace(out=step.out, operands=(g, where))
 
 
@@ -130,7 +130,7 @@ def wanted_layouts(program: Program) -> dict[Var, Axes]:
                     parent[root(x)] = root(step.out)
     wishes = {root(x): axes for step in program.steps for x, axes in wish(step, makers)}
     fixed = {s.before for s in program.states} | {s.after for s in program.states}
-    fixed |= {k.var for k in program.kept if k.var is not None}
+    fixed |= {k.var for k in program.grads if k.var is not None}
     refused = set()
     for step in program.steps:
         first = step.operands[0] if step.operands else step.out
@@ -151,16 +151,16 @@ def wish(step: Step, makers: dict[Var, Step]) -> Iterator[tuple[Var, Axes]]:
         yield step.out, SWAP
     elif step.op in ("max", "sum") and reduces_features(step):
         yield first, SWAP
-    elif step.op == "transpose" and step.settings["axes"] == LAST:
+    elif step.op == "transpose" and step.attrs["axes"] == LAST:
         yield first, FIRST
-    elif step.op == "transpose" and step.settings["axes"] == FIRST:
+    elif step.op == "transpose" and step.attrs["axes"] == FIRST:
         yield step.out, FIRST
 
 
 def transposable(step: Step) -> bool:
     """Whether a step can make its result with the axes exchanged."""
     if step.op == "scatter":  # x[rows, columns] is xᵀ[columns, rows]; x[rows] is no such thing
-        return len(step.operands) == 3 and len(step.settings["index"]) == 2
+        return len(step.operands) == 3 and len(step.attrs["index"]) == 2
     return step.op in TRANSPOSABLE
 
 
@@ -176,7 +176,7 @@ def adds_bias(step: Step, makers: dict[Var, Step]) -> bool:
 def reduces_features(step: Step) -> bool:
     """Whether a step takes the maximum or the sum over the features of each of many samples."""
     x = step.operands[0]
-    return len(x.shape) == 2 and step.settings["axis"] in (1, -1) and x.shape[0] > x.shape[1]
+    return len(x.shape) == 2 and step.attrs["axis"] in (1, -1) and x.shape[0] > x.shape[1]
 
 
 def permuted(parts: Sequence[Any], axes: Axes) -> tuple[Any, ...]:
@@ -225,22 +225,20 @@ class Layouts:
         return without_dead_steps(self.program.with_steps(self.steps, renamed))
 
     def add(
-        self, op: str, operands: tuple[Var, ...], shape: tuple[int, ...], /, **settings: Any
+        self, op: str, operands: tuple[Var, ...], shape: tuple[int, ...], /, **attrs: Any
     ) -> Var:
         """A new step. Products and joins have the dtype of all operands, others of the first."""
         alike = operands if op in ("dot", "inner", "concatenate") else operands[:1]
         out = Var(shape, common_dtype(alike), False)
-        self.steps.append(self.here._replace(out=out, op=op, operands=operands, settings=settings))
+        self.steps.append(self.here._replace(out=out, op=op, operands=operands, attrs=attrs))
         return out
 
-    def rewritten(
-        self, step: Step, operands: tuple[Var, ...], axes: Axes, /, **settings: Any
-    ) -> Var:
+    def rewritten(self, step: Step, operands: tuple[Var, ...], axes: Axes, /, **attrs: Any) -> Var:
         """The step on other operands, its result with the axes in another order."""
         shape = permuted(step.out.shape, inverse(axes))
         out = Var(shape, step.out.dtype, False, step.out.name)
-        settings = {**step.settings, **settings}
-        self.steps.append(step._replace(out=out, operands=operands, settings=settings))
+        attrs = {**step.attrs, **attrs}
+        self.steps.append(step._replace(out=out, operands=operands, attrs=attrs))
         return out
 
     def reshape(self, x: Var, shape: tuple[int, ...]) -> Var:
@@ -304,15 +302,15 @@ def _pool(b: Layouts, step: Step) -> Twin | None:
     axes = b.layout_of(step, step.operands)
     if axes is None:
         return None
-    settings = {"axes": permuted(axes, step.settings["axes"])}
-    if "full" in step.settings:
-        settings["full"] = permuted(step.settings["full"], inverse(axes))
+    attrs = {"axes": permuted(axes, step.attrs["axes"])}
+    if "full" in step.attrs:
+        attrs["full"] = permuted(step.attrs["full"], inverse(axes))
     operands = tuple(b.in_layout(x, axes) for x in step.operands)
-    return b.rewritten(step, operands, axes, **settings), axes
+    return b.rewritten(step, operands, axes, **attrs), axes
 
 
 def _transpose(b: Layouts, step: Step) -> Twin | None:
-    (x,), axes = step.operands, step.settings["axes"]
+    (x,), axes = step.operands, step.attrs["axes"]
     if x in b.twins:
         t, own = b.twins[x]
         return t, permuted(own, axes)
@@ -340,7 +338,7 @@ def transposed_product(b: Layouts, step: Step) -> Var:
 
 def _reduction(b: Layouts, step: Step) -> Twin | None:
     """Over some axes: those axes where they are now."""
-    (x,), axis = step.operands, step.settings["axis"]
+    (x,), axis = step.operands, step.attrs["axis"]
     if x not in b.twins or in_order(b.twins[x][1]) or (axis is not None and not step.out.shape):
         return None
     t, axes = b.twins[x]
@@ -355,9 +353,9 @@ def _reduction(b: Layouts, step: Step) -> Twin | None:
     if over == tuple(range(over[0], len(axes))):  # one long row
         t, over = b.reshape(t, (*t.shape[: over[0]], math.prod(t.shape[over[0] :]))), over[:1]
     out = Var(tuple(n for a, n in enumerate(t.shape) if a not in over), step.out.dtype, False)
-    settings = {"axis": over[0] if len(over) == 1 else over, "keepdims": False}
-    settings = {**step.settings, **settings}
-    b.steps.append(step._replace(out=out, operands=(t,), settings=settings))
+    attrs = {"axis": over[0] if len(over) == 1 else over, "keepdims": False}
+    attrs = {**step.attrs, **attrs}
+    b.steps.append(step._replace(out=out, operands=(t,), attrs=attrs))
     total = b.transpose(out, tuple(sorted(rest).index(a) for a in rest))
     shape = step.out.shape
     return b.reshape(total, shape), tuple(range(len(shape)))
@@ -388,16 +386,16 @@ def _permuted(b: Layouts, step: Step) -> Twin | None:
     if arrays or x not in b.twins or len(step.out.shape) != len(x.shape):
         return None
     t, axes = b.twins[x]
-    back, settings = inverse(axes), dict(step.settings)
+    back, attrs = inverse(axes), dict(step.attrs)
     for key in ("widths", "index", "shape"):
-        if key in settings:
-            parts = settings[key]
+        if key in attrs:
+            parts = attrs[key]
             if key == "index":
                 if not all(isinstance(part, slice) for part in parts):
                     return None
                 parts = (*parts, *(slice(None),) * (len(axes) - len(parts)))
-            settings[key] = permuted(parts, back)
-    return b.rewritten(step, (t,), axes, **settings), axes
+            attrs[key] = permuted(parts, back)
+    return b.rewritten(step, (t,), axes, **attrs), axes
 
 
 def _scatter(b: Layouts, step: Step) -> Twin | None:
@@ -405,13 +403,13 @@ def _scatter(b: Layouts, step: Step) -> Twin | None:
     if b.wanted.get(step.out) != SWAP or len(step.operands) != 3:
         return _permuted(b, step)
     value, rows, columns = map(b.as_it_was, step.operands)
-    shape = step.settings["shape"][::-1]
+    shape = step.attrs["shape"][::-1]
     return b.rewritten(step, (value, columns, rows), SWAP, shape=shape), SWAP
 
 
 def _take(b: Layouts, step: Step) -> Twin | None:
     x, *arrays = step.operands
-    if len(arrays) != 2 or len(step.settings["index"]) != 2 or b.twins.get(x, ((), ()))[1] != SWAP:
+    if len(arrays) != 2 or len(step.attrs["index"]) != 2 or b.twins.get(x, ((), ()))[1] != SWAP:
         return None
     rows, columns = map(b.as_it_was, arrays)
     b.steps.append(step._replace(operands=(b.twins[x][0], columns, rows)))
@@ -422,7 +420,7 @@ def _concatenated(b: Layouts, step: Step) -> Twin | None:
     axes = b.layout_of(step, step.operands)
     if axes is None or not all(b.twins.get(x, (x, ()))[1] == axes for x in step.operands):
         return None
-    axis = axes[step.settings["axis"] % len(axes)]
+    axis = axes[step.attrs["axis"] % len(axes)]
     return b.rewritten(step, tuple(b.twins[x][0] for x in step.operands), axes, axis=axis), axes
 
 

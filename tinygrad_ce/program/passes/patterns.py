@@ -39,7 +39,7 @@ COMMUTE = ("add", "multiply", "maximum", "minimum", "equal")
 TRUTHS = ("greater_equal", "greater", "less_equal", "less", "equal", "not_equal", "invert")
 FACTORS = ("c", "d")
 NUMBERS = ("j", "k", *FACTORS, "round")
-Found = dict[str, Any]  # name -> Var or float; "sum()" -> settings of a sum
+Found = dict[str, Any]  # name -> Var or float; "sum()" -> attributes of a sum
 
 
 def rules(
@@ -155,7 +155,7 @@ class Pattern:
             return
         orders = [step.operands, step.operands[::-1]] if op in COMMUTE else [step.operands]
         for operands in orders:
-            ways = [{f"{op}()": step.settings, **found}]
+            ways = [{f"{op}()": step.attrs, **found}]
             for x, part in zip(operands, trees):
                 ways = [more for way in ways for more in self.ways(r, x, part, way)]
             yield from ways
@@ -202,7 +202,7 @@ class Pattern:
         out: Var | None,
     ) -> Step | None:  # fmt: skip
         """The step that computes an operation; None if that is no float, or not `out`'s form."""
-        settings = found.get(f"{op}()", {})
+        attrs = found.get(f"{op}()", {})
         numbers = all(x.dtype is None for x in operands)
         dtype = np.dtype(bool) if op in TRUTHS else None if numbers else common_dtype(operands)
         shape = like.shape
@@ -213,7 +213,7 @@ class Pattern:
             return None
         if op not in TRUTHS and is_float(like) and not is_float(new):
             return None
-        return r.like_here(out or new, op, operands, settings)
+        return r.like_here(out or new, op, operands, attrs)
 
 
 def is_float(x: Var) -> bool:

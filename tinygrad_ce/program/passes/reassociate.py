@@ -27,9 +27,9 @@ def _pick_first(r: Rewriter, step: Step) -> Step | None:
     a, b = difference.operands
     if a.shape != x.shape or x.shape[axis] != n or b.shape != ((n, 1), (1, n))[axis]:
         return None
-    picked = r.make("take", (a, *ids), step.out, **step.settings)
+    picked = r.make("take", (a, *ids), step.out, **step.attrs)
     row = r.make("reshape", (b,), Var((n,), b.dtype, False), shape=(n,))
-    return step._replace(op="subtract", operands=(picked, row), settings={})
+    return step._replace(op="subtract", operands=(picked, row), attrs={})
 
 
 @on("transpose", after="dot")
@@ -41,7 +41,7 @@ def _transposed_product(r: Rewriter, step: Step) -> Step | None:
         return None
     if a.size >= MUCH_LARGER * b.size or b.size >= MUCH_LARGER * a.size:
         return None  # the large one is read as it lies
-    return step._replace(op="dot", operands=(transpose_of(r, b), transpose_of(r, a)), settings={})
+    return step._replace(op="dot", operands=(transpose_of(r, b), transpose_of(r, a)), attrs={})
 
 
 def transpose_of(r: Rewriter, x: Var) -> Var:

@@ -131,19 +131,19 @@ class Rewriter:
         self.makers[step.out] = step
         return step.out
 
-    def make(self, op: str, operands: tuple[Var, ...], like: Var, **settings: Any) -> Var:
+    def make(self, op: str, operands: tuple[Var, ...], like: Var, **attrs: Any) -> Var:
         """The result of a step, of the shape and dtype of `like`: a new one, if need be."""
-        step = self.like_here(fresh(like), op, operands, settings)
+        step = self.like_here(fresh(like), op, operands, attrs)
         return self.there(step) or self.known.setdefault(step_key(step), self.add(step))
 
     def there(self, step: Step) -> Var | None:
         """What a step would compute, if it is computed already."""
         return self.known.get(step_key(step))
 
-    def like_here(self, out: Var, op: str, operands: tuple[Var, ...], settings: Any) -> Step:
+    def like_here(self, out: Var, op: str, operands: tuple[Var, ...], attrs: Any) -> Step:
         """A step with the scope of the one that is looked at."""
         scope, line = (self.here.scope, self.here.line) if self.here else ((), None)
-        return Step(out, op, operands, settings, scope, line)
+        return Step(out, op, operands, attrs, scope, line)
 
     def constant(self, value: Any) -> Var:
         """A constant."""
@@ -189,8 +189,8 @@ def constant_key(value: Any) -> Any:
 
 def step_key(step: Step) -> Any:
     """What steps have in common that compute the same."""
-    settings = repr(sorted(step.settings.items())) if step.settings else ""
-    return step.op, step.operands, settings
+    attrs = repr(sorted(step.attrs.items())) if step.attrs else ""
+    return step.op, step.operands, attrs
 
 
 def fresh(x: Var) -> Var:

@@ -37,7 +37,7 @@ class Argument:
     given: Any  # the Tensor or array itself, in the example
     node: Any  # the Tensor that stands for it in the trace, or None
     symbol: Any  # the Symbol for its array
-    kept: Any = None  # the `.grad` of `node` when the trace begins
+    grad: Any = None  # the `.grad` of `node` when the trace begins
     var: Any = None  # what `symbol` is when the trace begins
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class Arguments:
             self.one(arg, name, f"args[{i}]") for i, (arg, name) in enumerate(zip(args, names))
         ]
         keywords = {k: self.one(arg, k, f"kwargs[{k!r}]") for k, arg in kwargs.items()}
-        self.kept_apart()
+        self.require_distinct()
         return given, keywords
 
     def one(self, arg: Any, name: str, path: str) -> Any:
@@ -114,16 +114,16 @@ class Arguments:
         self.guards.require(f"(type({path}) is {kind} or {followed})")
         symbol = self.array(arg.array, name, f"{path}.array", f"{path}.array")
         node = leaf(symbol, arg.requires_grad)
-        node.cut = arg.cut if not arg.requires_grad else None
+        node.detached_by = arg.detached_by if not arg.requires_grad else None
         self.guards.require(f"{path}.live is {arg.live}")
         if arg.requires_grad:
             self.guards.require(f"bool({path}.inputs) is {bool(arg.inputs)}")
-            self.guards.require(f"({path}.kept is None) is {arg.kept is None}")
-            if isinstance(arg.kept, Node):
-                text = f"{path}.kept.array"
-                node.kept = leaf(self.array(arg.kept.array, "old_d" + name, text, text))
+            self.guards.require(f"({path}._grad is None) is {arg._grad is None}")
+            if isinstance(arg._grad, Node):
+                text = f"{path}._grad.array"
+                node._grad = leaf(self.array(arg._grad.array, "old_d" + name, text, text))
         self.found[id(arg)] = Argument(
-            ArgumentPath(path, self.guards.names), arg, node, symbol, node.kept
+            ArgumentPath(path, self.guards.names), arg, node, symbol, node._grad
         )
         return node
 
@@ -140,7 +140,7 @@ class Arguments:
         self.guards.require(f"({path} is {value} or twin({path}, {value}))")
         return arg
 
-    def kept_apart(self) -> None:
+    def require_distinct(self) -> None:
         """Tensors that gather gradients are different ones in every call."""
         live = [a for a in self.found.values() if a.node is not None and a.node.requires_grad]
         for i, a in enumerate(live):
@@ -161,13 +161,13 @@ class Arguments:
             node = argument.node
             if node is None:
                 continue
-            kept = node.kept if isinstance(node.kept, Node) else None
-            if kept is None:
-                if isinstance(argument.given.kept, Node):
+            grad = node._grad if isinstance(node._grad, Node) else None
+            if grad is None:
+                if isinstance(argument.given._grad, Node):
                     yield argument, None
                 continue
-            symbol = self.tracer.lift(kept)
-            if kept is argument.kept and not symbol.writes:
+            symbol = self.tracer.lift(grad)
+            if grad is argument.grad and not symbol.writes:
                 continue
             if argument.given.inputs:
                 path, maker = argument.place.path, argument.given.op.name

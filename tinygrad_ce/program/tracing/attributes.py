@@ -73,7 +73,7 @@ class AttributeOf:
         new = leaf(old.array if moves else np.array(old.array))
         if moves:
             old.array = old.array.copy()
-        new.cut = COMPILED if self.live else None
+        new.detached_by = COMPILED if self.live else None
         self.tensor = new
 
 

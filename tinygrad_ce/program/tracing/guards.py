@@ -93,7 +93,7 @@ class Guards:
 
     def gradient(self, node: Node, empty: bool) -> None:
         """Whether a tensor has a gradient before the call."""
-        self.require(f"({self.define(node)}.kept is None) is {empty}")
+        self.require(f"({self.define(node)}._grad is None) is {empty}")
 
     def hooks(self, nodes: list[Node]) -> None:
         """The hooks of tensors, which are looked at once any hooks were changed anywhere."""

@@ -77,13 +77,13 @@ class Symbol(NDArrayOperatorsMixin):
         steps = reversed(self.tracer.steps)
         return next((step.line for step in steps if step.out is self.now), None)
 
-    def view_of(self, base: Symbol, op: str, settings: dict[str, Any], arrays: Any = ()) -> None:
+    def view_of(self, base: Symbol, op: str, attrs: dict[str, Any], arrays: Any = ()) -> None:
         """Let this be a view of another. What is taken at `arrays` is one in eager code only."""
-        self.base, self.how, self.seen = base, (op, settings, arrays), base.place.writes
+        self.base, self.how, self.seen = base, (op, attrs, arrays), base.place.writes
         self.scalar = False
         if not isinstance(self.example, np.ndarray):
             number = arrays or not isinstance(base.example, np.ndarray)
-            index = (*settings["index"], ...)
+            index = (*attrs["index"], ...)
             self.example = np.array(self.example) if number else base.example[index]
 
     @property
@@ -151,9 +151,9 @@ class Symbol(NDArrayOperatorsMixin):
 
     # --- methods of arrays ------------------------------------------------------------------
 
-    def record(self, op: str, *operands: Any, **settings: Any) -> Any:
+    def record(self, op: str, *operands: Any, **attrs: Any) -> Any:
         """A step on this and other operands."""
-        return self.tracer.record(op, (self, *operands), settings)
+        return self.tracer.record(op, (self, *operands), attrs)
 
     def reshape(self, *shape: Any) -> Symbol:
         """The same elements in another shape."""
@@ -233,9 +233,9 @@ class Symbol(NDArrayOperatorsMixin):
         element = index[-1:] == (Ellipsis,) and not self.scalar and not self.value[index].shape
         if not element:
             return self.record("slice", index=index)
-        settings = {"index": index[:-1]}  # x[1, ...] is a view of what is x[1]
-        y: Symbol = self.tracer.record("slice", (self,), settings)
-        y.view_of(self, "slice", settings)
+        attrs = {"index": index[:-1]}  # x[1, ...] is a view of what is x[1]
+        y: Symbol = self.tracer.record("slice", (self,), attrs)
+        y.view_of(self, "slice", attrs)
         return y
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -266,16 +266,16 @@ class Symbol(NDArrayOperatorsMixin):
 
     def instead(self, value: Symbol, base: Symbol) -> Symbol:
         """The base of this view with `value` in the place of the view."""
-        op, settings, arrays = self.how
+        op, attrs, arrays = self.how
         if repeats(self.value):
             self.tracer.refuse(
                 "what is written repeats its elements, or is a part of what does (expand, windows)",
                 "Write into the tensor that was expanded, or into x.clone()",
             )
         if op in ("slice", "take"):
-            return self.tracer.record("put", (base, value, *arrays), settings)
+            return self.tracer.record("put", (base, value, *arrays), attrs)
         if op == "transpose":
-            return value.transpose(table.inverse(settings["axes"]))
+            return value.transpose(table.inverse(attrs["axes"]))
         return value.reshape(base.shape)
 
     # --- what NumPy hands back --------------------------------------------------------------
@@ -295,10 +295,10 @@ class Symbol(NDArrayOperatorsMixin):
         elif method == "__call__" and ufunc.__name__ in UFUNCS and not kwargs:
             result = self.tracer.record(ufunc.__name__, inputs, {})
         elif method == "reduce" and ufunc in REDUCE and kwargs.keys() <= {"axis", "keepdims"}:
-            settings = {"axis": kwargs.get("axis", 0), "keepdims": kwargs.get("keepdims", False)}
-            if ufunc is np.add and self.ndim == 2 and type(settings["axis"]) is int:
-                settings["pairwise"] = True  # table.sum adds in another order there
-            result = self.tracer.record(REDUCE[ufunc], inputs, settings)
+            attrs = {"axis": kwargs.get("axis", 0), "keepdims": kwargs.get("keepdims", False)}
+            if ufunc is np.add and self.ndim == 2 and type(attrs["axis"]) is int:
+                attrs["pairwise"] = True  # table.sum adds in another order there
+            result = self.tracer.record(REDUCE[ufunc], inputs, attrs)
         elif method == "accumulate" and ufunc in (np.add, np.multiply):
             name = "cumsum" if ufunc is np.add else "cumprod"
             result = self.tracer.record(name, inputs, {"axis": kwargs.get("axis", 0)})
@@ -370,7 +370,7 @@ SET_OUTSIDE = (
     'Set it outside of the function: group["lr"] = lr, for each group in optimizer.param_groups. '
     "Each call reads it anew"
 )
-PAST = ("op", "inputs", "settings", "tick", "scope", "live", "cut")
+PAST = ("op", "inputs", "attrs", "tick", "scope", "live", "detached_by")
 PLAIN = (bool, int, float, str)
 
 
@@ -439,7 +439,7 @@ class Tracer:
         self.cells: dict[int, LiftedArray] = {}
         self.inputs: list[Var] = []
         self.given: list[tuple[Var, Any]] = []  # inputs and settings of the example
-        self.kept: dict[Any, Any] = {}  # tensor from outside -> its .grad at this point
+        self.grads: dict[Any, Any] = {}  # tensor from outside -> its .grad at this point
         self.replaced: dict[Any, None] = {}  # those of them whose .grad was set
         self.empty: dict[Any, bool] = {}  # tensor -> whether its .grad was None when it was read
         self.rebound: list[tuple[Any, dict[str, Any], str]] = []
@@ -516,26 +516,26 @@ class Tracer:
             stale.append((view, view.base))
             view = view.base
         for view, base in reversed(stale):
-            op, settings, arrays = view.how
-            again = self.record(op, (base, *arrays), settings)
+            op, attrs, arrays = view.how
+            again = self.record(op, (base, *arrays), attrs)
             view.now, view.example = again.now, again.example
             view.view_of(base, *view.how)
 
-    def record(self, op: str, operands: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    def record(self, op: str, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Carry a step out on the example and write it down."""
         symbols = [x if isinstance(x, Symbol) else self.constant(x) for x in operands]
         operands_ = tuple(map(self.look, symbols))
         if op in REDUCE.values() and not symbols[0].ndim:
-            settings = {**settings, "axis": None}  # NumPy lets 0 and -1 stand for none there
-        value = evaluate(op, [s.example for s in symbols], settings)
+            attrs = {**attrs, "axis": None}  # NumPy lets 0 and -1 stand for none there
+        value = evaluate(op, [s.example for s in symbols], attrs)
         var = Var.like(value)
         line = self.note_names()
-        self.steps.append(Step(var, op, operands_, settings, self.scope(), line))
+        self.steps.append(Step(var, op, operands_, attrs, self.scope(), line))
         result = Symbol(self, var, value)
         base = symbols[0]
         views = op in VIEWS and isinstance(value, np.ndarray) and not base.scalar
         if views and np.may_share_memory(value, base.example):
-            result.view_of(base, op, settings)
+            result.view_of(base, op, attrs)
         return result
 
     # --- where ------------------------------------------------------------------------------
@@ -585,23 +585,23 @@ class Tracer:
     def get_grad(self, node: Any) -> Any:
         """The `.grad` of a Tensor at this point of the program; nothing of it is there yet."""
         if type(node.array) in (Symbol, Batched):
-            return node.kept
-        if node not in self.kept:
-            kept = self.kept[node] = node.kept
-            self.empty[node] = kept is None
-            if isinstance(kept, Node) and type(kept.array) is not Symbol:
-                self.lift(kept)
-                self.cells[id(kept.array)].grad_of = node
-        return self.kept[node]
+            return node._grad
+        if node not in self.grads:
+            grad = self.grads[node] = node._grad
+            self.empty[node] = grad is None
+            if isinstance(grad, Node) and type(grad.array) is not Symbol:
+                self.lift(grad)
+                self.cells[id(grad.array)].grad_of = node
+        return self.grads[node]
 
-    def set_grad(self, node: Any, kept: Any) -> None:
+    def set_grad(self, node: Any, grad: Any) -> None:
         """The `.grad` of a Tensor is replaced, in the program only."""
-        if isinstance(kept, Node) and type(kept.array) is Symbol:
-            kept.array.as_array()  # it gets an array of its own
+        if isinstance(grad, Node) and type(grad.array) is Symbol:
+            grad.array.as_array()  # it gets an array of its own
         if type(node.array) in (Symbol, Batched):
-            node.kept = kept
+            node._grad = grad
         else:
-            self.kept[node] = kept
+            self.grads[node] = grad
             self.replaced[node] = None
 
     def reads_layout(self) -> None:
@@ -692,22 +692,22 @@ class Tracer:
             given = table.filled(args, tuple(x.example for x in symbols))
             value = method(generator, *given, **kwargs)
         var = Var.like(value)
-        settings = {
+        attrs = {
             "generator": generator, "method": method.__name__, "args": args, "kwargs": kwargs
         }  # fmt: skip
-        self.steps.append(Step(var, "draw", operands, settings, self.scope(), self.note_names()))
+        self.steps.append(Step(var, "draw", operands, attrs, self.scope(), self.note_names()))
         return Symbol(self, var, value)
 
-    def assume(self, op: str, x: Any, what: str, **settings: Any) -> bool:
+    def assume(self, op: str, x: Any, what: str, **attrs: Any) -> bool:
         """Whether something holds for the example; the program then checks it in each run."""
         line = self.note_names()
         asked = self.asked[op, line] = self.asked.get((op, line), 0) + 1
         key = (op, line, asked)
-        if key in self.failed or not evaluate(op, [x.value], settings):
+        if key in self.failed or not evaluate(op, [x.value], attrs):
             self.failed |= {key}  # no other trace for this program may count on it
             return False
         var = Var((), None, True)
-        self.steps.append(Step(var, op, (self.look(x),), settings, self.scope(), line))
+        self.steps.append(Step(var, op, (self.look(x),), attrs, self.scope(), line))
         self.assumptions.append(Assumption(var, what, key))
         return True
 

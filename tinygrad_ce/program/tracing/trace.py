@@ -18,7 +18,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.hooks import hooks_of
 from tinygrad_ce.engine.memory import writable
 from tinygrad_ce.engine.operands import holds_number
-from tinygrad_ce.program.ir import Kept, Program, State, Var
+from tinygrad_ce.program.ir import Grad, Program, State, Var
 from tinygrad_ce.program.memory import base_of
 from tinygrad_ce.program.tracing.arguments import ArgumentPath, Arguments
 from tinygrad_ce.program.tracing.attributes import Assigned, AttributeOf, assigned, check_alone
@@ -84,7 +84,7 @@ class GradOf:
     @property
     def array(self) -> Any:
         """The array of the gradient that is there now."""
-        return self.node.kept.array
+        return self.node._grad.array
 
 
 def trace_call(
@@ -341,7 +341,7 @@ class Finish:
         self.gradients()
         refuse_rebound(tracer)
         check_alone(left)
-        survivors_but(tracer, [*outputs, *self.kept_symbols, *(x.symbol for x in left)])
+        survivors_but(tracer, [*outputs, *self.grad_symbols, *(x.symbol for x in left)])
         self.trace.structure = returned.without_known(structure)
         program.outputs = [tracer.look(symbol) for symbol in outputs]
         self.trace.found.update((symbol.now, symbol.value) for symbol in outputs)
@@ -375,7 +375,7 @@ class Finish:
             trace.gradients.append((argument.place, None if symbol is None else len(outputs)))
             if symbol is not None:
                 outputs.append(symbol.apart())
-                if argument.given.kept is None:  # else it is added to what was there
+                if argument.given._grad is None:  # else it is added to what was there
                     slope = outputs[-1].now
                     slope.name = slope.name or f"d{argument.var.name}"
                     self.program.gradients[slope] = (argument.var,)
@@ -388,25 +388,25 @@ class Finish:
                 trace.tensors.append(argument.place)
                 if argument.node.requires_grad and not argument.given.requires_grad:
                     trace.live.append(argument.place)
-                argument.node.kept = argument.kept = argument.node = None
+                argument.node._grad = argument.grad = argument.node = None
             argument.symbol = None  # if it is still there now, somebody else holds it
 
     def gradients(self) -> None:
         """The `.grad` of tensors from outside."""
         tracer = self.tracer
-        self.kept_symbols: list[Symbol] = []
-        kept = []
+        self.grad_symbols: list[Symbol] = []
+        grads = []
         for node in tracer.replaced:
-            value = tracer.kept[node]
-            if value is node.kept and value is not None:
+            value = tracer.grads[node]
+            if value is node._grad and value is not None:
                 continue
             symbol = tracer.lift(value).apart() if isinstance(value, Node) else None
             if symbol is not None:
-                self.kept_symbols.append(symbol)
+                self.grad_symbols.append(symbol)
                 self.trace.found[symbol.now] = symbol.value
-            kept.append((weakref.ref(node), symbol))
+            grads.append((weakref.ref(node), symbol))
         empty = [(weakref.ref(node), was) for node, was in tracer.empty.items()]
-        for known in (tracer.kept, tracer.replaced, tracer.empty):  # so that what the function
+        for known in (tracer.grads, tracer.replaced, tracer.empty):  # so that what the function
             known.clear()  # itself has made goes away
         value = node = None
         for generation in (1, 2):  # a tensor that was written, and its views, may hold each other
@@ -415,9 +415,9 @@ class Finish:
         for ref, was in empty:
             if (node := ref()) is not None:
                 self.guards.gradient(node, was)
-        for ref, symbol in kept:
+        for ref, symbol in grads:
             if (node := ref()) is not None:
-                self.program.kept.append(Kept(node, symbol.now if symbol is not None else None))
+                self.program.grads.append(Grad(node, symbol.now if symbol is not None else None))
 
     def attributes(self, left: list[Assigned], names: dict[int, str]) -> None:
         """What the function has set attributes of modules to."""

@@ -50,12 +50,12 @@ SUPERSCRIPTS = str.maketrans("0123456789−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 def op_label(
     name: str,
-    settings: tuple[Any, ...],
+    attrs: tuple[Any, ...],
     folded: Sequence[str | None],
     words: Sequence[str] | None = None,
     about: Mapping[str, str] = {},
 ) -> str:
-    """The header of a card: the operation with its settings and the constants folded into it.
+    """The header of a card: the operation with its attributes and the constants folded into it.
 
     `folded` has the text of each operand that is a number, None for the others. `words` are what
     labels call the operands, if the header has to say which is which; `about` has what other
@@ -79,17 +79,17 @@ def op_label(
     if any(text is not None for text in folded):
         return with_constants(name, symbol, folded, x)
     if name == "power":
-        return f"√{x}" if settings[0] == 0.5 else x + raised(settings[0])
+        return f"√{x}" if attrs[0] == 0.5 else x + raised(attrs[0])
     if name == "getitem":
-        return f"{x}[{', '.join(index_text(part) for part in settings[0])}]"
+        return f"{x}[{', '.join(index_text(part) for part in attrs[0])}]"
     if name == "clip":
-        low, high = ("" if bound is None else number(bound) for bound in settings)
+        low, high = ("" if bound is None else number(bound) for bound in attrs)
         one = f"≥ {low}" if low else f"≤ {high}"
         return f"clip {f'{low} … {high}' if low and high else one}"
     if name == "einsum":
-        return f"einsum {settings[0]}"
+        return f"einsum {attrs[0]}"
     if name in ("sum", "amax", "amin", "norm", "cumsum", "cumprod", "concatenate", "stack"):
-        return symbol if not settings or settings[0] is None else f"{symbol} {axes(settings[0])}"
+        return symbol if not attrs or attrs[0] is None else f"{symbol} {axes(attrs[0])}"
     return symbol
 
 
@@ -106,7 +106,7 @@ def with_constants(name: str, symbol: str, folded: Sequence[str | None], x: str)
 
 
 def in_words(
-    name: str, settings: tuple[Any, ...], operands: Sequence[str], letters: Mapping[str, str]
+    name: str, attrs: tuple[Any, ...], operands: Sequence[str], letters: Mapping[str, str]
 ) -> str:
     """An operation as it would be written of its operands.
 
@@ -122,7 +122,7 @@ def in_words(
     inside = first[1:-1] if WRAPPED.fullmatch(first) else first
     if name in REDUCED:
         return f"{symbol_of(name)}({inside})"
-    own = op_label(name, settings, [None] * len(operands), None, {**letters, "x": MARK})
+    own = op_label(name, attrs, [None] * len(operands), None, {**letters, "x": MARK})
     if MARK in own:
         return own.replace(MARK, first)
     dots = set(operands) == {"…"}
@@ -160,7 +160,7 @@ def index_text(part: Any) -> str:
 def derivative_label(
     name: str,
     position: int,
-    settings: tuple[Any, ...],
+    attrs: tuple[Any, ...],
     operands: Sequence[str | None],
     shape: tuple[int, ...],
     output: tuple[int, ...],
@@ -180,7 +180,7 @@ def derivative_label(
     '×3x²'
     """
     if name == "power":
-        label = renamed(power_label(settings[0]), about)
+        label = renamed(power_label(attrs[0]), about)
     else:
         labels = entry(name).slopes
         label = labels[min(position, len(labels) - 1)] if labels else ""

@@ -53,15 +53,15 @@ def made_by(x: Node) -> Made | None:
 
 
 def past_of(x: Node) -> Any:
-    """What made a node under source_lines(): `op`, `inputs`, `settings`, `tick`; None if unknown.
+    """What made a node under source_lines(): `op`, `inputs`, `attrs`, `tick`; None if unknown.
 
     Of an operation that was not recorded there its own constants have no past.
     """
     if x.inputs:
         return x if hasattr(x, "line") else None
     if hasattr(x, "window") and not (x.live or x.window[0].live):  # a view always remembers
-        source, op, settings, others = x.window
-        return Made(op, (source, *others), settings, 0, 0)
+        source, op, attrs, others = x.window
+        return Made(op, (source, *others), attrs, 0, 0)
     made: Made | None = None if x.live else getattr(x, "made", None)
     known = made is not None and made is not UNKNOWN and not was_written(x, made)
     return made if known else None
@@ -83,8 +83,8 @@ def with_past(x: Node, made: Made, stand: dict[Node, Node]) -> Node:
     op = made.op
     if was_written(x, made):
         op = Op(f"{symbol_of(op.name)}, written in place", lambda x: x, (None,), False, "")
-    y.array, y.op, y.settings, y.tick = x.array, op, made.settings, made.tick
+    y.array, y.op, y.attrs, y.tick = x.array, op, made.attrs, made.tick
     y.inputs = tuple(stand.get(z, z) for z in made.inputs)
     y.scope, y.memory, y.line = x.scope, x.memory, x.line
-    y.live, y.cut, y.kept = False, None, None
+    y.live, y.detached_by, y._grad = False, None, None
     return y

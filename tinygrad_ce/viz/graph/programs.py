@@ -111,7 +111,7 @@ def live_values(program: Program) -> set[Var]:
 @contextmanager
 def generators_kept(program: Program) -> Iterator[None]:
     """Let random numbers be drawn, and put the generators back where they were."""
-    drawn = [step.settings["generator"] for step in program.steps if step.op == "draw"]
+    drawn = [step.attrs["generator"] for step in program.steps if step.op == "draw"]
     before = [(generator, generator.get_state()) for generator in dict.fromkeys(drawn)]
     try:
         yield
@@ -186,7 +186,7 @@ class Player:
             y = self.recorded(step, values)
             if y is None:
                 arrays = [v.array if isinstance(v, Node) else v for v in values]
-                y = as_leaf(evaluate(step.op, arrays, step.settings))
+                y = as_leaf(evaluate(step.op, arrays, step.attrs))
         finally:
             leave(token)
         if isinstance(y, Node) and hasattr(y, "line"):
@@ -215,7 +215,7 @@ class Player:
         if step.op == "where" and step.operands[1] is step.operands[2]:
             values[1] = leaf(values[1].array)  # one of the two was detached, as in embedding
             self.twins[values[1]] = step.operands[1]
-        made: Node = operation(*values, **step.settings)
+        made: Node = operation(*values, **step.attrs)
         return made
 
     def is_fixed(self, step: Step, alive: bool) -> bool:
@@ -261,7 +261,7 @@ class Player:
             if made is None:
                 return None
             x = made.operands[0]
-            axis = made.settings["axis"] if op == "sum" else axis
+            axis = made.attrs["axis"] if op == "sum" else axis
         y: Node = table.norm(self.values[x], axis, last is step)  # type: ignore[index]
         return y
 
@@ -272,9 +272,9 @@ class Player:
         """
         keepdims = step.op == "reshape"
         last = self.makers.get(step.operands[0]) if keepdims else step
-        if last is None or last.op not in ("sum", "max", "min") or last.settings["keepdims"]:
+        if last is None or last.op not in ("sum", "max", "min") or last.attrs["keepdims"]:
             return None
-        x, axis = last.operands[0], last.settings["axis"]
+        x, axis = last.operands[0], last.attrs["axis"]
         turned = self.made(x, "transpose") if last.op != "sum" and axis == 0 else None
         if turned is not None and len(x.shape) == 2:
             x, axis = turned.operands[0], 1

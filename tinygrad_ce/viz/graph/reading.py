@@ -73,7 +73,10 @@ def gradients_of(root: Node, nodes: Iterable[Node]) -> tuple[dict[Node, np.ndarr
     if not root.requires_grad:
         floats = root.array.dtype.kind == "f"
         why = "nothing here requires one" if floats else "only floats have one"
-        return {}, f"no gradient: {f'{root.cut} cut the graph' if root.cut else why}"
+        return (
+            {},
+            f"no gradient: {f'{root.detached_by} cut the graph' if root.detached_by else why}",
+        )
     if root.array.size != 1:
         return {}, "no gradients: the last tensor is not a scalar"
     try:
@@ -321,8 +324,8 @@ class Reader:
                 for function in (scope.name if scope else "", ""):
                     if (function, *place) in CONSTANTS and not node.requires_grad:
                         return self.graph.clear(CONSTANTS[(function, *place)], scope)
-            return node.cut or (self.ones(node) if self.graph.only_read_back(node) else "")
-        under = " under no_grad()" if node.cut == f"{node.op.name} under no_grad()" else ""
+            return node.detached_by or (self.ones(node) if self.graph.only_read_back(node) else "")
+        under = " under no_grad()" if node.detached_by == f"{node.op.name} under no_grad()" else ""
         return self.ones(node) or symbol_of(node.op.name) + under
 
     def ones(self, node: Node) -> str:
@@ -468,6 +471,6 @@ class Reader:
         node = use.target
         shape, output = use.source.array.shape, node.array.shape
         return derivative_label(
-            node.op.name, use.position, node.settings, self.words(node), shape, output,
+            node.op.name, use.position, node.attrs, self.words(node), shape, output,
             self.about(node),
         )  # fmt: skip

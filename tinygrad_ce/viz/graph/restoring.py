@@ -25,7 +25,7 @@ MANY = 200_000  # things that are looked at, so that a picture comes in seconds
 NUMBERS = (np.ndarray, np.generic)
 ATOMS = (str, bytes, int, float, complex, type(None), *NUMBERS)
 HOUSE = {"tinygrad_ce", "numpy", *sys.stdlib_module_names}  # code that holds no user's tensors
-PAST = ("op", "inputs", "settings", "tick", "scope", "live", "cut")
+PAST = ("op", "inputs", "attrs", "tick", "scope", "live", "detached_by")
 
 
 def undone(run: Callable[[], Any], things: Iterable[Any]) -> tuple[Any, dict[Node, Node]]:

@@ -147,7 +147,7 @@ class Graph:
             return "input"
         if node.requires_grad:
             return "parameter"
-        made_inside = node.scope is not None or node.cut or self.only_read_back(node)
+        made_inside = node.scope is not None or node.detached_by or self.only_read_back(node)
         return "constant" if made_inside and node not in self.names else "input"
 
     def only_read_back(self, leaf: Node) -> bool:
@@ -174,24 +174,24 @@ AXES = {"sum", "amax", "amin", "norm", "cumsum", "cumprod", "concatenate", "stac
 
 
 def settings_of(node: Node) -> tuple[Any, ...]:
-    """The settings of an operation; axes are counted from the first, not from the last."""
-    settings: tuple[Any, ...] = node.settings
-    if node.op.name not in AXES or not settings or settings[0] is None:
-        return settings
-    axis, count = settings[0], (node if node.op.name == "stack" else node.inputs[0]).array.ndim
+    """The attributes of an operation; axes are counted from the first, not from the last."""
+    attrs: tuple[Any, ...] = node.attrs
+    if node.op.name not in AXES or not attrs or attrs[0] is None:
+        return attrs
+    axis, count = attrs[0], (node if node.op.name == "stack" else node.inputs[0]).array.ndim
     several = isinstance(axis, tuple)
     found = [i + count if i < 0 else i for i in (axis if several else (axis,))]
-    return (tuple(found) if several else found[0], *settings[1:])
+    return (tuple(found) if several else found[0], *attrs[1:])
 
 
 def is_number(node: Node) -> bool:
     """Whether it is a number that an operation was given, and nothing that was computed."""
-    return not node.requires_grad and not node.cut and node.array.ndim == 0
+    return not node.requires_grad and not node.detached_by and node.array.ndim == 0
 
 
 def is_found(leaf: Node) -> bool:
     """Whether the user's program, not a function that it called, made a leaf that is no number."""
-    made = leaf.cut or hasattr(leaf, "made")
+    made = leaf.detached_by or hasattr(leaf, "made")
     return leaf.scope is None and not made and leaf.array.ndim > 0
 
 

@@ -216,12 +216,12 @@ def order(a: Any, b: Any) -> Any:
 
 def where_it_is(node: Node, x: Any, y: Any) -> Any:
     """The elements of x that are the extremum over their axis."""
-    return x == with_axes_back(y, x.shape, *node.settings)
+    return x == with_axes_back(y, x.shape, *node.attrs)
 
 
 def alone(node: Node, x: Any, y: Any) -> Any:
     """The sign of an element that is all there is of the norm: there ‖x‖ is |x|."""
-    return np.where(np.abs(x) == with_axes_back(y, x.shape, *node.settings), np.sign(x), 0)
+    return np.where(np.abs(x) == with_axes_back(y, x.shape, *node.attrs), np.sign(x), 0)
 
 
 def neighbours(y: Any) -> Any:
@@ -243,12 +243,12 @@ DECISIONS: dict[str, Decision] = {
     "mod": lambda node, xs, y: np.floor_divide(*xs),
     "maximum": lambda node, xs, y: order(*xs),
     "minimum": lambda node, xs, y: order(*xs),
-    "clip": lambda node, xs, y: sum(order(xs[0], b) for b in node.settings if b is not None),
+    "clip": lambda node, xs, y: sum(order(xs[0], b) for b in node.attrs if b is not None),
     "amax": lambda node, xs, y: where_it_is(node, xs[0], y),
     "amin": lambda node, xs, y: where_it_is(node, xs[0], y),
     "norm": lambda node, xs, y: alone(node, xs[0], y),
     "max_pool": lambda node, xs, y: np.stack(
-        [part == y for part in window_parts(xs[0], node.settings[2], *node.settings[:2])], -1
+        [part == y for part in window_parts(xs[0], node.attrs[2], *node.attrs[:2])], -1
     ),
 }
 """What an operation decides by its operands; where a decision switches, it may have a kink."""
@@ -256,7 +256,7 @@ DECISIONS: dict[str, Decision] = {
 
 def cut_of(node: Node) -> str | None:
     """What cut the graph in a node, if it was computed from tensors that require a gradient."""
-    return node.op.name if node.requires_grad and node.op is not None else node.cut
+    return node.op.name if node.requires_grad and node.op is not None else node.detached_by
 
 
 def decision_of(node: Node) -> Decision | None:

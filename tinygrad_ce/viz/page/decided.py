@@ -78,7 +78,7 @@ def formulas_of(use: Use, v: Any) -> Iterator[Formula]:
         yield lambda v: v == 0
     elif name in LARGEST:
         yield from largest(v)
-    yield from places(v, FINDS.get(constant.cut or "", ()))
+    yield from places(v, FINDS.get(constant.detached_by or "", ()))
 
 
 def formula_of(graph: Graph, use: Use, value: Callable[[Any], Any]) -> Any:

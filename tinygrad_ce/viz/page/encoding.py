@@ -3,7 +3,7 @@
     {"type": "float32", "given": [array, ...], "ops": ["add", ...], "steps": [[0, 2, 1], ...]}
 
 Values are numbered: first what is given, then the result of each step. A step has the number of its
-operation, its operands, counted backwards from its own result, its settings if it has some, and
+operation, its operands, counted backwards from its own result, its attrs if it has some, and
 the type of its result where that is another one.
 """
 
@@ -74,8 +74,8 @@ def encoded(program: Program, given: Sequence[Var], values: Mapping[Var, Any]) -
     told |= {"ops": list(ops), "steps": steps}
     for step in program.steps:
         kind = "" if type_of(step.out) == told["type"] else type_of(step.out)
-        settings = {key: plain_setting(value) for key, value in step.settings.items()}
+        attrs = {key: plain_setting(value) for key, value in step.attrs.items()}
         line = [ops[step.op], *(len(ids) - ids[x] for x in step.operands)]
-        steps.append(line + [settings] * bool(settings) + [kind] * bool(kind))
+        steps.append(line + [attrs] * bool(attrs) + [kind] * bool(kind))
         ids[step.out] = len(ids)
     return {**told, "ids": ids}

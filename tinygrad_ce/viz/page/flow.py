@@ -98,14 +98,14 @@ def relation(node: Node, position: int) -> Any:
     places]: for each element of the output, in order, the place in the operand that it came from
     or −1; None: not known.
     """
-    name, settings = node.op.name, node.settings
+    name, attrs = node.op.name, node.attrs
     shape = node.inputs[position].array.shape
     if entry(name).kind == "elementwise":
         return "e"
     if name in ("matmul", "inner"):
         return ["mm" if name == "matmul" else "in", position]
     if entry(name).kind == "reduction":
-        axis = settings[0] if settings else None
+        axis = attrs[0] if attrs else None
         axes = range(len(shape)) if axis is None else np.atleast_1d(axis).tolist()
         return ["sum", [a % len(shape) for a in axes if shape]]
     if name == "prod":
@@ -141,9 +141,9 @@ def moved(node: Node, position: int) -> list[int]:
 
 def largest_of_windows(node: Node) -> list[int]:
     """Where the largest element of each window came from."""
-    x, settings = node.inputs[0].array, node.settings
-    best = table.argmax_pool(x, node.array, *settings)
-    places = table.take_in_windows(np.arange(x.size).reshape(x.shape), best, *settings)
+    x, attrs = node.inputs[0].array, node.attrs
+    best = table.argmax_pool(x, node.array, *attrs)
+    places = table.take_in_windows(np.arange(x.size).reshape(x.shape), best, *attrs)
     return [int(place) for place in np.ravel(places)]
 
 
@@ -151,5 +151,5 @@ def run(node: Node, arrays: Sequence[Any]) -> Any:
     """The operation of a node on other arrays."""
     op = node.op
     if op.star:
-        return op.forward(*arrays, **dict(zip(op.names[op.fixed + 1 :], node.settings)))
-    return op.forward(*arrays, *node.settings)
+        return op.forward(*arrays, **dict(zip(op.names[op.fixed + 1 :], node.attrs)))
+    return op.forward(*arrays, *node.attrs)

@@ -148,7 +148,7 @@ class Living:
     def is_in_doubt(self, x: Node) -> bool:
         """Whether it may have been computed from values that the page has."""
         made_inside = x.scope is not None and self.graph.role(x) == "constant"
-        before = x.cut or hasattr(x, "made") or hasattr(x, "window") or made_inside
+        before = x.detached_by or hasattr(x, "made") or hasattr(x, "window") or made_inside
         return x not in self.made and not x.live and bool(before) and not holds_number(x)
 
     def constant(self, use: Use) -> Any:
@@ -158,8 +158,8 @@ class Living:
         found = formula_of(self.graph, use, self.symbols.get) if found is None else found
         if found is not None:
             return found
-        if x.cut or hasattr(x, "made"):
-            what = symbol_of(x.cut or "a condition")
+        if x.detached_by or hasattr(x, "made"):
+            what = symbol_of(x.detached_by or "a condition")
             raise NotLivingError(
                 f"{what}, which {symbol_of(use.target.op.name)} reads, was decided by the numbers, "
                 "and how is not on record. Compute it under tinygrad_ce.source_lines(), or play a "
@@ -200,7 +200,7 @@ class Living:
             if past is not None:
                 waiting += [self.at(z, past) for z in past.inputs]
             elif y not in self.symbols:
-                if y is x or y.inputs or y.cut or is_stained(y):
+                if y is x or y.inputs or y.detached_by or is_stained(y):
                     return None
                 self.symbols[y] = self.tracer.constant(y.array)
         return found
@@ -229,7 +229,7 @@ class Living:
 
     def was_computed(self, x: Node) -> bool:
         """Whether numbers of a constant come from data, of which nobody knows which."""
-        if x.inputs or x.live or x.cut != "" or x in self.made or hasattr(x, "made"):
+        if x.inputs or x.live or x.detached_by != "" or x in self.made or hasattr(x, "made"):
             return False
         recorded = any(hasattr(use.target, "line") for use in self.graph.used.get(x, ()))
         if recorded or is_stained(x):
@@ -246,8 +246,8 @@ class Living:
         size = node.inputs[position].array.size
         numbered = constant(np.arange(1, size + 1).reshape(node.inputs[position].array.shape))
         if node.op.name == "max_pool":
-            best = table.argmax_pool(operands[0], self.symbols[node], *node.settings)
-            return table.take_in_windows(numbered, best, *node.settings)
+            best = table.argmax_pool(operands[0], self.symbols[node], *node.attrs)
+            return table.take_in_windows(numbered, best, *node.attrs)
         for i in range(min(first_index(node), len(operands))):
             operands[i] = constant(np.zeros(node.inputs[i].array.shape, int))
         operands[position] = numbered
@@ -343,12 +343,12 @@ class Living:
 def size_of_axis(node: Node, position: int) -> int | None:
     """How long the axis is along which an operand says what is taken; None for other operands."""
     if node.op.name == "one_hot":
-        return int(node.settings[0])
+        return int(node.attrs[0])
     if node.op.name not in ("getitem", "put", "scatter") or position < first_index(node):
         return None
-    settings = dict(zip(node.op.names[node.op.fixed + 1 :], node.settings))
-    shape = settings.get("shape", node.inputs[0].array.shape)
-    slots = [part for part in settings["index"] if part is not None]
+    attrs = dict(zip(node.op.names[node.op.fixed + 1 :], node.attrs))
+    shape = attrs.get("shape", node.inputs[0].array.shape)
+    slots = [part for part in attrs["index"] if part is not None]
     if Ellipsis in slots:
         at = slots.index(Ellipsis)
         slots[at : at + 1] = [slice(None)] * (len(shape) - len(slots) + 1)

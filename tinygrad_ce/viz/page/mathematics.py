@@ -28,7 +28,7 @@ TOKEN = re.compile(r'\s*("[^"]*"|[A-Za-z]+|[0-9.]+|\+=|\S)')
 
 
 def forward_math(
-    name: str, settings: tuple[Any, ...], symbols: Mapping[str, str], operands: int = 1
+    name: str, attrs: tuple[Any, ...], symbols: Mapping[str, str], operands: int = 1
 ) -> str:
     """What an operation computes, as MathML; `operands` says how many it has.
 
@@ -36,23 +36,23 @@ def forward_math(
     '<math displaystyle="true"><mi>y</mi><mo>=</mo><msup><mi>e</mi><mi>z</mi></msup></math>'
     """
     if name == "power":
-        text = "y = sqrt{x}" if settings[0] == 0.5 else f"y = x^{{{number(settings[0])}}}"
+        text = "y = sqrt{x}" if attrs[0] == 0.5 else f"y = x^{{{number(attrs[0])}}}"
     elif name == "getitem":
-        index = ", ".join(index_text(part) for part in settings[0]).replace('"', "'")
+        index = ", ".join(index_text(part) for part in attrs[0]).replace('"', "'")
         text = f'y = x "[{index}]"'
     else:
         given = " , ".join("abc"[:operands]) + ' , "…"' * (operands > 3) if operands > 1 else "x"
-        called = op_label(name, settings, [None] * operands).replace('"', "'")
+        called = op_label(name, attrs, [None] * operands).replace('"', "'")
         text = entry(name).forward or f'y = "{called}" ( {given} )'
     if symbols.get("vector"):  # without the indices of matrices
         text = text.partition(" , ")[0]
-    return mathml(text, {**symbols, **bounds(name, settings)})
+    return mathml(text, {**symbols, **bounds(name, attrs)})
 
 
 def backward_math(
     name: str,
     position: int,
-    settings: tuple[Any, ...],
+    attrs: tuple[Any, ...],
     symbols: Mapping[str, str],
     target: str,
     summed: str = "",
@@ -66,7 +66,7 @@ def backward_math(
     True
     """
     if name == "power":
-        n = settings[0]
+        n = attrs[0]
         less = number(n - 1)
         rule = "D{y} ⊙ frac{1}{2 sqrt{x}}" if n == 0.5 else f"D{{y}} ⊙ {number(n)} x^{{{less}}}"
         rule = f"D{{y}} ⊙ {number(n)} x" if n == 2 else rule
@@ -77,19 +77,19 @@ def backward_math(
         plain = " " not in rule and "⊙" not in rule
         rule = f'Σ_{{"{summed}"}} {rule}' if plain else f'Σ_{{"{summed}"}} ( {rule} )'
     return mathml(
-        f"D{{{target}}} {'+=' if share else '='} {rule}", {**symbols, **bounds(name, settings)}
+        f"D{{{target}}} {'+=' if share else '='} {rule}", {**symbols, **bounds(name, attrs)}
     )
 
 
-def bounds(name: str, settings: tuple[Any, ...]) -> dict[str, str]:
-    """The words of a rule that its settings fill in: low and high of clip, axes of a sum."""
+def bounds(name: str, attrs: tuple[Any, ...]) -> dict[str, str]:
+    """The words of a rule that its attributes fill in: low and high of clip, axes of a sum."""
     if name == "clip":
         low, high = (
-            sign + "∞" if bound is None else number(bound) for sign, bound in zip("−+", settings)
+            sign + "∞" if bound is None else number(bound) for sign, bound in zip("−+", attrs)
         )
         return {"low": low, "high": high}
     if name in ("sum", "amax", "amin", "norm"):
-        return {"axes": "" if not settings or settings[0] is None else axes(settings[0])}
+        return {"axes": "" if not attrs or attrs[0] is None else axes(attrs[0])}
     return {}
 
 

@@ -597,7 +597,9 @@ def all_arrivals(graph: Graph) -> tuple[list[Arrival], str]:
     """Everything that arrives on the way back, or why there is nothing."""
     root = graph.roots[-1]
     if not root.requires_grad:
-        why = f"{root.cut} cut the graph" if root.cut else "nothing here requires one"
+        why = (
+            f"{root.detached_by} cut the graph" if root.detached_by else "nothing here requires one"
+        )
         return [], f"There are no gradients: {why}."
     if root.array.size != 1:
         return [], "There are no gradients: the last tensor is not a scalar."

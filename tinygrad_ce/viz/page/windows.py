@@ -52,7 +52,7 @@ def slides_of(graph: Graph) -> Iterator[Slide]:
     """Every convolution and every pool of a graph."""
     for node in graph.operations:
         if node.op.name in ("max_pool", "sum_pool"):
-            size, stride, axes = node.settings
+            size, stride, axes = node.attrs
             x, before = before_padding(graph, sources(graph, node)[0], axes)
             if axes == (2, 3) and node.array.ndim == 4:
                 yield Slide(node.op.name[:3], x, node, size, stride, (node,), before=before)
@@ -88,12 +88,12 @@ def convolution(graph: Graph, product: Node) -> Slide | None:
         return None
     nodes = (columns, product, added, y_image)
     if is_a(columns, "im2col"):
-        if columns.settings[0] != size:
+        if columns.attrs[0] != size:
             return None
         x, before = before_padding(graph, sources(graph, columns)[0], (1, 2))
-        if not is_a(x, "transpose") or x.settings[0] != SHOWN_FIRST:
+        if not is_a(x, "transpose") or x.attrs[0] != SHOWN_FIRST:
             return None
-        _, stride, dilation = columns.settings
+        _, stride, dilation = columns.attrs
         return Slide(
             "conv", x.inputs[0], y_image, size, stride, nodes, dilation, before, kernels, b
         )
@@ -111,7 +111,7 @@ def convolution(graph: Graph, product: Node) -> Slide | None:
 
 def transposed(graph: Graph, laid: Node) -> Slide | None:
     """The transposed convolution whose kernels are laid down here, if all of it is on record."""
-    product, (_, size, stride, dilation) = sources(graph, laid)[0], laid.settings
+    product, (_, size, stride, dilation) = sources(graph, laid)[0], laid.attrs
     kernels, image = unfolded(graph, product, ("mT", "reshape"), ("reshape", "transpose"))
     cut = following(graph, laid)
     if cut is not None and is_a(cut, "pad"):
@@ -125,7 +125,7 @@ def transposed(graph: Graph, laid: Node) -> Slide | None:
     shown = following(graph, y)
     if shown is None or not is_a(shown, "transpose") or image.array.ndim != 4:
         return None
-    before = tuple(part.start for part in cut.settings[0][1:3])
+    before = tuple(part.start for part in cut.attrs[0][1:3])
     return Slide("up", shown, image, size, stride, (product, laid, y, shown), dilation, before,
                  kernels, b)  # fmt: skip
 
@@ -160,7 +160,7 @@ def before_padding(graph: Graph, x: Node, axes: Pair) -> tuple[Node, Pair]:
     """The image inside of its padding, and how much of that is above and to the left."""
     if not is_a(x, "pad"):
         return x, (0, 0)
-    widths = x.settings[0]
+    widths = x.attrs[0]
     return sources(graph, x)[0], (widths[axes[0]][0], widths[axes[1]][0])
 
 
@@ -203,8 +203,8 @@ def told_of(slide: Slide) -> dict[str, Any]:
     """The sizes of a slide, for a page; for each largest element a letter, `#` for the first."""
     told: dict[str, Any] = {}
     if slide.kind == "max" and slide.y.array.size <= MOST and prod(slide.size) < BASE:
-        x, settings = slide.y.inputs[0].array, slide.y.settings
-        best = table.argmax_pool(x, slide.y.array, *settings)
+        x, attrs = slide.y.inputs[0].array, slide.y.attrs
+        best = table.argmax_pool(x, slide.y.array, *attrs)
         told["won"] = "".join(chr(35 + int(k)) for k in best.ravel())
     return told | {
         "kind": slide.kind,

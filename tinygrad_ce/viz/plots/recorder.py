@@ -189,8 +189,8 @@ class Recorder:
     def _look_at_parameters(self, model: Module) -> None:
         for name, p in model.named_parameters():
             self.values.setdefault(name, []).append(Histogram.of(self.steps, p.array))
-            if p.kept is not None:
-                gradient = Histogram.of(self.steps, p.kept.array)
+            if p._grad is not None:
+                gradient = Histogram.of(self.steps, p._grad.array)
                 self.gradients.setdefault(name, []).append(gradient)
             before = self._before.get(name)
             if before is not None and before.shape == p.shape:
