@@ -775,6 +775,28 @@ def test_matplotlib_keeps_its_settings_and_no_figure_is_opened():
     assert plt.get_fignums() == []
 
 
+def test_a_notebook_shows_a_plot_once_below_its_cell(monkeypatch):
+    from jupyter_client.manager import start_new_kernel
+
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    manager, client = start_new_kernel(kernel_name="python3")
+    shown = []
+    try:
+        code = (
+            "import tinygrad_ce as tg; from tinygrad_ce.viz import Recorder, plot_history\n"
+            "recorder = Recorder(tg.nn.Linear(2, 1)); recorder.step(loss=1.0)\n"
+            "axes = plot_history(recorder)"
+        )
+        reply = client.execute_interactive(code, timeout=60, output_hook=shown.append)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+    assert reply["content"]["status"] == "ok", reply
+    pictures = [message["content"]["data"] for message in shown if "data" in message["content"]]
+    assert [sorted(data) for data in pictures] == [["image/png", "text/plain"]]
+
+
 @pytest.mark.parametrize("name", [*PLOTS, "plot_decision_boundary"])
 def test_without_matplotlib_one_line_says_what_to_install(name, monkeypatch):
     recorder = full_recorder()

@@ -6,6 +6,7 @@ changes, and no window opens.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,10 +30,16 @@ def check_matplotlib(caller: str) -> None:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """A white figure that belongs to nobody but its Axes."""
+    """A white figure that belongs to nobody but its Axes; a notebook shows it below the cell."""
+    import matplotlib
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white", dpi=120)
+    how: dict[str, Any] = {"figsize": (width, height), "facecolor": "white", "dpi": 120}
+    if re.search("inline|ipympl|widget|nbagg", matplotlib.get_backend(auto_select=False) or ""):
+        from matplotlib import pyplot
+
+        return pyplot.figure(layout="constrained", **how)
+    return Figure(layout="constrained", **how)
 
 
 def axes_for(
