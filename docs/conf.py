@@ -15,6 +15,7 @@ from latex2mathml.converter import convert
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 os.environ["PYTHONPATH"] = str(HERE.parent)  # of the kernels that lessons run in
+os.environ.pop("MPLBACKEND", None)  # else plots would not come out of them
 
 project = "tinygrad_ce"
 author = "The authors of tinygrad_ce"
@@ -30,6 +31,7 @@ myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
+nb_execution_in_temp = True  # what a page saves is gone
 nb_execution_timeout = 60
 nb_merge_streams = True
 python_maximum_signature_line_length = 88

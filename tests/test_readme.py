@@ -6,31 +6,38 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_code_of_the_readme_runs(tmp_path, monkeypatch, capsys):
-    text = (ROOT / "README.md").read_text("utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+def blocks(page, opening):
+    """The code of a page, block by block."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{opening}[^\n]*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("README.md", "python")
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    picture = re.sub("<[^>]*>", " ", (tmp_path / "graph.svg").read_text("utf-8"))
+    assert "∇ —" not in picture
+    assert {"⊞", "Linear", "cross_entropy"} <= {*picture.split()}  # folded: a card each
+    assert f"loss = {names['loss']:.4f}" in (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_what_the_first_quarter_of_an_hour_says_is_so(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
-    for number, block in enumerate(blocks):
-        code = compile(block, f"README.md, block {number}", "exec")
+    for code in blocks("docs/start.md", r"\{code-cell\}"):
         exec(code, names)
-    assert len(blocks) >= 6
-    written = {path.name for path in tmp_path.iterdir()}
-    assert written >= {"graph.svg", "page.html", "history.png", "boundary.png"}
+    assert {path.name for path in tmp_path.iterdir()} >= {"page.html", "model.safetensors"}
     printed = capsys.readouterr().out
-    assert "tensor([2., 4., 6.])" in printed
-    report = text.partition("teach.check(step")[2].partition("```text\n")[2].partition("```")[0]
-    assert report.count("\n") == 3 and report in printed
-    picture = re.sub("<[^>]*>", " ", (tmp_path / "graph.svg").read_text("utf-8"))
-    assert "∇ —" not in picture  # as of a loss whose parameters the optimiser has changed since
-    assert {"⊞", "Linear", "labels", "cross_entropy"} <= {*picture.split()}  # folded: a card each
+    assert "32 times too large: the 1/N of the mean over the 32 samples is missing" in printed
+    assert "the slope of relu is missing" in printed
 
 
 def printed_by(page, capsys):
     """What the Python of a page prints; blocks whose names come from elsewhere are left out."""
-    text = (ROOT / "docs" / page).read_text("utf-8")
     names = {}
-    for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+    for block in blocks(f"docs/{page}", "python"):
         if "dlogits" not in block:
             exec(compile(block, page, "exec"), names)
     return capsys.readouterr().out
