@@ -213,6 +213,41 @@ def test_the_report_reads_as_a_teacher_writes() -> None:
     assert {fault.line for fault in report["dz"].faults} == {"dz = dh * (h > 0)"}
 
 
+@pytest.mark.parametrize(
+    ("reduce", "said"),
+    [
+        (lambda h: h.sum(), "dw  ✗  2 times too large: a factor 1/2 is missing"),
+        (lambda h: h.mean(0).sum(), "dw  ✗  2 times too large: the 1/N of the mean over the 2"),
+        (lambda h: h.sum() / len(h), "dw  ✗  2 times too large: the 1/N of the mean over the 2"),
+    ],
+)
+def test_a_mean_is_missing_only_where_there_is_one(reduce: Callable[..., Any], said: str) -> None:
+    w = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    x = tg.tensor([[1.0, 2.0, 3.0], [3.0, 4.0, 6.0]])
+    right = 2 * x.numpy().sum(0) * w.detach().numpy()
+    answer = {"dw": 2 * right / (1 if said.endswith("is missing") else 2)}
+    assert str(teach.check(lambda x: reduce(x * w**2), (x,), answer)).startswith(said)
+
+
+def test_a_mask_of_booleans_is_given_and_stands_for_no_labels() -> None:
+    later = tg.ones(3, 3).triu(1) > 0
+
+    def attend(s: Any, v: Any) -> Any:
+        A = F.softmax(s.masked_fill(later, -float("inf")), 1)
+        h = A @ v
+        return (h**2).sum() / 2
+
+    s = tg.tensor([[1.0, 2, 3], [0, -1, 2], [2, 0, 1]]).requires_grad_()
+    v = tg.tensor([[1.0, 0], [2, 1], [-1, 3]])
+    e = np.exp(s.numpy(force=True)) * np.tril(np.ones((3, 3)))
+    A = e / e.sum(1, keepdims=True)
+    dA = A @ v.numpy() @ v.numpy().T
+    right = A * (dA - (A * dA).sum(1, keepdims=True))
+    assert teach.check(attend, (s, v), {"ds": right}).ok
+    verdict = teach.check(attend, (s, v), {"ds": A * dA})["ds"]
+    assert "the share (dA * A).sum(axis=1, keepdims=True) is lost" in verdict.text
+
+
 def test_expected_is_the_gradient() -> None:
     tg.manual_seed(1)
     step, (x, y) = two_layers()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -256,7 +257,7 @@ def report(judge: Judge, verdicts: dict[str, Verdict], explained: dict[str, Any]
             Fault(
                 " and ".join(c.kind for c in changes),
                 changes[0].line.text,
-                "; and ".join(said(c, judge.samples) for c in changes),
+                "; and ".join(said(c, judge.averaged) for c in changes),
             )
             for changes in found
         )
@@ -266,7 +267,7 @@ def report(judge: Judge, verdicts: dict[str, Verdict], explained: dict[str, Any]
 
 
 def said(change: Change, samples: int) -> str:
-    """What was changed, in words."""
+    """What was changed, in words; `samples` is how many the step takes the mean of."""
     words, line = change.said, change.line
     if change.kind == "scale" and words.startswith(f"{samples} times too large"):
         return (
@@ -407,7 +408,8 @@ def gap(answer: Answer, shaken: Sequence[Any]) -> str:
     for over, axes in (("all elements", None), ("each row", -1), ("each column", 0)):
         if answer.by_chance or (axes is not None and ratio.ndim != 2):
             continue
-        spread = np.fmax.reduce(ratio, axis=axes) - np.fmin.reduce(ratio, axis=axes)
+        with np.errstate(invalid="ignore"):  # inf, where 0 would be right
+            spread = np.fmax.reduce(ratio, axis=axes) - np.fmin.reduce(ratio, axis=axes)
         if np.isfinite(spread).all() and (spread <= 1e-4 * np.abs(ratio).max()).all():
             value = f": {ratio.flat[0]:.5g}" if axes is None else ""
             return f"{said}; the ratio is the same over {over}{value}"
@@ -441,6 +443,9 @@ class Judge:
         self.names = sorted(names, key=lambda name: places.get(self.own_name(book, name) or "", -1))
         dtypes = {np.asarray(v).dtype for v in program.example.values()}
         self.samples = max((x.shape[0] for x in program.inputs[:1] if x.shape), default=1)
+        divisors = re.findall(r"/ (\d+)\b", "\n".join(x.text for x in self.books[1].lines))
+        means = any(int(n) % self.samples == 0 for n in divisors)
+        self.averaged = self.samples if means else 0
         self.coarse = np.dtype(np.float32) in dtypes
 
     def own_name(self, book: Book, name: str) -> str | None:

@@ -222,7 +222,7 @@ def computed(way: str, values: Values) -> Any:
     try:
         with np.errstate(all="ignore"):
             exec(code_of(way), space)
-    except (ValueError, IndexError):  # the shapes are others
+    except (ValueError, IndexError, TypeError):  # the shapes are others; -y of booleans
         return None
     return space["d"]
 
