@@ -414,3 +414,16 @@ def test_a_gradient_that_is_added_to_what_an_argument_had_is_not_called_its_grad
         tg.trace(step, x).backward_source()
     x.grad = None
     same(call(tg.trace(step, x).backward_source(), {"x": np.array([1.0, 2.0])})[0], [[3.0, 12.0]])
+
+
+def test_a_matrix_times_a_vector_goes_back_as_on_paper():
+    v, u = tg.tensor(w, requires_grad=True), tg.tensor(COLUMN[:, 0], requires_grad=True)
+
+    def step(x):
+        left, right = u @ x, x @ v
+        loss = left.exp().sum() + right.exp().sum()
+        loss.backward()
+        return loss
+
+    text = tg.trace(step, tg.tensor(X)).backward_source()
+    assert re.search(r"du = x @ dleft +#", text) and re.search(r"dv = x\.T @ dright +#", text)

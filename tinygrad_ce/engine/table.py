@@ -397,11 +397,16 @@ def nonzero_or_one(x: Any) -> Any:
 # --- matrix products ------------------------------------------------------------------------
 
 
+def _product_with_vectors(a: Any, v: Any) -> Any:
+    """a (..., n, k), v (..., k) -> (..., n): each matrix times its own vector."""
+    return matmul(a, v) if a.ndim == 2 else matmul(a, v[..., None])[..., 0]
+
+
 def _matmul_gradient_a(g: Any, a: Any, b: Any) -> Any:
     if b.ndim == 1:  # g (..., m), b (k,) -> (..., m, k)
         return g[..., None] * b
     if a.ndim == 1:  # g (..., m), b (..., k, m) -> (..., k)
-        return matmul(b, g[..., None])[..., 0]
+        return _product_with_vectors(b, g)
     return matmul(g, b.mT)
 
 
@@ -409,7 +414,7 @@ def _matmul_gradient_b(g: Any, a: Any, b: Any) -> Any:
     if a.ndim == 1:  # a (k,), g (..., m) -> (..., k, m); b (k,) -> (k,)
         return a * g if b.ndim == 1 else a[:, None] * g[..., None, :]
     if b.ndim == 1:  # a (..., m, k), g (..., m) -> (..., k)
-        return matmul(a.mT, g[..., None])[..., 0]
+        return _product_with_vectors(a.mT, g)
     if b.ndim == 2 and a.ndim > 2:  # one product over all leading axes
         k, m = b.shape
         rows = math.prod(a.shape[:-1])
