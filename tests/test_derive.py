@@ -199,6 +199,7 @@ def test_a_derivation_ends_in_the_formula_of_the_books_and_is_typeset(name):
         ("a % b", "a % b", None),
         ("(x.T @ g[Ellipsis, None])[Ellipsis, 0]", "xᵀ g", None),
         ("np.dot(x.T, g[..., None])[..., 0]", "xᵀ g", None),
+        ("np.matmul(x.T, g)", "xᵀ g", None),
         ("g[Ellipsis, None] * (v + w)", "g (v + w)ᵀ", r"g \, {\left(v + w\right)}^{\top}"),
         ("x[..., 0] + x[0]", "x[..., 0] + x₀", None),
         ("erf(x) + np.vectorize(math.erfc, otypes=[float])(y)", "erf(x) + erfc(y)", None),

@@ -195,7 +195,7 @@ def called(tree: ast.Call, gradients: dict[str, str], above: int) -> Piece:
             return power(part(first, 4), ("num", "2"))
         case "abs" | "absolute":
             return ("fence", "||", part(first))
-        case "dot" | "inner" if len(args) == 2:
+        case "dot" | "inner" | "matmul" if len(args) == 2:
             return product(name, args, gradients, above)
         case "where" if len(args) == 3:
             return chosen(args, gradients, above)
