@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from docutils.nodes import SkipNode
+from docutils.nodes import SkipNode, admonition
 from latex2mathml.converter import convert
 
 HERE = Path(__file__).parent
@@ -53,6 +53,12 @@ def offer_download(app: Any, page: str, source: list[str]) -> None:
         source[0] = title.sub(lambda found: found[0] + download(name), source[0], count=1)
 
 
+def fold(app: Any, page: Any) -> None:
+    """A solution is closed until it is asked for."""
+    for box in page.findall(admonition):
+        box["collapsible"] = "closed" if "dropdown" in box["classes"] else None
+
+
 def setup(app: Any) -> None:
     """Write the reference and the notebooks, and let the builder of pages know formulas."""
     from notebooks import write
@@ -61,6 +67,7 @@ def setup(app: Any) -> None:
     pages(HERE / "reference")
     write(HERE / "downloads")
     app.connect("source-read", offer_download)
+    app.connect("doctree-read", fold)
     app.add_html_math_renderer(
         "mathml",
         (lambda self, node: formula(self, node, "inline"), None),
