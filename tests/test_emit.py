@@ -105,10 +105,10 @@ def test_gradients_are_made_where_the_update_reads_them():
     program, made = traced(NETS[0], np.float32)
     program = optimised(program)
     plan = Plan(program, scheduled(program), KERNELS)
-    (pack,) = (s for s in program.steps if s.op == "pack")
-    for g, placement in zip(pack.operands, pack.attrs["placements"]):
-        assert plan.is_in_pack(pack, g, placement)
-        assert plan.places[g].memory is plan.places[pack.out].memory
+    (flat,) = (s for s in program.steps if s.op == "flatten")
+    for g, piece in zip(flat.operands, flat.attrs["slices"]):
+        assert plan.is_in_place(flat, g, piece)
+        assert plan.places[g].memory is plan.places[flat.out].memory
     del made
 
 

@@ -6,7 +6,7 @@ from side_by_side import side_by_side
 
 import tinygrad_ce as tg
 from tinygrad_ce.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
-from tinygrad_ce.program.memory import Packed
+from tinygrad_ce.program.memory import FlatParameter
 
 SHAPES = [(3, 2), (2,), (2, 4), (4,)]
 CALLS = [[np.linspace(-1.0, 1.0, 3) + k] for k in range(6)]
@@ -145,7 +145,7 @@ def test_what_is_treated_alike_is_updated_together(name):
         for call in CALLS[:2]:
             compiled(*map(tg.tensor, call))
         states = compiled.runners[0].program.states
-        assert sum(isinstance(s.node, Packed) for s in states) == count
+        assert sum(isinstance(s.node, FlatParameter) for s in states) == count
 
 
 def test_parameters_are_left_as_they_were():
@@ -196,7 +196,7 @@ def test_an_alias_keeps_parameters_where_they_are():
         compiled(*map(tg.tensor, call))
     assert all(np.shares_memory(p.detach().numpy(), a) for p, a in zip(parameters, owners))
     assert alias.tolist() == parameters[0].tolist()
-    assert not any(isinstance(s.node, Packed) for s in compiled.runners[0].program.states)
+    assert not any(isinstance(s.node, FlatParameter) for s in compiled.runners[0].program.states)
 
 
 def test_step_counts_that_differ_are_updated_one_by_one():

@@ -12,7 +12,7 @@ from tinygrad_ce.nn import functional as F
 from tinygrad_ce.program.emit.emitter import emit
 from tinygrad_ce.program.ir import Program
 from tinygrad_ce.program.listing.formulas import FORMULAS
-from tinygrad_ce.program.memory import Packed
+from tinygrad_ce.program.memory import FlatParameter
 from tinygrad_ce.program.ops import run
 from tinygrad_ce.program.passes.exact import EXACT, simplified
 from tinygrad_ce.program.passes.flatten import flattened
@@ -107,11 +107,11 @@ def traced(net, dtype):
 
 def state_of(state):
     """The array that a state has, without moving it."""
-    if not isinstance(state.node, Packed):
+    if not isinstance(state.node, FlatParameter):
         return np.array(state.node.array)
     flat = np.zeros(state.node.size, state.node.dtype)
-    for node, placement in zip(state.node.nodes, state.node.placements):
-        placement.of(flat)[...] = node.array
+    for node, piece in zip(state.node.nodes, state.node.slices):
+        piece.of(flat)[...] = node.array
     return flat
 
 
@@ -126,8 +126,8 @@ def computed(program: Program, batch):
     results = {"output": values[program.outputs[0]]}
     results.update((("grad", id(k.node)), values[k.var]) for k in program.grads)
     for s in program.states:
-        nodes = s.node.nodes if isinstance(s.node, Packed) else [s.node]
-        places = s.node.placements if isinstance(s.node, Packed) else [None]
+        nodes = s.node.nodes if isinstance(s.node, FlatParameter) else [s.node]
+        places = s.node.slices if isinstance(s.node, FlatParameter) else [None]
         for node, place in zip(nodes, places):
             value = values[s.after]
             results["state", id(node)] = value if place is None else np.array(place.of(value))
@@ -172,7 +172,7 @@ def test_a_fast_pass_keeps_values_to_rounding(net, dtype):
     program, made = traced(net, dtype)
     wanted = computed(program, made.batch)
     program = flattened(program)
-    assert any(isinstance(s.node, Packed) for s in program.states)
+    assert any(isinstance(s.node, FlatParameter) for s in program.states)
     assert_close(computed(program, made.batch), wanted, dtype, exact=True)
     program = simplified(program)
     for change in FAST:

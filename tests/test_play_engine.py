@@ -19,7 +19,7 @@ from tinygrad_ce.viz.page.encoding import encoded, encoded_array
 from tinygrad_ce.viz.page.living import Living
 
 BOUNDS = {np.float64: 1e-12, np.float32: 3e-6}
-ABSENT = {"draw", "all_equal", "piece", "pack", "relu_mask", "relu_grad"}
+ABSENT = {"draw", "all_equal", "flat_slice", "flatten", "relu_mask", "relu_grad"}
 """Random numbers, an array as a setting, and what only passes for speed make."""
 
 RUN = """(programs) => programs.map((told) => {

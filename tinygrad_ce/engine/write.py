@@ -52,7 +52,7 @@ def assign(x: Node, arrays: tuple[Any, ...], index: tuple[Any, ...], values: Any
     if not arrays and index != (...,) and is_locked(x):  # a row of what repeats rows may be written
         assign(table.getitem(x, index=index), (), (...,), values)
         return
-    values = apart(values, x) if isinstance(values, Node) else constant(values, x)
+    values = copy_if_aliased(values, x) if isinstance(values, Node) else constant(values, x)
     if values.array.ndim and len(index) == x.array.ndim and all(type(i) is int for i in index):
         values = only_number(values)
     if values.live and current().record:
@@ -86,7 +86,7 @@ def is_part(y: Node, x: Node, index: tuple[Any, ...]) -> bool:
 
 def update(x: Node, operation: Callable[..., Any], other: Any, name: str) -> Node:
     """x = operation(x, other), written into the memory of x; gives x."""
-    other = apart(other, x) if isinstance(other, Node) else constant(other, x)
+    other = copy_if_aliased(other, x) if isinstance(other, Node) else constant(other, x)
 
     def carry_out(old: Node | None) -> Node:
         target = value_of(x)
@@ -120,8 +120,8 @@ def rewrite(
     name: str,
 ) -> Node:  # fmt: skip
     """x = function(x, *args, **settings), written into the memory of x; gives x."""
-    given = [apart(a, x) if isinstance(a, Node) else a for a in args]
-    named = {k: apart(a, x) if isinstance(a, Node) else a for k, a in settings.items()}
+    given = [copy_if_aliased(a, x) if isinstance(a, Node) else a for a in args]
+    named = {k: copy_if_aliased(a, x) if isinstance(a, Node) else a for k, a in settings.items()}
     live = False
     for other in (*given, *named.values()):
         live |= isinstance(other, Node) and other.live
@@ -198,7 +198,7 @@ def is_locked(x: Node) -> bool:
     return isinstance(x.array, np.ndarray) and not writable(x.array)
 
 
-def apart(operand: Node, x: Node) -> Any:
+def copy_if_aliased(operand: Node, x: Node) -> Any:
     """`operand`, or a copy of it if it looks at the memory that is about to be written."""
     same = operand is x or (operand.memory is not None and operand.memory is x.memory)
     return table.copy(operand) if same else operand

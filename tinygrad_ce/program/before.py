@@ -8,8 +8,8 @@ import numpy as np
 
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.program.ir import Program, State, Var
-from tinygrad_ce.program.memory import Packed
-from tinygrad_ce.program.ops import pack
+from tinygrad_ce.program.memory import FlatParameter
+from tinygrad_ce.program.ops import flatten
 from tinygrad_ce.program.running import Runner
 from tinygrad_ce.program.tracing.attributes import AttributeOf
 from tinygrad_ce.program.tracing.trace import GradOf
@@ -71,9 +71,9 @@ class Before:
         values.update(zip(program.inputs, (copy for _, copy in self.inputs)))
         states = {key_of(node): copy for _, node, _, copy in self.states}
         for s in program.states:
-            if isinstance(s.node, Packed):
+            if isinstance(s.node, FlatParameter):
                 parts = [states[node] for node in s.node.nodes]
-                values[s.before] = pack(parts, s.node.placements, (s.node.size,))
+                values[s.before] = flatten(parts, s.node.slices, (s.node.size,))
             else:
                 values[s.before] = states.get(key_of(s.node), s.node.array)
         values.update((s.var, s.group[s.key]) for s in program.settings)
@@ -82,7 +82,7 @@ class Before:
 
 def parts_of(state: State) -> list[Any]:
     """The tensors of a state, or the place where its gradient is found."""
-    return state.node.nodes if isinstance(state.node, Packed) else [state.node]
+    return state.node.nodes if isinstance(state.node, FlatParameter) else [state.node]
 
 
 def key_of(node: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_ce.program.before import Before, key_of, parts_of
 from tinygrad_ce.program.ir import Program, Step, Var, coarsest
-from tinygrad_ce.program.memory import Packed
+from tinygrad_ce.program.memory import FlatParameter
 from tinygrad_ce.program.ops import run
 from tinygrad_ce.program.precision import emitted_in_float64, in_float64, may_turn
 from tinygrad_ce.program.running import Runner
@@ -213,9 +213,9 @@ def ends(program: Program, values: dict[Var, Any]) -> dict[Any, End]:
     for state in program.states:
         if state.after not in values or isinstance(state.node, GradOf):
             continue
-        if isinstance(state.node, Packed):
+        if isinstance(state.node, FlatParameter):
             flat = np.ascontiguousarray(values[state.after])
-            pieces = [placement.of(flat) for placement in state.node.placements]
+            pieces = [piece.of(flat) for piece in state.node.slices]
         else:
             pieces = [values[state.after]]
         name = state.before.name or "a tensor"
@@ -253,8 +253,8 @@ def different_ends(
     for key, (_, var, value) in wanted.items():
         if key not in found or close(found[key].value, value, noise, coarse):
             continue
-        sure = where_sure(program, values, var, noise)
-        if not close_where(sure, found[key].value, value, noise, coarse):
+        significant = where_significant(program, values, var, noise)
+        if not close_where(significant, found[key].value, value, noise, coarse):
             wrong.append(key)
     return wrong
 
@@ -277,7 +277,7 @@ def rounding_explains(runner: Runner, again: Trace, before: Before) -> bool:
     return not different_ends(text, left, runner.program, own, noise, coarse)
 
 
-def where_sure(program: Program, values: dict[Var, Any], x: Var, noise: float) -> Any:
+def where_significant(program: Program, values: dict[Var, Any], x: Var, noise: float) -> Any:
     """Where x can be compared: not where it comes from a gradient that is mathematically 0 and
     numerically mere rounding, as that of a bias before batch normalisation. Divided by its own
     size it may be anything.
@@ -285,7 +285,7 @@ def where_sure(program: Program, values: dict[Var, Any], x: Var, noise: float) -
     gradients = {k.var for k in program.grads}
     makers = program.makers()
     stack, seen = [x], set()
-    sure: Any = True
+    significant: Any = True
     while stack:
         var = stack.pop()
         if var in seen:
@@ -294,18 +294,18 @@ def where_sure(program: Program, values: dict[Var, Any], x: Var, noise: float) -
         if var in gradients and var in values:
             g = np.asarray(values[var])
             large = np.abs(g) > 1e3 * float(np.finfo(g.dtype).eps) * noise
-            sure = sure & (large if g.shape == x.shape else large.any())
+            significant = significant & (large if g.shape == x.shape else large.any())
         elif var in makers:
             stack.extend(makers[var].operands)
-    return sure
+    return significant
 
 
-def close_where(sure: Any, a: Any, b: Any, noise: float, coarse: Any) -> bool:
+def close_where(significant: Any, a: Any, b: Any, noise: float, coarse: Any) -> bool:
     """Whether a and b are close where one can be sure of them."""
     a, b = np.asarray(a), np.asarray(b)
-    if sure is True or a.shape != b.shape:
+    if significant is True or a.shape != b.shape:
         return False
-    where = np.broadcast_to(sure, a.shape)
+    where = np.broadcast_to(significant, a.shape)
     return close(a[where], b[where], noise, coarse)
 
 

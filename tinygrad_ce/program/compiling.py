@@ -89,7 +89,7 @@ class Compiled:
     def fitting(self, args: Any, kwargs: Any) -> Runner | None:
         """The program for such arguments, if there is one."""
         for runner in self.runners:
-            if runner.fits(args, kwargs) and runner.bound() and runner.apart(args, kwargs):
+            if runner.fits(args, kwargs) and runner.bound() and runner.unaliased(args, kwargs):
                 self.runners.remove(runner)
                 self.runners.insert(0, runner)
                 return runner

@@ -130,7 +130,7 @@ class Program:
     assumptions: list[Assumption] = field(default_factory=list)
     example: dict[Var, Any] = field(default_factory=dict)
     """What was given when it was traced: inputs, state and settings."""
-    gradients: dict[Var, tuple[Var, ...]] = field(default_factory=dict)
+    gradient_of: dict[Var, tuple[Var, ...]] = field(default_factory=dict)
     """Which values a value is the gradient of: several where it was handed on unchanged."""
     updates: list[range] = field(default_factory=list)
     """Which steps an optimiser took for each parameter; as it was traced, before any pass."""
@@ -193,7 +193,7 @@ class Program:
             outputs=[now(x) for x in self.outputs],
             grads=[Grad(k.node, k.var and now(k.var)) for k in self.grads],
             assumptions=[Assumption(now(a.var), a.what, a.key) for a in self.assumptions],
-            gradients={now(g): tuple(map(now, xs)) for g, xs in self.gradients.items()},
+            gradient_of={now(g): tuple(map(now, xs)) for g, xs in self.gradient_of.items()},
             updates=[],
         )
         read.update(result.roots())

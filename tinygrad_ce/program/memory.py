@@ -30,8 +30,8 @@ def base_of(x: Any) -> Any:
     return x.obj if isinstance(x, memoryview) else getattr(x, "base", None)
 
 
-class Placement(NamedTuple):
-    """Where a piece lies in a flat array: its first element, and its shape."""
+class FlatSlice(NamedTuple):
+    """A part of a flat array: its first element, and the shape that it is seen in."""
 
     offset: int
     shape: tuple[int, ...]
@@ -42,36 +42,36 @@ class Placement(NamedTuple):
         return self.offset + math.prod(self.shape)
 
     def of(self, flat: np.ndarray) -> np.ndarray:
-        """The piece of an array."""
+        """That part of an array."""
         return flat[self.offset : self.end].reshape(self.shape)
 
 
-def placements(shapes: Iterable[tuple[int, ...]]) -> list[Placement]:
-    """Where pieces of these shapes lie side by side."""
-    places: list[Placement] = []
+def slices_of(shapes: Iterable[tuple[int, ...]]) -> list[FlatSlice]:
+    """Parts of these shapes, side by side."""
+    found: list[FlatSlice] = []
     for shape in shapes:
-        places.append(Placement(places[-1].end if places else 0, shape))
-    return places
+        found.append(FlatSlice(found[-1].end if found else 0, shape))
+    return found
 
 
-class Unpackable(Exception):  # noqa: N818
+class Unmovable(Exception):  # noqa: N818
     """Somebody else looks at the memory of a parameter, so it must stay where it is."""
 
 
-class Packed:
-    """Tensors whose arrays are pieces of one array."""
+class FlatParameter:
+    """Tensors whose arrays are slices of one array."""
 
-    def __init__(self, nodes: list[Any], placements: list[Placement], dtype: Any) -> None:
+    def __init__(self, nodes: list[Any], slices: list[FlatSlice], dtype: Any) -> None:
         self.nodes = nodes
-        self.placements = placements
-        self.size = placements[-1].end
+        self.slices = slices
+        self.size = slices[-1].end
         self.dtype = dtype
 
     def fits(self) -> bool:
         """Whether the tensors still have the shapes and the dtype that they were packed with."""
         return all(
             n.array.shape == p.shape and n.array.dtype == self.dtype
-            for n, p in zip(self.nodes, self.placements)
+            for n, p in zip(self.nodes, self.slices)
         )
 
     @property
@@ -79,17 +79,17 @@ class Packed:
         """The one array; the tensors move into it if they are not there yet."""
         flat = self.nodes[0].array.base
         if isinstance(flat, np.ndarray) and flat.shape == (self.size,):
-            expected = [p.of(flat) for p in self.placements]
+            expected = [p.of(flat) for p in self.slices]
             if all(same_memory(n.array, e) for n, e in zip(self.nodes, expected)):
                 return flat
         if not all(map(alone, self.nodes)):
-            raise Unpackable
+            raise Unmovable
         flat = np.zeros(self.size, self.dtype)
         FLATS[id(flat)] = flat
-        for node, placement in zip(self.nodes, self.placements):
-            piece = placement.of(flat)
-            piece[...] = node.array
-            node.array = piece
+        for node, piece in zip(self.nodes, self.slices):
+            moved = piece.of(flat)
+            moved[...] = node.array
+            node.array = moved
         return flat
 
 

@@ -74,12 +74,12 @@ def converted(x: Any, dtype: Any) -> Any:
     return table.astype(x, dtype) if dtype.kind == "f" else table.as_whole(x, dtype)
 
 
-def pack(xs: Sequence[Any], placements: Sequence[Any], shape: tuple[int, ...]) -> Any:
+def flatten(xs: Sequence[Any], slices: Sequence[Any], shape: tuple[int, ...]) -> Any:
     """Pieces laid into one array."""
     y = np.zeros(shape, xs[0].dtype)
     flat = y.reshape(-1)
-    for x, placement in zip(xs, placements):
-        placement.of(flat)[...] = x
+    for x, piece in zip(xs, slices):
+        piece.of(flat)[...] = x
     return y
 
 
@@ -261,8 +261,8 @@ OTHER_OPS: dict[str, Op] = {
     "contiguous": Op(lambda x: x.copy(), "np.ascontiguousarray(a)"),
     "like": Op(table.like),
     "float": Op(float, "float(a)"),
-    "piece": Op(lambda x, placement: placement.of(np.ascontiguousarray(x))),
-    "pack": Op(lambda *xs, placements, shape: pack(xs, placements, shape)),
+    "flat_slice": Op(lambda x, piece: piece.of(np.ascontiguousarray(x))),
+    "flatten": Op(lambda *xs, slices, shape: flatten(xs, slices, shape)),
     "counts_agree": Op(lambda x: bool((x == x[0]).all())),
     "all_finite": Op(lambda x: bool(np.isfinite(x).all())),
     "all_within": Op(within),

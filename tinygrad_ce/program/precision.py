@@ -17,7 +17,7 @@ from tinygrad_ce.engine.table import window_parts
 from tinygrad_ce.program.before import Before
 from tinygrad_ce.program.emit.emitter import emit
 from tinygrad_ce.program.ir import Assumption, Grad, Program, State, Step, Var
-from tinygrad_ce.program.memory import Packed
+from tinygrad_ce.program.memory import FlatParameter
 from tinygrad_ce.program.ops import OPS, evaluate
 from tinygrad_ce.program.tracing.trace import GradOf
 
@@ -108,7 +108,7 @@ def emitted_in_float64(program: Program, values: dict[Var, Any], before: Before)
 
 def empty_like(state: State, value: Any) -> Any:
     """Memory for a state, laid out as it lies now."""
-    now = value if isinstance(state.node, (Packed, GradOf)) else np.asarray(state.node.array)
+    now = value if isinstance(state.node, (FlatParameter, GradOf)) else np.asarray(state.node.array)
     return np.zeros_like(now, value.dtype)
 
 
@@ -132,5 +132,5 @@ def widened(program: Program, wide: dict[Var, Var]) -> Program:
         grads=[Grad(k.node, k.var and wide[k.var]) for k in program.grads],
         assumptions=[Assumption(wide[a.var], a.what, a.key) for a in program.assumptions],
         example={},
-        gradients={},
+        gradient_of={},
     )

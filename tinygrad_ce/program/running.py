@@ -20,7 +20,7 @@ from tinygrad_ce.program.emit.memory import in_one_piece
 from tinygrad_ce.program.emit.schedule import scheduled
 from tinygrad_ce.program.emit.text import Emitted, GuardFailure
 from tinygrad_ce.program.ir import Program, State
-from tinygrad_ce.program.memory import Packed, Unpackable, root
+from tinygrad_ce.program.memory import FlatParameter, Unmovable, root
 from tinygrad_ce.program.passes.order import optimised
 from tinygrad_ce.program.tracing.arguments import ArgumentPath
 from tinygrad_ce.program.tracing.attributes import AttributeOf
@@ -83,11 +83,11 @@ class Runner:
         else:
             if self.go is not None:
                 return True
-        if not all(s.node.fits() for s in self.program.states if isinstance(s.node, Packed)):
+        if not all(s.node.fits() for s in self.program.states if isinstance(s.node, FlatParameter)):
             return False
         try:
             arrays = [state.node.array for state in self.program.states]
-        except Unpackable:  # somebody else looks at a parameter: it stays where it is
+        except Unmovable:  # somebody else looks at a parameter: it stays where it is
             self.build(flatten=False)
             return self.bound()
         for state, array in zip(self.program.states, arrays):
@@ -96,12 +96,12 @@ class Runner:
         if list(map(in_one_piece, self.program.states)) != self.layouts:  # the text counts on it
             self.build(flatten=True)
             return self.bound()
-        if not states_apart(self.program):
+        if not states_unaliased(self.program):
             return False  # pragma: no cover - for who exchanges arrays behind the Tensors' back
         self.bind()
         return True
 
-    def apart(self, args: Any, kwargs: Any) -> bool:
+    def unaliased(self, args: Any, kwargs: Any) -> bool:
         """Whether arguments are as many as they were, and what the program writes is known to it
         under one name only: no argument lies in the memory of a state or argument that is written.
         """
@@ -202,7 +202,7 @@ class Runner:
             grad = f"{name(node)}._grad.array"
             conditions += [f"{grad}.shape == {array.shape}", f"{grad}.dtype == {name(array.dtype)}"]
         if trace.written or trace.gradients or trace.live:
-            return [*conditions, "runner.apart(args, kwargs)"]
+            return [*conditions, "runner.unaliased(args, kwargs)"]
         if self.memories:
             shared = name(self.memories)
             conditions += [
@@ -312,7 +312,7 @@ def filled(structure: Any, values: tuple[Any, ...], args: Any, kwargs: Any) -> A
     return mapped(part, structure)
 
 
-def states_apart(program: Program) -> bool:
+def states_unaliased(program: Program) -> bool:
     """Whether no state that is written lies in the memory of another one."""
     arrays = [s.node.array for s in program.states]
     roots = list(map(root, arrays))
@@ -325,6 +325,6 @@ def states_apart(program: Program) -> bool:
 
 def tensors_of(state: State) -> list[Any]:
     """The Tensors that a state stands for; none for a gradient, which may be another each time."""
-    if isinstance(state.node, Packed):
+    if isinstance(state.node, FlatParameter):
         return state.node.nodes
     return [state.node] if isinstance(state.node, (Node, AttributeOf)) else []

@@ -106,13 +106,13 @@ class Book:
             for s in shown.states
             if s.before.name and s.before in names
         }
-        of = [*shown.gradients, *(k.var for k in shown.grads)]
+        of = [*shown.gradient_of, *(k.var for k in shown.grads)]
         self.slopes = {names[x] for x in of if x in names}  # what holds a gradient
         trees = self.writer.trees
         self.makers = {line.name: line for line in self.lines}
         self.tensors = {  # what each is the gradient of: names, or how it is computed
             names[g]: [ast.unparse(trees[x]) for x in sources if x in trees]
-            for g, sources in shown.gradients.items()
+            for g, sources in shown.gradient_of.items()
             if g in names and any(x in trees for x in sources)
         }
         self.sources = {g: max(sources, key=tell) for g, sources in self.tensors.items()}
@@ -127,8 +127,8 @@ class Book:
         names, owner = self.writer.names.of, {s.node: s.before for s in shown.states}
         trees = dict(zip(shown.outputs, self.writer.returned)) | self.writer.gradients
         start = next((i for i, x in enumerate(self.lines) if x.backward), len(self.lines))
-        handed = [x for x in shown.gradients if x in trees]
-        found = [(x, of) for x in handed for of in shown.gradients[x] if of in names]
+        handed = [x for x in shown.gradient_of if x in trees]
+        found = [(x, of) for x in handed for of in shown.gradient_of[x] if of in names]
         found += [(k.var, owner[k.node]) for k in shown.grads if k.var and k.node in owner]
         for x, of in found:
             name, tree = "d" + names[of], trees[x]
@@ -147,7 +147,7 @@ class Book:
         names, trees = self.writer.names.of, self.writer.trees
         found: dict[str, str] = {}
         for of in (lambda x: names.get(x, ""), lambda x: x.name):  # a second h is h2 in the book
-            for gradient, sources in shown.gradients.items():
+            for gradient, sources in shown.gradient_of.items():
                 tree = trees.get(gradient)
                 for name in filter(None, map(of, sources)):
                     if isinstance(tree, ast.Name):

@@ -135,7 +135,7 @@ def traced(step: Callable[..., Any] | Program, inputs: Sequence[Any]) -> Program
     if isinstance(step, Program):
         return step
     program = trace(step, *inputs)
-    if not (program.gradients or program.grads):  # it calls no backward()
+    if not (program.gradient_of or program.grads):  # it calls no backward()
         program = trace(with_backward(step), *inputs)
     held = [x for x in inputs if getattr(x, "grad", None) is not None]
     held += [state.node.node for state in program.states if isinstance(state.node, GradOf)]
@@ -425,7 +425,7 @@ class Judge:
     def __init__(self, program: Program, names: list[str]) -> None:
         wanted = {
             gradient
-            for gradient, sources in program.gradients.items()
+            for gradient, sources in program.gradient_of.items()
             if any("d" + x.name in names for x in sources if x.name)
         }
         values = oracle(program, {x: wide(v) for x, v in program.example.items()})

@@ -75,7 +75,7 @@ def exercise(
         if given not in known:
             raise ValueError(f"exercise: {what} is {given!r}; wanted {', '.join(known)}")
     program = traced(step, inputs)
-    if not (program.gradients or program.grads):
+    if not (program.gradient_of or program.grads):
         raise ValueError("exercise: the step has no gradient; give it a parameter that needs one")
     title = title or f"Backward through {program.name}"
     made = Exercise(program, level, title, hints, pictures, markers)

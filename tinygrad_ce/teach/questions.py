@@ -98,7 +98,7 @@ def shown(shape: tuple[int, ...]) -> str:
 
 def book_of(program: Program) -> Book:
     """The formulas of a step, with a line for the gradient of everything that has a name."""
-    named = [g for g, sources in program.gradients.items() if any(x.name for x in sources)]
+    named = [g for g, sources in program.gradient_of.items() if any(x.name for x in sources)]
     return Book(program, "formula", named)
 
 

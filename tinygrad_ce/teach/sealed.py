@@ -85,7 +85,7 @@ def sealed(program: Program) -> str:
             for k in program.grads
             if k.var is not None and id(k.node) in nodes
         ],
-        "gradients": [[of(g), [of(x) for x in xs]] for g, xs in program.gradients.items()],
+        "gradients": [[of(g), [of(x) for x in xs]] for g, xs in program.gradient_of.items()],
     }
     told["vars"] = [
         [list(x.shape), None if x.dtype is None else str(x.dtype), x.scalar, x.name] for x in ids
@@ -132,7 +132,7 @@ def opened(text: str) -> Program:
         grads=[Grad(places[i], vars[x]) for i, x in told["kept"]],
         assumptions=[Assumption(vars[x], what, None) for x, what in told["assumptions"]],
         example={vars[i]: value(v) for i, v in told["example"]},
-        gradients={vars[g]: tuple(some(xs)) for g, xs in told["gradients"]},
+        gradient_of={vars[g]: tuple(some(xs)) for g, xs in told["gradients"]},
         returned=told["returned"],
     )
 

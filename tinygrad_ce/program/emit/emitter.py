@@ -54,6 +54,6 @@ def call(p: Printer, step: Step) -> None:
     arrays = [p.at(x) for x in step.operands if x.shape]
     may_be_view = step.out.shape or op.kind == "view"  # an array of no axes can be one too
     if op.kind not in ("elementwise", "reduction") and may_be_view and arrays:
-        text = f"apart({', '.join([text, *arrays])})"
+        text = f"copy_if_aliased({', '.join([text, *arrays])})"
     p.line(f"{name} = {text}")
     p.hold(step.out, name)

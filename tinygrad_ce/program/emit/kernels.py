@@ -189,10 +189,10 @@ def copy(p: Printer, step: Step) -> None:
     p.line(f"copyto({p.view(out, f'reshape({x.shape})') if shaped else p.at(out)}, {p.operand(x)})")
 
 
-def pack(p: Printer, step: Step) -> None:
+def flatten(p: Printer, step: Step) -> None:
     """Pieces laid side by side: most of them were made there."""
-    for x, place in zip(step.operands, step.attrs["placements"]):
-        if not p.plan.is_in_pack(step, x, place):
+    for x, place in zip(step.operands, step.attrs["slices"]):
+        if not p.plan.is_in_place(step, x, place):
             row = f"{p.at(step.out)}[{place.offset}:{place.end}].reshape({place.shape})"
             line = f"copyto({p.hoist(row)}, {p.operand(x)})"
             (p.setup if x in p.program.constants else p.lines).append(line)
@@ -316,7 +316,7 @@ KERNELS: dict[str, Kernel] = {
     "where": Kernel(where, is_mask, slice(2, 3)),
     "relu_mask": Kernel(relu_mask, has_positive_zeros),
     **{name: Kernel(copy) for name in ("reshape", "broadcast_to", "copy", "contiguous")},
-    "pack": Kernel(pack),
+    "flatten": Kernel(flatten),
     "scatter": Kernel(scatter),
     "take": Kernel(take, always, makes=lambda s: len(s.operands) - 1 == len(s.attrs["index"])),
     "draw": Kernel(draw, always, makes=lambda step: True),

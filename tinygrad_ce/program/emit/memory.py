@@ -14,10 +14,10 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.program.emit.numbers import by_python
 from tinygrad_ce.program.emit.schedule import Item, Loop, Schedule, steps_of
 from tinygrad_ce.program.ir import Program, State, Step, Var
-from tinygrad_ce.program.memory import Placement
+from tinygrad_ce.program.memory import FlatSlice
 from tinygrad_ce.program.tracing.attributes import AttributeOf
 
-VIEWS = frozenset(["reshape", "transpose", "slice", "windows", "piece"])
+VIEWS = frozenset(["reshape", "transpose", "slice", "windows", "flat_slice"])
 
 
 @dataclass(eq=False, slots=True)
@@ -44,7 +44,7 @@ class Place:
 
     memory: Memory
     contiguous: bool
-    piece: Placement | None = None
+    piece: FlatSlice | None = None
     view: Step | None = None
 
     @property
@@ -53,7 +53,7 @@ class Place:
         return self.memory.kind not in ("input", "call")
 
     def __str__(self) -> str:
-        how = self.view.op if self.view is not None else "piece" if self.piece is not None else ""
+        how = self.view.op if self.view is not None else "slice" if self.piece is not None else ""
         return f"{how} of {self.memory}" if how else str(self.memory)
 
 
@@ -85,7 +85,7 @@ class Plan:
         self.now = 0
         self.given()
         for step in program.steps:
-            if step.op == "pack":
+            if step.op == "flatten":
                 self.reserve(step)
         for self.now, item in enumerate(schedule.items):
             if isinstance(item, Loop):
@@ -120,16 +120,16 @@ class Plan:
             if x.shape:
                 self.places[x] = Place(self.memory("constant", x), True)
 
-    def reserve(self, pack: Step) -> None:
-        """Give the pieces of a pack their place in it: what makes them writes there at once."""
-        memory = self.memory("own", pack.out)
-        self.reserved[pack.out] = Place(memory, True)
-        for x, placement in zip(pack.operands, pack.attrs["placements"]):
+    def reserve(self, flat: Step) -> None:
+        """Give the slices of a flat array their place: what makes them writes there at once."""
+        memory = self.memory("own", flat.out)
+        self.reserved[flat.out] = Place(memory, True)
+        for x, piece in zip(flat.operands, flat.attrs["slices"]):
             x = self.unshaped(x)
             maker = self.makers.get(x)
             kernel = self.kernels.get(maker.op) if maker is not None else None
             if kernel and kernel.makes is None and x not in self.befores:
-                piece = Placement(placement.offset, x.shape)
+                piece = FlatSlice(piece.offset, x.shape)
                 self.reserved.setdefault(x, Place(memory, True, piece))
 
     def unshaped(self, x: Var) -> Var:
@@ -138,14 +138,14 @@ class Plan:
             x = maker.operands[0]
         return x
 
-    def is_in_pack(self, pack: Step, x: Var, placement: Placement) -> bool:
-        """Whether what makes x has written it into its piece of a pack."""
+    def is_in_place(self, flat: Step, x: Var, piece: FlatSlice) -> bool:
+        """Whether what makes x has written it into its slice of a flat array."""
         x = self.unshaped(x)
         place = self.places.get(x)
         if place is None or place is not self.reserved.get(x) or place.piece is None:
             return False
-        here = self.reserved[pack.out].memory
-        return place.memory is here and place.piece.offset == placement.offset
+        here = self.reserved[flat.out].memory
+        return place.memory is here and place.piece.offset == piece.offset
 
     # --- steps ------------------------------------------------------------------------------
 
@@ -157,7 +157,7 @@ class Plan:
         elif step.op in VIEWS and self.can_view(step):
             self.ways[out] = "view"
             memory = self.places[step.operands[0]].memory
-            self.put(out, Place(memory, step.op in ("reshape", "piece"), view=step))
+            self.put(out, Place(memory, step.op in ("reshape", "flat_slice"), view=step))
         elif kernel is not None and kernel.fits(self, step):
             self.ways[out] = "kernel"
             if out.shape and kernel.makes is not None:

@@ -277,8 +277,8 @@ def stem(name: str) -> str:
 def view_text(x: str, step: Step) -> str:
     """A view as one writes it."""
     s = step.attrs
-    if step.op == "piece":
-        return f"{x}[{s['placement'].offset}:{s['placement'].end}].reshape({s['placement'].shape})"
+    if step.op == "flat_slice":
+        return f"{x}[{s['piece'].offset}:{s['piece'].end}].reshape({s['piece'].shape})"
     if step.op == "slice":  # x[0] of a row is a copy, x[0, ...] a view that sees what is written
         full = step.out.shape or any(part is Ellipsis for part in s["index"])
         return f"{x}[{index_text((*s['index'], *(() if full else (Ellipsis,))))}]"
@@ -299,16 +299,16 @@ def index_text(index: tuple[Any, ...]) -> str:
     return (", ".join(parts) + ("," if len(parts) == 1 else "")) or "()"
 
 
-def apart(y: Any, *operands: Any) -> Any:
+def copy_if_aliased(y: Any, *operands: Any) -> Any:
     """y, or a copy if it is a view of an operand: that memory is soon written again."""
     return y.copy() if any(np.may_share_memory(y, x) for x in operands) else y
 
 
 LIBRARY: dict[str, Any] = {
     **UFUNCS, "add_at": table.add_at, "dot": np.dot, "vdot": np.vdot, "matmul": np.matmul,
-    "copyto": np.copyto, "empty": np.empty, "zeros": np.zeros, "apart": apart, "single": np.float32,
-    "uint8": np.uint8, "inf": math.inf, "nan": math.nan, "einsum": np.einsum,
-    "GuardFailure": GuardFailure,
+    "copyto": np.copyto, "empty": np.empty, "zeros": np.zeros,
+    "copy_if_aliased": copy_if_aliased, "single": np.float32, "uint8": np.uint8, "inf": math.inf,
+    "nan": math.nan, "einsum": np.einsum, "GuardFailure": GuardFailure,
     "concatenate": np.concatenate, "stack": np.stack, "msqrt": math.sqrt,
     "sliding_window_view": np.lib.stride_tricks.sliding_window_view,
 }  # fmt: skip

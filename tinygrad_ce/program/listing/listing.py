@@ -56,7 +56,7 @@ def gradients_of(program: Program) -> list[Var]:
 def gradients_of_arguments(program: Program) -> list[Var]:
     """What becomes the `.grad` of an argument."""
     given, further = {*program.inputs}, program.outputs[program.returned :]
-    handed = (x for x in further if given.intersection(program.gradients.get(x, ())))
+    handed = (x for x in further if given.intersection(program.gradient_of.get(x, ())))
     return [*dict.fromkeys(handed)]
 
 

@@ -89,7 +89,7 @@ class Names:
             return self.of[var]
         if var in self.grads and not (var.name and step.scope[:1] != ("backward",)):
             return self.give(var, self.grads[var])
-        for x in self.program.gradients.get(var, ()):
+        for x in self.program.gradient_of.get(var, ()):
             if x in self.of and var.name == "d" + x.name:
                 return self.give(var, "d" + self.of[x])  # dh3 is the gradient of h3
         if var.name:
@@ -107,7 +107,7 @@ class Names:
         own = self.recognised(step)
         if own:
             return own
-        of = self.program.gradients.get(step.out, ()) if as_gradient else ()
+        of = self.program.gradient_of.get(step.out, ()) if as_gradient else ()
         if of:
             seen = [x for x in of if x in self.of]
             if not seen:

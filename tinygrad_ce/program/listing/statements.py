@@ -116,7 +116,7 @@ class Writer:
             return False
         if self.names.recognised(step) in OWN_LINE:
             return False
-        if any(x in self.names.of for x in self.program.gradients.get(var, ())):
+        if any(x in self.names.of for x in self.program.gradient_of.get(var, ())):
             return False  # dh, where h has a line
         named = step.op in VIEWS and isinstance(self.trees.get(step.operands[0]), ast.Name)
         length = width(step, tree)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_ce.program.ir import Assumption, Program, State, Step, Var
-from tinygrad_ce.program.memory import Packed, Placement, movable, placements
+from tinygrad_ce.program.memory import FlatParameter, FlatSlice, movable, slices_of
 from tinygrad_ce.program.ops import ELEMENTWISE
 from tinygrad_ce.program.passes.exact import without_dead_steps
 
@@ -94,7 +94,7 @@ def together(program: Program, group: list[Update]) -> Program:
         return program  # somebody reads a new value before all are there
     first = group[0]
     shapes = [next(s.before.shape for s in u.states if s.before.shape) for u in group]
-    places = placements(shapes)
+    places = slices_of(shapes)
     size = (places[-1].end,)
     flat: dict[Var, Var] = {}  # a value of the first update -> that of all
     renamed: dict[Var, Var] = {}
@@ -106,10 +106,10 @@ def together(program: Program, group: list[Update]) -> Program:
     read.update(others.roots(), (x for u in group for x in u.leaves))
 
     def pieces(x: Var) -> Iterator[Step]:
-        own = [Placement(i, ()) for i in range(len(group))] if not x.shape else places
+        own = [FlatSlice(i, ()) for i in range(len(group))] if not x.shape else places
         for part, place in zip(members[x], own):
             if part in read:
-                yield Step(part, "piece", (flat[x],), {"placement": place})
+                yield Step(part, "flat_slice", (flat[x],), {"piece": place})
 
     states = [flat_state([u.states[j] for u in group]) for j in range(len(first.states))]
     checks = []
@@ -122,8 +122,8 @@ def together(program: Program, group: list[Update]) -> Program:
             checks.append(Assumption(truth, "all step counts are equal", EQUAL_COUNTS))
     for leaf in first.leaves:
         flat[leaf] = Var(size, leaf.dtype, False, "gradients")
-        attrs = {"placements": tuple(places), "shape": size}
-        update.append(Step(flat[leaf], "pack", members[leaf], attrs, first.steps[0].scope))
+        attrs = {"slices": tuple(places), "shape": size}
+        update.append(Step(flat[leaf], "flatten", members[leaf], attrs, first.steps[0].scope))
     for step in first.steps:
         if not step.out.shape and step.out not in flat:  # a number that is the same for all
             renamed.update((x, step.out) for x in members[step.out][1:])
@@ -143,6 +143,8 @@ def flat_state(olds: list[State]) -> State:
     """Several states as one."""
     old = olds[0].before
     name = old.name.partition("_")[2] or "parameters"
-    node = Packed([s.node for s in olds], placements([s.before.shape for s in olds]), old.dtype)
+    node = FlatParameter(
+        [s.node for s in olds], slices_of([s.before.shape for s in olds]), old.dtype
+    )
     before, after = (Var((node.size,), old.dtype, False, name) for _ in range(2))
     return State(node, before, after)

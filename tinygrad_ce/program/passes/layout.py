@@ -192,7 +192,7 @@ def in_order(axes: Axes) -> bool:
 class Layouts:
     """Writes the steps again, some values with their axes in another order.
 
-    `twins[x] = (t, axes)` says that x is t.transpose(axes), and that t is computed. A step that no
+    `stored[x] = (t, axes)` says that x is t.transpose(axes), and that t is computed. A step that no
     rule knows is given x itself: what is not understood costs a copy, and is never wrong.
     """
 
@@ -201,7 +201,7 @@ class Layouts:
         self.wanted = wanted
         self.makers = program.makers()
         self.uses = program.uses()
-        self.twins: dict[Var, tuple[Var, Axes]] = {}
+        self.stored: dict[Var, tuple[Var, Axes]] = {}
         self.known: dict[tuple[Var, Axes], Var] = {}
         self.steps: list[Step] = []
         self.here: Step
@@ -213,12 +213,12 @@ class Layouts:
             rule = RULES.get(step.op, _elementwise if step.op in ELEMENTWISE else None)
             made = rule(self, step) if rule is not None else None
             if made is not None:
-                self.twins[step.out] = made
+                self.stored[step.out] = made
             else:
                 self.steps.append(step._replace(operands=tuple(map(self.as_it_was, step.operands))))
         renamed = {}
         for x in self.program.roots():
-            if x in self.twins:
+            if x in self.stored:
                 self.here = self.makers[x]
                 renamed[x] = self.as_it_was(x)
         renamed = {x: y for x, y in renamed.items() if x is not y}
@@ -257,12 +257,12 @@ class Layouts:
 
     def as_it_was(self, x: Var) -> Var:
         """The value in its own layout."""
-        t, axes = self.twins.get(x, (x, ()))
+        t, axes = self.stored.get(x, (x, ()))
         return x if t is x else self.transposed(t, axes)
 
     def in_layout(self, x: Var, axes: Axes) -> Var:
         """The t of which x is t.transpose(axes)."""
-        t, own = self.twins.get(x, (x, ()))
+        t, own = self.stored.get(x, (x, ()))
         return t if own == axes else self.transposed(self.as_it_was(x), inverse(axes))
 
     def transposed(self, x: Var, axes: Axes) -> Var:
@@ -275,7 +275,7 @@ class Layouts:
         """The layout for a result: the one it should have, or that of an operand."""
         if step.out in self.wanted:
             return self.wanted[step.out]
-        known = (self.twins[x][1] for x in operands if x in self.twins)
+        known = (self.stored[x][1] for x in operands if x in self.stored)
         return next((axes for axes in known if not in_order(axes)), None)
 
     def beside(self, x: Var, out: Var, axes: Axes) -> Var:
@@ -288,17 +288,17 @@ class Layouts:
         return self.transpose(self.reshape(self.as_it_was(x), ones + x.shape), inverse(axes))
 
 
-Twin = tuple[Var, Axes]
+Stored = tuple[Var, Axes]
 
 
-def _elementwise(b: Layouts, step: Step) -> Twin | None:
+def _elementwise(b: Layouts, step: Step) -> Stored | None:
     axes = b.layout_of(step, [x for x in step.operands if x.shape == step.out.shape])
     if axes is None:
         return None
     return b.rewritten(step, tuple(b.beside(x, step.out, axes) for x in step.operands), axes), axes
 
 
-def _pool(b: Layouts, step: Step) -> Twin | None:
+def _pool(b: Layouts, step: Step) -> Stored | None:
     axes = b.layout_of(step, step.operands)
     if axes is None:
         return None
@@ -309,15 +309,15 @@ def _pool(b: Layouts, step: Step) -> Twin | None:
     return b.rewritten(step, operands, axes, **attrs), axes
 
 
-def _transpose(b: Layouts, step: Step) -> Twin | None:
+def _transpose(b: Layouts, step: Step) -> Stored | None:
     (x,), axes = step.operands, step.attrs["axes"]
-    if x in b.twins:
-        t, own = b.twins[x]
+    if x in b.stored:
+        t, own = b.stored[x]
         return t, permuted(own, axes)
     return (x, axes) if b.wanted.get(step.out) == axes else None
 
 
-def _product(b: Layouts, step: Step) -> Twin | None:
+def _product(b: Layouts, step: Step) -> Stored | None:
     """(a b)ᵀ is bᵀ aᵀ, and (a bᵀ)ᵀ is b aᵀ."""
     if b.wanted.get(step.out) != SWAP:
         return None
@@ -329,19 +329,19 @@ def transposed_product(b: Layouts, step: Step) -> Var:
     left, right = step.operands
     if step.op == "dot":
         operands = (b.in_layout(right, SWAP), b.in_layout(left, SWAP))
-    elif left in b.twins:
+    elif left in b.stored:
         operands = (b.as_it_was(right), b.in_layout(left, SWAP))
     else:
         return b.add("inner", (b.as_it_was(right), left), step.out.shape[::-1])
     return b.add("dot", operands, step.out.shape[::-1])
 
 
-def _reduction(b: Layouts, step: Step) -> Twin | None:
+def _reduction(b: Layouts, step: Step) -> Stored | None:
     """Over some axes: those axes where they are now."""
     (x,), axis = step.operands, step.attrs["axis"]
-    if x not in b.twins or in_order(b.twins[x][1]) or (axis is not None and not step.out.shape):
+    if x not in b.stored or in_order(b.stored[x][1]) or (axis is not None and not step.out.shape):
         return None
-    t, axes = b.twins[x]
+    t, axes = b.stored[x]
     if axis is None:
         if step.op.startswith("arg"):
             return None  # the number of an element in another order
@@ -361,17 +361,17 @@ def _reduction(b: Layouts, step: Step) -> Twin | None:
     return b.reshape(total, shape), tuple(range(len(shape)))
 
 
-def _reshape(b: Layouts, step: Step) -> Twin | None:
+def _reshape(b: Layouts, step: Step) -> Stored | None:
     """(N, C, H, W) -> (N, ...): the leading axes stay, the others become others; and back."""
     (x,), shape = step.operands, step.out.shape
-    if x not in b.twins:
+    if x not in b.stored:
         if b.wanted.get(step.out) != FIRST or len(x.shape) != 2 or x.shape[0] != shape[0]:
             return None
         made = b.makers.get(x)
         product = made is not None and made.op == "dot" and b.uses[x] == 1
         t = transposed_product(b, made) if product and made is not None else b.in_layout(x, SWAP)
         return b.reshape(t, permuted(shape, LAST)), FIRST
-    t, axes = b.twins[x]
+    t, axes = b.stored[x]
     n, first = len(axes), axes[0]
     k = n - first  # leading axes of x, which are the last ones of t
     if axes != (*range(first, n), *range(first)) or shape[:k] != x.shape[:k] or not step.out.size:
@@ -380,12 +380,12 @@ def _reshape(b: Layouts, step: Step) -> Twin | None:
     return b.reshape(t, (*shape[k:], *shape[:k])), (*range(rest, rest + k), *range(rest))
 
 
-def _permuted(b: Layouts, step: Step) -> Twin | None:
+def _permuted(b: Layouts, step: Step) -> Stored | None:
     """Padding, slices, and their transposes: the same with the axes in another order."""
     x, *arrays = step.operands
-    if arrays or x not in b.twins or len(step.out.shape) != len(x.shape):
+    if arrays or x not in b.stored or len(step.out.shape) != len(x.shape):
         return None
-    t, axes = b.twins[x]
+    t, axes = b.stored[x]
     back, attrs = inverse(axes), dict(step.attrs)
     for key in ("widths", "index", "shape"):
         if key in attrs:
@@ -398,7 +398,7 @@ def _permuted(b: Layouts, step: Step) -> Twin | None:
     return b.rewritten(step, (t,), axes, **attrs), axes
 
 
-def _scatter(b: Layouts, step: Step) -> Twin | None:
+def _scatter(b: Layouts, step: Step) -> Stored | None:
     """x[rows, columns] of a matrix is xᵀ[columns, rows]."""
     if b.wanted.get(step.out) != SWAP or len(step.operands) != 3:
         return _permuted(b, step)
@@ -407,24 +407,24 @@ def _scatter(b: Layouts, step: Step) -> Twin | None:
     return b.rewritten(step, (value, columns, rows), SWAP, shape=shape), SWAP
 
 
-def _take(b: Layouts, step: Step) -> Twin | None:
+def _take(b: Layouts, step: Step) -> Stored | None:
     x, *arrays = step.operands
-    if len(arrays) != 2 or len(step.attrs["index"]) != 2 or b.twins.get(x, ((), ()))[1] != SWAP:
+    if len(arrays) != 2 or len(step.attrs["index"]) != 2 or b.stored.get(x, ((), ()))[1] != SWAP:
         return None
     rows, columns = map(b.as_it_was, arrays)
-    b.steps.append(step._replace(operands=(b.twins[x][0], columns, rows)))
+    b.steps.append(step._replace(operands=(b.stored[x][0], columns, rows)))
     return step.out, tuple(range(len(step.out.shape)))
 
 
-def _concatenated(b: Layouts, step: Step) -> Twin | None:
+def _concatenated(b: Layouts, step: Step) -> Stored | None:
     axes = b.layout_of(step, step.operands)
-    if axes is None or not all(b.twins.get(x, (x, ()))[1] == axes for x in step.operands):
+    if axes is None or not all(b.stored.get(x, (x, ()))[1] == axes for x in step.operands):
         return None
     axis = axes[step.attrs["axis"] % len(axes)]
-    return b.rewritten(step, tuple(b.twins[x][0] for x in step.operands), axes, axis=axis), axes
+    return b.rewritten(step, tuple(b.stored[x][0] for x in step.operands), axes, axis=axis), axes
 
 
-RULES: dict[str, Callable[[Layouts, Step], Twin | None]] = {
+RULES: dict[str, Callable[[Layouts, Step], Stored | None]] = {
     "transpose": _transpose, "reshape": _reshape, "dot": _product, "inner": _product,
     "scatter": _scatter, "take": _take, "concatenate": _concatenated, "pad": _permuted,
     "slice": _permuted, **dict.fromkeys(POOLS, _pool), **dict.fromkeys(REDUCTIONS, _reduction),

@@ -137,7 +137,7 @@ class Arguments:
             )
         self.objects.append(arg)
         value = self.guards.define(arg)
-        self.guards.require(f"({path} is {value} or twin({path}, {value}))")
+        self.guards.require(f"({path} is {value} or equivalent({path}, {value}))")
         return arg
 
     def require_distinct(self) -> None:

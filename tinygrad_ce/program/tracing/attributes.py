@@ -83,13 +83,13 @@ class Assigned(NamedTuple):
     place: AttributeOf
     old: Any  # the tensor that was there
     symbol: Symbol  # the value of the new one
-    cell: Any  # what it was read from, if it holds an array that no operation made
+    lifted: Any  # what it was read from, if it holds an array that no operation made
 
 
 def assigned(tracer: Tracer, arguments: Iterable[Symbol]) -> list[Assigned]:
     """What the function has left in the attributes that it has set."""
     olds = {id(tracer.lift(old)) for _, _, old in tracer.assigned.values()}
-    outside = {id(cell.symbol) for cell in tracer.cells.values()} | set(map(id, arguments))
+    outside = {id(lifted.symbol) for lifted in tracer.lifted.values()} | set(map(id, arguments))
     taken: set[int] = set()
     found = []
     for module, name, old in tracer.assigned.values():
@@ -102,15 +102,15 @@ def assigned(tracer: Tracer, arguments: Iterable[Symbol]) -> list[Assigned]:
         if (made and id(base) in outside - olds) or id(base) in taken:
             raise shared(place)
         taken.add(id(base))
-        cell = None if made or id(base) in olds else tracer.cells[id(new.array)]
-        found.append(Assigned(place, old, tracer.lift(new).apart(), cell))
+        lifted = None if made or id(base) in olds else tracer.lifted[id(new.array)]
+        found.append(Assigned(place, old, tracer.lift(new).fresh(), lifted))
     return found
 
 
 def check_alone(found: list[Assigned]) -> None:
     """Stop if somebody holds what an attribute was set to."""
     for x in found:
-        if x.cell is not None and any(ref() is not None for ref in x.cell.nodes.values()):
+        if x.lifted is not None and any(ref() is not None for ref in x.lifted.nodes.values()):
             raise shared(x.place)
 
 

@@ -50,7 +50,7 @@ class Guards:
             "same": same,
             "is_": is_,
             "alike": alike,
-            "twin": twin,
+            "equivalent": equivalent,
         }
         self.known: dict[int, str] = {}  # id of a value -> its name
         self.replaced: dict[int, Any] = {}  # tensors that each call replaces by others
@@ -164,13 +164,13 @@ def alike(a: Iterable[Any], b: Iterable[Any]) -> bool:
     return len(a) == len(b) and all(map(same, a, b))
 
 
-def twin(a: Any, b: Any) -> bool:
+def equivalent(a: Any, b: Any) -> bool:
     """Whether an object that is equal to another also has the same attributes."""
     if isinstance(a, PLAIN):
         return same(a, b)
     one, two = vars_of(a) or {}, vars_of(b) or {}
-    twins = type(a) is type(b) and bool(a == b) and one.keys() == two.keys()
-    return twins and alike(one.values(), two.values())
+    equal = type(a) is type(b) and bool(a == b) and one.keys() == two.keys()
+    return equal and alike(one.values(), two.values())
 
 
 class Watch:

@@ -106,7 +106,7 @@ class Symbol(NDArrayOperatorsMixin):
             self.scalar, self.example = False, np.array(self.example)
         return self
 
-    def apart(self, order: Any = "K") -> Symbol:
+    def fresh(self, order: Any = "K") -> Symbol:
         """The same value in a Symbol that nobody else holds."""
         now, example = self.tracer.look(self), self.example
         if isinstance(example, np.ndarray) and not example.flags.c_contiguous:
@@ -167,7 +167,7 @@ class Symbol(NDArrayOperatorsMixin):
     def astype(self, dtype: Any, copy: bool = True) -> Symbol:
         """The same values in another dtype."""
         same = self.now.dtype is not None and dtype == self.now.dtype
-        return self.apart() if same else self.record("astype", dtype=np.dtype(dtype))
+        return self.fresh() if same else self.record("astype", dtype=np.dtype(dtype))
 
     def converted(self, dtype: Any) -> Symbol:
         """A copy in another dtype, as `tensor` makes it: a Python float gets the default dtype."""
@@ -185,7 +185,7 @@ class Symbol(NDArrayOperatorsMixin):
 
     def copy(self) -> Symbol:
         """The same value in a place of its own, its elements in their order."""
-        return self.apart("C")
+        return self.fresh("C")
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Symbol:
         """Σ x over `axis`."""
@@ -436,7 +436,7 @@ class Tracer:
         self.assumptions: list[Assumption] = []
         self.failed = failed
         self.asked: dict[Any, int] = {}  # (what, where) -> how often
-        self.cells: dict[int, LiftedArray] = {}
+        self.lifted: dict[int, LiftedArray] = {}
         self.inputs: list[Var] = []
         self.given: list[tuple[Var, Any]] = []  # inputs and settings of the example
         self.grads: dict[Any, Any] = {}  # tensor from outside -> its .grad at this point
@@ -473,20 +473,20 @@ class Tracer:
             if node.requires_grad and not node.inputs:
                 array.as_array()  # a leaf that gathers a gradient has an array of its own
             return array
-        cell = self.cells.get(id(array))
-        if cell is None:
-            cell = self.cells[id(array)] = LiftedArray(self, array)
-        if id(node) not in cell.nodes:
-            cell.nodes[id(node)] = weakref.ref(node)
+        lifted = self.lifted.get(id(array))
+        if lifted is None:
+            lifted = self.lifted[id(array)] = LiftedArray(self, array)
+        if id(node) not in lifted.nodes:
+            lifted.nodes[id(node)] = weakref.ref(node)
             memory = node.memory
             self.ticks.append((weakref.ref(node), memory.written if memory is not None else 0))
-        memory = cell.memory = node.memory
+        memory = lifted.memory = node.memory
         for other in (memory.owner(), *memory.nodes()) if memory is not None else ():
             if (
                 other is not None and other.array is array
             ):  # node may be x.detach(), which goes away
-                cell.nodes.setdefault(id(other), weakref.ref(other))
-        return cell.symbol
+                lifted.nodes.setdefault(id(other), weakref.ref(other))
+        return lifted.symbol
 
     def input(self, array: Any, name: str) -> Symbol:
         """A Symbol for an argument."""
@@ -564,9 +564,9 @@ class Tracer:
             if not node.array.now.name and node.array.now not in self.constants:
                 node.array.now.name = name
         else:
-            cell = self.cells.get(id(node.array))
-            if cell is not None and not cell.name:
-                cell.name = name
+            lifted = self.lifted.get(id(node.array))
+            if lifted is not None and not lifted.name:
+                lifted.name = name
 
     def enter_backward(self, node: Any, g: Any) -> None:
         """The chain rule is at `node`, whose gradient is `g`; at None when it is through."""
@@ -591,7 +591,7 @@ class Tracer:
             self.empty[node] = grad is None
             if isinstance(grad, Node) and type(grad.array) is not Symbol:
                 self.lift(grad)
-                self.cells[id(grad.array)].grad_of = node
+                self.lifted[id(grad.array)].grad_of = node
         return self.grads[node]
 
     def set_grad(self, node: Any, grad: Any) -> None:
@@ -716,7 +716,7 @@ class Tracer:
         if index.dtype != bool:
             return index
         var = self.look(index)
-        there = var in self.inputs or any(cell.before is var for cell in self.cells.values())
+        there = var in self.inputs or any(lifted.before is var for lifted in self.lifted.values())
         if not there or not self.assume(
             "all_equal", index, "the mask is the same", value=np.array(index.value)
         ):

@@ -135,10 +135,10 @@ def traced(
     del given, keywords
     finished = Finish(fn, tracer, guards, arguments, returned, structure, left).trace
     for g, of in gradients.items():
-        finished.program.gradients[g] = (*of, *finished.program.gradients.get(g, ()))
+        finished.program.gradient_of[g] = (*of, *finished.program.gradient_of.get(g, ()))
     finished.failed = tracer.failed
     finished.printed = tracer.printed
-    tracer.cells.clear()  # they hold the arrays of the state, in a cycle
+    tracer.lifted.clear()  # they hold the arrays of the state, in a cycle
     return finished
 
 
@@ -197,7 +197,7 @@ class Returned:
         slot = OutputSlot(len(self.outputs), not is_tensor, is_tensor and x.requires_grad)
         if not self.tracer.gradient_of:  # nothing was warned of when backward() began
             warn_of(x)
-        self.outputs.append(symbol.apart())
+        self.outputs.append(symbol.fresh())
         if is_tensor and type(x.array) is not Symbol:
             self.known[slot] = weakref.ref(x)
         self.slots[id(x)] = slot
@@ -252,10 +252,10 @@ def name_gradients(tracer: Tracer) -> dict[Var, tuple[Var, ...]]:
         if type(node.array) is Symbol:
             of, name = node.array.now, node.array.now.name
         else:
-            cell = tracer.cells.get(id(node.array))
-            if cell is None:
+            lifted = tracer.lifted.get(id(node.array))
+            if lifted is None:
                 continue  # pragma: no cover - what gets a gradient was read, and so lifted
-            of, name = cell.before, cell.name
+            of, name = lifted.before, lifted.name
         gradients[var] = (*gradients.get(var, ()), of)
         if name and not var.name:
             var.name = "d" + name
@@ -284,7 +284,7 @@ def names_around(fn: Callable[..., Any], tracer: Tracer) -> dict[int, str]:
             names.setdefault(id(tensor), found)
     for held in filter(None, map(vars_of, scope.values())):
         for p, state in held["state"].items() if "param_groups" in held else ():
-            lifted = tracer.cells.get(id(p.array))
+            lifted = tracer.lifted.get(id(p.array))
             known_as = names.get(id(p)) or (lifted.name if lifted is not None else "")
             if known_as:
                 names.update((id(tensor), f"{known_as}_{key}") for key, tensor in state.items())
@@ -346,8 +346,8 @@ class Finish:
         program.outputs = [tracer.look(symbol) for symbol in outputs]
         self.trace.found.update((symbol.now, symbol.value) for symbol in outputs)
         self.attributes(left, names)
-        for cell in list(tracer.cells.values()):
-            self.cell(cell, names)
+        for lifted in list(tracer.lifted.values()):
+            self.lifted(lifted, names)
         self.guard(fn)
 
     def arguments(self, arguments: Arguments, outputs: list[Symbol]) -> None:
@@ -370,16 +370,16 @@ class Finish:
                         "repeats its elements. Pass x.clone()"
                     )
             trace.written.append((argument.place, len(outputs)))
-            outputs.append(argument.symbol.apart())
+            outputs.append(argument.symbol.fresh())
         for argument, symbol in arguments.gradients():
             trace.gradients.append((argument.place, None if symbol is None else len(outputs)))
             if symbol is not None:
-                outputs.append(symbol.apart())
+                outputs.append(symbol.fresh())
                 if argument.given._grad is None:  # else it is added to what was there
                     slope = outputs[-1].now
                     slope.name = slope.name or f"d{argument.var.name}"
-                    self.program.gradients[slope] = (argument.var,)
-        check_overlaps(list(self.tracer.cells.values()), arguments)
+                    self.program.gradient_of[slope] = (argument.var,)
+        check_overlaps(list(self.tracer.lifted.values()), arguments)
         symbol = None
         for argument in arguments.found.values():
             if argument.node is None:
@@ -400,7 +400,7 @@ class Finish:
             value = tracer.grads[node]
             if value is node._grad and value is not None:
                 continue
-            symbol = tracer.lift(value).apart() if isinstance(value, Node) else None
+            symbol = tracer.lift(value).fresh() if isinstance(value, Node) else None
             if symbol is not None:
                 self.grad_symbols.append(symbol)
                 self.trace.found[symbol.now] = symbol.value
@@ -424,47 +424,47 @@ class Finish:
         read = {x for step in self.program.steps for x in step.operands}
         read.update(self.program.outputs)
         for place, old, symbol, _ in left:
-            cell = self.tracer.cells.pop(id(old.array), None)
-            if cell is None or cell.symbol.now is not cell.before:
+            lifted = self.tracer.lifted.pop(id(old.array), None)
+            if lifted is None or lifted.symbol.now is not lifted.before:
                 raise TraceError(
                     f"trace: {place!r} is set to another tensor, and the old one is written in "
                     "place or is another attribute too. Do one of both, or keep x.clone()"
                 )
-            if place.live and cell.before in read:
+            if place.live and lifted.before in read:
                 raise TraceError(
                     f"trace: {place!r} is set to a tensor that carries a gradient, but the graph "
                     f"ends with the function, and the next call reads it. Write self.{place.name} "
                     "= x.detach(), or compute it under no_grad()"
                 )
-            cell.before.name = names.get(id(old)) or cell.name or place.name
-            self.program.states.append(State(place, cell.before, symbol.now))
-            self.program.example[cell.before] = np.array(cell.array)
+            lifted.before.name = names.get(id(old)) or lifted.name or place.name
+            self.program.states.append(State(place, lifted.before, symbol.now))
+            self.program.example[lifted.before] = np.array(lifted.array)
             self.trace.found[symbol.now] = symbol.value
             self.trace.attributes.append(place)
             self.guards.replaced[id(old)] = old
             self.guards.require(f"not {self.guards.define(place)}.tensor.requires_grad")
 
-    def cell(self, cell: LiftedArray, names: dict[int, str]) -> None:
+    def lifted(self, lifted: LiftedArray, names: dict[int, str]) -> None:
         """What was read from an array: a constant if nobody can change it, else state."""
         program = self.program
-        nodes = cell.holders()
-        written = cell.symbol.now is not cell.before
-        if cell.grad_of is not None:
-            nodes = [GradOf(cell.grad_of)]
-        fixed = not can_be_written(cell.array)
+        nodes = lifted.holders()
+        written = lifted.symbol.now is not lifted.before
+        if lifted.grad_of is not None:
+            nodes = [GradOf(lifted.grad_of)]
+        fixed = not can_be_written(lifted.array)
         if not nodes or (fixed and not written):
-            program.constants[cell.before] = cell.array
+            program.constants[lifted.before] = lifted.array
             for node in nodes:
                 if isinstance(node, Node) and not holds_number(node):
                     self.guards.constant(node)
             return
         named = next((names[id(node)] for node in nodes if id(node) in names), "")
-        cell.before.name = named or cell.name
-        if written and not cell.symbol.now.name:
-            cell.symbol.now.name = cell.before.name
-        program.states.append(State(nodes[0], cell.before, cell.symbol.now))
-        program.example[cell.before] = np.array(cell.array)
-        self.trace.found[cell.symbol.now] = cell.symbol.value
+        lifted.before.name = named or lifted.name
+        if written and not lifted.symbol.now.name:
+            lifted.symbol.now.name = lifted.before.name
+        program.states.append(State(nodes[0], lifted.before, lifted.symbol.now))
+        program.example[lifted.before] = np.array(lifted.array)
+        self.trace.found[lifted.symbol.now] = lifted.symbol.value
 
     def guard(self, fn: Callable[..., Any]) -> None:
         """What must be as it is now for the program to be used."""
@@ -498,7 +498,7 @@ def is_left(value: Any, left: list[Symbol]) -> bool:
 
 def survivors_but(tracer: Tracer, known: list[Symbol]) -> None:
     """Stop if a Symbol is still held by somebody: what it stands for exists only in the trace."""
-    known = [*known, *(cell.symbol for cell in tracer.cells.values())]
+    known = [*known, *(lifted.symbol for lifted in tracer.lifted.values())]
     own = {id(s) for s in known} | {id(s.place) for s in known}
     for generation in (1, 2, None):  # the young first: to look at all that there is takes long
         left = [s for ref in tracer.alive if (s := ref()) is not None and id(s) not in own]
@@ -528,9 +528,9 @@ def survivors_but(tracer: Tracer, known: list[Symbol]) -> None:
     )
 
 
-def check_overlaps(cells: list[LiftedArray], arguments: Arguments) -> None:
+def check_overlaps(lifted: list[LiftedArray], arguments: Arguments) -> None:
     """Two tensors on one memory, of which one is written, would part in the program."""
-    symbols = [(c.array, c.symbol.now is not c.before) for c in cells if c.array is not None]
+    symbols = [(c.array, c.symbol.now is not c.before) for c in lifted if c.array is not None]
     for argument in arguments.found.values():
         array = argument.given.array if argument.node is not None else argument.given
         live = argument.node is not None and argument.node.requires_grad

@@ -61,7 +61,7 @@ def played(program: Program) -> Player:
         for step in needed(program, result):
             player.play(step)
     root = player.values[result]
-    if program.gradients and root.requires_grad and root.array.size == 1:
+    if program.gradient_of and root.requires_grad and root.array.size == 1:
         with generators_kept(program):
             compare(program, player, root)
     return player
@@ -101,7 +101,7 @@ def live_values(program: Program) -> set[Var]:
 
     One operation may be several steps, of which the last has the gradient.
     """
-    live = {x for xs in program.gradients.values() for x in xs}
+    live = {x for xs in program.gradient_of.values() for x in xs}
     for step in reversed(program.steps):
         if step.out in live and len(step.operands) == 1:
             live.add(step.operands[0])
@@ -353,7 +353,7 @@ def compare(program: Program, player: Player, root: Node) -> None:
     with np.errstate(all="ignore"):
         run(program.steps, values)
         theirs: dict[Var, list[Any]] = {}
-        for g, xs in program.gradients.items():
+        for g, xs in program.gradient_of.items():
             for x in xs:
                 theirs.setdefault(x, []).append(values[g])
         nodes = {x: player.values[x] for x in theirs if is_alive(player.values.get(x))}
