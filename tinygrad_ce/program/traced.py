@@ -65,6 +65,20 @@ class TracedProgram(Program):
         """The program as a picture in the language of Graphviz: `dot -Tsvg`."""
         return picture.to_dot(self, level)
 
+    def to_jax(self) -> Any:
+        """`f(state, *inputs) -> (results, new state)`, a pure function of JAX.
+
+        For `jax.jit`, `jax.grad`, `jax.vmap` and `jax.export`. `f.state` holds by name what the
+        program reads besides its inputs: parameters, buffers, optimiser slots, learning rates. A
+        program that draws random numbers takes `key=`. Raises ImportError where jax is missing.
+
+            f = tg.trace(model, x).to_jax()
+            y, state = jax.jit(f)(f.state, x.numpy())
+        """
+        from tinygrad_ce.engines.function import Function
+
+        return Function(self)
+
 
 def trace(fn: Callable[..., Any], *examples: Any, **keywords: Any) -> TracedProgram:
     """What `fn` does to its arguments, as a Program: `fn` runs once, nothing is changed.

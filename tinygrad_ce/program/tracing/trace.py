@@ -277,6 +277,8 @@ def names_around(fn: Callable[..., Any], tracer: Tracer) -> dict[int, str]:
                 continue
     if getattr(inner, "__self__", None) is not None:
         scope["self"] = inner.__self__
+    if hasattr(type(inner), "named_parameters"):
+        scope["self"] = inner
     names: dict[int, str] = {}
     modules = sum(hasattr(type(value), "named_parameters") for value in scope.values())
     for name, value in scope.items():

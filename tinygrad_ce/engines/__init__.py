@@ -1,0 +1,11 @@
+"""Programs on other engines: the same traced step on XLA, on many devices, or out of the house.
+
+Each part reads a Program after the exact passes and nothing else, and none is imported before
+somebody asks for it: what it needs is no dependency of the library.
+
+| to | file |
+|---|---|
+| have JAX, or be told how to get it | found.py |
+| compute a program's operations in JAX: one table of rules | lower.py |
+| hand a program out as a plain function of JAX: `program.to_jax()` | function.py |
+"""
