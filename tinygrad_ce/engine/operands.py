@@ -209,7 +209,7 @@ def array_from(data: Any, dtype: Any = None) -> np.ndarray:
     dtype = np.dtype(dtype)
     if dtype.kind not in "fiub":
         raise TypeError(f"tensor: dtype {dtype} is not a dtype of numbers: float32, int64, bool")
-    if dtype.kind in "iu" and array.dtype.kind in "iu":
+    if dtype != array.dtype and dtype.kind in "iu" and array.dtype.kind in "iu":
         return fitted(array, dtype, f"tensor: {_short(data)}")
     with np.errstate(over="ignore"):
         return array.astype(dtype, copy=False)
