@@ -183,3 +183,22 @@ def test_a_compiled_function_shows_what_its_program_shows():
     compiled(tg.ones(3))
     assert compiled.backward_source() == tg.trace(step, tg.ones(3)).backward_source()
     assert compiled.table() == tg.trace(step, tg.ones(3)).table()
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: x.amax(1),
+        lambda x: x.amin(-1, keepdim=True),
+        lambda x: x.reshape(-1, 2, 2).amax(2),
+        lambda x: x.norm(dim=1),
+        lambda x: F.log_softmax(x, 1),
+        lambda x: F.cross_entropy(x, tg.tensor([1] * len(x))),
+    ],
+    ids=["max", "min", "three axes", "norm", "log_softmax", "cross_entropy"],
+)
+def test_how_a_reduction_is_computed_does_not_show_in_the_program(fn):
+    def operations(rows):
+        return [step.op for step in tg.trace(fn, tg.ones(rows, 4)).steps]
+
+    assert operations(2) == operations(4) == operations(5) == operations(300)

@@ -266,24 +266,16 @@ class Player:
         return y
 
     def reduction(self, step: Step) -> Node | None:
-        """Σ, max or min along the rows of a matrix, of which a program has the pieces.
-
-        A tall matrix is transposed for its largest elements; `keepdims` is a reshape afterwards.
-        """
-        keepdims = step.op == "reshape"
-        last = self.makers.get(step.operands[0]) if keepdims else step
-        if last is None or last.op not in ("sum", "max", "min") or last.attrs["keepdims"]:
+        """Σ along the rows or columns of a matrix that keeps its axis: a sum and a reshape."""
+        total = self.made(step.operands[0], "sum") if step.op == "reshape" else None
+        if total is None or total.attrs["keepdims"]:
             return None
-        x, axis = last.operands[0], last.attrs["axis"]
-        turned = self.made(x, "transpose") if last.op != "sum" and axis == 0 else None
-        if turned is not None and len(x.shape) == 2:
-            x, axis = turned.operands[0], 1
-        elif not keepdims or len(x.shape) != 2 or type(axis) is not int:
+        (x,), axis = total.operands, total.attrs["axis"]
+        if len(x.shape) != 2 or type(axis) is not int:
             return None
-        if keepdims and step.out.shape != table.kept_shape(x.shape, axis):
+        if step.out.shape != table.kept_shape(x.shape, axis):
             return None
-        operation: Any = OPS[last.op].rule
-        y: Node = operation(self.values[x], axis, keepdims)
+        y: Node = table.sum(self.values[x], axis, True)
         return y
 
     def names(self) -> dict[str, Any]:
