@@ -25,6 +25,9 @@ Node = Any  # engine/graph.py has it, and imports this
 tick: Callable[[], int] = count(1).__next__
 """The clock: each call gives the next number. Shared by node creation and in-place writes."""
 
+PAST = ("op", "inputs", "attrs", "tick", "scope", "live")
+"""What a node knows of how it was made."""
+
 shared = RLock()
 """Held where threads may change the same thing: while gradients are added, a memory is made, a
 view follows a write."""

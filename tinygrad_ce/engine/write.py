@@ -22,6 +22,7 @@ from tinygrad_ce.engine.graph import DETACHED, Node, kinds, new
 from tinygrad_ce.engine.hooks import hand_over
 from tinygrad_ce.engine.lending import keep_lent, lent, writer_since
 from tinygrad_ce.engine.memory import (
+    PAST,
     Memory,
     base_of,
     leave,
@@ -186,7 +187,7 @@ def see_as(x: Node, function: Callable[[Any], Any], name: str) -> Node:
     y = function(base)
     x.array, x.window, x.memory = y.array, y.window, y.memory
     if not x.live or x.inputs:
-        for slot in ("op", "inputs", "attrs", "tick", "scope", "live"):
+        for slot in PAST:
             setattr(x, slot, getattr(y, slot))
         x.detached_by = None if y.live else y.detached_by
         memory.watch(x)
@@ -378,7 +379,7 @@ def into(out: Any, y: Any, name: str) -> Any:
 def aside(x: Node, array: Any) -> Node:
     """A node with the past of x and these numbers."""
     old = new(kinds["result"])
-    for slot in ("op", "inputs", "attrs", "tick", "scope", "live"):
+    for slot in PAST:
         setattr(old, slot, getattr(x, slot))
     old.detached_by = None if x.live else x.detached_by
     old.array = array
@@ -460,7 +461,7 @@ def places(path: list[Node]) -> Node:
 def rebind(x: Node, node: Node, old: Node) -> None:
     """Give x the origin of `node`; its array, already written, stays where it is."""
     remember(x, old)
-    for slot in ("op", "inputs", "attrs", "tick", "scope", "live"):
+    for slot in PAST:
         setattr(x, slot, getattr(node, slot))
     if not node.live:
         x.detached_by = node.detached_by

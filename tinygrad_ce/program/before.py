@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.program.ir import Program, State, Var
+from tinygrad_ce.program.ir import Program, Var
 from tinygrad_ce.program.memory import FlatParameter
 from tinygrad_ce.program.ops import flatten
-from tinygrad_ce.program.running import Runner
+from tinygrad_ce.program.running import Runner, parts_of
 from tinygrad_ce.program.tracing.attributes import AttributeOf
 from tinygrad_ce.program.tracing.trace import GradOf
 
@@ -78,11 +78,6 @@ class Before:
                 values[s.before] = states.get(key_of(s.node), s.node.array)
         values.update((s.var, s.group[s.key]) for s in program.settings)
         return values
-
-
-def parts_of(state: State) -> list[Any]:
-    """The tensors of a state, or the place where its gradient is found."""
-    return state.node.nodes if isinstance(state.node, FlatParameter) else [state.node]
 
 
 def key_of(node: Any) -> Any:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_ce.program.before import Before, key_of, parts_of
+from tinygrad_ce.program.before import Before, key_of
 from tinygrad_ce.program.ir import Program, Step, Var, coarsest
 from tinygrad_ce.program.memory import FlatParameter
 from tinygrad_ce.program.ops import run
 from tinygrad_ce.program.precision import emitted_in_float64, in_float64, may_turn
-from tinygrad_ce.program.running import Runner
+from tinygrad_ce.program.running import Runner, parts_of
 from tinygrad_ce.program.tracing.guards import PLAIN, same
 from tinygrad_ce.program.tracing.symbol import SET_OUTSIDE, TraceError
 from tinygrad_ce.program.tracing.trace import GradOf, OutputSlot, Trace

@@ -211,11 +211,8 @@ class Compiled:
     @property
     def program(self) -> TracedProgram:
         """The program that ran last, as it was traced."""
-        if not self.runners:
-            raise RuntimeError("compile: nothing is traced yet; call the function once")
-        trace = self.runners[0].trace
-        program = with_example(trace.program)
-        trace.program = program
+        trace = self.last().trace
+        trace.program = program = with_example(trace.program)
         return program
 
     def source(self, level: str = "formula") -> str:
@@ -232,9 +229,13 @@ class Compiled:
 
     def emitted(self) -> str:
         """The text that really runs: buffers made beforehand, then the function that fills them."""
+        return self.last().emitted.source
+
+    def last(self) -> Runner:
+        """The program that ran last, bound to its memory."""
         if not self.runners:
             raise RuntimeError("compile: nothing is traced yet; call the function once")
-        return self.runners[0].emitted.source
+        return self.runners[0]
 
     def __repr__(self) -> str:
         name = getattr(self.fn, "__name__", type(self.fn).__name__)

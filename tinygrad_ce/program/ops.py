@@ -14,10 +14,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.program.ir import Step, Var
+from tinygrad_ce.program.ir import NUMBERS, Step, Var
 
 Array = Callable[..., Any]
-PYTHON = (bool, int, float)
 
 
 class Op(NamedTuple):
@@ -158,8 +157,8 @@ ELEMENTWISE_OPS: dict[str, Op] = {
         given=lambda x, low=None, high=None: ((x,), {"low": low, "high": high}),
     ),
     "astype": Op(
-        lambda x, dtype: dtype.type(x) if type(x) in PYTHON else x.astype(dtype), "a.astype(dtype)",
-        converted, jumps="rounds",
+        lambda x, dtype: dtype.type(x) if type(x) in NUMBERS else x.astype(dtype),
+        "a.astype(dtype)", converted, jumps="rounds",
     ),
     "relu": Op(
         as_eager(table.relu), "np.maximum(a, 0)", table.relu, jumps="compares", given=as_operands
@@ -313,7 +312,7 @@ ELEMENTWISE, REDUCTIONS, VIEWS = (
 def evaluate(op: str, values: Sequence[Any], attrs: dict[str, Any]) -> Any:
     """`op` of arrays and numbers."""
     known = OPS[op]
-    if known.number is not None and all(type(v) in PYTHON for v in values):
+    if known.number is not None and all(type(v) in NUMBERS for v in values):
         return known.number(*values)
     return known.run(*values, **attrs)
 

@@ -19,6 +19,7 @@ from tinygrad_ce.program.emit.emitter import emit
 from tinygrad_ce.program.ir import Assumption, Grad, Program, State, Step, Var
 from tinygrad_ce.program.memory import FlatParameter
 from tinygrad_ce.program.ops import OPS, evaluate
+from tinygrad_ce.program.passes.exact import reduced_axes
 from tinygrad_ce.program.tracing.trace import GradOf
 
 WIDE = np.dtype(np.float64)
@@ -71,10 +72,9 @@ def distances(step: Step, given: list[Any]) -> Iterator[Any]:
     elif step.op == "argmax_pool":
         yield np.diff(np.sort(np.stack(window_parts(x, **attrs), -1))[..., -2:])
     elif OPS[step.op].jumps == "chooses":
-        axis = attrs["axis"]
-        axes = range(x.ndim) if axis is None else np.atleast_1d(axis).tolist()
-        rest = [i for i in range(x.ndim) if i not in {a % x.ndim for a in axes}]
-        rows = x.transpose(*rest, *(a % x.ndim for a in axes))
+        over = reduced_axes(step)
+        rest = [i for i in range(x.ndim) if i not in over]
+        rows = x.transpose(*rest, *over)
         rows = np.sort(rows.reshape(*rows.shape[: len(rest)], -1), axis=-1)
         ends = {"argmin": np.s_[:2], "min": np.s_[:2], "argsort": np.s_[:]}
         yield np.diff(rows[..., ends.get(step.op, np.s_[-2:])])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.program.ir import Step, Var
+from tinygrad_ce.program.passes.patterns import TRUTHS
 
 OPERATORS = {
     "add": "+", "subtract": "-", "multiply": "*", "greater": ">", "greater_equal": ">=",
@@ -19,7 +20,6 @@ OPERATORS = {
 FORMS = {"negative": "-{0}", "square": "{0} * {0}", "absolute": "abs({0})"}
 OTHERS = {"astype", "divide", "sqrt", "power", "exp", "log", "log1p", "maximum", "minimum"}
 FLOATS = (None, np.dtype(np.float64), np.dtype(np.float32))
-TRUTHS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
 
 
 def by_python(step: Step) -> bool:

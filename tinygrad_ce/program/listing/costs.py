@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-import time
 from collections.abc import Iterator
+from statistics import median
+from timeit import repeat
 from typing import Any
 
 import numpy as np
@@ -59,12 +60,8 @@ def profile(program: Program, repeats: int = 100) -> None:
 
 def median_time(step: Step, operands: list[Any], repeats: int) -> float:
     """How many microseconds a step takes."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        evaluate(step.op, operands, step.attrs)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times)) * 1e6
+    times = repeat(lambda: evaluate(step.op, operands, step.attrs), number=1, repeat=repeats)
+    return median(times) * 1e6
 
 
 def table(program: Program) -> str:

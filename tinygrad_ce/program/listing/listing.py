@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_ce.program.ir import Program, State, Var, coarsest
 from tinygrad_ce.program.listing.formulas import FORMULAS
-from tinygrad_ce.program.listing.loops import NAME, looped
+from tinygrad_ce.program.listing.loops import NAME, in_rows, looped
 from tinygrad_ce.program.listing.names import OPTIMIZER_SCOPES, OPTIMIZERS
 from tinygrad_ce.program.listing.spelling import with_windows_spelt_out
 from tinygrad_ce.program.listing.statements import Statement, Writer, label
@@ -363,10 +363,4 @@ def signature(name: str, parameters: list[str]) -> list[str]:
     one = f"def {name}({', '.join(parameters)}):"
     if len(one) <= WIDTH:
         return [one]
-    lines, line = [f"def {name}("], "   "
-    for parameter in parameters:
-        if len(line) + len(parameter) + 2 > WIDTH:
-            lines.append(line)
-            line = "   "
-        line += f" {parameter},"
-    return [*lines, line, "):"]
+    return [f"def {name}(", *in_rows(parameters, " " * 4, WIDTH), "):"]

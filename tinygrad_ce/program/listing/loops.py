@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 WORD = re.compile(r"[A-Za-z_]\w*|[^\sA-Za-z_]|\s+")
@@ -87,11 +88,11 @@ def written(
 def wrapped(row: Sequence[str]) -> list[str]:
     """A tuple of names on one line, or on several if it is long."""
     one = f"    ({', '.join(row)}),"
-    if len(one) <= WIDTH:
-        return [one]
-    lines = ["       "]
-    for name in row:
-        if len(lines[-1]) + len(name) + 2 > WIDTH and lines[-1].strip():
-            lines.append("       ")
-        lines[-1] += f" {name},"
-    return ["    (", *lines, "    ),"]
+    return [one] if len(one) <= WIDTH else ["    (", *in_rows(row, " " * 8, WIDTH), "    ),"]
+
+
+def in_rows(names: Sequence[str], margin: str, width: int) -> list[str]:
+    """Names with commas, on as many lines as they need."""
+    text = ", ".join(names) + ","
+    return wrap(text, width, initial_indent=margin, subsequent_indent=margin,
+                break_long_words=False)  # fmt: skip

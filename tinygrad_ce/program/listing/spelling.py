@@ -16,8 +16,9 @@ def with_windows_spelt_out(program: Program, exact: bool) -> Program:
     What is `exact` lies in memory as eager code has it, which decides in what order later sums are
     added up; else the sum of a window is a sum over its last two axes.
     """
-    rules: tuple[Rule, ...] = (columns, largest, place, total)
-    if exact:
+    rules: tuple[Rule, ...] = (columns, over_windows, place)
+    if exact:  # a sum is added up window by window
+        largest = Rule(over_windows.apply, frozenset(["max_pool"]))
         rules = (in_order(columns), in_order(largest), place_in_order)
     return Rewriter(program).run(added_columns, *rules)
 
@@ -66,20 +67,12 @@ def added_columns(r: Rewriter, step: Step) -> Step | None:
     return step._replace(operands=(x,))
 
 
-@on("max_pool")
-def largest(r: Rewriter, step: Step) -> Step:
-    """The maximum over the elements of each window."""
+@on("max_pool", "sum_pool")
+def over_windows(r: Rewriter, step: Step) -> Step:
+    """The maximum or the sum over the elements of each window."""
     attrs = {"axis": (4, 5), "keepdims": False}
     windows = windows_of(r, step, step.attrs["axes"])
-    return step._replace(op="max", operands=(windows,), attrs=attrs)
-
-
-@on("sum_pool")
-def total(r: Rewriter, step: Step) -> Step:
-    """The sum over the elements of each window."""
-    attrs = {"axis": (4, 5), "keepdims": False}
-    windows = windows_of(r, step, step.attrs["axes"])
-    return step._replace(op="sum", operands=(windows,), attrs=attrs)
+    return step._replace(op=step.op[:3], operands=(windows,), attrs=attrs)
 
 
 @on("argmax_pool")

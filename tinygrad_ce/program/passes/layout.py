@@ -12,8 +12,8 @@ from typing import Any
 from tinygrad_ce.engine.table import inverse
 from tinygrad_ce.program.ir import Program, Step, Var, common_dtype
 from tinygrad_ce.program.ops import BITS, ELEMENTWISE
-from tinygrad_ce.program.passes.exact import without_dead_steps
-from tinygrad_ce.program.passes.rewriter import Rewriter, on
+from tinygrad_ce.program.passes.exact import reduced_axes, without_dead_steps
+from tinygrad_ce.program.passes.rewriter import Rewriter, on, same_form
 
 Axes = tuple[int, ...]
 
@@ -26,20 +26,14 @@ def with_relus_recognised(program: Program) -> Program:
     return Rewriter(program).run(_relu_gradient)
 
 
-def mask_of_relu(r: Rewriter, keep: Var) -> Var | None:
-    """The result y of a relu, if `keep` is y ≠ 0."""
-    compared = r.maker(keep, "not_equal")
-    y = compared.operands[0] if compared and r.number(compared.operands[1]) == 0 else None
-    return y if y is not None and r.maker(y, "relu") else None
-
-
 @on("masked", after="not_equal")
 def _relu_gradient(r: Rewriter, step: Step) -> Step | None:
     if step.out.dtype not in BITS or not step.out.shape:
         return None
-    g, keep = step.operands
-    y = mask_of_relu(r, keep)
-    if y is None or (g.shape, g.dtype) != (y.shape, y.dtype):
+    g, mask = step.operands
+    compared = r.maker(mask, "not_equal")
+    y, zero = compared.operands if compared else (g, mask)
+    if r.number(zero) != 0 or not r.maker(y, "relu") or not same_form(g, y):
         return None
     bits = r.make("relu_mask", (y,), Var(y.shape, BITS[y.dtype], False))
     return step._replace(op="relu_grad", operands=(g, bits))
@@ -89,10 +83,10 @@ def _gradient_of_relu_and_pool(r: Rewriter, step: Step) -> Step | None:
 
 # --- axes in another order --------------------------------------------------------------------
 #
-# A batch (N, C) of activations is kept feature by feature, (C, N): a bias is then added along long
-# rows, and a maximum or a sum over the features of each sample runs over whole rows. Images
-# (N, C, H, W) are kept as (C, H, W, N), as a convolution makes them: copying windows is copying
-# long runs of memory, and pooling compares whole rows of samples.
+# A batch (N, C) of activations is kept feature by feature, (C, N), where a maximum or a sum over
+# the features of each sample is taken: it runs over whole rows then. Images (N, C, H, W) are kept
+# as (C, H, W, N), as a convolution makes them: copying windows is copying long runs of memory, and
+# pooling compares whole rows of samples.
 
 SWAP = (1, 0)
 LAST = (1, 2, 3, 0)  # (N, C, H, W) -> (C, H, W, N)
@@ -128,7 +122,7 @@ def wanted_layouts(program: Program) -> dict[Var, Axes]:
             for x in step.operands:
                 if x.shape == step.out.shape or step.op in POOLS:
                     parent[root(x)] = root(step.out)
-    wishes = {root(x): axes for step in program.steps for x, axes in wish(step, makers)}
+    wishes = {root(x): axes for step in program.steps for x, axes in wish(step)}
     fixed = {s.before for s in program.states} | {s.after for s in program.states}
     fixed |= {k.var for k in program.grads if k.var is not None}
     refused = set()
@@ -144,12 +138,10 @@ def wanted_layouts(program: Program) -> dict[Var, Axes]:
     return {x: wishes[root(x)] for x in parent if root(x) in roots and x in makers}
 
 
-def wish(step: Step, makers: dict[Var, Step]) -> Iterator[tuple[Var, Axes]]:
+def wish(step: Step) -> Iterator[tuple[Var, Axes]]:
     """The values that a step wants in another layout."""
     first = step.operands[0] if step.operands else step.out
-    if adds_bias(step, makers):
-        yield step.out, SWAP
-    elif step.op in ("max", "sum") and reduces_features(step):
+    if step.op in ("max", "sum") and reduces_features(step):
         yield first, SWAP
     elif step.op == "transpose" and step.attrs["axes"] == LAST:
         yield first, FIRST
@@ -162,15 +154,6 @@ def transposable(step: Step) -> bool:
     if step.op == "scatter":  # x[rows, columns] is xᵀ[columns, rows]; x[rows] is no such thing
         return len(step.operands) == 3 and len(step.attrs["index"]) == 2
     return step.op in TRANSPOSABLE
-
-
-def adds_bias(step: Step, makers: dict[Var, Step]) -> bool:
-    """Whether a step adds one number for each feature to a product."""
-    shape = step.out.shape
-    if step.op != "add" or len(shape) != 2:
-        return False
-    products = [x for x in step.operands if x in makers and makers[x].op in ("dot", "inner")]
-    return bool(products) and any(x.shape in (shape[1:], (1, shape[1])) for x in step.operands)
 
 
 def reduces_features(step: Step) -> bool:
@@ -347,7 +330,7 @@ def _reduction(b: Layouts, step: Step) -> Stored | None:
             return None  # the number of an element in another order
         b.steps.append(step._replace(operands=(t,)))
         return step.out, tuple(range(len(step.out.shape)))
-    given = {a % len(axes) for a in (axis if isinstance(axis, tuple) else (axis,))}
+    given = reduced_axes(step)
     over = tuple(sorted(axes[a] for a in given))
     rest = [axes[a] for a in range(len(axes)) if a not in given]
     if over == tuple(range(over[0], len(axes))):  # one long row

@@ -7,7 +7,7 @@ a value that is there already, or None. Steps and constants that are equal are m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -80,10 +80,8 @@ class Rewriter:
         if same and not self.renamed:
             return self.program
         roots = [self.renamed.get(x, x) for x in self.program.roots()]
-        program = self.program.with_steps(live(self.steps, roots), self.renamed)
-        read = {x for step in program.steps for x in step.operands}.union(roots)
-        program.constants = {x: v for x, v in self.constants.items() if x in read}
-        return program
+        program = replace(self.program, constants=self.constants)
+        return program.with_steps(live(self.steps, roots), self.renamed)
 
     def put(self, step: Step) -> Var:
         """The value of a step after all rules: one that is there already, or that of a new step."""

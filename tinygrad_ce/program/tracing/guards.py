@@ -86,28 +86,11 @@ class Guards:
         self.require(f"current().record is {current().record}")
         self.require(f"default_dtype() is {self.define(default_dtype())}")
 
-    def settings(self, group: dict[str, Any], fixed: dict[str, Any]) -> None:
-        """The settings of an optimiser that are constants of the program."""
-        for key, value in fixed.items():
-            self.same(f"{self.define(group)}[{key!r}]", value)
-
-    def gradient(self, node: Node, empty: bool) -> None:
-        """Whether a tensor has a gradient before the call."""
-        self.require(f"({self.define(node)}._grad is None) is {empty}")
-
     def hooks(self, nodes: list[Node]) -> None:
         """The hooks of tensors, which are looked at once any hooks were changed anywhere."""
         pairs = self.define(tuple((node, hooks_of(node)) for node in nodes))
         same = f"all(hooks_of(node) is hooks for node, hooks in {pairs})"
         self.require(f"(hook_changes[0] == {changes[0]} or {same})")
-
-    def state(self, node: Node) -> None:
-        """Whether a tensor requires a gradient."""
-        self.require(f"{self.define(node)}.live is {node.live}")
-
-    def constant(self, node: Node) -> None:
-        """That a tensor that cannot be written still has the same numbers."""
-        self.require(f"{self.define(node)}.array is {self.define(node.array)}")
 
     def same(self, text: str, value: Any) -> None:
         """That an expression still gives this object, or an equal number or text."""

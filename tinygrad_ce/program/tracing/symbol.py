@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 import weakref
+from collections import UserDict
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
@@ -23,7 +24,7 @@ from tinygrad_ce.autograd.linting import warn_of
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.frame import current, untraced
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.memory import repeats
+from tinygrad_ce.engine.memory import PAST, repeats
 from tinygrad_ce.engine.operands import all_finite, all_within, dtype_beside, leaf
 from tinygrad_ce.engine.promotion import default_dtype
 from tinygrad_ce.program.ir import Assumption, Line, Setting, Step, Var
@@ -370,7 +371,6 @@ SET_OUTSIDE = (
     'Set it outside of the function: group["lr"] = lr, for each group in optimizer.param_groups. '
     "Each call reads it anew"
 )
-PAST = ("op", "inputs", "attrs", "tick", "scope", "live", "detached_by")
 PLAIN = (bool, int, float, str)
 
 
@@ -385,7 +385,7 @@ REDUCE = {
 }  # fmt: skip
 
 
-class ReadSettings(dict[str, Any]):
+class ReadSettings(UserDict[str, Any]):
     """The settings of an optimiser, with a Symbol as learning rate; it notes what is read."""
 
     def __init__(self, group: dict[str, Any], lr: Symbol, read: dict[str, Any]) -> None:
@@ -398,29 +398,6 @@ class ReadSettings(dict[str, Any]):
         if key not in ("lr", "params") and not any(isinstance(x, Symbol) for x in parts):
             self.read[key] = value
         return value
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The setting, or the default where there is none."""
-        return self[key] if key in self else default  # noqa: SIM401
-
-    def whole(self) -> dict[str, Any]:
-        """All of them, read."""
-        return {key: self[key] for key in super().keys()}  # noqa: SIM118
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.whole())
-
-    def keys(self) -> Any:
-        """All names; the settings are read."""
-        return self.whole().keys()
-
-    def values(self) -> Any:
-        """All settings, read."""
-        return self.whole().values()
-
-    def items(self) -> Any:
-        """All settings with their names, read."""
-        return self.whole().items()
 
 
 class Tracer:
@@ -611,7 +588,7 @@ class Tracer:
     def rebinds(self, node: Any) -> None:
         """A tensor that is written becomes part of the graph: not if it was there before."""
         if isinstance(node.array, np.ndarray):
-            past = {slot: getattr(node, slot, None) for slot in PAST}  # no cut where it is live
+            past = {slot: getattr(node, slot, None) for slot in (*PAST, "detached_by")}
             self.rebound.append((weakref.ref(node), past, self.where()))
 
     def enters(self, owner: Any) -> None:
@@ -651,7 +628,7 @@ class Tracer:
             )
         self.assigned.setdefault((id(module), name), (module, name, old))
 
-    def settings(self, group: dict[str, Any]) -> dict[str, Any]:
+    def settings(self, group: dict[str, Any]) -> Any:
         """The settings of an optimiser: its learning rate is read at each run, the rest is fixed.
 
         A program that was traced with other settings, of those that were read, is not used.

@@ -416,7 +416,7 @@ class Finish:
                 gc.collect(generation)
         for ref, was in empty:
             if (node := ref()) is not None:
-                self.guards.gradient(node, was)
+                self.guards.require(f"({self.guards.define(node)}._grad is None) is {was}")
         for ref, symbol in grads:
             if (node := ref()) is not None:
                 self.program.grads.append(Grad(node, symbol.now if symbol is not None else None))
@@ -458,7 +458,7 @@ class Finish:
             program.constants[lifted.before] = lifted.array
             for node in nodes:
                 if isinstance(node, Node) and not holds_number(node):
-                    self.guards.constant(node)
+                    self.guards.same(f"{self.guards.define(node)}.array", node.array)
             return
         named = next((names[id(node)] for node in nodes if id(node) in names), "")
         lifted.before.name = named or lifted.name
@@ -472,12 +472,13 @@ class Finish:
         """What must be as it is now for the program to be used."""
         tracer, guards = self.tracer, self.guards
         for group, fixed in tracer.fixed_settings:
-            guards.settings(group, fixed)
+            for key, value in fixed.items():
+                guards.same(f"{guards.define(group)}[{key!r}]", value)
         own = {t for o in tracer.owners if hasattr(o, "state") for s in o.state.values()
                for t in s.values()}  # fmt: skip
         for state in self.program.states:
             if isinstance(state.node, Node) and state.node not in own:
-                guards.state(state.node)
+                guards.require(f"{guards.define(state.node)}.live is {state.node.live}")
         nodes = [state.node for state in self.program.states if isinstance(state.node, Node)]
         guards.hooks(nodes)
         hooks = [hook for node in nodes for hook in (hooks_of(node) or {}).values()]

@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_ce.engine.chain import history
 from tinygrad_ce.engine.graph import Node
-from tinygrad_ce.engine.memory import Memory, mark_written, tick
+from tinygrad_ce.engine.memory import PAST, Memory, mark_written, tick
 from tinygrad_ce.engine.operands import value_of
 from tinygrad_ce.engine.write import aside
 
@@ -25,7 +25,6 @@ MANY = 200_000  # things that are looked at, so that a picture comes in seconds
 NUMBERS = (np.ndarray, np.generic)
 ATOMS = (str, bytes, int, float, complex, type(None), *NUMBERS)
 HOUSE = {"tinygrad_ce", "numpy", *sys.stdlib_module_names}  # code that holds no user's tensors
-PAST = ("op", "inputs", "attrs", "tick", "scope", "live", "detached_by")
 
 
 def undone(run: Callable[[], Any], things: Iterable[Any]) -> tuple[Any, dict[Node, Node]]:
@@ -80,7 +79,7 @@ def put_back(node: Node, array: Any, before: Node) -> None:
     node.array = array
     if isinstance(array, np.ndarray) and array.flags.writeable:
         array[...] = before.array
-    for slot in PAST:
+    for slot in (*PAST, "detached_by"):
         setattr(node, slot, getattr(before, slot))
     if hasattr(before, "was"):
         node.was = before.was
