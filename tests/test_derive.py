@@ -273,6 +273,19 @@ def test_truth_values_have_no_slope():
     assert {s.checked for s in found.steps if s.text.startswith("∂")} == {"proved"}
 
 
+@pytest.mark.parametrize("name", ["0.weight", "model.0.weight"])
+def test_a_parameter_may_be_called_as_its_module_calls_it(name):
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)).double()
+
+    def step(x):
+        loss = model(x).sum()
+        return loss
+
+    shown = teach.derive(step, (x,), wrt=name)
+    assert shown.wrt == "W0" and shown.shape == (2, 3)
+    assert shown == teach.derive(step, (x,), wrt="W0")
+
+
 def test_what_is_not_there_raises():
     with pytest.raises(KeyError, match=r"'nope' has no gradient in the step; .*logits"):
         teach.derive(network, (x, y), wrt="nope")

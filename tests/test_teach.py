@@ -209,6 +209,7 @@ def test_the_report_reads_as_a_teacher_writes() -> None:
     assert not report.ok
     assert len(report) == 7
     assert report["dW1"].verdict == "follows"
+    assert str(report["dW1"]) == "dW1  ✓  follows from your dz"
     assert all(fault.kind in teach.FAULTS for fault in report["dz"].faults)
     assert {fault.line for fault in report["dz"].faults} == {"dz = dh * (h > 0)"}
 

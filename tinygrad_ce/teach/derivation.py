@@ -120,9 +120,10 @@ def derive(
 
     step, inputs: as for `check`: a function that returns a loss and the tensors to call it with, or
     what `trace` made of one. of: the loss by its name in the listing, wrt: the value whose gradient
-    is wanted, by the name that the step's own code or its listing gives it. The names and shapes
-    are the step's. A line that nothing simplifies stands as it is. Where no line can be given for
-    the gradient, as behind a `detach()`, which a listing does not show, the last line says so.
+    is wanted, by the name that the step's own code, its listing or a module gives it. The names and
+    shapes are the step's. A line that nothing simplifies stands as it is. Where no line can be
+    given for the gradient, as behind a `detach()`, which a listing does not show, the last line
+    says so.
 
     Each line was checked: proved for all real numbers at small sizes (✓ in HTML), or where that
     cannot be done computed on the example, to 1e-9 (≈). Needs SymPy.
@@ -160,6 +161,9 @@ class Board:
         forward = [line.name for line in self.formula.lines if not line.backward]
         if of in forward and of != self.root:
             raise KeyError(f"derive: {of!r} is not what the step returns: that is {forward[-1]}")
+        if self.gradient(wrt) is None:  # a parameter, as its module calls it
+            own, known = self.formula.named(wrt), self.formula.gradients
+            wrt = next((n for n in self.formula.given if known.get(f"d{n}", f"d{n}") == own), wrt)
         if self.gradient(wrt) is None:
             have = [n for n in [*self.formula.given, *forward] if self.gradient(n)]
             raise KeyError(

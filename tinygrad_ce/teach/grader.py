@@ -58,6 +58,9 @@ class Verdict:
     expected: np.ndarray
     faults: tuple[Fault, ...] = ()
 
+    def __str__(self) -> str:
+        return f"{self.name}  {'✗' if self.verdict == 'wrong' else '✓'}  {self.text}"
+
 
 @dataclass(frozen=True, repr=False)
 class Report(Mapping[str, Verdict]):
@@ -82,8 +85,7 @@ class Report(Mapping[str, Verdict]):
     def __str__(self) -> str:
         width = max(map(len, self.verdicts), default=0)
         return "\n".join(
-            f"{v.name:{width}}  {'✗' if v.verdict == 'wrong' else '✓'}  {v.text}"
-            for v in self.verdicts.values()
+            name.ljust(width) + str(v).removeprefix(name) for name, v in self.verdicts.items()
         )
 
     __repr__ = __str__
