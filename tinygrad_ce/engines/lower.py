@@ -16,9 +16,9 @@ import numpy as np
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.engines.found import jax, jnp, lax
-from tinygrad_ce.program.ir import Program, Step, Var, common_dtype
+from tinygrad_ce.program.ir import NUMBERS, Program, Step, Var, common_dtype
 from tinygrad_ce.program.memory import FlatSlice
-from tinygrad_ce.program.ops import BITS, ELEMENTWISE, OPS, PYTHON, UFUNCS
+from tinygrad_ce.program.ops import BITS, ELEMENTWISE, OPS, UFUNCS
 from tinygrad_ce.program.passes.exact import simplified
 from tinygrad_ce.random import Generator
 
@@ -291,7 +291,7 @@ def kind_of(x: Any, var: Var) -> Any:
     """The dtype of an operand, or the type of a Python number, which takes that of the others."""
     if var.dtype is not None:
         return var.dtype
-    if type(x) in PYTHON:
+    if type(x) in NUMBERS:
         return type(x)
     return {"b": bool, "i": int}.get(np.dtype(x.dtype).kind, float)
 
@@ -299,7 +299,7 @@ def kind_of(x: Any, var: Var) -> Any:
 def by_ufunc(step: Step, xs: list[Any]) -> Array:
     """A ufunc of operands in the dtypes that NumPy computes it in: JAX promotes in another way."""
     kinds = [kind_of(x, var) for x, var in zip(xs, step.operands)]
-    if all(kind in PYTHON for kind in kinds):
+    if all(kind in NUMBERS for kind in kinds):
         kinds = list(map(np.dtype, kinds))
     ufunc: Any = UFUNCS[step.op]
     dtypes = ufunc.resolve_dtypes((*kinds, None))
@@ -394,7 +394,7 @@ class Lowering:
         """What a step computes."""
         xs = [self.values[x] for x in step.operands]
         number = OPS[step.op].number
-        if number is not None and all(type(x) in PYTHON for x in xs):
+        if number is not None and all(type(x) in NUMBERS for x in xs):
             return number(*xs)
         image = self.image(step)
         if image is not None:
