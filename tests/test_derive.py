@@ -275,7 +275,7 @@ def test_truth_values_have_no_slope():
 
 @pytest.mark.parametrize("name", ["0.weight", "model.0.weight"])
 def test_a_parameter_may_be_called_as_its_module_calls_it(name):
-    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)).double()
+    model = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 2)).double()
 
     def step(x):
         loss = model(x).sum()
