@@ -1064,3 +1064,10 @@ def test_a_sigmoid_is_told_of_the_logits_with_their_own_labels(loss_of, where):
     tensors = told(page)["tensors"]
     found = [(tensors[s["x"]]["name"], s["is"]["y"]) for s in steps(page, "b") if "is" in s]
     assert found == ([] if where is None else [(where, "0, 1, 1, 0, 1, 0")])
+
+
+@pytest.mark.parametrize("form", ["by hand", "of minus z", "from logits"])
+def test_of_a_single_number_no_residual_is_told(form):
+    z, y = parameter(0.5), tg.tensor(1.0)
+    back = steps(tg.play(LOSSES[form][0](z, y), {"z": z, "y": y}), "b")
+    assert back and not [step for step in back if "is" in step]

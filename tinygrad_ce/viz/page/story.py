@@ -646,7 +646,7 @@ def looks_like_p(graph: Graph, z: Node) -> bool:
         if use.target.op.name in ("sub", "mul", "neg") and not any(x.requires_grad for x in others):
             following = graph.used.get(use.target, ())
             found += [after.target for after in following if after.target.op.name == "exp"]
-        if found and (z.array.ndim == 1 or z.array.shape[-1] == 1):
+        if found and (z.array.ndim == 1 or z.array.shape[-1:] == (1,)):
             return not (has_signs(z) or (is_turned(z) and found[0] is use.target))
         for e in found:
             readers = [after.target for after in graph.used.get(e, ())]
