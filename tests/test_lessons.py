@@ -48,9 +48,9 @@ def test_a_lesson_runs_and_the_grader_says_of_its_exercises_what_the_notes_say(l
             rows = [row[2:] for row in notes() if row[:2] == (lesson, exercise)]
             assert len(rows) >= 3, "three usual mistakes"
             for answer, expected in rows:
-                own = re.compile(rf"^{re.escape(answer.partition(' = ')[0])} = .*$", re.M)
+                own = re.compile(rf"^( *){re.escape(answer.partition(' = ')[0])} = .*$", re.M)
                 assert own.search(code), "the exercise has a line of that name"
-                changed = own.sub(lambda _, answer=answer: answer, code)
+                changed = own.sub(lambda line, answer=answer: line[1] + answer, code)
                 assert expected in said_by(changed, dict(names)), answer
         said_by(code, names)
     assert exercise == 2
