@@ -1,7 +1,7 @@
-"""Write docs/names.md: which of PyTorch's names are here, what differs, what is left out.
+"""Write docs/names.md, the names of PyTorch that are here, and the tables of docs/from_pytorch.md.
 
-    python docs/names.py            write it
-    python docs/names.py --check    say whether it is up to date
+    python docs/names.py            write them
+    python docs/names.py --check    say whether they are up to date
 
 The names are read off the code; what differs is told in `DIFFERS` below, and each of its lines is
 tried by a test (tests/test_names.py).
@@ -19,6 +19,7 @@ import tinygrad_ce as tg
 from tinygrad_ce.absent import INSTEAD
 
 FILE = Path(__file__).parent / "names.md"
+MOVING = Path(__file__).parent / "from_pytorch.md"
 
 MODULES = {
     "tinygrad_ce": "torch",
@@ -45,21 +46,32 @@ OURS = ["Compiled", "Generator", "GradcheckError", "ListingError", "LoadError", 
 """What has no counterpart of that name in PyTorch, or another one."""
 
 DIFFERS = {
-    "`x @ y`, `linear`, ... of shapes or dtypes that do not fit": "TypeError or ValueError, which "
-    "say what arrived and what to write; RuntimeError in PyTorch",
-    "`backward()` twice": "works: the graph stays until it is let go; PyTorch wants "
-    "retain_graph=True",
-    "writes through NumPy, `.data` or `detach()` into what a gradient needs": "backward() raises; "
-    "the gradient is silently wrong in PyTorch",
-    "`compile(f)`": "a traced NumPy program, compared with f and followed when something changes",
-    "`save`, `load`": "safetensors: no code runs when a file is opened, and no objects but "
-    "tensors, numbers, texts, lists and dicts are kept",
-    "`x[::-1]`": "a view; refused in PyTorch",
-    "`trace(f, x)`": "the program of f; in PyTorch the sum of a diagonal, here `x.diag().sum()`",
-    "`device='cuda'`, `.cuda()`": "RuntimeError: everything is on the CPU",
-    "float32 results": "the last digits may differ: sums are added in another order",
-    "`bfloat16`": "a name only; NumPy has no such numbers",
-}
+    "`x @ y`, `linear`, ... of shapes or dtypes that do not fit": (
+        "ValueError or TypeError, which say what arrived and what to write", "RuntimeError"),
+    "`mse_loss`, `l1_loss`, ... of shapes that differ": (
+        "ValueError", "a warning, and the mean over every pair"),
+    "`backward()` twice": (
+        "adds the same gradient again; the graph stays until it is let go, or "
+        "`retain_graph=False` frees it", "RuntimeError without `retain_graph=True`"),
+    "writes through NumPy, `.data` or `detach()` into what a gradient needs": (
+        "`backward()` raises", "the gradient is silently wrong"),
+    "`sigmoid`, `logsumexp` far out": (
+        "the slope of sigmoid at 40 is 4.2e-18, that of logsumexp at four times 1e30 is ¼ each",
+        "0, and 1 each"),
+    "`binary_cross_entropy` of a probability of 1e-60": ("60 log 10, which is 138.2", "100"),
+    "`compile(f)`": (
+        "a traced NumPy program, compared with f and followed when something changes",
+        "kernels that are made for the machine"),
+    "`trace(f, x)`": ("the program of f", "the sum of a diagonal, here `x.diag().sum()`"),
+    "`save`, `load`": (
+        "safetensors: no code runs when a file is opened, and no objects but tensors, numbers, "
+        "strings, lists and dicts are kept", "pickles; `weights_only` limits what they may hold"),
+    "`x[::-1]`": ("a view", "ValueError"),
+    "`device='cuda'`, `.cuda()`": ("RuntimeError: everything is on the CPU", "a GPU"),
+    "float32 results": ("the last digits may differ: sums are added in another order", ""),
+    "`bfloat16`": ("a name only; NumPy has no such numbers", "a dtype"),
+}  # fmt: skip
+"""What is not as in PyTorch: what it is here, and there."""
 
 
 def public(module: ModuleType) -> list[str]:
@@ -90,10 +102,8 @@ def text() -> str:
         "# PyTorch's names", "",
         "Change `import torch` to `import tinygrad_ce as torch`, and `from torch...` to "
         "`from tinygrad_ce...`: a script for small networks then runs as it is, and draws the same "
-        "random numbers. This page is written by `docs/names.py` from the code.", "",
-        "## What differs", "", "| | here |", "|---|---|",
-        *(f"| {what} | {how} |" for what, how in DIFFERS.items()), "",
-        "Views and copies have [a page of their own](views.md).", "",
+        "random numbers. How, and what differs: [Coming from PyTorch](from_pytorch.md). This page is "
+        "written by `docs/names.py` from the code.", "",
         "## What is here", "",
     ]  # fmt: skip
     for name, theirs in MODULES.items():
@@ -112,7 +122,37 @@ def text() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def differences() -> str:
+    """The table of what differs."""
+    rows = (f"| {what} | {here} | {there} |" for what, (here, there) in DIFFERS.items())
+    return "\n".join(["| | here | in PyTorch |", "|---|---|---|", *rows])
+
+
+def counts() -> str:
+    """The table of how many names are here, and of how many there are words what to use instead."""
+    lines = ["| | names here | left out, with what to use instead |", "|---|---:|---:|"]
+    for name, theirs in MODULES.items():
+        here = [n for n in public(importlib.import_module(name)) if n not in OURS]
+        lines.append(f"| `{theirs}` | {len(here)} | {len(INSTEAD.get(name, ())) or ''} |")
+        if name == "tinygrad_ce":
+            lines.append(f"| `torch.Tensor` | {len(methods())} | |")
+    return "\n".join(lines)
+
+
+def moving() -> str:
+    """The page for those who come from PyTorch, with its tables as they are now."""
+    page = MOVING.read_text(encoding="utf-8")
+    for table in (differences, counts):
+        head, mark, rest = page.partition(f"<!-- {table.__name__} -->\n")
+        _, end, tail = rest.partition("<!-- end -->")
+        page = f"{head}{mark}{table()}\n{end}{tail}"
+    return page
+
+
 if __name__ == "__main__":
+    pages = {FILE: text(), MOVING: moving()}
     if "--check" in sys.argv:
-        sys.exit(FILE.read_text(encoding="utf-8") != text() and "docs/names.md: run docs/names.py")
-    FILE.write_text(text(), encoding="utf-8")
+        old = [f.name for f, new in pages.items() if f.read_text(encoding="utf-8") != new]
+        sys.exit(f"{', '.join(old)}: run docs/names.py" if old else 0)
+    for file, new in pages.items():
+        file.write_text(new, encoding="utf-8")

@@ -1,6 +1,7 @@
-"""docs/names.md is what the code says, and what it says of differences is so."""
+"""docs/names.md is what the code says, and what docs/from_pytorch.md says of differences is so."""
 
 import importlib.util
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ names = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(names)
 
 
-def test_the_page_is_up_to_date():
+def test_the_pages_are_up_to_date():
     assert names.FILE.read_text(encoding="utf-8") == names.text(), "run python docs/names.py"
+    assert names.MOVING.read_text(encoding="utf-8") == names.moving(), "run python docs/names.py"
 
 
 @pytest.mark.parametrize("module", names.MODULES)
@@ -40,12 +42,22 @@ def shapes_and_dtypes():
         tg.nn.Linear(2, 2)(tg.ones(1, 2).double())
 
 
+def shapes_of_losses():
+    for loss in (tg.nn.functional.mse_loss, tg.nn.functional.l1_loss):
+        with pytest.raises(ValueError, match="wanted equal shapes"):
+            loss(tg.zeros(4, 1), tg.zeros(4))
+
+
 def twice():
     x = tg.tensor([3.0], requires_grad=True)
     y = (x * x).sum()
     y.backward()
     y.backward()
     assert x.grad.tolist() == [12.0]
+    y = (x * x).sum()
+    y.backward(retain_graph=False)
+    with pytest.raises(RuntimeError, match="retain_graph=False"):
+        y.backward()
 
 
 def unseen_writes():
@@ -55,6 +67,21 @@ def unseen_writes():
         write(x)[...] = 5.0
         with pytest.raises(RuntimeError, match="in place since"):
             y.backward()
+
+
+def far_out():
+    x = tg.tensor([40.0], requires_grad=True)
+    x.sigmoid().sum().backward()
+    np.testing.assert_allclose(x.grad.item(), math.exp(-40), rtol=1e-6)
+    x = tg.tensor([1e30] * 4, requires_grad=True)
+    x.logsumexp(0).backward()
+    assert x.grad.tolist() == [0.25] * 4
+
+
+def certain():
+    p, y = tg.tensor([1e-60], dtype=tg.float64), tg.tensor([1.0], dtype=tg.float64)
+    loss = tg.nn.functional.binary_cross_entropy(p, y).item()
+    np.testing.assert_allclose(loss, 60 * math.log(10), rtol=1e-15)
 
 
 def compiled():
@@ -93,8 +120,9 @@ def no_bfloat16():
 
 
 def test_what_differs_is_so(tmp_path):
-    tried = [shapes_and_dtypes, twice, unseen_writes, compiled, lambda: saved(tmp_path), backwards,
-             traced, no_gpu, rounded, no_bfloat16]  # fmt: skip
+    tried = [shapes_and_dtypes, shapes_of_losses, twice, unseen_writes, far_out, certain, compiled,
+             traced, lambda: saved(tmp_path), backwards, no_gpu, rounded,
+             no_bfloat16]  # fmt: skip
     assert len(tried) == len(names.DIFFERS)
     for one in tried:
         one()

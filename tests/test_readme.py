@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import tinygrad_ce as tg
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -32,6 +34,46 @@ def test_what_the_first_quarter_of_an_hour_says_is_so(tmp_path, monkeypatch, cap
     printed = capsys.readouterr().out
     assert "32 times too large: the 1/N of the mean over the 32 samples is missing" in printed
     assert "the slope of relu is missing" in printed
+
+
+def told(page, capsys):
+    """What the cells of a page print."""
+    names = {}
+    for code in blocks(f"docs/{page}", r"\{code-cell\}"):
+        exec(compile(code, page, "exec"), names)
+    return capsys.readouterr().out
+
+
+def test_a_script_from_pytorch_prints_what_pytorch_prints(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    printed = told("from_pytorch.md", capsys)
+    (theirs,) = blocks("docs/from_pytorch.md", "text")  # printed by PyTorch 2.13
+    assert printed.startswith(theirs)
+    assert printed.count("ValueError: ") == 3 and "changed it in place" in printed
+    assert printed.count(": it is left out here; use ") == 4
+    assert "dz = (p - onehot) / 32" in printed
+
+
+MICROGRAD = """\
+24.7041 138.8338 645.5773
+step  0   loss 0.8958441029
+step  1   loss 1.7235905337
+step 10   loss 0.2450702385
+step 50   loss 0.0987511477
+step 99   loss 0.0109783701
+"""
+"""What micrograd 0.1.0 gives for the expression and for the two moons of the page."""
+
+
+def test_a_script_from_micrograd_has_the_numbers_that_micrograd_has(capsys):
+    printed = told("from_micrograd.md", capsys)
+    assert printed.startswith(MICROGRAD)
+    assert "None\ntensor(12.)\ntensor(24.)\n" in printed  # 12, then 30 in micrograd
+    assert "tensor([[ 7., 11.],\n        [ 9., 13.]])" in printed
+    assert "dscores = -((h3 > 0) * y / 100)" in printed
+    v = tg.tensor(2.0, requires_grad=True)
+    w = (v * v).relu()
+    assert w.grad_fn.next_functions[0][0].next_functions and v.data.item() == v.item() == 2.0
 
 
 def printed_by(page, capsys):
