@@ -102,8 +102,8 @@ def text() -> str:
         "# PyTorch's names", "",
         "Change `import torch` to `import tinygrad_ce as torch`, and `from torch...` to "
         "`from tinygrad_ce...`: a script for small networks then runs as it is, and draws the same "
-        "random numbers. How, and what differs: [Coming from PyTorch](from_pytorch.md). This page is "
-        "written by `docs/names.py` from the code.", "",
+        "random numbers. How, and what differs: [Coming from PyTorch](from_pytorch.md). This page "
+        "is written by `docs/names.py` from the code.", "",
         "## What is here", "",
     ]  # fmt: skip
     for name, theirs in MODULES.items():
