@@ -12,23 +12,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # the programs stand with the tests
 
 import tinygrad_ce as tg  # noqa: E402
 from tests.browser import launch  # noqa: E402
 from tests.drawn_programs import OPENED, PROGRAMS  # noqa: E402
-from tinygrad_ce import nn, optim, viz  # noqa: E402
-from tinygrad_ce.nn import functional as F  # noqa: E402
+from tinygrad_ce import viz  # noqa: E402
 
-GRAPHS = {
-    "network.svg": ("two_layer_network", "folded"),
-    "network_expanded.svg": ("two_layer_network", "expanded"),
-    "attention.svg": ("attention_block", "folded"),
-}
-TRAINING = "training.png"
+GRAPHS = {"network_expanded.svg": ("two_layer_network", "expanded")}
 PLAYED = {"play.png": ("light", 29), "play_dark.png": ("dark", 29)}  # theme and step
 
 
@@ -110,70 +102,6 @@ def is_photographed(file: str) -> bool:
         return picture.info.get("digest") == played()[1]
 
 
-# --- training -------------------------------------------------------------------------------
-
-
-class Network(nn.Module):
-    """Two hidden layers of 64, and a logit for each of two classes."""
-
-    def __init__(self):
-        self.fc1, self.tanh1 = nn.Linear(2, 64), nn.Tanh()
-        self.fc2, self.tanh2 = nn.Linear(64, 64), nn.Tanh()
-        self.out = nn.Linear(64, 2)
-
-    def forward(self, x: tg.Tensor) -> tg.Tensor:
-        """Logits (N, 2) of points (N, 2)."""
-        return self.out(self.tanh2(self.fc2(self.tanh1(self.fc1(x)))))
-
-
-def two_moons(n: int, seed: int) -> tuple[tg.Tensor, tg.Tensor]:
-    """Points on two half circles that reach into each other, and which of the two they are on."""
-    rng = np.random.default_rng(seed)
-    turn, y = rng.uniform(0, np.pi, n), np.arange(n) % 2
-    X = np.stack([np.cos(turn) + y, np.where(y, 0.5 - np.sin(turn), np.sin(turn))], axis=1)
-    X += rng.normal(0, 0.16, X.shape)
-    return tg.tensor(X.astype(np.float32)), tg.tensor(y)
-
-
-def train(steps: int = 400) -> tuple[Network, tg.Tensor, tg.Tensor, viz.Recorder]:
-    """A network that learnt the two moons, and the recorder that saw it learn."""
-    X, y = two_moons(300, seed=0)
-    X_new, y_new = two_moons(300, seed=1)
-    tg.manual_seed(0)
-    model = Network()
-    optimizer = optim.Adam(model.parameters(), lr=0.003)
-    recorder = viz.Recorder(model, optimizer)
-    for step in range(steps):
-        i = tg.randint(0, len(X), (64,))
-        loss = F.cross_entropy(model(X[i]), y[i])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        recorder.step(loss=loss)
-        if step % 10 == 0:
-            recorder.look(X)
-            with tg.no_grad():
-                recorder.note(val_loss=F.cross_entropy(model(X_new), y_new))
-    return model, X, y, recorder
-
-
-def write_training(path: Path) -> None:
-    """One figure of a training run: boundary and curves above, layers below."""
-    from matplotlib.figure import Figure
-
-    model, X, y, recorder = train()
-    figure = Figure(figsize=(13, 8), layout="constrained", facecolor="white", dpi=120)
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
-    above, below = figure.subfigures(2, 1)
-    boundary, history = above.subplots(1, 2, width_ratios=[1.2, 1.5])
-    left, right = below.subfigures(1, 2, width_ratios=[1.2, 1.5])
-    viz.plot_decision_boundary(model, X, y, boundary)
-    viz.plot_history(recorder, history)
-    viz.plot_activations(recorder, left.subplots(1, 2), names=["tanh1", "tanh2"])
-    viz.plot_gradients(recorder, right.subplots(2, 1, sharex=True))
-    figure.savefig(path)
-
-
 def main() -> None:
     """Make the pictures, or only check them."""
     parser = argparse.ArgumentParser(description="Make the README's pictures.")
@@ -183,7 +111,6 @@ def main() -> None:
     if asked.check:
         stale = [file for file in GRAPHS if not is_current(file)]
         stale += [file for file in PLAYED if not is_photographed(file)]
-        stale += [TRAINING] * (not (HERE / TRAINING).exists())
         if stale:
             sys.exit(f"{', '.join(stale)}: not what is drawn now; run python docs/pictures.py")
         return
@@ -191,7 +118,6 @@ def main() -> None:
     for file in GRAPHS:
         write_graph(file, asked.out)
     write_page(asked.out)
-    write_training(asked.out / TRAINING)
 
 
 if __name__ == "__main__":
