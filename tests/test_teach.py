@@ -416,6 +416,37 @@ def test_slips_in_another_spelling_than_the_listing_are_named() -> None:
             assert kinds and (kind in kinds or not kind), (right, old, new, str(report))
 
 
+def test_the_price_of_an_answer_is_told_in_the_names_of_the_step() -> None:
+    z = tg.tensor([2.0, -1.0, 0.5, -3.0, 1.5], requires_grad=True)
+    truth = tg.tensor([1.0, 0, 0, 1, 1])
+
+    def price(z: Any, y: Any) -> Any:
+        h = F.sigmoid(z)
+        return -(y * tg.log(h) + (1 - y) * tg.log(1 - h)).sum()
+
+    def squares(z: Any, y: Any) -> Any:
+        h = F.sigmoid(z)
+        return 0.5 * ((h - y) ** 2).sum()
+
+    def surprise(z: Any, y: Any) -> Any:
+        h = F.sigmoid(z)
+        return -tg.log(h).sum()
+
+    h = 1 / (1 + np.exp(-z.detach().numpy()))
+    y = truth.numpy()
+    dh = (h - y) / (h * (1 - h))
+    for step, answers, said in (
+        (price, {"dh": dh, "dz": dh}, "yours uses dh: the slope of sigmoid is missing"),
+        (squares, {"dz": h - y}, "yours uses dh: the slope of sigmoid is missing"),
+        (price, {"dh": -y / h}, "the share (1 - y) / (1 - h) is lost"),
+        (price, {"dh": h - y}, "dh = (h - y) / (h * (1 - h)) belongs here; yours uses h - y: "),
+        (surprise, {"dh": -np.log(h)}, "np.log(h) stands where its slope 1 / h belongs"),
+    ):
+        report = teach.check(step, (z, truth), answers)
+        assert [x.verdict for x in report.values()][-1] == "wrong"
+        assert said in str(report)
+
+
 def test_the_slope_of_sigmoid_does_not_belong_to_a_loss_that_has_it() -> None:
     program, values = traced(logistic)
     text = LOGISTIC.replace("(p - y) / len(y)", "(p - y) * p * (1 - p) / len(y)")

@@ -242,6 +242,7 @@ def arithmetic(node: ast.BinOp, backward: set[str]) -> Iterator[Found]:
         case ast.Mult():
             yield from factors(node, a, b, backward)
             yield from factors(node, b, a, backward)
+            yield from slopes_of_two(a, b, backward)
         case ast.Div():
             yield "missing factor", a, "the division by {} is missing", b
             if not isinstance(a, ast.Constant):
@@ -250,6 +251,9 @@ def arithmetic(node: ast.BinOp, backward: set[str]) -> Iterator[Found]:
             yield "factor twice", binary(node, ast.Div(), b), "it is divided by {} twice", b
             new = binary(a, ast.Mult(), b)
             yield "inverted factor", new, "it is multiplied by {}", b
+            log = ast.parse(f"np.log({text(b)})", mode="eval").body
+            words = "{} stands where its slope 1 / {} belongs"
+            yield "value for slope", binary(a, ast.Mult(), log), words, log, b
         case ast.Add() | ast.Sub():
             plus = isinstance(node.op, ast.Add)
             yield "lost share", a, "the share {} is lost", b
@@ -277,6 +281,14 @@ def factors(node: ast.BinOp, kept: ast.expr, lost: ast.expr, backward: set[str])
         for name in sorted(names_in(lost) - {"np"}):
             new = binary(kept, ast.Mult(), ast.Name(name, ast.Load()))
             yield "value for slope", new, "{} stands where the slope {} belongs", name, lost
+
+
+def slopes_of_two(a: ast.expr, b: ast.expr, backward: set[str]) -> Iterator[Found]:
+    """A slope that is a product, left out as a whole: g for g * h * (1 - h)."""
+    if isinstance(a, ast.BinOp) and isinstance(a.op, ast.Mult):
+        both = binary(a.right, ast.Mult(), b)
+        if not names_in(both) & backward:
+            yield "missing factor", a.left, "the factor {} is missing", both
 
 
 def method_of(node: ast.Call) -> str:

@@ -35,6 +35,7 @@ UNDERFLOW = 1e-30  # what is smaller may be 0 in float32
 SINGLES = 80_000  # lines that are run at most in search of one change, for all answers together
 SLIPS = 60  # causes of one answer that are tried on the others
 PAIRS = 12_000  # the same of two changes, for one answer
+SHORT = 12  # letters of what is spelled out where a name would stand that nobody has given
 VAGUE = ("wrong operand", "factor too many")
 SLOPES = ("relu", "tanh", "sigmoid", "gelu", "elu", "silu", "leaky_relu", "softplus")
 
@@ -258,8 +259,8 @@ def report(judge: Judge, verdicts: dict[str, Verdict], explained: dict[str, Any]
         faults = tuple(
             Fault(
                 " and ".join(c.kind for c in changes),
-                changes[0].line.text,
-                "; and ".join(said(c, judge.averaged) for c in changes),
+                judge.spelled_out(changes[0].line.text),
+                judge.spelled_out("; and ".join(said(c, judge.averaged) for c in changes)),
             )
             for changes in found
         )
@@ -468,6 +469,17 @@ class Judge:
         book = self.books[0]
         made = {line.name: book.truth[line.name] for line in book.lines if not line.backward}
         return {**self.named, **book.given, **made}
+
+    def spelled_out(self, text: str) -> str:
+        """A text in which what nobody has named stands as it is computed: (1 - h) for a u."""
+        book = self.books[0]
+        unnamed = {x.name: x for x in book.lines if x.own and not x.backward}
+        short = {
+            name: f"({value})"
+            for name, x in unnamed.items()
+            if len(value := x.text.partition(" = ")[2]) <= SHORT and not x.reads & unnamed.keys()
+        }
+        return re.sub(r"\b[a-z]\d*\b", lambda found: short.get(found[0], found[0]), text)
 
     def answer(self, name: str, array: np.ndarray) -> Answer:
         """What the student gave, and how near to it is near enough."""

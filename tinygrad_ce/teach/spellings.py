@@ -184,7 +184,8 @@ def fitting(book: Book, drawn: Values, ways: Iterable[str]) -> Iterator[tuple[st
                     continue
                 made = made * (ratio := float(right.flat[0] / made.flat[0]))
                 whole = round(1 / ratio)
-                own["g"] = f"1 / {whole}" if abs(ratio * whole - 1) < NEAR else f"{ratio:.7g}"
+                share = f"1 / {whole}" if abs(whole) > 1 else str(whole)
+                own["g"] = share if abs(ratio * whole - 1) < NEAR else f"{ratio:.7g}"
             if np.allclose(made, right, NEAR, NEAR * np.abs(right).max()):
                 yield way, own | {x: name for x in arrays for name, v in book.given.items()
                                   if v is arrays[x]}  # fmt: skip
@@ -240,7 +241,10 @@ def written(book: Book, line: Line, way: str, names: dict[str, str]) -> Line:
         names[name] = own = there[0] if there else next(free)
         book.truth.setdefault(own, made)
         lines.append(f"{own} = {value}")
-    tree = ast.parse("\n".join([*lines, put(last, names)]))
+    if names["g"] == "1":  # no factor
+        last = last.replace("g * ", "")
+    lines.append(put(last, names))
+    tree = ast.parse("\n".join(lines))
     return Line(line.name, tree, scope=line.scope, root=line)
 
 
