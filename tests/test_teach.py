@@ -441,6 +441,7 @@ def test_the_price_of_an_answer_is_told_in_the_names_of_the_step() -> None:
         (price, {"dh": -y / h}, "the share (1 - y) / (1 - h) is lost"),
         (price, {"dh": h - y}, "dh = (h - y) / (h * (1 - h)) belongs here; yours uses h - y: "),
         (surprise, {"dh": -np.log(h)}, "np.log(h) stands where its slope 1 / h belongs"),
+        (surprise, {"dh": -1 / h, "dz": -1 / h + h * (1 - h)}, "is added where it should be a fac"),
     ):
         report = teach.check(step, (z, truth), answers)
         assert [x.verdict for x in report.values()][-1] == "wrong"

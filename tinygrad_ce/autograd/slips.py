@@ -13,6 +13,7 @@ FAULTS = {
     "factor twice": "a factor is there twice",
     "factor too many": "a factor is there that does not belong there",
     "inverted factor": "a factor divides instead of multiplying, or the other way round",
+    "sum for product": "slopes are added that should be multiplied",
     "no upstream": "the gradient that comes from above is left out",
     "value for slope": "f, or what f is taken of, stands where the slope f′ belongs",
     "value for gradient": "the value of a tensor stands where its gradient belongs",

@@ -67,7 +67,9 @@ def binary(left: ast.expr, op: ast.operator, right: ast.expr) -> ast.expr:
 
 
 def minus(x: ast.expr) -> ast.expr:
-    """-x; 0 - x where it may be a mask, which has no minus."""
+    """-x; 0 - x where it may be a mask, which has no minus; x for -x."""
+    if isinstance(x, ast.UnaryOp) and isinstance(x.op, ast.USub):
+        return x.operand
     if isinstance(x, ast.Name | ast.Compare):
         return binary(ast.Constant(0), ast.Sub(), x)
     return ast.UnaryOp(ast.USub(), x)
@@ -144,6 +146,7 @@ def is_written(node: ast.expr, parent: ast.AST) -> bool:
     return isinstance(getattr(node, "ctx", None), ast.Store)
 
 
+ADDED = "{} is added where it should be a factor"
 SLOPES = ("{} * (1 - {})", "1 - {} ** 2", "{} > 0", "{}", "1 - {}")  # of σ, tanh, relu; the value
 
 
@@ -242,6 +245,7 @@ def arithmetic(node: ast.BinOp, backward: set[str]) -> Iterator[Found]:
         case ast.Mult():
             yield from factors(node, a, b, backward)
             yield from factors(node, b, a, backward)
+            yield "sum for product", binary(a, ast.Add(), b), ADDED, b
             yield from slopes_of_two(a, b, backward)
         case ast.Div():
             yield "missing factor", a, "the division by {} is missing", b
@@ -284,11 +288,12 @@ def factors(node: ast.BinOp, kept: ast.expr, lost: ast.expr, backward: set[str])
 
 
 def slopes_of_two(a: ast.expr, b: ast.expr, backward: set[str]) -> Iterator[Found]:
-    """A slope that is a product, left out as a whole: g for g * h * (1 - h)."""
+    """A slope that is a product, left out or added as a whole: g or g + h * (1 - h)."""
     if isinstance(a, ast.BinOp) and isinstance(a.op, ast.Mult):
         both = binary(a.right, ast.Mult(), b)
         if not names_in(both) & backward:
             yield "missing factor", a.left, "the factor {} is missing", both
+            yield "sum for product", binary(a.left, ast.Add(), both), ADDED, both
 
 
 def method_of(node: ast.Call) -> str:
