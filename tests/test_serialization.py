@@ -296,6 +296,147 @@ def test_a_program_that_rewrites_the_file_must_leave_the_seal_out(path):
     assert load(path)["x"].tolist() == [1.0, 1.0]
 
 
+# --- a checkpoint in several files ---------------------------------------------------------------
+
+PARTS = {
+    "model-00001-of-00002.safetensors": {"b": np.arange(3.0), "a.weight": np.eye(2, dtype="f4")},
+    "model-00002-of-00002.safetensors": {"a.bias": np.array([1, 2])},
+}
+PLACES = {name: part for part, tensors in PARTS.items() for name in tensors}
+
+
+@pytest.fixture
+def index(tmp_path):
+    from safetensors.numpy import save_file
+
+    for part, tensors in PARTS.items():
+        save_file(tensors, tmp_path / part, {"format": "pt"})
+    return tmp_path / "model.safetensors.index.json"
+
+
+def write_index(index, places):
+    index.write_text(json.dumps({"metadata": {"total_size": 56}, "weight_map": places}))
+
+
+def test_a_checkpoint_in_several_files_is_one_dict_in_the_order_of_its_index(index):
+    places = dict(sorted(PLACES.items()))
+    write_index(index, places)
+    assert_same(load(index), {name: PARTS[place][name] for name, place in places.items()})
+    assert_same(load(str(index)), load(index))
+
+
+def test_files_of_a_checkpoint_may_lie_in_a_folder_below_and_be_links(index, tmp_path):
+    (tmp_path / "parts").mkdir()
+    store = tmp_path / "store"
+    for part in PARTS:
+        (tmp_path / part).rename(store)
+        (tmp_path / "parts" / part).symlink_to(store)
+        store = tmp_path / "another"
+    write_index(index, {name: f"parts/{place}" for name, place in PLACES.items()})
+    assert_same(load(index)["a.bias"], np.array([1, 2]))
+
+
+FIRST, SECOND = PARTS
+
+
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [
+        ({**PLACES, "b": "model-3.safetensors"}, "model-3.safetensors, which has 1 of its"),
+        ({**PLACES, "c": SECOND}, f"'c' is not in {SECOND}, and the index places it in {SECOND}"),
+        ({"a.weight": FIRST, "b": SECOND}, f"'b' stands in {FIRST}, .* places it in {SECOND}"),
+        ({"b": FIRST}, "'a.weight' stands in .*, and the index places it nowhere"),
+        *(
+            ({**PLACES, "b": name}, "nothing outside of it is read")
+            for name in (
+                "../model.safetensors", "/etc/passwd", "a/../../b", "", "..", "C:\\model",
+                "..\\model", "\\\\host\\model", "C:model",
+            )
+        ),
+        ({**PLACES, "b": "model\0"}, "no file has the name"),
+        ({**PLACES, "b": "."}, "is a folder"),
+        ({**PLACES, "b": 3}, "does not map names of tensors to names of files"),
+        ([], "does not map names of tensors to names of files"),
+    ],
+    ids=range(17),
+)  # fmt: skip
+def test_an_index_that_its_files_contradict_is_refused(index, places, words):
+    write_index(index, places)
+    with pytest.raises(LoadError, match=words):
+        load(index)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"weight_map": {"b": "x", "b": "y"}}', "'b' stands there twice"),
+        ('{"weight_map": {}, "weight_map": {}}', "'weight_map' stands there twice"),
+        ("{}", "KeyError: 'weight_map'"),
+        ("[1]", "no index of a checkpoint"),
+        ("", "no index of a checkpoint"),
+        ("[" * 100_000, "no index of a checkpoint"),
+        (b"\xff\xfe\xfd", "no index of a checkpoint"),
+    ],
+    ids=range(7),
+)
+def test_what_is_no_index_of_a_checkpoint_is_named(index, text, words):
+    index.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(LoadError, match=words):
+        load(index)
+
+
+def test_an_index_that_cannot_be_read_is_refused_as_other_files_are(index, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"index\.json"):
+        load(index)
+    os.mkfifo(index)
+    with pytest.raises(LoadError, match="a device or a pipe"):
+        load(index)
+    index.unlink()
+    index.symlink_to(index)
+    with pytest.raises(LoadError, match="cannot be read"):
+        load(index)
+    index.unlink()
+    write_index(index, PLACES)
+    monkeypatch.setattr("tinygrad_ce.serialization.MAX_HEADER", 20)
+    with pytest.raises(LoadError, match="more than 20 bytes"):
+        load(index)
+
+
+def test_a_damaged_file_of_a_checkpoint_is_named(index, tmp_path):
+    write_index(index, PLACES)
+    (tmp_path / SECOND).write_bytes((tmp_path / SECOND).read_bytes()[:-1])
+    with pytest.raises(LoadError, match=f"{SECOND}: the file has"):
+        load(index)
+
+
+def test_weights_go_to_pytorch_and_back(tmp_path):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file, save_file
+
+    def network(nn):
+        return nn.Sequential(
+            nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(27, 4), nn.LayerNorm(4)
+        ).eval()
+
+    ours, theirs = network(tg.nn), network(torch.nn)
+    x = np.random.default_rng(0).standard_normal((2, 2, 5, 5)).astype("f4")
+    save(ours.state_dict(), tmp_path / "ours.safetensors")
+    theirs.load_state_dict(load_file(tmp_path / "ours.safetensors"))
+    wanted = theirs(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(ours(tensor(x)).detach().numpy(), wanted, rtol=0, atol=1e-6)
+
+    theirs = network(torch.nn)
+    state, places = theirs.state_dict(), {}
+    for i, name in enumerate(state):
+        places[name] = f"model-{i % 2}.safetensors"
+    for place in {*places.values()}:
+        save_file({k: v for k, v in state.items() if places[k] == place}, tmp_path / place)
+    write_index(tmp_path / "model.safetensors.index.json", places)
+    ours.load_state_dict(load(tmp_path / "model.safetensors.index.json"))
+    wanted = theirs(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(ours(tensor(x)).detach().numpy(), wanted, rtol=0, atol=1e-6)
+
+
 # --- damage -------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Mapping
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ ZEROS = "0" * 64
 SIGNS = (f'"{KEY}":"'.encode(), SEAL.encode())
 SEALED = re.compile(rf'"{KEY}":"{{\\"{SEAL}\\":\\"([0-9a-f]{{64}})\\"'.encode())
 
+INDEX = ".index.json"  # at the end of the name of what tells where the tensors of many files are
 RESERVED = "__metadata__"  # the header's key for texts: no tensor can have this name
 OPEN = "an open file"
 MAX_DEPTH = 100
@@ -129,6 +131,9 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool | None = None) 
     for reading. There are weights and numbers only, whatever `weights_only` says, and they are on
     the CPU: RuntimeError for another `map_location`.
 
+    A checkpoint in several files is read by its index, `model.safetensors.index.json`, as one flat
+    dict: every tensor must be in the file that the index names, and in no other.
+
     Raises FileNotFoundError when there is no such file, TypeError for what is no path, and
     LoadError, which says what was found, for every other file: one that may not be read or is too
     large, is no safetensors file, was cut off or damaged, or has what NumPy has not.
@@ -142,6 +147,8 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool | None = None) 
     """
     if isinstance(map_location, (str, devices.device)):
         devices.check(map_location)
+    if not hasattr(f, "read") and (index := _checked_path(f, "load")).endswith(INDEX):
+        return _shards(index)
     header, tensors, note = _read(f)
     if note is None:
         return {name: tensors[name] for name in header if name != RESERVED}
@@ -382,6 +389,78 @@ def _sync_folder(folder: str) -> None:
             os.close(descriptor)
 
 
+# --- a checkpoint in several files ----------------------------------------------------------------
+
+
+def _shards(index: str) -> dict[str, Tensor]:
+    """The tensors of all files that an index names, in its order."""
+    places = _places(index)
+    folder, found = os.path.dirname(index), {}
+    for shard in dict.fromkeys(places.values()):
+        wanted = {name for name, place in places.items() if place == shard}
+        try:
+            _header, tensors, _ = _read(os.path.join(folder, shard))
+        except FileNotFoundError:
+            raise LoadError(
+                f"load: {index}: the file {shard}, which has {len(wanted)} of its tensors, is "
+                "missing; wanted it in the same folder: download it, too"
+            ) from None
+        for name in sorted(wanted ^ tensors.keys()):
+            where = f"stands in {shard}" if name in tensors else f"is not in {shard}"
+            raise LoadError(
+                f"load: {index}: tensor {name!r} {where}, and the index places it "
+                f"{f'in {places[name]}' if name in places else 'nowhere'}; wanted each tensor "
+                "once, where the index says: take files and index of one version"
+            )
+        found.update(tensors)
+    return {name: found[name] for name in places}
+
+
+def _places(index: str) -> dict[str, str]:
+    """The file of each tensor, as an index says it."""
+    _check_kind(index)
+    try:
+        with open(index, "rb") as file:
+            text = file.read(MAX_HEADER + 1)
+        if len(text) > MAX_HEADER:
+            raise ValueError(f"it has more than {MAX_HEADER:,} bytes")
+        content = json.loads(text, object_pairs_hook=_without_twins)
+        places = content["weight_map"]
+        if not isinstance(places, dict) or not all(isinstance(p, str) for p in places.values()):
+            raise TypeError("its weight_map does not map names of tensors to names of files")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise LoadError(f"load: {index} cannot be read: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise LoadError(
+            f"load: {index} is no index of a checkpoint ({type(error).__name__}: {error}); wanted "
+            'JSON: {"weight_map": {"name of a tensor": "file.safetensors", ...}}'
+        ) from None
+    for name, shard in places.items():
+        if _leaves(shard):
+            raise LoadError(
+                f"load: {index}: tensor {name!r} is said to be in {shard!r}; wanted the name of a "
+                "file in the folder of the index, and nothing outside of it is read"
+            )
+    return places
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dict of JSON, in which no key stands twice."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
+    return content
+
+
+def _leaves(name: str) -> bool:
+    """Whether the name of a file leads out of its folder, or may on some system."""
+    paths = PurePosixPath(name), PureWindowsPath(name)
+    return not name or any(p.anchor or ".." in p.parts for p in paths)
+
+
 # --- reading ----------------------------------------------------------------------------------
 
 
@@ -418,12 +497,17 @@ def _all_of(file: Any) -> bytes:
     return content
 
 
-def _content_of(path: str) -> bytes:
-    """The bytes of the file, read only if it is as long as its header says."""
+def _check_kind(path: str) -> None:
+    """Refuse what is there and no file."""
     if os.path.isdir(path):
         raise LoadError(f"load: {path} is a folder; wanted a safetensors file in it")
     if not os.path.isfile(path) and os.path.exists(path):
         raise LoadError(f"load: {path} is a device or a pipe; wanted a safetensors file")
+
+
+def _content_of(path: str) -> bytes:
+    """The bytes of the file, read only if it is as long as its header says."""
+    _check_kind(path)
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(8)
