@@ -40,9 +40,9 @@ MODULES = {
     "tinygrad_ce.amp": "torch.amp",
 }
 
-OURS = ["Compiled", "Generator", "GradcheckError", "ListingError", "LoadError", "Program",
-        "TraceError", "draw", "load_metadata", "numerical_grad", "play", "source_lines",
-        "summary", "trace"]  # fmt: skip
+OURS = ["Compiled", "ExportError", "Generator", "GradcheckError", "ListingError", "LoadError",
+        "Program", "TraceError", "draw", "export", "load_metadata", "numerical_grad", "play",
+        "source_lines", "summary", "trace"]  # fmt: skip
 """What has no counterpart of that name in PyTorch, or another one."""
 
 DIFFERS = {

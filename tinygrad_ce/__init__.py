@@ -334,6 +334,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "ByteTensor",
     "Compiled",
     "DoubleTensor",
+    "ExportError",
     "FloatTensor",
     "Generator",
     "GradScaler",
@@ -431,6 +432,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "erfc",
     "exp",
     "expm1",
+    "export",
     "eye",
     "finfo",
     "fix",
@@ -641,6 +643,7 @@ __version__ = "0.1.0"
 
 LATER = {
     "Compiled": "program",
+    "ExportError": "engines.batches",
     "Generator": "random",
     "GradScaler": "amp",
     "ListingError": "program",
@@ -659,6 +662,7 @@ LATER = {
     "distributed": "",
     "distributions": "",
     "draw": "viz",
+    "export": "engines.export",
     "func": "",
     "functional": "",
     "get_default_device": "settings",

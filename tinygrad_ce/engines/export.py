@@ -1,0 +1,289 @@
+"""export(): a model as a file that runs without this library."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engine.frame import a_type
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.modes import no_grad
+from tinygrad_ce.engine.operands import leaf
+from tinygrad_ce.engine.tensor import Tensor
+from tinygrad_ce.engines.batches import ExportError, row_counts, where, with_free_batch
+from tinygrad_ce.nn.module import Module
+from tinygrad_ce.program.ir import Line, Program, State, Var
+from tinygrad_ce.program.passes.exact import PLAIN, sweep, without_dead_steps
+from tinygrad_ce.program.tracing.symbol import is_users
+from tinygrad_ce.program.tracing.trace import (
+    OutputSlot,
+    Trace,
+    check_function,
+    mapped,
+    trace_call,
+)
+from tinygrad_ce.serialization import checked_target, write_whole
+
+VIEWED = {"reshape", "transpose"}  # conv2d is known by them: they are merged as they are written
+tidied_to_export = sweep("tidied_to_export", *(r for r in PLAIN if not r.ops & VIEWED))
+NEEDED = {".onnx": ("onnx", "onnxruntime"), ".stablehlo": ("jax",)}
+NEAR = 1e-3  # of the largest element: what another order of additions may do to float32
+
+
+def export(model: Callable[..., Any], x: Any, path: Any, batch: str | None = "batch") -> None:
+    """Write a model to a file that other programs run: `.onnx` (opset 21) or `.stablehlo`.
+
+    `x` is an example of the model's argument, a tuple of them if it takes several; what the model
+    computes from it is traced. In the file parameters have their names in the model, inputs those
+    of its arguments. Inputs whose first axis is as long as that of the first input follow the
+    batch, whose axis is called `batch`; the model is traced for three numbers of rows, and what
+    follows them otherwise than a·batch + c is refused. `batch=None` keeps the example's size.
+
+    An ONNX file is checked with onnx.checker, and run with onnxruntime on numbers of rows that
+    were not traced; the result has to be the model's. A StableHLO file is what jax.export
+    serialises, for cpu, cuda and tpu: `jax.export.deserialize(content).call(x)`. Either is written
+    whole or not at all. That numbers are finite, and ids in their range, is taken for granted.
+
+    The model is exported in the mode that it is in: one that draws random numbers or changes its
+    buffers in training mode is refused with the line and `model.eval()`. Raises ExportError, a
+    ValueError, for what a file cannot hold, TraceError for what cannot be traced, ImportError
+    where onnx, onnxruntime or jax is not installed.
+
+    >>> import os, tempfile
+    >>> import onnxruntime
+    >>> import tinygrad_ce as tg
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.onnx")
+    >>> export(tg.nn.Sequential(tg.nn.Flatten(), tg.nn.Linear(4, 2)), tg.ones(3, 2, 2), path)
+    >>> session = onnxruntime.InferenceSession(path)
+    >>> session.run(None, {"input": tg.ones(7, 2, 2).numpy()})[0].shape
+    (7, 2)
+    """
+    check_function(model, "export")
+    target = checked_target(path)
+    suffix = next((s for s in NEEDED if target.endswith(s)), None)
+    if suffix is None:
+        raise ValueError(f"export: {path} has no known ending; wanted .onnx or .stablehlo")
+    if batch is not None and (not isinstance(batch, str) or not batch.isidentifier()):
+        raise TypeError(f"export: got batch={batch!r}; wanted the name of an axis, or None")
+    for name in NEEDED[suffix]:
+        try:
+            import_module(name)
+        except ImportError as error:
+            extra = suffix[1:].replace("stablehlo", "jax")
+            raise ImportError(
+                f"export: a {suffix} file needs {name}: pip install 'tinygrad_ce[{extra}]'"
+            ) from error
+    exported = Exported(model, x if type(x) is tuple else (x,), batch)
+    write_whole(target, exported.onnx() if suffix == ".onnx" else exported.stablehlo())
+
+
+class Exported:
+    """A model, its example, and its program for any number of rows."""
+
+    def __init__(self, model: Any, examples: tuple[Any, ...], batch: str | None) -> None:
+        self.model, self.examples, self.batch = model, examples, batch
+        self.rows = first_axis(examples) if batch is not None else None
+        if self.rows is None:
+            if batch is not None:
+                raise ExportError(
+                    "export: the first input has no axis that could be the batch; pass batch=None"
+                )
+            traces = [self.trace(None)]
+            self.program = inference(traces[0])
+        else:
+            rows = row_counts(self.rows)
+            traces = [self.trace(n) for n in rows]
+            programs = [inference(trace) for trace in traces]
+            self.program = with_free_batch(programs, rows)
+        self.outputs = list(outputs_of(traces[0]))
+        self.program = tidied_to_export(self.program)
+
+    def trace(self, rows: int | None) -> Trace:
+        """What the model does with so many rows; with those of the example if it is None."""
+        call = called(self.model)
+        examples = [mapped(lambda v: with_rows(v, self.rows, rows), x) for x in self.examples]
+        try:
+            with no_grad():
+                return trace_call(call, tuple(examples), {})
+        except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+            if rows is None or rows == self.rows:
+                raise
+            self.trace(None)  # an error of the model's own speaks for itself
+            raise ExportError(
+                f"export: with {rows} rows, instead of the example's {self.rows}, the model raises "
+                f"{type(error).__name__}{line_of(error)}: {error}. All inputs whose first axis has "
+                f"{self.rows} rows follow the batch: take an example whose number of rows is no "
+                "other size, or pass batch=None"
+            ) from error
+
+    def onnx(self) -> bytes:
+        """The bytes of the ONNX file, checked."""
+        from tinygrad_ce.engines import onnx_file
+
+        names = {}
+        if isinstance(self.model, Module):
+            named = [*self.model.named_parameters(), *self.model.named_buffers()]
+            names = {id(tensor): name for name, tensor in reversed(named)}
+        outputs = [(name, self.program.outputs[i]) for name, i in self.outputs]
+        content: bytes = onnx_file.model_of(
+            self.program, names, outputs, self.batch
+        ).SerializeToString()
+        for rows in (None,) if self.rows is None else (1, row_counts(self.rows)[0] + 2):
+            self.check(lambda arrays: onnx_file.run(content, arrays), rows)
+        return content
+
+    def stablehlo(self) -> bytes:
+        """The bytes of the StableHLO file."""
+        from tinygrad_ce.engines import stablehlo
+
+        outputs = [self.program.outputs[i] for _, i in self.outputs]
+        return stablehlo.serialized(self.program, outputs, self.batch)
+
+    def check(self, run: Callable[[list[Any]], Sequence[Any]], rows: int | None) -> None:
+        """Compare what a file computes with the model, on so many rows of the example."""
+        try:
+            trace = self.trace(rows)
+        except ExportError:
+            return  # a model that takes no single row
+        program = trace.program
+        got = run([program.example[x] for x in program.inputs])
+        for (name, i), y in zip(self.outputs, got):
+            want = np.asarray(trace.found[program.outputs[i]])
+            if problem := difference(want, y):
+                of = "" if rows is None else f" of {rows} row{'s' * (rows > 1)}"
+                raise ExportError(
+                    f"export: for a batch{of} the file would give another {name} than the model: "
+                    f"{problem}. Leave out what goes by the number of rows (squeeze() without a "
+                    "dim, a branch on len(x)), or pass batch=None"
+                )
+
+
+def called(model: Any) -> Callable[..., Any]:
+    """The model, its results as values of their own, with the names of its arguments."""
+
+    def call(*args: Any) -> Any:
+        return mapped(lambda v: v.clone() if isinstance(v, Tensor) else v, model(*args))
+
+    call.__wrapped__ = model.forward if isinstance(model, Module) else model  # type: ignore[attr-defined]
+    call.__name__ = getattr(model, "__name__", type(model).__name__)
+    return call
+
+
+def arrays_in(x: Any) -> Iterator[Any]:
+    """The Tensors and arrays in an argument."""
+    found: list[Any] = []
+    mapped(found.append, x)
+    return (v for v in found if isinstance(v, (Node, np.ndarray)))
+
+
+def first_axis(examples: tuple[Any, ...]) -> int | None:
+    """How many rows the first input has."""
+    first = next(arrays_in(list(examples)), None)
+    return int(first.shape[0]) if first is not None and first.ndim and first.shape[0] else None
+
+
+def with_rows(x: Any, old: int | None, rows: int | None) -> Any:
+    """An input with so many rows, those of the example in turn, if it follows the batch."""
+    array = x.array if isinstance(x, Node) else x
+    if not isinstance(array, np.ndarray):
+        return x
+    if rows is not None and old and array.shape[:1] == (old,):
+        array = array[np.arange(rows) % old]
+    return leaf(array.copy()) if isinstance(x, Node) else array.copy()
+
+
+def line_of(error: BaseException) -> str:
+    """The user's line that raised."""
+    lines = [
+        f" ({Line(frame.f_code.co_filename, number, frame.f_code.co_name)})"
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if is_users(frame)
+    ]
+    return lines[-1] if lines else ""
+
+
+def inference(trace: Trace) -> Program:
+    """The program without what only a run in this library can do, or ExportError."""
+    program = trace.program
+    makers = program.makers()
+
+    def at(x: Var | None) -> str:
+        return where(makers[x]) if x is not None and x in makers else ""
+
+    for state in program.states:
+        if state.after is not state.before:
+            raise ExportError(
+                f"export: the model changes {said(state)}{at(state.after)}, which a file cannot; "
+                "call model.eval() first"
+            )
+    for grad in program.grads:
+        raise ExportError(
+            f"export: the model sets the .grad of a tensor of shape {tuple(grad.node.shape)}"
+            f"{at(grad.var)}, which a file cannot; return the gradient"
+        )
+    for place, number in trace.written:
+        raise ExportError(
+            f"export: the model writes into its argument {place.path}"
+            f"{at(program.outputs[number])}, which a file cannot; return x.clone() with the values"
+        )
+    program.assumptions = []
+    program.gradient_of = {}
+    return without_dead_steps(program)
+
+
+def said(state: State) -> str:
+    """A state, by its name if it has one."""
+    return state.before.name or f"a tensor of shape {tuple(state.before.shape)}"
+
+
+def outputs_of(trace: Trace) -> Iterator[tuple[str, int]]:
+    """What each output is called, and where it is among those of the program."""
+    single = isinstance(trace.structure, OutputSlot)
+    taken: list[str] = []
+    for path, part in parts_of(trace.structure, ()):
+        if part is None:
+            continue
+        if not isinstance(part, OutputSlot):
+            raise ExportError(
+                f"export: the model returns {a_type(part)}; wanted Tensors, or tuples, lists and "
+                "dicts of them"
+            )
+        keys = [k for k in path if isinstance(k, str)]
+        name = "output" if single else ".".join(keys) or f"output{len(taken)}"
+        taken.append(name)
+        yield name, part.number
+    if not taken:
+        raise ExportError("export: the model returns no Tensor; return what a file should compute")
+
+
+def parts_of(structure: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """What stands at each place of what a function returned."""
+    if isinstance(structure, dict):
+        pairs = list(structure.items())
+    elif isinstance(structure, (tuple, list)):
+        pairs = list(enumerate(structure))
+    else:
+        yield path, structure
+        return
+    for key, part in pairs:
+        yield from parts_of(part, (*path, key))
+
+
+def difference(want: np.ndarray, got: Any) -> str:
+    """In what two results differ; "" if only in how they are rounded."""
+    if want.shape != got.shape or want.dtype != got.dtype:
+        return f"{got.dtype} {got.shape} instead of {want.dtype} {want.shape}"
+    if not want.size:
+        return ""
+    a, b = (v.astype(np.float64) for v in (want, got))
+    size = np.abs(a[np.isfinite(a)]).max(initial=0.0)
+    near = NEAR * (10 if want.dtype == np.float16 else 1) * max(size, 1e-6)
+    alike = np.isclose(b, a, rtol=0, atol=near, equal_nan=True).mean()
+    return "" if alike >= ALIKE else f"{1 - alike:.0%} of its elements differ"
+
+
+ALIKE = 0.98  # of all elements: a value on the edge of rounding may fall to the other side

@@ -1,0 +1,755 @@
+"""What each step is in ONNX: `RULES[op]` writes its nodes, `REFUSED[op]` says why there are none.
+
+Nodes compute in the dtype that NumPy would; where a plain node is not exact (log(1 + x) near 0) it
+is composed as NumPy's is computed.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engine import table
+from tinygrad_ce.engines.batches import Size
+from tinygrad_ce.engines.onnx_graph import Graph, Rule, wide
+from tinygrad_ce.engines.onnx_images import IMAGES, conv_of, divide, grouped_conv
+from tinygrad_ce.program.ir import Step, Var
+from tinygrad_ce.program.ops import UFUNCS
+
+# --- elementwise --------------------------------------------------------------------------------
+
+SAME = {
+    "add": "Add", "subtract": "Sub", "multiply": "Mul", "negative": "Neg",
+    "reciprocal": "Reciprocal", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "sin": "Sin",
+    "cos": "Cos", "tanh": "Tanh", "absolute": "Abs", "sign": "Sign", "floor": "Floor",
+    "ceil": "Ceil", "rint": "Round", "maximum": "Max", "minimum": "Min", "power": "Pow",
+    "float_power": "Pow", "greater": "Greater", "greater_equal": "GreaterOrEqual", "less": "Less",
+    "less_equal": "LessOrEqual", "equal": "Equal", "isnan": "IsNaN", "isinf": "IsInf",
+    "arcsin": "Asin", "arccos": "Acos", "arctan": "Atan",
+}  # fmt: skip
+"""Functions of NumPy's that are one node."""
+TRUTHS = {"logical_and": "And", "logical_or": "Or", "logical_xor": "Xor", "logical_not": "Not"}
+BITS = {"bitwise_and": "And", "bitwise_or": "Or", "bitwise_xor": "Xor", "invert": "Not"}
+SINGLE = ("erf", "erfc", "arcsin", "arccos", "arctan", "arctan2", "arcsinh", "col2im")
+"""What onnxruntime has no kernel for in float64."""
+DOUBLE = np.dtype(np.float64)
+
+
+Write = Callable[..., str]
+
+
+def dtypes_of(g: Graph, step: Step) -> tuple[Any, ...]:
+    """In which dtypes NumPy takes the operands, and makes the result, which may be another one."""
+    kinds = [x.dtype if x.dtype is not None else g.dtype(x).type for x in step.operands]
+    weak = [k if isinstance(k, np.dtype) else {"f": float, "i": int, "b": bool}[np.dtype(k).kind]
+            for k in kinds]  # fmt: skip
+    ufunc: Any = UFUNCS[step.op]
+    return tuple(ufunc.resolve_dtypes((*weak, None)))
+
+
+def single(g: Graph, step: Step, dtype: Any) -> None:
+    """Refuse a function of float64 that onnxruntime has in float32 only."""
+    if dtype == DOUBLE:
+        g.refuse(step, "onnxruntime computes it in float32 only: export model.float()")
+
+
+def ufunc(write: Write) -> Rule:
+    """The rule of a function of NumPy's: `write(g, *names, dtype=...)` in its dtype there."""
+
+    def rule(g: Graph, step: Step) -> str:
+        *inputs, out = dtypes_of(g, step)
+        if step.op in SINGLE:
+            single(g, step, inputs[0])
+        y = write(g, *(g.of(x, d) for x, d in zip(step.operands, inputs)), dtype=inputs[0])
+        return g.cast(y, out, step.out.dtype)
+
+    return rule
+
+
+def plain(kind: str) -> Rule:
+    """The rule of what is one node."""
+
+    def rule(g: Graph, step: Step) -> str:
+        dtype = dtypes_of(g, step)[0]
+        if step.op in SINGLE:
+            single(g, step, dtype)
+        if kind in ROUNDED and dtype.kind != "f":
+            return g.of(step.operands[0], step.out.dtype)
+        if kind in OF_FLOATS and dtype.kind != "f":
+            dtype = np.dtype(np.float32)
+        if kind != "Equal" or dtype.kind != "b":
+            dtype = wide(dtype)
+        y = g.node(kind, *(g.of(x, dtype) for x in step.operands))
+        return g.cast(y, bool if kind in COMPARED else dtype, step.out.dtype)
+
+    return rule
+
+
+ROUNDED = ("Floor", "Ceil", "Round")
+OF_FLOATS = ("IsNaN", "IsInf", "Reciprocal")
+COMPARED = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "IsNaN", "IsInf")
+
+
+def number(g: Graph, value: float, dtype: Any) -> str:
+    """A number in a dtype."""
+    return g.array(value, dtype)
+
+
+def sinh_cosh(sign: str) -> Callable[..., str]:
+    """(eˣ ± e⁻ˣ) / 2, with halves before they overflow; sinh near 0 by (eˣ - 1)."""
+
+    def write(g: Graph, x: str, dtype: Any) -> str:
+        if sign == "Add":
+            up, down = g.node("Exp", x), g.node("Exp", g.node("Neg", x))
+            return g.node("Mul", g.node("Add", up, down), number(g, 0.5, dtype))
+        size = g.node("Abs", x)
+        e = expm1(g, size, dtype)
+        one = number(g, 1, dtype)
+        big = g.node(
+            "Div", g.node("Add", e, g.node("Div", e, g.node("Add", e, one))), number(g, 2, dtype)
+        )
+        far = g.node("Mul", g.node("Exp", size), number(g, 0.5, dtype))
+        y = g.node("Where", g.node("Less", size, number(g, 9, dtype)), big, far)
+        return g.node("Mul", g.node("Sign", x), y)
+
+    return write
+
+
+def log1p(g: Graph, x: str, dtype: Any) -> str:
+    """log u · x / (u - 1) with u = 1 + x, which forgives the rounding of u."""
+    one = number(g, 1, dtype)
+    u = g.node("Add", x, one)
+    rest = g.node("Sub", u, one)
+    plain = g.node("Or", g.node("Equal", rest, number(g, 0, dtype)), g.node("IsInf", x))
+    y = g.node("Mul", g.node("Log", u), g.node("Div", x, g.node("Where", plain, one, rest)))
+    return g.node("Where", g.node("Equal", rest, number(g, 0, dtype)), x,
+                  g.node("Where", g.node("IsInf", x), g.node("Log", u), y))  # fmt: skip
+
+
+def expm1(g: Graph, x: str, dtype: Any) -> str:
+    """2t / (1 - t) with t = tanh(x / 2) near 0, eˣ - 1 elsewhere."""
+    one, two = number(g, 1, dtype), number(g, 2, dtype)
+    t = g.node("Tanh", g.node("Div", x, two))
+    near = g.node("Div", g.node("Mul", two, t), g.node("Sub", one, t))
+    small = g.node("Less", g.node("Abs", x), one)
+    return g.node("Where", small, near, g.node("Sub", g.node("Exp", x), one))
+
+
+def log_to(base: float) -> Callable[..., str]:
+    """log x / log base."""
+    return lambda g, x, dtype: g.node("Div", g.node("Log", x), number(g, math.log(base), dtype))
+
+
+def fmod(g: Graph, a: str, b: str, dtype: Any) -> str:
+    """What is left of a / b, with the sign of a."""
+    return g.node("Mod", a, b, fmod=1)
+
+
+def remainder(g: Graph, a: str, b: str, dtype: Any) -> str:
+    """The same with the sign of b."""
+    if dtype.kind != "f":
+        return g.node("Mod", a, b, fmod=0)
+    zero, rest = number(g, 0, dtype), fmod(g, a, b, dtype)
+    other = g.node("Xor", g.node("Less", rest, zero), g.node("Less", b, zero))
+    wrong = g.node("And", other, g.node("Not", g.node("Equal", rest, zero)))
+    return g.node("Where", wrong, g.node("Add", rest, b), rest)
+
+
+def floor_divide(g: Graph, a: str, b: str, dtype: Any) -> str:
+    """⌊a / b⌋ = (a - remainder) / b."""
+    y = g.node("Div", g.node("Sub", a, remainder(g, a, b, dtype)), b)
+    return g.node("Round", y) if dtype.kind == "f" else y
+
+
+def trunc(g: Graph, x: str, dtype: Any) -> str:
+    """⌊|x|⌋ with the sign of x."""
+    if dtype.kind != "f":
+        return x
+    return g.node("Mul", g.node("Sign", x), g.node("Floor", g.node("Abs", x)))
+
+
+def isfinite(g: Graph, x: str, dtype: Any) -> str:
+    """Neither infinite nor no number."""
+    x = g.cast(x, dtype, dtype if dtype.kind == "f" else np.float32)
+    return g.node("Not", g.node("Or", g.node("IsInf", x), g.node("IsNaN", x)))
+
+
+def copysign(g: Graph, a: str, b: str, dtype: Any) -> str:
+    """|a| with the sign of b."""
+    size = g.node("Abs", a)
+    return g.node("Where", signed(g, b, dtype), g.node("Neg", size), size)
+
+
+def signed(g: Graph, x: str, dtype: Any) -> str:
+    """Whether x has a minus sign, as -0.0 has: 1 / -0.0 is -∞."""
+    zero = number(g, 0, dtype)
+    return g.node("Or", g.node("Less", x, zero), g.node("Less", g.node("Reciprocal", x), zero))
+
+
+def hypot(g: Graph, a: str, b: str, dtype: Any) -> str:
+    """m √(1 + (n / m)²) for the larger m and the smaller n of both."""
+    one = number(g, 1, dtype)
+    a, b = g.node("Abs", a), g.node("Abs", b)
+    m, n = g.node("Max", a, b), g.node("Min", a, b)
+    ratio = g.node("Div", n, g.node("Where", g.node("Equal", m, number(g, 0, dtype)), one, m))
+    y = g.node("Mul", m, g.node("Sqrt", g.node("Add", one, g.node("Mul", ratio, ratio))))
+    infinite = g.node("Or", g.node("IsInf", a), g.node("IsInf", b))  # next to nan, too
+    return g.node("Where", infinite, number(g, math.inf, dtype), y)
+
+
+def arctan2(g: Graph, a: str, b: str, dtype: Any) -> str:
+    """The angle of the point with height a and width b."""
+    zero, pi = number(g, 0, dtype), number(g, math.pi, dtype)
+    nowhere = g.node("And", g.node("Equal", a, zero), g.node("Equal", b, zero))
+    y = g.node("Atan", g.node("Div", a, g.node("Where", nowhere, number(g, 1, dtype), b)))
+    turn = g.node("Where", signed(g, a, dtype), g.node("Neg", pi), pi)
+    return g.node("Add", y, g.node("Where", signed(g, b, dtype), turn, zero))
+
+
+def arcsinh(g: Graph, x: str, dtype: Any) -> str:
+    """log(x + √(x² + 1))."""
+    return g.node("Asinh", x)
+
+
+def tan(g: Graph, x: str, dtype: Any) -> str:
+    """sin x / cos x."""
+    return g.node("Div", g.node("Sin", x), g.node("Cos", x))
+
+
+def ldexp(g: Graph, x: str, n: str, dtype: Any) -> str:
+    """x·2ⁿ, in two factors, so that neither overflows before the product does."""
+    two, n = number(g, 2, dtype), g.cast(n, np.int32, np.int64)
+    half = g.node("Div", n, g.array(2, np.int64))
+    for part in (half, g.node("Sub", n, half)):
+        x = g.node("Mul", x, g.node("Pow", two, g.cast(part, np.int64, dtype)))
+    return x
+
+
+def frexp(g: Graph, step: Step) -> str:
+    """x = m·2ⁿ with m in ½ ... 1: n from the logarithm, mended by one where that was rounded."""
+    (x,), dtype = step.operands, step.operands[0].dtype
+    name, one = g.of(x), number(g, 1, dtype)
+    size = g.node("Abs", name)
+    zero = g.node("Equal", size, number(g, 0, dtype))
+    fixed = g.node("Or", zero, g.node("Not", isfinite(g, name, dtype)))
+    safe = g.node("Where", fixed, number(g, 0.5, dtype), size)
+    n = g.cast(g.node("Add", g.node("Floor", log_to(2)(g, safe, dtype)), one), dtype, np.int32)
+    for low in (False, True):
+        m = ldexp(g, safe, g.node("Neg", n), dtype)
+        off = g.node("Less", m, number(g, 0.5, dtype)) if low else g.node("GreaterOrEqual", m, one)
+        move = g.cast(off, bool, np.int32)
+        n = g.node("Sub" if low else "Add", n, move)
+    if step.attrs["part"]:
+        return g.node("Where", fixed, g.array(0, np.int32), n)
+    return g.node("Where", fixed, name, ldexp(g, name, g.node("Neg", n), dtype))
+
+
+def truth(kind: str) -> Rule:
+    """The rule of a function of truth values: numbers are true where they are not 0."""
+    return lambda g, s: g.node(kind, *(g.of(x, bool) for x in s.operands))
+
+
+def bits(kind: str) -> Rule:
+    """The rule of a function of bits, or of truth values."""
+
+    def rule(g: Graph, s: Step) -> str:
+        dtype = s.out.dtype
+        node = kind if dtype.kind == "b" else f"Bitwise{kind}"
+        return g.node(node, *(g.of(x, dtype) for x in s.operands))
+
+    return rule
+
+
+def not_equal(g: Graph, s: Step) -> str:
+    """Not Equal."""
+    return g.node("Not", plain("Equal")(g, s))
+
+
+def where(g: Graph, s: Step) -> str:
+    """a where the condition holds, else b."""
+    dtype = s.out.dtype
+    kind = wide(dtype)
+    condition, a, b = s.operands
+    y = g.node("Where", g.of(condition, bool), g.of(a, kind), g.of(b, kind))
+    return g.cast(y, kind, dtype)
+
+
+def masked(g: Graph, s: Step) -> str:
+    """x where the mask holds, else 0."""
+    x, keep = s.operands
+    return g.node("Where", g.of(keep), g.of(x), g.array(0, s.out.dtype))
+
+
+def clip(g: Graph, s: Step) -> str:
+    """min(max(x, low), high); Clip itself knows no infinite bound."""
+    dtype = s.out.dtype
+    kind = wide(dtype)
+    y = g.of(s.operands[0], kind)
+    for node, bound in (("Max", s.attrs["low"]), ("Min", s.attrs["high"])):
+        y = y if bound is None else g.node(node, y, g.array(bound, kind))
+    return g.cast(y, kind, dtype)
+
+
+def erf(g: Graph, s: Step) -> str:
+    """The error function; erfc is 1 - erf."""
+    single(g, s, s.out.dtype)
+    y = g.node("Erf", g.of(s.operands[0]))
+    return y if s.op == "erf" else g.node("Sub", g.array(1, s.out.dtype), y)
+
+
+def relu(g: Graph, s: Step) -> str:
+    """max(x, 0)."""
+    if s.out.dtype.kind == "f":
+        return g.node("Relu", g.of(s.operands[0]))
+    return g.cast(
+        g.node("Max", g.of(s.operands[0], np.int64), g.array(0, np.int64)), np.int64, s.out.dtype
+    )
+
+
+def add(g: Graph, s: Step) -> str:
+    """a + b; a product plus a row is Gemm."""
+    for product, other in (s.operands, s.operands[::-1]):
+        factors = gemm_of(g, product)
+        if factors and other.dtype == product.dtype == s.out.dtype and s.out.shape == product.shape:
+            given, flags = factors
+            return g.node("Gemm", *given, g.of(other), **flags)
+    return plain("Add")(g, s)
+
+
+# --- along axes ---------------------------------------------------------------------------------
+
+REDUCE = {"sum": "ReduceSum", "max": "ReduceMax", "min": "ReduceMin", "prod": "ReduceProd",
+          "all": "ReduceMin", "any": "ReduceMax"}  # fmt: skip
+
+
+def axes_of(s: Step) -> list[int]:
+    """The axes that are reduced."""
+    axis, n = s.attrs["axis"], len(s.operands[0].shape)
+    axes = range(n) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return [a % n for a in axes]
+
+
+def reduced(g: Graph, s: Step) -> str:
+    """A sum, a product, the largest or the smallest along axes."""
+    (x,), dtype = s.operands, s.out.dtype
+    kind = wide(dtype)
+    name = g.of(x, bool) if s.op in ("all", "any") else g.of(x, kind)
+    name = g.cast(name, bool, kind) if s.op in ("all", "any") else name
+    axes = axes_of(s)
+    if axes:
+        keep = int(s.attrs["keepdims"])
+        name = g.node(REDUCE[s.op], name, g.integers(axes), keepdims=keep)
+    return g.cast(name, kind, dtype)
+
+
+def arg(kind: str) -> Rule:
+    """The place of the first largest or smallest."""
+
+    def rule(g: Graph, s: Step) -> str:
+        (x,), axis = s.operands, s.attrs["axis"]
+        name = g.of(x, wide(x.dtype))
+        if axis is None or not x.shape:
+            y = g.node(kind, g.node("Reshape", name, g.array([-1], np.int64)), axis=0, keepdims=0)
+            return g.reshape(y, s.out.shape)
+        return g.node(kind, name, axis=axis % len(x.shape), keepdims=int(s.attrs["keepdims"]))
+
+    return rule
+
+
+def cumsum(g: Graph, s: Step) -> str:
+    """y[k] = Σ x[0..k]."""
+    (x,), dtype = s.operands, s.out.dtype
+    kind = wide(dtype)
+    return g.cast(g.node("CumSum", g.of(x, kind), g.array(s.attrs["axis"], np.int64)), kind, dtype)
+
+
+def cumprod(g: Graph, s: Step) -> str:
+    """y[k] = Π x[0..k]: the products of the rows of a matrix with 1 above its diagonal."""
+    (x,), dtype = s.operands, s.out.dtype
+    kind = wide(dtype)
+    axis, n = s.attrs["axis"] % len(x.shape), x.shape[s.attrs["axis"]]
+    if isinstance(n, Size):
+        return g.refuse(s, "along the batch it has no counterpart in ONNX; pass batch=None")
+    axes = [i for i in range(len(x.shape)) if i != axis] + [axis]
+    rows = g.unsqueeze(g.transpose(g.of(x, kind), axes), len(axes) - 1)
+    known = g.node("Where", g.array(np.tri(n, dtype=bool)), rows, g.array(1, kind))
+    y = g.node("ReduceProd", known, g.integers([len(axes)]), keepdims=0)
+    return g.cast(g.transpose(y, table.inverse(tuple(axes))), kind, dtype)
+
+
+def argsort(g: Graph, s: Step) -> str:
+    """The indices that sort x; equal elements stay in their order."""
+    (x,) = s.operands
+    axis = s.attrs["axis"] % len(x.shape)
+    from onnx import helper
+
+    values, places = g.free("Sorted"), g.free("TopK")
+    given = [g.of(x, wide(x.dtype)), g.size(x.shape[axis])]
+    g.nodes.append(
+        helper.make_node("TopK", given, [values, places], axis=axis, largest=0, sorted=1)
+    )
+    return places
+
+
+# --- shapes -------------------------------------------------------------------------------------
+
+
+def reshape(g: Graph, s: Step) -> str:
+    """The same elements in another shape."""
+    conv = conv_of(g, s)
+    if conv is not None:
+        return g.transpose(conv, (1, 2, 3, 0))
+    (x,) = s.operands
+    return g.of(x) if x.shape == s.out.shape else g.reshape(g.of(x), s.out.shape)
+
+
+def transpose(g: Graph, s: Step) -> str:
+    """Axes in another order; of the matrix of a convolution that is an image again."""
+    maker = g.makers.get(s.operands[0])
+    conv = conv_of(g, maker) if maker is not None and s.attrs["axes"] == (3, 0, 1, 2) else None
+    return conv if conv is not None else g.transpose(g.of(s.operands[0]), s.attrs["axes"])
+
+
+def broadcast_to(g: Graph, s: Step) -> str:
+    """Repeats."""
+    (x,), shape = s.operands, s.out.shape
+    old = (1,) * (len(shape) - len(x.shape)) + x.shape
+    kept = [1 if n == o else n for n, o in zip(shape, old)]
+    return g.node("Expand", g.of(x, x.dtype or s.out.dtype), g.integers(kept))
+
+
+def windows(g: Graph, s: Step) -> str:
+    """Every window along some axes; its elements become the last axes."""
+    (x,), (sizes, axes) = s.operands, (s.attrs["window"], s.attrs["axes"])
+    name, last = g.of(x), len(x.shape)
+    for k, axis in zip(sizes, axes):
+        axis, n = axis % len(x.shape), x.shape[axis]
+        if isinstance(n, Size):
+            return g.refuse(s, "windows along the batch have no counterpart; pass batch=None")
+        places = np.arange(n - k + 1)[:, None] + np.arange(k)
+        name = g.node("Gather", name, g.array(places, np.int64), axis=axis)
+        rest = [i for i in range(last + 1) if i != axis + 1]
+        name, last = g.transpose(name, [*rest, axis + 1]), last + 1
+    return name
+
+
+def full_index(index: Sequence[Any], ndim: int) -> list[Any]:
+    """An index with a part for each axis, and None for each new one."""
+    listed = sum(p is not None and p is not Ellipsis for p in index)
+    missing = [slice(None)] * (ndim - listed)
+    parts = [q for p in index for q in (missing if p is Ellipsis else [p])]
+    return parts if any(p is Ellipsis for p in index) else parts + missing
+
+
+def sliced(g: Graph, s: Step) -> str:
+    """x[index] for integers, slices and None."""
+    (x,) = s.operands
+    parts = full_index(s.attrs["index"], len(x.shape))
+    cuts, gone, new, axis, at = {}, [], [], 0, 0
+    for p in parts:
+        if p is None:
+            new.append(at)
+        elif isinstance(p, slice):
+            cuts[axis] = p
+        else:
+            cuts[axis] = one_row(p)
+            gone.append(axis)
+        axis += p is not None
+        at += p is None or isinstance(p, slice)
+    return g.unsqueeze(g.squeeze(g.slices(g.of(x), cuts), *gone), *new)
+
+
+def one_row(i: Any) -> slice:
+    """The slice of one index."""
+    if isinstance(i, Size):
+        return slice(i, Size(int(i) + 1, i.a, i.c + 1))
+    i = operator.index(i)
+    return slice(i, i + 1 if i != -1 else None)
+
+
+def take(g: Graph, s: Step) -> str:
+    """x[index] with arrays of integers: Gather along one axis, GatherND along several."""
+    x, *arrays = s.operands
+    parts = index_parts(g, s, arrays, len(x.shape))
+    name = g.slices(g.of(x), {a: p for a, p in enumerate(parts) if isinstance(p, slice)})
+    picked = [a for a, p in enumerate(parts) if not isinstance(p, slice)]
+    if len(picked) == 1:
+        return g.node("Gather", name, parts[picked[0]], axis=picked[0])
+    rest = [a for a in range(len(parts)) if a not in picked]
+    name = g.transpose(name, [*picked, *rest])
+    y = g.node("GatherND", name, together(g, [parts[a] for a in picked]))
+    return g.transpose(y, order_of(picked, len(rest), index_depth(arrays)))
+
+
+def order_of(picked: list[int], rest: int, depth: int) -> list[int]:
+    """How the axes that arrays pick, first, come to stand where NumPy has them: in the place of
+    those that were picked, if these stand side by side.
+    """
+    before = picked[0] if picked == [*range(picked[0], picked[-1] + 1)] else 0
+    axes = [*range(depth, depth + rest)]
+    return [*axes[:before], *range(depth), *axes[before:]]
+
+
+def index_parts(g: Graph, s: Step, arrays: Sequence[Var], ndim: int) -> list[Any]:
+    """For each axis a slice or the name of its indices."""
+    filled = unmasked(g, s, table.filled(s.attrs["index"], tuple(arrays)))
+    if any(p is None for p in filled):
+        g.refuse(s, "an index of arrays and None has no counterpart; write x[index][:, None]")
+    return [
+        p if isinstance(p, str | slice) else g.of(p, np.int64) if isinstance(p, Var)
+        else g.squeeze(g.size(p), 0)
+        for p in full_index(filled, ndim)
+    ]  # fmt: skip
+
+
+def unmasked(g: Graph, s: Step, index: Sequence[Any]) -> tuple[Any, ...]:
+    """An index in which masks that are constants are the places where they are true."""
+    found: list[Any] = []
+    for p in index:
+        if isinstance(p, Var) and p.dtype == bool:
+            if p not in g.program.constants:
+                g.refuse(s, "how many elements a mask picks is not known; write where(mask, x, 0)")
+            found += [g.array(a, np.int64) for a in np.nonzero(g.program.constants[p])]
+        else:
+            found.append(p)
+    return tuple(found)
+
+
+def together(g: Graph, names: Sequence[str]) -> str:
+    """Index arrays, broadcast, side by side along a last axis."""
+    shape = g.node("Shape", sum_of(g, names))
+    last = [g.node("Unsqueeze", g.node("Expand", n, shape), g.array([-1], np.int64)) for n in names]
+    return g.node("Concat", *last, axis=-1)
+
+
+def sum_of(g: Graph, names: Sequence[str]) -> str:
+    """What has the shape that all of them broadcast to."""
+    total = names[0]
+    for n in names[1:]:
+        total = g.node("Add", total, n)
+    return total
+
+
+def index_depth(arrays: Sequence[Var]) -> int:
+    """How many axes index arrays have together."""
+    return max((1 if a.dtype == bool else len(a.shape) for a in arrays), default=0)
+
+
+# --- writing at an index ------------------------------------------------------------------------
+
+
+def put(g: Graph, s: Step) -> str:
+    """x with values at an index."""
+    x, values = s.operands[:2]
+    return laid(g, s, g.of(x), x, g.of(values, x.dtype), 2, "none")
+
+
+def scatter(g: Graph, s: Step) -> str:
+    """Zeros, plus x at an index."""
+    (x, *_), shape = s.operands, s.attrs["shape"]
+    zeros = g.node("Expand", g.array(0, x.dtype), g.integers(shape))
+    like = Var(shape, x.dtype, False)
+    return laid(g, s, zeros, like, g.of(x), 1, "add")
+
+
+def laid(g: Graph, s: Step, base: str, like: Var, values: str, first: int, how: str) -> str:
+    """ScatterND of values, where arrays pick along some axes or all places are known now."""
+    kind = np.dtype(np.float32) if like.dtype == np.float16 else wide(like.dtype)
+    base, values = g.cast(base, like.dtype, kind), g.cast(values, like.dtype, kind)
+    arrays, index = s.operands[first:], s.attrs["index"]
+    parts = full_index(index, len(like.shape))
+    plain = all(p is not None and p == slice(None) for p in parts if isinstance(p, slice | None))
+    picks = any(not isinstance(p, slice) for p in parts)
+    write = at_arrays if plain and picks else at_known_places
+    return g.cast(write(g, s, base, like, values, arrays, how), kind, like.dtype)
+
+
+def at_arrays(
+    g: Graph, s: Step, base: str, like: Var, values: str, arrays: Sequence[Var], how: str
+) -> str:
+    """ScatterND along the axes that arrays pick, which come first meanwhile."""
+    parts = index_parts(g, s, arrays, len(like.shape))
+    picked = [a for a, p in enumerate(parts) if not isinstance(p, slice)]
+    rest = [a for a in range(len(parts)) if a not in picked]
+    at, depth = together(g, [parts[a] for a in picked]), index_depth(arrays)
+    order = order_of(picked, len(rest), depth)
+    heads = g.node("Slice", g.node("Shape", at), g.array([0], np.int64), g.array([depth], np.int64))
+    before = order.index(0) if depth else 0
+    sizes = [like.shape[a] for a in rest]
+    shape = g.node("Concat", g.integers(sizes[:before]), heads, g.integers(sizes[before:]), axis=0)
+    new = g.transpose(g.node("Expand", values, shape), table.inverse(tuple(order)))
+    axes = [*picked, *rest]
+    y = g.node("ScatterND", g.transpose(base, axes), at, new, reduction=how)
+    return g.transpose(y, table.inverse(tuple(axes)))
+
+
+def at_known_places(
+    g: Graph, s: Step, base: str, like: Var, values: str, arrays: Sequence[Var], how: str
+) -> str:
+    """ScatterND into the rows of x laid flat; an axis that follows the batch stays the last."""
+    index = table.filled(s.attrs["index"], tuple(g.program.constants.get(x) for x in arrays))
+    full = full_index(index, len(like.shape))
+    free = [a for a, n in enumerate(like.shape) if isinstance(n, Size)]
+    moved = len(free) > 1 or (free and (None in full or full[free[0]] != slice(None)))
+    if any(x not in g.program.constants for x in arrays) or moved or "batch" in repr(index):
+        g.refuse(s, "writing at places that change has no counterpart in ONNX; write where()")
+    sizes = [1 if a in free else n for a, n in enumerate(like.shape)]
+    places = np.arange(math.prod(sizes)).reshape(sizes)[index]
+    full_values = [*np.shape(places)]
+    if not free:
+        flat = g.node("Reshape", base, g.array([-1], np.int64))
+        new = g.node(
+            "Reshape", g.node("Expand", values, g.integers(full_values)), g.array([-1], np.int64)
+        )
+        y = g.node("ScatterND", flat, g.array(places.reshape(-1, 1), np.int64), new, reduction=how)
+        return g.reshape(y, like.shape)
+    axis, n = free[0], like.shape[free[0]]
+    there = position_of(sizes, axis, index)
+    full_values[there] = n
+    order = [a for a in range(len(sizes)) if a != axis] + [axis]
+    flat = g.reshape(g.transpose(base, order), [math.prod(sizes), n])
+    moved = [a for a in range(len(full_values)) if a != there] + [there]
+    new = g.transpose(g.node("Expand", values, g.integers(full_values)), moved)
+    new = g.reshape(new, [places.size, n])
+    y = g.node("ScatterND", flat, g.array(places.reshape(-1, 1), np.int64), new, reduction=how)
+    y = g.reshape(y, [*(sizes[a] for a in order[:-1]), n])
+    return g.transpose(y, table.inverse(tuple(order)))
+
+
+def position_of(shape: Sequence[int], axis: int, index: Sequence[Any]) -> int:
+    """Which axis of x[index] is `axis` of x: it gets a length that no other has."""
+    sizes = [n + 1 if a != axis else 97 for a, n in enumerate(shape)]
+    return np.empty(sizes, bool)[tuple(index)].shape.index(97)
+
+
+# --- joining, products --------------------------------------------------------------------------
+
+
+def joined(g: Graph, s: Step) -> str:
+    """Arrays one after another; of convolutions of groups, one Conv."""
+    conv = grouped_conv(g, s) if len(s.operands) > 1 else None
+    return conv or g.node(
+        "Concat", *(g.of(x, s.out.dtype) for x in s.operands), axis=s.attrs["axis"]
+    )
+
+
+def stack(g: Graph, s: Step) -> str:
+    """Arrays side by side along a new axis."""
+    axis = s.attrs["axis"] % len(s.out.shape)
+    each = [g.unsqueeze(g.of(x, s.out.dtype), axis) for x in s.operands]
+    return g.node("Concat", *each, axis=axis)
+
+
+def pad(g: Graph, s: Step) -> str:
+    """x with a value around it."""
+    (x,), dtype = s.operands, s.out.dtype
+    kind = wide(dtype)
+    before, after = zip(*s.attrs["widths"])
+    value = g.array(s.attrs["value"], kind)
+    y = g.node("Pad", g.of(x, kind), g.integers([*before, *after]), value)
+    return g.cast(y, kind, dtype)
+
+
+def full(g: Graph, s: Step) -> str:
+    """A number, repeated."""
+    return g.node("Expand", g.of(s.operands[0], s.out.dtype), g.integers(s.out.shape))
+
+
+def same(g: Graph, s: Step) -> str:
+    """What it is given."""
+    return g.of(s.operands[0], s.out.dtype)
+
+
+def gemm_of(g: Graph, x: Var) -> tuple[list[str], dict[str, int]] | None:
+    """The factors of a product of two matrices of floats, and which of them are transposed."""
+    step = g.makers.get(x)
+    if step is None or step.op not in ("dot", "inner"):
+        return None
+    a, b = step.operands
+    if not len(a.shape) == len(b.shape) == 2 or a.dtype != b.dtype or a.dtype.kind != "f":
+        return None
+    flags = {"transA": 0, "transB": int(step.op == "inner")}
+    names = []
+    for factor, flag in ((a, "transA"), (b, "transB")):
+        turned = g.maker(factor, "transpose")
+        source = turned.operands[0] if turned else factor
+        flags[flag] ^= turned is not None
+        names.append(g.of(source))
+    return names, {k: v for k, v in flags.items() if v}
+
+
+def product(g: Graph, s: Step) -> str:
+    """A product: Gemm of two matrices of floats, MatMul of all else."""
+    factors = gemm_of(g, s.out)
+    if factors:
+        return g.node("Gemm", *factors[0], **factors[1])
+    a, b = s.operands
+    dtype = s.out.dtype
+    kind = wide(dtype)
+    names = [g.of(a, kind), g.of(b, kind)]
+    if s.op == "inner" and len(b.shape) > 1:
+        names[1] = g.transpose(names[1], (1, 0))
+    if not a.shape or not b.shape:
+        return g.cast(g.node("Mul", *names), kind, dtype)
+    return g.cast(g.node("MatMul", *names), kind, dtype)
+
+
+def einsum(g: Graph, s: Step) -> str:
+    """Σ over the labels that the output lacks; a term has no axes that would be repeated."""
+    dtype = s.out.dtype
+    kind = wide(dtype)
+    terms, out = s.attrs["spec"].split("->")
+    pairs = list(zip(terms.split(","), s.operands))
+    long = {label for term, x in pairs for label, n in zip(term, x.shape) if n != 1}
+    names, kept = [], []
+    for term, x in pairs:
+        ones = [i for i, n in enumerate(x.shape) if n == 1 and term[i] in long]
+        names.append(g.squeeze(g.of(x, kind), *ones))
+        kept.append("".join(label for i, label in enumerate(term) if i not in ones))
+    return g.cast(g.node("Einsum", *names, equation=f"{','.join(kept)}->{out}"), kind, dtype)
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+COMPOSED: dict[str, Write] = {
+    "log1p": log1p, "expm1": expm1, "log2": log_to(2), "log10": log_to(10), "fmod": fmod,
+    "remainder": remainder, "floor_divide": floor_divide, "trunc": trunc, "tan": tan,
+    "isfinite": isfinite, "copysign": copysign, "hypot": hypot, "arctan2": arctan2,
+    "arcsinh": arcsinh, "ldexp": ldexp, "sinh": sinh_cosh("Sub"), "cosh": sinh_cosh("Add"),
+    "square": lambda g, x, dtype: g.node("Mul", x, x),
+}  # fmt: skip
+RULES: dict[str, Rule] = {
+    **{op: plain(kind) for op, kind in SAME.items()},
+    **{op: truth(kind) for op, kind in TRUTHS.items()},
+    **{op: bits(kind) for op, kind in BITS.items()},
+    **dict.fromkeys(REDUCE, reduced),
+    **{op: ufunc(write) for op, write in COMPOSED.items()},
+    "add": add, "divide": lambda g, s: divide(g, s, plain("Div")), "not_equal": not_equal,
+    "where": where, "masked": masked, "clip": clip, "erf": erf, "erfc": erf, "relu": relu,
+    "astype": same, "copy": same, "contiguous": same, "like": same,
+    "float": lambda g, s: g.of(s.operands[0], DOUBLE), "frexp": frexp, "argmax": arg("ArgMax"),
+    "argmin": arg("ArgMin"), "cumsum": cumsum, "cumprod": cumprod, "argsort": argsort,
+    "reshape": reshape, "transpose": transpose, "broadcast_to": broadcast_to, "windows": windows,
+    "slice": sliced, "take": take, "put": put, "scatter": scatter, "concatenate": joined,
+    "stack": stack, "pad": pad, "full": full, "dot": product, "inner": product,
+    "matmul": product, "einsum": einsum, **IMAGES,
+}  # fmt: skip
+
+GRADIENT = "it belongs to a gradient, and a file holds what a model computes, not how it learns"
+FAST = "it is made where a program is compiled for NumPy, and never traced"
+CHECKED = "it checks an assumption, which a graph cannot"
+REFUSED: dict[str, str] = {
+    "draw": "random numbers are drawn, in each run others; call model.eval() first, or pass them "
+    "in as an argument",
+    "overlap_add": GRADIENT,
+    "argmax_pool": GRADIENT,
+    "put_in_windows": GRADIENT,
+    "take_in_windows": GRADIENT,
+    "sum_unpool": GRADIENT,
+    **dict.fromkeys(("relu_mask", "relu_grad", "flat_slice", "flatten"), FAST),
+    **dict.fromkeys(("counts_agree", "all_finite", "all_within", "all_equal", "is_equal"), CHECKED),
+}

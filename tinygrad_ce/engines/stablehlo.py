@@ -1,0 +1,57 @@
+"""A program as StableHLO, serialised by jax.export: for cpu, cuda and tpu."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engines.batches import Size
+from tinygrad_ce.engines.found import jax, jnp
+from tinygrad_ce.engines.lower import Lowering
+from tinygrad_ce.program.ir import Program, Var
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def serialized(program: Program, outputs: Sequence[Var], batch: str | None) -> bytes:
+    """The bytes for jax.export.deserialize: a function of the inputs, its weights inside."""
+    from jax import export
+
+    weights = {state.before: np.array(state.node.array) for state in program.states}
+
+    def function(*inputs: Any) -> Any:
+        values = {**weights, **dict(zip(program.inputs, inputs))}
+        values = Lowering(program, values).run()
+        results = tuple(jnp.asarray(values[x]) for x in outputs)
+        return results[0] if len(results) == 1 else results
+
+    function.__name__ = program.name
+    with jax.enable_x64(True):
+        if batch is not None:
+            (size,) = export.symbolic_shape(batch)
+            program = with_symbols(program, size)
+        given = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in program.inputs]
+        exported = export.export(jax.jit(function), platforms=PLATFORMS)(*given)
+        return bytes(exported.serialize())
+
+
+def with_symbols(program: Program, batch: Any) -> Program:
+    """The program with a·batch + c of JAX in the place of each size that follows the batch."""
+
+    def symbol(x: Any) -> Any:
+        if isinstance(x, Size):
+            return x.a * batch + x.c
+        if isinstance(x, slice):
+            return slice(symbol(x.start), symbol(x.stop), symbol(x.step))
+        return type(x)(map(symbol, x)) if isinstance(x, (tuple, list)) else x
+
+    for x in [*program.inputs, *(step.out for step in program.steps)]:
+        x.shape = symbol(x.shape)
+    steps = [
+        step._replace(attrs={key: symbol(value) for key, value in step.attrs.items()})
+        for step in program.steps
+    ]
+    return replace(program, steps=steps)
