@@ -76,7 +76,7 @@ class Compiled:
                 return self.fn(*args, **kwargs)
             if not self.refused:
                 return self.first(trace, frozenset(), args, kwargs)
-            runner = self.remembered(Runner(trace))
+            runner = self.remembered(self.runner_of(trace))
         if self.check or self.refused or runner.to_be_checked():
             return self.checked(runner, args, kwargs)
         try:
@@ -98,8 +98,19 @@ class Compiled:
     def first(self, trace: Trace, failed: frozenset[Any], args: Any, kwargs: Any) -> Any:
         """Run a new program, and see that it computes what the function did while it was traced."""
         again = replace(trace, found=copied(trace))
-        runner = self.remembered(Runner(trace, failed))
+        runner = self.remembered(self.runner_of(trace, failed))
         return self.compared(runner, again, args, kwargs)
+
+    def runner_of(self, trace: Trace, without: frozenset[Any] = frozenset()) -> Runner:
+        """What runs a program."""
+        return Runner(trace, without)
+
+    def another(self, fn: Any) -> Compiled:
+        """The same for another function."""
+        return type(self)(fn, self.check)
+
+    def sync(self) -> None:
+        """Nothing to wait for: NumPy has finished, and the state is here. Other engines differ."""
 
     def remembered(self, runner: Runner) -> Runner:
         """The runner, in front of the others."""
@@ -183,7 +194,7 @@ class Compiled:
         """As a decorator of a method: one compiled function for each object."""
         if instance is None:
             return self
-        bound = Compiled(self.fn.__get__(instance, owner), self.check)
+        bound = self.another(self.fn.__get__(instance, owner))
         vars(instance)[self.fn.__name__] = bound
         return bound
 
@@ -256,7 +267,8 @@ class CompiledModule(Compiled):
         return super().__call__(*args, **kwargs)
 
 
-OWN = {"fn", "check", "runners", "usual", "refused", "lock"}
+ENGINES = ("numpy", "jax", "auto")
+OWN = {"fn", "check", "runners", "usual", "refused", "lock", "engine_options"}
 
 copyreg.pickle(Compiled, Compiled.__reduce__)
 copyreg.pickle(CompiledModule, CompiledModule.__reduce__)
@@ -299,6 +311,7 @@ if hasattr(os, "register_at_fork"):
 def compile(
     fn: F | None = None, *, check: bool = False, disable: bool = False, fullgraph: bool = False,
     dynamic: bool | None = None, backend: Any = None, mode: str | None = None, options: Any = None,
+    engine: str = "numpy", **how: Any,
 ) -> Any:  # fmt: skip
     """A function that does what `fn` does, as a straight line of NumPy calls.
 
@@ -332,11 +345,19 @@ def compile(
     >>> f(tensor([1.0, 2.0]))
     tensor(5.)
     """
+    if engine not in ENGINES:
+        raise ValueError(f"compile: got engine={engine!r}; wanted one of {', '.join(ENGINES)}")
+    if how and engine == "numpy":
+        raise TypeError(f"compile: {', '.join(how)} is for engine='jax'; NumPy has one device")
     if fn is None:
-        return functools.partial(compile, check=check, disable=disable)
+        return functools.partial(compile, check=check, disable=disable, engine=engine, **how)
     check_function(fn, "compile")
     if disable:
         return fn
+    if engine != "numpy":
+        from tinygrad_ce.engines.jax_engine import compiled
+
+        return compiled(fn, check, engine, **how)
     is_module = hasattr(fn, "training") and hasattr(fn, "parameters")
     return (CompiledModule if is_module else Compiled)(fn, check)
 

@@ -291,7 +291,9 @@ def arrays_function(trace: Trace) -> Callable[[Any, Any], tuple[Any, ...]]:
     return result
 
 
-def filled(structure: Any, values: tuple[Any, ...], args: Any, kwargs: Any) -> Any:
+def filled(
+    structure: Any, values: tuple[Any, ...], args: Any, kwargs: Any, tensor: Any = leaf
+) -> Any:
     """What the function returns, with the values of this run; a value that stands twice is one."""
     made: dict[OutputSlot, Any] = {}
 
@@ -303,7 +305,7 @@ def filled(structure: Any, values: tuple[Any, ...], args: Any, kwargs: Any) -> A
         if x.array:
             return values[x.number]
         if x not in made:
-            made[x] = leaf(values[x.number])
+            made[x] = tensor(values[x.number])
             made[x].detached_by = COMPILED if x.requires_grad else None
         return made[x]
 

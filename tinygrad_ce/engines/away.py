@@ -1,0 +1,101 @@
+"""Tensors whose numbers lie on a device: fetched when somebody reads them, each by itself.
+
+Such a Tensor is of a class of its own, in which `array` is a property that fetches and makes it an
+ordinary Tensor again; so ordinary Tensors pay nothing. Only a Tensor whose memory nobody else looks
+at is sent away, so no alias can show old numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.engine.dtypes import BY_NUMBER, Size
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.operands import leaf
+from tinygrad_ce.program.memory import alone
+
+SLOT: Any = vars(Node)["array"]
+"""The slot itself: of a Tensor that is away it holds an Away."""
+
+
+TOLD = ("__len__", "dim", "element_size", "is_floating_point", "numel", "size")
+"""Methods for which nothing is fetched."""
+
+
+class Away:
+    """Where the numbers of a Tensor are: in an array of a device, which a runner has computed."""
+
+    __slots__ = ("runner", "value")
+
+    def __init__(self, value: Any, runner: Any) -> None:
+        self.value = value
+        self.runner = runner
+
+
+def is_away(node: Any) -> bool:
+    """Whether the numbers of a Tensor are on a device."""
+    return hasattr(type(node), "home")
+
+
+def fetched(node: Any) -> Any:
+    """The numbers of a Tensor that is away, in memory of its own: it is an ordinary one again."""
+    away = SLOT.__get__(node)
+    array = away.runner.fetched(away)
+    node.__class__ = type(node).home
+    SLOT.__set__(node, array)
+    return array
+
+
+def written(node: Any, array: Any) -> None:
+    """Let a Tensor have other numbers, wherever the old ones are."""
+    node.__class__ = type(node).home
+    SLOT.__set__(node, array)
+
+
+@functools.cache
+def away_class(kind: Any) -> Any:
+    """The class for Tensors of a kind that are away."""
+
+    def value(self: Any) -> Any:
+        return SLOT.__get__(self).value
+
+    def reduced(self: Any, protocol: Any) -> Any:
+        fetched(self)
+        return self.__reduce_ex__(protocol)
+
+    def told(name: str) -> Any:
+        """A method that looks at shape and dtype only."""
+
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            zeros = np.broadcast_to(np.zeros((), value(self).dtype), value(self).shape)
+            return getattr(kind, name)(leaf(zeros), *args, **kwargs)
+
+        return method
+
+    body = {
+        **{name: told(name) for name in TOLD},
+        "__slots__": (), "home": kind, "array": property(fetched, written),
+        "shape": property(lambda self: Size(value(self).shape)),
+        "ndim": property(lambda self: value(self).ndim),
+        "dtype": property(lambda self: BY_NUMBER[value(self).dtype.num]),
+        "__reduce_ex__": reduced, "__module__": kind.__module__, "__qualname__": kind.__qualname__,
+    }  # fmt: skip
+    return type(kind.__name__, (kind,), body)
+
+
+def may_go(node: Any) -> bool:
+    """Whether nobody but the Tensor looks at its numbers; numbers of NumPy cannot be written."""
+    return isinstance(node.array, np.generic) or alone(node)
+
+
+def send_away(node: Any, value: Any, runner: Any) -> None:
+    """Let the numbers of a Tensor be those of an array on a device."""
+    if is_away(node):
+        away = SLOT.__get__(node)
+        away.value, away.runner = value, runner
+        return
+    SLOT.__set__(node, Away(value, runner))
+    node.__class__ = away_class(type(node))

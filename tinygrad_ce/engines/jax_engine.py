@@ -1,0 +1,392 @@
+"""`compile(step, engine="jax")`: the traced step on XLA, its state on the device between calls."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_ce.engine import table
+from tinygrad_ce.engine.backward import COMPILED
+from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.memory import mark_written
+from tinygrad_ce.engine.operands import leaf
+from tinygrad_ce.engines.assumed import Checks, with_indices_checked
+from tinygrad_ce.engines.away import SLOT, Away, is_away, may_go, send_away
+from tinygrad_ce.engines.found import jax, jnp
+from tinygrad_ce.engines.lower import Lowering, ready
+from tinygrad_ce.engines.parallel import Alone, Spread, mesh_of
+from tinygrad_ce.program.compiling import Compiled, CompiledModule, missed
+from tinygrad_ce.program.emit.text import GuardFailure
+from tinygrad_ce.program.ir import Program, State, Var
+from tinygrad_ce.program.memory import root
+from tinygrad_ce.program.running import Runner, filled, states_unaliased
+from tinygrad_ce.program.tracing.attributes import AttributeOf
+from tinygrad_ce.program.tracing.trace import GradOf, OutputSlot, Trace, mapped
+
+
+class AssumptionError(RuntimeError):
+    """What a program took for granted did not hold; the state is as it was before that call."""
+
+
+class Options(NamedTuple):
+    """How a step runs: see `compile`."""
+
+    spread: Any = None  # the mesh of devices, or None for one device
+    batched: tuple[str, ...] | None = None
+    random: str = "host"
+    donate: bool = True
+    local: bool = False
+
+
+class JaxCompiled(Compiled):
+    """A function that was compiled for XLA: call it as the function itself."""
+
+    def __init__(self, fn: Any, check: bool, options: Options) -> None:
+        super().__init__(fn, check)
+        self.engine_options = options
+
+    def runner_of(self, trace: Trace, without: frozenset[Any] = frozenset()) -> Runner:
+        """A program for XLA."""
+        return JaxRunner(self, trace, without)
+
+    def another(self, fn: Any) -> Compiled:
+        """The same for another function."""
+        return type(self)(fn, self.check, self.engine_options)
+
+    def compared(self, runner: Any, again: Trace, args: Any, kwargs: Any) -> Any:
+        """Run a program and compare it with the trace, where both draw the same numbers."""
+        if self.engine_options.random == "host" or not runner.draws:
+            return super().compared(runner, again, args, kwargs)
+        runner.bound()
+        try:
+            return runner.call(args, kwargs)
+        except GuardFailure as failure:
+            return self.deoptimise(runner, failure, args, kwargs)
+
+    def sync(self) -> None:
+        """Wait for the device, raise what went wrong there, and fetch the whole state."""
+        with self.lock:
+            for runner in self.runners:
+                for state in runner.program.states:
+                    holder(state).array  # noqa: B018 - reading fetches
+                for grad in runner.program.grads:
+                    if isinstance(grad.node._grad, Node):
+                        grad.node._grad.array  # noqa: B018
+
+    def __reduce__(self) -> Any:
+        known = super().__reduce__()
+        return (
+            known if known[0] is not type(self) else (type(self), (*known[1], self.engine_options))
+        )
+
+
+class JaxCompiledModule(CompiledModule, JaxCompiled):
+    """A module that was compiled for XLA: see CompiledModule."""
+
+
+def compiled(
+    fn: Any, check: bool, engine: str, *, devices: Any = None, mesh: Any = None,
+    batched: Any = None, random: str = "host", donate: bool = True, local: bool = False,
+) -> Compiled:  # fmt: skip
+    """The function, compiled for XLA: see `compile`."""
+    if random not in ("host", "device"):
+        raise ValueError(f"compile: got random={random!r}; wanted 'host' or 'device'")
+    if engine == "auto":
+        raise NotImplementedError(
+            "compile: engine='auto' is not built yet; wanted 'numpy' or 'jax'"
+        )
+    options = Options(mesh_of(devices, mesh), batched, random, donate, local)
+    is_module = hasattr(fn, "training") and hasattr(fn, "parameters")
+    return (JaxCompiledModule if is_module else JaxCompiled)(fn, check, options)
+
+
+class JaxRunner(Runner):
+    """A program, its function for XLA, and its state, which is on the device between calls."""
+
+    program: Program
+
+    def __init__(self, owner: JaxCompiled, trace: Trace, without: frozenset[Any]) -> None:
+        self.owner = owner
+        self.engine_options = owner.engine_options
+        super().__init__(trace, without)
+        names = dict(trace.guards.names)
+        texts = [t[: -len(".array")] if is_tensors(t) else t for t in trace.texts]
+        self.given = eval(f"lambda args, kwargs: ({''.join(t + ', ' for t in texts)})", names)
+
+    def build(self, flatten: bool) -> None:
+        """Lower the program; XLA compiles it in the first call."""
+        self.program = program = with_indices_checked(ready(self.trace.program))
+        self.checks = Checks(program)
+        self.draws = [step for step in program.steps if step.op == "draw"]
+        self.changing = [s for s in program.states if s.after is not s.before]
+        self.fixed = [s for s in program.states if s.after is s.before]
+        self.gradients: Any = set()
+        self.place = (
+            Spread(program, self.draws, self.engine_options)
+            if self.engine_options.spread
+            else Alone()
+        )
+        donate = (2, 5) if self.engine_options.donate else ()
+        self.jitted = self.place.jit(self.function(), donate)
+        self.numbers: tuple[Any, tuple[Any, ...]] = (
+            None,
+            (),
+        )  # the learning rates, and the same on the device
+        self.flag: Any = None  # calls, the first one that failed, and in which assumption
+        self.looked: Any = None  # the flag that was looked at last
+        self.sources: dict[JaxRunner, None] = {}  # whose results the state came from
+        self.safe: Any = ()  # the state before the last call, if it is not donated
+
+    def function(self) -> Any:
+        """The step as a pure function of JAX."""
+        program, changing, fixed = self.program, self.changing, self.fixed
+        given = {*program.given()}
+        grads = [grad.var for grad in program.grads if grad.var is not None]
+
+        def step(
+            inputs: Any, numbers: Any, state: Any, constant: Any, drawn: Any, flag: Any
+        ) -> Any:
+            values: dict[Var, Any] = dict(zip(program.inputs, inputs))
+            values.update(zip((s.var for s in program.settings), numbers))
+            values.update(zip((s.before for s in changing), state))
+            values.update(zip((s.before for s in fixed), constant))
+            key = None
+            if self.engine_options.random == "host":
+                values.update(zip((s.out for s in self.draws), drawn))
+            elif self.draws:
+                key = jax.random.wrap_key_data(drawn)
+            values = Lowering(program, values).run(key)
+            after = [jnp.asarray(values[s.after]) for s in changing]
+            if self.checks.device:
+                flag = sticky(flag, [values[a.var] for a in self.checks.device])
+                after = [jnp.where(flag[1] == 0, new, old) for new, old in zip(after, state)]
+            outputs = [
+                jnp.copy(values[x]) if x in given else jnp.asarray(values[x])
+                for x in program.outputs
+            ]  # a copy, where the memory of what is handed through would be given away later
+            return outputs, after, [jnp.asarray(values[x]) for x in grads], flag
+
+        step.__name__ = program.name
+        return step
+
+    # --- whether a program fits ------------------------------------------------------------------
+
+    def bound(self) -> bool:
+        """Whether the state has the shapes and dtypes of the program, each in memory of its own."""
+        self.states = []  # those at home, in memory that others may share
+        written = {id(s.node) for s in self.changing}
+        self.roots = {}
+        for state in self.program.states:
+            node = holder(state)
+            if is_away(node):
+                continue
+            if node.array.shape != state.before.shape or node.array.dtype != state.before.dtype:
+                return False
+            self.states.append(node)
+            if id(state.node) in written:
+                self.roots.setdefault(root(node.array), []).append(node.array)
+        home = {id(node) for node in self.states}
+        near = [s for s in self.program.states if id(holder(s)) in home]
+        return not self.roots or states_unaliased(Program("", states=near))
+
+    def usual_call(self) -> Any:
+        """There is none: each call looks whether the program fits."""
+        return missed
+
+    # --- a call ----------------------------------------------------------------------------------
+
+    def call(self, args: Any, kwargs: Any) -> Any:
+        """Run the program on these arguments."""
+        self.roots = {}  # who holds an array keeps it here
+        given = self.given(args, kwargs)
+        arrays = {
+            x: value.array if isinstance(value, Node) else value
+            for x, value in zip(self.program.inputs, given)
+        }
+        failing = self.checks.failing(arrays)
+        if failing is not None:
+            raise GuardFailure(failing)
+        self.place.fit(arrays)
+        if not self.engine_options.donate:
+            self.check()
+        drawn = self.drawn(arrays)
+        with jax.enable_x64(True):
+            inputs = tuple(self.place.input(x, i) for i, x in enumerate(given))
+            state = tuple(map(self.value_of, self.changing))
+            constant = tuple(map(self.value_of, self.fixed))
+            if self.flag is None:
+                self.flag = self.place.state(np.zeros(3, np.int64))
+            flag, before = self.flag, state if not self.engine_options.donate else ()
+            outputs, after, grads, self.flag = self.jitted(
+                inputs, self.rates(), state, constant, drawn, flag
+            )
+        self.safe = before
+        self.calls += 1
+        for s, value in zip(self.changing, after):
+            self.leave_state(s, value)
+        self.leave_gradients(grads)
+        return self.handed_out(outputs, args, kwargs)
+
+    def drawn(self, arrays: dict[Var, Any]) -> Any:
+        """The random numbers of a call, or the key for them."""
+        if not self.draws:
+            return ()
+        if self.engine_options.random == "device":
+            words = self.draws[0].attrs["generator"].randint(0, 1 << 32, (2,))
+            return self.place.state(words.astype(np.uint32))
+        return tuple(
+            self.place.put_drawn(drawn_on_host(step, self.program, arrays), i)
+            for i, step in enumerate(self.draws)
+        )
+
+    def rates(self) -> tuple[Any, ...]:
+        """The learning rates, on the device: sent again when one of them is another."""
+        now = tuple(float(s.group[s.key]) for s in self.program.settings)
+        if now != self.numbers[0]:
+            self.numbers = now, tuple(self.place.state(np.float64(x)) for x in now)
+        return self.numbers[1]
+
+    def value_of(self, state: State) -> Any:
+        """A state on the device; if it is there already, as it is."""
+        node = holder(state)
+        if is_away(node):
+            away: Away = SLOT.__get__(node)
+            if away.runner is not self:
+                self.sources[away.runner] = None
+            if away.runner.place.key == self.place.key:
+                return away.value
+        value = self.place.state(node.array)
+        if state.before is state.after and isinstance(state.node, Node) and may_go(node):
+            send_away(node, value, self)
+        return value
+
+    def leave_state(self, state: State, value: Any) -> None:
+        """Let a Tensor have its new numbers: on the device, or, if somebody else looks at its
+        memory, there.
+        """
+        if isinstance(state.node, AttributeOf):
+            tensor = leaf(np.array(value))
+            tensor.detached_by = COMPILED if state.node.live else None
+            state.node.tensor = tensor
+            return
+        node = holder(state)
+        if is_away(node) or may_go(node):
+            send_away(node, value, self)
+        else:
+            np.copyto(node.array, np.asarray(value))
+        mark_written(node, self.program.name + "()")
+
+    def leave_gradients(self, values: Any) -> None:
+        """Let the `.grad` of each tensor be what it is after the run."""
+        new = iter(values)
+        for grad in self.program.grads:
+            grad.node._grad = None if grad.var is None else self.tensor(next(new))
+
+    def tensor(self, value: Any) -> Any:
+        """A Tensor whose numbers are on the device."""
+        y = leaf(value)
+        send_away(y, value, self)
+        return y
+
+    def handed_out(self, outputs: Any, args: Any, kwargs: Any) -> Any:
+        """What the function returns, and what it does to its arguments."""
+        trace = self.trace
+        self.results = tuple(outputs)
+        values = list(outputs)
+        arrays = {n for _, n in trace.written} | {n for _, n in trace.gradients if n is not None}
+        for n in arrays | self.array_slots():
+            self.check()
+            values[n] = np.array(values[n])
+        if trace.written or trace.gradients or trace.live:
+            self.write_arguments(tuple(values), args, kwargs)
+        return filled(trace.structure, tuple(values), args, kwargs, self.tensor)
+
+    def array_slots(self) -> set[int]:
+        """The outputs that are handed out as arrays of NumPy."""
+        found: set[int] = set()
+
+        def look(x: Any) -> Any:
+            if isinstance(x, OutputSlot) and x.array:
+                found.add(x.number)
+
+        mapped(look, self.trace.structure)
+        return found
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def fetched(self, away: Away) -> Any:
+        """The numbers of a Tensor that is away, in memory of their own."""
+        self.check()
+        try:
+            return np.array(away.value)
+        except RuntimeError as error:
+            raise lost(self, error) from error
+
+    def check(self) -> None:
+        """Raise what the device has found, of this step and of those that its state came from."""
+        sources, self.sources = self.sources, {}
+        for runner in sources:
+            runner.check_own()
+        self.check_own()
+
+    def check_own(self) -> None:
+        """Raise if an assumption of the program did not hold in a call before."""
+        if not self.checks.device or self.flag is None or self.looked is self.flag:
+            return
+        try:
+            _, call, which = np.asarray(self.flag).tolist()
+        except RuntimeError as error:
+            raise lost(self, error) from error
+        self.looked = self.flag
+        if call:
+            self.flag = None
+            self.owner.forget(self)
+            raise AssumptionError(
+                f"compile: in call {call} of {self.program.name} on this program it did not hold "
+                f"that {self.checks.told(which)}, which the program takes for granted. The state "
+                "is as it was before that call, and no later call has changed it; the next call "
+                "traces the function again"
+            )
+
+
+def lost(runner: JaxRunner, error: Exception) -> RuntimeError:
+    """The error for numbers that the device does not have."""
+    name = runner.program.name
+    return RuntimeError(
+        f"compile: {name} failed on the device, and its results are lost: {error}. "
+        "The memory of the state was given to the step; compile(donate=False) keeps the state "
+        "before it"
+    )
+
+
+def is_tensors(text: str) -> bool:
+    """Whether an input of a program is the array of a Tensor among the arguments."""
+    return text.endswith(".array") and not text.endswith("._grad.array")
+
+
+def holder(state: State) -> Any:
+    """The Tensor that holds a state now."""
+    if isinstance(state.node, GradOf):
+        return state.node.node._grad
+    return state.node.tensor if isinstance(state.node, AttributeOf) else state.node
+
+
+def sticky(flag: Any, held: list[Any]) -> Any:
+    """The flag after a call: calls, the first one that failed, and which assumption."""
+    ok = jnp.stack([jnp.asarray(x, bool) for x in held])
+    call, now = flag[0] + 1, (flag[1] == 0) & ~ok.all()
+    return jnp.stack([call, jnp.where(now, call, flag[1]), jnp.where(now, jnp.argmin(ok), flag[2])])
+
+
+def drawn_on_host(step: Any, program: Program, arrays: dict[Var, Any]) -> Any:
+    """Random numbers from our generator."""
+    known = {**program.constants, **arrays}
+    if not all(x in known for x in step.operands):
+        raise NotImplementedError(
+            f"compile: {step.attrs['method']} at {step.line} draws with numbers that the step "
+            'computes on the device; random="host" draws before the step. Pass random="device"'
+        )
+    args = table.filled(step.attrs["args"], tuple(known[x] for x in step.operands))
+    generator = step.attrs["generator"]
+    return getattr(generator, step.attrs["method"])(*args, **step.attrs["kwargs"])
