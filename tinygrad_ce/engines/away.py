@@ -98,4 +98,5 @@ def send_away(node: Any, value: Any, runner: Any) -> None:
         away.value, away.runner = value, runner
         return
     SLOT.__set__(node, Away(value, runner))
-    node.__class__ = away_class(type(node))
+    kind: Any = type(node)
+    node.__class__ = away_class(kind)

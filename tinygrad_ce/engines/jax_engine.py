@@ -20,7 +20,7 @@ from tinygrad_ce.program.compiling import Compiled, CompiledModule, missed
 from tinygrad_ce.program.emit.text import GuardFailure
 from tinygrad_ce.program.ir import Program, State, Var
 from tinygrad_ce.program.memory import root
-from tinygrad_ce.program.running import Runner, filled, states_unaliased
+from tinygrad_ce.program.running import Runner, filled
 from tinygrad_ce.program.tracing.attributes import AttributeOf
 from tinygrad_ce.program.tracing.trace import GradOf, OutputSlot, Trace, mapped
 
@@ -186,9 +186,7 @@ class JaxRunner(Runner):
             self.states.append(node)
             if id(state.node) in written:
                 self.roots.setdefault(root(node.array), []).append(node.array)
-        home = {id(node) for node in self.states}
-        near = [s for s in self.program.states if id(holder(s)) in home]
-        return not self.roots or states_unaliased(Program("", states=near))
+        return True
 
     def usual_call(self) -> Any:
         """There is none: each call looks whether the program fits."""
