@@ -42,7 +42,7 @@ MODULES = {
 
 OURS = ["Compiled", "ExportError", "Generator", "GradcheckError", "ListingError", "LoadError",
         "Program", "TraceError", "draw", "export", "load_metadata", "numerical_grad", "play",
-        "source_lines", "summary", "trace"]  # fmt: skip
+        "source_lines", "summary", "teach", "trace"]  # fmt: skip
 """What has no counterpart of that name in PyTorch, or another one."""
 
 DIFFERS = {

@@ -290,6 +290,7 @@ if TYPE_CHECKING:
         nn,
         optim,
         random,
+        teach,
         utils,
         viz,
         xpu,
@@ -613,6 +614,7 @@ __all__ = [  # noqa: RUF022 - as sorted() has it
     "take_along_dim",
     "tan",
     "tanh",
+    "teach",
     "tensor",
     "tensor_split",
     "tile",
@@ -687,6 +689,7 @@ LATER = {
     "set_num_threads": "settings",
     "set_rng_state": "random",
     "summary": "nn.summary",
+    "teach": "",
     "trace": "program",
     "use_deterministic_algorithms": "settings",
     "utils": "",
@@ -719,4 +722,4 @@ def elsewhere(name: str) -> str:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *LATER})
+    return [*__all__, *(name for name in LATER if name.endswith("_"))]

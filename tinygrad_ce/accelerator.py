@@ -4,6 +4,12 @@ from typing import Any
 
 from tinygrad_ce.absent import not_called
 
+__all__ = ["current_accelerator", "device_count", "is_available"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def is_available() -> bool:
     """No.

@@ -4,6 +4,13 @@ from typing import Any, TypeVar
 
 from tinygrad_ce.engine.tensor import Tensor
 
+__all__ = ["GradScaler", "autocast", "is_autocast_available"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 F = TypeVar("F")
 
 

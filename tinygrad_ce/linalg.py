@@ -38,6 +38,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class linalg_svd(NamedTuple):  # noqa: N801
     """A = U diag(S) Vh."""
 

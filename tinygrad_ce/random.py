@@ -40,6 +40,11 @@ __all__ = [
     "set_rng_state",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Array = npt.NDArray[Any]
 Shape = int | tuple[int, ...]
 

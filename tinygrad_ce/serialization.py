@@ -34,6 +34,11 @@ from tinygrad_ce.engine.tensor import Tensor
 
 __all__ = ["LoadError", "load", "load_metadata", "save"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Path = str | os.PathLike[str]
 
 KEY = "tinygrad_ce"

@@ -10,6 +10,12 @@ from tinygrad_ce.cuda import (
     manual_seed_all as manual_seed_all,
 )
 
+__all__ = ["device_count", "empty_cache", "is_available", "manual_seed", "manual_seed_all"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def __getattr__(name: str) -> Any:
     return not_called(__name__, name, "current_device get_device_name set_device synchronize")

@@ -31,3 +31,7 @@ __all__ = [
     "set_grad_enabled",
     "vjp",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

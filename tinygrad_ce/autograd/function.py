@@ -20,6 +20,12 @@ from tinygrad_ce.engine.memory import memory_of
 from tinygrad_ce.engine.operands import leaf, type_name, value_of
 from tinygrad_ce.engine.tensor import Tensor
 
+__all__ = ["Function", "once_differentiable"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 class Context:
     """What forward leaves for backward: tensors by `save_for_backward`, all else as attributes."""

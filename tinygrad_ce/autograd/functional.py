@@ -23,6 +23,10 @@ from tinygrad_ce.functions import stack
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class At:
     """A function at a point: leaves with the values of the inputs, and what it gives there."""
 

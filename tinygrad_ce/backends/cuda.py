@@ -2,6 +2,13 @@
 
 from types import SimpleNamespace
 
+__all__ = ["is_built", "matmul"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 matmul = SimpleNamespace(
     allow_tf32=False,
     allow_fp16_reduced_precision_reduction=True,

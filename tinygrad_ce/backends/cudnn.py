@@ -1,5 +1,12 @@
 """cuDNN: not here; its switches can be set. What runs here always gives the same numbers."""
 
+__all__ = ["allow_tf32", "benchmark", "deterministic", "enabled", "is_available", "version"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 enabled = True
 deterministic = False
 benchmark = False

@@ -1,5 +1,11 @@
 """Apple's GPUs: not here."""
 
+__all__ = ["is_available", "is_built"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def is_available() -> bool:
     """No.

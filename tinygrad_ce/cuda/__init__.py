@@ -5,6 +5,15 @@ from typing import Any
 from tinygrad_ce.absent import not_called
 from tinygrad_ce.cuda import amp as amp
 
+__all__ = ["amp", "device_count", "empty_cache", "is_available", "is_bf16_supported",
+           "is_initialized", "manual_seed", "manual_seed_all", "max_memory_allocated",
+           "max_memory_reserved", "memory_allocated", "memory_reserved"]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 NAMES = """
     current_device current_stream default_stream device Event get_device_capability get_device_name
     get_device_properties get_rng_state get_rng_state_all ipc_collect mem_get_info memory_summary

@@ -5,6 +5,12 @@ from typing import Any
 from tinygrad_ce import amp
 from tinygrad_ce.amp import GradScaler as GradScaler
 
+__all__ = ["GradScaler", "autocast"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 class autocast(amp.autocast):  # noqa: N801
     """`amp.autocast("cuda")`: does nothing here."""

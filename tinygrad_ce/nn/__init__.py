@@ -145,6 +145,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     from tinygrad_ce.absent import refuse
 

@@ -17,6 +17,17 @@ import numpy as np
 from tinygrad_ce.engine.frame import recording
 from tinygrad_ce.engine.tensor import Tensor, generator_or_default
 
+__all__ = ["calculate_gain", "constant", "constant_", "dirac", "dirac_", "eye", "eye_",
+           "kaiming_normal", "kaiming_normal_", "kaiming_uniform", "kaiming_uniform_", "normal",
+           "normal_", "ones_", "orthogonal", "orthogonal_", "sparse", "sparse_", "trunc_normal_",
+           "uniform", "uniform_", "xavier_normal", "xavier_normal_", "xavier_uniform",
+           "xavier_uniform_", "zeros_"]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 SUMS = ("linear", *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)))
 GAINS = {**dict.fromkeys((*SUMS, "sigmoid"), 1.0), "tanh": 5 / 3, "relu": math.sqrt(2),
          "selu": 3 / 4}  # fmt: skip

@@ -10,6 +10,12 @@ from tinygrad_ce.engine import operands
 from tinygrad_ce.engine.promotion import default_dtype
 from tinygrad_ce.engine.tensor import Tensor, as_subclass, check_can_require_grad
 
+__all__ = ["Parameter", "UninitializedBuffer", "UninitializedParameter"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 class Parameter(Tensor):
     """A Tensor that a Module trains: a leaf that requires a gradient, found by `parameters()`.

@@ -9,3 +9,7 @@ from tinygrad_ce.teach.proofs import Proof, prove
 
 __all__ = ["FAULTS", "Derivation", "Exam", "Exercise", "Fault", "Proof", "Report", "Verdict",
            "blank", "check", "derive", "exercise", "prove"]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__

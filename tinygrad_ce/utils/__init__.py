@@ -7,6 +7,10 @@ from tinygrad_ce.utils import data
 __all__ = ["data"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     from tinygrad_ce.absent import refuse
 

@@ -2,6 +2,12 @@
 
 from typing import Any
 
+__all__ = ["SummaryWriter"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 class SummaryWriter:
     """Writes scalars and pictures for TensorBoard: not here.

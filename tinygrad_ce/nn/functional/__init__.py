@@ -77,6 +77,21 @@ from tinygrad_ce.nn.functional.pools import (
     max_pool2d as max_pool2d,
 )
 
+__all__ = ["adaptive_avg_pool1d", "adaptive_avg_pool2d", "avg_pool1d", "avg_pool2d", "batch_norm",
+           "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
+           "conv_transpose2d", "cosine_embedding_loss", "cosine_similarity", "cross_entropy",
+           "dropout", "dropout1d", "dropout2d", "elu", "embedding", "gelu", "group_norm",
+           "gumbel_softmax", "huber_loss", "kl_div", "l1_loss", "layer_norm", "leaky_relu",
+           "linear", "log_sigmoid", "log_softmax", "logsigmoid", "logsumexp", "max_pool1d",
+           "max_pool2d", "mse_loss", "multi_head_attention_forward", "nll_loss", "normalize",
+           "one_hot", "pad", "pairwise_distance", "relu", "relu_", "rms_norm",
+           "scaled_dot_product_attention", "sigmoid", "silu", "smooth_l1_loss", "softmax",
+           "softplus", "tanh", "triplet_margin_loss", "unfold"]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def __getattr__(name: str) -> Any:
     from tinygrad_ce.absent import refuse

@@ -15,6 +15,13 @@ from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.operands import all_finite, get_grad, leaf, value_of
 from tinygrad_ce.engine.tensor import Tensor
 
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "parameters_to_vector", "rnn",
+           "vector_to_parameters"]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def clip_grad_norm_(
     parameters: Iterable[Tensor] | Tensor,

@@ -12,6 +12,13 @@ from tinygrad_ce.engine.frame import a_type
 from tinygrad_ce.engine.operands import leaf, numbers, value_of
 from tinygrad_ce.engine.tensor import Tensor
 
+__all__ = ["PackedSequence", "pack_padded_sequence", "pack_sequence", "pad_packed_sequence",
+           "pad_sequence", "unpad_sequence"]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 class PackedSequence(NamedTuple):
     """Sequences by steps: all first elements, all second ones, ..., the longest sequence first.

@@ -36,6 +36,11 @@ __all__ = [
     "StepLR",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _LRScheduler = LRScheduler  # what it was called before
 
 

@@ -42,6 +42,11 @@ from tinygrad_ce.utils.data.sampler import (
 
 __all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 T_co = TypeVar("T_co", covariant=True)
 
 

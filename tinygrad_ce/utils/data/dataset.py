@@ -28,6 +28,11 @@ __all__ = [
     "random_split",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 T_co = TypeVar("T_co", covariant=True)
 
 

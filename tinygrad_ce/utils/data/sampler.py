@@ -23,6 +23,11 @@ __all__ = [
     "WeightedRandomSampler",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 T_co = TypeVar("T_co", covariant=True)
 Indices = npt.NDArray[np.int64]
 
