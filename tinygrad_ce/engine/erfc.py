@@ -38,12 +38,18 @@ DOUBLE = 4.0, (
 
 
 def erfc(x: Any) -> Any:
-    """2/√π ∫ from x to ∞ of exp(−t²) dt, element by element, in the dtype of x."""
+    """2/√π ∫ from x to ∞ of exp(−t²) dt, element by element, in the dtype of x.
+
+    ∂y/∂x = -2 / sqrt(pi) * exp(-(x**2))
+    """
     return in_blocks(x, math.erfc, of_row)
 
 
 def erf(x: Any) -> Any:
-    """2/√π ∫ from 0 to x of exp(−t²) dt, element by element, in the dtype of x."""
+    """2/√π ∫ from 0 to x of exp(−t²) dt, element by element, in the dtype of x.
+
+    ∂y/∂x = 2 / sqrt(pi) * exp(-(x**2))
+    """
     return in_blocks(x, math.erf, erf_of_row)
 
 

@@ -131,17 +131,26 @@ def times(alpha: Any, other: Any) -> Any:
 
 
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
-    """input + alpha·other."""
+    """input + alpha·other.
+
+    ∂y/∂input = 1; ∂y/∂other = alpha
+    """
     return table.add(input, times(alpha, other))
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
-    """input - alpha·other."""
+    """input - alpha·other.
+
+    ∂y/∂input = 1; ∂y/∂other = -alpha
+    """
     return table.sub(input, times(alpha, other))
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
-    """input / other, rounded down ("floor") or towards 0 ("trunc") if that is said."""
+    """input / other, rounded down ("floor") or towards 0 ("trunc") if that is said, flat then.
+
+    ∂y/∂input = 1 / other; ∂y/∂other = -y / other
+    """
     if rounding_mode is None:
         return table.div(input, other)
     if rounding_mode == "floor":
@@ -188,6 +197,8 @@ def logical_not(input: Any) -> Any:
 def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x)), to 4 ulp everywhere, with all its derivatives.
 
+    ∂y/∂x = y * (1 - y)
+
     e / (1 + e) where x < 0; elsewhere 1 - e / (1 + e), since s(x) = 1 - s(-x).
     """
     _, step, side, e = branch(as_float(x))
@@ -196,21 +207,30 @@ def sigmoid(x: Any) -> Any:
 
 @composed("log(1 + eˣ)")
 def softplus(x: Any) -> Any:
-    """log(1 + exp(x)), without overflow."""
+    """log(1 + exp(x)), without overflow.
+
+    ∂y/∂x = sigmoid(x)
+    """
     positive, _, _, e = branch(x)
     return masked(x, decided(positive, x)) + log1p(e)
 
 
 @composed("−log(1 + e⁻ˣ)")
 def log_sigmoid(x: Any) -> Any:
-    """log(1 / (1 + exp(-x))) = -softplus(-x)."""
+    """log(1 / (1 + exp(-x))) = -softplus(-x).
+
+    ∂y/∂x = sigmoid(-x)
+    """
     positive, _, _, e = branch(x)
     return masked(x, decided(~positive, x)) - log1p(e)
 
 
 @composed("max(x, 0)")
 def relu(x: Any) -> Any:
-    """x where x > 0, else 0; its slope at 0 is 0. A nan stays a nan."""
+    """x where x > 0, else 0; its slope at 0 is 0. A nan stays a nan.
+
+    ∂y/∂x = where(x > 0, 1, 0)
+    """
     return max_with_0(x)
 
 
@@ -285,6 +305,8 @@ def logaddexp(input: Any, other: Any) -> Any:
 
     The larger one, and log1p(exp(-d)) where d is how far the smaller one is below it. Of two equal
     infinities the first one gets the gradient.
+
+    ∂y/∂input = exp(input - y); ∂y/∂other = exp(other - y)
     """
     a, b = looked_at(input), looked_at(other)
     larger = decided(a >= b, input)
@@ -538,7 +560,10 @@ def pieces(x: Any, cuts: list[int], axis: int) -> tuple[Any, ...]:
 
 
 def pow(input: Any, exponent: Any) -> Any:
-    """input ** exponent, where the exponent is a number or a Tensor; 0 ** 0 = 1."""
+    """input ** exponent, where the exponent is a number or a Tensor; 0 ** 0 = 1.
+
+    ∂y/∂input = exponent * input ** (exponent - 1); ∂y/∂exponent = y * log(input)
+    """
     if isinstance(exponent, (int, float)) and input.dtype.kind == "f":
         return power(input, exponent)
     return float_power(input, exponent)

@@ -90,7 +90,12 @@ def reflected(operation: Callable[..., Any]) -> Operator:
 
 def in_place(operation: Callable[..., Any], name: str) -> Operator:
     """The operator that writes into the Tensor on the left, as in `w -= d`."""
-    return lambda self, other: write.update(self, operation, other, name)  # type: ignore[return-value]
+
+    def call(self: Any, other: Any) -> Any:
+        return write.update(self, operation, other, name)
+
+    call.__doc__ = f"x {name} other."
+    return call
 
 
 class Tensor(Node, metaclass=dtypes.Named, kind="result"):
@@ -575,15 +580,24 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
     clip = clamp
 
     def square(self) -> Tensor:
-        """x²."""
+        """x².
+
+        ∂y/∂x = 2 * x
+        """
         return called(self * self, "Pow")
 
     def reciprocal(self) -> Tensor:
-        """1/x."""
+        """1/x.
+
+        ∂y/∂x = -(y**2)
+        """
         return called(1.0 / self, "Reciprocal")
 
     def rsqrt(self) -> Tensor:
-        """1/√x."""
+        """1/√x.
+
+        ∂y/∂x = -y / (2 * x)
+        """
         return called(1.0 / self.sqrt(), "Rsqrt")
 
     def where(self, condition: Any, other: Any) -> Tensor:

@@ -33,6 +33,8 @@ def written(input: Tensor, function: Callable[[Any], Any], inplace: bool, name: 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0); its slope at 0 is 0. A nan stays a nan.
 
+    ∂y/∂x = where(x > 0, 1, 0)
+
     >>> from tinygrad_ce import tensor
     >>> relu(tensor([-1.0, 2.0]))
     tensor([0., 2.])
@@ -49,6 +51,8 @@ def relu_(input: Tensor) -> Tensor:
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope·x; the slope at 0 is negative_slope.
 
+    ∂y/∂x = where(x > 0, 1, negative_slope)
+
     >>> from tinygrad_ce import tensor
     >>> leaky_relu(tensor([-1.0, 2.0]))
     tensor([-0.0100,  2.0000])
@@ -59,6 +63,8 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 @composed("x > 0 ? x : α(eˣ − 1)")
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha·(exp(x) - 1); the slope at 0 is alpha.
+
+    ∂y/∂x = where(x > 0, 1, y + alpha)
 
     >>> from tinygrad_ce import tensor
     >>> elu(tensor([-1.0, 2.0]))
@@ -76,6 +82,8 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x·sigmoid(x), also called swish.
 
+    ∂y/∂x = sigmoid(x) * (1 + x * sigmoid(-x))
+
     >>> from tinygrad_ce import tensor
     >>> silu(tensor([0.0, 1.0]))
     tensor([0.0000, 0.7311])
@@ -85,6 +93,8 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x·Φ(x), Φ the normal distribution function; approximate="tanh" gives the usual formula.
+
+    With φ, the density of Φ, ∂y/∂x = Φ(x) + x * φ(x)
 
     >>> from tinygrad_ce import tensor
     >>> gelu(tensor([0.0, 1.0]))
@@ -97,6 +107,8 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta·x)) / beta, without overflow; x itself where beta·x > threshold.
+
+    ∂y/∂x = sigmoid(beta * x)
 
     With the threshold of 20 it is the formula everywhere: x differs by less than a billionth.
 
