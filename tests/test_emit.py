@@ -185,6 +185,21 @@ def test_a_long_row_is_one_loop_with_few_blocks():
     assert kinds(plan) == {"input": 1}
 
 
+def test_a_loop_that_most_values_leave_is_none():
+    w = tg.zeros(LONG, requires_grad=True)
+    optimizer = tg.optim.Adam([w])
+
+    def step(x):
+        optimizer.zero_grad()
+        loss = (w * x).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    _, schedule, plan = plan_of(step, tg.ones(LONG))
+    assert not any(isinstance(item, Loop) for item in schedule.items)
+
+
 # --- text ---------------------------------------------------------------------------------------
 
 

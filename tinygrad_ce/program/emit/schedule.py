@@ -12,7 +12,7 @@ from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.ops import UFUNCS
 
 LONG = 1 << 18  # elements from which a row is done in blocks
-LEAST = 4  # steps that are worth a loop
+LEAST = 4  # values that are worth a loop: they stay in the cache
 FOREVER = 1 << 60
 
 
@@ -119,7 +119,9 @@ def gathered(
             late |= outs
         else:
             before.append(item)
-    return [*before, Loop(loop), *after] if len(loop) >= LEAST else items
+    read = {x for item in after for x in item.operands}
+    staying = sum(s.out not in read for s in loop)
+    return [*before, Loop(loop), *after] if staying >= LEAST else items
 
 
 def fits(step: Step, shape: tuple[int, ...], afters: set[Var]) -> bool:
