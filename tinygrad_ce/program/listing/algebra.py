@@ -43,16 +43,6 @@ def shape_of(operands: tuple[Var, ...]) -> tuple[int, ...]:
     return np.broadcast_shapes(*(x.shape for x in operands))
 
 
-@on("max", "min", after="transpose")
-def _reduction_of_transposed(r: Rewriter, step: Step) -> Step | None:
-    """The maximum down the columns of x.T is the one along the rows of x."""
-    if step.attrs["keepdims"] or len(step.operands[0].shape) != 2 or len(step.out.shape) != 1:
-        return None
-    before = r.makers[step.operands[0]]
-    attrs = {"axis": 1 - min(reduced_axes(step)), "keepdims": False}
-    return step._replace(operands=before.operands, attrs=attrs)
-
-
 @on("sum", "max", "min")
 def _row_of_sums(r: Rewriter, step: Step) -> Step | None:
     """A row that broadcasts needs no axis of size 1 in front."""
@@ -96,7 +86,7 @@ def _transposed_product(r: Rewriter, step: Step) -> Step | None:
 
 with_numbers_for_uniform_arrays = sweep("with_numbers_for_uniform_arrays", _uniform_operand, *PLAIN)
 with_plain_shapes = sweep(
-    "with_plain_shapes", _reduction_of_transposed, _row_of_sums, _row_operands, _transposed_product,
+    "with_plain_shapes", _row_of_sums, _row_operands, _transposed_product,
     transposed,
 )  # fmt: skip
 

@@ -24,7 +24,7 @@ from tinygrad_ce.program.tracing.arguments import ArgumentPath, Arguments
 from tinygrad_ce.program.tracing.attributes import Assigned, AttributeOf, assigned, check_alone
 from tinygrad_ce.program.tracing.guards import Guards, Watch, vars_of
 from tinygrad_ce.program.tracing.symbol import LiftedArray, Symbol, TraceError, Tracer, UnsetError
-from tinygrad_ce.program.tracing.variables import Variables
+from tinygrad_ce.program.tracing.variables import Variables, contents_of
 
 
 @dataclass(eq=False, slots=True)
@@ -270,11 +270,7 @@ def names_around(fn: Callable[..., Any], tracer: Tracer) -> dict[int, str]:
     if code is not None:
         known = getattr(inner, "__globals__", {})
         scope.update((n, known[n]) for n in code.co_names if n in known)
-        for name, contents in zip(code.co_freevars, inner.__closure__ or ()):
-            try:
-                scope[name] = contents.cell_contents
-            except ValueError:
-                continue
+        scope.update(zip(code.co_freevars, map(contents_of, inner.__closure__ or ())))
     if getattr(inner, "__self__", None) is not None:
         scope["self"] = inner.__self__
     if hasattr(type(inner), "named_parameters"):
