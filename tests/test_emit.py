@@ -196,7 +196,7 @@ def test_a_loop_that_most_values_leave_is_none():
         optimizer.step()
         return loss
 
-    _, schedule, plan = plan_of(step, tg.ones(LONG))
+    _, schedule, _ = plan_of(step, tg.ones(LONG))
     assert not any(isinstance(item, Loop) for item in schedule.items)
 
 

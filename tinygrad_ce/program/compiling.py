@@ -18,12 +18,7 @@ import numpy as np
 
 from tinygrad_ce.engine.frame import current
 from tinygrad_ce.program.before import Before
-from tinygrad_ce.program.check import (
-    compare_settings,
-    compare_traces,
-    compare_values,
-    failures,
-)
+from tinygrad_ce.program.check import compare_settings, compare_traces, compare_values, failures
 from tinygrad_ce.program.emit.text import GuardFailure
 from tinygrad_ce.program.ir import Program, Var
 from tinygrad_ce.program.running import MISS, Call, Runner

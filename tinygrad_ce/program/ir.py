@@ -7,7 +7,7 @@ Every value is written once (static single assignment): a tensor that is written
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -185,20 +185,26 @@ class Program:
             return step._replace(operands=tuple(map(now, step.operands))) if touched else step
 
         steps = [renamed_in(s) for s in steps] if new else list(steps)
-        read = {x for step in steps for x in step.operands}
-        result = replace(
+        result = self.around(steps, now)
+        read = {x for step in steps for x in step.operands}.union(result.roots())
+        result.constants = {x: v for x, v in self.constants.items() if x in read}
+        return result
+
+    def around(self, steps: list[Step], now: Callable[[Var], Var]) -> Program:
+        """The same program around other steps, where `now` says which value stands for which."""
+        return replace(
             self,
+            inputs=[now(x) for x in self.inputs],
+            states=[State(s.node, now(s.before), now(s.after)) for s in self.states],
+            settings=[Setting(s.group, s.key, now(s.var)) for s in self.settings],
+            constants={now(x): v for x, v in self.constants.items()},
             steps=steps,
-            states=[State(s.node, s.before, now(s.after)) for s in self.states],
             outputs=[now(x) for x in self.outputs],
             grads=[Grad(k.node, k.var and now(k.var)) for k in self.grads],
             assumptions=[Assumption(now(a.var), a.what, a.key) for a in self.assumptions],
             gradient_of={now(g): tuple(map(now, xs)) for g, xs in self.gradient_of.items()},
             updates=[],
         )
-        read.update(result.roots())
-        result.constants = {x: v for x, v in self.constants.items() if x in read}
-        return result
 
 
 def coarsest(program: Program) -> Any:

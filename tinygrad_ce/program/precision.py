@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_ce.engine.table import window_parts
 from tinygrad_ce.program.before import Before
 from tinygrad_ce.program.emit.emitter import emit
-from tinygrad_ce.program.ir import Assumption, Grad, Program, State, Step, Var
+from tinygrad_ce.program.ir import Program, State, Step, Var
 from tinygrad_ce.program.memory import FlatParameter
 from tinygrad_ce.program.ops import OPS, evaluate
 from tinygrad_ce.program.passes.exact import reduced_axes
@@ -121,16 +121,6 @@ def widened(program: Program, wide: dict[Var, Var]) -> Program:
         )
         for s in program.steps
     ]  # fmt: skip
-    return replace(
-        program,
-        inputs=[wide[x] for x in program.inputs],
-        states=[State(s.node, wide[s.before], wide[s.after]) for s in program.states],
-        settings=[replace(s, var=wide[s.var]) for s in program.settings],
-        constants={wide[x]: raised(v) for x, v in program.constants.items()},
-        steps=steps,
-        outputs=[wide[x] for x in program.outputs],
-        grads=[Grad(k.node, k.var and wide[k.var]) for k in program.grads],
-        assumptions=[Assumption(wide[a.var], a.what, a.key) for a in program.assumptions],
-        example={},
-        gradient_of={},
-    )
+    program = replace(program, gradient_of={}).around(steps, wide.__getitem__)
+    program.constants = {x: raised(v) for x, v in program.constants.items()}
+    return program

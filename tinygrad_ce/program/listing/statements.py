@@ -204,18 +204,8 @@ class Writer:
             lines = block(step, name, operands, self.exact, self.names.counter())
         else:
             lines = [f"{name} = {ast.unparse(tree)}"]
-        self.statements.append(
-            Statement(
-                out,
-                lines,
-                self.reads[out],
-                self.labels[out],
-                step,
-                tree,
-                out.shape,
-                self.inside[out],
-            )
-        )
+        reads, labels, inside = self.reads[out], self.labels[out], self.inside[out]
+        self.statements.append(Statement(out, lines, reads, labels, step, tree, out.shape, inside))
         self.trees[out] = parsed(name)
         self.reads[out] = {out, *(self.reads[out] if step.op in VIEWS else ())}
 

@@ -13,13 +13,7 @@ import numpy as np
 from tinygrad_ce.program.ir import Program, Step, Var
 from tinygrad_ce.program.ops import ELEMENTWISE, evaluate
 from tinygrad_ce.program.passes.patterns import rules
-from tinygrad_ce.program.passes.rewriter import (
-    RANDOM,
-    Rewriter,
-    Rule,
-    live,
-    on,
-)
+from tinygrad_ce.program.passes.rewriter import RANDOM, Rewriter, Rule, live, on
 
 Pass = Callable[[Program], Program]
 LARGEST_CONSTANT = 4096  # elements that folding may make: larger constants are computed each time

@@ -210,9 +210,8 @@ class Layouts:
     def add(
         self, op: str, operands: tuple[Var, ...], shape: tuple[int, ...], /, **attrs: Any
     ) -> Var:
-        """A new step. Products and joins have the dtype of all operands, others of the first."""
-        alike = operands if op in ("dot", "inner", "concatenate") else operands[:1]
-        out = Var(shape, common_dtype(alike), False)
+        """A new step."""
+        out = Var(shape, common_dtype(operands), False)
         self.steps.append(self.here._replace(out=out, op=op, operands=operands, attrs=attrs))
         return out
 
