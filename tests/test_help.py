@@ -134,3 +134,54 @@ def test_the_slopes_that_help_tells_are_those_of_backward():
             np.testing.assert_allclose(found + 0 * right, right, 1e-12, 1e-15, err_msg=name)
         tried.append(name)
     assert len(tried) > 90
+
+
+def drawn(*shape):
+    """Numbers in (0.1, 0.9), the same each time."""
+    return np.random.default_rng(sum(shape)).uniform(0.1, 0.9, shape)
+
+
+V, M, N, K, Y = drawn(4), drawn(3, 4), drawn(4, 2), drawn(2, 4), drawn(3, 4)[::-1]
+IDS = np.array([2, 0, 3])
+ROWS = {"sum": lambda x, axis=1: np.sum(x, axis, keepdims=axis == 1), "n": 4, "correction": 1}
+ROWS |= {"mean": lambda x: np.mean(x, 1, keepdims=True)}
+OVER = {"n": 12, "y": Y, "δ": 0.2, "β": 0.3, "N": 3, "onehot": np.eye(4)[IDS]}
+OVER |= {"softmax": lambda z: np.exp(z) / np.exp(z).sum(1, keepdims=True)}
+LOSSES = {"mse_loss": (), "l1_loss": (), "huber_loss": ("mean", 0.2), "binary_cross_entropy": ()}
+TOLD = [  # (function, operands that get a gradient, the others, what its letters are)
+    *(("Tensor", name, [M], [1, *more], ROWS | {"p": 3}) for name, more in [
+        ("sum", [True]), ("mean", [True]), ("prod", [True]), ("logsumexp", [True]),
+        ("softmax", []), ("log_softmax", [])]),
+    *(("Tensor", name, [M], [1, True, True], ROWS) for name in ("var", "std")),
+    ("Tensor", "norm", [M], [3, 1, True], ROWS | {"p": 3}),
+    *((F_NAME, name, [M], [1], ROWS) for name in ("softmax", "log_softmax")),
+    (F_NAME, "logsumexp", [M], [1, True], ROWS),
+    *((where, name, [M, N], [], {}) for where in ("Tensor", "tinygrad_ce") for name in
+      ("matmul", "mm")),
+    ("Tensor", "dot", [V, M[0]], [], {}), ("Tensor", "outer", [V, M[:, 0]], [], {}),
+    (F_NAME, "linear", [M, K, drawn(2)], [], ROWS),
+    *((F_NAME, name, [M], [tg.tensor(Y)], OVER) for name in (
+        "mse_loss", "l1_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")),
+    (F_NAME, "huber_loss", [M], [tg.tensor(Y), "mean", 0.2], OVER),
+    (F_NAME, "smooth_l1_loss", [M], [tg.tensor(Y), None, None, "mean", 0.3], OVER),
+    *((F_NAME, name, [M], [tg.tensor(IDS)], OVER) for name in ("cross_entropy", "nll_loss")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "points", "more", "letters"), TOLD, ids=lambda x: x if type(x) is str else ""
+)
+def test_the_gradients_that_help_tells_are_those_of_backward(where, name, points, more, letters):
+    f = getattr(tg.Tensor if where == "Tensor" else importlib.import_module(where), name)
+    told = re.findall(r"∂L/∂(\w+) = ([^;\n]*)", inspect.getdoc(f))
+    assert len(told) == len(points)
+    operands = [tg.tensor(x, requires_grad=True) for x in points]
+    y = f(*operands, *more)
+    g = drawn(*y.shape) if y.ndim else np.array(1.0)
+    y.backward(tg.tensor(g))
+    space = SPACE | {"y": y.detach().numpy(), "g": g, "clip": np.clip, "abs": np.abs} | letters
+    space |= {of: x for (of, _), x in zip(told, points)}
+    for (_, formula), operand in zip(told, operands):
+        right = operand.grad.numpy()
+        found = np.broadcast_to(eval(formula, space), right.shape)
+        np.testing.assert_allclose(found, right, 1e-10, 1e-14)

@@ -255,7 +255,10 @@ def product(name: str, wanted: str, x: Any, y: Any) -> Any:
 
 
 def dot(input: Any, tensor: Any) -> Any:
-    """Σ a·b of two vectors of one size: (n,), (n,) -> ()."""
+    """Σ a·b of two vectors of one size: (n,), (n,) -> ().
+
+    ∂L/∂a = g * b; ∂L/∂b = g * a
+    """
     return product("dot", "(n,) and (n,)", input, tensor)
 
 
@@ -265,7 +268,10 @@ def mv(input: Any, vec: Any) -> Any:
 
 
 def mm(input: Any, mat2: Any) -> Any:
-    """A matrix times a matrix: (n, k), (k, m) -> (n, m)."""
+    """A matrix times a matrix: (n, k), (k, m) -> (n, m).
+
+    ∂L/∂a = g @ b.T; ∂L/∂b = a.T @ g
+    """
     return product("mm", "(n, k) and (k, m)", input, mat2)
 
 
@@ -276,7 +282,10 @@ def bmm(input: Any, mat2: Any) -> Any:
 
 
 def outer(input: Any, vec2: Any) -> Any:
-    """y[i, j] = a[i]·b[j] of two vectors: (n,), (m,) -> (n, m)."""
+    """y[i, j] = a[i]·b[j] of two vectors: (n,), (m,) -> (n, m).
+
+    ∂L/∂a = g @ b; ∂L/∂b = g.T @ a
+    """
     shapes = [tuple(shaped(a, "outer").shape) for a in (input, vec2)]
     if any(len(shape) != 1 for shape in shapes):
         raise ValueError(f"outer: shapes {shapes[0]} and {shapes[1]}; wanted (n,) and (m,)")

@@ -432,7 +432,10 @@ any_matmul = rule(np.matmul, _matmul_gradient_a, _matmul_gradient_b, dtypes="one
 
 
 def matmul(a: Any, b: Any) -> Any:
-    """a @ b: (..., n, k), (..., k, m) -> (..., n, m); one-dimensional operands as in NumPy."""
+    """a @ b: (..., n, k), (..., k, m) -> (..., n, m); one-dimensional operands as in NumPy.
+
+    ∂L/∂a = g @ b.mT; ∂L/∂b = a.mT @ g
+    """
     matrices = getattr(a, "ndim", 0) == 2 and getattr(b, "ndim", 0) == 2
     return mm(a, b) if matrices else any_matmul(a, b)
 

@@ -609,14 +609,20 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
     def sum(
         self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **numpy: Any
     ) -> Tensor:
-        """Σ x over `dim` (an int, a tuple, or None for all), computed in `dtype`."""
+        """Σ x over `dim` (an int, a tuple, or None for all), computed in `dtype`.
+
+        ∂L/∂x = g
+        """
         x = total_of(self) if dtype is None else self.astype(dtype)
         return table.sum(x, *over(x, dim, keepdim, numpy))
 
     def mean(
         self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **numpy: Any
     ) -> Tensor:
-        """Σ x / n over `dim`, computed in `dtype`."""
+        """Σ x / n over `dim`, computed in `dtype`.
+
+        ∂L/∂x = g / n
+        """
         x = self if dtype is None else self.astype(dtype)
         return functions.mean(x, *over(x, dim, keepdim, numpy))
 
@@ -624,7 +630,10 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
         self, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
         correction: float = 1, **numpy: Any,
     ) -> Tensor:  # fmt: skip
-        """Σ (x - mean)² / (n - correction); correction is 1, as in PyTorch, unbiased=False is 0."""
+        """Σ (x - mean)² / (n - correction); correction is 1, as in PyTorch, unbiased=False is 0.
+
+        ∂L/∂x = g * 2 * (x - mean(x)) / (n - correction)
+        """
         dim, correction = corrected(dim, unbiased, correction, numpy)
         return functions.var(self, *over(self, dim, keepdim, numpy), correction)
 
@@ -632,7 +641,10 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
         self, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
         correction: float = 1, **numpy: Any,
     ) -> Tensor:  # fmt: skip
-        """√var; its gradient is 0 where all x are equal."""
+        """√var; its gradient is 0 where all x are equal.
+
+        ∂L/∂x = g * (x - mean(x)) / (n - correction) / y
+        """
         dim, correction = corrected(dim, unbiased, correction, numpy)
         return functions.std(self, *over(self, dim, keepdim, numpy), correction)
 
@@ -688,7 +700,10 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
     def prod(
         self, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None, **numpy: Any
     ) -> Tensor:
-        """Π x, computed in `dtype`."""
+        """Π x, computed in `dtype`; where x is 0 its slope is the product of the others.
+
+        ∂L/∂x = g * y / x
+        """
         x = total_of(self) if dtype is None else self.astype(dtype)
         return functions.prod(x, *over(x, dim, keepdim, numpy))
 
@@ -708,20 +723,32 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
         self, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None,
         **numpy: Any,
     ) -> Tensor:  # fmt: skip
-        """(Σ |x|ᵖ)^(1/p), for p = inf the largest |x|; for p ≥ 1 its gradient at 0 is 0."""
+        """(Σ |x|ᵖ)^(1/p), for p = inf the largest |x|; for p ≥ 1 its gradient at 0 is 0.
+
+        ∂L/∂x = g * sign(x) * (abs(x) / y) ** (p - 1)
+        """
         x = self if dtype is None else self.astype(dtype)
         return called(functions.norm_of(x, p, *over(x, dim, keepdim, numpy)), "LinalgVectorNorm")
 
     def logsumexp(self, dim: Any = None, keepdim: bool = False, **numpy: Any) -> Tensor:
-        """log Σ exp(x)."""
+        """log Σ exp(x).
+
+        ∂L/∂x = g * exp(x - y)
+        """
         return functions.logsumexp(self, *over(self, dim, keepdim, numpy))
 
     def softmax(self, dim: int, dtype: Any = None) -> Tensor:
-        """exp(x) / Σ exp(x) along `dim`, computed in `dtype`."""
+        """exp(x) / Σ exp(x) along `dim`, computed in `dtype`.
+
+        ∂L/∂x = y * (g - sum(g * y))
+        """
         return functions.softmax(self if dtype is None else self.astype(dtype), dim)
 
     def log_softmax(self, dim: int, dtype: Any = None) -> Tensor:
-        """x - log Σ exp(x) along `dim`, computed in `dtype`."""
+        """x - log Σ exp(x) along `dim`, computed in `dtype`.
+
+        ∂L/∂x = g - exp(y) * sum(g)
+        """
         return functions.log_softmax(self if dtype is None else self.astype(dtype), dim)
 
     # --- products ---------------------------------------------------------------------------

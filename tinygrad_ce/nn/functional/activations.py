@@ -147,6 +147,8 @@ def softmax(
 ) -> Tensor:
     """exp(z) / Σ exp(z) along `dim`: (..., C, ...) -> the same shape.
 
+    ∂L/∂z = y * (g - sum(g * y))
+
     Without `dim` it is the first of 1 or 3 dimensions, the second of 2 or 4, with a warning.
 
     >>> from tinygrad_ce import tensor
@@ -161,6 +163,8 @@ def log_softmax(
 ) -> Tensor:
     """z - log Σ exp(z) along `dim`, without overflow; without `dim` as `softmax`.
 
+    ∂L/∂z = g - exp(y) * sum(g)
+
     >>> from tinygrad_ce import tensor
     >>> log_softmax(tensor([1000.0, 0.0]), dim=0)
     tensor([    0., -1000.])
@@ -170,6 +174,8 @@ def log_softmax(
 
 def logsumexp(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """log Σ exp(z) over `dim`; -inf where all z are -inf.
+
+    ∂L/∂z = g * exp(z - y)
 
     >>> from tinygrad_ce import tensor
     >>> logsumexp(tensor([1000.0, 1000.0]))

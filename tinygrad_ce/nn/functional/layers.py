@@ -23,6 +23,8 @@ from tinygrad_ce.nn.functional.activations import written
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ Wᵀ + b: (..., in), (out, in), (out,) -> (..., out).
 
+    ∂L/∂x = g @ W; ∂L/∂W = g.T @ x; ∂L/∂b = sum(g, 0)
+
     >>> from tinygrad_ce import tensor
     >>> linear(tensor([1.0, 2.0]), tensor([[1.0, 1.0]]), tensor([0.5]))
     tensor([3.5000])

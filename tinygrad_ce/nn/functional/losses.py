@@ -41,6 +41,8 @@ def cross_entropy(
 ) -> Tensor:
     """-log softmax(z)[y], the mean over the samples: (N, C), (N,) -> (), in nats.
 
+    ∂L/∂z = (softmax(z) - onehot) / N
+
     `target` holds class ids of shape (N,), or probabilities of the shape of the logits. Logits
     may also be (C,) or (N, C, d1, ...). Samples whose id is `ignore_index` do not count; `weight`
     (C,) weighs the classes, and the mean divides by the weights that were used. With
@@ -77,6 +79,8 @@ def nll_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """-logp[y], the mean over the samples: log-probabilities (N, C), ids (N,) -> (), in nats.
+
+    ∂L/∂logp = -onehot / N
 
     >>> from tinygrad_ce import tensor
     >>> nll_loss(tensor([[-0.5, -1.0]]), tensor([1]))
@@ -247,8 +251,10 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """log(1 + exp(z)) - z·y, the mean: logits z and probabilities y of one shape -> (), in nats.
 
+    ∂L/∂z = (sigmoid(z) - y) / n
+
     Composed as log1p(e) + z·(step - y), e = exp(-|z|), step = 1 where z ≥ 0: nothing cancels at
-    z = 40, y = 1. `pos_weight` weighs the term of y = 1. The gradient is (sigmoid(z) - y)/N.
+    z = 40, y = 1. `pos_weight` weighs the term of y = 1.
 
     >>> from tinygrad_ce import tensor
     >>> binary_cross_entropy_with_logits(tensor([0.0, 40.0]), tensor([1.0, 1.0]))
@@ -284,6 +290,8 @@ def binary_cross_entropy(
     reduction: str = "mean",
 ) -> Tensor:
     """-(y·log p + (1 - y)·log(1 - p)), the mean: probabilities of one shape -> (), in nats.
+
+    ∂L/∂p = (p - y) / (p * (1 - p)) / n
 
     0·log 0 is 0; a wrong answer given with certainty costs infinity. From logits,
     `binary_cross_entropy_with_logits` is exact where p itself has been rounded to 0 or 1.
@@ -327,6 +335,8 @@ def mse_loss(
 ) -> Tensor:
     """(x - y)², the mean over all elements: two tensors of one shape -> ().
 
+    ∂L/∂x = 2 * (x - y) / n
+
     >>> from tinygrad_ce import tensor
     >>> mse_loss(tensor([1.0, 2.0]), tensor([1.0, 4.0]))
     tensor(2.)
@@ -347,6 +357,8 @@ def l1_loss(
 ) -> Tensor:
     """|x - y|, the mean over all elements; its slope at 0 is 0.
 
+    ∂L/∂x = sign(x - y) / n
+
     >>> from tinygrad_ce import tensor
     >>> l1_loss(tensor([1.0, 2.0]), tensor([1.0, 4.0]))
     tensor(1.)
@@ -361,6 +373,8 @@ def huber_loss(
     input: Tensor, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None
 ) -> Tensor:
     """d²/2 where |d| ≤ δ, else δ(|d| - δ/2), with d = x - y; the mean over all elements.
+
+    ∂L/∂x = clip(x - y, -δ, δ) / n
 
     >>> from tinygrad_ce import tensor
     >>> huber_loss(tensor([0.5, 3.0]), tensor([0.0, 0.0]), reduction="none")
@@ -393,6 +407,8 @@ def smooth_l1_loss(
     beta: float = 1.0,
 ) -> Tensor:
     """d²/2β where |d| ≤ β, else |d| - β/2, with d = x - y; the mean over all elements.
+
+    ∂L/∂x = clip((x - y) / β, -1, 1) / n
 
     >>> from tinygrad_ce import tensor
     >>> smooth_l1_loss(tensor([0.5, 3.0]), tensor([0.0, 0.0]), reduction="none")
