@@ -11,6 +11,7 @@ import pytest
 from reference import MODULES as REFERENCE
 
 import tinygrad_ce as tg
+from tinygrad_ce import nn
 from tinygrad_ce.engine import table
 from tinygrad_ce.nn import functional as F
 
@@ -33,6 +34,12 @@ def test_dir_lists_public_names_alone(name):
         value = getattr(module, own)
         home = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
         assert home is None or home.startswith("tinygrad_ce") or not callable(value), own
+
+
+def test_dir_of_a_tensor_lists_what_it_offers_and_not_what_its_node_keeps():
+    x = nn.Parameter(tg.ones(2))
+    assert {*METHODS, "__add__"} <= {*dir(x)} and not NODE & {*dir(x)}
+    assert all(inspect.getdoc(getattr(tg.Tensor, name)) for name in dir(x) if name[0] != "_")
 
 
 def everything():

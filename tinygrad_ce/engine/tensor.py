@@ -264,6 +264,9 @@ class Tensor(Node, metaclass=dtypes.Named, kind="result"):
     def __contains__(self, value: Any) -> bool:
         return bool((self.array == protocol.plain(value)).any())
 
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in Node.__slots__]
+
     def __repr__(self) -> str:
         if not isinstance(self.array, (np.ndarray, np.generic)):
             return f"tensor({self.array!r})"  # while somebody traces there are no numbers
