@@ -22,6 +22,7 @@ FAULTS = {
     "transpose": "a matrix is transposed that should not be, or the other way round",
     "wrong axis": "the sum runs over another axis",
     "missing sum": "the sum over what was broadcast is missing",
+    "product of sums": "sums are multiplied where products are to be summed",
     "mean for sum": "a mean stands where a sum belongs",
     "sum for mean": "a sum stands where a mean belongs",
     "lost share": "one of the gradients that are added up is lost",

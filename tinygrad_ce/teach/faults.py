@@ -317,6 +317,10 @@ def calls(node: ast.Call) -> Iterator[Found]:
             new = method(x, other, *node.keywords)
             yield f"{other} for {name}", new, "the " + name + " in {} is a " + other, node
             yield from other_axes(node, x, name)
+            if isinstance(x, ast.BinOp) and isinstance(x.op, ast.Mult):
+                sums = [method(part, name, *node.keywords) for part in (x.left, x.right)]
+                words = "{} is no product of " + name + "s"
+                yield "product of sums", binary(sums[0], ast.Mult(), sums[1]), words, node
         case ast.Call(args=[keep, a, b]) if name == "np.where":
             new = ast.Call(node.func, [keep, b, a], [])
             yield "other branch", new, "the branches of {} are exchanged", node
