@@ -448,6 +448,28 @@ def test_the_price_of_an_answer_is_told_in_the_names_of_the_step() -> None:
         assert said in str(report)
 
 
+def test_products_of_elements_and_of_sums_are_named() -> None:
+    tg.manual_seed(1)
+    x, W, b = tg.randn(3, 3), tg.randn(3, 3, requires_grad=True), tg.randn(3, requires_grad=True)
+
+    def step(x: Any) -> Any:
+        h = x * b
+        z = h @ W
+        return (z**2).sum()
+
+    X, V, B = x.numpy(), W.detach().numpy(), b.detach().numpy()
+    dz = 2 * (X * B) @ V
+    dh = dz @ V.T
+    for name, answer, kind in (
+        ("dh", dz * V, "elementwise"),
+        ("dh", dz * V.T, "elementwise"),
+        ("dW", (X * B) * dz, "elementwise"),
+        ("db", dh.sum(0) * X.sum(0), "product of sums"),
+    ):
+        verdict = teach.check(step, (x,), {"dz": dz, name: answer})[name]
+        assert [fault.kind for fault in verdict.faults] == [kind], verdict.text
+
+
 def test_the_slope_of_sigmoid_does_not_belong_to_a_loss_that_has_it() -> None:
     program, values = traced(logistic)
     text = LOGISTIC.replace("(p - y) / len(y)", "(p - y) * p * (1 - p) / len(y)")

@@ -20,6 +20,7 @@ FAULTS = {
     "wrong operand": "another tensor of the same shape stands there",
     "probability for target": "p stands for y, or y for p",
     "transpose": "a matrix is transposed that should not be, or the other way round",
+    "elementwise": "elements are multiplied where a matrix product belongs",
     "wrong axis": "the sum runs over another axis",
     "missing sum": "the sum over what was broadcast is missing",
     "product of sums": "sums are multiplied where products are to be summed",

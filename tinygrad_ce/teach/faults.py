@@ -272,6 +272,14 @@ def arithmetic(node: ast.BinOp, backward: set[str]) -> Iterator[Found]:
         case ast.MatMult():
             new = binary(b, ast.MatMult(), a)
             yield "transpose", new, "the factors of the product are exchanged"
+            for left, right in ((a, b), (unturned(a), unturned(b))):
+                new = binary(left, ast.Mult(), right)
+                yield "elementwise", new, "* stands where the matrix product @ belongs"
+
+
+def unturned(x: ast.expr) -> ast.expr:
+    """The matrix that is transposed in it."""
+    return x.value if isinstance(x, ast.Attribute) and x.attr == "T" else x
 
 
 def factors(node: ast.BinOp, kept: ast.expr, lost: ast.expr, backward: set[str]) -> Iterator[Found]:

@@ -36,7 +36,7 @@ SINGLES = 80_000  # lines that are run at most in search of one change, for all 
 SLIPS = 60  # causes of one answer that are tried on the others
 PAIRS = 12_000  # the same of two changes, for one answer
 SHORT = 12  # letters of what is spelled out where a name would stand that nobody has given
-VAGUE = ("wrong operand", "factor too many")
+VAGUE = ("wrong operand", "factor too many", "product of sums")
 SLOPES = ("relu", "tanh", "sigmoid", "gelu", "elu", "silu", "leaky_relu", "softplus")
 
 
@@ -259,8 +259,10 @@ def report(judge: Judge, verdicts: dict[str, Verdict], explained: dict[str, Any]
         faults = tuple(
             Fault(
                 " and ".join(c.kind for c in changes),
-                judge.spelled_out(changes[0].line.text),
-                judge.spelled_out("; and ".join(said(c, judge.averaged) for c in changes)),
+                judge.spelled_out(changes[0].line.text, changes[0].line),
+                judge.spelled_out(
+                    "; and ".join(said(c, judge.averaged) for c in changes), changes[0].line
+                ),
             )
             for changes in found
         )
@@ -470,10 +472,10 @@ class Judge:
         made = {line.name: book.truth[line.name] for line in book.lines if not line.backward}
         return {**self.named, **book.given, **made}
 
-    def spelled_out(self, text: str) -> str:
-        """A text in which what nobody has named stands as it is computed: (1 - h) for a u."""
-        book = self.books[0]
-        unnamed = {x.name: x for x in book.lines if x.own and not x.backward}
+    def spelled_out(self, text: str, line: Line) -> str:
+        """A text on a line in which what nobody has named stands as it is computed: (1 - h)."""
+        lines = next((x.lines for x in self.books if line.root in x.lines), [])  # of this example
+        unnamed = {x.name: x for x in lines if x.own and not x.backward}
         short = {
             name: f"({value})"
             for name, x in unnamed.items()
