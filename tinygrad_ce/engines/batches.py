@@ -15,6 +15,11 @@ import numpy as np
 
 from tinygrad_ce.program.ir import Program, Step, Var
 
+RANDOM = (
+    "random numbers are drawn, in each run others; call model.eval() first, or pass them in as an "
+    "argument"
+)
+
 
 class ExportError(ValueError):
     """A model that no file can hold; the message names the operation and the user's line."""

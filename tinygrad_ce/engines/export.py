@@ -14,7 +14,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.modes import no_grad
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
-from tinygrad_ce.engines.batches import ExportError, row_counts, where, with_free_batch
+from tinygrad_ce.engines.batches import RANDOM, ExportError, row_counts, where, with_free_batch
 from tinygrad_ce.nn.module import Module
 from tinygrad_ce.program.ir import Line, Program, State, Var
 from tinygrad_ce.program.passes.exact import PLAIN, sweep, without_dead_steps
@@ -30,7 +30,7 @@ from tinygrad_ce.serialization import checked_target, write_whole
 
 VIEWED = {"reshape", "transpose"}  # conv2d is known by them: they are merged as they are written
 tidied_to_export = sweep("tidied_to_export", *(r for r in PLAIN if not r.ops & VIEWED))
-NEEDED = {".onnx": ("onnx", "onnxruntime"), ".stablehlo": ("jax",)}
+NEEDED = {".onnx": ("onnx", "onnxruntime"), ".stablehlo": ("jax", "flatbuffers")}
 NEAR = 1e-3  # of the largest element: what another order of additions may do to float32
 
 
@@ -132,8 +132,7 @@ class Exported:
         content: bytes = onnx_file.model_of(
             self.program, names, outputs, self.batch
         ).SerializeToString()
-        for rows in (None,) if self.rows is None else (1, row_counts(self.rows)[0] + 2):
-            self.check(lambda arrays: onnx_file.run(content, arrays), rows)
+        self.check(lambda arrays: onnx_file.run(content, arrays))
         return content
 
     def stablehlo(self) -> bytes:
@@ -141,10 +140,17 @@ class Exported:
         from tinygrad_ce.engines import stablehlo
 
         outputs = [self.program.outputs[i] for _, i in self.outputs]
-        return stablehlo.serialized(self.program, outputs, self.batch)
+        content = stablehlo.serialized(self.program, outputs, self.batch)
+        self.check(lambda arrays: stablehlo.run(content, arrays))
+        return content
 
-    def check(self, run: Callable[[list[Any]], Sequence[Any]], rows: int | None) -> None:
-        """Compare what a file computes with the model, on so many rows of the example."""
+    def check(self, run: Callable[[list[Any]], Sequence[Any]]) -> None:
+        """Compare what a file computes with the model, for two batches that were not traced."""
+        for rows in (None,) if self.rows is None else (1, row_counts(self.rows)[0] + 2):
+            self.compare(run, rows)
+
+    def compare(self, run: Callable[[list[Any]], Sequence[Any]], rows: int | None) -> None:
+        """Compare both on so many rows of the example."""
         try:
             trace = self.trace(rows)
         except ExportError:
@@ -230,6 +236,9 @@ def inference(trace: Trace) -> Program:
             f"export: the model writes into its argument {place.path}"
             f"{at(program.outputs[number])}, which a file cannot; return x.clone() with the values"
         )
+    for step in program.steps:
+        if step.op == "draw":
+            raise ExportError(f"export: draw{where(step)}: {RANDOM}")
     program.assumptions = []
     program.gradient_of = {}
     return without_dead_steps(program)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.engines.batches import Size
+from tinygrad_ce.engines.batches import RANDOM, Size
 from tinygrad_ce.engines.onnx_graph import Graph, Rule, wide
 from tinygrad_ce.engines.onnx_images import IMAGES, conv_of, divide, grouped_conv
 from tinygrad_ce.program.ir import Step, Var
@@ -743,8 +743,7 @@ GRADIENT = "it belongs to a gradient, and a file holds what a model computes, no
 FAST = "it is made where a program is compiled for NumPy, and never traced"
 CHECKED = "it checks an assumption, which a graph cannot"
 REFUSED: dict[str, str] = {
-    "draw": "random numbers are drawn, in each run others; call model.eval() first, or pass them "
-    "in as an argument",
+    "draw": RANDOM,
     "overlap_add": GRADIENT,
     "argmax_pool": GRADIENT,
     "put_in_windows": GRADIENT,
