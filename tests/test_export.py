@@ -17,7 +17,9 @@ import tinygrad_ce as tg
 from tests.benchmarks.in_tinygrad_ce import attention, tensors_of
 from tests.benchmarks.workloads import WORKLOADS
 from tinygrad_ce import ExportError, nn
+from tinygrad_ce.engine import table
 from tinygrad_ce.engines import export as exporting
+from tinygrad_ce.engines.batches import Size
 from tinygrad_ce.nn import functional as F
 
 BATCHES = (1, 3, 7, 64)  # traced are others: 4, 5 and 25 rows, and 6 are tried
@@ -283,6 +285,7 @@ def written(x):
     return y
 
 
+KERNEL = tg.tensor([[[[1.0, -1.0], [0.5, 2.0]]]])
 FREE = {
     "a number of rows": lambda x: x * float(len(x)) + x.sum() / len(x),
     "1 / n and √n": lambda x: x * (1 / len(x)) + x.std(0, correction=0) / math.sqrt(len(x)),
@@ -301,6 +304,7 @@ FREE = {
     "norms": lambda x: (x.norm(dim=1), F.normalize(x, dim=1), (x * 1e-30).norm()),
     "activations": lambda x: (F.softplus(x), F.silu(x), F.elu(x), F.gelu(x), F.log_sigmoid(x)),
     "quantiles": lambda x: (x.quantile(0.3, dim=1), x.median(1)[0]),
+    "the batch as height": lambda x: F.conv2d(x[None, None], KERNEL, padding=1),
     "einsum": lambda x: tg.einsum("bi,bj->bij", x, x),
     "what it is given": lambda x: (x, x, x.view(-1, 2, 2)),
 }  # fmt: skip
@@ -342,6 +346,7 @@ def test_inputs_of_any_dtype(dtype, tmp_path):
     check(WHOLE[dtype], make, tmp_path, near=near)
 
 
+K = tg.arange(54.0).view(3, 2, 3, 3) / 50
 IMAGES = {
     "pools": lambda x: (
         F.max_pool2d(x, 3, 2, padding=1, ceil_mode=True), F.avg_pool2d(x, 3, 2, padding=1),
@@ -349,9 +354,12 @@ IMAGES = {
         F.avg_pool2d(x, 2, divisor_override=3), F.adaptive_avg_pool2d(x, (3, 2)),
         F.avg_pool2d(F.pad(x, (2, 2, 2, 2)), 2),
     ),
+    "two branches": lambda x: tg.cat(
+        [F.conv2d(x, K.to(x.dtype), padding=1), F.conv2d(x, 2 * K.to(x.dtype), padding=1)], 1
+    ),
     "windows": lambda x: (F.unfold(x, 2, padding=1, stride=2), x.unfold(2, 3, 2)),
     "convolutions": lambda x: F.conv2d(
-        x, tg.arange(54.0, dtype=x.dtype).view(3, 2, 3, 3) / 50, dilation=2, padding=(2, 1)
+        x, K.to(x.dtype), dilation=2, padding=(2, 1)
     ),
     "signals": lambda x: F.max_pool1d(
         F.conv1d(x[:, :, 0], tg.arange(12.0, dtype=x.dtype).view(2, 2, 3), padding=1, stride=2), 2
@@ -366,10 +374,29 @@ def test_windows_of_images(name, dtype, tmp_path):
         return tg.tensor(numbers.standard_normal((n, 2, 7, 8)).astype(dtype))
 
     graph = check(IMAGES[name], make, tmp_path, 1e-6 if dtype == "float32" else 1e-12, (1, 9))
-    wanted = {"pools": {"MaxPool": 2, "AveragePool": 3}, "convolutions": {"Conv": 1}}
+    wanted = {
+        "pools": {"MaxPool": 2, "AveragePool": 3},
+        "convolutions": {"Conv": 1},
+        "two branches": {"Conv": 2},
+    }
     if dtype == "float32":
         found = kinds(graph)
         assert {k: found[k] for k in wanted.get(name, {})} == wanted.get(name, {})
+
+
+def test_products_with_windows_that_are_no_convolution(tmp_path):
+    matrix = tg.arange(24.0).view(3, 8) / 10
+    windows = {"size": (2, 2), "stride": (1, 1), "dilation": (1, 1)}.values()
+
+    def model(x):
+        y = matrix @ table.im2col(x, *windows)
+        return y.reshape(3, 4, 3, 5), table.col2im(matrix.mT @ y, (2, 5, 4, 5), *windows)
+
+    x = normal(2, 5, 4, 5)
+    file, run = exported(model, x, tmp_path, batch=None)
+    for found, y in zip(run(x), model(x), strict=True):
+        np.testing.assert_allclose(found, y.numpy(), rtol=1e-5, atol=1e-4)
+    assert not {"Conv", "ConvTranspose"} & {*kinds(file.graph)}
 
 
 def test_a_batch_of_its_own_size_is_kept(tmp_path):
@@ -395,7 +422,29 @@ def test_the_axis_has_the_name_that_is_asked_for(tmp_path):
 
 HERE = r"\(.*test_export\.py:\d+ in"
 TRAINED = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
+NONE_PICKED = tg.tensor([0, 1])
+
+
+def part_written(x):
+    y = x.clone()
+    y[: len(x) - 1, 0] = 0.0
+    return y
+
+
 REFUSALS = {
+    "linspace": (lambda x: x[:, 0] + tg.linspace(0, 1, len(x)), f"a constant {HERE}"),
+    "a constant of other axes": (
+        lambda x: x + tg.tensor([1.0] if len(x) > 20 else 1.0), f"a constant {HERE}",
+    ),
+    "an operand": (lambda x: x + (x if len(x) > 20 else 1.0), f"other steps: add {HERE}"),
+    "more steps": (lambda x: [x * 2.0 for _ in range(len(x))], f"other steps: multiply {HERE}"),
+    "more results": (lambda x: [x] * len(x), "how many tensors the model returns goes by"),
+    "a row or rows": (lambda x: x[0] if len(x) < 20 else x[:1], f"index of slice {HERE}"),
+    "axes": (lambda x: x[(None, 0)[len(x) > 20 :]], f"index of slice {HERE}"),
+    "keepdim": (lambda x: x.amax(1, keepdim=len(x) > 20), f"keepdims of max {HERE}.*True for"),
+    "None": (lambda x: x[:, None, NONE_PICKED], f"take {HERE}.*an index of arrays and None"),
+    "some rows written": (part_written, f"put {HERE}.*such places have no counterpart"),
+    "unfolded": (lambda x: F.unfold(x[None, None], 2), f"im2col {HERE}.*windows along the batch"),
     "half of the rows": (lambda x: x[: len(x) // 2], f"index of slice {HERE}.* is 2, 2 and 12 for"),
     "rows squared": (lambda x: x * len(x) ** 2, f"a number {HERE}.* is 16.0, 25.0 and 625.0 for"),
     "eye": (lambda x: x @ x.T + tg.eye(len(x)), f"a constant {HERE}"),
@@ -473,6 +522,22 @@ def test_a_model_is_as_it_was_and_training_mode_is_no_obstacle_by_itself(tmp_pat
     assert (tg.get_rng_state() == before).all() and tg.is_grad_enabled()
 
 
+def test_a_model_that_takes_no_single_row_is_exported(tmp_path):
+    def model(x):
+        if len(x) == 1:
+            raise ValueError("one is none")
+        return x * 2
+
+    check(model, lambda n: normal(n, 3), tmp_path, batches=(3, 7))
+
+
+def test_sizes_that_follow_the_batch_are_equal_by_their_formula():
+    three, other = Size(3, 1, 0), Size(3, 2, -3)
+    assert three == Size(4, 1, 0) and len({three, Size(4, 1, 0), other}) == 2
+    assert three != other and three != 3 and three + 0 == 3
+    assert [repr(three), other.named("N"), Size(5, 1, 2).named("N")] == ["batch", "2*N-3", "N+2"]
+
+
 def test_one_parameter_in_two_places_is_written_once(tmp_path):
     model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 5, bias=False))
     model[1].weight = model[0].weight
@@ -483,7 +548,7 @@ def test_one_parameter_in_two_places_is_written_once(tmp_path):
 def test_an_absent_package_is_one_line(tmp_path):
     code = (
         "import sys, tinygrad_ce as tg\n"
-        "for module, suffix in ('onnx', '.onnx'), ('onnxruntime', '.onnx'), ('jax', '.stablehlo'):\n"
+        "for module, suffix in dict(onnx='.onnx', onnxruntime='.onnx', jax='.stablehlo').items():\n"
         "    sys.modules[module] = None\n"
         "    try:\n"
         "        tg.export(tg.nn.Linear(1, 1), tg.ones(2, 1), 'model' + suffix)\n"

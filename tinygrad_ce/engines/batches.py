@@ -116,13 +116,14 @@ class Unifier:
         """What is looked at."""
         return {x for step in self.steps for x in step.operands}.union(outputs)
 
-    def differs(self, step: Step) -> NoReturn:
+    def differs(self, step: Step | None) -> NoReturn:
         """Refuse a program that does other things for other batches."""
         n, m, k = self.rows
+        other = f": {step.op}{where(step)}" if step is not None else ""
         raise ExportError(
-            f"export: with {n}, {m} and {k} rows the model takes other steps: {step.op}"
-            f"{where(step)}; wanted the same for each batch: leave out what goes by the number of "
-            "rows, or pass batch=None for a file that serves the example's alone"
+            f"export: with {n}, {m} and {k} rows the model takes other steps{other}; wanted the "
+            "same for each batch: leave out what goes by the number of rows, or pass batch=None "
+            "for a file that serves the example's alone"
         )
 
     def refuse(self, what: str, values: Sequence[Any]) -> NoReturn:
@@ -152,8 +153,6 @@ class Unifier:
 
     def of_shape(self, xs: tuple[Var, ...], what: str) -> Var:
         """The first of three values, with a shape of sizes that follow the batch."""
-        if len({(len(x.shape), x.dtype) for x in xs}) > 1:
-            self.refuse(what, [x.shape for x in xs])
         xs[0].shape = self.setting(tuple(x.shape for x in xs), what)
         return xs[0]
 
@@ -191,7 +190,7 @@ class Unifier:
             return self.known[xs]
         values = [p.constants.get(x) for p, x in zip(self.programs, xs)]
         if any(v is None for v in values):
-            self.differs(self.here or Step(xs[0], "a result", (), {}))
+            self.differs(self.here)
         same = all(v is values[0] or equal(v, values[0]) for v in values)
         self.known[xs] = xs[0] if same else self.formula(xs, values)
         return self.known[xs]

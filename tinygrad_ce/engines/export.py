@@ -100,6 +100,11 @@ class Exported:
             programs = [inference(trace) for trace in traces]
             self.program = with_free_batch(programs, rows)
         self.outputs = list(outputs_of(traces[0]))
+        if any(list(outputs_of(trace)) != self.outputs for trace in traces):
+            raise ExportError(
+                "export: how many tensors the model returns goes by the number of rows; wanted the "
+                "same for each batch, or batch=None"
+            )
         self.program = tidied_to_export(self.program)
 
     def trace(self, rows: int | None) -> Trace:
@@ -157,7 +162,7 @@ class Exported:
             return  # a model that takes no single row
         program = trace.program
         got = run([program.example[x] for x in program.inputs])
-        for (name, i), y in zip(self.outputs, got):
+        for (name, i), y in zip(outputs_of(trace), got):
             want = np.asarray(trace.found[program.outputs[i]])
             if problem := difference(want, y):
                 of = "" if rows is None else f" of {rows} row{'s' * (rows > 1)}"

@@ -24,100 +24,89 @@ TO_IMAGE, FROM_IMAGE = (3, 0, 1, 2), (1, 2, 3, 0)  # (C, H, W, N) -> (N, C, H, W
 class Convolution(NamedTuple):
     """What a Conv node needs."""
 
-    image: Var  # (C, H, W, N), or (N, C, H, W) where `turned`
-    turned: bool
-    kernel: Var  # (O, C, kh, kw), or the matrix (O, C·kh·kw)
+    image: Var  # (N, C, H, W)
+    kernel: Var  # (O, C, kh, kw)
     bias: Var | None
     pads: list[int]
-    columns: Step
+    attrs: dict[str, Any]  # of im2col
 
 
-def conv_of(g: Graph, step: Step) -> str | None:
+def conv_of(g: Graph, step: Step | None) -> str | None:
     """The Conv whose result, (O, h, w, n), a reshape makes; None if it makes something else."""
     parts = convolution(g, step)
-    return None if parts is None else conv(g, step, parts)
+    return None if parts is None else conv(g, parts)
 
 
-def conv(g: Graph, step: Step, parts: Convolution, groups: int = 1) -> str:
+def conv(g: Graph, parts: Convolution, groups: int = 1) -> str:
     """The Conv of these parts."""
-    s = parts.columns.attrs
-    kernel = g.of(parts.kernel)
-    if len(parts.kernel.shape) == 2:
-        kernel = g.reshape(
-            kernel, [step.out.shape[0], parts.columns.operands[0].shape[0], *s["size"]]
-        )
     bias = [] if parts.bias is None else [g.of(parts.bias)]
-    image = g.of(parts.image) if parts.turned else as_image(g, parts.image)
     return g.node(
-        "Conv", image, kernel, *bias, kernel_shape=[*s["size"]], strides=[*s["stride"]],
-        dilations=[*s["dilation"]], pads=parts.pads, group=groups,
+        "Conv", g.of(parts.image), g.of(parts.kernel), *bias,
+        kernel_shape=[*parts.attrs["size"]], strides=[*parts.attrs["stride"]],
+        dilations=[*parts.attrs["dilation"]], pads=parts.pads, group=groups,
     )  # fmt: skip
-
-
-def as_image(g: Graph, x: Var) -> str:
-    """A value (C, H, W, N) as (N, C, H, W)."""
-    turned = g.maker(x, "transpose")
-    if turned is not None and turned.attrs["axes"] == FROM_IMAGE:
-        return g.of(turned.operands[0])
-    maker = g.maker(x, "reshape")
-    conv = conv_of(g, maker) if maker is not None else None
-    return conv if conv is not None else g.transpose(g.of(x), TO_IMAGE)
 
 
 def grouped_conv(g: Graph, step: Step) -> str | None:
     """The Conv of several groups whose results a concatenation joins."""
-    turned = [g.maker(x, "transpose") for x in step.operands]
-    made = [g.maker(t.operands[0], "reshape") for t in turned if t and t.attrs["axes"] == TO_IMAGE]
-    found = [parts for m in made if m and (parts := convolution(g, m)) and parts.turned]
-    if step.attrs["axis"] != 1 or len(found) < len(turned) or not made[0]:
+    turned = [made_of(g, x, "transpose", axes=TO_IMAGE) for x in step.operands]
+    each = [convolution(g, g.maker(x, "reshape")) if x is not None else None for x in turned]
+    found = [parts for parts in each if parts is not None]
+    if len(found) < max(len(each), 2) or step.attrs["axis"] != 1:
         return None
-    image = whole(g, [p.image for p in found], 1)
-    kernel = whole(g, [p.kernel for p in found], 0)
-    bias = found[0].bias and whole(g, [p.bias for p in found], 0)
-    alike = all((p.pads, p.columns.attrs) == (found[0].pads, found[0].columns.attrs) for p in found)
-    if image is None or kernel is None or not alike or (found[0].bias and bias is None):
-        return None
-    parts = found[0]._replace(image=image, kernel=kernel, bias=bias)
-    return conv(g, made[0], parts, len(found))
+    joined = found[0]._replace(
+        image=whole(g, [p.image for p in found], 1),
+        kernel=whole(g, [p.kernel for p in found], 0),
+        bias=found[0].bias and whole(g, [p.bias for p in found], 0),
+    )
+    alike = all((p.pads, p.attrs) == (joined.pads, joined.attrs) for p in found)
+    missing = (
+        joined.image is None or joined.kernel is None or (joined.bias is None and found[0].bias)
+    )
+    return conv(g, joined, len(found)) if alike and not missing else None
 
 
-def whole(g: Graph, xs: Sequence[Var | None], axis: int) -> Var | None:
-    """What was split into these equal parts along an axis."""
-    cuts = [g.maker(x, "slice") if x is not None else None for x in xs]
-    if cuts[0] is None:
+def made_of(g: Graph, x: Var | None, op: str, **attrs: Any) -> Var | None:
+    """The operand of the step that makes a value, if it is this one."""
+    step = g.maker(x, op) if x is not None else None
+    return step.operands[0] if step is not None and attrs.items() <= step.attrs.items() else None
+
+
+def whole(g: Graph, xs: Sequence[Var | None], axis: int) -> Any:
+    """What was split into these equal parts along an axis; None if there is no such thing."""
+    sources = [made_of(g, x, "slice") for x in xs]
+    source, n = sources[0], len(xs)
+    if source is None or any(other is not source for other in sources):
         return None
-    source, n = cuts[0].operands[0], len(xs)
     k = source.shape[axis] // n
-    wanted = [(slice(None),) * axis + (slice(k * i, k * i + k),) for i in range(n)]
-    found = [cut.attrs["index"] for cut in cuts if cut and cut.operands[0] is source]
+    wanted = [{"index": (slice(None),) * axis + (slice(k * i, k * i + k),)} for i in range(n)]
+    found = [g.makers[x].attrs for x in xs if x is not None]
     return source if found == wanted and k * n == source.shape[axis] else None
 
 
-def convolution(g: Graph, step: Step) -> Convolution | None:
+def convolution(g: Graph, step: Step | None) -> Convolution | None:
     """The parts of a convolution, by the steps that conv2d takes."""
-    if step.op != "reshape" or len(step.out.shape) != 4:
+    if step is None or len(step.out.shape) != 4 or step.out.dtype not in FLOATS:
         return None
     y, bias = step.operands[0], None
     plus = g.maker(y, "add")
     if plus is not None:
-        y = plus.operands[0]
-        row = g.maker(plus.operands[1], "reshape")
-        if row is None or row.operands[0].shape != (step.out.shape[0],):
-            return None
-        bias = row.operands[0]
+        y, bias = plus.operands[0], made_of(g, plus.operands[1], "reshape")
     product = g.maker(y, "dot")
     columns = g.maker(product.operands[1], "im2col") if product is not None else None
-    if product is None or columns is None or step.out.dtype not in FLOATS:
+    if product is None or columns is None:
         return None
-    flat = g.maker(product.operands[0], "reshape")
-    kernel = flat.operands[0] if flat is not None else product.operands[0]
-    if kernel.shape[1:] != (columns.operands[0].shape[0], *columns.attrs["size"]):
-        kernel = product.operands[0]
-    image, pads = without_border(g, columns.operands[0], 0.0, (1, 2))
-    turned = g.maker(image, "transpose")
-    if turned is not None and turned.attrs["axes"] == FROM_IMAGE:
-        return Convolution(turned.operands[0], True, kernel, bias, pads, columns)
-    return Convolution(image, False, kernel, bias, pads, columns)
+    x = columns.operands[0]
+    inner, pads = without_border(g, x, 0.0, (1, 2))
+    image = made_of(g, inner, "transpose", axes=FROM_IMAGE)
+    kernel = made_of(g, product.operands[0], "reshape")
+    counts = table.window_counts(x.shape, (1, 2), **columns.attrs)
+    if image is None or kernel is None or tuple(map(int, step.out.shape[1:3])) != counts:
+        return None
+    out = kernel.shape[0]
+    fits = kernel.shape == (out, x.shape[0], *columns.attrs["size"]) and step.out.shape[0] == out
+    biased = (bias is not None and bias.shape == (out,)) if plus is not None else True
+    return Convolution(image, kernel, bias, pads, columns.attrs) if fits and biased else None
 
 
 def without_border(
@@ -177,8 +166,7 @@ def parts_of(g: Graph, name: str, x: Var, s: Step) -> list[str]:
     size, stride = s.attrs["size"], s.attrs["stride"]
     spread = s.attrs.get("dilation", (1, 1))
     axes = s.attrs.get("axes", (1, 2))
-    if any(isinstance(x.shape[a], Size) for a in axes):
-        g.refuse(s, "windows along the batch have no counterpart; pass batch=None")
+    apart_from_batch(g, s, [x.shape[a] for a in axes])
     counts = table.window_counts(x.shape, axes, size, stride, spread)
     return [
         g.slices(name, {
@@ -187,6 +175,12 @@ def parts_of(g: Graph, name: str, x: Var, s: Step) -> list[str]:
         })
         for offset in np.ndindex(*size)
     ]  # fmt: skip
+
+
+def apart_from_batch(g: Graph, s: Step, sizes: Sequence[int]) -> None:
+    """Refuse windows along an axis that follows the batch."""
+    if any(isinstance(n, Size) for n in sizes):
+        g.refuse(s, "windows along the batch have no counterpart; pass batch=None")
 
 
 # --- windows as columns -------------------------------------------------------------------------
@@ -204,34 +198,28 @@ def col2im(g: Graph, s: Step) -> str:
     (x,), full, size = s.operands, s.attrs["full"], s.attrs["size"]
     if x.dtype not in FLOATS:
         return g.refuse(s, "onnxruntime computes it in float32 only: export model.float()")
-    settings = {"strides": [*s.attrs["stride"]], "dilations": [*s.attrs["dilation"]]}
-    up = transposed_conv(g, x, settings, size)
+    attrs = {"strides": [*s.attrs["stride"]], "dilations": [*s.attrs["dilation"]]}
+    up = transposed_conv(g, x, attrs, size)
     if up is None:
-        if any(isinstance(n, Size) for n in full[1:3]):
-            g.refuse(s, "windows along the batch have no counterpart; pass batch=None")
+        apart_from_batch(g, s, full[1:3])
         h, w = table.window_counts(full, (1, 2), size, s.attrs["stride"], s.attrs["dilation"])
         rows = g.reshape(g.of(x), [x.shape[0], h * w, full[3]])
         sizes = (g.integers(full[1:3]), g.integers(size))
-        up = g.node("Col2Im", g.transpose(rows, (2, 0, 1)), *sizes, **settings)
+        up = g.node("Col2Im", g.transpose(rows, (2, 0, 1)), *sizes, **attrs)
     return g.transpose(up, FROM_IMAGE)
 
 
-def transposed_conv(g: Graph, x: Var, settings: dict[str, Any], size: Any) -> str | None:
+def transposed_conv(g: Graph, x: Var, attrs: dict[str, Any], size: Any) -> str | None:
     """ConvTranspose(image, W) of columns that are Wᵀ @ image."""
     product = g.maker(x, "dot")
-    turned = g.maker(product.operands[0], "transpose") if product is not None else None
-    rows = g.maker(product.operands[1], "reshape") if product is not None else None
-    flat = g.maker(turned.operands[0], "reshape") if turned is not None else None
-    if rows is None or flat is None or len(rows.operands[0].shape) != 4:
+    if product is None:
         return None
-    kernel = flat.operands[0]
-    if (
-        len(kernel.shape) != 4
-        or kernel.shape[2:] != size
-        or rows.operands[0].shape[0] != kernel.shape[0]
-    ):
+    flat = made_of(g, product.operands[0], "transpose")
+    kernel = made_of(g, flat, "reshape")
+    image = made_of(g, made_of(g, product.operands[1], "reshape"), "transpose", axes=FROM_IMAGE)
+    if kernel is None or image is None or kernel.shape[2:] != size:
         return None
-    return g.node("ConvTranspose", as_image(g, rows.operands[0]), g.of(kernel), **settings)
+    return g.node("ConvTranspose", g.of(image), g.of(kernel), **attrs)
 
 
 def divide(g: Graph, s: Step, other: Rule) -> str:

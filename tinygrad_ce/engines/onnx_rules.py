@@ -16,7 +16,15 @@ import numpy as np
 from tinygrad_ce.engine import table
 from tinygrad_ce.engines.batches import RANDOM, Size
 from tinygrad_ce.engines.onnx_graph import Graph, Rule, wide
-from tinygrad_ce.engines.onnx_images import IMAGES, conv_of, divide, grouped_conv
+from tinygrad_ce.engines.onnx_images import (
+    FROM_IMAGE,
+    IMAGES,
+    TO_IMAGE,
+    apart_from_batch,
+    conv_of,
+    divide,
+    grouped_conv,
+)
 from tinygrad_ce.program.ir import Step, Var
 from tinygrad_ce.program.ops import UFUNCS
 
@@ -402,15 +410,15 @@ def reshape(g: Graph, s: Step) -> str:
     """The same elements in another shape."""
     conv = conv_of(g, s)
     if conv is not None:
-        return g.transpose(conv, (1, 2, 3, 0))
+        return g.transpose(conv, FROM_IMAGE)
     (x,) = s.operands
     return g.of(x) if x.shape == s.out.shape else g.reshape(g.of(x), s.out.shape)
 
 
 def transpose(g: Graph, s: Step) -> str:
     """Axes in another order; of the matrix of a convolution that is an image again."""
-    maker = g.makers.get(s.operands[0])
-    conv = conv_of(g, maker) if maker is not None and s.attrs["axes"] == (3, 0, 1, 2) else None
+    images = s.attrs["axes"] == TO_IMAGE
+    conv = conv_of(g, g.maker(s.operands[0], "reshape")) if images else None
     return conv if conv is not None else g.transpose(g.of(s.operands[0]), s.attrs["axes"])
 
 
@@ -428,8 +436,7 @@ def windows(g: Graph, s: Step) -> str:
     name, last = g.of(x), len(x.shape)
     for k, axis in zip(sizes, axes):
         axis, n = axis % len(x.shape), x.shape[axis]
-        if isinstance(n, Size):
-            return g.refuse(s, "windows along the batch have no counterpart; pass batch=None")
+        apart_from_batch(g, s, [n])
         places = np.arange(n - k + 1)[:, None] + np.arange(k)
         name = g.node("Gather", name, g.array(places, np.int64), axis=axis)
         rest = [i for i in range(last + 1) if i != axis + 1]
@@ -511,8 +518,6 @@ def unmasked(g: Graph, s: Step, index: Sequence[Any]) -> tuple[Any, ...]:
     found: list[Any] = []
     for p in index:
         if isinstance(p, Var) and p.dtype == bool:
-            if p not in g.program.constants:
-                g.refuse(s, "how many elements a mask picks is not known; write where(mask, x, 0)")
             found += [g.array(a, np.int64) for a in np.nonzero(g.program.constants[p])]
         else:
             found.append(p)
@@ -590,40 +595,29 @@ def at_arrays(
 def at_known_places(
     g: Graph, s: Step, base: str, like: Var, values: str, arrays: Sequence[Var], how: str
 ) -> str:
-    """ScatterND into the rows of x laid flat; an axis that follows the batch stays the last."""
+    """ScatterND into rows, one for each place that is known now; an axis that follows the batch
+    runs along the rows.
+    """
     index = table.filled(s.attrs["index"], tuple(g.program.constants.get(x) for x in arrays))
-    full = full_index(index, len(like.shape))
     free = [a for a, n in enumerate(like.shape) if isinstance(n, Size)]
-    moved = len(free) > 1 or (free and (None in full or full[free[0]] != slice(None)))
-    if any(x not in g.program.constants for x in arrays) or moved or "batch" in repr(index):
-        g.refuse(s, "writing at places that change has no counterpart in ONNX; write where()")
+    along = [p for p in full_index(s.attrs["index"], len(like.shape)) if p is not None]
+    known = all(x in g.program.constants for x in arrays) and "batch" not in repr(along)
+    if not known or len(free) > 1 or any(along[a] != slice(None) for a in free):
+        g.refuse(s, "such places have no counterpart in ONNX; write where(mask, values, x)")
+    rest = [a for a in range(len(like.shape)) if a not in free]
     sizes = [1 if a in free else n for a, n in enumerate(like.shape)]
     places = np.arange(math.prod(sizes)).reshape(sizes)[index]
-    full_values = [*np.shape(places)]
-    if not free:
-        flat = g.node("Reshape", base, g.array([-1], np.int64))
-        new = g.node(
-            "Reshape", g.node("Expand", values, g.integers(full_values)), g.array([-1], np.int64)
-        )
-        y = g.node("ScatterND", flat, g.array(places.reshape(-1, 1), np.int64), new, reduction=how)
-        return g.reshape(y, like.shape)
-    axis, n = free[0], like.shape[free[0]]
-    there = position_of(sizes, axis, index)
-    full_values[there] = n
-    order = [a for a in range(len(sizes)) if a != axis] + [axis]
-    flat = g.reshape(g.transpose(base, order), [math.prod(sizes), n])
-    moved = [a for a in range(len(full_values)) if a != there] + [there]
-    new = g.transpose(g.node("Expand", values, g.integers(full_values)), moved)
-    new = g.reshape(new, [places.size, n])
-    y = g.node("ScatterND", flat, g.array(places.reshape(-1, 1), np.int64), new, reduction=how)
-    y = g.reshape(y, [*(sizes[a] for a in order[:-1]), n])
-    return g.transpose(y, table.inverse(tuple(order)))
-
-
-def position_of(shape: Sequence[int], axis: int, index: Sequence[Any]) -> int:
-    """Which axis of x[index] is `axis` of x: it gets a length that no other has."""
-    sizes = [n + 1 if a != axis else 97 for a, n in enumerate(shape)]
-    return np.empty(sizes, bool)[tuple(index)].shape.index(97)
+    n = like.shape[free[0]] if free else 1
+    longer = np.broadcast_to(0, [2 if a in free else n for a, n in enumerate(sizes)])[index].shape
+    there = [a for a, (k, m) in enumerate(zip(places.shape, longer)) if k != m]
+    full = [n if a in there else k for a, k in enumerate(places.shape)]
+    order = [*(a for a in range(places.ndim) if a not in there), *there]
+    new = g.transpose(g.node("Expand", values, g.integers(full)), order)
+    rows = g.reshape(g.transpose(base, [*rest, *free]), [math.prod(sizes), n])
+    at = g.array(places.reshape(-1, 1), np.int64)
+    y = g.node("ScatterND", rows, at, g.reshape(new, [places.size, n]), reduction=how)
+    y = g.reshape(y, [like.shape[a] for a in (*rest, *free)])
+    return g.transpose(y, table.inverse((*rest, *free)))
 
 
 # --- joining, products --------------------------------------------------------------------------
@@ -631,8 +625,7 @@ def position_of(shape: Sequence[int], axis: int, index: Sequence[Any]) -> int:
 
 def joined(g: Graph, s: Step) -> str:
     """Arrays one after another; of convolutions of groups, one Conv."""
-    conv = grouped_conv(g, s) if len(s.operands) > 1 else None
-    return conv or g.node(
+    return grouped_conv(g, s) or g.node(
         "Concat", *(g.of(x, s.out.dtype) for x in s.operands), axis=s.attrs["axis"]
     )
 
