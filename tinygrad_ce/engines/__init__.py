@@ -11,4 +11,8 @@ somebody asks for it: what it needs is no dependency of the library.
 | look at what a program takes for granted | assumed.py |
 | divide a batch among devices and hosts | parallel.py |
 | hand a program out as a plain function of JAX: `program.to_jax()` | function.py |
+| find what follows the batch, from three traces | batches.py |
+| write a model to a file that other programs run: `export()` | export.py, stablehlo.py |
+| ... as ONNX: the file, its nodes | onnx_file.py, onnx_graph.py |
+| what each step is in ONNX, windows of images apart | onnx_rules.py, onnx_images.py |
 """
