@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_ce.engine import table
 from tinygrad_ce.engine.backward import COMPILED
+from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.operands import leaf
@@ -15,7 +16,7 @@ from tinygrad_ce.engines.assumed import Checks, with_indices_checked
 from tinygrad_ce.engines.away import SLOT, Away, is_away, may_go, send_away
 from tinygrad_ce.engines.found import jax, jnp
 from tinygrad_ce.engines.lower import Lowering, ready
-from tinygrad_ce.engines.parallel import Alone, Spread, mesh_of
+from tinygrad_ce.engines.parallel import Alone, Local, Spread, as_whole, mesh_of, processes
 from tinygrad_ce.program.compiling import Compiled, CompiledModule, missed
 from tinygrad_ce.program.emit.text import GuardFailure
 from tinygrad_ce.program.ir import Program, State, Var
@@ -45,6 +46,13 @@ class JaxCompiled(Compiled):
     def __init__(self, fn: Any, check: bool, options: Options) -> None:
         super().__init__(fn, check)
         self.engine_options = options
+        self.own: dict[int, Local] = {}  # with local=True, the rows of this process
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program; each process may give the rows of its own devices only."""
+        if self.engine_options.local and current().tracer is None:
+            args, kwargs, self.own = as_whole(args, kwargs, self.engine_options)
+        return super().__call__(*args, **kwargs)
 
     def runner_of(self, trace: Trace, without: frozenset[Any] = frozenset()) -> Runner:
         """A program for XLA."""
@@ -56,13 +64,22 @@ class JaxCompiled(Compiled):
 
     def compared(self, runner: Any, again: Trace, args: Any, kwargs: Any) -> Any:
         """Run a program and compare it with the trace, where both draw the same numbers."""
-        if self.engine_options.random == "host" or not runner.draws:
+        options = self.engine_options
+        if not options.local and (options.random == "host" or not runner.draws):
             return super().compared(runner, again, args, kwargs)
         runner.bound()
         try:
             return runner.call(args, kwargs)
         except GuardFailure as failure:
             return self.deoptimise(runner, failure, args, kwargs)
+
+    def emitted(self) -> str:
+        """The text that really runs: what XLA made of the program that ran last."""
+        if not self.runners:
+            raise RuntimeError("compile: nothing is traced yet; call the function once")
+        runner: Any = self.runners[0]
+        text: str = runner.text()
+        return text
 
     def sync(self) -> None:
         """Wait for the device, raise what went wrong there, and fetch the whole state."""
@@ -96,7 +113,12 @@ def compiled(
         raise NotImplementedError(
             "compile: engine='auto' is not built yet; wanted 'numpy' or 'jax'"
         )
-    options = Options(mesh_of(devices, mesh), batched, random, donate, local)
+    batched = (batched,) if isinstance(batched, str) else batched
+    spread = mesh_of(devices, mesh)
+    if local and spread is None:
+        raise TypeError("compile: local=True divides a batch among processes; pass devices= too")
+    local = local and processes(spread) > 1
+    options = Options(spread, batched, random, donate, local)
     is_module = hasattr(fn, "training") and hasattr(fn, "parameters")
     return (JaxCompiledModule if is_module else JaxCompiled)(fn, check, options)
 
@@ -134,6 +156,7 @@ class JaxRunner(Runner):
             (),
         )  # the learning rates, and the same on the device
         self.flag: Any = None  # calls, the first one that failed, and in which assumption
+        self.shapes: Any = None  # and dtypes of what XLA is given, and where it lies
         self.looked: Any = None  # the flag that was looked at last
         self.sources: dict[JaxRunner, None] = {}  # whose results the state came from
         self.safe: Any = ()  # the state before the last call, if it is not donated
@@ -197,7 +220,10 @@ class JaxRunner(Runner):
     def call(self, args: Any, kwargs: Any) -> Any:
         """Run the program on these arguments."""
         self.roots = {}  # who holds an array keeps it here
-        given = self.given(args, kwargs)
+        own = self.owner.own
+        given = [
+            own[id(x)].array if id(x) in own else x for x in self.given(args, kwargs)
+        ]  # fmt: skip
         arrays = {
             x: value.array if isinstance(value, Node) else value
             for x, value in zip(self.program.inputs, given)
@@ -205,20 +231,20 @@ class JaxRunner(Runner):
         failing = self.checks.failing(arrays)
         if failing is not None:
             raise GuardFailure(failing)
-        self.place.fit(arrays)
         if not self.engine_options.donate:
             self.check()
-        drawn = self.drawn(arrays)
         with jax.enable_x64(True):
+            drawn = self.drawn(arrays)
             inputs = tuple(self.place.input(x, i) for i, x in enumerate(given))
             state = tuple(map(self.value_of, self.changing))
             constant = tuple(map(self.value_of, self.fixed))
             if self.flag is None:
                 self.flag = self.place.state(np.zeros(3, np.int64))
             flag, before = self.flag, state if not self.engine_options.donate else ()
-            outputs, after, grads, self.flag = self.jitted(
-                inputs, self.rates(), state, constant, drawn, flag
-            )
+            all_given = (inputs, self.rates(), state, constant, drawn, flag)
+            if self.shapes is None:
+                self.shapes = jax.tree.map(described, all_given)
+            outputs, after, grads, self.flag = self.jitted(*all_given)
         self.safe = before
         self.calls += 1
         for s, value in zip(self.changing, after):
@@ -311,6 +337,12 @@ class JaxRunner(Runner):
         mapped(look, self.trace.structure)
         return found
 
+    def text(self) -> str:
+        """What XLA has made of the program."""
+        with jax.enable_x64(True):
+            text: str = self.jitted.lower(*self.shapes).compile().as_text()
+        return text
+
     # --- reading ---------------------------------------------------------------------------------
 
     def fetched(self, away: Away) -> Any:
@@ -356,6 +388,11 @@ def lost(runner: JaxRunner, error: Exception) -> RuntimeError:
         "The memory of the state was given to the step; compile(donate=False) keeps the state "
         "before it"
     )
+
+
+def described(x: Any) -> Any:
+    """The shape and dtype of an array, and on which devices it is."""
+    return jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=getattr(x, "sharding", None))
 
 
 def is_tensors(text: str) -> bool:

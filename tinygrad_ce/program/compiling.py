@@ -263,7 +263,7 @@ class CompiledModule(Compiled):
 
 
 ENGINES = ("numpy", "jax", "auto")
-OWN = {"fn", "check", "runners", "usual", "refused", "lock", "engine_options"}
+OWN = {"fn", "check", "runners", "usual", "refused", "lock", "engine_options", "own"}
 
 copyreg.pickle(Compiled, Compiled.__reduce__)
 copyreg.pickle(CompiledModule, CompiledModule.__reduce__)
