@@ -578,6 +578,21 @@ def test_answers_that_are_no_numbers_or_not_finite_are_told_apart() -> None:
         assert said in text, text
 
 
+def test_a_mean_over_the_places_of_a_row_is_told_from_their_sum() -> None:
+    ids, want = tg.tensor([1, 0, 2, 0, 2, 0]), tg.arange(12.0).reshape(6, 2) ** 2
+    E = tg.tensor([[1.0, 2.0], [3.0, -1.0], [0.5, 4.0]], requires_grad=True)
+
+    def step(ids: Any, want: Any) -> Any:
+        x = F.embedding(ids, E)
+        return ((x - want) ** 2).sum() / 2
+
+    dx = E.detach().numpy()[ids.numpy()] - want.numpy()
+    rows = [dx[ids.numpy() == k] for k in range(3)]
+    assert teach.check(step, (ids, want), {"dE": np.stack([r.sum(0) for r in rows])}).ok
+    verdict = teach.check(step, (ids, want), {"dE": np.stack([r.mean(0) for r in rows])})["dE"]
+    assert verdict.text.endswith("get the sum of their shares, not the mean")
+
+
 def test_an_answer_that_is_rounding_alone_is_explained_by_what_cancels() -> None:
     program, values = traced(batch_norm)
     lines = BATCH_NORM.replace("dbias = dhbn.sum(0)", "dbias = dhpre.sum(0)") + "\n"

@@ -170,7 +170,7 @@ def too_many(node: ast.Assign, values: Values, backward: set[str]) -> Iterator[F
 
 
 def statements(node: ast.stmt, values: Values, backward: set[str]) -> Iterator[Found]:
-    """Slips of whole statements: `=` for `+=`, and for np.add.at."""
+    """Slips of whole statements: `=` for `+=` and for np.add.at, a mean for what is added up."""
     if isinstance(node, ast.Assign):
         yield from everywhere(node, values)
         yield from too_many(node, values, backward)
@@ -181,6 +181,14 @@ def statements(node: ast.stmt, values: Values, backward: set[str]) -> Iterator[F
         target, index, value = call.args
         new = ast.Assign([ast.Subscript(target, index, ast.Store())], value)
         yield "overwritten", new, "rows that are picked more than once need np.add.at, not ="
+        if isinstance(index, ast.Name) and np.ndim(values[index.id]) == 1:
+            often = ast.parse(f"np.bincount({index.id})[{index.id}][:, None]", mode="eval").body
+            share = ast.Call(call.func, [target, index, binary(value, ast.Div(), often)], [])
+            yield (
+                "scale",
+                ast.Expr(share),
+                ("rows that are picked more than once get the sum of their shares, not the mean"),
+            )
 
 
 def places(
