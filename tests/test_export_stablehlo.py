@@ -113,4 +113,6 @@ def test_what_no_file_can_hold_is_refused(tmp_path):
         tg.export(lambda x: F.dropout(x), normal(4, 3), path)
     with pytest.raises(ExportError, match=r"index of slice \(.*test_export_stablehlo"):
         tg.export(lambda x: x[: len(x) // 2], normal(4, 3), path)
+    with pytest.raises(ExportError, match=r"slice \(.*test_export_stablehlo.*JAX cannot .*None"):
+        tg.export(lambda x: x[len(x) - 1], normal(4, 3), path)
     assert not path.exists()

@@ -8,10 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engines.batches import Size
+from tinygrad_ce.engines.batches import ExportError, Size, where
 from tinygrad_ce.engines.found import jax, jnp
 from tinygrad_ce.engines.lower import Lowering
-from tinygrad_ce.program.ir import Program, Var
+from tinygrad_ce.program.ir import Program, Step, Var
+
+
+class Exporting(Lowering):
+    """A program in JAX, whose errors name the user's line."""
+
+    def value(self, step: Step) -> Any:
+        """What a step computes."""
+        try:
+            return super().value(step)
+        except Exception as error:
+            what = str(error).partition("\n")[0]
+            raise ExportError(
+                f"export: {step.op}{where(step)}: JAX cannot do it, for a free batch perhaps "
+                f"({type(error).__name__}: {what}); pass batch=None"
+            ) from error
+
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -24,7 +40,7 @@ def serialized(program: Program, outputs: Sequence[Var], batch: str | None) -> b
 
     def function(*inputs: Any) -> Any:
         values = {**weights, **dict(zip(program.inputs, inputs))}
-        values = Lowering(program, values).run()
+        values = Exporting(program, values).run()
         results = tuple(jnp.asarray(values[x]) for x in outputs)
         return results[0] if len(results) == 1 else results
 
