@@ -470,6 +470,15 @@ def test_products_of_elements_and_of_sums_are_named() -> None:
         assert [fault.kind for fault in verdict.faults] == [kind], verdict.text
 
 
+def test_no_line_reads_what_it_makes() -> None:
+    def step(h: Any) -> Any:
+        return -tg.log(h).sum()
+
+    h = tg.tensor([0.9, 0.3, 0.6], requires_grad=True)
+    verdict = teach.check(step, (h,), {"dh": h.detach().numpy()})["dh"]
+    assert verdict.verdict == "wrong" and "dh stands where" not in verdict.text
+
+
 def test_the_slope_of_sigmoid_does_not_belong_to_a_loss_that_has_it() -> None:
     program, values = traced(logistic)
     text = LOGISTIC.replace("(p - y) / len(y)", "(p - y) * p * (1 - p) / len(y)")

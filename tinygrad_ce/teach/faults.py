@@ -88,12 +88,13 @@ def changes(
 ) -> Iterator[Change]:
     """Every single slip in a line. `values` are all values, `backward` those that are gradients."""
     above = {child: node for node in ast.walk(line.tree) for child in ast.iter_child_nodes(node)}
+    others = {x: v for x, v in values.items() if x != line.name}  # no line reads what it makes
     for place, (node, parent) in enumerate(above.items()):
         found: Iterable[Found] = ()
         if isinstance(node, ast.stmt):
-            found = statements(node, values, backward)
+            found = statements(node, values, others, backward)
         elif isinstance(node, ast.expr) and not is_written(node, parent):
-            found = places(node, parent, values, backward, sizes)
+            found = places(node, parent, others, backward, sizes)
         for kind, new, *words in found:
             tree = swapped(node, new, above)
             yield Change(line, tree, place, kind, *words)  # type: ignore[arg-type]
@@ -169,10 +170,12 @@ def too_many(node: ast.Assign, values: Values, backward: set[str]) -> Iterator[F
                 yield "factor too many", new, "the factor {} does not belong there", factor
 
 
-def statements(node: ast.stmt, values: Values, backward: set[str]) -> Iterator[Found]:
+def statements(
+    node: ast.stmt, values: Values, others: Values, backward: set[str]
+) -> Iterator[Found]:
     """Slips of whole statements: `=` for `+=` and for np.add.at, a mean for what is added up."""
     if isinstance(node, ast.Assign):
-        yield from everywhere(node, values)
+        yield from everywhere(node, others)
         yield from too_many(node, values, backward)
     if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
         yield "overwritten", ast.Assign([node.target], node.value), "`=` where `+=` belongs"

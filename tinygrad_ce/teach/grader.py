@@ -696,6 +696,7 @@ class Hunt:
         self.book, self.answer, self.base, self.samples = book, answer, base, samples
         self.budget = budget
         self.lines = book.slice(name, cut)
+        self.readable: dict[str, Values] = {}
         self.starts = [base]  # the values before each line
         for line in self.lines:
             after = book.attempt(self.starts[-1], [line])
@@ -712,8 +713,19 @@ class Hunt:
         return [
             change
             for way in (line, *line.others)
-            for change in changes(way, self.base, self.gradients, sorted(sizes))
+            for change in changes(way, self.before(line.name), self.gradients, sorted(sizes))
         ]
+
+    def before(self, name: str) -> Values:
+        """What may be read where a value is made: what does not rest on it. And the value."""
+        if name not in self.readable:
+            resting = {name}
+            for line in self.book.lines:
+                if line.reads & resting:
+                    resting.add(line.name)
+            rest = resting - {name}
+            self.readable[name] = {x: v for x, v in self.base.items() if x not in rest}
+        return self.readable[name]
 
     def hits(self, lines: list[Line], values: Values) -> bool:
         """Whether the answer is what comes out."""
@@ -812,12 +824,21 @@ class Hunt:
         return {n for n in (*shape, int(np.prod(shape)), self.samples) if n > 2}
 
     def distinct(self, line: Line, before: Values) -> list[tuple[Change, Values]]:
-        """The changes of a line that can be run, one for each value that it takes by them."""
+        """The changes of a line that can be run, one for each other value that it takes by them."""
         found: dict[Any, tuple[Change, Values]] = {}
+        unchanged = self.book.attempt(before, [line])
+        if unchanged is None:
+            return []
         for change in self.changes_of(line, self.near(line)):
             values = self.book.attempt(before, [change.now])
             if values is not None:
-                with np.errstate(all="ignore"):
-                    made = np.asarray(values[line.name], np.float32)
-                found.setdefault((made.shape, made.tobytes()), (change, values))
+                found.setdefault(coarsely(values[line.name]), (change, values))
+        found.pop(coarsely(unchanged[line.name]), None)  # a factor that is 1 everywhere is no slip
         return list(found.values())
+
+
+def coarsely(value: Any) -> tuple[Any, ...]:
+    """The same for values that are the same but for rounding."""
+    with np.errstate(all="ignore"):
+        made = np.asarray(value, np.float32)
+    return made.shape, made.tobytes()
