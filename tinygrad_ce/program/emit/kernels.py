@@ -207,7 +207,9 @@ def index_of(p: Printer, step: Step) -> list[str]:
 
 def take(p: Printer, step: Step) -> None:
     """x[index], an array that NumPy makes."""
-    made(p, step, f"{p.operand(step.operands[0])}[{', '.join(index_of(p, step)) or '()'}]")
+    name = p.fresh(step.out)
+    p.line(f"{name} = {p.operand(step.operands[0])}[{', '.join(index_of(p, step)) or '()'}]")
+    p.hold(step.out, name)
 
 
 def scatter(p: Printer, step: Step) -> None:
@@ -227,23 +229,6 @@ def picks_once(constants: dict[Var, Any], arrays: list[Var], of: Var) -> bool:
     rows = len(arrays) == len(of.shape) and all(len(a.shape) <= 1 for a in arrays)
     longest = max((a.size for a in arrays), default=0)
     return rows and any(counts_up(constants, a, longest) for a in arrays)
-
-
-def draw(p: Printer, step: Step) -> None:
-    """Random numbers."""
-    s = step.attrs
-    method = p.define(getattr(s["generator"], s["method"]), "draw")
-    args = table.filled(s["args"], tuple(map(p.operand, step.operands)))
-    given = [x if isinstance(x, str) else p.define(x) for x in args]
-    given.append(f"**{p.define(s['kwargs'])}")
-    made(p, step, f"{method}({', '.join(given)})")
-
-
-def made(p: Printer, step: Step, text: str) -> None:
-    """A result that the text makes, in memory of its own."""
-    name = p.fresh(step.out)
-    p.line(f"{name} = {text}")
-    p.hold(step.out, name)
 
 
 # --- assumptions --------------------------------------------------------------------------------
@@ -319,7 +304,6 @@ KERNELS: dict[str, Kernel] = {
     "flatten": Kernel(flatten),
     "scatter": Kernel(scatter),
     "take": Kernel(take, always, makes=lambda s: len(s.operands) - 1 == len(s.attrs["index"])),
-    "draw": Kernel(draw, always, makes=lambda step: True),
     "counts_agree": Kernel(counts_agree, always),
     "all_finite": Kernel(all_finite, number_or_row),
     "all_within": Kernel(all_within, are_ids),
