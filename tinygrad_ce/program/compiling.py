@@ -343,7 +343,10 @@ def compile(
     if engine not in ENGINES:
         raise ValueError(f"compile: got engine={engine!r}; wanted one of {', '.join(ENGINES)}")
     if how and engine == "numpy":
-        raise TypeError(f"compile: {', '.join(how)} is for engine='jax'; NumPy has one device")
+        raise TypeError(
+            f"compile: got an unexpected keyword argument {', '.join(map(repr, how))}; devices, "
+            "mesh, batched, random, donate and local are for engine='jax'"
+        )
     if fn is None:
         return functools.partial(compile, check=check, disable=disable, engine=engine, **how)
     check_function(fn, "compile")
