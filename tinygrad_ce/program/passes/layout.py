@@ -362,28 +362,20 @@ def _reshape(b: Layouts, step: Step) -> Stored | None:
     return b.reshape(t, (*shape[k:], *shape[:k])), (*range(rest, rest + k), *range(rest))
 
 
-def _permuted(b: Layouts, step: Step) -> Stored | None:
-    """Padding, slices, and their transposes: the same with the axes in another order."""
-    x, *arrays = step.operands
-    if arrays or x not in b.stored or len(step.out.shape) != len(x.shape):
+def _pad(b: Layouts, step: Step) -> Stored | None:
+    """The same of the axes in another order."""
+    (x,) = step.operands
+    if x not in b.stored:
         return None
     t, axes = b.stored[x]
-    back, attrs = inverse(axes), dict(step.attrs)
-    for key in ("widths", "index", "shape"):
-        if key in attrs:
-            parts = attrs[key]
-            if key == "index":
-                if not all(isinstance(part, slice) for part in parts):
-                    return None
-                parts = (*parts, *(slice(None),) * (len(axes) - len(parts)))
-            attrs[key] = permuted(parts, back)
-    return b.rewritten(step, (t,), axes, **attrs), axes
+    widths = permuted(step.attrs["widths"], inverse(axes))
+    return b.rewritten(step, (t,), axes, widths=widths), axes
 
 
 def _scatter(b: Layouts, step: Step) -> Stored | None:
     """x[rows, columns] of a matrix is xᵀ[columns, rows]."""
     if b.wanted.get(step.out) != SWAP or len(step.operands) != 3:
-        return _permuted(b, step)
+        return None
     value, rows, columns = map(b.as_it_was, step.operands)
     shape = step.attrs["shape"][::-1]
     return b.rewritten(step, (value, columns, rows), SWAP, shape=shape), SWAP
@@ -408,6 +400,6 @@ def _concatenated(b: Layouts, step: Step) -> Stored | None:
 
 RULES: dict[str, Callable[[Layouts, Step], Stored | None]] = {
     "transpose": _transpose, "reshape": _reshape, "dot": _product, "inner": _product,
-    "scatter": _scatter, "take": _take, "concatenate": _concatenated, "pad": _permuted,
-    "slice": _permuted, **dict.fromkeys(POOLS, _pool), **dict.fromkeys(REDUCTIONS, _reduction),
+    "scatter": _scatter, "take": _take, "concatenate": _concatenated, "pad": _pad,
+    **dict.fromkeys(POOLS, _pool), **dict.fromkeys(REDUCTIONS, _reduction),
 }  # fmt: skip
