@@ -451,6 +451,10 @@ REFUSALS = {
     "few rows": (lambda x: x[:20], f"the shape of what slice makes {HERE}.* is 4, 5 and 20 for 4"),
     "a branch": (lambda x: x * 2 if len(x) > 20 else x + 1, f"takes other steps: multiply {HERE}"),
     "one row": (lambda x: x * 2 if len(x) == 1 else x + 1, "for a batch of 1 row"),
+    "one short row": (
+        lambda x: x.amax(0) if len(x) == 1 else x[tg.tensor([0, 1])].amax(0),
+        "for a batch of 1 row the file would fail: .*out of data bounds",
+    ),
     "squeeze": (lambda x: x[:, None].squeeze(), r"float32 \(1, 3\) instead of .*\(3,\)"),
     "dropout": (lambda x: F.dropout(x * 2), rf"draw {HERE}.*random numbers.*model\.eval\(\)"),
     "dropout in a module": (TRAINED, r"draw \(in Sequential / Dropout 1 .*model\.eval\(\)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -161,16 +161,21 @@ class Exported:
         except ExportError:
             return  # a model that takes no single row
         program = trace.program
-        got = run([program.example[x] for x in program.inputs])
+        try:
+            got = run([program.example[x] for x in program.inputs])
+        except Exception as error:  # each engine has its own
+            self.fails(rows, "fail", str(error).partition("\n")[0], error)
         for (name, i), y in zip(outputs_of(trace), got):
-            want = np.asarray(trace.found[program.outputs[i]])
-            if problem := difference(want, y):
-                of = "" if rows is None else f" of {rows} row{'s' * (rows > 1)}"
-                raise ExportError(
-                    f"export: for a batch{of} the file would give another {name} than the model: "
-                    f"{problem}. Leave out what goes by the number of rows (squeeze() without a "
-                    "dim, a branch on len(x)), or pass batch=None"
-                )
+            if problem := difference(np.asarray(trace.found[program.outputs[i]]), y):
+                self.fails(rows, f"give another {name} than the model", problem)
+
+    def fails(self, rows: int | None, what: str, why: str, cause: Any = None) -> NoReturn:
+        """Refuse a file that does not do what the model does."""
+        of = "" if rows is None else f" of {rows} row{'s' * (rows > 1)}"
+        raise ExportError(
+            f"export: for a batch{of} the file would {what}: {why}. Leave out what goes by the "
+            "number of rows (squeeze() without a dim, a branch on len(x)), or pass batch=None"
+        ) from cause
 
 
 def called(model: Any) -> Callable[..., Any]:
