@@ -339,3 +339,15 @@ def test_a_multiple_is_written_as_a_fraction(size: int, wanted: str) -> None:
     z, t = tg.randn(size, requires_grad=True), tg.randn(size)
     last = teach.derive(F.mse_loss, (z, t), wrt="input").text.splitlines()[-1]
     assert last.removesuffix("simplified").strip() == f"∂L/∂input = {wanted}"
+
+
+def named_twice(z):
+    loss = z.exp()
+    loss = loss.mean()
+    return loss
+
+
+def test_a_name_that_was_given_twice_stands_for_both():
+    z = tg.tensor([0.4, -1.0, 2.0], requires_grad=True)
+    found = teach.derive(named_twice, (z,), wrt="z")
+    assert (found.of, found.steps[-1].text) == ("loss2", "∂L/∂z = loss / N")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
+from itertools import chain, count, pairwise
 from typing import Any
 
 import numpy as np
@@ -186,6 +186,9 @@ class Board:
         book, tree = self.formula, self.formula.writer.returned[0]
         if isinstance(tree, ast.Name):
             return tree.id
+        known = book.makers.keys() | book.given.keys()  # loss = loss.mean() has called two so
+        names = chain([name], (f"{name}{i}" for i in count(2)))
+        name = next(x for x in names if x not in known)
         at = ast.Module([ast.Assign([ast.Name(name, ast.Store())], tree)], [])
         line = Line(name, ast.fix_missing_locations(at), backward=False)
         last = max((i for i, x in enumerate(book.lines) if not x.backward), default=-1)
