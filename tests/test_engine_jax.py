@@ -10,6 +10,16 @@ import pytest
 
 jax = pytest.importorskip("jax")
 
+from programs import (
+    embedding_of_many_rows,
+    gathered_gradients,
+    indexing,
+    parameters_that_are_views,
+    two_layers_of_gpt,
+    u_net,
+    variational_autoencoder,
+    whole_numbers,
+)
 from side_by_side import agree, numbers_of
 
 import tinygrad_ce as tg
@@ -21,6 +31,10 @@ from tinygrad_ce.engines.jax_engine import AssumptionError
 from tinygrad_ce.nn import functional as F
 
 on_jax = tg.compile(engine="jax")
+
+
+def plainly(function):
+    return function
 
 
 def widened(x):
@@ -52,6 +66,38 @@ def test_five_steps_of_a_workload_agree_with_eager_code(name, dtype):
         np.testing.assert_allclose(a, b, rtol=0, atol=adam * bound * np.abs(b).max())
 
 
+PROGRAMS = [
+    embedding_of_many_rows, two_layers_of_gpt, u_net, variational_autoencoder, indexing,
+    whole_numbers, gathered_gradients, parameters_that_are_views,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("build", PROGRAMS, ids=lambda build: build.__name__)
+def test_a_program_does_what_eager_code_does(build):
+    found = []
+    for compile in (plainly, on_jax):
+        tg.manual_seed(3)
+        step, held, calls = build(np.float64)
+        step = compile(step)
+        results = [numbers_of(step(*map(tg.tensor, call))) for call in calls]
+        found.append([results, numbers_of(held() if callable(held) else held)])
+    agree(found[1], found[0], noise=1e-13)
+
+
+def test_what_is_the_largest_is_equal_to_an_element_however_xla_rounds():
+    w = tg.tensor(np.random.default_rng(0).uniform(-1, 1, (40, 3)), requires_grad=True)
+
+    def step(x):
+        w.grad = None
+        y = w * x + 0.5
+        (y.amax(0).square().sum() + y.amax().square()).backward()
+        return w.grad.clone()
+
+    fast = on_jax(step)
+    for x in np.linspace(0.3, 0.6, 8):
+        agree(fast(tg.tensor([x])).numpy(), step(tg.tensor([x])).numpy())
+
+
 # --- where the state is -------------------------------------------------------------------------
 
 
@@ -81,10 +127,6 @@ class Trained:
     def held(self):
         state = self.optimizer.state_dict()["state"]
         return [self.model.state_dict(), [p.grad for p in self.model.parameters()], state]
-
-
-def plainly(function):
-    return function
 
 
 stream = np.random.default_rng(1)

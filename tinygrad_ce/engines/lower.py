@@ -287,6 +287,11 @@ ALIKE = {"where": 1, "dot": 0, "inner": 0, "matmul": 0, "einsum": 0, "concatenat
 """Operations whose operands, from this one on, NumPy brings to one dtype."""
 
 
+CHOSEN = ("max", "min", "max_pool")
+"""What is compared with its operand afterwards: XLA may compute the operand twice, rounded in two
+ways, so that no element equals the largest. It is computed once."""
+
+
 def kind_of(x: Any, var: Var) -> Any:
     """The dtype of an operand, or the type of a Python number, which takes that of the others."""
     if var.dtype is not None:
@@ -392,6 +397,9 @@ class Lowering:
 
     def value(self, step: Step) -> Any:
         """What a step computes."""
+        if step.op in CHOSEN:
+            x = step.operands[0]
+            self.values[x] = lax.optimization_barrier(jnp.asarray(self.values[x]))
         xs = [self.values[x] for x in step.operands]
         number = OPS[step.op].number
         if number is not None and all(type(x) in NUMBERS for x in xs):

@@ -25,6 +25,12 @@ LARGE = 1 << 16  # bytes of an argument that is not sent again while nobody has 
 MOST = 64  # such arguments
 
 
+def xla_options() -> dict[str, str] | None:
+    """On a CPU XLA would let barriers go before it fuses: see CHOSEN in lower.py."""
+    cpu = jax.default_backend() == "cpu"
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if cpu else None
+
+
 class Alone:
     """One device."""
 
@@ -69,7 +75,7 @@ class Alone:
 
     def jit(self, function: Any, donate: tuple[int, ...]) -> Any:
         """The function, compiled when it is called."""
-        return jax.jit(function, donate_argnums=donate)
+        return jax.jit(function, donate_argnums=donate, compiler_options=xla_options())
 
 
 class Spread(Alone):
@@ -134,7 +140,12 @@ class Spread(Alone):
 
     def jit(self, function: Any, donate: tuple[int, ...]) -> Any:
         """The function, for all devices together."""
-        return jax.jit(function, donate_argnums=donate, out_shardings=self.shardings)
+        return jax.jit(
+            function,
+            donate_argnums=donate,
+            out_shardings=self.shardings,
+            compiler_options=xla_options(),
+        )
 
 
 def processes(mesh: Any) -> int:
