@@ -11,13 +11,10 @@ import pytest
 jax = pytest.importorskip("jax")
 
 from programs import (
-    embedding_of_many_rows,
-    gathered_gradients,
     indexing,
     parameters_that_are_views,
     two_layers_of_gpt,
     u_net,
-    variational_autoencoder,
     whole_numbers,
 )
 from side_by_side import agree, numbers_of
@@ -50,8 +47,13 @@ def widened(x):
     return x
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", [name for name in WORKLOADS if name != "W6a"])
+NAMES = [name for name in WORKLOADS if name != "W6a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [*((name, "float32") for name in NAMES), ("W3", "float64"), ("W5", "float64")],
+)  # of the others eight devices give the losses in float64
 def test_five_steps_of_a_workload_agree_with_eager_code(name, dtype):
     data = WORKLOADS[name].small()
     data = widened(data) if dtype == "float64" else data
@@ -67,8 +69,7 @@ def test_five_steps_of_a_workload_agree_with_eager_code(name, dtype):
 
 
 PROGRAMS = [
-    embedding_of_many_rows, two_layers_of_gpt, u_net, variational_autoencoder, indexing,
-    whole_numbers, gathered_gradients, parameters_that_are_views,
+    two_layers_of_gpt, u_net, indexing, whole_numbers, parameters_that_are_views,
 ]  # fmt: skip
 
 
@@ -176,9 +177,8 @@ READS = {
 }
 
 
-@pytest.mark.parametrize("name", READS)
-def test_every_way_to_read_a_tensor_finds_its_numbers(name):
-    both(lambda t: [t.step(x, y), t.step(x, y), t.step(x, y), READS[name](t.model[0].weight)])
+def test_every_way_to_read_a_tensor_finds_its_numbers():
+    both(lambda t: [[t.step(x, y), read(t.model[0].weight)] for read in READS.values()])
 
 
 def write_in_place(t):
@@ -206,14 +206,16 @@ def set_slot(t):
     t.optimizer.state[t.model[0].weight]["exp_avg"].zero_()
 
 
-@pytest.mark.parametrize(
-    "change", [write_in_place, load, write_data, write_by_numpy, set_rate, set_slot]
-)
-def test_what_the_host_changes_is_seen_by_the_next_call(change):
+CHANGES = [write_in_place, load, write_data, write_by_numpy, set_rate, set_slot]
+
+
+def test_what_the_host_changes_is_seen_by_the_next_call():
     def act(t):
-        found = [t.step(x, y) for _ in range(3)]
-        change(t)
-        return [*found, t.step(x, y), t.step(x, y), t.loss(x, y)]
+        found = [t.step(x, y) for _ in range(4)]
+        for change in CHANGES:
+            change(t)
+            found += [t.step(x, y), t.step(x, y)]
+        return found
 
     both(act)
 
@@ -250,21 +252,35 @@ ALIASES = {
 }
 
 
-@pytest.mark.parametrize("name", ALIASES)
-@pytest.mark.parametrize("before", [0, 3])
-def test_an_alias_stays_true(name, before):
+@pytest.mark.parametrize("before", [0, 4])
+def test_an_alias_stays_true(before):
     def act(t):
-        for _ in range(before):
-            t.step(x, y)
-        alias = ALIASES[name](t.model[0].weight)
-        found = []
-        for _ in range(4):
-            t.step(x, y)
-            found.append(np.array(alias))
-        alias[...] = 0.5
-        return [*found, t.step(x, y)]
+        found = [t.step(x, y) for _ in range(before)]
+        for make in ALIASES.values():
+            alias = make(t.model[0].weight)
+            found += [t.step(x, y), np.array(alias), t.step(x, y), np.array(alias)]
+            alias[...] = 0.5
+            del alias
+            found.append(t.step(x, y))
+        return found
 
     both(act)
+
+
+def test_large_numbers_go_back_to_the_device_when_numpy_has_let_them_go():
+    w = tg.zeros(100, 200)
+
+    @on_jax
+    def count(x):
+        w.add_(x)
+
+    for _ in range(3):
+        count(tg.ones(()))
+    assert is_away(w) and w.numpy().sum() == 60000.0 and not is_away(w)
+    for _ in range(2):
+        count(tg.ones(()))
+    count(tg.ones(()))
+    assert is_away(w) and w.sum().item() == 120000.0
 
 
 def test_memory_from_numpy_is_copied_in_and_written_back():

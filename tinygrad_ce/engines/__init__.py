@@ -8,6 +8,8 @@ somebody asks for it: what it needs is no dependency of the library.
 | have JAX, or be told how to get it | found.py |
 | compute a program's operations in JAX: one table of rules | lower.py |
 | keep a step's state on the device, a Tensor's numbers away | jax_engine.py, away.py |
+| find out which engine is faster | auto.py |
+| take the settings of `compile` | options.py |
 | look at what a program takes for granted | assumed.py |
 | divide a batch among devices and hosts | parallel.py |
 | hand a program out as a plain function of JAX: `program.to_jax()` | function.py |

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_ce.engine.dtypes import BY_NUMBER, Size
 from tinygrad_ce.engine.graph import Node
+from tinygrad_ce.engine.lending import forget_ended
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.program.memory import alone
 
@@ -88,6 +89,8 @@ def away_class(kind: Any) -> Any:
 
 def may_go(node: Any) -> bool:
     """Whether nobody but the Tensor looks at its numbers; numbers of NumPy cannot be written."""
+    if node.memory is not None and node.memory.loans:
+        forget_ended(node.memory, None)  # what NumPy had and has no more
     return isinstance(node.array, np.generic) or alone(node)
 
 

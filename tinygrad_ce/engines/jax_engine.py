@@ -16,7 +16,7 @@ from tinygrad_ce.engines.assumed import Checks, with_indices_checked
 from tinygrad_ce.engines.away import SLOT, Away, is_away, may_go, send_away
 from tinygrad_ce.engines.found import jax, jnp
 from tinygrad_ce.engines.lower import Lowering, ready
-from tinygrad_ce.engines.parallel import Alone, Local, Spread, as_whole, mesh_of, processes
+from tinygrad_ce.engines.parallel import Alone, Local, Spread, as_whole
 from tinygrad_ce.program.compiling import Compiled, CompiledModule, missed
 from tinygrad_ce.program.emit.text import GuardFailure
 from tinygrad_ce.program.ir import Program, State, Var
@@ -81,6 +81,11 @@ class JaxCompiled(Compiled):
         text: str = runner.text()
         return text
 
+    def wait(self) -> None:
+        """Wait until the device has done what it was told last."""
+        for runner in self.runners[:1]:
+            jax.block_until_ready(getattr(runner, "flag", None))
+
     def sync(self) -> None:
         """Wait for the device, raise what went wrong there, and fetch the whole state."""
         with self.lock:
@@ -100,27 +105,6 @@ class JaxCompiled(Compiled):
 
 class JaxCompiledModule(CompiledModule, JaxCompiled):
     """A module that was compiled for XLA: see CompiledModule."""
-
-
-def compiled(
-    fn: Any, check: bool, engine: str, *, devices: Any = None, mesh: Any = None,
-    batched: Any = None, random: str = "host", donate: bool = True, local: bool = False,
-) -> Compiled:  # fmt: skip
-    """The function, compiled for XLA: see `compile`."""
-    if random not in ("host", "device"):
-        raise ValueError(f"compile: got random={random!r}; wanted 'host' or 'device'")
-    if engine == "auto":
-        raise NotImplementedError(
-            "compile: engine='auto' is not built yet; wanted 'numpy' or 'jax'"
-        )
-    batched = (batched,) if isinstance(batched, str) else batched
-    spread = mesh_of(devices, mesh)
-    if local and spread is None:
-        raise TypeError("compile: local=True divides a batch among processes; pass devices= too")
-    local = local and processes(spread) > 1
-    options = Options(spread, batched, random, donate, local)
-    is_module = hasattr(fn, "training") and hasattr(fn, "parameters")
-    return (JaxCompiledModule if is_module else JaxCompiled)(fn, check, options)
 
 
 class JaxRunner(Runner):

@@ -104,6 +104,9 @@ class Compiled:
         """The same for another function."""
         return type(self)(fn, self.check)
 
+    def wait(self) -> None:
+        """Nothing to wait for, likewise."""
+
     def sync(self) -> None:
         """Nothing to wait for: NumPy has finished, and the state is here. Other engines differ."""
 
@@ -263,7 +266,8 @@ class CompiledModule(Compiled):
 
 
 ENGINES = ("numpy", "jax", "auto")
-OWN = {"fn", "check", "runners", "usual", "refused", "lock", "engine_options", "own"}
+OWN = {"fn", "check", "runners", "usual", "refused", "lock", "engine_options", "own",
+       "engines", "seconds", "engine"}  # fmt: skip
 
 copyreg.pickle(Compiled, Compiled.__reduce__)
 copyreg.pickle(CompiledModule, CompiledModule.__reduce__)
@@ -325,7 +329,15 @@ def compile(
 
     Results are new tensors without a graph: call backward() inside. A module, though, that is in
     training mode while the graph is recorded is called as it is, for the caller's backward(), and
-    compiled for eval() and no_grad(). `disable` gives `fn` itself; the other options are
+    compiled for eval() and no_grad().
+
+    `engine="jax"` runs the program on XLA, its state on the device between calls, and knows more
+    settings (docs/scale.md): `devices=8` or `mesh=` divide the batch, `batched=("x", "y")` says
+    which inputs have it, `local=True` that each process gives its own rows; `random="device"` draws
+    there, other numbers than "host"; `donate=False` keeps the old state until the new one is
+    known. `engine="auto"` times NumPy and JAX in the first calls and keeps the faster.
+
+    `disable` gives `fn` itself; the other options are
     PyTorch's, and change nothing. The `.grad` of a parameter is
     the same Tensor after every call, and the next call overwrites it; clone() what you keep.
 
@@ -353,7 +365,7 @@ def compile(
     if disable:
         return fn
     if engine != "numpy":
-        from tinygrad_ce.engines.jax_engine import compiled
+        from tinygrad_ce.engines.options import compiled
 
         return compiled(fn, check, engine, **how)
     is_module = hasattr(fn, "training") and hasattr(fn, "parameters")
