@@ -184,7 +184,9 @@ def test_a_network_is_the_same_in_onnxruntime(name, tmp_path):
 
 
 def test_inputs_and_outputs_are_called_as_in_the_model(tmp_path):
-    graph = check(LeNet().eval(), lambda n: normal(n, 1, 10, 10), tmp_path, batches=(2,))
+    model = tg.compile(LeNet().eval())
+    graph = check(model, lambda n: normal(n, 1, 10, 10), tmp_path, batches=(2,))
+    assert "conv1.weight" in {t.name for t in graph.initializer}
     assert [(x.name, sizes(x)) for x in graph.input] == [("images", ["batch", 1, 10, 10])]
     assert [(x.name, sizes(x)) for x in graph.output] == [("output", ["batch", 10])]
 
@@ -500,7 +502,7 @@ def test_wrong_arguments_are_refused(tmp_path):
     model, x = nn.Linear(3, 2), normal(4, 3)
     with pytest.raises(ValueError, match=r"no known ending; wanted \.onnx or \.stablehlo"):
         tg.export(model, x, tmp_path / "model.pt")
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
+    with pytest.raises(FileNotFoundError, match="export: there is no folder"):
         tg.export(model, x, tmp_path / "no" / "model.onnx")
     with pytest.raises(TypeError, match="batch=3; wanted the name of an axis, or None"):
         tg.export(model, x, tmp_path / "model.onnx", batch=3)

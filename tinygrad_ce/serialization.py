@@ -337,30 +337,30 @@ def _checked_path(path: Any, who: str) -> str:
     return text
 
 
-def checked_target(path: Any) -> str:
+def checked_target(path: Any, who: str = "save") -> str:
     """The file to be replaced, links followed, if it can be replaced."""
-    text = _checked_path(path, "save")
+    text = _checked_path(path, who)
     target = os.path.realpath(text)
     folder = os.path.dirname(target)
     if os.path.isdir(target) or text.endswith(os.sep):
         raise IsADirectoryError(
-            errno.EISDIR, "save: a folder; wanted a file: write os.path.join(path, name)", text
+            errno.EISDIR, f"{who}: a folder; wanted a file: write os.path.join(path, name)", text
         )
     if not os.path.isdir(folder):
         raise FileNotFoundError(
-            errno.ENOENT, f"save: there is no folder {folder}: write os.makedirs({folder!r})", text
+            errno.ENOENT, f"{who}: there is no folder {folder}: write os.makedirs({folder!r})", text
         )
     if os.path.islink(target):
-        raise OSError(errno.ELOOP, "save: the symbolic link leads to itself", text)
+        raise OSError(errno.ELOOP, f"{who}: the symbolic link leads to itself", text)
     if os.path.exists(target):
         if not os.path.isfile(target):
-            raise ValueError(f"save: {text} is a device or a pipe; wanted a file")
+            raise ValueError(f"{who}: {text} is a device or a pipe; wanted a file")
         if not os.access(target, os.W_OK):  # pragma: no cover (root may write everything)
-            raise PermissionError(errno.EACCES, "save: the file may not be written", text)
+            raise PermissionError(errno.EACCES, f"{who}: the file may not be written", text)
     return target
 
 
-def write_whole(target: str, content: bytes | bytearray) -> None:
+def write_whole(target: str, content: bytes | bytearray, who: str = "save") -> None:
     """Replace the file by one with this content, at once or not at all."""
     folder = os.path.dirname(target)
     # Not made of the file's name, which may already be as long as a name can be.
@@ -378,7 +378,7 @@ def write_whole(target: str, content: bytes | bytearray) -> None:
             os.unlink(temporary)
         if isinstance(error, OSError):
             raise OSError(
-                error.errno, f"save: {error.strerror}; the file is as it was before", target
+                error.errno, f"{who}: {error.strerror}; the file is as it was before", target
             ) from error
         raise
     _sync_folder(folder)

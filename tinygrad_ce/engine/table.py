@@ -312,7 +312,12 @@ def _extremum(ufunc: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     What is the largest does not depend on the way, so a trace need not know which was taken, and
     is the same for every number of rows.
     """
-    n = x.shape[-1] if x.ndim > 1 and isinstance(x, np.ndarray) else 0
+    if not isinstance(x, np.ndarray):
+        return ufunc.reduce(x, axis=axis, keepdims=keepdims)
+    if x.ndim == 2 and (axis == 1 or axis == -1) and x.shape[0] > x.shape[1] > 1:
+        y = ufunc.reduce(x.T.copy(), 0)
+        return y.reshape(-1, 1) if keepdims else y
+    n = x.shape[-1] if x.ndim > 2 else 0
     if n > 1 and (axis == -1 or axis == x.ndim - 1) and x.size > n * n:
         y = ufunc.reduce(x.reshape(-1, n).T.copy(), 0)
         return y.reshape(x.shape[:-1] + (1,) * keepdims)

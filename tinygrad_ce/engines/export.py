@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
@@ -63,7 +64,7 @@ def export(model: Callable[..., Any], x: Any, path: Any, batch: str | None = "ba
     (7, 2)
     """
     check_function(model, "export")
-    target = checked_target(path)
+    target = checked_target(path, "export")
     suffix = next((s for s in NEEDED if target.endswith(s)), None)
     if suffix is None:
         raise ValueError(f"export: {path} has no known ending; wanted .onnx or .stablehlo")
@@ -78,7 +79,7 @@ def export(model: Callable[..., Any], x: Any, path: Any, batch: str | None = "ba
                 f"export: a {suffix} file needs {name}: pip install 'tinygrad_ce[{extra}]'"
             ) from error
     exported = Exported(model, x if type(x) is tuple else (x,), batch)
-    write_whole(target, exported.onnx() if suffix == ".onnx" else exported.stablehlo())
+    write_whole(target, exported.onnx() if suffix == ".onnx" else exported.stablehlo(), "export")
 
 
 class Exported:
@@ -130,8 +131,8 @@ class Exported:
         from tinygrad_ce.engines import onnx_file
 
         names = {}
-        if isinstance(self.model, Module):
-            named = [*self.model.named_parameters(), *self.model.named_buffers()]
+        if isinstance(model := inspect.unwrap(self.model), Module):
+            named = [*model.named_parameters(), *model.named_buffers()]
             names = {id(tensor): name for name, tensor in reversed(named)}
         outputs = [(name, self.program.outputs[i]) for name, i in self.outputs]
         content: bytes = onnx_file.model_of(
@@ -184,7 +185,8 @@ def called(model: Any) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
         return mapped(lambda v: v.clone() if isinstance(v, Tensor) else v, model(*args))
 
-    call.__wrapped__ = model.forward if isinstance(model, Module) else model  # type: ignore[attr-defined]
+    inner: Any = inspect.unwrap(model)  # what tg.compile was given
+    call.__wrapped__ = inner.forward if isinstance(inner, Module) else inner  # type: ignore[attr-defined]
     call.__name__ = getattr(model, "__name__", type(model).__name__)
     return call
 
