@@ -1057,7 +1057,7 @@ OPERATORS = {f"__{n}__" for n in (*ARITHMETIC, *LOGIC, *COMPARISONS, *UNARY, *IN
 REFLECTED = {f"__r{n}__" for n in (*ARITHMETIC, *LOGIC)}
 ASKED = {f"__{n}__" for n in (
     "len", "iter", "contains", "float", "int", "index", "bool", "array", "getitem", "setitem",
-    "copy", "deepcopy", "reduce", "hash", "repr", "format", "array_ufunc", "array_function",
+    "copy", "deepcopy", "reduce", "hash", "repr", "dir", "format", "array_ufunc", "array_function",
 )}  # fmt: skip
 NO_CALLS = {f"__{n}__" for n in (
     "new", "module", "doc", "slots", "array_priority", "annotations", "static_attributes",

@@ -309,8 +309,8 @@ def _extremum_gradient(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any
 def _extremum(ufunc: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """A reduction over short rows is faster along a transposed copy; a program has one step.
 
-    What is the largest does not depend on the way, so a trace need not know which was taken, and
-    is the same for every number of rows.
+    What is the largest does not depend on the way (but for the sign of a zero among zeros of both
+    signs), so a trace need not know which was taken, and is the same for every number of rows.
     """
     if not isinstance(x, np.ndarray):
         return ufunc.reduce(x, axis=axis, keepdims=keepdims)

@@ -1,12 +1,11 @@
 """Axes to plot on, and how they look: light, few lines, colours that the colour-blind tell apart.
 
 Everything is said to the Axes themselves: no style, backend or current figure of matplotlib's
-changes, and no window opens.
+changes, and no window opens. Below a notebook's cell a figure is shown as pyplot's are.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,12 +29,12 @@ def check_matplotlib(caller: str) -> None:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """A white figure that belongs to nobody but its Axes; a notebook shows it below the cell."""
+    """A white figure that belongs to nobody but its Axes, or to the cell of a notebook."""
     import matplotlib
     from matplotlib.figure import Figure
 
     how: dict[str, Any] = {"figsize": (width, height), "facecolor": "white", "dpi": 120}
-    if re.search("inline|ipympl|widget|nbagg", matplotlib.get_backend(auto_select=False) or ""):
+    if "inline" in (matplotlib.get_backend(auto_select=False) or ""):  # it closes what it shows
         from matplotlib import pyplot
 
         return pyplot.figure(layout="constrained", **how)
