@@ -448,7 +448,7 @@ def test_the_price_of_an_answer_is_told_in_the_names_of_the_step() -> None:
         assert said in str(report)
 
 
-def test_products_of_elements_and_of_sums_are_named() -> None:
+def test_products_of_matrices_that_are_none_and_of_sums_are_named() -> None:
     tg.manual_seed(1)
     x, W, b = tg.randn(3, 3), tg.randn(3, 3, requires_grad=True), tg.randn(3, requires_grad=True)
 
@@ -464,6 +464,9 @@ def test_products_of_elements_and_of_sums_are_named() -> None:
         ("dh", dz * V, "elementwise"),
         ("dh", dz * V.T, "elementwise"),
         ("dW", (X * B) * dz, "elementwise"),
+        ("dh", dz, "missing factor"),
+        ("dW", dz, "missing factor"),
+        ("dW", (X * B).T, "no upstream"),
         ("db", dh.sum(0) * X.sum(0), "product of sums"),
     ):
         verdict = teach.check(step, (x,), {"dz": dz, name: answer})[name]

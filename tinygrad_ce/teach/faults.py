@@ -283,6 +283,9 @@ def arithmetic(node: ast.BinOp, backward: set[str]) -> Iterator[Found]:
         case ast.MatMult():
             new = binary(b, ast.MatMult(), a)
             yield "transpose", new, "the factors of the product are exchanged"
+            for kept, lost in ((a, b), (b, a)):  # of square matrices one may be left out
+                kind = "no upstream" if names_in(lost) & backward else "missing factor"
+                yield kind, kept, "the matrix product with {} is missing", lost
             for left, right in ((a, b), (unturned(a), unturned(b))):
                 new = binary(left, ast.Mult(), right)
                 yield "elementwise", new, "* stands where the matrix product @ belongs"
