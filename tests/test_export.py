@@ -22,7 +22,7 @@ from tinygrad_ce.engines import export as exporting
 from tinygrad_ce.engines.batches import Size
 from tinygrad_ce.nn import functional as F
 
-BATCHES = (1, 3, 7, 64)  # traced are others: 4, 5 and 25 rows, and 6 are tried
+BATCHES = (1, 3, 7, 64)  # traced are others: 4, 5 and 256 rows
 numbers = np.random.default_rng(0)
 
 
@@ -447,11 +447,11 @@ REFUSALS = {
     "None": (lambda x: x[:, None, NONE_PICKED], f"take {HERE}.*an index of arrays and None"),
     "some rows written": (part_written, f"put {HERE}.*such places have no counterpart"),
     "unfolded": (lambda x: F.unfold(x[None, None], 2), f"im2col {HERE}.*windows along the batch"),
-    "half of the rows": (lambda x: x[: len(x) // 2], f"index of slice {HERE}.* is 2, 2 and 12 for"),
-    "rows squared": (lambda x: x * len(x) ** 2, f"a number {HERE}.* is 16.0, 25.0 and 625.0 for"),
+    "half of the rows": (lambda x: x[: len(x) // 2], f"index of slice {HERE}.* 2, 2 and 128 for"),
+    "rows squared": (lambda x: x * len(x) ** 2, f"a number {HERE}.* is 16.0, 25.0 and 65536.0 for"),
     "eye": (lambda x: x @ x.T + tg.eye(len(x)), f"a constant {HERE}"),
-    "few rows": (lambda x: x[:20], f"the shape of what slice makes {HERE}.* is 4, 5 and 20 for 4"),
-    "a branch": (lambda x: x * 2 if len(x) > 20 else x + 1, f"takes other steps: multiply {HERE}"),
+    "few rows": (lambda x: x[:100], f"the shape of what slice makes {HERE}.* is 4, 5 and 100 for"),
+    "a branch": (lambda x: x * 2 if len(x) > 200 else x + 1, f"takes other steps: multiply {HERE}"),
     "one row": (lambda x: x * 2 if len(x) == 1 else x + 1, "for a batch of 1 row"),
     "one short row": (
         lambda x: x.amax(0) if len(x) == 1 else x[tg.tensor([0, 1])].amax(0),
@@ -578,3 +578,19 @@ def test_an_absent_package_is_one_line(tmp_path):
 def test_the_example_of_the_docstring_runs():
     failed, tried = doctest.testmod(exporting, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert tried and not failed
+
+
+def test_a_large_model_is_traced_with_few_rows_and_tried_with_those_of_the_example(tmp_path):
+    W, seen = normal(1000, 1000) / 40, []
+
+    def model(x):
+        seen.append(len(x))
+        for _ in range(10):  # 10 million products for each row
+            x = x @ W
+        return x if len(x) < 30 else x.flip(1)
+
+    with pytest.raises(
+        ExportError, match=r"for a batch of 40 rows .*: \d+% of its elements differ"
+    ):
+        tg.export(model, normal(40, 1000), tmp_path / "model.onnx")
+    assert seen[:2] == [4, 5] and 15 <= seen[2] < 30 and seen[3:] == [1, 40]

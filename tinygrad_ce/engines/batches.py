@@ -7,6 +7,7 @@ sizes, so that whoever reads the program meets plain steps and sizes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
@@ -61,12 +62,21 @@ def where(step: Step) -> str:
     return f" (in {' / '.join(step.scope)})" if step.scope else ""
 
 
-def row_counts(n: int) -> tuple[int, int, int]:
-    """With how many rows a model is traced that is given n: no axis of size 1, and all on the same
-    side of the length from which sums are added up in pairs.
+FAR, WORK = 256, 2e8  # rows from which sums are added up in pairs; products that take no time
+
+
+def far_from(rows: int, program: Program) -> int:
+    """A number of rows far from the few that `program` was traced with, so that `x[:100]` and
+    `if len(x) > 32` show: FAR, or less where many rows would take long.
     """
-    m = n if n > 256 else max(2, min(n, 119))
-    return m, m + 1, 2 * m + 17
+    work = 1
+    for step in program.steps:
+        summed = step.operands[0].shape[-1:] if step.op in PRODUCTS else ()
+        work += step.out.size * math.prod(summed)
+    return max(2 * rows + 7, min(FAR, int(WORK * rows / work)))
+
+
+PRODUCTS = ("dot", "inner", "matmul", "einsum")
 
 
 def with_free_batch(programs: Sequence[Program], rows: Sequence[int]) -> Program:

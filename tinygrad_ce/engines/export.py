@@ -15,7 +15,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.modes import no_grad
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
-from tinygrad_ce.engines.batches import RANDOM, ExportError, row_counts, where, with_free_batch
+from tinygrad_ce.engines.batches import RANDOM, ExportError, far_from, where, with_free_batch
 from tinygrad_ce.nn.module import Module
 from tinygrad_ce.program.ir import Line, Program, State, Var
 from tinygrad_ce.program.passes.exact import PLAIN, sweep, without_dead_steps
@@ -93,13 +93,16 @@ class Exported:
                 raise ExportError(
                     "export: the first input has no axis that could be the batch; pass batch=None"
                 )
+            self.tried: tuple[int | None, ...] = (None,)
             traces = [self.trace(None)]
             self.program = inference(traces[0])
         else:
-            rows = row_counts(self.rows)
-            traces = [self.trace(n) for n in rows]
-            programs = [inference(trace) for trace in traces]
-            self.program = with_free_batch(programs, rows)
+            m = max(2, min(self.rows, 4))  # no axis of size 1
+            traces = [self.trace(m), self.trace(m + 1)]
+            counts = (m, m + 1, far_from(m, traces[0].program))
+            traces.append(self.trace(counts[2]))
+            self.program = with_free_batch([inference(trace) for trace in traces], counts)
+            self.tried = (1, self.rows if self.rows not in (1, *counts) else m + 2)
         self.outputs = list(outputs_of(traces[0]))
         if any(list(outputs_of(trace)) != self.outputs for trace in traces):
             raise ExportError(
@@ -151,8 +154,10 @@ class Exported:
         return content
 
     def check(self, run: Callable[[list[Any]], Sequence[Any]]) -> None:
-        """Compare what a file computes with the model, for two batches that were not traced."""
-        for rows in (None,) if self.rows is None else (1, row_counts(self.rows)[0] + 2):
+        """Compare what a file computes with the model: for a row, and for the example's rows or
+        other ones, if it was traced with these.
+        """
+        for rows in self.tried:
             self.compare(run, rows)
 
     def compare(self, run: Callable[[list[Any]], Sequence[Any]], rows: int | None) -> None:
