@@ -77,11 +77,10 @@ def test_a_script_from_micrograd_has_the_numbers_that_micrograd_has(capsys):
 
 
 def printed_by(page, capsys):
-    """What the Python of a page prints; blocks whose names come from elsewhere are left out."""
+    """What the Python of a page prints, block by block as a reader copies it."""
     names = {}
     for block in blocks(f"docs/{page}", "python"):
-        if "dlogits" not in block:
-            exec(compile(block, page, "exec"), names)
+        exec(compile(block, page, "exec"), names)
     return capsys.readouterr().out
 
 
@@ -93,6 +92,26 @@ def test_the_code_about_rules_runs(capsys):
 
 def test_the_code_about_teaching_runs(capsys):
     printed = printed_by("teaching.md", capsys)
+    (report,) = [text for text in blocks("docs/teaching.md", "text") if "follows" in text]
+    assert report in printed
     assert printed.count("proved:") == 2
     assert "∂L/∂logits = (p − onehot) / N" in printed
     assert "softmax before cross_entropy" in printed
+
+
+def test_the_code_about_programs_prints_the_listings_of_the_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, source, backward, *_ = blocks("docs/programs.md", "python")
+    exec(code, {})
+    printed = capsys.readouterr().out
+    assert source in printed and backward in printed
+    assert (tmp_path / "step.dot").read_text("utf-8").startswith("digraph")
+
+
+def test_the_code_about_compiling_and_training_pages_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(blocks("docs/compile.md", "python")[0], names)
+    assert names["loss"].item() < 0.5  # of ten classes: log 10 at the start
+    exec(blocks("docs/pictures.md", "python")[0], {})
+    assert "<title>loss = " in (tmp_path / "page.html").read_text("utf-8")
