@@ -25,6 +25,7 @@ html_title = "tinygrad_ce"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {"use_download_button": False, "show_toc_level": 2}
+html_context = {"default_mode": "auto"}
 exclude_patterns = ["site", "downloads", "**.ipynb_checkpoints"]
 smartquotes = False
 myst_enable_extensions = ["dollarmath", "colon_fence"]
