@@ -45,6 +45,7 @@ def plot_history(
 ) -> Any:
     """Loss, accuracy and whatever else was recorded, against the step: one Axes for each.
 
+    Returns an array of matplotlib's Axes, or the Axes itself where there is one quantity only.
     What ends alike is drawn together: "loss", "val_loss" and "test_loss". Each series has its own
     steps. Long ones are drawn twice, thin as recorded and bold smoothed, by lines fitted to their
     neighbours with the weights exp(-(i - j)²/2σ²). A learning rate that changes has an axis of its
@@ -188,7 +189,7 @@ def draw_rates(ax: Any, rates: list[Series]) -> None:
 def plot_activations(
     recorder: Recorder, ax: Any = None, *, names: Iterable[str] | None = None
 ) -> Any:
-    """What each layer gives, as histograms through time: one Axes for each layer.
+    """What each layer gives, as histograms through time: an array of Axes, one for each layer.
 
     The first look is the top row, light; the last one the bottom row, dark. Each row is scaled to
     its highest bin, and tails beyond the outermost hundredths are cut off. Zeros are left out of
