@@ -39,7 +39,7 @@ MODULES = {
 SECTIONS = {
     "Making tensors": "creation",
     "Functions of tensors": "functions engine.functions engine.counting",
-    "Random numbers, files": "random serialization",
+    "Random numbers, files": "random serialization engines",
     "Programs, pictures, checks": "program viz autograd nn engine.rule engine.frame",
     "Scopes and settings": "engine.modes engine.promotion engine.printing settings amp",
     "Types, dtypes and constants": "",

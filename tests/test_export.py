@@ -307,6 +307,7 @@ FREE = {
     "activations": lambda x: (F.softplus(x), F.silu(x), F.elu(x), F.gelu(x), F.log_sigmoid(x)),
     "quantiles": lambda x: (x.quantile(0.3, dim=1), x.median(1)[0]),
     "the batch as height": lambda x: F.conv2d(x[None, None], KERNEL, padding=1),
+    "a gradient": lambda x: tg.func.grad(lambda v: (v.tanh() ** 3).sum() * len(v))(x),
     "einsum": lambda x: tg.einsum("bi,bj->bij", x, x),
     "what it is given": lambda x: (x, x, x.view(-1, 2, 2)),
 }  # fmt: skip

@@ -732,7 +732,7 @@ RULES: dict[str, Rule] = {
     "matmul": product, "einsum": einsum, **IMAGES,
 }  # fmt: skip
 
-GRADIENT = "it belongs to a gradient, and a file holds what a model computes, not how it learns"
+GRADIENT = "it belongs to the gradient of a pool or of windows, for which ONNX has no node"
 FAST = "it is made where a program is compiled for NumPy, and never traced"
 CHECKED = "it checks an assumption, which a graph cannot"
 REFUSED: dict[str, str] = {
