@@ -12,18 +12,27 @@ from notebooks import notebook
 FOLDER = Path(__file__).parent.parent / "docs" / "lessons"
 LESSONS = sorted(path.stem for path in FOLDER.glob("[0-9]*.md"))
 ROW = re.compile(r"^\| (\d+) \| `(.+?)` \| (.+) \|$", re.M)
+SOLUTION = re.compile(r"^```\{admonition\} Solution\n:class: dropdown\n(.*?)^```$", re.M | re.S)
+SAID = re.compile(r"^(\w+) +([✓✗])  (.+)$", re.M)
+
+
+def text_of(lesson):
+    return (FOLDER / f"{lesson}.md").read_text(encoding="utf-8")
 
 
 def cells(lesson):
     """The code of a lesson, cell by cell."""
-    text = (FOLDER / f"{lesson}.md").read_text(encoding="utf-8")
-    return re.findall(r"^```\{code-cell\}.*?\n(.*?)^```$", text, re.M | re.S)
+    return re.findall(r"^```\{code-cell\}.*?\n(.*?)^```$", text_of(lesson), re.M | re.S)
+
+
+def solutions(lesson):
+    """The lines of code that each solution has, `name = ...` in backquotes."""
+    return [re.findall(r"`(\w+ = [^`]+)`", box) for box in SOLUTION.findall(text_of(lesson))]
 
 
 def notes():
     """(lesson, exercise, answer, what the grader says) of the teachers' notes."""
-    text = (FOLDER / "teachers.md").read_text(encoding="utf-8")
-    parts = re.split(r"^## .*\n\n\{doc\}`.* <(\w+)>`", text, flags=re.M)
+    parts = re.split(r"^## .*\n\n\{doc\}`.* <(\w+)>`", text_of("teachers"), flags=re.M)
     return [
         (lesson, int(n), answer, said)
         for lesson, part in zip(parts[1::2], parts[2::2])
@@ -39,6 +48,24 @@ def said_by(code, names):
     return out.getvalue()
 
 
+def answered(code, answer):
+    """The cell with this line where it has another one of the same name."""
+    own = re.compile(rf"^( *){re.escape(answer.partition(' = ')[0])} = .*$", re.M)
+    assert len(own.findall(code)) == 1, "the exercise has one line of that name"
+    return own.sub(lambda line: line[1] + answer, code)
+
+
+def verdicts(code, names):
+    """{name: (mark, text)} of what the grader prints in a cell."""
+    return {name: (mark, text) for name, mark, text in SAID.findall(said_by(code, dict(names)))}
+
+
+def wordings(text):
+    """All that is said of a line, and the same without what belongs there and what was used."""
+    short = re.sub(r"^.+ belongs here; ", "", text)
+    return {text, short, re.sub(r"^yours uses .+?: ", "", short)}
+
+
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_a_lesson_runs_and_the_grader_says_of_its_exercises_what_the_notes_say(lesson):
     names, exercise = {}, 0
@@ -48,17 +75,29 @@ def test_a_lesson_runs_and_the_grader_says_of_its_exercises_what_the_notes_say(l
             rows = [row[2:] for row in notes() if row[:2] == (lesson, exercise)]
             assert len(rows) >= 3, "three usual mistakes"
             for answer, expected in rows:
-                own = re.compile(rf"^( *){re.escape(answer.partition(' = ')[0])} = .*$", re.M)
-                assert own.search(code), "the exercise has a line of that name"
-                changed = own.sub(lambda line, answer=answer: line[1] + answer, code)
-                assert expected in said_by(changed, dict(names)), answer
+                said = verdicts(answered(code, answer), names)
+                wrong = [name for name, (mark, _) in said.items() if mark == "✗"]
+                name = answer.partition(" = ")[0]
+                mark, text = said[name if name in said else wrong[0]]
+                assert mark == "✗" and expected in wordings(text), (answer, text)
+            right = code
+            for answer in solutions(lesson)[exercise - 1]:
+                right = answered(right, answer)
+            assert right != code
+            assert set(verdicts(right, names).values()) == {("✓", "right")}
         said_by(code, names)
-    assert exercise == 2
+    assert exercise == len(solutions(lesson)) == 2
+
+
+def test_every_row_of_the_notes_is_of_an_exercise():
+    rows = re.findall(r"^\| (?!exercise )", text_of("teachers"), re.M)
+    tried = [row for row in notes() if row[0] in LESSONS and row[1] in (1, 2)]
+    assert len(tried) == len(rows) >= 6 * len(LESSONS)
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_a_lesson_downloads_as_a_notebook_that_installs_the_library_and_has_all_its_code(lesson):
-    made = notebook((FOLDER / f"{lesson}.md").read_text(encoding="utf-8"))
+    made = notebook(text_of(lesson))
     nbformat.validate(made)
     first, *code = [cell.source for cell in made.cells if cell.cell_type == "code"]
     assert "%pip install" in first
