@@ -1,4 +1,4 @@
-"""The lessons as notebooks to download, and all of them with the library in one archive.
+"""The lessons as notebooks to download, and all of them, with what they name, in one archive.
 
 `write(folder)` makes them; docs/conf.py calls it before each build. What only the site's Markdown
 has (directives, links to other pages) becomes what a notebook shows anywhere.
@@ -16,9 +16,16 @@ from typing import Any
 from nbformat import v4, validate, writes
 
 LESSONS = Path(__file__).parent / "lessons"
+EXAMPLES = LESSONS.parents[1] / "examples"
 INSTALL = """\
-# The library: from the wheel that lies beside this notebook in lessons.zip, else from the index.
-%pip install -q --find-links . "tinygrad_ce[examples,teach]"
+# The library lies beside this notebook in lessons.zip, as a wheel.
+from glob import glob
+from importlib.util import find_spec
+
+if wheels := glob("tinygrad_ce-*.whl"):
+    %pip install -q "{wheels[0]}[examples,teach]"
+elif not find_spec("tinygrad_ce"):
+    raise ModuleNotFoundError("take lessons.zip, unpack it, and open the notebook that is in it")
 """
 HEAD = re.compile(r"\A---\n.*?^---\n", re.M | re.S)
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n((?::[^\n]*\n)*)(.*?)^```$\n?", re.M | re.S)
@@ -27,7 +34,7 @@ LINK = re.compile(r"\{[\w:]+\}`([^`<]+?)(?:\s*<[^`>]*>)?`")
 
 
 def write(folder: Path) -> None:
-    """Write a notebook of each lesson, and lessons.zip: all of them and the library's wheel."""
+    """Write a notebook of each lesson, and lessons.zip: all, their examples, the wheel."""
     folder.mkdir(exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
@@ -40,6 +47,16 @@ def write(folder: Path) -> None:
     with zipfile.ZipFile(folder / "lessons.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             archive.write(file, f"lessons/{file.name}")
+        for file in examples():
+            archive.write(file, f"lessons/examples/{file.name}")
+
+
+def examples() -> list[Path]:
+    """The examples that lessons name, and the texts that these read."""
+    lessons = [lesson.read_text(encoding="utf-8") for lesson in LESSONS.glob("[01]*.md")]
+    named = {EXAMPLES / name for name in re.findall(r"examples/(\w+\.py)", "".join(lessons))}
+    read = "".join(script.read_text(encoding="utf-8") for script in named)
+    return sorted(named | {text for text in EXAMPLES.glob("*.txt") if text.name in read})
 
 
 def notebook(text: str) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from notebooks import notebook
+from notebooks import examples, notebook
 
 FOLDER = Path(__file__).parent.parent / "docs" / "lessons"
 LESSONS = sorted(path.stem for path in FOLDER.glob("[0-9]*.md"))
@@ -101,8 +101,14 @@ def test_a_lesson_downloads_as_a_notebook_that_installs_the_library_and_has_all_
     made = notebook(text_of(lesson))
     nbformat.validate(made)
     first, *code = [cell.source for cell in made.cells if cell.cell_type == "code"]
-    assert "%pip install" in first
+    assert '%pip install -q "{wheels[0]}[examples,teach]"' in first, "no stranger's newer one"
     assert code == [own.strip() for own in cells(lesson)]
     prose = "\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
     assert prose.startswith("# ") and prose.count("<summary>Solution</summary>") == 2
     assert not re.search(r"^(```|:::)|\{[\w:]+\}`", prose, re.M), "what only the site shows"
+    assert not re.search(r"\{doc\}`[^`<]*`", text_of(lesson)), "a link without a title"
+
+
+def test_the_archive_has_the_examples_that_lessons_name():
+    wanted = ["cross_entropy.py", "digits.py", "story.txt", "transformer.py"]
+    assert [file.name for file in examples()] == wanted
