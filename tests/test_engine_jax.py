@@ -2,8 +2,8 @@
 
 import copy
 import dataclasses
+import gc
 import pickle
-import re
 
 import numpy as np
 import pytest
@@ -178,7 +178,11 @@ READS = {
 
 
 def test_every_way_to_read_a_tensor_finds_its_numbers():
-    both(lambda t: [[t.step(x, y), read(t.model[0].weight)] for read in READS.values()])
+    def act(t):
+        found = [t.step(x, y) for _ in range(8)]
+        return [*found, *([t.step(x, y), read(t.model[0].weight)] for read in READS.values())]
+
+    both(act)
 
 
 def write_in_place(t):
@@ -446,8 +450,12 @@ def test_numbers_that_are_lost_on_the_device_are_told_with_what_keeps_them():
 def test_options_are_looked_at():
     with pytest.raises(ValueError, match="engine='torch'; wanted one of numpy, jax, auto"):
         tg.compile(plainly, engine="torch")
-    with pytest.raises(TypeError, match=re.escape("devices is for engine='jax'")):
+    with pytest.raises(TypeError, match=r"'devices'; .* are for engine='jax'"):
         tg.compile(plainly, devices=8)
+    with pytest.raises(TypeError, match=r"local=True divides a batch .* pass devices="):
+        tg.compile(plainly, engine="jax", local=True)
+    with pytest.raises(RuntimeError, match="nothing is traced yet"):
+        tg.compile(plainly, engine="jax").emitted()
     with pytest.raises(ValueError, match="random='gpu'; wanted 'host' or 'device'"):
         tg.compile(plainly, engine="jax", random="gpu")
 
@@ -460,3 +468,91 @@ def test_random_numbers_of_the_device_are_others_and_come_from_our_seed():
         found.append([t.step(x, y).item() for _ in range(4)])
     assert found[1] == found[2] and found[0] != found[1]
     assert len(set(found[1])) == 4
+
+
+def test_a_draw_with_computed_probabilities_is_for_the_device():
+    w = tg.full((1000,), 0.25)
+
+    def noisy():
+        w.mul_(1.0)
+        return tg.bernoulli(w * 2.0)
+
+    with pytest.raises(NotImplementedError, match=r"bernoulli at .*in noisy.*random=\"device\""):
+        tg.compile(noisy, engine="jax")()
+    tg.manual_seed(0)
+    assert abs(tg.compile(noisy, engine="jax", random="device")().mean().item() - 0.5) < 0.08
+
+
+def test_without_donation_every_call_looks_at_the_one_before():
+    shift, table = tg.tensor(0), tg.arange(3.0)
+
+    @tg.compile(engine="jax", donate=False, random="device")
+    def pick(i):
+        return F.dropout(table[i + shift], 0.0) + tg.rand(1) * 0.0
+
+    assert [pick(tg.tensor([k])).item() for k in (0, 1, 2)] == [0.0, 1.0, 2.0]
+    with pytest.raises(IndexError):  # call 4 is traced as well
+        pick(tg.tensor([3]))
+    assert pick(tg.tensor([1])).item() == 1.0
+    pick(tg.tensor([7]))
+    with pytest.raises(AssumptionError, match=r"all indices are in -3 \.\.\. 2"):
+        pick(tg.tensor([1]))
+    assert pick(tg.tensor([1])).item() == 1.0
+
+
+def test_class_ids_out_of_range_are_refused_where_jax_draws_too():
+    t = Trained(on_jax, random="device")
+    for _ in range(3):
+        t.step(x, y)
+    with pytest.raises(ValueError, match="class id 5 is outside"):
+        t.step(x, tg.full((16,), 5))
+    t.loss(x, y)
+    with pytest.raises(ValueError, match="class id 5 is outside"):
+        t.loss(x, tg.full((16,), 5))
+
+
+class Mean(nn.Module):
+    """A running mean, set as an attribute."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", tg.zeros(2))
+
+    def forward(self, x):
+        self.mean = 0.5 * self.mean + x.mean(0)
+        return x - self.mean
+
+    @tg.compile(engine="jax")
+    def by_method(self, x):
+        return self(x)
+
+
+def test_an_attribute_that_is_set_is_state_and_methods_are_compiled():
+    found = []
+    for compiled in (False, True):
+        layer = Mean()
+        given = [tg.tensor([[1.0, 2.0], [3.0, float(i)]]) for i in range(6)]
+        call = layer.by_method if compiled else layer
+        found.append(numbers_of([[call(g) for g in given], layer.mean]))
+    agree(found[1], found[0])
+
+
+def test_large_arguments_are_sent_once_and_again_when_they_were_written():
+    @tg.compile(engine="jax")
+    def total(x):
+        return x.sum()
+
+    many = [tg.full((200, 100), float(i)) for i in range(3)]
+    for _ in range(3):
+        assert [total(v).item() for v in many] == [0.0, 20000.0, 40000.0]
+    gc.collect()  # what was traced holds its arguments until then
+    assert [total(v).item() for v in many] == [0.0, 20000.0, 40000.0]
+    known = total.runners[0].place.sent
+    assert len(known) == 3
+    values = {k: v[3] for k, v in known.items()}
+    many[1].add_(1.0)
+    assert [total(v).item() for v in many] == [0.0, 40000.0, 40000.0]
+    assert [known[id(v)][3] is values[id(v)] for v in many] == [True, False, True]
+    more = [tg.full((200, 100), float(i)) for i in range(70)]
+    assert [total(v).item() for v in more] == [20000.0 * i for i in range(70)]
+    assert len(known) <= 64
