@@ -224,6 +224,18 @@ def test_what_the_host_changes_is_seen_by_the_next_call():
     both(act)
 
 
+def test_numbers_may_be_exchanged_without_a_look():
+    t = Trained(on_jax)
+    for _ in range(3):
+        t.step(x, y)
+    bias, weight = t.model[4].bias, t.model[4].weight
+    assert is_away(bias) and pickle.loads(pickle.dumps(weight)).tolist() == weight.tolist()
+    bias.array = np.ones(3)
+    assert bias.tolist() == [1.0, 1.0, 1.0] and type(bias) is nn.Parameter
+    t.step(x, y)
+    assert bias.tolist() != [1.0, 1.0, 1.0]
+
+
 def test_training_and_evaluation_share_what_is_on_the_device():
     def act(t):
         found = []
@@ -383,7 +395,7 @@ def test_the_users_flags_are_untouched():
 
 def test_what_rests_on_inputs_is_checked_before_the_run():
     t = Trained(on_jax)
-    for _ in range(3):
+    for _ in range(4):
         t.step(x, y)
     before = numbers_of(t.held())
     with pytest.raises(ValueError, match="class id 3 is outside"):

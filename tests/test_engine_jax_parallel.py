@@ -22,6 +22,8 @@ import tinygrad_ce as tg
 from tests.benchmarks.in_tinygrad_ce import RUNS
 from tests.benchmarks.workloads import WORKLOADS, two_moons
 from tinygrad_ce import nn
+from tinygrad_ce.engines.jax_engine import Options
+from tinygrad_ce.engines.parallel import as_whole
 from tinygrad_ce.nn import functional as F
 
 COLLECTIVES = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
@@ -145,6 +147,15 @@ def test_devices_are_looked_for():
         tg.compile(F.relu, engine="jax", devices=1, mesh=jax.make_mesh((1,), ("x",)))
     one = tg.compile(F.relu, engine="jax", devices=jax.devices()[3:5])
     assert one(tg.tensor([-1.0, 2.0])).tolist() == [0.0, 2.0]
+
+
+def test_rows_of_a_process_stand_for_the_whole_batch():
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
+    options = Options(mesh)
+    (wide, rate), _, known = as_whole((tg.ones(4, 2), 0.5), {}, options)
+    assert wide.shape == (4, 2) and rate == 0.5 and known[id(wide)].array.shape == (4, 2)
+    with pytest.raises(TypeError, match="with local=True an argument cannot require a gradient"):
+        as_whole((tg.ones(4, requires_grad=True),), {}, options)
 
 
 # --- several processes --------------------------------------------------------------------------

@@ -46,6 +46,7 @@ MORE = [
     ("put_in_windows", (best + 0.5, best), {"full": image.shape, **POOL}),
     ("take_in_windows", (image, best), POOL),
     ("sum_unpool", (best + 0.5,), {"full": image.shape, **POOL}),
+    ("add", (2.0, 3), {}),
     ("clip", (np.arange(5),), {"low": 0.5, "high": 2.5}),
 ]  # fmt: skip
 
@@ -241,9 +242,32 @@ def test_a_function_says_what_it_wants():
 
 
 def test_names_that_stand_twice_get_a_number():
-    a, b = tg.ones(2), tg.ones(2)
-    f = tg.trace(lambda: [w * 2.0 for w in (a, b)]).to_jax()
-    assert len(f.state) == 2 == len(set(f.state))
+    held = {"k": [[tg.ones(2)], [tg.zeros(2)]]}
+    f = tg.trace(lambda: [w[0] * 2.0 for w in held["k"]]).to_jax()
+    assert {*f.state} == {"state", "state_2"}
+
+
+def test_a_convolution_goes_on_as_a_picture_as_far_as_it_can():
+    stream = np.random.default_rng(0)
+    x, k = stream.standard_normal((2, 5, 4, 3)), stream.standard_normal((3, 18))
+    row = stream.standard_normal((1, 18))
+    way = {"size": (3, 3), "stride": (1, 1), "dilation": (1, 1)}
+    program = Program("convolved", inputs=[Var.like(x), Var.like(k), Var.like(row)])
+    two = Var((), None, True)
+    program.constants[two] = 2.0
+    made = dict(zip(program.inputs, (x, k, row)))
+    made[two] = 2.0
+    picture, kernel, added = program.inputs
+    for op, operands, attrs in (
+        ("im2col", (picture,), way), ("dot", (kernel, None), {}), ("multiply", (None, two), {}),
+        ("add", (None, added), {}), ("sum", (None,), {"axis": 1, "keepdims": True}),
+    ):  # fmt: skip
+        xs = tuple(program.steps[-1].out if v is None else v for v in operands)
+        y = evaluate(op, [made[v] for v in xs], attrs)
+        program.steps.append(Step(Var.like(y), op, xs, attrs))
+        made[program.steps[-1].out] = y
+    for step, found in zip(program.steps, in_jax(program, [x, k, row]), strict=True):
+        np.testing.assert_allclose(found, made[step.out], rtol=1e-12, atol=1e-12)
 
 
 def test_where_jax_is_missing_one_line_says_how_to_get_it():

@@ -72,6 +72,9 @@ def arguments() -> argparse.Namespace:
         type=lambda text: names_among(FRAMEWORKS, text),
         help=f"{','.join(FRAMEWORKS)} (those installed)",
     )
+    parser.add_argument(
+        "--engine", choices=["jax"], help="compiled steps on it, beside NumPy and what is by hand"
+    )
     parser.add_argument("--seconds-per-workload", type=float, default=5.0, metavar="S")
     parser.add_argument("--rounds", type=int, help="this many rounds instead of a time")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
@@ -80,7 +83,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--untuned", action="store_true", help="programs no pass was written for")
     parser.add_argument("--ablate", action="store_true", help="the time without each pass")
     parser.add_argument("--imports", action="store_true", help="time imports instead")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.engine:
+        options.frameworks = ["compiled", f"engine={options.engine}", options.engine]
+    return options
 
 
 def names_among(known: Collection[str], text: str) -> list[str]:

@@ -34,6 +34,7 @@ FRAMEWORKS = {
         lambda: any(map(shutil.which, ("c++", "g++", "clang++"))),
     ),
     "jax": Framework("jax", "jax", "in_jax"),
+    "engine=jax": Framework("engine=jax", "jax", "in_engine_jax"),
 }
 
 LOSS_RTOL = 1e-4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,7 +67,10 @@ class JaxCompiled(Compiled):
         """Run a program and compare it with the trace, where both draw the same numbers."""
         options = self.engine_options
         if not options.local and (options.random == "host" or not runner.draws):
-            return super().compared(runner, again, args, kwargs)
+            result = super().compared(runner, again, args, kwargs)
+            del again
+            gc.collect(1)  # what was traced holds arrays that could go to the device
+            return result
         runner.bound()
         try:
             return runner.call(args, kwargs)
@@ -396,7 +400,7 @@ class JaxRunner(Runner):
             return
         try:
             _, call, which = np.asarray(self.flag).tolist()
-        except RuntimeError as error:
+        except RuntimeError as error:  # pragma: no cover - the device fails
             raise lost(self, error) from error
         self.looked = self.flag
         if call:
