@@ -154,9 +154,15 @@ BAD = {
     "draw bare.py:loss --out bare.svg": (1, None),
     "trace folder/net.py:step x": (2, "step(x, y) is called with (x): missing a required "
         "argument: 'y'; example Tensors stand after folder/net.py:step"),
+    **{
+        f"{command} folder/net.py:model x y": (2, "model(x) is called with (x, y): too many "
+            "positional arguments; example Tensors stand after folder/net.py:model")
+        for command in ("trace", "exercise --out e.ipynb")
+    },
+    "trace folder/net.py:model": (2, "model(x) is called with (): missing a required argument: "
+        "'x'; example Tensors stand after folder/net.py:model"),
     "trace folder/net.py:model x --backward": (1,
-        "backward_source: the function calls no backward(), or keeps no .grad of its own: set "
-        "the .grad that an argument has from an earlier backward() to None"),
+        "backward_source: the function calls no backward(): write loss.backward() in it"),
     "trace folder/net.py:looks x": (1, None),
     "trace folder/net.py:step x y --table --level primitive": (2, "--table has no --level"),
 }  # fmt: skip

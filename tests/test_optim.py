@@ -768,6 +768,15 @@ def raises(error, message):
     return pytest.raises(error, match=message)
 
 
+LAYERS = {
+    "Sequential": nn.Sequential(nn.Linear(2, 3), nn.ReLU()),
+    "ModuleList": nn.ModuleList([nn.Linear(2, 3)]),
+    "ModuleDict": nn.ModuleDict({"a": nn.Linear(2, 3)}),
+    "ParameterDict": nn.ParameterDict({"a": tg.ones(2)}),
+    "ReLU": nn.ReLU(),
+}
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -775,7 +784,13 @@ def raises(error, message):
         (lambda p: SGD(iter(())), ValueError, "got no parameters"),
         (lambda p: SGD(p), TypeError, r"got one Tensor; wanted a list: \[w\]"),
         (lambda p: SGD(nn.Linear(2, 2)), TypeError, r"a Linear; .*model\.parameters\(\)"),
-        (lambda p: SGD([np.ones(2)]), TypeError, "a parameter is a ndarray; wanted a Tensor"),
+        (lambda p: SGD([np.ones(2)]), TypeError, "a parameter is a ndarray; wanted a Tensor$"),
+        *(
+            (lambda p, m=m: SGD(m), TypeError, f"got a.? {name}; wanted a list: model.parameters")
+            for name, layer in LAYERS.items()
+            for m in (layer, [{"params": layer}])
+        ),
+        (lambda p: SGD([nn.Linear(2, 3)]), TypeError, r"a Linear; .* write \*layer.parameters\(\)"),
         (lambda p: SGD([("w", p, 1)]), TypeError, "a parameter is a tuple; wanted a Tensor"),
         (lambda p: SGD([("w", p), leaf(2.0)]), ValueError, "some parameters have names"),
         (lambda p: SGD([{"params": [("w", p)]}, {"params": [leaf(1.0)]}]), ValueError, "some grou"),

@@ -186,6 +186,11 @@ def test_what_is_asked_wrongly_says_what_was_wanted(visit):
         )
         assert said and message in said, (call, said)
     assert page.evaluate("player.value('x')") == before
+    page.evaluate("player.goto(player.steps)")
+    last = page.evaluate("player.step")
+    assert page.locator("#link").inner_text() == f"{last} / {page.evaluate('player.steps')}"
+    page.keyboard.press("End")
+    assert page.evaluate("player.step") == last > 0
 
 
 def test_conditions_on_record_are_decided_anew_in_the_page(visit):

@@ -405,7 +405,7 @@ def test_momentum_and_betas_can_be_changed(visit, case):
     page.click("#take")
     wanted = steps_of(case, settings)
     np.testing.assert_allclose(page.evaluate("player.value('w').data"), wanted, rtol=1e-9)
-    page.evaluate("player.goto(player.steps - 2)")
+    page.evaluate("player.goto(player.steps - 1)")
     assert "0.5" in page.locator("#step .flow .sign").all_inner_texts()
     begins = {"SGD": "v←μ·v", "Adam": "m←β₁·m+(1−β₁)·"}[case]
     assert page.locator("#step math").first.text_content().startswith(begins)

@@ -18,12 +18,27 @@ def parameter():
     return tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
 
 
+def differentiated(function):
+    """The backward pass of a function of a parameter that has a gradient already."""
+    x = parameter()
+    x.sum().backward()
+    return tg.trace(function, x).backward_source()
+
+
 def compiled(function):
     """The first call of the compiled function."""
     return tg.compile(function)(tg.tensor([[1.0, 2.0]]))
 
 
 REFUSED = {
+    "backward_source": (
+        lambda: differentiated(lambda x: x.sum()), ValueError,
+        r"the function calls no backward\(\): write loss.backward\(\) in it$",
+    ),
+    "backward_source again": (
+        lambda: differentiated(lambda x: x.sum().backward()), ValueError,
+        "the function keeps no .grad of its own: set the .grad",
+    ),
     "arange": (lambda: tg.arange(3, 0), ValueError, "step of 1 does not lead from 3 to 0"),
     "range": (lambda: tg.range(3, 0), ValueError, "step of 1 does not lead from 3 to 0"),
     "linspace": (

@@ -415,7 +415,7 @@ def called(asked: argparse.Namespace, variables: Variables) -> tuple[Any, list[A
     function = variables.function(asked.name)
     examples = [variables.value(name, variables.tensors) for name in asked.examples]
     with suppress(ValueError):  # a function of C may have no signature
-        takes = inspect.signature(function)
+        takes = inspect.signature(getattr(function, "forward", function))  # of a module
         try:
             takes.bind(*examples)
         except TypeError as error:

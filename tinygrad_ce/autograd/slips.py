@@ -51,18 +51,25 @@ def slip_in(
     g: the gradient that comes from above, y: what the operation gave. others: what is right for
     the other operands, by their numbers.
     """
+    ratio = ratio_of(ours, right)
+    times = max(abs(ratio), 1 / abs(ratio)) if ratio else 0.0
+    scale = (
+        f"{FAULTS['scale']}: it is {times:.6g} times too {'large' if abs(ratio) > 1 else 'small'}"
+    )
+    scale += f", and {FAULTS['sign']}" * (ratio < 0)
+    if abs(times - 2) < NEAR or (times > 1 + NEAR and right.size > 1):
+        return scale  # one element has a ratio to anything, but 2 is forgotten the most often
     for kind, numbers, words in known(right, g, y, operands, others):
         if numbers.shape == ours.shape and is_near(ours, numbers):
             return f"{FAULTS[kind]}: {words}"
+    return scale if ratio else ""
+
+
+def ratio_of(ours: np.ndarray, right: np.ndarray) -> float:
+    """How many times `right` it is, 0 if that is not the same for all elements."""
     size = float((right * right).sum())
     ratio = float((ours * right).sum()) / size if size and ours.shape == right.shape else 0.0
-    if ratio and is_near(ours, ratio * right):
-        large = abs(ratio) > 1
-        times = f"{abs(ratio) if large else 1 / abs(ratio):.6g}"
-        sign = f", and {FAULTS['sign']}" if ratio < 0 else ""
-        word = "large" if large else "small"
-        return f"{FAULTS['scale']}: it is {times} times too {word}{sign}"
-    return ""
+    return ratio if is_near(ours, ratio * right) else 0.0
 
 
 def is_near(a: np.ndarray, b: np.ndarray) -> bool:

@@ -61,9 +61,7 @@ class Optimizer:
         self.stepped = False if type(self).step is Optimizer.step else None
         if isinstance(params, Tensor):
             raise TypeError("optimiser: got one Tensor; wanted a list: [w] or model.parameters()")
-        if not isinstance(params, Iterable):
-            raise TypeError(f"optimiser: got {a_type(params)}; wanted a list: model.parameters()")
-        groups = list(params)
+        groups = listed(params)
         if not groups:
             raise ValueError("optimiser: got no parameters; model.parameters() is empty")
         if not isinstance(groups[0], dict):
@@ -80,7 +78,7 @@ class Optimizer:
         given = param_group["params"]
         if isinstance(given, set):
             raise TypeError("optimiser: parameters in a set have no order; wanted a list")
-        given = [given] if isinstance(given, Tensor) else list(given)
+        given = [given] if isinstance(given, Tensor) else listed(given)
         params = [p[1] if isinstance(p, tuple) and len(p) == 2 else p for p in given]
         self.check_parameters(params)
         settings = {**param_group, "params": params}
@@ -104,7 +102,8 @@ class Optimizer:
         known = {p for g in self.param_groups for p in g["params"]}
         for p in params:
             if not isinstance(p, Tensor):
-                raise TypeError(f"optimiser: a parameter is {a_type(p)}; wanted a Tensor")
+                instead = "; write *layer.parameters() for a layer" * hasattr(p, "parameters")
+                raise TypeError(f"optimiser: a parameter is {a_type(p)}; wanted a Tensor{instead}")
             if p.inputs or not (p.requires_grad or isinstance(p, Parameter)):  # it may be frozen
                 raise ValueError(
                     f"optimiser: a parameter of shape {tuple(p.shape)} is not a leaf that requires "
@@ -323,6 +322,15 @@ class Optimizer:
 NOT_NEGATIVE = {"lr", "momentum", "weight_decay", "eps", "alpha", "rho", "lr_decay",
                 "initial_accumulator_value"}  # fmt: skip
 SWITCHES = {"nesterov", "maximize", "amsgrad", "centered"}
+
+
+def listed(params: Any) -> list[Any]:
+    """Parameters in a list; layers that are a list of layers are no list of parameters."""
+    given = list(params) if isinstance(params, Iterable) else None
+    layer = hasattr(params, "parameters") and not all(isinstance(p, Tensor) for p in given or ())
+    if given is None or layer:
+        raise TypeError(f"optimiser: got {a_type(params)}; wanted a list: model.parameters()")
+    return given
 
 
 def possible(name: str, array: np.ndarray) -> bool:

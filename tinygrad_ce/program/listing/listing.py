@@ -99,10 +99,13 @@ def backward_part(program: Program) -> Program:
     """
     gradients = all_gradients_of(program)
     if not gradients:
-        raise ValueError(
-            "backward_source: the function calls no backward(), or keeps no .grad of its own: "
-            "set the .grad that an argument has from an earlier backward() to None"
+        why = (
+            "keeps no .grad of its own: set the .grad that an argument has from an earlier "
+            "backward() to None"
+            if len(program.outputs) > program.returned  # it changes an argument
+            else "calls no backward(): write loss.backward() in it"
         )
+        raise ValueError(f"backward_source: the function {why}")
     makers = program.makers()
     handed = {
         x

@@ -71,10 +71,10 @@ window.player = {
     return state.step;
   },
   get steps() {
-    return steps.length;
+    return steps.length - 1;
   },
   goto(n) {
-    if (!Number.isInteger(n) || n < 0 || n >= steps.length) throw new Error(`player.goto: got ${n}; wanted an integer from 0 to ${steps.length - 1}`);
+    if (!Number.isInteger(n) || n < 0 || n > player.steps) throw new Error(`player.goto: got ${n}; wanted an integer from 0 to ${player.steps}`);
     go(n);
   },
   names() {
