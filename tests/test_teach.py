@@ -36,7 +36,7 @@ from tests.grading import (
     softmax,
     two_layers,
 )
-from tinygrad_ce import teach
+from tinygrad_ce import nn, teach
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.teach import grader
 
@@ -512,13 +512,80 @@ def test_answers_may_come_from_anywhere() -> None:
     x = tg.tensor([3.0, 1.0])
     for answer in ([30.0, 10.0], np.array([30, 10]), tg.tensor([30.0, 10.0], requires_grad=True)):
         assert teach.check(step, (x,), {"dw": answer}).ok
-    with pytest.raises(KeyError, match="'dv' is no value of the step; it has "):
-        teach.check(step, (x,), {"dv": [1.0]})
-    with pytest.raises(ValueError, match="dw is 'ten'; wanted an array of numbers"):
-        teach.check(step, (x,), {"dw": "ten"})
-    with pytest.raises(KeyError, match="the function asks for v; the forward pass has "):
-        teach.check(step, (x,), lambda v: {"dw": v})
+    shares = [tg.tensor([10.0, 5.0], requires_grad=True), np.array([20, 5])]
+    assert teach.check(step, (x,), {"dw": shares}).ok
     assert teach.check(step, (np.float32(3.0),), lambda w, y: {"dw": 2 * y * 3 + 0 * w}).ok
+
+
+ROW = tg.tensor([3.0, 1.0])
+RIGHT = np.array([30.0, 10.0])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "answers", "error", "said"),
+    [
+        ((ROW,), {"dw": "ten"}, ValueError, "dw is 'ten'; wanted an array of numbers"),
+        ((ROW,), {"dw": None}, ValueError, "dw is None; wanted an array of numbers"),
+        ((ROW,), lambda v: {"dw": v}, KeyError, "the function asks for v; the forward pass has "),
+        # inputs
+        (ROW, {"dw": RIGHT}, TypeError, "the inputs of a step are a Tensor; wanted a tuple: (x, "),
+        (3.0, {"dw": RIGHT}, TypeError, "the inputs of a step are a float; wanted a tuple"),
+        (ROW.numpy(), {"dw": RIGHT}, TypeError, "the inputs of a step are a ndarray; wanted a tu"),
+        ((ROW, ROW), {"dw": RIGHT}, TypeError, "step(x) is given 2 inputs: too many positional"),
+        ((), {"dw": RIGHT}, TypeError, "step(x) is given 0 inputs: missing a required argument"),
+        # answers
+        ((ROW,), RIGHT, TypeError, "the answers are a ndarray; wanted a dict of arrays by name"),
+        ((ROW,), [RIGHT], TypeError, 'the answers are a list; wanted a dict of arrays by name'),
+        ((ROW,), None, TypeError, "the answers are None; wanted a dict"),
+        ((ROW,), {}, ValueError, "there are no answers; wanted arrays by name"),
+        ((ROW,), lambda x: x, TypeError, "<lambda> gave a ndarray; wanted a dict of arrays by"),
+        ((ROW,), lambda: None, TypeError, "<lambda> gave None; wanted a dict of arrays by name"),
+        ((ROW,), lambda: {}, ValueError, "<lambda> gave no answers; wanted arrays by name"),
+        # shares
+        ((ROW,), {"dw": [RIGHT, RIGHT[:1]]}, ValueError, "dw is a list of arrays of shapes ("),
+        ((ROW,), {"dw": [tg.ones(2, 2), RIGHT]}, ValueError, "; the shares of a gradient have one"),
+        ((ROW,), {"dw": [[1.0], [2.0, 3.0]]}, ValueError, "dw is a list of rows of different leng"),
+        # names
+        ((ROW,), {"dv": RIGHT}, KeyError, "'dv' is no value of the step; it has dy, dw, y"),
+        ((ROW,), {"dW": RIGHT}, KeyError, ". Did you mean 'dw'?"),
+        ((ROW,), {"grad_Y": 1}, KeyError, ". Did you mean 'dy'?"),
+        ((ROW,), {"dx": RIGHT}, KeyError, "No gradient flows to x: it has no requires_grad=True"),
+        ((ROW,), {"dlogits": RIGHT}, KeyError, "without a name is given one in the step: logits ="),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_judged_is_refused_in_words(
+    inputs: Any, answers: Any, error: type[Exception], said: str
+) -> None:
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+
+    def step(x: Any) -> Any:
+        y = (x * w).sum()
+        return y**2
+
+    with pytest.raises(error) as found:
+        teach.check(step, inputs, answers)
+    assert said in str(found.value.args[0])
+
+
+def test_of_a_model_the_paths_of_its_parameters_are_told() -> None:
+    tg.manual_seed(1)
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+
+    def step(x: Any, y: Any) -> Any:
+        return F.cross_entropy(model(x), y)
+
+    inputs = (tg.ones(4, 2), tg.tensor([0, 1, 1, 0]))
+    for name, said in {
+        "dlogits": "What is computed without a name is given one in the step: logits = ...; a "
+        "parameter of a model is called by its path: 0.weight",
+        "0.wieght": "Did you mean '0.weight'?",
+        "dp": "No gradient of p is computed in it",
+        "model.4": "given one in the step: h = ...",
+    }.items():
+        with pytest.raises(KeyError) as found:
+            teach.check(step, inputs, {name: 0.0})
+        assert said in found.value.args[0]
+    assert not teach.check(step, inputs, {"0.weight": tg.zeros(3, 2)}).ok
 
 
 def test_a_step_of_one_number_of_samples_is_tried_on_that_alone() -> None:

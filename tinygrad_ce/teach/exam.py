@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.teach.grader import Judge, numbers, report
+from tinygrad_ce.teach.answers import numbers
+from tinygrad_ce.teach.grader import Judge, report
 from tinygrad_ce.teach.questions import BLANK, Question, book_of, questions_of
 from tinygrad_ce.teach.sealed import opened
 

@@ -25,6 +25,7 @@ from tinygrad_ce.program.ir import Program
 from tinygrad_ce.program.listing.listing import oracle
 from tinygrad_ce.program.traced import trace
 from tinygrad_ce.program.tracing.trace import GradOf
+from tinygrad_ce.teach.answers import numbers, refuse_answers, refuse_inputs, unknown
 from tinygrad_ce.teach.book import Book, Line, Values, wide
 from tinygrad_ce.teach.faults import Change, changes
 from tinygrad_ce.teach.spellings import respell
@@ -114,7 +115,8 @@ def check(
     its largest element: kinds in `teach.FAULTS`. All that fit are in `.faults`; where nothing fits
     the report says where and by how much it differs.
 
-    Raises KeyError for a name that the step does not have, ValueError for what is no number.
+    Raises KeyError for a name that the step does not have, ValueError for what is no number, or
+    no answer at all, TypeError for inputs that are no tuple and answers that are no dict.
 
     >>> import tinygrad_ce as tg
     >>> w = tg.tensor([1.0, 2.0], requires_grad=True)
@@ -126,6 +128,7 @@ def check(
     program = traced(step, inputs)
     if callable(answers):
         return of_function(program, step, inputs, answers)
+    refuse_answers(answers)
     given = {name: numbers(name, answer) for name, answer in answers.items()}
     judge = Judge(program, list(given))
     given = {name: judge.added_up(name, x, answers[name]) for name, x in given.items()}
@@ -137,6 +140,7 @@ def traced(step: Callable[..., Any] | Program, inputs: Sequence[Any]) -> Program
     """The program of a step with its backward pass."""
     if isinstance(step, Program):
         return step
+    refuse_inputs(step, inputs)
     program = trace(step, *inputs)
     if not (program.gradient_of or program.grads):  # it calls no backward()
         program = trace(with_backward(step), *inputs)
@@ -164,14 +168,6 @@ def with_backward(step: Callable[..., Any]) -> Callable[..., Any]:
         return loss
 
     return whole
-
-
-def numbers(name: str, answer: Any) -> np.ndarray:
-    """An answer as an array of numbers: NumPy's, this library's, PyTorch's, or nested lists."""
-    array = np.asarray(answer.detach() if hasattr(answer, "detach") else answer)
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"check: {name} is {answer!r:.60}; wanted an array of numbers")
-    return array
 
 
 def of_function(
@@ -220,6 +216,7 @@ def graded(program: Program, backward: Callable[..., Any]) -> Any:
             )
         given = {p.name: values[p.name] for p in wanted if p.name in values}
     answers = backward(**{name: np.copy(value) for name, value in given.items()})
+    refuse_answers(answers, getattr(backward, "__name__", "the function"))
     found = {name: numbers(name, answer) for name, answer in answers.items()}
     judge = Judge(program, list(found))
     found = {name: judge.added_up(name, x, answers[name]) for name, x in found.items()}
@@ -441,8 +438,7 @@ class Judge:
         book = self.books[0]
         for name in names:
             if (own := self.own_name(book, name)) is None:
-                known = ", ".join([*dict.fromkeys([*book.gradients, *book.makers])])
-                raise KeyError(f"check: {name!r} is no value of the step; it has {known}")
+                raise unknown(name, book)
             self.truth[name] = np.asarray(book.truth[own])
         places = {line.name: i for i, line in enumerate(book.lines)}
         self.names = sorted(names, key=lambda name: places.get(self.own_name(book, name) or "", -1))
