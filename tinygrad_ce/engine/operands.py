@@ -78,9 +78,9 @@ def depth_of(x: Node) -> int:
 def settled_by(array: Any, name: str, *inputs: Any) -> Any:
     """A leaf with what `name` found in the numbers of the inputs, which may be cut off by it."""
     y = leaf(array)
-    cuts = [name if x.live else x.detached_by for x in inputs if isinstance(x, Node)]
-    y.detached_by = next(filter(None, cuts), "")
-    memory_of(y).stained = any(one is not None for one in cuts)
+    detached_by = [name if x.live else x.detached_by for x in inputs if isinstance(x, Node)]
+    y.detached_by = next(filter(None, detached_by), "")
+    memory_of(y).stained = any(by is not None for by in detached_by)
     return y
 
 

@@ -248,7 +248,7 @@ def single(op: Op) -> Callable[..., Any]:
 def general(op: Op) -> Callable[..., Any]:
     """A call with several operands, starred ones among them, and attributes."""
     forward, count, names = op.forward, op.fixed, op.names
-    settings_of = names[count + 1 :]
+    attrs = names[count + 1 :]
 
     def starred(*operands: Any, **keywords: Any) -> Any:
         for x in operands:
@@ -256,9 +256,9 @@ def general(op: Op) -> Callable[..., Any]:
                 break
         else:
             return forward(*operands, **keywords)
-        if list(keywords) != settings_of:
+        if list(keywords) != attrs:
             full = completed(op, names[: count + 1], keywords)
-            keywords = dict(zip(settings_of, full[count + 1 :]))
+            keywords = dict(zip(attrs, full[count + 1 :]))
         return apply(op, operands, keywords, ())
 
     def call(*args: Any, **keywords: Any) -> Any:

@@ -292,12 +292,12 @@ def change(
 
 def stain(x: Node, root: Node, name: str, sources: Iterable[Any]) -> None:
     """Let what needs no gradient know that it was written from data, or from what needed one."""
-    cuts = [name if y.live else y.detached_by for y in sources if isinstance(y, Node)]
-    if any(one is not None for one in cuts):
+    detached_by = [name if y.live else y.detached_by for y in sources if isinstance(y, Node)]
+    if any(by is not None for by in detached_by):
         memory_of(x).stained = True
         for node in (x, root):
             if not node.live:
-                node.detached_by = node.detached_by or next(filter(None, cuts), "")
+                node.detached_by = node.detached_by or next(filter(None, detached_by), "")
 
 
 def refuse_leaf(x: Node, root: Node, group: Iterable[Node], name: str) -> None:
