@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from tinygrad_ce.program.listing.listing import Listing, oracle, shown_program, 
 from tinygrad_ce.program.listing.statements import Statement, label
 
 Values = dict[str, Any]
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "elu", "silu", "leaky_relu", "softplus")
 COARSE = re.compile(r"np\.float(16|32)\b")
 
 
@@ -30,10 +32,12 @@ class Line:
 
     `own` are the lines in which somebody may go wrong who goes backward: those of the gradients,
     and what the forward pass has no name for, so that it has to be worked out again. `others` are
-    other ways of writing it, `root` is the line of the book that this is a way of writing.
+    other ways of writing it, `root` is the line of the book that this is a way of writing. Where a
+    line goes back through a function, `passes` is what comes from above and the function's name.
     """
 
     others: tuple[Line, ...] = ()
+    passes: tuple[str, str] | None = None
 
     def __init__(
         self,
@@ -116,6 +120,7 @@ class Book:
             if g in names and any(x in trees for x in sources)
         }
         self.sources = {g: max(sources, key=tell) for g, sources in self.tensors.items()}
+        self.add_passes(shown, program)
 
     def add_gradients(self, shown: Program) -> None:
         """Lines for the gradients that stand in the return statement alone: (x + w).sum() has ones.
@@ -141,6 +146,22 @@ class Book:
                 first = len(self.lines) if reads else start
                 self.lines.insert(first, line)
                 start += not reads
+
+    def add_passes(self, shown: Program, program: Program) -> None:
+        """Which lines make the gradient of what an activation function takes, that of its value."""
+        names, trees = self.writer.names.of, self.writer.trees
+        above = {x: g for g, sources in shown.gradient_of.items() for x in sources}
+        forward = [s for s in program.steps if s.scope[:1] != ("backward",)]
+        scopes = [next((x for x in s.scope if x in ACTIVATIONS), "") for s in forward]
+        for scope, group in groupby(zip(scopes, forward), key=lambda pair: pair[0]):
+            steps = [step for _, step in group]
+            outs, h = {step.out for step in steps}, steps[-1].out
+            taken = {x for step in steps for x in step.operands} - outs
+            elsewhere = {x for step in forward if step not in steps for x in step.operands}
+            for z in taken - elsewhere if scope and h in above else ():
+                line = self.makers.get(names.get(above[z], "")) if z in above else None
+                if line and above[h] in trees and z.shape == h.shape:
+                    line.passes = ast.unparse(trees[above[h]]), scope
 
     def called(self, shown: Program) -> dict[str, str]:
         """What somebody would call a gradient, and the name of that value in the book."""

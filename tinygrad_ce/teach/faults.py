@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from copy import deepcopy
-from functools import cache
+from functools import cache, reduce
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,10 @@ class Change:
         self.line, self.now, self.place, self.kind = line, Line(line.name, tree), place, kind
         self.template, *self.parts = words
 
-    @property
-    def said(self) -> str:
-        """In words."""
-        return self.template.format(*(text(x) if isinstance(x, ast.AST) else x for x in self.parts))
+    def said(self, spelled: Callable[[ast.AST], str]) -> str:
+        """In words; `spelled` gives the text of what is computed."""
+        names = [ast.Name(x, ast.Load()) if names_a_value(x) else x for x in self.parts]
+        return self.template.format(*(spelled(x) if isinstance(x, ast.AST) else x for x in names))
 
     def key(self, samples: int) -> tuple[Any, ...]:
         """What is the same slip in a step with another number of samples."""
@@ -77,7 +78,12 @@ def minus(x: ast.expr) -> ast.expr:
 
 def text(tree: ast.AST) -> str:
     """A piece of a line as text."""
-    return ast.unparse(tree)
+    return ast.unparse(tree).replace("Ellipsis", "...")
+
+
+def names_a_value(part: Any) -> bool:
+    """Whether a part of what is said is a name."""
+    return isinstance(part, str) and part.isidentifier()
 
 
 Found = tuple[Any, ...]  # kind, what stands there instead, what is said: a template, its parts
@@ -87,6 +93,10 @@ def changes(
     line: Line, values: Values, backward: set[str], sizes: Iterable[int]
 ) -> Iterator[Change]:
     """Every single slip in a line. `values` are all values, `backward` those that are gradients."""
+    if line.passes:
+        upstream, scope = line.passes
+        alone = ast.parse(f"{line.name} = {upstream}")
+        yield Change(line, alone, -1, "missing factor", "the slope of {} is missing", scope)
     above = {child: node for node in ast.walk(line.tree) for child in ast.iter_child_nodes(node)}
     others = {x: v for x, v in values.items() if x != line.name}  # no line reads what it makes
     for place, (node, parent) in enumerate(above.items()):
@@ -100,7 +110,7 @@ def changes(
             yield Change(line, tree, place, kind, *words)  # type: ignore[arg-type]
     if len(line.tree.body) > 1:  # a loop fills what the line makes: it is changed at the end
         made = ast.copy_location(ast.Name(line.name, ast.Load()), line.tree.body[-1])
-        for kind, new, *words in turned(made):
+        for kind, new, *words in transposed(made, False):
             after = ast.Assign([ast.Name(line.name, ast.Store())], new)
             ast.fix_missing_locations(ast.copy_location(after, made))
             whole = ast.Module([*line.tree.body, after], [])
@@ -204,10 +214,12 @@ def places(
     if inside or whole:
         yield from scaled(node, sizes, inside)
     if product or whole or (isinstance(parent, ast.Call) and node in parent.args):
-        yield from turned(node)
+        yield from transposed(node, whole)
     match node:
         case ast.BinOp():
             yield from arithmetic(node, backward)
+            if not (isinstance(parent, ast.BinOp) and node in numerator(parent)[1:]):
+                yield from inner_slopes(node, backward)
         case ast.Call():
             yield from calls(node)
         case ast.Compare():
@@ -236,8 +248,8 @@ def scaled(node: ast.expr, sizes: Iterable[int], inside: bool) -> Iterator[Found
         yield "scale", binary(node, ast.Div(), ast.Constant(n)), small, *what, n, n, n
 
 
-def turned(node: ast.expr) -> Iterator[Found]:
-    """A matrix for its transpose."""
+def transposed(node: ast.expr, whole: bool) -> Iterator[Found]:
+    """A matrix for its transpose: `whole` where that is all of the line."""
     match node:
         case ast.Attribute(attr="T"):
             yield "transpose", node.value, "the transpose of {} is missing", node.value
@@ -246,7 +258,10 @@ def turned(node: ast.expr) -> Iterator[Found]:
         case ast.Name() | ast.Call() | ast.BinOp():
             axes: list[ast.expr] = [ast.Constant(-1), ast.Constant(-2)]
             new = ast.Call(ast.Attribute(node, "swapaxes", ast.Load()), axes, [])
-            yield "transpose", new, "{} is transposed", node
+            if whole:
+                yield "transpose", new, "yours is the transpose of {}", node
+            else:
+                yield "transpose", new, "the transpose of {} stands where {} belongs", node, node
 
 
 def arithmetic(node: ast.BinOp, backward: set[str]) -> Iterator[Found]:
@@ -286,12 +301,12 @@ def arithmetic(node: ast.BinOp, backward: set[str]) -> Iterator[Found]:
             for kept, lost in ((a, b), (b, a)):  # of square matrices one may be left out
                 kind = "no upstream" if names_in(lost) & backward else "missing factor"
                 yield kind, kept, "the matrix product with {} is missing", lost
-            for left, right in ((a, b), (unturned(a), unturned(b))):
+            for left, right in ((a, b), (untransposed(a), untransposed(b))):
                 new = binary(left, ast.Mult(), right)
                 yield "elementwise", new, "* stands where the matrix product @ belongs"
 
 
-def unturned(x: ast.expr) -> ast.expr:
+def untransposed(x: ast.expr) -> ast.expr:
     """The matrix that is transposed in it."""
     return x.value if isinstance(x, ast.Attribute) and x.attr == "T" else x
 
@@ -299,7 +314,10 @@ def unturned(x: ast.expr) -> ast.expr:
 def factors(node: ast.BinOp, kept: ast.expr, lost: ast.expr, backward: set[str]) -> Iterator[Found]:
     """A factor that is left out, there twice, turned round, or the function for its slope."""
     kind = "no upstream" if names_in(lost) & backward else "missing factor"
-    yield kind, kept, "the factor {} is missing", lost
+    if text(kept) == text(lost):
+        yield kind, kept, "{} stands where {} belongs: its square is missing", kept, node
+    else:
+        yield kind, kept, "the factor {} is missing", lost
     yield "factor twice", binary(node, ast.Mult(), lost), "{} is there twice", lost
     inverted = binary(kept, ast.Div(), lost)
     yield "inverted factor", inverted, "it is divided by {}", lost
@@ -310,12 +328,68 @@ def factors(node: ast.BinOp, kept: ast.expr, lost: ast.expr, backward: set[str])
 
 
 def slopes_of_two(a: ast.expr, b: ast.expr, backward: set[str]) -> Iterator[Found]:
-    """A slope that is a product, left out or added as a whole: g or g + h * (1 - h)."""
+    """A slope that is a product, added as a whole: g + h * (1 - h)."""
     if isinstance(a, ast.BinOp) and isinstance(a.op, ast.Mult):
         both = binary(a.right, ast.Mult(), b)
         if not names_in(both) & backward:
-            yield "missing factor", a.left, "the factor {} is missing", both
             yield "sum for product", binary(a.left, ast.Add(), both), ADDED, both
+
+
+def numerator(x: ast.expr) -> list[ast.expr]:
+    """A product, each product in it, and last its factors; also of what is divided."""
+    match x:
+        case ast.BinOp(left, ast.Mult(), right):
+            return [x, *numerator(left), *numerator(right)]
+        case ast.BinOp(left, ast.Div(), _):
+            return [x, *numerator(left)]
+    return [x]
+
+
+def without(x: ast.expr, lost: Collection[ast.expr]) -> ast.expr:
+    """A product without some of its factors."""
+    match x:
+        case ast.BinOp(left, ast.Mult(), right) if x not in lost:
+            left, right = without(left, lost), without(right, lost)
+            return right if is_one(left) else left if is_one(right) else binary(left, x.op, right)
+        case ast.BinOp(left, ast.Div(), right) if x not in lost:
+            return binary(without(left, lost), x.op, right)
+    return ast.Constant(1) if x in lost else x
+
+
+def is_one(x: ast.expr) -> bool:
+    """Whether this is the number 1."""
+    return isinstance(x, ast.Constant) and x.value == 1
+
+
+def inner_slopes(node: ast.BinOp, backward: set[str]) -> Iterator[Found]:
+    """What is inside is not derived: of log(x * x + 1) the factors 2 and x are left out.
+
+    They may stand anywhere in the product, and the 2 may be part of another number.
+    """
+    factors = [x for x in numerator(node) if not is_product(x)]
+    own = [x for x in factors if not names_in(x) & backward]
+    two = any(isinstance(x, ast.Constant) and x.value == 2 for x in own)
+    for count in range(1, min(len(own), 3) + 1):
+        for lost in combinations(own, count):
+            inner = reduce(lambda a, b: binary(a, ast.Mult(), b), lost)
+            if count > 1 and len(factors) > count and names_in(inner):
+                yield "missing factor", without(node, lost), "the factor {} is missing", inner
+            if not two and any(isinstance(x, ast.Name) for x in lost):
+                yield "missing factor", half_of(node, lost), "the factor 2 * {} is missing", inner
+
+
+def half_of(node: ast.expr, lost: Collection[ast.expr]) -> ast.expr:
+    """Half of a product without some of its factors: 2 * x where 4 * x stood."""
+    match without(node, lost):
+        case ast.BinOp(ast.Constant(int(n)), ast.Mult(), rest) if n % 2 == 0:
+            return binary(ast.Constant(n // 2), ast.Mult(), rest)
+        case left:
+            return binary(left, ast.Div(), ast.Constant(2))
+
+
+def is_product(x: ast.expr) -> bool:
+    """Whether this has factors, or something that is divided."""
+    return isinstance(x, ast.BinOp) and isinstance(x.op, ast.Mult | ast.Div)
 
 
 def method_of(node: ast.Call) -> str:

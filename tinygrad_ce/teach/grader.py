@@ -11,6 +11,7 @@ import ast
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, wraps
@@ -27,7 +28,7 @@ from tinygrad_ce.program.traced import trace
 from tinygrad_ce.program.tracing.trace import GradOf
 from tinygrad_ce.teach.answers import numbers, refuse_answers, refuse_inputs, unknown
 from tinygrad_ce.teach.book import Book, Line, Values, wide
-from tinygrad_ce.teach.faults import Change, changes
+from tinygrad_ce.teach.faults import Change, changes, text
 from tinygrad_ce.teach.spellings import respell
 
 COARSE, FINE = 1e-5, 1e-9  # what float32 and float64 may be off, of the size of what is summed
@@ -38,7 +39,7 @@ SLIPS = 60  # causes of one answer that are tried on the others
 PAIRS = 12_000  # the same of two changes, for one answer
 SHORT = 12  # letters of what is spelled out where a name would stand that nobody has given
 VAGUE = ("wrong operand", "factor too many", "product of sums")
-SLOPES = ("relu", "tanh", "sigmoid", "gelu", "elu", "silu", "leaky_relu", "softplus")
+UNNAMED = re.compile(r"[a-z]\d*")  # z2; what is called `mean` tells what it is
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,12 @@ class Verdict:
     faults: tuple[Fault, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.name}  {'✗' if self.verdict == 'wrong' else '✓'}  {self.text}"
+        return self.padded(0)
+
+    def padded(self, width: int) -> str:
+        """The same, the name padded to a width."""
+        mark = "✗" if self.verdict == "wrong" else "✓"
+        return f"{self.name.ljust(width)}  {mark}  {self.text}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,9 +92,7 @@ class Report(Mapping[str, Verdict]):
 
     def __str__(self) -> str:
         width = max(map(len, self.verdicts), default=0)
-        return "\n".join(
-            name.ljust(width) + str(v).removeprefix(name) for name, v in self.verdicts.items()
-        )
+        return "\n".join(v.padded(width) for v in self.verdicts.values())
 
     __repr__ = __str__
 
@@ -227,6 +231,8 @@ def other_inputs(inputs: Sequence[Any]) -> Iterator[list[Any]]:
     """Other examples of the same kind: elements drawn anew, then another number of samples."""
     stream = np.random.default_rng(0)
     arrays = [np.asarray(x.detach() if hasattr(x, "detach") else x) for x in inputs]
+    if not all(x.size for x in arrays):
+        return  # there is nothing to draw from
     samples = arrays[0].shape[0] if arrays and arrays[0].ndim else 0
     taken = {n for x in arrays for n in x.shape}
     more = next(n for n in range(samples + 1, samples + 99) if n not in taken)
@@ -256,34 +262,52 @@ def report(judge: Judge, verdicts: dict[str, Verdict], explained: dict[str, Any]
         faults = tuple(
             Fault(
                 " and ".join(c.kind for c in changes),
-                judge.spelled_out(changes[0].line.text, changes[0].line),
-                judge.spelled_out(
-                    "; and ".join(said(c, judge.averaged) for c in changes), changes[0].line
-                ),
+                first.text(changes[0].line.tree),
+                "; and ".join(said(c, judge.averaged, first.beside(c.line)) for c in changes),
             )
             for changes in found
+            for first in [judge.spelling(changes[0].line)]
         )
         if faults:
             verdicts[name] = replace(verdicts[name], text=faults[0].text, faults=faults)
     return Report(verdicts)
 
 
-def said(change: Change, samples: int) -> str:
+def said(change: Change, samples: int, spelling: Spelling) -> str:
     """What was changed, in words; `samples` is how many the step takes the mean of."""
-    words, line = change.said, change.line
+    words, line = change.said(spelling.text), change.line
     if change.kind == "scale" and words.startswith(f"{samples} times too large"):
         return (
             f"{samples} times too large: the 1/N of the mean over the {samples} samples is missing"
         )
     if change.kind.startswith("scale") and words[0].isdigit():
         return words
-    if change.kind == "missing factor" and line.scope in SLOPES:
-        words = f"the slope of {line.scope} is missing"
     if any(isinstance(node, ast.For | ast.Expr) for node in line.tree.body):
         return f"in the lines that make {line.name}, {words}"
-    stands, yours = line.text.replace("\n", "; "), change.now.text.partition(" = ")[2]
-    alone = "\n" not in yours and len(yours) < len(line.text)
+    stands, yours = spelling.text(line.tree), spelling.text(change.now.tree).partition(" = ")[2]
+    alone = "\n" not in yours and len(yours) < len(stands) and not words.startswith("yours is")
+    stands = stands.replace("\n", "; ")
     return f"{stands} belongs here; {f'yours uses {yours}: ' if alone else ''}{words}"
+
+
+class Spelling(ast.NodeTransformer):
+    """Trees as text in which what nobody has named stands as it is computed: 1 - h."""
+
+    def __init__(self, short: Mapping[str, ast.expr]) -> None:
+        self.short = short
+
+    def beside(self, line: Line) -> Spelling:
+        """The same where a line makes one of these: there it has its name."""
+        return Spelling({name: x for name, x in self.short.items() if name != line.name})
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """A name, or what it stands for where it is read."""
+        read = isinstance(node.ctx, ast.Load)
+        return self.short.get(node.id, node) if read else node
+
+    def text(self, x: ast.AST) -> str:
+        """A tree as text."""
+        return text(self.visit(deepcopy(x)))
 
 
 # --- comparing ----------------------------------------------------------------------------------
@@ -421,6 +445,46 @@ def gap(answer: Answer, shaken: Sequence[Any]) -> str:
 # --- judging ------------------------------------------------------------------------------------
 
 
+LINEAR = ("add", "subtract", "negative", "multiply", "reshape", "broadcast_to", "sum", "divide")
+
+
+def is_mean(program: Program, samples: int) -> bool:
+    """Whether a step ends in a mean over the samples: in a sum of them that is divided.
+
+    Which of both comes first is the same as long as all between them is linear.
+    """
+    forward = [s for s in program.steps if s.scope[:1] != ("backward",)]
+    read = {x for s in forward for x in s.operands}
+    makers = {s.out: s for s in forward}
+    waiting = [(s.out, False, False) for s in forward if s.out not in read]
+    known = set(waiting)
+    while waiting:
+        x, summed, divided = waiting.pop()
+        step = makers.get(x)
+        if step is None or step.op not in (*LINEAR, "dot", "matmul"):
+            continue
+        first, *others = step.operands
+        summed = summed or (
+            step.op == "sum" and first.shape[:1] == (samples,) and x.shape[:1] != first.shape[:1]
+        )
+        if step.op in ("dot", "matmul"):  # y @ log(p)
+            summed, others = summed or first.shape[-1:] == (samples,), []
+        if step.op == "divide":
+            value = program.constants.get(others[0]) if others else None
+            divided = divided or (value is not None and times_of(value, samples))
+        if summed and divided:
+            return True
+        more = {(y, summed, divided) for y in step.operands} - known
+        known |= more
+        waiting += more
+    return False
+
+
+def times_of(value: Any, samples: int) -> bool:
+    """Whether a number is a multiple of another."""
+    return np.ndim(value) == 0 and value != 0 and float(value) % samples == 0
+
+
 class Judge:
     """One traced example, and the answers to it."""
 
@@ -443,10 +507,8 @@ class Judge:
         places = {line.name: i for i, line in enumerate(book.lines)}
         self.names = sorted(names, key=lambda name: places.get(self.own_name(book, name) or "", -1))
         dtypes = {np.asarray(v).dtype for v in program.example.values()}
-        self.samples = max((x.shape[0] for x in program.inputs[:1] if x.shape), default=1)
-        divisors = re.findall(r"/ (\d+)\b", "\n".join(x.text for x in self.books[1].lines))
-        means = any(int(n) % self.samples == 0 for n in divisors)
-        self.averaged = self.samples if means else 0
+        self.samples = max([1, *(x.shape[0] for x in program.inputs[:1] if x.shape)])
+        self.averaged = self.samples if is_mean(program, self.samples) else 0
         self.coarse = np.dtype(np.float32) in dtypes
 
     def own_name(self, book: Book, name: str) -> str | None:
@@ -468,16 +530,19 @@ class Judge:
         made = {line.name: book.truth[line.name] for line in book.lines if not line.backward}
         return {**self.named, **book.given, **made}
 
-    def spelled_out(self, text: str, line: Line) -> str:
-        """A text on a line in which what nobody has named stands as it is computed: (1 - h)."""
+    def spelling(self, line: Line) -> Spelling:
+        """How the book of a line, and what is made otherwise in it, is put into words."""
         lines = next((x.lines for x in self.books if line.root in x.lines), [])  # of this example
         unnamed = {x.name: x for x in lines if x.own and not x.backward}
-        short = {
-            name: f"({value})"
-            for name, x in unnamed.items()
-            if len(value := x.text.partition(" = ")[2]) <= SHORT and not x.reads & unnamed.keys()
-        }
-        return re.sub(r"\b[a-z]\d*\b", lambda found: short.get(found[0], found[0]), text)
+        return Spelling(
+            {
+                name: value
+                for name, x in unnamed.items()
+                for value in [getattr(x.tree.body[0], "value", None)]
+                if UNNAMED.fullmatch(name) and value and len(x.tree.body) == 1
+                if len(text(value)) <= SHORT and not x.reads & unnamed.keys()
+            }
+        ).beside(line)
 
     def answer(self, name: str, array: np.ndarray) -> Answer:
         """What the student gave, and how near to it is near enough."""
@@ -646,6 +711,12 @@ def shake(value: Any, tolerance: float, stream: np.random.Generator) -> Any:
     return value * off if np.asarray(value).dtype.kind == "f" else value
 
 
+def draw(value: Any, stream: np.random.Generator) -> Any:
+    """Another value of that shape; labels and masks are as they are."""
+    floats = np.asarray(value).dtype.kind == "f"
+    return stream.standard_normal(np.shape(value)) if floats else value
+
+
 def after(slip: tuple[Change, ...], book: Book, lines: list[Line], base: Values) -> Values | None:
     """What lines give that have a slip; None where it is not in them."""
     now = {change.line.root: change.now for change in slip}
@@ -745,9 +816,21 @@ class Hunt:
         That is one that brings in what nobody has a name for.
         """
         if self.answer.zeros:
-            return change.kind == "factor too many"
+            return change.kind == "factor too many" or self.vanishes(change)
         line = self.book.makers.get(str(change.parts[0])) if change.parts else None
         return self.answer.array.size < 2 and line is not None and line.own and not line.backward
+
+    def vanishes(self, change: Change) -> bool:
+        """Whether a slip gives zeros on every example, 1 - h / h: nobody makes it.
+
+        But the wrong side of a mask of a relu does so, too.
+        """
+        if change.kind == "other branch":
+            return False
+        stream = np.random.default_rng(0)
+        drawn = {name: draw(value, stream) for name, value in self.book.given.items()}
+        values = after((change,), self.book, self.book.lines, drawn)
+        return values is None or largest(np.asarray(values[self.lines[-1].name], float)) <= FINE
 
     def reductions(self) -> list[tuple[Change, ...]]:
         """The answer as a sum, or a mean, over other axes of a gradient that is summed."""
@@ -758,18 +841,21 @@ class Hunt:
                 axes = [s for n in range(g.ndim + 1) for s in combinations(range(g.ndim), n)]
                 if not any(self.answer.is_right(g.sum(over)) for over in axes[1:]):
                     continue
-                tree = ast.parse(f"{line.name} = {name}")
-                forms: list[tuple[str, Any, str, tuple[int, ...]]]
-                forms = [("missing sum", g, "the sum of {} is missing", ())]
+                forms = [("missing sum", "", "the sum of {} is missing", "")]
                 for over in axes[1:]:
-                    forms.append(("wrong axis", g.sum(over), "{} is summed over axes {}", over))
-                    said = "a mean of {} over axes {} stands there"
-                    forms.append(("mean for sum", g.mean(over), said, over))
-                found += [
-                    (Change(line, tree, -1, kind, words, name, str(over)),)
-                    for kind, made, words, over in forms
-                    if self.answer.is_in({name: made}, name)
+                    axis = str(over[0] if len(over) == 1 else over)
+                    which = f"{'axis' if len(over) == 1 else 'axes'} {axis}"
+                    within = "" if len(over) == g.ndim else f"axis={axis}"
+                    forms.append(("wrong axis", f".sum({within})", "{} is summed over {}", which))
+                    said = "a mean of {} over {} stands there"
+                    forms.append(("mean for sum", f".mean({within})", said, which))
+                slips = [
+                    Change(
+                        line, ast.parse(f"{line.name} = {name}{form}"), -1, kind, words, name, of
+                    )
+                    for kind, form, words, of in forms
                 ]
+                found += [(slip,) for slip in slips if self.hits([slip.now], self.base)]
         return found
 
     def scales(self) -> list[tuple[Change, ...]]:

@@ -169,7 +169,7 @@ def tried(book: Book, names: dict[str, str], free: str) -> Values:
 
 def fitting(book: Book, drawn: Values, ways: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """The ways that give the same, and what stands for their letters."""
-    if not drawn:
+    if not drawn or not drawn["d"].size:
         return
     right = drawn["d"]
     known = {"g": np.ones(right.shape), "h": np.full(right.shape, np.nan), **drawn}
@@ -241,8 +241,6 @@ def written(book: Book, line: Line, way: str, names: dict[str, str]) -> Line:
         names[name] = own = there[0] if there else next(free)
         book.truth.setdefault(own, made)
         lines.append(f"{own} = {value}")
-    if names["g"] == "1":  # no factor
-        last = last.replace("g * ", "")
     lines.append(put(last, names))
     tree = ast.parse("\n".join(lines))
     return Line(line.name, tree, scope=line.scope, root=line)
@@ -255,9 +253,29 @@ def agrees(value: Any, made: Any) -> bool:
 
 
 def put(text: str, names: dict[str, str]) -> str:
-    """A text with other names."""
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            node.id = names.get(node.id, node.id)
-    return ast.unparse(tree)
+    """A text with other names, or with numbers for them."""
+    return ast.unparse(Put(names).visit(ast.parse(text)))
+
+
+class Put(ast.NodeTransformer):
+    """What stands for the names of a text; a factor that is 1 is none."""
+
+    def __init__(self, names: dict[str, str]) -> None:
+        self.names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """The name, or the number."""
+        put = ast.parse(self.names.get(node.id, node.id), mode="eval").body
+        return ast.Name(put.id, node.ctx) if isinstance(put, ast.Name) else put
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        """A product without its 1, and -x for -1 * x."""
+        self.generic_visit(node)
+        match node:
+            case ast.BinOp(ast.Constant(1), ast.Mult(), x) | ast.BinOp(
+                x, ast.Mult(), ast.Constant(1)
+            ):
+                return x
+            case ast.BinOp(ast.UnaryOp(ast.USub(), ast.Constant(1)), ast.Mult(), x):
+                return ast.UnaryOp(ast.USub(), x)
+        return node
