@@ -353,12 +353,12 @@ def test_arguments_are_written_and_get_gradients():
             a.add_(1.0)
             (b * b * a).sum().backward()
             c *= 2.0
-            return {"a": a, "sum": b.detach() + a, "array": c}
+            return {"a": a, "sum": b.detach() + a, "array": c * 3.0}
 
         a, b, c = tg.zeros(3), tg.ones(3, requires_grad=True), np.ones(3)
         for _ in range(3):
             result = f(a, b, c)
-        found.append(numbers_of([a, b.grad, c, result["a"], result["sum"]]))
+        found.append(numbers_of([a, b.grad, c, result["a"], result["sum"], result["array"]]))
         assert result["a"] is a
     agree(found[1], found[0])
 

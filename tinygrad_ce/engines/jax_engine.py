@@ -74,7 +74,7 @@ class JaxCompiled(Compiled):
         runner.bound()
         try:
             return runner.call(args, kwargs)
-        except GuardFailure as failure:
+        except GuardFailure as failure:  # pragma: no cover - of rows that the trace has not seen
             return self.deoptimise(runner, failure, args, kwargs)
 
     def emitted(self) -> str:
