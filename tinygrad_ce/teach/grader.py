@@ -464,9 +464,10 @@ def is_mean(program: Program, samples: int) -> bool:
         if step is None or step.op not in (*LINEAR, "dot", "matmul"):
             continue
         first, *others = step.operands
-        summed = summed or (
-            step.op == "sum" and first.shape[:1] == (samples,) and x.shape[:1] != first.shape[:1]
-        )
+        if step.op == "sum" and first.shape and first.shape[0] % samples == 0:
+            axis = step.attrs["axis"]
+            over = range(len(first.shape)) if axis is None else np.atleast_1d(axis)
+            summed = summed or any(i % len(first.shape) == 0 for i in over)
         if step.op in ("dot", "matmul"):  # y @ log(p)
             summed, others = summed or first.shape[-1:] == (samples,), []
         if step.op == "divide":
@@ -908,9 +909,7 @@ class Hunt:
     def distinct(self, line: Line, before: Values) -> list[tuple[Change, Values]]:
         """The changes of a line that can be run, one for each other value that it takes by them."""
         found: dict[Any, tuple[Change, Values]] = {}
-        unchanged = self.book.attempt(before, [line])
-        if unchanged is None:
-            return []
+        unchanged = self.book.run(before, [line])
         for change in self.changes_of(line, self.near(line)):
             values = self.book.attempt(before, [change.now])
             if values is not None:
