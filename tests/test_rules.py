@@ -463,3 +463,85 @@ def test_a_tensor_that_is_no_operand_of_a_rule_is_refused():
     scaled = tg.rule(lambda x: x * m, lambda g: g, name="scaled")
     with pytest.raises(TypeError, match="scaled: forward gave a Tensor"):
         scaled(x)
+
+
+def matrix_product(a, b):
+    return a @ b
+
+
+TWO = ((3, 2), (2, 4))
+FOUR = ((4,),)
+
+
+@pytest.mark.parametrize(
+    ("make", "shapes", "error", "said"),
+    [
+        # the rule
+        (lambda: tg.rule(np.square), FOUR, TypeError, "square: the rule has no gradient; wanted"),
+        (lambda: tg.rule(abs, *[lambda g: g] * 3), FOUR, TypeError,
+         "abs: 3 gradients are more than forward has operands, 2"),
+        (lambda: tg.rule(lambda x: x, *[lambda g: g] * 2, name="same"), FOUR, TypeError,
+         "same: 2 gradients are more than forward has operands, 1"),
+        (lambda: tg.rule(3, lambda g: g), FOUR, TypeError, "rule: forward is an int; wanted a"),
+        (lambda: tg.rule(np.exp, 3), FOUR, TypeError, "exp: a gradient reads g, then any of"),
+        # forward
+        (lambda: tg.rule(lambda x: None, lambda g: g, name="none"), FOUR, TypeError,
+         "none on shape (4,): forward gave None; wanted an array"),
+        (lambda: tg.rule(lambda x, n=2: [x.sum()] * n, lambda g: g, name="some"), FOUR, TypeError,
+         "some on shape (4,): forward gave [np.float32(10.0), np.float32(10.0)]; wanted an array"),
+        (lambda: tg.rule(lambda *xs: {}, lambda g: g, name="some"), TWO, TypeError,
+         "some on shapes (3, 2) and (2, 4): forward gave {}; wanted an array"),
+        # what a gradient gives
+        (lambda: tg.rule(np.square, lambda g: 3), FOUR, TypeError,
+         "square: the gradient for operand 0, x of shape (4,), is 3; wanted an array of the oper"),
+        (lambda: tg.rule(np.square, lambda g: None), FOUR, TypeError, "shape (4,), is None;"),
+        (lambda: tg.rule(np.square, lambda g: g[:2]), FOUR, ValueError,
+         "operand 0, x of shape (4,), has shape (2,); wanted the operand's"),
+        (lambda: tg.rule(lambda x: x.sum(), lambda g: g, name="total"), FOUR, ValueError,
+         "total: the gradient for operand 0, x of shape (4,), has shape (); wanted the operand's"),
+        (lambda: tg.rule(lambda x, n=2: n * x.sum(), lambda g: g, name="total"), FOUR, ValueError,
+         "total: the gradient for operand 0, x of shape (4,), has shape (); wanted the operand's"),
+        (lambda: tg.rule(matrix_product, lambda g, a: a.T @ g, lambda g, b: g @ b.T), TWO,
+         ValueError, "matrix_product: the gradient for operand 0, a of shape (3, 2), has shape "
+         "(2, 4): that of operand 1; wanted the operand's"),
+        (lambda: tg.rule(lambda *xs: xs[0] @ xs[1], lambda g: g, name="dots"), TWO, ValueError,
+         "dots: the gradient for operand 0, *xs of shape (3, 2), has shape (3, 4); wanted"),
+        # what it fails at
+        (lambda: tg.rule(matrix_product, lambda g, b: g @ b, lambda g, a: a.T @ g), TWO, ValueError,
+         "matrix_product: the gradient for operand 0, a of shape (3, 2), cannot be computed from g "
+         "of shape (3, 4): matmul: "),
+        (lambda: tg.rule(np.square, lambda g: g.sum(3)), FOUR, IndexError,
+         "cannot be computed from g of shape (4,): axis 3 is out of bounds"),
+        (lambda: tg.rule(np.square, lambda g: g + "1"), FOUR, TypeError, "from g of shape (4,): "),
+        (lambda: tg.rule(np.square, lambda g: g.sin()), FOUR, AttributeError, "no attribute 'sin'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_rule_of_ones_own_is_told_with_its_name(make, shapes, error, said):
+    xs = [tg.tensor(np.arange(1.0, 1 + math.prod(s), dtype=np.float32).reshape(s),
+                    requires_grad=True) for s in shapes]  # fmt: skip
+    with pytest.raises(error) as found:
+        make()(*xs).sum().backward()
+    assert said in str(found.value)
+
+
+def test_gradients_of_ones_own_may_be_summed_and_read_shapes_and_numbers():
+    """Those of broadcast operands, without the sizes of 1 in front, by `shapes` and `i`."""
+    asked = []
+
+    def part(g, shapes, i):
+        asked.append((shapes, i))
+        before = sum(shape[0] for shape in shapes[:i])
+        return g[before : before + shapes[i][0]]
+
+    join = tg.rule(lambda *xs: np.concatenate(xs), part, name="join")
+    a, b = tg.ones(2, requires_grad=True), tg.ones(3, requires_grad=True)
+    join(a, b).backward(tg.arange(5.0))
+    assert [x.grad.tolist() for x in (a, b)] == [[0.0, 1.0], [2.0, 3.0, 4.0]]
+    assert asked == [([(2,), (3,)], 0), ([(2,), (3,)], 1)]
+    plus = tg.rule(lambda x, y: x + y, lambda g: g, lambda g: g.sum(0), name="plus")
+    rows, row = tg.ones(4, 1, 3, requires_grad=True), tg.ones(1, 1, 3, requires_grad=True)
+    plus(rows, row).sum().backward()
+    assert row.grad.tolist() == [[[4.0, 4.0, 4.0]]] and rows.grad.shape == (4, 1, 3)
+    weighed = tg.rule(lambda x, n: x * n, lambda g, n: g * n, None, name="weighed")
+    assert tg.autograd.grad(weighed(a, tg.tensor(3.0)).sum(), a)[0].tolist() == [3.0, 3.0]
+    assert tg.rule(lambda x: x * 2, lambda g: g * 2)(3) == 6  # of numbers alone

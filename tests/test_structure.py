@@ -13,9 +13,9 @@ import tinygrad_ce as tg
 
 ROOT = Path(tg.__file__).parent
 ENGINE = ["frame", "modes", "memory", "graph", "lines", "dtypes", "devices", "printing", "lending",
-          "promotion", "operands", "past", "arguments", "rule", "hooks", "slices", "erfc", "table",
-          "chain", "backward", "linear", "functions", "arranging", "returned", "counting",
-          "ordering", "protocol", "write", "filling", "tensor"]  # fmt: skip
+          "promotion", "operands", "past", "arguments", "rule", "own_rule", "hooks", "slices",
+          "erfc", "table", "chain", "backward", "linear", "functions", "arranging", "returned",
+          "counting", "ordering", "protocol", "write", "filling", "tensor"]  # fmt: skip
 PROGRAM = ["ir", "memory", "ops", "tracing", "passes", "emit", "listing", "traced",
            "running", "before", "precision", "check", "compiling"]  # fmt: skip
 ROOMS = [*(f"engine.{name}" for name in ENGINE), "absent", "settings", "amp",

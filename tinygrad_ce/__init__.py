@@ -79,13 +79,13 @@ from tinygrad_ce.engine.modes import (
     no_grad,
     set_grad_enabled,
 )
+from tinygrad_ce.engine.own_rule import rule
 from tinygrad_ce.engine.printing import printoptions, set_printoptions
 from tinygrad_ce.engine.promotion import (
     get_default_dtype,
     promote_types,
     set_default_dtype,
 )
-from tinygrad_ce.engine.rule import rule
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.functions import (
     IN_PLACE,

@@ -130,34 +130,20 @@ def rule(
 ) -> Callable[..., Any]:
     """The operation y = forward(x, ...) with ∂L/∂x = gradient(g, ...) for each operand, g = ∂L/∂y.
 
-    A gradient reads g first, then any of: the arguments of forward by their names, `y`, the
-    operand's own `shape` and `own_dtype`; None is for an operand without one. Arguments of forward
-    behind those that have a gradient are attributes; a starred one stands for all the rest.
-    Operators and NumPy's functions are what both are made of: they are given arrays, Tensors or
-    Symbols. Of a broadcast operand the gradient is summed back. `view` says that y looks at the
-    memory of x.
-
-    `dtypes` says what it takes: "float" turns integers into floats, "mixed" promotes (two operands
-    always do), "branches" all but the first, "numbers" no booleans beside others, "one" refuses to
-    mix; else each operand may have its own.
-
-    Raises TypeError for a gradient that reads anything else.
-
-    >>> import tinygrad_ce as tg
-    >>> cube = tg.rule(lambda x: x**3, lambda g, x: g * 3 * x**2, name="cube")
-    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
-    >>> cube(x).sum().backward()
-    >>> x.grad
-    tensor([ 3., 12.])
+    Users have it as `tg.rule` (engine/own_rule.py), which explains the arguments, and looks at what
+    their functions give.
     """
-    op = Op(name or forward.__name__, forward, gradients, view, dtypes)
-    plain = not op.star and not op.defaults
-    if len(gradients) == 1 and not op.star:
-        call = unary(op) if plain else single(op)
-    else:
-        call = binary(op) if len(gradients) == 2 and plain else general(op)
+    return called(Op(name or forward.__name__, forward, gradients, view, dtypes))
+
+
+def called(op: Op) -> Callable[..., Any]:
+    """The function that an operation is called by."""
+    count, plain = op.fixed + op.star, not op.star and not op.defaults
+    one = unary if plain else single
+    more = binary if count == 2 and plain else general
+    call = one(op) if count == 1 and not op.star else more(op)
     call.__name__ = call.__qualname__ = op.name
-    call.__doc__ = forward.__doc__
+    call.__doc__ = op.forward.__doc__
     call.op = op  # type: ignore[attr-defined]
     return call
 
