@@ -416,6 +416,12 @@ def test_folded_to_eight_cards_a_picture_runs_from_left_to_right():
         assert f"rankdir={direction}" in drawing.source
 
 
+def test_what_is_handed_to_a_layer_is_not_folded_into_it_as_its_weights_are():
+    x, layer = tg.ones(4, 2, requires_grad=True), nn.Linear(2, 3)
+    titles = [card.name for card in cards(draw(layer(x).sum(), {"x": x, "layer": layer}, depth=0))]
+    assert titles[0] == "x" and "weight" not in titles
+
+
 def test_without_gradients_no_gradient_is_claimed():
     loss, names = network()
     drawing = draw(loss, names, gradients=False)

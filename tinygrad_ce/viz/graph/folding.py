@@ -197,7 +197,8 @@ def fold_calls(graph: Graph, closing: Closing, repeats: bool) -> Fold:
         (front,) = fronts if len(fronts) == 1 else (None,)
         if front is not None and not leaf.inputs and leaf not in graph.ends:
             role, kind = graph.role(leaf), made.groups[front].kind
-            if role == "constant" or (role == "parameter" and kind == "module"):
+            held = kind == "module" and leaf not in graph.handed_in
+            if role == "constant" or (role == "parameter" and held):
                 made.front[leaf] = front
     return made
 

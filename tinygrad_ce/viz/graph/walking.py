@@ -62,7 +62,9 @@ class Graph:
             self.operands.setdefault(use.target, []).append(use)
         scopes = dict.fromkeys(node.scope for node in self.operations)
         self.chains = {scope: chain_of(scope) for scope in scopes}
-        self.names = {**names_of(modules_of(self.chains.values())), **names}
+        of_modules = names_of(modules_of(self.chains.values()))
+        self.handed_in = names.keys() - of_modules.keys() if of_modules else set()
+        self.names = {**of_modules, **names}
         self.names.update({y: self.names[x] for x, y in stand.items() if x in self.names})
         operands = {node: [use.source for use in uses] for node, uses in self.operands.items()}
         leaves = [x for x in self.used if not (x.inputs or made_inside(x) or x in self.names)]
