@@ -7,6 +7,7 @@ them, and the slips are put in by replacing text.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -1010,3 +1011,117 @@ def test_a_gradient_that_is_an_operand_itself_may_be_the_wrong_one() -> None:
     report = teach.check(lambda a, b: (a * b).sum(), (a, b), {"da": a.detach(), "db": a.detach()})
     assert "a stands where b belongs" in str(report["da"].faults[0].text)
     assert report["da"].faults[0].kind == "wrong operand" and report["db"].verdict == "right"
+
+
+def classified() -> tuple[Any, dict[str, Any]]:
+    """Six samples in three classes, and what a student has worked out: all of it right."""
+    tg.manual_seed(3)
+    W1, b1, W2, b2 = made(3, 4), made(4), made(4, 3), made(3)
+
+    def step(x: Any, y: Any) -> Any:
+        h = (x @ W1 + b1).relu()
+        z = h @ W2 + b2
+        return F.cross_entropy(z, y)
+
+    x, y = tg.randn(6, 3), tg.randint(0, 3, (6,))
+    A, B, a, b = (w.detach().numpy().astype(float) for w in (W1, W2, b1, b2))
+    X, Y = x.numpy().astype(float), np.eye(3)[y.numpy()]
+    h = np.maximum(X @ A + a, 0)
+    z = h @ B + b
+    e = np.exp(z)
+    P = e / e.sum(1, keepdims=True)
+    dz = (P - Y) / 6
+    dh = dz @ B.T
+    dz_ = dh * (h > 0)
+    own = {"X": X, "Y": Y, "W1": A, "W2": B, "h": h, "z": z, "e": e, "P": P}
+    own |= {"dz": dz, "dh": dh, "dh_": dz_}
+    return grader.traced(step, (x, y)), own
+
+
+IN_A_STUDENTS_NAMES = [  # what is handed in, and how what is said begins or ends
+    ("dz", "P", "6 times too large: the 1/N of the mean over the 6 samples is missing; "
+     "and the share onehot is lost"),
+    ("dz", "(P - 1) * Y / 6", "belongs here; the share p of the other classes is missing"),
+    ("dz", "(P - 1) * Y", "is missing; and the share p of the other classes is missing"),
+    ("dz", "-Y", "is missing; and the share p is lost"),
+    ("dz", "(P - Y) / 18", "18 stands where 6 belongs, the number of samples"),
+    ("dz", "(P - Y) / 36", "6 times too small: a factor 6 is missing, or 1/6 is there twice"),
+    ("dz", "(e / e.sum(0) - Y) / 6", "the sum runs over axis 0"),
+    ("dz", "np.round(dz, 3)", "right to 3 digits: do not round it"),
+    ("dz", "z", "yours uses z: z is a value, not a gradient"),
+    ("dW2", "h.T @ ((P - 1) * Y) / 6", "the share p of the other classes is missing"),
+    ("dW2", "(h > 0).T @ dz", "h != 0 stands where h belongs"),
+    ("dW2", "W2", "yours uses W2: W2 is a value, not a gradient"),
+    ("dW2", "h.T @ dz + W2", "yours uses h.T @ dz + W2: the share W2 does not belong there"),
+    ("db2", "dz.mean(0)", "yours uses dz.mean(axis=0): the mean stands where the sum belongs"),
+    ("W1", "X.T @ dh_", "W1 is a value; call its gradient dW1"),
+    ("W1", "W1", "W1 is a value; call its gradient dW1"),
+    ("h", "dh", "h is a value; call its gradient dh"),
+    ("y", "Y[:, 0]", "y is a value"),
+]  # fmt: skip
+
+
+def test_what_is_said_has_names_that_a_student_knows_alone() -> None:
+    program, own = classified()
+    for name, text, said in IN_A_STUDENTS_NAMES:
+        report = teach.check(program, (), {name: eval(text, {"np": np}, own)})
+        assert report[name].verdict == "wrong"
+        assert report[name].text.startswith(said) or report[name].text.endswith(said), (
+            name, text, report[name].text,
+        )  # fmt: skip
+        unknown = r"\bdlogp|\bdu\d*\b|\bdlog\b|\bdtotal"
+        assert not any(re.search(unknown, fault.text) for fault in report[name].faults), text
+
+
+def test_an_answer_that_was_right_may_be_worked_out_otherwise_in_the_next() -> None:
+    program, own = classified()
+    wrong = own["h"].T @ own["P"] / 6
+    report = teach.check(program, (), {"dz": own["dz"], "dW2": wrong})
+    assert report["dz"].text == "right"
+    assert report["dW2"].text.endswith("yours uses p / 6: the share onehot is lost")
+
+
+def test_a_name_of_the_listing_is_told_with_what_it_is_the_gradient_of() -> None:
+    W = made(2, 3)
+    x, y = tg.randn(5, 3), tg.randn(5, 2)
+
+    def step(x: Any, y: Any) -> Any:
+        return ((x @ W.T - y) ** 2).sum()
+
+    X, A = x.numpy(), W.detach().numpy()
+    du = 2 * (X @ A.T - y.numpy())
+    verdict = teach.check(step, (x, y), {"du": 3 * du})["du"]
+    assert verdict.text.endswith("is missing; du here is the gradient of x @ W.T - y")
+    assert teach.check(step, (x, y), {"du": du})["du"].text == "right"
+    flat = teach.check(step, (x, y), {"dW": (X.T @ du).reshape(2, 3)})["dW"]
+    assert flat.text.endswith("a reshape stands where the transpose belongs")
+
+
+def test_a_sum_without_keepdims_is_told_of_a_square() -> None:
+    s, v = made(4, 4), made(4, 2)
+
+    def step(s: Any, v: Any) -> Any:
+        A = F.softmax(s, 1)
+        h = A @ v
+        return (h**2).sum() / 2
+
+    A, V = (x.detach().numpy() for x in (F.softmax(s, 1), v))
+    dA = A @ V @ V.T
+    for axis, text in (("(A * dA).sum(1)", "keepdims=True is missing in "),
+                       ("dA.sum(1)", "; and the factor A is missing")):  # fmt: skip
+        verdict = teach.check(step, (s, v), {"ds": A * (dA - eval(axis))})["ds"]
+        assert text in verdict.text
+
+
+def test_rows_that_are_picked_with_the_wrong_sign_are_told() -> None:
+    E, ids, want = made(3, 2), tg.tensor([1, 0, 2, 0, 2, 0]), tg.randn(6, 2)
+
+    def step(ids: Any, want: Any) -> Any:
+        x = F.embedding(ids, E)
+        return ((x - want) ** 2).sum() / 2
+
+    dx = want.numpy() - E.detach().numpy()[ids.numpy()]
+    dE = np.stack([dx[ids.numpy() == k].sum(0) for k in range(3)])
+    for name, answer, where in (("dE", dE, "the lines that make dE"), ("dx", dx, "dx")):
+        verdict = teach.check(step, (ids, want), {name: answer})[name]
+        assert verdict.text == f"in {where}, the sign is the other way round"

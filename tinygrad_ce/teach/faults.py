@@ -24,7 +24,8 @@ class Change:
     """One line written otherwise: the kind of slip, what is said about it, and where it is."""
 
     def __init__(self, line: Line, tree: ast.Module, place: int, kind: str, *words: Any) -> None:
-        self.line, self.now, self.place, self.kind = line, Line(line.name, tree), place, kind
+        self.line, self.place, self.kind = line, place, kind
+        self.now = Line(line.name, tree, scope=line.scope, root=line.root)
         self.template, *self.parts = words
 
     def said(self, spelled: Callable[[ast.AST], str]) -> str:
@@ -102,7 +103,7 @@ def changes(
     for place, (node, parent) in enumerate(above.items()):
         found: Iterable[Found] = ()
         if isinstance(node, ast.stmt):
-            found = statements(node, values, others, backward)
+            found = statements(node, values, others, backward, sizes)
         elif isinstance(node, ast.expr) and not is_written(node, parent):
             found = places(node, parent, others, backward, sizes)
         for kind, new, *words in found:
@@ -168,7 +169,7 @@ def slope_of(form: str, name: str) -> ast.expr:
 
 
 def too_many(node: ast.Assign, values: Values, backward: set[str]) -> Iterator[Found]:
-    """A factor that does not belong there: the slope of a value of that shape, or the value."""
+    """What does not belong there: a value of that shape, or its slope."""
     target = node.targets[0]
     if not isinstance(target, ast.Name) or target.id not in backward:
         return
@@ -178,10 +179,13 @@ def too_many(node: ast.Assign, values: Values, backward: set[str]) -> Iterator[F
                 factor = slope_of(slope, name)
                 new = ast.Assign([target], binary(node.value, ast.Mult(), factor))
                 yield "factor too many", new, "the factor {} does not belong there", factor
+            share = ast.Name(name, ast.Load())
+            new = ast.Assign([target], binary(node.value, ast.Add(), share))
+            yield "share too many", new, "the share {} does not belong there", share
 
 
 def statements(
-    node: ast.stmt, values: Values, others: Values, backward: set[str]
+    node: ast.stmt, values: Values, others: Values, backward: set[str], sizes: Iterable[int]
 ) -> Iterator[Found]:
     """Slips of whole statements: `=` for `+=` and for np.add.at, a mean for what is added up."""
     if isinstance(node, ast.Assign):
@@ -192,6 +196,9 @@ def statements(
     call = node.value if isinstance(node, ast.Expr) else None
     if isinstance(call, ast.Call) and method_of(call) == "np.add.at":
         target, index, value = call.args
+        for kind, new, *words in scaled(value, sizes, False):
+            there = ast.Call(call.func, [target, index, new], [])
+            yield kind, ast.Expr(there), *words
         new = ast.Assign([ast.Subscript(target, index, ast.Store())], value)
         yield "overwritten", new, "rows that are picked more than once need np.add.at, not ="
         if isinstance(index, ast.Name) and np.ndim(values[index.id]) == 1:
@@ -215,9 +222,14 @@ def places(
         yield from scaled(node, sizes, inside)
     if product or whole or (isinstance(parent, ast.Call) and node in parent.args):
         yield from transposed(node, whole)
+    if whole and isinstance(node, ast.BinOp | ast.Call):
+        flat = ast.parse(f"({text(node)}).T.reshape(np.shape({text(node)}))", mode="eval").body
+        yield "transpose", flat, "a reshape stands where the transpose belongs"
     match node:
         case ast.BinOp():
             yield from arithmetic(node, backward)
+            yield from masked_shares(node, values)
+            yield from other_divisors(node, sizes)
             if not (isinstance(parent, ast.BinOp) and node in numerator(parent)[1:]):
                 yield from inner_slopes(node, backward)
         case ast.Call():
@@ -232,7 +244,7 @@ def places(
             yield from names(node, values, backward)
         case ast.Constant(value=int(n)) if n > 2 and isinstance(parent, ast.BinOp):
             for other in (n - 1, n + 1):
-                yield "scale", ast.Constant(other), "{} stands where {} belongs", other, n
+                yield "scale", ast.Constant(other), INSTEAD, other, n
         case ast.UnaryOp(op=ast.USub()):
             yield "sign", node.operand, "the minus before {} is missing", node.operand
 
@@ -304,6 +316,33 @@ def arithmetic(node: ast.BinOp, backward: set[str]) -> Iterator[Found]:
             for left, right in ((a, b), (untransposed(a), untransposed(b))):
                 new = binary(left, ast.Mult(), right)
                 yield "elementwise", new, "* stands where the matrix product @ belongs"
+
+
+def masked_shares(node: ast.BinOp, values: Values) -> Iterator[Found]:
+    """A share that is there only where the other one is: p * onehot - onehot."""
+    a, b = node.left, node.right
+    if not (isinstance(node.op, ast.Add | ast.Sub) and isinstance(b, ast.Name)):
+        return
+    if np.asarray(values.get(b.id)).dtype == bool:
+        where = (
+            "of the other classes is missing"
+            if b.id == "onehot"
+            else f"is missing where {b.id} is 0"
+        )
+        new = binary(binary(a, ast.Mult(), b), node.op, b)
+        yield "lost share", new, "the share {} " + where, a
+
+
+INSTEAD = "{} stands where {} belongs"
+
+
+def other_divisors(node: ast.BinOp, sizes: Iterable[int]) -> Iterator[Found]:
+    """The size of something else in a mean: the number of classes for that of samples."""
+    match node:
+        case ast.BinOp(a, ast.Div(), ast.Constant(value=int(n))) if n > 1:
+            near = {n - 1, n + 1} if n > 2 else set()  # which are tried of every number
+            for other in sorted({*sizes} - {n, *near}):
+                yield "scale", binary(a, ast.Div(), ast.Constant(other)), INSTEAD, other, n
 
 
 def untransposed(x: ast.expr) -> ast.expr:
@@ -411,7 +450,12 @@ def calls(node: ast.Call) -> Iterator[Found]:
             yield "missing sum", x, "the " + name + " in {} is missing", node
             other = "mean" if name == "sum" else "sum"
             new = method(x, other, *node.keywords)
-            yield f"{other} for {name}", new, "the " + name + " in {} is a " + other, node
+            words = f"the {other} stands where the {name} belongs"
+            yield f"{other} for {name}", new, words
+            kept = [k for k in node.keywords if k.arg != "keepdims"]
+            if len(kept) < len(node.keywords):
+                words = "keepdims=True is missing in {}"
+                yield "missing keepdims", method(x, name, *kept), words, node
             yield from other_axes(node, x, name)
             if isinstance(x, ast.BinOp) and isinstance(x.op, ast.Mult):
                 sums = [method(part, name, *node.keywords) for part in (x.left, x.right)]

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, wraps
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ from tinygrad_ce.program.listing.listing import oracle
 from tinygrad_ce.program.traced import trace
 from tinygrad_ce.program.tracing.trace import GradOf
 from tinygrad_ce.teach.answers import numbers, refuse_answers, refuse_inputs, unknown
-from tinygrad_ce.teach.book import Book, Line, Values, wide
-from tinygrad_ce.teach.faults import Change, changes, text
+from tinygrad_ce.teach.book import Book, Line, Values, names_in, wide
+from tinygrad_ce.teach.faults import INSTEAD, Change, changes, text
 from tinygrad_ce.teach.spellings import respell
 
 COARSE, FINE = 1e-5, 1e-9  # what float32 and float64 may be off, of the size of what is summed
@@ -36,9 +37,12 @@ SHAKEN = 4  # runs of a book in which every number is off by that much
 UNDERFLOW = 1e-30  # what is smaller may be 0 in float32
 SINGLES = 80_000  # lines that are run at most in search of one change, for all answers together
 SLIPS = 60  # causes of one answer that are tried on the others
+ANEW = 4_000  # the same in search of what an earlier answer would have been
 PAIRS = 12_000  # the same of two changes, for one answer
 SHORT = 12  # letters of what is spelled out where a name would stand that nobody has given
-VAGUE = ("wrong operand", "factor too many", "product of sums")
+AWAY = ("missing factor", "no upstream", "sum for product", "lost share")
+VAGUE = ("wrong operand", "factor too many", "share too many", "product of sums")
+PLAIN = 60  # letters of what stands for a name of a single step
 UNNAMED = re.compile(r"[a-z]\d*")  # z2; what is called `mean` tells what it is
 
 
@@ -263,14 +267,14 @@ def report(judge: Judge, verdicts: dict[str, Verdict], explained: dict[str, Any]
             Fault(
                 " and ".join(c.kind for c in changes),
                 first.text(changes[0].line.tree),
-                "; and ".join(said(c, judge.averaged, first.beside(c.line)) for c in changes),
+                "; and ".join(judge.told(changes, first)),
             )
             for changes in found
             for first in [judge.spelling(changes[0].line)]
         )
         if faults:
             verdicts[name] = replace(verdicts[name], text=faults[0].text, faults=faults)
-    return Report(verdicts)
+    return Report({name: judge.with_what_it_is(x) for name, x in verdicts.items()})
 
 
 def said(change: Change, samples: int, spelling: Spelling) -> str:
@@ -281,7 +285,8 @@ def said(change: Change, samples: int, spelling: Spelling) -> str:
             f"{samples} times too large: the 1/N of the mean over the {samples} samples is missing"
         )
     if change.kind.startswith("scale") and words[0].isdigit():
-        return words
+        of_samples = samples and words.endswith(f"stands where {samples} belongs")
+        return f"{words}, the number of samples" if of_samples else words
     if any(isinstance(node, ast.For | ast.Expr) for node in line.tree.body):
         return f"in the lines that make {line.name}, {words}"
     stands, yours = spelling.text(line.tree), spelling.text(change.now.tree).partition(" = ")[2]
@@ -358,6 +363,21 @@ class Answer:
         return "all zeros" if self.zeros else ""
 
     @cached_property
+    def digits(self) -> int:
+        """To how many digits it is the right one, rounded; 0 where it is not."""
+        a, b = fitted(self.array, self.right), self.right
+        known = a.shape == b.shape and np.isfinite(a).all() and np.isfinite(b).all()
+        if self.close or not known:
+            return 0
+        size = largest(b)
+        least = 2 if a.size > 1 else 3  # one number is soon near to another
+        for n in range(least, 8) if size and a.any() else ():
+            places = n - 1 - math.floor(math.log10(size))
+            if agree(a, np.round(b, places), self.tolerance):
+                return n
+        return 0
+
+    @cached_property
     def by_chance(self) -> str:
         """What it is if many slips give it, so that none of them is to be named."""
         same = self.array.size > 1 and bool((self.array == self.array.flat[0]).all())
@@ -418,6 +438,8 @@ def gap(answer: Answer, shaken: Sequence[Any]) -> str:
     a = fitted(answer.array, b)
     if a.shape != b.shape:
         return f"its shape is {answer.array.shape}, wanted {b.shape}"
+    if digits := answer.digits:
+        return f"right to {digits} digits: do not round it"
     off = apart(a, b, answer.tolerance, shaken if answer.close else ())
     if not answer.close:
         with np.errstate(all="ignore"):
@@ -545,6 +567,84 @@ class Judge:
             }
         ).beside(line)
 
+    def no_gradient(self, name: str) -> str:
+        """What is said to a name that the step gave to a value."""
+        book = self.books[0]
+        if name in book.gradients or name not in {**self.named, **book.given}:
+            return ""
+        own = f"d{name}"
+        return f"{name} is a value" + (f"; call its gradient {own}" if book.named(own) else "")
+
+    def with_what_it_is(self, verdict: Verdict) -> Verdict:
+        """A verdict; of a name that nobody has given, it tells what it is the gradient of."""
+        line = self.books[0].makers.get(verdict.name[1:])
+        unnamed = verdict.name.startswith("d") and line and line.own and not line.backward
+        if not (unnamed and line) or verdict.verdict != "wrong" or len(line.text) > PLAIN:
+            return verdict
+        of = line.text.partition(" = ")[2]
+        return replace(verdict, text=f"{verdict.text}; {verdict.name} here is the gradient of {of}")
+
+    @cached_property
+    def strange(self) -> dict[str, ast.expr | None]:
+        """What the names of single steps stand for that neither a user nor a listing has.
+
+        None where that is too long to be told.
+        """
+        formulas, steps = self.books
+        found: dict[str, ast.expr | None] = {}
+        known = {*formulas.gradients, *formulas.makers, *formulas.given}
+        for line in steps.lines:
+            name = line.name
+            same = name in formulas.truth and agree(formulas.truth[name], steps.truth[name], COARSE)
+            if same or not line.own:
+                continue
+            called = sorted(
+                (x for x, own in steps.gradients.items() if own == name and x in known), key=len
+            )
+            value = getattr(line.tree.body[0], "value", None) if len(line.tree.body) == 1 else None
+            made = ast.Name(called[0], ast.Load()) if called else value and put(value, found)
+            found[name] = made if made and len(ast.unparse(made)) <= PLAIN else None
+        return found
+
+    def is_strange(self, change: Change) -> bool:
+        """Whether a change is told with such names."""
+        if change.line.root not in self.books[1].lines:
+            return False
+        trees = [change.line.tree, change.now.tree, *change.parts]
+        names = [names_in(x) if isinstance(x, ast.AST) else {str(x)} for x in trees]
+        scale = change.kind.startswith("scale") and change.said(text)[0].isdigit()
+        return not scale and bool(set().union(*names) & self.strange.keys())
+
+    def plain(self, change: Change) -> str:
+        """Such a change in words without them; nothing where these would be too long."""
+        if not self.is_strange(change):
+            return ""
+        names = [ast.Name(x, ast.Load()) if x in self.strange else x for x in change.parts]
+        parts = [put(x, self.strange) if isinstance(x, ast.expr) else x for x in names]
+        made = self.strange.get(change.line.name, ast.Name(change.line.name, ast.Load()))
+        if made is None or any(x is None for x in parts):
+            return ""
+        words = change.template.format(*(text(x) if isinstance(x, ast.AST) else x for x in parts))
+        return f"in {text(made)}, {words}"
+
+    def told(self, changes: tuple[Change, ...], spelling: Spelling) -> list[str]:
+        """What is said of each; of two in one line the line is shown once, as it is with both."""
+        first, *rest = changes
+        within = bool(rest) and rest[0].line is first.now
+        if within:
+            words = first.template, *first.parts
+            first = Change(first.line, rest[0].now.tree, first.place, first.kind, *words)
+        texts = [
+            self.plain(c) or said(c, self.averaged, spelling.beside(c.line)) for c in (first, *rest)
+        ]
+        if within and not rest[0].kind.startswith("scale") and not self.is_strange(rest[0]):
+            texts[1] = rest[0].said(spelling.text)
+        return texts
+
+    def can_be_told(self, slip: tuple[Change, ...]) -> bool:
+        """Whether all of it can be said in words."""
+        return all(not self.is_strange(change) or self.plain(change) for change in slip)
+
     def answer(self, name: str, array: np.ndarray) -> Answer:
         """What the student gave, and how near to it is near enough."""
         fine = not self.coarse and array.dtype == np.float64
@@ -561,6 +661,10 @@ class Judge:
         empty: set[str] = set()  # those that tell nothing, as nothing that is known gives them
         for name in (name for name in self.names if name in answers):
             answer, expected = self.answer(name, answers[name]), self.truth[name]
+            if said := self.no_gradient(name):
+                verdicts[name] = Verdict(name, "wrong", said, expected)
+                empty.add(name)
+                continue
             shaken: list[Any] = []
             if agree(answer.array, expected, answer.tolerance):
                 if apart(answer.array, expected, answer.tolerance).any():
@@ -580,7 +684,8 @@ class Judge:
                 continue
             ones = bool(answer.by_chance) and abs(np.ravel(answer.array)[0]) == 1
             wanted = asked is None or name in asked
-            if answer.zeros or (wanted and not answer.hollow and not ones):
+            tells = not answer.hollow and not ones and not answer.digits
+            if answer.zeros or (wanted and tells):
                 explained[name] = self.explain(name, answer, told, off)
             if answer.hollow and not explained.get(name):
                 empty.add(name)
@@ -662,18 +767,83 @@ class Judge:
             if (least := min((off for off, _ in near), default=1.0)) <= sure:
                 break
         most = max(10 * least, sure)
-        fits = [change for off, change in near if off <= most]
-        if fits:  # what says least comes last
-            return [(change,) for change in sorted(fits, key=lambda x: x.kind in VAGUE)]
-        if answer.by_chance:  # other slips soon give these, too
-            return []
+        fits = sorted((change for off, change in near if off <= most), key=self.rank)
+        told: list[tuple[Change, ...]]
+        told = [(change,) for change in fits if not self.is_strange(change)]
+        left: list[tuple[Change, ...]] = [
+            (x,) for x in fits if self.is_strange(x) and self.plain(x)
+        ]
+        if told or answer.by_chance:  # of which other slips soon give the same
+            return told + left
+        found = self.less_simple(name, answer, earlier, hunts)
+        strange = any(self.is_strange(change) for change in chain(*found))
+        return left + found if strange else found + left
+
+    def rank(self, change: Change) -> int:
+        """What says least comes last, and a factor after what has put it there."""
+        if change.kind in VAGUE:
+            return 3
+        if change.kind in ("mean for sum", "sum for mean"):
+            return 0
+        n = change.parts[-1] if change.parts else 2
+        instead = change.template == INSTEAD and n == self.samples
+        known = n in {self.averaged, *self.divisors} and change.template != INSTEAD
+        return 1 if change.kind != "scale" or instead or known else 2
+
+    @cached_property
+    def divisors(self) -> set[int]:
+        """By what the formulas divide, and 2."""
+        text = "\n".join(line.text for line in self.books[0].lines)
+        return {2, *map(int, re.findall(r"/ (\d+)\b", text))}
+
+    def less_simple(
+        self, name: str, answer: Answer, earlier: dict[str, np.ndarray], hunts: list[Hunt]
+    ) -> list[tuple[Change, ...]]:
+        """What no one change explains: another value, other axes, two factors, two changes."""
+        if answer.array.size > 1 and alike(answer.array.shape, answer.right.shape):
+            slopes = self.books[0].slopes
+            values = {x: v for x, v in self.forward().items() if x not in slopes}
+            for hunt in hunts:
+                if found := hunt.values(values):
+                    return found
         for look in (Hunt.reductions, Hunt.scales):
             for hunt in hunts:
-                if found := look(hunt):
+                if found := [x for x in look(hunt) if self.can_be_told(x)]:
                     return found
-        if answer.array.size < 2:  # one number is soon met by chance
+        if answer.array.size < 2:
             return []
-        return next((found for hunt in hunts if (found := hunt.pairs(PAIRS // len(hunts)))), [])
+        if earlier:  # an earlier answer that was worked out anew, and otherwise
+            budget = Budget(min(ANEW, self.budget.left))
+            for book, own in self.lines_of(name, self.books[:1]):
+                hunt = Hunt(book, own, set(), book.truth, answer, self.samples, budget)
+                if anew := sorted((x for _, x in hunt.fitting()), key=self.rank):
+                    return [(change,) for change in anew]
+        strange: list[tuple[Change, ...]] = []
+        for hunt in hunts:
+            for slip in hunt.pairs(PAIRS // len(hunts)):
+                if not any(map(self.is_strange, slip)):
+                    return [slip]
+                if not strange and self.can_be_told(slip):
+                    strange = [slip]
+        return strange
+
+
+def put(tree: ast.expr, found: Mapping[str, ast.expr | None]) -> ast.expr | None:
+    """A formula with others in the place of names; None where one of them has none."""
+    if any(found.get(name, tree) is None for name in names_in(tree)):
+        return None
+    return Put(found).visit(deepcopy(tree))
+
+
+class Put(ast.NodeTransformer):
+    """Formulas for names."""
+
+    def __init__(self, found: Mapping[str, ast.expr | None]) -> None:
+        self.found = found
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """The formula of a name."""
+        return self.found.get(node.id) or node
 
 
 def right(answer: Answer) -> str:
@@ -833,6 +1003,16 @@ class Hunt:
         values = after((change,), self.book, self.book.lines, drawn)
         return values is None or largest(np.asarray(values[self.lines[-1].name], float)) <= FINE
 
+    def values(self, forward: Values) -> list[tuple[Change, ...]]:
+        """The answer as a value of the forward pass that is no gradient."""
+        words = "{} is a value, not a gradient"
+        names = [x for x in forward if x not in self.gradients and self.answer.is_in(forward, x)]
+        return [
+            (Change(line, ast.parse(f"{line.name} = {x}"), -1, "value for gradient", words, x),)
+            for line in self.lines[-1:]
+            for x in names[:1]
+        ]
+
     def reductions(self) -> list[tuple[Change, ...]]:
         """The answer as a sum, or a mean, over other axes of a gradient that is summed."""
         found: list[tuple[Change, ...]] = []
@@ -876,16 +1056,15 @@ class Hunt:
             if self.hits([change.now, *self.lines[i + 1 :]], self.starts[i])
         ]
 
-    def pairs(self, effort: int) -> list[tuple[Change, ...]]:
-        """The first changes of two places that give the answer; those near to it come first."""
+    def pairs(self, effort: int) -> Iterator[tuple[Change, ...]]:
+        """The changes of two places that give the answer; those near to it come first."""
         budget = Budget(effort)
         for first, second, before, rest in self.couples():
             lines = [second.now, *rest]
             if not budget.spend(lines):
                 break
             if self.hits(lines, before):
-                return [(first, second)]
-        return []
+                yield first, second
 
     def couples(self) -> Iterator[tuple[Change, Change, Values, list[Line]]]:
         """Two changes, the values before the second, and the lines after it."""
@@ -893,7 +1072,10 @@ class Hunt:
         for i in reversed(range(len(self.lines))):
             single[i] = self.distinct(self.lines[i], self.starts[i])
             for first, _ in single[i]:
-                for second in self.changes_of(first.now, self.near(first.line)):
+                seconds = self.changes_of(first.now, self.near(first.line))
+                for second in sorted(seconds, key=is_far_fetched):
+                    if is_exchange(first, second) or is_exchange(second, first):
+                        continue  # another value stands there
                     yield first, second, self.starts[i], self.lines[i + 1 :]
             for first, values in single[i]:
                 for j in range(i + 1, len(self.lines)):
@@ -910,12 +1092,22 @@ class Hunt:
         """The changes of a line that can be run, one for each other value that it takes by them."""
         found: dict[Any, tuple[Change, Values]] = {}
         unchanged = self.book.run(before, [line])
-        for change in self.changes_of(line, self.near(line)):
+        for change in sorted(self.changes_of(line, self.near(line)), key=is_far_fetched):
             values = self.book.attempt(before, [change.now])
             if values is not None:
                 found.setdefault(coarsely(values[line.name]), (change, values))
         found.pop(coarsely(unchanged[line.name]), None)  # a factor that is 1 everywhere is no slip
         return list(found.values())
+
+
+def is_far_fetched(change: Change) -> bool:
+    """Whether fewer people make it than others."""
+    return change.kind in ("factor too many", "share too many", "product of sums")
+
+
+def is_exchange(first: Change, second: Change) -> bool:
+    """Whether two changes are one thing for another, which is said in other words."""
+    return first.kind.endswith("too many") and second.kind in AWAY
 
 
 def coarsely(value: Any) -> tuple[Any, ...]:

@@ -120,12 +120,13 @@ def respell(book: Book) -> None:
         d, shape = line.name, shapes[line.name]
         same = [x for x in reversed(shapes) if x != d and shapes[x] == shape]
         images = [g for g in slopes if len(shapes[g]) == len(shape) == 4 and g not in (d, *same)]
-        tries = [(z, "", "", VALUES) for z in same if z not in slopes]
+        first = [z for z in reversed(same) if z not in slopes]  # what was computed first
+        tries = [(z, "", "", VALUES) for z in first]
         if d in slopes:
             ends = [(g, WAYS) for g in slopes if g in same] + [(g, IMAGES) for g in images]
             tries = [
                 (z, g, h, ways)
-                for z in book.tensors.get(d, ())
+                for z in reversed(book.tensors.get(d, ()))
                 for g, ways in [*ends, ("", WAYS + LOSSES)]
                 for h in (book.tensors.get(g, ()) if g else [""])
             ]
