@@ -86,6 +86,25 @@ def test_a_notebook_that_nobody_has_filled_in_runs_and_says_so(network: str, lev
                           "block": len(exercise.groups()), "all": 1}[level]  # fmt: skip
 
 
+def test_what_rests_on_a_gradient_that_is_still_to_be_written_says_so() -> None:
+    lines = {"dh": "dlogits @ W2.T", "dz": "dh * (h > 0)", "db1": "dz.sum(axis=0)"}
+    lines["dW1"] = "x.T @ dz"
+    space, given, errors = run(made("two layers").cells(False), **lines)
+    assert given["dz"] is None and space["dlogits"] is space["dz"] is teach.blank
+    for name in ("dh", "dz", "db1", "dW1"):
+        assert f"{name}  …  rests on dlogits, which is still to be written\n" in errors + "\n"
+    assert "dlogits  …  still to be written: an array of shape (32, 3)" in errors
+    exam, answers = space["exam"], {"dlogits": ..., "dh": ..., "dz": teach.blank}
+    for dlogits, said in (
+        (teach.blank, "dz  …  rests on dlogits and dh, one of which is still to be written\n"),
+        (np.ones((32, 3)), "dz  …  rests on dh, which is still to be written\n"),
+    ):
+        with contextlib.redirect_stderr(io.StringIO()) as printed:
+            exam.check(**answers)
+            exam.check(dlogits=dlogits, dz=teach.blank)
+        assert printed.getvalue().endswith(said)
+
+
 def test_a_slip_is_marked_once_and_what_follows_has_its_points() -> None:
     _, given, errors = run(made("two layers").cells(True), dlogits="p - onehot", dz="dh")
     assert set(given.values()) == {None}
@@ -268,9 +287,12 @@ def test_blank_is_blank_whatever_is_done_with_it() -> None:
     blank, x = teach.blank, np.ones((2, 2))
     for made in (np.tanh(blank), np.where(x > 0, blank, x), x * blank,
                  blank * x, x @ blank, blank @ x, x / blank, blank / 2, 1 - blank,
-                 blank**2, -blank, blank.T, blank.sum(axis=0), blank[0], x + blank):  # fmt: skip
+                 blank**2, -blank, blank.T, blank.sum(axis=0), blank[0], x + blank,
+                 blank > 0, blank <= x, x < blank, abs(blank), blank // 2, blank % 2,
+                 sum(row for row in blank), sum(a * b for a, b in zip(x, blank))):  # fmt: skip
         assert made is blank
     assert repr(blank) == "blank"
+    blank[x > 0] = 3
     with pytest.raises(AttributeError):
         blank.__array_interface__  # noqa: B018
 

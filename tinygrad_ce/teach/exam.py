@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from tinygrad_ce.teach.sealed import opened
 
 
 class Blank:
-    """A factor that is still to be written: whatever is computed with it is blank again.
+    """What is still to be written: whatever is computed with it is blank again.
 
     >>> np.ones(3) * blank
     blank
@@ -26,6 +27,12 @@ class Blank:
     __call__ = __getitem__ = __neg__ = __array_ufunc__ = __array_function__ = _again
     __add__ = __sub__ = __mul__ = __matmul__ = __truediv__ = __pow__ = _again
     __radd__ = __rsub__ = __rmul__ = __rmatmul__ = __rtruediv__ = __rpow__ = _again
+
+    __lt__ = __le__ = __gt__ = __ge__ = __mod__ = __floordiv__ = __abs__ = __invert__ = _again
+    __setitem__ = _again
+
+    def __iter__(self) -> Iterator[Blank]:
+        return iter((self,))
 
     def __getattr__(self, name: str) -> Blank:
         if name.startswith("_"):
@@ -53,6 +60,7 @@ class Exam:
         self.questions: dict[str, Question] = {q.name: q for q in questions_of(book)}
         self.judge = Judge(self.program, list(self.questions))
         self.answers: dict[str, np.ndarray] = {}
+        self.left: list[str] = []  # answers that stood at ... when they were looked at
         self.most = hints
         self.hinted: dict[str, int] = {}
 
@@ -63,10 +71,17 @@ class Exam:
         """Judge answers, each also by what follows from those before, and say what is wrong.
 
         None where all are right or follow from earlier ones, else how many are; where none is, the
-        words go to the error stream: graders of notebooks take both as points.
+        words go to the error stream: graders of notebooks take both as points. A variable of the
+        notebook that was left at ... is `blank` from here on, so that the cells below run.
         """
-        for name in answers:
+        space = sys._getframe(1).f_globals
+        for name, answer in answers.items():
             self.question(name)
+            if answer is ... and space.get(name) is ...:
+                space[name] = blank
+        left = {x for x in self.left if answers.get(x, blank) is blank}  # no longer: is written
+        left |= {x for x, answer in answers.items() if answer is ...}
+        self.left = [x for x in self.questions if x in left]
         lines, right = [], 0
         given = {name: x for name, x in answers.items() if x is not ... and x is not blank}
         for name in given:
@@ -78,8 +93,7 @@ class Exam:
         verdicts = report(self.judge, *self.judge.judge(self.answers, set(answers)))
         for name in answers:
             if name not in given:
-                shape = self.questions[name].shape
-                lines.append(f"{name}  …  still to be written: {wanted(shape)}{self.help(name)}")
+                lines.append(f"{name}  …  {self.missing(name)}")
             elif name in self.answers:
                 wrong = verdicts[name].verdict == "wrong"
                 right += not wrong
@@ -87,6 +101,16 @@ class Exam:
                 lines.append(f"{name}  {mark}  {verdicts[name].text}{more}")
         print("\n".join(lines), file=sys.stdout if right else sys.stderr)
         return None if right == len(answers) else right or None
+
+    def missing(self, name: str) -> str:
+        """What is said of an answer that is not there: to be written, or an earlier one is."""
+        lines = self.judge.books[0].slice(name)
+        read = set().union(*(line.reads for line in lines))
+        earlier = [x for x in self.left if x in read]
+        if name in self.left or not earlier:
+            return f"still to be written: {wanted(self.questions[name].shape)}{self.help(name)}"
+        one = "which is" if len(earlier) == 1 else "one of which is"
+        return f"rests on {' and '.join(earlier)}, {one} still to be written"
 
     def right(self, *asked: str, **answers: Any) -> bool:
         """Whether the answers that are asked for are right, or follow from the others rightly."""
