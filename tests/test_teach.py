@@ -691,6 +691,15 @@ def test_what_cannot_be_judged_is_refused_in_words(
     assert said in str(found.value.args[0])
 
 
+def test_a_step_that_gives_no_loss_or_no_gradient_is_refused_in_words() -> None:
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    for given in (None, 3.0):
+        with pytest.raises(TypeError, match=f"<lambda> gave {given}; wanted a loss: does it end"):
+            teach.check(lambda x: given, (ROW,), {"dw": RIGHT})  # noqa: B023
+    with pytest.raises(KeyError, match=r"calls no loss\.backward"):
+        teach.check(tg.trace(lambda x: (x * w).sum(), ROW), (), {"dw": RIGHT})
+
+
 def test_of_a_model_the_paths_of_its_parameters_are_told() -> None:
     tg.manual_seed(1)
     model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))

@@ -77,7 +77,10 @@ def unknown(name: str, book: Book) -> KeyError:
     folded = {x.casefold(): x for x in reversed(known)}
     near = get_close_matches(name.casefold(), folded, 1, 0.75)
     near = [x for x in (f"d{stem}".casefold(),) if x in folded] or near
-    if stem in book.given:
+    if not book.slopes:
+        said = "The step has no backward pass: no parameter needs a gradient, or a traced program "
+        said += "calls no loss.backward()"
+    elif stem in book.given:
         said = (
             f"No gradient flows to {stem}: it has no requires_grad=True, or the loss does not "
             "rest on it"

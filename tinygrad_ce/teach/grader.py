@@ -169,9 +169,13 @@ def traced(step: Callable[..., Any] | Program, inputs: Sequence[Any]) -> Program
 def with_backward(step: Callable[..., Any]) -> Callable[..., Any]:
     """The step and the backward pass of what it returns."""
 
+    name = getattr(step, "__name__", type(step).__name__)
+
     @wraps(step)
     def whole(*inputs: Any) -> Any:
         loss = step(*inputs)
+        if not hasattr(loss, "backward"):
+            raise TypeError(f"{name} gave {loss!r:.60}; wanted a loss: does it end in return loss?")
         loss.backward()
         return loss
 
