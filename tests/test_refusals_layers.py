@@ -24,6 +24,12 @@ def hooked():
 
 
 REFUSED = [
+    *(
+        (lambda f=f, model=model: f(model, 1.0), TypeError,
+         f"clip_grad: got a {type(model).__name__}; wanted Tensors: model.parameters()")
+        for f in (nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_)
+        for model in (nn.Sequential(nn.ReLU()), nn.Linear(2, 2), [nn.Linear(2, 2)])
+    ),
     (lambda: nn.MultiheadAttention(5, 2), AssertionError, "embed_dim=5 must be divisible by 2"),
     (lambda: nn.Sequential(nn.ReLU()) * 1.5, TypeError, r"Sequential \* float: wanted an integer"),
     (lambda: nn.ModuleDict([("a", nn.ReLU(), 3)]), ValueError, r"wanted \(name, module\)"),

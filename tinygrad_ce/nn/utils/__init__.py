@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.engine.frame import recording
+from tinygrad_ce.engine.frame import a_type, recording
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.operands import all_finite, get_grad, leaf, value_of
 from tinygrad_ce.engine.tensor import Tensor
@@ -92,8 +92,11 @@ def clip_grad_value_(
 
 def gradients_of(parameters: Iterable[Tensor] | Tensor) -> list[Any]:
     """The gradients that are there."""
-    many = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    return [g for p in many if isinstance(g := get_grad(p), Tensor)]
+    single = isinstance(parameters, Tensor) or not isinstance(parameters, Iterable)
+    given: list[Any] = [parameters] if single else list(parameters)
+    if not all(isinstance(p, Tensor) for p in given):
+        raise TypeError(f"clip_grad: got {a_type(parameters)}; wanted Tensors: model.parameters()")
+    return [g for p in given if isinstance(g := get_grad(p), Tensor)]
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
