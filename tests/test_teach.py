@@ -1122,6 +1122,15 @@ def test_a_sum_without_keepdims_is_told_of_a_square() -> None:
         assert text in verdict.text
 
 
+def test_a_gradient_that_no_formula_has_is_told_by_the_name_of_its_value() -> None:
+    program, values = traced(batch_norm)
+    for right, wrong, said in (("+ dvar * 2", "+ var * 2", "var stands where dvar belongs"),):
+        assert right in BATCH_NORM
+        answers = backward_of(BATCH_NORM.replace(right, wrong))(**values)
+        verdict = teach.check(program, (), {"dW1": answers["dW1"]})["dW1"]
+        assert verdict.text.endswith(said), verdict
+
+
 def test_rows_that_are_picked_with_the_wrong_sign_are_told() -> None:
     E, ids, want = made(3, 2), tg.tensor([1, 0, 2, 0, 2, 0]), tg.randn(6, 2)
 

@@ -596,14 +596,15 @@ class Judge:
         """
         formulas, steps = self.books
         found: dict[str, ast.expr | None] = {}
-        known = {*formulas.gradients, *formulas.makers, *formulas.given}
+        own = {f"d{x}" for x in (*self.named, *formulas.given)}
+        known = {*own, *formulas.gradients, *formulas.makers}
         for line in steps.lines:
             name = line.name
             same = name in formulas.truth and agree(formulas.truth[name], steps.truth[name], COARSE)
-            if same or not line.own:
+            if same or not line.own or (name in own and steps.gradients.get(name) == name):
                 continue
             called = sorted(
-                (x for x, own in steps.gradients.items() if own == name and x in known), key=len
+                (x for x, g in steps.gradients.items() if g == name and x in known), key=len
             )
             value = getattr(line.tree.body[0], "value", None) if len(line.tree.body) == 1 else None
             made = ast.Name(called[0], ast.Load()) if called else value and put(value, found)
@@ -626,10 +627,10 @@ class Judge:
         names = [ast.Name(x, ast.Load()) if x in self.strange else x for x in change.parts]
         parts = [put(x, self.strange) if isinstance(x, ast.expr) else x for x in names]
         made = self.strange.get(change.line.name, ast.Name(change.line.name, ast.Load()))
-        if made is None or any(x is None for x in parts):
+        if any(x is None for x in parts) or (made is None and not parts):
             return ""
         words = change.template.format(*(text(x) if isinstance(x, ast.AST) else x for x in parts))
-        return f"in {text(made)}, {words}"
+        return f"in {text(made)}, {words}" if made else words
 
     def told(self, changes: tuple[Change, ...], spelling: Spelling) -> list[str]:
         """What is said of each; of two in one line the line is shown once, as it is with both."""
