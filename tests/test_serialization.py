@@ -339,6 +339,19 @@ def test_files_of_a_checkpoint_may_lie_in_a_folder_below_and_be_links(index, tmp
 FIRST, SECOND = PARTS
 
 
+def test_files_of_other_checkpoints_may_stand_next_to_those_of_an_index(index, tmp_path):
+    for name in ("consolidated", "step-7-00001-of-00002", "model-00003-of-00003"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"")
+    for folder in ("", "./", ".//"):
+        write_index(index, {name: folder + place for name, place in PLACES.items()})
+        assert load(index).keys() == PLACES.keys()
+    for name in PARTS:
+        (tmp_path / name).rename(tmp_path / name.replace("-of-00002", ""))
+    write_index(index, {"a.bias": "model-00002.safetensors"})
+    with pytest.raises(LoadError, match=r"does not list model-00001\.safetensors"):
+        load(index)
+
+
 @pytest.mark.parametrize(
     ("places", "words"),
     [
@@ -355,10 +368,13 @@ FIRST, SECOND = PARTS
         ),
         ({**PLACES, "b": "model\0"}, "no file has the name"),
         ({**PLACES, "b": "."}, "is a folder"),
+        ({**PLACES, "b": "model.safetensors.index.json"}, "'b' is said .*, which is an index"),
+        ({"a.bias": SECOND}, f"does not list {FIRST}, which stands next to {SECOND}"),
+        ({}, "its weight_map lists no tensor"),
         ({**PLACES, "b": 3}, "does not map names of tensors to names of files"),
         ([], "does not map names of tensors to names of files"),
     ],
-    ids=range(17),
+    ids=range(20),
 )  # fmt: skip
 def test_an_index_that_its_files_contradict_is_refused(index, places, words):
     write_index(index, places)

@@ -48,6 +48,7 @@ ZEROS = "0" * 64
 SIGNS = (f'"{KEY}":"'.encode(), SEAL.encode())
 SEALED = re.compile(rf'"{KEY}":"{{\\"{SEAL}\\":\\"([0-9a-f]{{64}})\\"'.encode())
 
+NUMBERED = re.compile(r"(.*?)(\d+)((?:-of-\d+)?\.safetensors)")  # a file of several
 INDEX = ".index.json"  # at the end of the name of what tells where the tensors of many files are
 RESERVED = "__metadata__"  # the header's key for texts: no tensor can have this name
 OPEN = "an open file"
@@ -418,7 +419,27 @@ def _shards(index: str) -> dict[str, Tensor]:
                 "once, where the index says: take files and index of one version"
             )
         found.update(tensors)
+    _check_complete(index, set(places.values()))
     return {name: found[name] for name in places}
+
+
+def _check_complete(index: str, listed: set[str]) -> None:
+    """Refuse a file next to those of an index, numbered as they are, that it does not list."""
+    folder, groups = os.path.dirname(index), dict[tuple[str | Any, ...], str]()
+    listed = set(map(os.path.normpath, listed))
+    for shard in listed:
+        if numbered := NUMBERED.fullmatch(shard):
+            groups.setdefault(numbered.group(1, 3), shard)
+    for (before, after), shard in sorted(groups.items()):
+        below = os.path.dirname(shard)
+        for name in sorted(os.listdir(os.path.join(folder, below) or os.curdir)):
+            other = NUMBERED.fullmatch(path := os.path.join(below, name))
+            if other and other.group(1, 3) == (before, after) and path not in listed:
+                raise LoadError(
+                    f"load: {index}: it does not list {path}, which stands next to {shard}; wanted "
+                    "all files of the checkpoint in it: take files and index of one version, or "
+                    "move away what belongs to another checkpoint"
+                )
 
 
 def _places(index: str) -> dict[str, str]:
@@ -433,6 +454,8 @@ def _places(index: str) -> dict[str, str]:
         places = content["weight_map"]
         if not isinstance(places, dict) or not all(isinstance(p, str) for p in places.values()):
             raise TypeError("its weight_map does not map names of tensors to names of files")
+        if not places:
+            raise ValueError("its weight_map lists no tensor")
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -447,6 +470,11 @@ def _places(index: str) -> dict[str, str]:
             raise LoadError(
                 f"load: {index}: tensor {name!r} is said to be in {shard!r}; wanted the name of a "
                 "file in the folder of the index, and nothing outside of it is read"
+            )
+        if shard.endswith(INDEX):
+            raise LoadError(
+                f"load: {index}: tensor {name!r} is said to be in {shard!r}, which is an index; "
+                "wanted the name of a safetensors file"
             )
     return places
 
