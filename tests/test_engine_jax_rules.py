@@ -122,6 +122,23 @@ def test_every_rule_of_the_calculus_table_forward_and_backward():
             np.testing.assert_allclose(shown, y, rtol=1e-12, atol=1e-12 * size, err_msg=case.id)
 
 
+def test_a_mask_times_nan_or_infinity_is_nan_and_not_a_choice():
+    def step(x, y):
+        keep = x > 0
+        w.grad = None
+        (y * w).amax().backward()
+        return keep.double() * y, keep * y, keep.long() * y, y / keep.double().sum(), w.grad.clone()
+
+    w = tg.ones(3, dtype=tg.float64, requires_grad=True)
+    given = tg.tensor([-1.0, 2.0, 0.0]).double(), tg.tensor([np.nan, 1.0, np.inf]).double()
+    fast = tg.compile(step, engine="jax")
+    with np.errstate(all="ignore"):
+        wanted = [y.numpy() for y in step(*given)]
+        for found in fast(*given), fast(*given):
+            for a, b in zip(found, wanted, strict=True):
+                np.testing.assert_array_equal(a.numpy(), b)
+
+
 def test_an_operation_without_a_rule_names_the_users_line():
     x, y = Var((2,), np.dtype(np.float32), False), Var((2,), np.dtype(np.float32), False)
     line = Line("train.py", 12, "step")

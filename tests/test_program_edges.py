@@ -285,6 +285,28 @@ def test_a_wrong_pass_is_found_and_changes_nothing(change, monkeypatch):
     agree(numbers_of([held(), tg.get_rng_state()]), before)
 
 
+@pytest.mark.parametrize(("change", "given", "last"), [
+    (("divide", "multiply"), [1.0, np.nan, 2.0], tg.amax),  # a number for nan
+    (("absolute", "sqrt"), [1.0, -1e-30, 1.0], tg.sum),  # nan for what may be rounding
+], ids=["number", "nan"])  # fmt: skip
+def test_a_number_for_nan_is_found_in_a_gradient(change, given, last, monkeypatch):
+    change = dict([change])
+    renamed = wrongly(lambda s: s._replace(op=change.get(s.op, s.op)))
+    monkeypatch.setattr(running, "optimised", renamed)
+    w = nn.Parameter(np.ones(3))
+
+    @tg.compile
+    def step(x):
+        w.grad = None
+        last(w * x.abs()).backward()
+
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(TraceError, match="does not compute what the function does: the gradient"),
+    ):
+        step(tg.tensor(np.array(given)))
+
+
 @pytest.mark.parametrize(("function", "wrong", "message"), [
     (lambda x: x * 3.0, ("multiply", "add"), "by up to .*, which comes from multiply at"),
     (lambda x: x.argmax(0), ("argmax", "argmin"), "which comes from argmax at"),

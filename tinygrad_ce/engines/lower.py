@@ -200,6 +200,19 @@ def masked(x: Array, keep: Array) -> Array:
     return jnp.where(keep, x, x.dtype.type(0))
 
 
+def astype(x: Any, dtype: Any) -> Array:
+    """x in another dtype. A mask becomes floats by their bits: XLA makes `convert(mask) * y` a
+    choice between y and 0, where NumPy has 0 * nan = nan.
+    """
+    dtype = np.dtype(dtype)
+    if not hasattr(x, "dtype"):
+        return jnp.asarray(x, dtype)
+    if x.dtype != bool or dtype.kind != "f":
+        return jnp.asarray(x).astype(dtype)
+    bits = np.ones((), dtype).view(f"i{dtype.itemsize}")
+    return lax.bitcast_convert_type(jnp.asarray(x).astype(bits.dtype) * bits, dtype)
+
+
 def clip(x: Array, low: Any, high: Any) -> Array:
     return jnp.clip(x, low, high)
 
@@ -239,7 +252,7 @@ RULES: dict[str, Callable[..., Array]] = {
     "erf": lambda x: jax.scipy.special.erf(x),
     "erfc": lambda x: jax.scipy.special.erfc(x),
     "clip": clip,
-    "astype": lambda x, dtype: jnp.asarray(x).astype(dtype),
+    "astype": astype,
     "relu": lambda x: jnp.maximum(x, x.dtype.type(0)),
     "relu_mask": lambda y: jnp.where(y <= 0, 0, 1).astype(BITS[np.dtype(y.dtype)]),
     "relu_grad": relu_grad,
@@ -308,7 +321,7 @@ def by_ufunc(step: Step, xs: list[Any]) -> Array:
         kinds = list(map(np.dtype, kinds))
     ufunc: Any = UFUNCS[step.op]
     dtypes = ufunc.resolve_dtypes((*kinds, None))
-    return getattr(jnp, step.op)(*(jnp.asarray(x, d) for x, d in zip(xs, dtypes)))
+    return getattr(jnp, step.op)(*map(astype, xs, dtypes))
 
 
 # --- random numbers on the device: those of JAX, distributed as ours ----------------------------

@@ -183,16 +183,16 @@ def compare_values(runner: Runner, again: Trace, before: Before) -> None:
     if not wrong:
         return
     before.set_generators()
-    noise = largest(run(again.program.steps, before.given(again.program)))
-    wrong = different_ends(found, wanted, again.program, again.found, noise, coarse)
     with np.errstate(all="ignore"):
+        noise = largest(run(again.program.steps, before.given(again.program)))
+        wrong = different_ends(found, wanted, again.program, again.found, noise, coarse)
         if not wrong or rounding_explains(runner, again, before):
             return
-    a, b = found[wrong[0]], wanted[wrong[0]]
+        a, b = found[wrong[0]], wanted[wrong[0]]
+        how = by_how_much(a.value, b.value) + first_difference(runner, before, a.var)
     raise TraceError(
         f"compile: the program of {runner.program.name} does not compute what the function "
-        f"does: {a.name} differs{by_how_much(a.value, b.value)}"
-        f"{first_difference(runner, before, a.var)}. Nothing was changed. "
+        f"does: {a.name} differs{how}. Nothing was changed. "
         "This is a mistake of tinygrad_ce, not yours; call the function without compile"
     )
 
@@ -250,11 +250,13 @@ def different_ends(
 ) -> list[Any]:
     """What differs by more than rounding; `values` are those of the wanted program."""
     wrong = []
+    gradients = {k.var for k in program.grads}
     for key, (_, var, value) in wanted.items():
         if key not in found or close(found[key].value, value, noise, coarse):
             continue
         significant = where_significant(program, values, var, noise)
-        if not close_where(significant, found[key].value, value, noise, coarse):
+        near = close_where(significant, found[key].value, value, noise, coarse)
+        if not near or (var in gradients and (np.isnan(found[key].value) != np.isnan(value)).any()):
             wrong.append(key)
     return wrong
 
@@ -293,7 +295,7 @@ def where_significant(program: Program, values: dict[Var, Any], x: Var, noise: f
         seen.add(var)
         if var in gradients and var in values:
             g = np.asarray(values[var])
-            large = np.abs(g) > 1e3 * float(np.finfo(g.dtype).eps) * noise
+            large = ~(np.abs(g) <= 1e3 * float(np.finfo(g.dtype).eps) * noise)  # nan is no rounding
             significant = significant & (large if g.shape == x.shape else large.any())
         elif var in makers:
             stack.extend(makers[var].operands)
