@@ -71,6 +71,45 @@ def test_an_alias_stays_true_when_the_engine_is_another(monkeypatch):
     assert count(tg.ones(3)).tolist() == [2.0 * auto.CALLS + 1] * 3
 
 
+def test_an_engine_that_refuses_is_the_slower_one(monkeypatch):
+    monkeypatch.setattr(auto, "clock", Clock(2.0, 1.0))
+    x = tg.zeros(40, 3)
+    found = []
+    for compile in (plainly, tg.compile(engine="auto")):
+        tg.manual_seed(7)
+        f = compile(lambda x: tg.bernoulli(tg.sigmoid(x)))  # drawn with what the step computes
+        found.append(numbers_of([f(x) for _ in range(auto.CALLS + 3)]))
+    agree(found[1], found[0])
+    assert f.engine == 0
+
+    @tg.compile(engine="auto")
+    def wrong(x):
+        raise NotImplementedError("of the user")
+
+    with pytest.raises(NotImplementedError, match="of the user"):
+        wrong(x)
+
+
+def test_times_of_one_program_are_compared(monkeypatch):
+    wide, narrow = tg.ones(200), tg.ones(3)
+    seconds = {(0, 200): 9.0, (1, 200): 5.0, (0, 3): 1.0, (1, 3): 2.0}  # by engine and size
+    now, given = [0.0], [None]
+
+    def clock():
+        if began[0]:
+            now[0] += seconds[f.engine, len(given[0])]
+        began[0] = not began[0]
+        return now[0]
+
+    monkeypatch.setattr(auto, "clock", clock)
+    f, began = tg.compile(lambda x: (x * 2.0).sum(), engine="auto"), [False]
+    engines = []
+    for given[0] in [wide] * auto.CALLS + [narrow] * (2 * auto.CALLS + 2):
+        assert f(given[0]).item() == 2.0 * len(given[0])
+        engines.append(f.engine)
+    assert engines[auto.CALLS] == 1 and engines[-1] == 0
+
+
 def test_methods_modules_and_pickles_keep_the_engine():
     class Doubler:
         @tg.compile(engine="auto")

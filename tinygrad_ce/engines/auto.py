@@ -8,15 +8,20 @@ from time import perf_counter
 from typing import Any
 
 from tinygrad_ce.engines.jax_engine import JaxCompiled, JaxCompiledModule, Options
-from tinygrad_ce.program.compiling import Compiled, CompiledModule
+from tinygrad_ce.engines.parallel import UndividedError
+from tinygrad_ce.program.compiling import MOST, Compiled, CompiledModule
+from tinygrad_ce.program.ir import Program
 from tinygrad_ce.program.memory import FLATS, ONE, references
 
-CALLS = 6  # on each engine; the third, fifth and sixth of them do nothing but the step
+CALLS = (
+    6  # of one program on each engine; the third, fifth and sixth of them do nothing but the step
+)
+REFUSALS = NotImplementedError, UndividedError
 clock = perf_counter
 
 
 class AutoCompiled(Compiled):
-    """A function that finds out on which engine it is faster."""
+    """A function that finds out on which engine it is faster; one that refuses is the slower."""
 
     def __init__(self, fn: Any, check: bool, options: Options) -> None:
         super().__init__(fn, check)
@@ -24,34 +29,52 @@ class AutoCompiled(Compiled):
         is_module = hasattr(fn, "training") and hasattr(fn, "parameters")
         on_jax = (JaxCompiledModule if is_module else JaxCompiled)(fn, check, options)
         self.engines = [(CompiledModule if is_module else Compiled)(fn, check), on_jax]
-        self.seconds: list[list[float]] = [[], []]
+        self.seconds: list[dict[Any, list[float]]] = [{}, {}]  # of each engine's calls, by program
         self.engine = 0  # the one that runs now: 0 is NumPy, 1 is JAX
+        self.decided = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function on one of the engines."""
-        now, seconds = self.engines[self.engine], self.seconds[self.engine]
-        if len(self.seconds[1]) >= CALLS:
-            return now(*args, **kwargs)
-        began = clock()
-        result = now(*args, **kwargs)
-        now.wait()
-        if now.runners:  # else it was called as it is: traced, watched, or trained
-            seconds.append(clock() - began)
-        if len(seconds) >= CALLS:
-            self.go_on()
+        try:
+            return self.timed(args, kwargs)
+        except REFUSALS:
+            if not self.engine:
+                raise
+        self.take(0)
+        self.decided = True
+        return self.timed(args, kwargs)
+
+    def timed(self, args: Any, kwargs: Any) -> Any:
+        """Run it on the engine at hand; until one is chosen, look how long it takes."""
+        now = self.engines[self.engine]
+        if self.decided:
+            result = now(*args, **kwargs)
+        else:
+            began = clock()
+            result = now(*args, **kwargs)
+            now.wait()
+            if now.runners:  # else it was called as it is: traced, watched, or trained
+                self.go_on(now.runners[0].trace.program, clock() - began)
         self.runners = self.engines[self.engine].runners
         return result
 
-    def go_on(self) -> None:
-        """Try the other engine, or keep the faster one."""
-        fastest = [min(seconds, default=0.0) for seconds in self.seconds]
-        if not self.seconds[1]:
-            chosen = 1
-        else:
-            chosen = int(fastest[1] < fastest[0])
-        if chosen != self.engine:
-            self.leave(self.engines[self.engine])
-        self.engine = chosen
+    def go_on(self, program: Program, took: float) -> None:
+        """After CALLS of a program try them on the other engine, then keep the faster one."""
+        key = len(program.steps), *((x.shape, x.dtype) for x in program.inputs)
+        here, there = self.seconds[self.engine], self.seconds[1 - self.engine]
+        here.setdefault(key, []).append(took)
+        if len(here) > MOST:
+            here.pop(next(iter(here)))
+        if len(here[key]) < CALLS:
+            return
+        self.decided = len(there.get(key, ())) >= CALLS
+        if not self.decided or min(there[key]) < min(here[key]):
+            self.take(1 - self.engine)
+
+    def take(self, engine: int) -> None:
+        """Go over to an engine."""
+        self.leave(self.engines[self.engine])
+        self.engine = engine
 
     def leave(self, compiled: Compiled) -> None:
         """Let an engine go: tensors that NumPy's programs have moved side by side are alone again,

@@ -6,7 +6,6 @@ statistics of batch normalisation are right by construction, and adds up what th
 
 from __future__ import annotations
 
-import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,14 +14,14 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engines.found import jax, jnp
 from tinygrad_ce.program.ir import Program, Var
-from tinygrad_ce.program.memory import alone
 from tinygrad_ce.program.tracing.trace import mapped
 
 Mesh, NamedSharding = jax.sharding.Mesh, jax.sharding.NamedSharding
 PartitionSpec = jax.sharding.PartitionSpec
 
-LARGE = 1 << 16  # bytes of an argument that is not sent again while nobody has written it
-MOST = 64  # such arguments
+
+class UndividedError(ValueError):
+    """The rows of a batch have no equal part for each device."""
 
 
 def xla_options() -> dict[str, str] | None:
@@ -36,9 +35,6 @@ class Alone:
 
     key: Any = None
 
-    def __init__(self) -> None:
-        self.sent: dict[int, tuple[Any, Any, int, Any]] = {}  # arguments on the device already
-
     def put(self, array: Any, at: Any = None) -> Any:
         """An array as jit takes it: a copy, since its owner may write it while the step runs."""
         return np.array(array)
@@ -48,22 +44,8 @@ class Alone:
         return jnp.asarray(np.array(array))
 
     def input(self, x: Any, i: int) -> Any:
-        """Input number i: an array, or a Tensor. A large Tensor that nobody can have written
-        since is there already.
-        """
-        if not isinstance(x, Node):
-            return self.put_input(x, i)
-        if x.array.nbytes < LARGE or not alone(x):
-            return self.put_input(x.array, i)
-        now = x.memory.written if x.memory is not None else 0
-        known = self.sent.get(id(x))
-        if known is not None and known[0]() is x and known[1]() is x.array and known[2] == now:
-            return known[3]
-        value = jnp.asarray(self.put_input(x.array, i))
-        if len(self.sent) >= MOST:
-            self.sent.pop(next(iter(self.sent)))
-        self.sent[id(x)] = weakref.ref(x), weakref.ref(x.array), now, value
-        return value
+        """Input number i: an array, or a Tensor."""
+        return self.put_input(x.array if isinstance(x, Node) else x, i)
 
     def put_input(self, array: Any, i: int) -> Any:
         """Input number i, as jit takes it."""
@@ -82,7 +64,6 @@ class Spread(Alone):
     """The devices of a mesh: the state on each of them, of the batch a part on each."""
 
     def __init__(self, program: Program, draws: Any, options: Any) -> None:
-        super().__init__()
         self.key = mesh = options.spread
         self.local = options.local
         self.whole = NamedSharding(mesh, PartitionSpec())
@@ -197,7 +178,7 @@ def check_divides(x: Var, n: int) -> None:
     if not x.shape or x.shape[0] % n:
         rows = x.shape[0] if x.shape else 0
         wanted = [f"{k}" for k in (rows - rows % n, rows - rows % n + n) if k]
-        raise ValueError(
+        raise UndividedError(
             f"compile: {x.name} has {rows} rows, which {n} devices cannot share evenly; pass "
             f"{' or '.join(wanted)}, or drop_last=True in the loader"
         )

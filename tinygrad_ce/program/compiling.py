@@ -267,7 +267,7 @@ class CompiledModule(Compiled):
 
 ENGINES = ("numpy", "jax", "auto")
 OWN = {"fn", "check", "runners", "usual", "refused", "lock", "engine_options", "own",
-       "engines", "seconds", "engine"}  # fmt: skip
+       "engines", "seconds", "engine", "decided"}  # fmt: skip
 
 copyreg.pickle(Compiled, Compiled.__reduce__)
 copyreg.pickle(CompiledModule, CompiledModule.__reduce__)
