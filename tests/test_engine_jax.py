@@ -414,14 +414,90 @@ def test_an_index_that_is_computed_is_checked_on_the_device():
         return table.detach()[i + shift]
 
     for k in (0, 1, 2, -5):
-        assert pick(tg.tensor([k])).tolist() == [k % 5]
+        last = pick(tg.tensor([k]))
+        assert last.tolist() == [k % 5]
     result = pick(tg.tensor([5]))
     pick(tg.tensor([1]))
     message = r"in call 5 of pick .* all indices are in -5 \.\.\. 4 \(.*test_engine_jax"
-    with pytest.raises(AssumptionError, match=message):
-        result.tolist()
-    assert total.item() == 4.0
+    later = pick(tg.tensor([1]))
+    for read in (result.tolist, result.tolist, later.item, lambda: result + 1.0):
+        with pytest.raises(AssumptionError, match=message):
+            read()
+    assert total.item() == 4.0 and last.item() == 0.0
     assert pick(tg.tensor([1])).tolist() == [1] and total.item() == 5.0
+    with pytest.raises(AssumptionError, match=message):
+        later.item()
+
+
+def test_the_gradient_of_a_call_that_failed_is_none_for_others():
+    w, table, zero = tg.ones(2, requires_grad=True), tg.arange(3.0), tg.tensor(0)
+
+    @tg.compile(engine="jax")
+    def slope(i):
+        w.grad = None
+        loss = (w * table[i + zero]).sum()
+        loss.backward()
+        return loss
+
+    @tg.compile(engine="jax")
+    def descend():
+        w.data -= 0.5 * w.grad
+
+    for _ in range(2):
+        slope(tg.tensor([1]))
+        descend()
+    assert w.tolist() == [0.0, 0.0]
+    slope(tg.tensor([7]))
+    descend()
+    failed = w.grad
+    with pytest.raises(
+        AssumptionError, match=r"in call 3 of descend .*call 3 .*all indices are in"
+    ):
+        w.tolist()
+    assert w.tolist() == [0.0, 0.0]
+    for read in (failed.tolist, w.grad.tolist, failed.tolist, descend):
+        with pytest.raises(AssumptionError, match=r"in call 3 of slope .*all indices are in"):
+            read()
+    assert slope(tg.tensor([1])).item() == 0.0 and w.grad.tolist() == [1.0, 1.0]
+    descend()
+    assert w.tolist() == [-0.5, -0.5]
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 3])
+def test_what_failed_is_told_through_every_step_that_the_numbers_went(first):
+    table, zero = tg.arange(3.0), tg.tensor(0)
+    w, v, u = tg.zeros(1), tg.zeros(1), tg.zeros(1)
+    add = on_jax(lambda i: (w.add_(table[i + zero]), None)[1])
+    second = on_jax(lambda: (v.copy_(w), None)[1])
+    third = on_jax(lambda: (u.copy_(v), u * 2.0)[1])
+
+    def step(i):
+        add(tg.tensor([i]))
+        second()
+        return third()
+
+    for _ in range(2):
+        step(1)
+    result = step(9)
+    reads = [u.tolist, v.tolist, w.tolist, result.tolist]
+    with pytest.raises(AssumptionError, match=r"all indices are in -3 \.\.\. 2"):
+        reads[first]()
+    for _ in range(2):
+        with pytest.raises(AssumptionError, match=r"all indices are in -3 \.\.\. 2"):
+            result.tolist()
+    assert (u.tolist(), v.tolist(), w.tolist()) == ([2.0], [2.0], [2.0])
+    assert step(1).tolist() == [6.0] and u.tolist() == [3.0]
+
+
+def test_a_call_that_fails_raises_at_once_where_others_look_at_the_state():
+    table, zero, w = tg.arange(3.0), tg.tensor(0), tg.zeros(1)
+    add = on_jax(lambda i: (w.add_(table[i + zero]), None)[1])
+    alias = w.detach()
+    for _ in range(2):
+        add(tg.tensor([1]))
+    with pytest.raises(AssumptionError, match="in call 3 of"):
+        add(tg.tensor([9]))
+    assert alias.tolist() == [2.0]
 
 
 def test_a_state_that_leaves_what_is_taken_for_granted_stays_as_it_was():

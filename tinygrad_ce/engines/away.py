@@ -27,13 +27,16 @@ TOLD = ("__len__", "dim", "element_size", "is_floating_point", "numel", "size")
 
 
 class Away:
-    """Where the numbers of a Tensor are: in an array of a device, which a runner has computed."""
+    """Where the numbers of a Tensor are: in an array of a device, which a runner has computed; of a
+    result or a gradient also in which call.
+    """
 
-    __slots__ = ("runner", "value")
+    __slots__ = ("call", "runner", "value")
 
-    def __init__(self, value: Any, runner: Any) -> None:
+    def __init__(self, value: Any, runner: Any, call: int | None) -> None:
         self.value = value
         self.runner = runner
+        self.call = call
 
 
 def is_away(node: Any) -> bool:
@@ -94,12 +97,12 @@ def may_go(node: Any) -> bool:
     return isinstance(node.array, np.generic) or alone(node)
 
 
-def send_away(node: Any, value: Any, runner: Any) -> None:
+def send_away(node: Any, value: Any, runner: Any, call: int | None = None) -> None:
     """Let the numbers of a Tensor be those of an array on a device."""
     if is_away(node):
         away = SLOT.__get__(node)
-        away.value, away.runner = value, runner
+        away.value, away.runner, away.call = value, runner, call
         return
-    SLOT.__set__(node, Away(value, runner))
+    SLOT.__set__(node, Away(value, runner, call))
     kind: Any = type(node)
     node.__class__ = away_class(kind)

@@ -31,6 +31,14 @@ class AssumptionError(RuntimeError):
     """What a program took for granted did not hold; the state is as it was before that call."""
 
 
+class Failure(NamedTuple):
+    """What a program took for granted in vain: in which call first, and the error for it."""
+
+    call: int
+    why: str
+    text: str
+
+
 class Options(NamedTuple):
     """How a step runs: see `compile`."""
 
@@ -66,6 +74,7 @@ class JaxCompiled(Compiled):
     def compared(self, runner: Any, again: Trace, args: Any, kwargs: Any) -> Any:
         """Run a program and compare it with the trace, where both draw the same numbers."""
         options = self.engine_options
+        runner.let_failed_go()
         if not options.local and (options.random == "host" or not runner.draws):
             result = super().compared(runner, again, args, kwargs)
             del again
@@ -147,7 +156,9 @@ class JaxRunner(Runner):
         self.flag: Any = None  # calls, the first one that failed, and in which assumption
         self.shapes: Any = None  # and dtypes of what XLA is given, and where it lies
         self.looked: Any = None  # the flag that was looked at last
-        self.sources: dict[JaxRunner, None] = {}  # whose results the state came from
+        self.failed: Failure | None = None  # once somebody was told
+        self.others: dict[JaxRunner, None] = {}  # whose results the state of the last call was
+        self.sources: dict[JaxRunner, None] = {}  # and that of all calls
         self.last: Any = None  # what the last call left: see `is_steady`
         self.steady = False  # whether it is still so, as `bound` has seen
 
@@ -158,7 +169,7 @@ class JaxRunner(Runner):
         grads = [grad.var for grad in program.grads if grad.var is not None]
 
         def step(
-            inputs: Any, numbers: Any, state: Any, constant: Any, drawn: Any, flag: Any
+            inputs: Any, numbers: Any, state: Any, constant: Any, drawn: Any, flag: Any, others: Any
         ) -> Any:
             values: dict[Var, Any] = dict(zip(program.inputs, inputs))
             values.update(zip((s.var for s in program.settings), numbers))
@@ -171,8 +182,9 @@ class JaxRunner(Runner):
                 key = jax.random.wrap_key_data(drawn)
             values = Lowering(program, values).run(key)
             after = [jnp.asarray(values[s.after]) for s in changing]
-            if self.checks.device:
-                flag = sticky(flag, [values[a.var] for a in self.checks.device])
+            if flag is not None:
+                held = [other[1] == 0 for other in others]
+                flag = sticky(flag, [*(values[a.var] for a in self.checks.device), *held])
                 after = [jnp.where(flag[1] == 0, new, old) for new, old in zip(after, state)]
             outputs = [
                 jnp.copy(values[x]) if x in given else jnp.asarray(values[x])
@@ -252,18 +264,21 @@ class JaxRunner(Runner):
                 values, n = self.last[2], len(self.changing)
                 state, constant = values[:n], values[n:]
             else:
+                self.others = {}
                 state = tuple(map(self.value_of, self.changing))
                 constant = tuple(map(self.value_of, self.fixed))
-            if self.flag is None and self.checks.device:
-                self.flag = self.place.state(np.zeros(3, np.int64))
-            flag = self.flag
-            all_given = (inputs, self.rates(), state, constant, drawn, flag)
+            others = tuple(runner.flag for runner in self.others if runner.failed is None)
+            if self.flag is None and (self.checks.device or others):
+                self.flag = self.place.state(np.array([self.calls, 0, 0], np.int64))
+            all_given = (inputs, self.rates(), state, constant, drawn, self.flag, others)
             if self.shapes is None:
                 self.shapes = jax.tree.map(described, all_given)
             outputs, after, grads, self.flag = self.jitted(*all_given)
         self.calls += 1
         self.leave_all(after, constant)
         self.leave_gradients(grads)
+        if not (self.last or all(is_away(holder(s)) for s in self.changing)):
+            self.check()  # memory that others look at: nobody reads it through us
         return self.handed_out(outputs, args, kwargs)
 
     def drawn(self, arrays: dict[Var, Any]) -> Any:
@@ -290,8 +305,9 @@ class JaxRunner(Runner):
         node = holder(state)
         if is_away(node):
             away: Away = SLOT.__get__(node)
-            if away.runner is not self:
-                self.sources[away.runner] = None
+            away.runner.check_result(away)
+            if away.runner is not self and away.runner.flag is not None:
+                self.others[away.runner] = self.sources[away.runner] = None
             if away.runner.place.key == self.place.key:
                 return away.value
         value = self.place.state(node.array)
@@ -336,6 +352,15 @@ class JaxRunner(Runner):
             np.copyto(node.array, np.asarray(value))
         mark_written(node, self.program.name + "()")
 
+    def let_failed_go(self) -> None:
+        """Forget gradients of calls that have failed, where the program only puts others there."""
+        added_to = {id(s.node.node) for s in self.program.states if isinstance(s.node, GradOf)}
+        for node in (grad.node for grad in self.program.grads):
+            if id(node) not in added_to and is_away(node._grad):
+                away: Away = SLOT.__get__(node._grad)
+                if away.runner.is_failed(away):
+                    node._grad = None
+
     def leave_gradients(self, values: Any) -> None:
         """Let the `.grad` of each tensor be what it is after the run."""
         new = iter(values)
@@ -345,7 +370,7 @@ class JaxRunner(Runner):
     def tensor(self, value: Any) -> Any:
         """A Tensor whose numbers are on the device."""
         y = leaf(value)
-        send_away(y, value, self)
+        send_away(y, value, self, self.calls)
         return y
 
     def handed_out(self, outputs: Any, args: Any, kwargs: Any) -> Any:
@@ -383,35 +408,56 @@ class JaxRunner(Runner):
     def fetched(self, away: Away) -> Any:
         """The numbers of a Tensor that is away, in memory of their own."""
         self.check()
+        self.check_result(away)
         try:
             return np.array(away.value)
         except RuntimeError as error:
             raise lost(self, error) from error
 
     def check(self) -> None:
-        """Raise what the device has found, of this step and of those that its state came from."""
-        for runner in self.sources:
-            runner.check_own()
-        self.check_own()
+        """Raise, once, if an assumption of the program, or of those that its state came from, did
+        not hold in a call before.
+        """
+        if self.failed is None and (failure := self.failure()) is not None:
+            raise AssumptionError(failure.text)
 
-    def check_own(self) -> None:
-        """Raise if an assumption of the program did not hold in a call before."""
-        if not self.checks.device or self.flag is None or self.looked is self.flag:
-            return
+    def check_result(self, away: Away) -> None:
+        """Raise if this is a result or a gradient of a call that is known to have failed."""
+        if self.failed is not None and self.is_failed(away):
+            raise AssumptionError(self.failed.text)
+
+    def is_failed(self, away: Away) -> bool:
+        """Whether this is a result or a gradient of such a call; the state is as it was."""
+        failed = self.failed
+        return failed is not None and away.call is not None and away.call >= failed.call
+
+    def failure(self) -> Failure | None:
+        """What the flag tells. The runner of a call that has failed does not run again."""
+        if self.failed is not None or self.flag is None or self.looked is self.flag:
+            return self.failed
+        flag = self.flag
         try:
-            _, call, which = np.asarray(self.flag).tolist()
+            _, call, which = np.asarray(flag).tolist()
         except RuntimeError as error:  # pragma: no cover - the device fails
             raise lost(self, error) from error
-        self.looked = self.flag
+        self.looked = flag
         if call:
-            self.flag = None
+            if which < len(self.checks.device):
+                told = self.checks.told(which)
+                why = f"it did not hold that {told}, which the program takes for granted"
+            else:
+                name, first = next((r.program.name, f) for r in self.sources if (f := r.failure()))
+                why = f"the state came from {name}, and there in call {first.call} {first.why}"
+            self.failed = Failure(call, why, FAILED.format(call, self.program.name, why))
             self.owner.forget(self)
-            raise AssumptionError(
-                f"compile: in call {call} of {self.program.name} on this program it did not hold "
-                f"that {self.checks.told(which)}, which the program takes for granted. The state "
-                "is as it was before that call, and no later call has changed it; the next call "
-                "traces the function again"
-            )
+        return self.failed
+
+
+FAILED = (
+    "compile: in call {} of {} on this program {}. The state is as it was before that call, and no "
+    "later call has changed it, but what they have returned, and their gradients, are of no use; "
+    "the next call traces the function again"
+)
 
 
 def lost(runner: JaxRunner, error: Exception) -> RuntimeError:
@@ -443,7 +489,7 @@ def holder(state: State) -> Any:
 
 def sticky(flag: Any, held: list[Any]) -> Any:
     """The flag after a call: calls, the first one that failed, and which assumption."""
-    ok = jnp.stack([jnp.asarray(x, bool) for x in held])
+    ok = jnp.stack([jnp.asarray(x, bool) for x in (*held, True)])
     call, now = flag[0] + 1, (flag[1] == 0) & ~ok.all()
     return jnp.stack([call, jnp.where(now, call, flag[1]), jnp.where(now, jnp.argmin(ok), flag[2])])
 
