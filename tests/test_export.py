@@ -22,7 +22,7 @@ from tinygrad_ce.engines import export as exporting
 from tinygrad_ce.engines.batches import Size
 from tinygrad_ce.nn import functional as F
 
-BATCHES = (1, 3, 7, 64)  # traced are others: 4, 5 and 256 rows
+BATCHES = (1, 3, 9, 64)  # traced are others: 4, 5, 7 and 1000 rows
 numbers = np.random.default_rng(0)
 
 
@@ -448,10 +448,21 @@ REFUSALS = {
     "None": (lambda x: x[:, None, NONE_PICKED], f"take {HERE}.*an index of arrays and None"),
     "some rows written": (part_written, f"put {HERE}.*such places have no counterpart"),
     "unfolded": (lambda x: F.unfold(x[None, None], 2), f"im2col {HERE}.*windows along the batch"),
-    "half of the rows": (lambda x: x[: len(x) // 2], f"index of slice {HERE}.* 2, 2 and 128 for"),
-    "rows squared": (lambda x: x * len(x) ** 2, f"a number {HERE}.* is 16.0, 25.0 and 65536.0 for"),
+    "half of the rows": (lambda x: x[: len(x) // 2], f"index of slice {HERE}.* 2, 2, 3 and 500"),
+    "rows squared": (lambda x: x * len(x) ** 2, f"number {HERE}.* 16.0, 25.0, 49.0 and 1000000.0"),
     "eye": (lambda x: x @ x.T + tg.eye(len(x)), f"a constant {HERE}"),
-    "few rows": (lambda x: x[:100], f"the shape of what slice makes {HERE}.* is 4, 5 and 100 for"),
+    "few rows": (lambda x: x[:100], f"shape of what slice makes {HERE}.* 4, 5, 7 and 100 for"),
+    "three rows": (
+        lambda x: x[:3], rf"length of a slice \[:3\] {HERE}.* 1, 2, 3, 3, 3 and 3 for 1, 2, 3",
+    ),
+    "very many rows": (lambda x: x[:2000], rf"a slice \[:2000\] {HERE}.* 5 and 2000 for 1, 2, 3"),
+    "but two rows": (lambda x: x.diff(2, 0), rf"a slice \[1:\] {HERE}.* is 0, 0, 1, 2, 3 and "),
+    "the last three rows": (lambda x: x[..., -3:, :], rf"length of a slice \[-3:\] {HERE}"),
+    "columns of three rows": (lambda x: x[:3, NONE_PICKED], rf"a slice \[:3\] {HERE}"),
+    "two rows": (lambda x: x * (2 if len(x) == 2 else 1), "for a batch of 2 rows"),
+    "other three rows": (lambda x: x * (2 if len(x) == 3 else 1), "for a batch of 3 rows"),
+    "seven rows": (lambda x: x * (2 if len(x) == 7 else 1), f"a number {HERE}.* 1.0, 2.0 and 1.0"),
+    "some hundreds": (lambda x: x * (2 if len(x) > 300 else 1), f"a number {HERE}.* and 2.0 for"),
     "a branch": (lambda x: x * 2 if len(x) > 200 else x + 1, f"takes other steps: multiply {HERE}"),
     "one row": (lambda x: x * 2 if len(x) == 1 else x + 1, "for a batch of 1 row"),
     "one short row": (
@@ -594,4 +605,4 @@ def test_a_large_model_is_traced_with_few_rows_and_tried_with_those_of_the_examp
         ExportError, match=r"for a batch of 40 rows .*: \d+% of its elements differ"
     ):
         tg.export(model, normal(40, 1000), tmp_path / "model.onnx")
-    assert seen[:2] == [4, 5] and 15 <= seen[2] < 30 and seen[3:] == [1, 40]
+    assert seen[:3] == [4, 5, 7] and 15 <= seen[3] < 30 and seen[4:] == [1, 2, 3, 40]

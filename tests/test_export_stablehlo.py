@@ -115,4 +115,16 @@ def test_what_no_file_can_hold_is_refused(tmp_path):
         tg.export(lambda x: x[: len(x) // 2], normal(4, 3), path)
     with pytest.raises(ExportError, match=r"slice \(.*test_export_stablehlo.*JAX cannot .*None"):
         tg.export(lambda x: x[len(x) - 1], normal(4, 3), path)
+    for model, words in REFUSED:
+        with pytest.raises(ExportError, match=words):
+            tg.export(model, normal(4, 3), path)
     assert not path.exists()
+
+
+REFUSED = (
+    (lambda x: x[:3], r"length of a slice \[:3\] \(.*test_export_stablehlo.*wanted the same, or a"),
+    (lambda x: x[2:], r"length of a slice \[2:\] \(.*test_export_stablehlo.* 0, 0, 1, 2, 3 and "),
+    (lambda x: x[:300], r"what slice makes \(.*test_export_stablehlo.*wanted the same, or a"),
+    (lambda x: x * (2 if len(x) == 2 else 1), "for a batch of 2 rows"),
+    (lambda x: x * (2 if len(x) > 300 else 1), r"a number \(.*test_export_stablehlo.* and 2.0 for"),
+)

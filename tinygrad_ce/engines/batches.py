@@ -1,6 +1,6 @@
-"""A program for any number of rows, from what a model does with three numbers of them.
+"""A program for any number of rows, from what a model does with a few numbers of them.
 
-Sizes that differ between the first two traces are a·batch + c, and the third tests that. Constants
+Sizes that differ between the first two traces are a·batch + c, and the others test that. Constants
 that differ (zeros for a first state, arange(n), the n of a mean) are computed by steps from such
 sizes, so that whoever reads the program meets plain steps and sizes.
 """
@@ -8,7 +8,7 @@ sizes, so that whoever reads the program meets plain steps and sizes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -62,12 +62,12 @@ def where(step: Step) -> str:
     return f" (in {' / '.join(step.scope)})" if step.scope else ""
 
 
-FAR, WORK = 256, 2e8  # rows from which sums are added up in pairs; products that take no time
+FAR, WORK = 1000, 2e8  # many rows; products that take no time
 
 
 def far_from(rows: int, program: Program) -> int:
     """A number of rows far from the few that `program` was traced with, so that `x[:100]` and
-    `if len(x) > 32` show: FAR, or less where many rows would take long.
+    `if len(x) > 300` show: FAR, or less where many rows would take long.
     """
     work = 1
     for step in program.steps:
@@ -80,7 +80,7 @@ PRODUCTS = ("dot", "inner", "matmul", "einsum")
 
 
 def with_free_batch(programs: Sequence[Program], rows: Sequence[int]) -> Program:
-    """The first of three programs of one model, with sizes that follow the batch.
+    """The first of some programs of one model, with sizes that follow the batch.
 
     Raises ExportError, with the user's line, where a size or a constant follows it otherwise.
     """
@@ -89,7 +89,7 @@ def with_free_batch(programs: Sequence[Program], rows: Sequence[int]) -> Program
 
 @dataclass(eq=False)
 class Unifier:
-    """Goes through three programs side by side."""
+    """Goes through some programs, three at least, side by side."""
 
     programs: tuple[Program, ...]
     rows: tuple[int, ...]
@@ -98,14 +98,14 @@ class Unifier:
         """The program, or ExportError."""
         one = self.programs[0]
         self.here: Step | None = None
-        self.known: dict[tuple[Var, ...], Var] = {}  # what stands for the same in all three
+        self.known: dict[tuple[Var, ...], Var] = {}  # what stands for the same in all of them
         self.shapes: dict[Var, tuple[Any, ...]] = {}
         self.made: dict[Any, Var] = {}
         self.steps: list[Step] = []
         for inputs in zip(*(p.inputs for p in self.programs)):
             self.known[inputs] = self.of_shape(inputs, f"the shape of {inputs[0].name}")
         given = [{id(s.node): s.before for s in p.states} for p in self.programs]
-        for node in given[0].keys() & given[1].keys() & given[2].keys():
+        for node in set.intersection(*map(set, given)):
             self.known[tuple(states[node] for states in given)] = given[0][node]
         for steps in zip(*(p.steps for p in self.programs)):
             self.step(steps)
@@ -128,26 +128,24 @@ class Unifier:
 
     def differs(self, step: Step | None) -> NoReturn:
         """Refuse a program that does other things for other batches."""
-        n, m, k = self.rows
         other = f": {step.op}{where(step)}" if step is not None else ""
         raise ExportError(
-            f"export: with {n}, {m} and {k} rows the model takes other steps{other}; wanted the "
+            f"export: with {listed(self.rows)} rows the model takes other steps{other}; wanted the "
             "same for each batch: leave out what goes by the number of rows, or pass batch=None "
             "for a file that serves the example's alone"
         )
 
-    def refuse(self, what: str, values: Sequence[Any]) -> NoReturn:
+    def refuse(self, what: str, values: Sequence[Any], rows: Sequence[int] = ()) -> NoReturn:
         """Refuse what follows the batch by no formula."""
-        (n, m, k), (a, b, c) = self.rows, values
         at = where(self.here) if self.here is not None else ""
         raise ExportError(
-            f"export: {what}{at} is {shown(a)}, {shown(b)} and {shown(c)} for {n}, {m} and {k} "
-            "rows; wanted the same, or a·batch + c. Pass batch=None for a file that serves the "
-            "example's number of rows alone"
+            f"export: {what}{at} is {listed(map(shown, values))} for "
+            f"{listed(rows or self.rows)} rows; wanted the same, or a·batch + c. "
+            "Pass batch=None for a file that serves the example's number of rows alone"
         )
 
     def step(self, steps: tuple[Step, ...]) -> None:
-        """The step that stands for three."""
+        """The step that stands for those of all programs."""
         first = self.here = steps[0]
         if len({(s.op, len(s.operands)) for s in steps}) > 1:
             self.differs(max(steps, key=lambda s: s.op != first.op))
@@ -160,14 +158,29 @@ class Unifier:
         outs = tuple(s.out for s in steps)
         self.known[outs] = self.of_shape(outs, f"the shape of what {first.op} makes")
         self.steps.append(first._replace(operands=operands, attrs=attrs))
+        if first.op in ("slice", "take"):
+            self.check_slices(operands[0].shape, attrs["index"])
+
+    def check_slices(self, shape: tuple[Any, ...], index: tuple[Any, ...]) -> None:
+        """Refuse slices whose lengths follow the batch for the rows that were traced, and do not
+        for a few rows, or for many: of one row `x[:3]` has one, and `x[2:]` none instead of -1.
+        """
+        axes = (part for part in full_index(index, len(shape)) if part is not None)
+        for size, part in zip(shape, axes):
+            if isinstance(size, Size) and isinstance(part, slice):
+                rows = sorted({*FEW, *self.rows[:2], MANY})
+                found = {n: len(range(*at(part, n).indices(at(size, n)))) for n in rows}
+                a, c = line_through(self.rows, [found[n] for n in self.rows[:2]]) or (0, 0)
+                if any(a * n + c != length for n, length in found.items()):
+                    self.refuse(f"the length of a slice [{spelt(part)}]", [*found.values()], rows)
 
     def of_shape(self, xs: tuple[Var, ...], what: str) -> Var:
-        """The first of three values, with a shape of sizes that follow the batch."""
+        """The first of some values, with a shape of sizes that follow the batch."""
         xs[0].shape = self.setting(tuple(x.shape for x in xs), what)
         return xs[0]
 
     def setting(self, values: tuple[Any, ...], what: str) -> Any:
-        """One setting for three."""
+        """One setting for all programs."""
         a = values[0]
         if len({type(v) for v in values}) > 1:
             self.refuse(what, values)
@@ -185,7 +198,7 @@ class Unifier:
         return a
 
     def size(self, values: tuple[int, ...], what: str) -> int:
-        """One size for three."""
+        """One size for all programs."""
         formula = line_through(self.rows, values)
         if formula is None or formula[0] != int(formula[0]):
             self.refuse(what, values)
@@ -195,7 +208,7 @@ class Unifier:
     # --- constants ------------------------------------------------------------------------------
 
     def operand(self, xs: tuple[Var, ...]) -> Var:
-        """What stands for one operand in three programs."""
+        """What stands for one operand in all programs."""
         if xs in self.known:
             return self.known[xs]
         values = [p.constants.get(x) for p, x in zip(self.programs, xs)]
@@ -248,7 +261,7 @@ class Unifier:
         return self.add("reshape", line, shape, dtype, shape=shape)
 
     def number(self, values: list[float], dtype: Any) -> Var:
-        """A number that is f(a·batch + c) for the three batches: f is none, 1 / x or √x."""
+        """A number that is f(a·batch + c) for all batches: f is none, 1 / x or √x."""
         for op, back in INVERSES.items():
             signs = (1,) if op == "sqrt" else (1, -1)
             known = not op or (
@@ -298,12 +311,42 @@ INVERSES: dict[str, Callable[[float], float]] = {
 
 def line_through(rows: Sequence[int], values: Sequence[float]) -> tuple[float, float] | None:
     """(a, c) if the values are a·rows + c, to the rounding of floats."""
-    (n, m, k), (x, y, z) = rows, values
+    (n, m, *_), (x, y, *_) = rows, values
     a = (y - x) / (m - n)
     c = x - a * n
-    near = abs(a * k + c - z) <= 1e-6 * max(abs(x), abs(z))
+    near = all(abs(a * k + c - z) <= 1e-6 * max(abs(x), abs(z)) for k, z in zip(rows, values))
     a, c = (round(v) if abs(v - round(v)) < 1e-6 * max(1, abs(v)) else v for v in (a, c))
     return (a, c) if near else None
+
+
+def full_index(index: Sequence[Any], ndim: int) -> list[Any]:
+    """An index with a part for each axis, and None for each new one."""
+    known = sum(p is not None and p is not Ellipsis for p in index)
+    missing = [slice(None)] * (ndim - known)
+    parts = [q for p in index for q in (missing if p is Ellipsis else [p])]
+    return parts if any(p is Ellipsis for p in index) else parts + missing
+
+
+FEW, MANY = (1, 2, 3), 10**9  # rows for which lengths are computed without a trace
+
+
+def at(x: Any, rows: int) -> Any:
+    """A size, or a slice of some, for so many rows."""
+    if isinstance(x, slice):
+        return slice(at(x.start, rows), at(x.stop, rows), at(x.step, rows))
+    return x.a * rows + x.c if isinstance(x, Size) else x
+
+
+def spelt(part: slice) -> str:
+    """A slice as it is written."""
+    ends = ["" if v is None else str(v) for v in (part.start, part.stop, part.step)]
+    return ":".join(ends if ends[2] else ends[:2])
+
+
+def listed(values: Iterable[Any]) -> str:
+    """Some values in an error: a, b and c."""
+    *first, last = map(str, values)
+    return f"{', '.join(first)} and {last}"
 
 
 def equal(a: Any, b: Any) -> bool:

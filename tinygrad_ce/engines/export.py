@@ -41,13 +41,16 @@ def export(model: Callable[..., Any], x: Any, path: Any, batch: str | None = "ba
     `x` is an example of the model's argument, a tuple of them if it takes several; what the model
     computes from it is traced. In the file parameters have their names in the model, inputs those
     of its arguments. Inputs whose first axis is as long as that of the first input follow the
-    batch, whose axis is called `batch`; the model is traced for three numbers of rows, and what
-    follows them otherwise than a·batch + c is refused. `batch=None` keeps the example's size.
+    batch, whose axis is called `batch`; `batch=None` keeps the example's size. The model is traced
+    with 4, 5, 7 and 1000 rows (fewer of a large model; 2 or 3 and one more for an example of so
+    few), and what follows them otherwise than a·batch + c is refused. A branch on `len(x)` that
+    none of these numbers takes, nor those below, is not seen: the file does without it.
 
-    An ONNX file is checked with onnx.checker, and run with onnxruntime on numbers of rows that
-    were not traced; the result has to be the model's. A StableHLO file is what jax.export
-    serialises, for cpu, cuda and tpu: `jax.export.deserialize(content).call(x)`. Either is written
-    whole or not at all. That numbers are finite, and ids in their range, is taken for granted.
+    An ONNX file is checked with onnx.checker, and run with onnxruntime on 1, 2, 3 and the
+    example's number of rows (6 if that was traced); the result has to be the model's. A
+    StableHLO file is what jax.export serialises, for cpu, cuda and tpu, and is run as well:
+    `jax.export.deserialize(content).call(x)`. Either is written whole or not at all. That numbers
+    are finite, and ids in their range, is taken for granted.
 
     The model is exported in the mode that it is in: one that draws random numbers or changes its
     buffers in training mode is refused with the line and `model.eval()`. Raises ExportError, a
@@ -98,11 +101,12 @@ class Exported:
             self.program = inference(traces[0])
         else:
             m = max(2, min(self.rows, 4))  # no axis of size 1
-            traces = [self.trace(m), self.trace(m + 1)]
-            counts = (m, m + 1, far_from(m, traces[0].program))
-            traces.append(self.trace(counts[2]))
+            first = self.trace(m)
+            counts = (m, m + 1, 7, far_from(m, first.program))
+            traces = [first, *map(self.trace, counts[1:])]
             self.program = with_free_batch([inference(trace) for trace in traces], counts)
-            self.tried = (1, self.rows if self.rows not in (1, *counts) else m + 2)
+            few = sorted({1, 2, 3}.difference(counts))
+            self.tried = (*few, self.rows if self.rows not in (*few, *counts) else m + 2)
         self.outputs = list(outputs_of(traces[0]))
         if any(list(outputs_of(trace)) != self.outputs for trace in traces):
             raise ExportError(

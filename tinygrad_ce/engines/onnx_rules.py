@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine import table
-from tinygrad_ce.engines.batches import RANDOM, Size
+from tinygrad_ce.engines.batches import RANDOM, Size, full_index
 from tinygrad_ce.engines.onnx_graph import Graph, Rule, wide
 from tinygrad_ce.engines.onnx_images import (
     FROM_IMAGE,
@@ -442,14 +442,6 @@ def windows(g: Graph, s: Step) -> str:
         rest = [i for i in range(last + 1) if i != axis + 1]
         name, last = g.transpose(name, [*rest, axis + 1]), last + 1
     return name
-
-
-def full_index(index: Sequence[Any], ndim: int) -> list[Any]:
-    """An index with a part for each axis, and None for each new one."""
-    listed = sum(p is not None and p is not Ellipsis for p in index)
-    missing = [slice(None)] * (ndim - listed)
-    parts = [q for p in index for q in (missing if p is Ellipsis else [p])]
-    return parts if any(p is Ellipsis for p in index) else parts + missing
 
 
 def sliced(g: Graph, s: Step) -> str:
