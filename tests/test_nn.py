@@ -762,7 +762,10 @@ def test_a_refused_parameter_leaves_the_module_as_it_was():
 
 # --- data in the place of settings -------------------------------------------------------------
 
-NO_LAYERS = ("Module", "ModuleDict", "ModuleList", "Parameter", "ParameterList", "ParameterDict")
+NO_LAYERS = (
+    "DataParallel", "Module", "ModuleDict", "ModuleList", "Parameter", "ParameterList",
+    "ParameterDict", "UninitializedBuffer", "UninitializedParameter",
+)  # fmt: skip
 LAYERS = [
     getattr(nn, name) for name in nn.__all__
     if isinstance(getattr(nn, name), type) and name not in NO_LAYERS

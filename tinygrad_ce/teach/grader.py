@@ -127,10 +127,10 @@ def check(
     no answer at all, TypeError for inputs that are no tuple and answers that are no dict.
 
     >>> import tinygrad_ce as tg
-    >>> w = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> w = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
     >>> def step(x):
     ...     return (x * w).sum() ** 2
-    >>> print(check(step, (tg.tensor([3.0, 1.0]),), {"dw": [15.0, 5.0]}))
+    >>> print(check(step, (tg.tensor([3.0, 1.0, 2.0]),), {"dw": [33.0, 11.0, 22.0]}))
     dw  ✗  2 times too small: a factor 2 is missing, or 1/2 is there twice
     """
     program = traced(step, inputs)
