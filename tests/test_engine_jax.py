@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import pickle
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -387,6 +389,44 @@ def test_the_users_flags_are_untouched():
     t = Trained(on_jax)
     t.step(x, y)
     assert jnp.ones(1).dtype == np.float32 and not jax.config.jax_enable_x64
+
+
+def test_another_thread_may_read_while_a_step_runs():
+    w = tg.zeros(100, 100, requires_grad=True)
+    rate = tg.ones(())
+
+    @tg.compile(engine="jax")
+    def count():
+        w.grad = None
+        loss = w.sum()
+        loss.backward()
+        w.data += w.grad * rate
+        return loss
+
+    done, seen, wrong = threading.Event(), [], []
+
+    def read():
+        while not done.is_set():
+            try:
+                assert w.shape == (100, 100) and len(w) == 100
+                seen.append((w.detach() * 1.0).min().item())
+            except BaseException as error:
+                wrong.append(error)
+
+    for _ in range(3):
+        count()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        losses = [count().item() for _ in range(150)]
+    finally:
+        done.set()
+        reader.join()
+        sys.setswitchinterval(interval)
+    assert not wrong and seen == sorted(seen)
+    assert losses == [10000.0 * i for i in range(3, 153)] and w[0, 0].item() == 153.0
 
 
 # --- what a program takes for granted -----------------------------------------------------------

@@ -8,6 +8,8 @@ at is sent away, so no alias can show old numbers.
 from __future__ import annotations
 
 import functools
+import os
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,16 @@ from tinygrad_ce.program.memory import alone
 
 SLOT: Any = vars(Node)["array"]
 """The slot itself: of a Tensor that is away it holds an Away."""
+
+
+moving = RLock()
+"""Held while numbers go to a device or come from it, and while a step runs that may use up their
+memory: another thread then finds a Tensor here or there, never in between.
+"""
+if hasattr(os, "register_at_fork"):  # whichever thread holds it, the child has a free one
+    os.register_at_fork(
+        before=moving.acquire, after_in_parent=moving.release, after_in_child=moving.release
+    )
 
 
 TOLD = ("__len__", "dim", "element_size", "is_floating_point", "numel", "size")
@@ -46,17 +58,18 @@ def is_away(node: Any) -> bool:
 
 def fetched(node: Any) -> Any:
     """The numbers of a Tensor that is away, in memory of its own: it is an ordinary one again."""
-    away = SLOT.__get__(node)
-    array = away.runner.fetched(away)
-    node.__class__ = type(node).home
-    SLOT.__set__(node, array)
-    return array
+    with moving:
+        if is_away(node):  # no other thread was faster
+            away = SLOT.__get__(node)
+            written(node, away.runner.fetched(away))
+        return node.array
 
 
 def written(node: Any, array: Any) -> None:
     """Let a Tensor have other numbers, wherever the old ones are."""
-    node.__class__ = type(node).home
-    SLOT.__set__(node, array)
+    with moving:
+        SLOT.__set__(node, array)  # first, for who finds an ordinary Tensor takes what is there
+        node.__class__ = getattr(type(node), "home", type(node))
 
 
 @functools.cache
@@ -64,7 +77,8 @@ def away_class(kind: Any) -> Any:
     """The class for Tensors of a kind that are away."""
 
     def value(self: Any) -> Any:
-        return SLOT.__get__(self).value
+        held = SLOT.__get__(self)
+        return held.value if isinstance(held, Away) else held  # by another thread, just now
 
     def reduced(self: Any, protocol: Any) -> Any:
         fetched(self)
@@ -98,11 +112,11 @@ def may_go(node: Any) -> bool:
 
 
 def send_away(node: Any, value: Any, runner: Any, call: int | None = None) -> None:
-    """Let the numbers of a Tensor be those of an array on a device."""
+    """Let the numbers of a Tensor be those of an array on a device; who calls holds `moving`."""
     if is_away(node):
         away = SLOT.__get__(node)
         away.value, away.runner, away.call = value, runner, call
         return
-    SLOT.__set__(node, Away(value, runner, call))
     kind: Any = type(node)
-    node.__class__ = away_class(kind)
+    node.__class__ = away_class(kind)  # first: who reads it now waits
+    SLOT.__set__(node, Away(value, runner, call))

@@ -14,7 +14,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import mark_written, memory_of, tick
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engines.assumed import Checks, with_indices_checked
-from tinygrad_ce.engines.away import SLOT, Away, is_away, may_go, send_away
+from tinygrad_ce.engines.away import SLOT, Away, is_away, may_go, moving, send_away
 from tinygrad_ce.engines.found import jax, jnp
 from tinygrad_ce.engines.lower import Lowering, ready
 from tinygrad_ce.engines.parallel import Alone, Local, Spread, as_whole
@@ -242,6 +242,13 @@ class JaxRunner(Runner):
 
     def call(self, args: Any, kwargs: Any) -> Any:
         """Run the program on these arguments."""
+        with moving:
+            if self.steady and not self.is_steady():
+                self.bound()  # another thread has read something since
+            return self.run_on(args, kwargs)
+
+    def run_on(self, args: Any, kwargs: Any) -> Any:
+        """Run the program; nobody reads or writes the state meanwhile."""
         self.roots = {}  # who holds the array of a state keeps it here
         own = self.owner.own
         given = [
