@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -19,6 +19,7 @@ from tinygrad_ce.engines.batches import RANDOM, ExportError, far_from, where, wi
 from tinygrad_ce.nn.module import Module
 from tinygrad_ce.program.ir import Line, Program, State, Var
 from tinygrad_ce.program.passes.exact import PLAIN, sweep, without_dead_steps
+from tinygrad_ce.program.tracing.arguments import argument_names
 from tinygrad_ce.program.tracing.symbol import is_users
 from tinygrad_ce.program.tracing.trace import (
     OutputSlot,
@@ -35,13 +36,20 @@ NEEDED = {".onnx": ("onnx", "onnxruntime"), ".stablehlo": ("jax", "flatbuffers")
 NEAR = 1e-3  # of the largest element: what another order of additions may do to float32
 
 
-def export(model: Callable[..., Any], x: Any, path: Any, batch: str | None = "batch") -> None:
+def export(
+    model: Callable[..., Any],
+    x: Any,
+    path: Any,
+    batch: str | Mapping[str, int | None] | None = "batch",
+) -> None:
     """Write a model to a file that other programs run: `.onnx` (opset 21) or `.stablehlo`.
 
     `x` is an example of the model's argument, a tuple of them if it takes several; what the model
     computes from it is traced. In the file parameters have their names in the model, inputs those
     of its arguments. Inputs whose first axis is as long as that of the first input follow the
-    batch, whose axis is called `batch`; `batch=None` keeps the example's size. The model is traced
+    batch, whose axis is called `batch`; `batch=None` keeps the example's size, and
+    `batch={"x": 1, "p": None}` says for arguments by name which axis is the batch: those with None
+    or without a word keep their size. The model is traced
     with 4, 5, 7 and 1000 rows (fewer of a large model; 2 or 3 and one more for an example of so
     few), and what follows them otherwise than a·batch + c is refused. A branch on `len(x)` that
     none of these numbers takes, nor those below, is not seen: the file does without it.
@@ -71,8 +79,16 @@ def export(model: Callable[..., Any], x: Any, path: Any, batch: str | None = "ba
     suffix = next((s for s in NEEDED if target.endswith(s)), None)
     if suffix is None:
         raise ValueError(f"export: {path} has no known ending; wanted .onnx or .stablehlo")
-    if batch is not None and (not isinstance(batch, str) or not batch.isidentifier()):
-        raise TypeError(f"export: got batch={batch!r}; wanted the name of an axis, or None")
+    if isinstance(batch, Mapping):
+        if not all(v is None or type(v) is int for v in batch.values()):
+            raise TypeError(
+                f"export: got batch={batch!r}; wanted an axis or None for each name of an argument"
+            )
+    elif batch is not None and (not isinstance(batch, str) or not batch.isidentifier()):
+        raise TypeError(
+            f"export: got batch={batch!r}; wanted the name of an axis, None, or a dict of the axis "
+            "of each argument by its name"
+        )
     for name in NEEDED[suffix]:
         try:
             import_module(name)
@@ -88,9 +104,18 @@ def export(model: Callable[..., Any], x: Any, path: Any, batch: str | None = "ba
 class Exported:
     """A model, its example, and its program for any number of rows."""
 
-    def __init__(self, model: Any, examples: tuple[Any, ...], batch: str | None) -> None:
-        self.model, self.examples, self.batch = model, examples, batch
-        self.rows = first_axis(examples) if batch is not None else None
+    def __init__(
+        self, model: Any, examples: tuple[Any, ...], batch: str | Mapping[str, int | None] | None
+    ) -> None:
+        self.model, self.examples = model, examples
+        self.batch = batch if isinstance(batch, str) or batch is None else "batch"
+        self.axes: list[int | None] | None = None  # of each argument, if these are told
+        self.rows: int | None
+        if isinstance(batch, Mapping):
+            self.axes = axes_of(batch, argument_names(called(model), len(examples)))
+            self.rows = rows_along(examples, self.axes)
+        else:
+            self.rows = first_axis(examples) if batch is not None else None
         if self.rows is None:
             if batch is not None:
                 raise ExportError(
@@ -118,9 +143,14 @@ class Exported:
     def trace(self, rows: int | None) -> Trace:
         """What the model does with so many rows; with those of the example if it is None."""
         call = called(self.model)
-        examples = [mapped(lambda v: with_rows(v, self.rows, rows), x) for x in self.examples]
+        examples = [
+            mapped(lambda v: self.with_rows(v, axis, rows), x)  # noqa: B023 - is called at once
+            for x, axis in zip(self.examples, self.axes or [0] * len(self.examples))
+        ]
         try:
-            with no_grad():
+            # nobody wants to hear that numbers overflow which were made up
+            made_up = {} if rows in (None, self.rows) else {"all": "ignore"}
+            with no_grad(), np.errstate(**made_up):  # type: ignore[arg-type]
                 return trace_call(call, tuple(examples), {})
         except (TypeError, ValueError, LookupError, ArithmeticError) as error:
             if rows is None or rows == self.rows:
@@ -128,10 +158,30 @@ class Exported:
             self.trace(None)  # an error of the model's own speaks for itself
             raise ExportError(
                 f"export: with {rows} rows, instead of the example's {self.rows}, the model raises "
-                f"{type(error).__name__}{line_of(error)}: {error}. All inputs whose first axis has "
-                f"{self.rows} rows follow the batch: take an example whose number of rows is no "
-                "other size, or pass batch=None"
+                f"{type(error).__name__}{line_of(error)}: {error}. {self.following()}"
             ) from error
+
+    def with_rows(self, x: Any, axis: int | None, rows: int | None) -> Any:
+        """A part of an argument with so many rows, those of the example in turn, if it follows
+        the batch along this axis.
+        """
+        array = x.array if isinstance(x, Node) else x
+        if not isinstance(array, np.ndarray):
+            return x
+        follows = self.axes is not None or array.shape[:1] == (self.rows,)
+        if rows is not None and self.rows and axis is not None and follows:
+            array = array.take(np.arange(rows) % self.rows, axis)
+        return leaf(array.copy()) if isinstance(x, Node) else array.copy()
+
+    def following(self) -> str:
+        """Which inputs follow the batch, and what to write where that is wrong."""
+        if self.axes is not None:
+            return "Leave out of batch what keeps its size, or pass batch=None"
+        return (
+            f"All inputs whose first axis has {self.rows} rows follow the batch: take an example "
+            "whose number of rows is no other size, or pass batch=None, or the axes by name: "
+            'batch={"x": 0, "table": None}'
+        )
 
     def onnx(self) -> bytes:
         """The bytes of the ONNX file, checked."""
@@ -213,14 +263,35 @@ def first_axis(examples: tuple[Any, ...]) -> int | None:
     return int(first.shape[0]) if first is not None and first.ndim and first.shape[0] else None
 
 
-def with_rows(x: Any, old: int | None, rows: int | None) -> Any:
-    """An input with so many rows, those of the example in turn, if it follows the batch."""
-    array = x.array if isinstance(x, Node) else x
-    if not isinstance(array, np.ndarray):
-        return x
-    if rows is not None and old and array.shape[:1] == (old,):
-        array = array[np.arange(rows) % old]
-    return leaf(array.copy()) if isinstance(x, Node) else array.copy()
+def axes_of(batch: Mapping[str, int | None], names: list[str]) -> list[int | None]:
+    """The axis of each argument that is the batch, or None."""
+    for name in batch.keys() - set(names):
+        raise ValueError(
+            f"export: batch names {name!r}, and the arguments are {', '.join(names)}; wanted the "
+            "axis of some of them"
+        )
+    axes = [batch.get(name) for name in names]
+    if axes.count(None) == len(axes):
+        raise ValueError("export: batch gives no argument an axis; pass batch=None for that")
+    return axes
+
+
+def rows_along(examples: tuple[Any, ...], axes: list[int | None]) -> int:
+    """How many rows the arguments have along their axes: all the same, and one at least."""
+    pairs = [(v, a) for x, a in zip(examples, axes) if a is not None for v in arrays_in(x)]
+    for array, axis in pairs:
+        if not -array.ndim <= axis < array.ndim:
+            raise ValueError(
+                f"export: batch gives axis {axis} to an argument of shape {tuple(array.shape)}"
+            )
+    counts = {int(v.shape[a]) for v, a in pairs}
+    if len(counts) != 1 or counts == {0}:
+        shapes = ", ".join(f"axis {axis} of {tuple(array.shape)}" for array, axis in pairs)
+        raise ValueError(
+            f"export: batch gives {shapes or 'an axis to no array'}; wanted as many rows, one at "
+            "least, along each"
+        )
+    return counts.pop()
 
 
 def line_of(error: BaseException) -> str:
