@@ -22,8 +22,6 @@ import tinygrad_ce as tg
 from tests.benchmarks.in_tinygrad_ce import RUNS
 from tests.benchmarks.workloads import WORKLOADS, two_moons
 from tinygrad_ce import nn
-from tinygrad_ce.engines.jax_engine import Options
-from tinygrad_ce.engines.parallel import as_whole
 from tinygrad_ce.nn import functional as F
 
 COLLECTIVES = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
@@ -149,13 +147,43 @@ def test_devices_are_looked_for():
     assert one(tg.tensor([-1.0, 2.0])).tolist() == [0.0, 2.0]
 
 
-def test_rows_of_a_process_stand_for_the_whole_batch():
-    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
-    options = Options(mesh)
-    (wide, rate), _, known = as_whole((tg.ones(4, 2), 0.5), {}, options)
-    assert wide.shape == (4, 2) and rate == 0.5 and known[id(wide)].array.shape == (4, 2)
-    with pytest.raises(TypeError, match="with local=True an argument cannot require a gradient"):
-        as_whole((tg.ones(4, requires_grad=True),), {}, options)
+@pytest.mark.parametrize(("how", "error", "message"), [
+    ({"devices": True}, TypeError, "got devices=True; wanted how many, as devices=8, or some of"),
+    ({"devices": "cpu"}, TypeError, "got devices='cpu'; wanted how many"),
+    ({"devices": 2.0}, TypeError, "got devices=2.0; wanted how many"),
+    ({"devices": []}, TypeError, r"got devices=\[\]; wanted how many"),
+    ({"devices": [1, 2]}, TypeError, r"got devices=\[1, 2\]; wanted how many"),
+    ({"devices": 0}, ValueError, "got devices=0; wanted 1 ... 8"),
+    ({"mesh": 8}, TypeError, "got mesh=8; wanted a mesh of jax.make_mesh"),
+    ({"devices": 2, "batched": 3}, TypeError, "got batched=3; wanted names of arguments"),
+    ({"devices": 2, "batched": ()}, TypeError, r"got batched=\(\); wanted names of arguments"),
+    ({"donate": "no"}, TypeError, "got donate='no'; wanted True or False"),
+    ({"local": 1}, TypeError, "got local=1; wanted True or False"),
+    ({"devcies": 3}, TypeError, "^compile: .* keyword argument 'devcies'; devices, mesh, batched"),
+])  # fmt: skip
+def test_settings_are_looked_at_when_they_are_given(how, error, message):
+    with pytest.raises(error, match=message):
+        tg.compile(F.relu, engine="jax", **how)
+
+
+def test_batched_takes_the_name_of_an_argument_and_is_named_where_the_batch_is_guessed():
+    def f(b, w):
+        return b["x"] @ w + b["y"][:, None]
+
+    given = {"x": tg.ones(16, 3), "y": tg.arange(16.0)}, tg.ones(3, 2)
+    for batched in (("b",), ("b_x", "b_y"), ["b"]):
+        spread = tg.compile(f, engine="jax", devices=8, batched=batched)
+        np.testing.assert_array_equal(spread(*given), f(*given))
+        place = spread.runners[0].place
+        assert [at is place.rows for at in place.inputs_at] == [True, True, False]
+
+    def g(w, x):
+        return x @ w
+
+    spread = tg.compile(g, engine="jax", devices=8)
+    assert spread(tg.ones(3, 2), tg.ones(16, 3)).shape == (16, 2)  # what can be divided
+    with pytest.raises(ValueError, match=r"w has 3 rows, .* name it: batched=\('x',\)"):
+        spread(tg.ones(3, 2), tg.ones(15, 3))
 
 
 # --- several processes --------------------------------------------------------------------------
@@ -168,12 +196,42 @@ process, port, act = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 jax.distributed.initialize(f"127.0.0.1:{port}", 2, process, heartbeat_timeout_seconds=10)
 import numpy as np
 import tinygrad_ce as tg
+from tinygrad_ce import nn
+from tinygrad_ce.nn import functional as F
 from test_engine_jax import Trained
 from test_engine_jax_parallel import x, y
 half = slice(8 * process, 8 * process + 8)
 given = (x[half], y[half]) if act == "local" else (x, y)
 trained = Trained(tg.compile(engine="jax", devices=8, local=act == "local"))
 tg.manual_seed(4)
+def refused(step, *given, **how):
+    compiled = tg.compile(step, engine="jax", devices=8, local=True, **how) if how else step
+    try:
+        print("loss", compiled(*given).item(), flush=True)
+    except (TypeError, ValueError) as error:
+        print("refused", error, flush=True)
+if act == "refused":
+    mine = (x[half], y[half].clone())
+    weigh = lambda x, y, w: (x.sum(1) * w).sum() + (y * w).sum()
+    w = tg.arange(8.0).double()
+    refused(weigh, *mine, w, batched=None)
+    refused(lambda b, w: weigh(b["x"], b["y"], tg.cat([w, w])), {"x": mine[0], "y": mine[1]}, w,
+            batched=("b",))
+    refused(weigh, *mine, w, batched=("z",))
+    refused(weigh, mine[0].clone().requires_grad_(), mine[1], w, batched=("x", "y"))
+    n = nn.Linear(6, 3).double()
+    step = tg.compile(lambda x, y: F.cross_entropy(n(x), y), engine="jax", devices=8, local=True)
+    refused(step, *mine)
+    mine[1][3] = 7 if process == 0 else 0
+    refused(step, *mine)
+    mine[1][3] = -100 if process == 0 else 0
+    refused(step, *mine)
+    rows = 8 - 4 * process
+    refused(step, mine[0][:rows], mine[1][:rows])
+    with tg.no_grad():
+        n.weight[0, 0] += process
+    refused(tg.compile(lambda x: n(x).sum(), engine="jax", devices=8), x)
+    sys.exit()
 for i in range(4):
     if act == "killed" and process == 1 and i == 3:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -206,9 +264,8 @@ def two_processes(act):
     ended = []
     for process in started:
         out, errors = process.communicate(timeout=100)
-        ended.append(
-            (process.returncode, list(map(float, re.findall(r"^loss (.*)$", out, re.M))), errors)
-        )
+        losses = list(map(float, re.findall(r"^loss (.*)$", out, re.M)))
+        ended.append((process.returncode, losses, errors, re.findall("^refused (.*)$", out, re.M)))
     return ended
 
 
@@ -225,6 +282,31 @@ def test_two_processes_with_four_devices_each_find_the_losses_of_one(act):
     assert (one[0], two[0]) == (0, 0), one[2] + two[2]
     assert one[1] == two[1]
     np.testing.assert_allclose(one[1], alone(), rtol=1e-12)
+
+
+def test_rows_of_each_process_are_those_that_are_named_and_what_differs_is_refused_in_all():
+    one, two = two_processes("refused")
+    assert (one[0], two[0]) == (0, 0), one[2] + two[2]
+    assert one[1] == two[1] and one[3] == two[3]
+    weights = np.tile(np.arange(8.0), 2)
+    whole = (x.numpy().sum(1) + y.numpy()) @ weights
+    tg.manual_seed(4)
+    model = nn.Linear(6, 3).double()
+    labels = y.clone()
+    labels[11] = 0
+    losses = [F.cross_entropy(model(x), y).item()]
+    labels[3] = -100
+    losses.append(F.cross_entropy(model(x), labels).item())
+    np.testing.assert_allclose(one[1], [whole, *losses], rtol=1e-12)
+    for found, wanted in zip(one[3], [
+        r"and w is the same in all; name them, as batched=\('x', 'y'\)",
+        "batched names z; .* has the inputs x, y, w",
+        "with local=True an argument cannot require a gradient",
+        "7",
+        "do not agree: shapes of arguments differ",
+        "do not agree: parameters and other state differ",
+    ], strict=True):  # fmt: skip
+        assert re.search(wanted, found), found
 
 
 def test_where_one_process_is_killed_the_other_ends_with_an_error():

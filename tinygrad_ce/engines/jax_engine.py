@@ -17,7 +17,7 @@ from tinygrad_ce.engines.assumed import Checks, with_indices_checked
 from tinygrad_ce.engines.away import SLOT, Away, is_away, may_go, moving, send_away
 from tinygrad_ce.engines.found import jax, jnp
 from tinygrad_ce.engines.lower import Lowering, ready
-from tinygrad_ce.engines.parallel import Alone, Local, Spread, as_whole
+from tinygrad_ce.engines.parallel import Alone, Spread, as_whole, check_alike, processes
 from tinygrad_ce.program.compiling import Compiled, CompiledModule, missed
 from tinygrad_ce.program.emit.text import GuardFailure
 from tinygrad_ce.program.ir import Program, State, Var
@@ -55,12 +55,12 @@ class JaxCompiled(Compiled):
     def __init__(self, fn: Any, check: bool, options: Options) -> None:
         super().__init__(fn, check)
         self.engine_options = options
-        self.own: dict[int, Local] = {}  # with local=True, the rows of this process
+        self.split: list[str] | None = None  # with local=True, of what each process has its rows
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program; each process may give the rows of its own devices only."""
         if self.engine_options.local and current().tracer is None:
-            args, kwargs, self.own = as_whole(args, kwargs, self.engine_options)
+            args, kwargs = as_whole(self, args, kwargs)
         return super().__call__(*args, **kwargs)
 
     def runner_of(self, trace: Trace, without: frozenset[Any] = frozenset()) -> Runner:
@@ -75,16 +75,15 @@ class JaxCompiled(Compiled):
         """Run a program and compare it with the trace, where both draw the same numbers."""
         options = self.engine_options
         runner.let_failed_go()
-        if not options.local and (options.random == "host" or not runner.draws):
+        if options.spread is not None and processes(options.spread) > 1:
+            runner.check_processes(args, kwargs)
+        if options.random == "host" or not runner.draws:
             result = super().compared(runner, again, args, kwargs)
             del again
             gc.collect(1)  # what was traced holds arrays that could go to the device
             return result
         runner.bound()
-        try:
-            return runner.call(args, kwargs)
-        except GuardFailure as failure:  # pragma: no cover - of rows that the trace has not seen
-            return self.deoptimise(runner, failure, args, kwargs)
+        return runner.call(args, kwargs)
 
     def emitted(self) -> str:
         """The text that really runs: what XLA made of the program that ran last."""
@@ -143,7 +142,7 @@ class JaxRunner(Runner):
         self.fixed = [s for s in program.states if s.after is s.before]
         self.gradients: Any = set()
         self.place = (
-            Spread(program, self.draws, self.engine_options)
+            Spread(self.trace, program, self.draws, self.owner)
             if self.engine_options.spread
             else Alone()
         )
@@ -250,10 +249,7 @@ class JaxRunner(Runner):
     def run_on(self, args: Any, kwargs: Any) -> Any:
         """Run the program; nobody reads or writes the state meanwhile."""
         self.roots = {}  # who holds the array of a state keeps it here
-        own = self.owner.own
-        given = [
-            own[id(x)].array if id(x) in own else x for x in self.given(args, kwargs)
-        ]  # fmt: skip
+        given = self.given(args, kwargs)
         arrays = {
             x: value.array if isinstance(value, Node) else value
             for x, value in zip(self.program.inputs, given)
@@ -287,6 +283,17 @@ class JaxRunner(Runner):
         if not (self.last or all(is_away(holder(s)) for s in self.changing)):
             self.check()  # memory that others look at: nobody reads it through us
         return self.handed_out(outputs, args, kwargs)
+
+    def check_processes(self, args: Any, kwargs: Any) -> None:
+        """Stop, in all processes, if one has another program, state or batch than the others."""
+        program = self.program
+        check_alike(program.name, {
+            "steps of the program": [(s.op, s.out.shape, str(s.out.dtype)) for s in program.steps],
+            "arguments": [np.asarray(x) for x in self.arrays(args, kwargs)],
+            "parameters and other state": [np.asarray(holder(s).array) for s in program.states],
+            "learning rates": [float(s.group[s.key]) for s in program.settings],
+            "random numbers": [np.asarray(s.attrs["generator"].get_state()) for s in self.draws],
+        })  # fmt: skip
 
     def drawn(self, arrays: dict[Var, Any]) -> Any:
         """The random numbers of a call, or the key for them."""

@@ -266,7 +266,8 @@ class CompiledModule(Compiled):
 
 
 ENGINES = ("numpy", "jax", "auto")
-OWN = {"fn", "check", "runners", "usual", "refused", "lock", "engine_options", "own",
+SETTINGS = ("devices", "mesh", "batched", "random", "donate", "local")
+OWN = {"fn", "check", "runners", "usual", "refused", "lock", "engine_options", "split",
        "engines", "seconds", "engine", "decided"}  # fmt: skip
 
 copyreg.pickle(Compiled, Compiled.__reduce__)
@@ -354,10 +355,11 @@ def compile(
     """
     if engine not in ENGINES:
         raise ValueError(f"compile: got engine={engine!r}; wanted one of {', '.join(ENGINES)}")
-    if how and engine == "numpy":
+    unknown = [name for name in how if engine == "numpy" or name not in SETTINGS]
+    if unknown:
         raise TypeError(
-            f"compile: got an unexpected keyword argument {', '.join(map(repr, how))}; devices, "
-            "mesh, batched, random, donate and local are for engine='jax'"
+            f"compile: got an unexpected keyword argument {', '.join(map(repr, unknown))}; "
+            f"{', '.join(SETTINGS[:-1])} and {SETTINGS[-1]} are for engine='jax'"
         )
     if fn is None:
         return functools.partial(compile, check=check, disable=disable, engine=engine, **how)
