@@ -49,10 +49,10 @@ def export(
     of its arguments. Inputs whose first axis is as long as that of the first input follow the
     batch, whose axis is called `batch`; `batch=None` keeps the example's size, and
     `batch={"x": 1, "p": None}` says for arguments by name which axis is the batch: those with None
-    or without a word keep their size. The model is traced
-    with 4, 5, 7 and 1000 rows (fewer of a large model; 2 or 3 and one more for an example of so
-    few), and what follows them otherwise than a·batch + c is refused. A branch on `len(x)` that
-    none of these numbers takes, nor those below, is not seen: the file does without it.
+    or without a word keep their size. The model is traced with 4, 5, 7 and 1000 rows (fewer of a
+    large model; 2 or 3 and one more for an example of so few), and what follows them otherwise
+    than a·batch + c is refused. A branch on `len(x)` that none of these numbers takes, nor those
+    below, is not seen: the file does without it.
 
     An ONNX file is checked with onnx.checker, and run with onnxruntime on 1, 2, 3 and the
     example's number of rows (6 if that was traced); the result has to be the model's. A
@@ -119,7 +119,8 @@ class Exported:
         if self.rows is None:
             if batch is not None:
                 raise ExportError(
-                    "export: the first input has no axis that could be the batch; pass batch=None"
+                    "export: the first input has no axis that could be the batch; pass batch=None, "
+                    'or the axis of another by its name, batch={"x": 0}'
                 )
             self.tried: tuple[int | None, ...] = (None,)
             traces = [self.trace(None)]
