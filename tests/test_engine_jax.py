@@ -571,6 +571,32 @@ def test_numbers_that_are_lost_on_the_device_are_told_with_what_keeps_them():
         t.model[0].weight.tolist()
 
 
+def test_without_donation_the_state_before_the_call_is_put_back():
+    w, count = tg.zeros(3), tg.zeros(())
+
+    @tg.compile(engine="jax", donate=False)
+    def step():
+        w.add_(1.0)
+        count.add_(1.0)
+        return w * 2.0
+
+    def fail():
+        for tensor in (w, count):
+            SLOT.__get__(tensor).value.delete()
+
+    message = "step failed on the device: .*; the state is as it was before the last call"
+    for act in (w.tolist, step):
+        for _ in range(3):
+            n = step()[0].item() / 2.0
+        while not (is_away(w) and is_away(count)):  # a call that is compared reads them
+            n = step()[0].item() / 2.0
+        fail()
+        with pytest.raises(RuntimeError, match=message):
+            act()
+        assert w.tolist() == [n - 1.0] * 3 and count.item() == n - 1.0
+        assert step().tolist() == [2.0 * n] * 3 and count.item() == n
+
+
 # --- options ------------------------------------------------------------------------------------
 
 

@@ -158,6 +158,7 @@ class JaxRunner(Runner):
         self.failed: Failure | None = None  # once somebody was told
         self.others: dict[JaxRunner, None] = {}  # whose results the state of the last call was
         self.sources: dict[JaxRunner, None] = {}  # and that of all calls
+        self.safe: Any = [], None  # without donation: the state before the last call, and the flag
         self.last: Any = None  # what the last call left: see `is_steady`
         self.steady = False  # whether it is still so, as `bound` has seen
 
@@ -258,6 +259,7 @@ class JaxRunner(Runner):
         if failing is not None:
             raise GuardFailure(failing)
         if not self.engine_options.donate:
+            self.wait_for_state()
             self.check()
         with jax.enable_x64(True):
             drawn = self.drawn(arrays)
@@ -279,6 +281,8 @@ class JaxRunner(Runner):
             outputs, after, grads, self.flag = self.jitted(*all_given)
         self.calls += 1
         self.leave_all(after, constant)
+        if not self.engine_options.donate:
+            self.keep(after, state, all_given[5])
         self.leave_gradients(grads)
         if not (self.last or all(is_away(holder(s)) for s in self.changing)):
             self.check()  # memory that others look at: nobody reads it through us
@@ -366,6 +370,47 @@ class JaxRunner(Runner):
             np.copyto(node.array, np.asarray(value))
         mark_written(node, self.program.name + "()")
 
+    def keep(self, after: Any, before: Any, flag: Any) -> None:
+        """Remember the state before this call, until it is known that the device has done it."""
+        nodes = [holder(s) for s in self.changing]
+        states = [
+            (SLOT.__get__(node), new, old)
+            for node, new, old in zip(nodes, after, before) if is_away(node)
+        ]  # fmt: skip
+        self.safe = states, flag
+
+    def wait_for_state(self) -> None:
+        """Wait until the device has done the last call; if it has failed, raise."""
+        try:
+            jax.block_until_ready(
+                [away.value for away, new, _ in self.safe[0] if away.value is new]
+            )
+        except RuntimeError as error:
+            raise self.lost(error) from error
+
+    def lost(self, error: Exception) -> RuntimeError:
+        """The error for numbers that the device does not have. Without donation the state before
+        the call is put back.
+        """
+        name = self.program.name
+        self.owner.forget(self)
+        if self.engine_options.donate:
+            return RuntimeError(
+                f"compile: {name} failed on the device, and its results are lost: {error}. "
+                "The memory of the state was given to the step; compile(donate=False) keeps the "
+                "state before it. Write the state anew (load_state_dict, x.copy_(v), x.data = v); "
+                "the next call traces the function again"
+            )
+        states, self.flag = self.safe
+        self.safe = [], self.flag
+        for away, new, old in states:
+            if away.value is new:
+                away.value = old
+        return RuntimeError(
+            f"compile: {name} failed on the device: {error}. Its results are lost; the state is as "
+            "it was before the last call, and the next call traces the function again"
+        )
+
     def let_failed_go(self) -> None:
         """Forget gradients of calls that have failed, where the program only puts others there."""
         added_to = {id(s.node.node) for s in self.program.states if isinstance(s.node, GradOf)}
@@ -426,7 +471,7 @@ class JaxRunner(Runner):
         try:
             return np.array(away.value)
         except RuntimeError as error:
-            raise lost(self, error) from error
+            raise self.lost(error) from error
 
     def check(self) -> None:
         """Raise, once, if an assumption of the program, or of those that its state came from, did
@@ -453,7 +498,7 @@ class JaxRunner(Runner):
         try:
             _, call, which = np.asarray(flag).tolist()
         except RuntimeError as error:  # pragma: no cover - the device fails
-            raise lost(self, error) from error
+            raise self.lost(error) from error
         self.looked = flag
         if call:
             if which < len(self.checks.device):
@@ -472,16 +517,6 @@ FAILED = (
     "later call has changed it, but what they have returned, and their gradients, are of no use; "
     "the next call traces the function again"
 )
-
-
-def lost(runner: JaxRunner, error: Exception) -> RuntimeError:
-    """The error for numbers that the device does not have."""
-    name = runner.program.name
-    return RuntimeError(
-        f"compile: {name} failed on the device, and its results are lost: {error}. "
-        "The memory of the state was given to the step; compile(donate=False) keeps the state "
-        "before it"
-    )
 
 
 def described(x: Any) -> Any:
