@@ -571,6 +571,44 @@ def test_numbers_that_are_lost_on_the_device_are_told_with_what_keeps_them():
         t.model[0].weight.tolist()
 
 
+LOST = tg.zeros(3)
+
+
+def test_what_is_lost_may_be_written_anew_and_disturbs_nobody_else():
+    layer = nn.Module()
+    layer.register_buffer("w", LOST)
+    double = on_jax(lambda: (LOST.mul_(2.0), None)[1])
+    writes = {
+        "load_state_dict": lambda: layer.load_state_dict({"w": tg.full((3,), 5.0)}),
+        "data": lambda: setattr(LOST, "data", tg.full((3,), 5.0)),
+        "copy_": lambda: LOST.copy_(tg.full((3,), 5.0, requires_grad=True).detach()),
+        "fill_": lambda: LOST.fill_(5.0),
+    }
+    for name, write in writes.items():
+        while not is_away(LOST):
+            double()
+        away = SLOT.__get__(LOST)
+        away.value.delete()
+        with pytest.raises((ValueError, RuntimeError), match=r"shape|fit"):
+            LOST.copy_(tg.ones(7))
+        with pytest.raises(ValueError, match="shape"):
+            LOST.data = tg.ones(7)
+        with pytest.raises(TypeError, match="LOST is wanted"):
+            tg.compile(refuse)()
+        assert SLOT.__get__(LOST) is away
+        with pytest.raises(RuntimeError, match=r"results are lost.*Write the state anew"):
+            LOST.tolist()
+        write()
+        assert LOST.tolist() == [5.0] * 3, name
+        double()
+        assert LOST.tolist() == [10.0] * 3, name
+
+
+def refuse():
+    if LOST is not None:
+        raise TypeError("LOST is wanted")
+
+
 def test_without_donation_the_state_before_the_call_is_put_back():
     w, count = tg.zeros(3), tg.zeros(())
 

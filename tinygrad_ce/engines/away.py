@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.engine.dtypes import BY_NUMBER, Size
+from tinygrad_ce.engine.frame import current
 from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.lending import forget_ended
+from tinygrad_ce.engine.memory import mark_written, memory_of
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.program.memory import alone
 
@@ -49,6 +51,16 @@ class Away:
         self.value = value
         self.runner = runner
         self.call = call
+
+    @property
+    def shape(self) -> Any:
+        """As an array has it."""
+        return self.value.shape
+
+    @property
+    def dtype(self) -> Any:
+        """As an array has it."""
+        return self.value.dtype
 
 
 def is_away(node: Any) -> bool:
@@ -93,9 +105,37 @@ def away_class(kind: Any) -> Any:
 
         return method
 
+    def overwritten(node: Any, act: Any, writer: str) -> None:
+        """Let a Tensor have the numbers that `act` writes into another one: its old ones, which may
+        be lost, are not read.
+        """
+        other = leaf(np.zeros(value(node).shape, value(node).dtype))
+        act(other)
+        written(node, np.asarray(other.array))
+        mark_written(node, writer)
+        if other.memory is not None and other.memory.stained:
+            memory_of(node).stained = True
+            node.detached_by = node.detached_by or other.detached_by
+
+    def copy_(self: Any, other: Any) -> Any:
+        frame = current()
+        live = self.live or (isinstance(other, Node) and other.live)
+        watched = frame.tracer is not None or not isinstance(frame.lines, bool)
+        if watched or (frame.record and live):
+            return kind.copy_(self, other)
+        overwritten(self, lambda fresh: kind.copy_(fresh, other), "x[...] = v")
+        return self
+
+    def set_data(self: Any, new: Any) -> None:
+        if current().tracer is not None:
+            kind.data.fset(self, new)
+        else:
+            overwritten(self, lambda fresh: kind.data.fset(fresh, new), "x.data = v")
+
     body = {
         **{name: told(name) for name in TOLD},
         "__slots__": (), "home": kind, "array": property(fetched, written),
+        "copy_": copy_, "data": property(kind.data.fget, set_data),
         "shape": property(lambda self: Size(value(self).shape)),
         "ndim": property(lambda self: value(self).ndim),
         "dtype": property(lambda self: BY_NUMBER[value(self).dtype.num]),

@@ -19,11 +19,14 @@ from tinygrad_ce.engine import operands, write
 from tinygrad_ce.engine.backward import forget_grads
 from tinygrad_ce.engine.devices import dtype_wanted, not_here
 from tinygrad_ce.engine.frame import a_type, call_in_scope, current, refuse_once
+from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import mark_written
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.nn import hooks
 from tinygrad_ce.nn.parameter import Parameter, Uninitialized
 from tinygrad_ce.nn.shown import settings, tree
+
+HELD: Any = vars(Node)["array"]  # the slot itself: a kind of Tensor may fetch what is read
 
 M = TypeVar("M", bound="Module")
 
@@ -398,7 +401,7 @@ class Module:
             if isinstance(tensor, Uninitialized):
                 tensor.materialize(np.shape(operands.exact(state_dict[name])))
             try:
-                arrays[name] = fitting(own[name].array, state_dict[name])
+                arrays[name] = fitting(HELD.__get__(own[name]), state_dict[name])
             except (TypeError, ValueError) as error:
                 wrong.append(f"{name} {error}")
         if strict:
@@ -413,9 +416,10 @@ class Module:
             )
         for name, array in arrays.items():
             tensor = own[name]
-            if isinstance(tensor.array, np.generic):
-                tensor.array = np.array(tensor.array)  # a scalar result gets a place of its own
-            tensor.array[...] = array
+            if isinstance(HELD.__get__(tensor), np.ndarray):
+                tensor.array[...] = array
+            else:  # a scalar result, or numbers on a device, gets a place of its own
+                tensor.array = np.array(array)
             mark_written(tensor, "load_state_dict")
         return _IncompatibleKeys(missing, unexpected)
 

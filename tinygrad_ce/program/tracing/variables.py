@@ -14,6 +14,7 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.program.tracing.guards import vars_of
 from tinygrad_ce.program.tracing.symbol import Symbol
 
+HELD: Any = vars(Node)["array"]  # the slot itself, whatever `array` of a kind of Tensor does
 FEW = 64  # parts of a list or dict that are remembered
 
 
@@ -100,5 +101,7 @@ def attributes(value: Any) -> dict[str, Any] | None:
 
 
 def is_dead(value: Any) -> bool:
-    """Whether a tensor, or what stands for a number, has no numbers."""
-    return type(value.array if isinstance(value, Node) else value) is Symbol
+    """Whether a tensor, or what stands for a number, has no numbers. Those that another engine has
+    elsewhere stay there.
+    """
+    return type(HELD.__get__(value) if isinstance(value, Node) else value) is Symbol
