@@ -215,7 +215,7 @@ if act == "refused":
     weigh = lambda x, y, w: (x.sum(1) * w).sum() + (y * w).sum()
     w = tg.arange(8.0).double()
     refused(weigh, *mine, w, batched=None)
-    refused(lambda b, w: weigh(b["x"], b["y"], tg.cat([w, w])), {"x": mine[0], "y": mine[1]}, w,
+    refused(lambda b, w: weigh(b["x"], b["y"], tg.cat(w)), {"x": mine[0], "y": mine[1]}, [w, w],
             batched=("b",))
     refused(weigh, *mine, w, batched=("z",))
     refused(weigh, mine[0].clone().requires_grad_(), mine[1], w, batched=("x", "y"))
