@@ -9,7 +9,7 @@ from typing import Any
 
 from tinygrad_ce.engines.jax_engine import JaxCompiled, JaxCompiledModule, Options
 from tinygrad_ce.engines.parallel import UndividedError
-from tinygrad_ce.program.compiling import MOST, Compiled, CompiledModule
+from tinygrad_ce.program.compiling import Compiled, CompiledModule
 from tinygrad_ce.program.ir import Program
 from tinygrad_ce.program.memory import FLATS, ONE, references
 
@@ -63,8 +63,6 @@ class AutoCompiled(Compiled):
         key = len(program.steps), *((x.shape, x.dtype) for x in program.inputs)
         here, there = self.seconds[self.engine], self.seconds[1 - self.engine]
         here.setdefault(key, []).append(took)
-        if len(here) > MOST:
-            here.pop(next(iter(here)))
         if len(here[key]) < CALLS:
             return
         self.decided = len(there.get(key, ())) >= CALLS
