@@ -437,3 +437,9 @@ def test_what_cannot_be_drawn_is_refused():
     program = tg.trace(lambda x: x * 2.0, tg.ones(3))
     with pytest.raises(RuntimeError, match="outside of the function that is traced"):
         tg.trace(lambda x: graph_of(program), tg.ones(3))
+
+
+def test_a_sum_along_an_axis_of_three_that_keeps_it_is_drawn_as_it_is():
+    x = np.arange(24.0).reshape(2, 4, 3)
+    program = tg.trace(lambda x: (x.sum(1).reshape(2, 1, 3) ** 2).sum(), tg.tensor(x))
+    assert f"loss = {(x.sum(1) ** 2).sum():g}" in tg.draw(program).text

@@ -5,6 +5,7 @@ import dataclasses
 import pickle
 import sys
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -602,6 +603,20 @@ def test_what_is_lost_may_be_written_anew_and_disturbs_nobody_else():
         assert LOST.tolist() == [5.0] * 3, name
         double()
         assert LOST.tolist() == [10.0] * 3, name
+
+
+def test_state_that_is_away_is_overwritten_with_a_gradient_and_by_no_trace():
+    w, five = tg.ones(3), tg.full((3,), 5.0, requires_grad=True)
+    double = on_jax(lambda: (w.mul_(2.0), None)[1])
+    while not is_away(w):
+        double()
+    program = tg.trace(partial(setattr, w, "data"), tg.full((3,), 5.0))
+    assert program.states and w.tolist() != [5.0] * 3  # a trace writes nothing
+    while not is_away(w):
+        double()
+    w.copy_(five)
+    (w * w).sum().backward()
+    assert five.grad.tolist() == [10.0] * 3
 
 
 def refuse():
