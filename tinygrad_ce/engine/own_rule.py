@@ -65,7 +65,7 @@ def rule(
         raise TypeError(f"rule: forward is {a_type(forward)}; wanted a function of arrays")
     name = name or getattr(forward, "__name__", type(forward).__name__)
     check_count(name, forward, len(gradients))
-    return called(OwnOp(name, forward, gradients, view, dtypes))
+    return called(OwnOp(name, giving_an_array(forward), gradients, view, dtypes))
 
 
 def check_count(name: str, forward: Callable[..., Any], count: int) -> None:
@@ -86,17 +86,6 @@ class OwnOp(Op):
     """An operation whose forward and gradients have to give arrays, of the right shapes."""
 
     __slots__ = ()
-
-    def __init__(
-        self,
-        name: str,
-        forward: Callable[..., Any],
-        gradients: tuple[Any, ...],
-        view: bool,
-        dtypes: str,
-    ) -> None:
-        super().__init__(name, forward, gradients, view, dtypes)
-        self.forward = giving_an_array(forward)
 
     def compile(self, i: int, function: Callable[..., Any] | None) -> Pull | None:
         """The gradient for operand i, which is looked at when it has run."""
