@@ -7,9 +7,9 @@ below, once, for both kinds of numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -34,10 +34,16 @@ class UnsupportedError(NotImplementedError):
 
 def simplest(low: Fraction, high: Fraction) -> Fraction:
     """The fraction with the smallest denominator between two positive ones."""
-    whole = low.numerator // low.denominator
-    if low == whole or whole + 1 <= high:
-        return Fraction(whole if low == whole else whole + 1)
-    return whole + 1 / simplest(1 / (high - whole), 1 / (low - whole))
+    (a, b), (c, d) = low.as_integer_ratio(), high.as_integer_ratio()
+    before, now = (0, 1), (1, 0)  # of the continued fraction that both begin with
+    while True:
+        term = -(-a // b)
+        last = term * d <= c
+        term -= not last
+        before, now = now, (before[0] + term * now[0], before[1] + term * now[1])
+        if last:
+            return Fraction(*now)
+        a, b, c, d = d, c - term * d, b, a - term * b
 
 
 class Constant(NamedTuple):
@@ -192,14 +198,21 @@ class Formulas:
         return applied(of, x)
 
 
+@cache
+def arithmetic(digits: int) -> Any:
+    """mpmath with so many digits."""
+    import mpmath
+
+    made = mpmath.MPContext()
+    made.dps = digits
+    return made
+
+
 class Digits:
     """Numbers of 60 digits, by mpmath. What is not real is nan."""
 
     def __init__(self, digits: int = DIGITS) -> None:
-        import mpmath
-
-        self.mp = mpmath.MPContext()
-        self.mp.dps = digits
+        self.mp = arithmetic(digits)
         self.plain = True
         self.single = False
         self.meant: dict[Any, float] = {}
@@ -214,8 +227,10 @@ class Digits:
 
     def exactly(self, x: Constant) -> Any:
         """What a constant was written for."""
-        r, e = self.exact(x.r), self.exact(x.e)
-        return (r**e if e else self.mp.log(r)) * self.mp.sqrt(self.mp.pi) ** x.k
+        r = self.exact(x.r)
+        if x.e != 1:
+            r = r ** self.exact(x.e) if x.e else self.mp.log(r)
+        return r * self.mp.sqrt(self.mp.pi) ** x.k if x.k else r
 
     def exact(self, x: Fraction) -> Any:
         """A fraction."""
@@ -469,16 +484,19 @@ class Run:
         if value.dtype == object:
             return value
         dtype = value.dtype.name if value.dtype.kind == "f" else "float64"
-        made = np.empty(value.shape, object)
-        for i in np.ndindex(value.shape):
-            v = value[i].item()
-            strict = abs(v) in self.written
-            made[i] = self.m.number(v, dtype, strict) if np.isfinite(v) else v
-            if abs(v) in self.forward and v and np.isfinite(v):
-                meant = read(abs(v), dtype, strict), dtype if self.m.single else ""
-                if self.m.meant.setdefault(meant, abs(v)) != abs(v):
-                    raise UnsupportedError(f"{v!r} and what is next to it, as two constants")
-        return made
+        made = (self.constant(v, dtype) for v in value.ravel().tolist())
+        return np.fromiter(made, object, value.size).reshape(value.shape)
+
+    def constant(self, v: float, dtype: str) -> Any:
+        """A number of the program; an infinite one as it is."""
+        if not np.isfinite(v):
+            return v
+        strict = abs(v) in self.written
+        if v and abs(v) in self.forward:
+            meant = read(abs(v), dtype, strict), dtype if self.m.single else ""
+            if self.m.meant.setdefault(meant, abs(v)) != abs(v):
+                raise UnsupportedError(f"{v!r} and what is next to it, as two constants")
+        return self.m.number(v, dtype, strict)
 
     def step(self, step: Step) -> Any:
         """What a step gives."""
@@ -543,24 +561,26 @@ class Run:
         """One element after the other."""
         function: Any = within if step.out in self.slopes else ELEMENTS[step.op]
         arrays = np.broadcast_arrays(*map(self.objects, step.operands))
-        made = np.empty(arrays[0].shape, object)
         narrow = step.op == "astype" and step.attrs["dtype"].kind == "f"
         if narrow and step.attrs["dtype"].itemsize < (step.operands[0].dtype or FLOAT).itemsize:
             raise UnsupportedError(f"rounding to {step.attrs['dtype']}")
-        for i in np.ndindex(made.shape):
-            xs = [x[i] for x in arrays]
-            if any(type(x) is float for x in xs):
+
+        def one(*xs: Any) -> Any:
+            if float in map(type, xs):
                 found = self.with_infinity(step.op, xs)
             else:
                 found = function(self.m, *xs, **step.attrs)
             if isinstance(found, Value) and step.op not in ("where", "masked"):
                 found = found.needing(regions.needs_of(xs))
-            made[i] = found
+            return found
+
+        flat = map(one, *(x.flat for x in arrays))
+        made = np.fromiter(flat, object, arrays[0].size).reshape(arrays[0].shape)
         if step.op == "astype" and step.attrs["dtype"].kind != "f":
             return made.astype(step.attrs["dtype"])
         return made
 
-    def with_infinity(self, op: str, xs: list[Any]) -> Any:
+    def with_infinity(self, op: str, xs: Sequence[Any]) -> Any:
         """Real numbers are less than infinity; nothing else is known of it here."""
         if op in ("where", "masked"):
             condition, *ab = xs if op == "where" else [xs[1], xs[0], self.m.number(0.0)]
