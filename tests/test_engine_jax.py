@@ -392,6 +392,56 @@ def test_the_users_flags_are_untouched():
     assert jnp.ones(1).dtype == np.float32 and not jax.config.jax_enable_x64
 
 
+class Lazy(dict):
+    """A batch that does something whenever an entry is asked for."""
+
+    act = staticmethod(lambda: None)
+
+    def __getitem__(self, key):
+        self.act()
+        return super().__getitem__(key)
+
+
+def by_another_thread(act):
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+@pytest.mark.parametrize("runs", [lambda act: act(), by_another_thread])
+def test_the_state_may_be_read_and_written_while_a_call_looks_at_its_arguments(runs, factor):
+    w, total, asked = tg.zeros(2), 0.0, []
+
+    @tg.compile(engine="jax")
+    def add(batch):
+        w.add_(batch["x"])
+        return w * 2.0
+
+    def touch():
+        assert w.tolist() == [total] * 2
+        if factor != 1.0:
+            w.mul_(factor)
+
+    def act():
+        asked.append(None)
+        if len(asked) == at + 1:
+            runs(touch)
+
+    for at in range(12):  # in every place in which a call asks: before it looks, and after
+        for _ in range(2):
+            total += 1.0
+            assert add(Lazy(x=tg.ones(2))).tolist() == [2 * total] * 2
+        asked.clear()
+        batch = Lazy(x=tg.ones(2))
+        batch.act = act
+        result = add(batch)
+        total = total * (factor if len(asked) > at else 1.0) + 1.0
+        assert result.tolist() == [2 * total] * 2 and w.tolist() == [total] * 2
+    assert len(add.runners) == 1
+    assert add(Lazy(x=tg.ones(1))).tolist() == [2 * total + 2.0] * 2
+
+
 def test_another_thread_may_read_while_a_step_runs():
     w = tg.zeros(100, 100, requires_grad=True)
     rate = tg.ones(())
@@ -708,7 +758,7 @@ def test_without_donation_every_call_looks_at_the_one_before():
 
 def test_class_ids_out_of_range_are_refused_where_jax_draws_too():
     t = Trained(on_jax, random="device")
-    for _ in range(3):
+    for _ in range(6):
         t.step(x, y)
     with pytest.raises(ValueError, match="class id 5 is outside"):
         t.step(x, tg.full((16,), 5))

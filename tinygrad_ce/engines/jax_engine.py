@@ -18,11 +18,11 @@ from tinygrad_ce.engines.away import SLOT, Away, is_away, may_go, moving, send_a
 from tinygrad_ce.engines.found import jax, jnp
 from tinygrad_ce.engines.lower import Lowering, ready
 from tinygrad_ce.engines.parallel import Alone, Spread, as_whole, check_alike, processes
-from tinygrad_ce.program.compiling import Compiled, CompiledModule, missed
+from tinygrad_ce.program.compiling import Compiled, CompiledModule
 from tinygrad_ce.program.emit.text import GuardFailure
 from tinygrad_ce.program.ir import Program, State, Var
 from tinygrad_ce.program.memory import root
-from tinygrad_ce.program.running import Runner, filled
+from tinygrad_ce.program.running import MISS, Runner, filled
 from tinygrad_ce.program.tracing.attributes import AttributeOf
 from tinygrad_ce.program.tracing.trace import GradOf, OutputSlot, Trace, mapped
 
@@ -132,6 +132,9 @@ class JaxRunner(Runner):
         names = dict(trace.guards.names)
         texts = [t[: -len(".array")] if is_tensors(t) else t for t in trace.texts]
         self.given = eval(f"lambda args, kwargs: ({''.join(t + ', ' for t in texts)})", names)
+        places = [place.path for place in (*trace.tensors, *trace.arrays)]
+        ids = f"{{{', '.join(f'id({path})' for path in places)}}}"
+        self.distinct = eval(f"lambda args, kwargs: len({ids}) == {len(places)}", names)
 
     def build(self, flatten: bool) -> None:
         """Lower the program; XLA compiles it in the first call."""
@@ -160,7 +163,6 @@ class JaxRunner(Runner):
         self.sources: dict[JaxRunner, None] = {}  # and that of all calls
         self.safe: Any = [], None  # without donation: the state before the last call, and the flag
         self.last: Any = None  # what the last call left: see `is_steady`
-        self.steady = False  # whether it is still so, as `bound` has seen
 
     def function(self) -> Any:
         """The step as a pure function of JAX."""
@@ -200,10 +202,6 @@ class JaxRunner(Runner):
     def bound(self) -> bool:
         """Whether the state has the shapes and dtypes of the program, each in memory of its own."""
         self.states = []  # those at home, in memory that others may share
-        self.steady = self.is_steady()
-        if self.steady:
-            self.roots = {}
-            return True
         written = {id(s.node) for s in self.changing}
         self.roots = {}
         for state in self.program.states:
@@ -227,30 +225,38 @@ class JaxRunner(Runner):
             for node, away, value in zip(nodes, aways, values)
         )
 
-    def unaliased(self, args: Any, kwargs: Any) -> bool:
-        """See Runner; a state that is on the device has memory of its own."""
-        if not self.steady or self.trace.written:
-            return super().unaliased(args, kwargs)
-        places = [*self.trace.tensors, *self.trace.arrays]
-        return len(places) == len({id(place.find(args, kwargs)) for place in places})
-
     def usual_call(self) -> Any:
-        """There is none: each call looks whether the program fits."""
-        return missed
+        """See Runner."""
+        return self.steady_call
 
     # --- a call ----------------------------------------------------------------------------------
 
     def call(self, args: Any, kwargs: Any) -> Any:
         """Run the program on these arguments."""
-        with moving:
-            if self.steady and not self.is_steady():
-                self.bound()  # another thread has read something since
-            return self.run_on(args, kwargs)
-
-    def run_on(self, args: Any, kwargs: Any) -> Any:
-        """Run the program; nobody reads or writes the state meanwhile."""
-        self.roots = {}  # who holds the array of a state keeps it here
         given = self.given(args, kwargs)
+        with moving:
+            return self.run_on(given, self.is_steady(), args, kwargs)
+
+    def steady_call(self, args: Any, kwargs: Any) -> Any:
+        """The same, if the program is the one to run and its state is as the last call has left it,
+        on the device, where no argument can share its memory; else MISS.
+        """
+        if self.to_be_checked() or self.trace.written:
+            return MISS
+        if not (self.fits(args, kwargs) and self.distinct(args, kwargs)):
+            return MISS
+        given = self.given(args, kwargs)
+        with moving:  # who has read or written the state, in this thread or another, is done
+            if self.owner.runners[:1] != [self] or not self.is_steady():
+                return MISS
+            try:
+                return self.run_on(given, True, args, kwargs)
+            except GuardFailure:
+                return MISS
+
+    def run_on(self, given: Any, steady: bool, args: Any, kwargs: Any) -> Any:
+        """Run the program on inputs; nobody reads or writes the state meanwhile."""
+        self.roots = {}  # who holds the array of a state keeps it here
         arrays = {
             x: value.array if isinstance(value, Node) else value
             for x, value in zip(self.program.inputs, given)
@@ -265,7 +271,7 @@ class JaxRunner(Runner):
             drawn = self.drawn(arrays)
             del arrays  # who holds an array keeps it here
             inputs = tuple(self.place.input(x, i) for i, x in enumerate(given))
-            if self.steady:
+            if steady:
                 values, n = self.last[2], len(self.changing)
                 state, constant = values[:n], values[n:]
             else:
@@ -280,7 +286,7 @@ class JaxRunner(Runner):
                 self.shapes = jax.tree.map(described, all_given)
             outputs, after, grads, self.flag = self.jitted(*all_given)
         self.calls += 1
-        self.leave_all(after, constant)
+        self.leave_all(after, constant, steady)
         if not self.engine_options.donate:
             self.keep(after, state, all_given[5])
         self.leave_gradients(grads)
@@ -333,9 +339,9 @@ class JaxRunner(Runner):
             send_away(node, value, self)
         return value
 
-    def leave_all(self, after: Any, constant: Any) -> None:
+    def leave_all(self, after: Any, constant: Any, steady: bool) -> None:
         """Let the state be what it is after the run, and remember where it is."""
-        if self.steady:
+        if steady:
             nodes, aways, _, memories = self.last
             now, writer = tick(), self.program.name + "()"
             for away, value in zip(aways, after):
