@@ -159,6 +159,49 @@ ROWS |= {"mean": lambda x: np.mean(x, 1, keepdims=True)}
 OVER = {"n": 12, "y": Y, "δ": 0.2, "β": 0.3, "N": 3, "onehot": np.eye(4)[IDS]}
 OVER |= {"softmax": lambda z: np.exp(z) / np.exp(z).sum(1, keepdims=True)}
 LOSSES = {"mse_loss": (), "l1_loss": (), "huber_loss": ("mean", 0.2), "binary_cross_entropy": ()}
+SQUARE, IMAGES, KERNELS = N @ N.T + np.eye(4), drawn(2, 3, 4, 5), drawn(2, 3, 2, 3)
+P, Q = drawn(6, 2).reshape(3, 4), drawn(4, 3).T
+NEAR, FAR = (np.linalg.norm(M - x, axis=1, keepdims=True) for x in (P, Q))
+MASK = F.dropout(tg.ones(3, 4, dtype=tg.float64), 0.25, generator=tg.Generator()).numpy() > 0
+
+
+def convolved(x, w):
+    """Σ over window and channels of x·w."""
+    (n, _, *size), (out, _, *window) = x.shape, w.shape
+    y = np.zeros((n, out, *(s - k + 1 for s, k in zip(size, window))))
+    for i, j in np.ndindex(y.shape[2:]):
+        seen = x[:, :, i : i + window[0], j : j + window[1]]
+        y[:, :, i, j] = np.einsum("nchw,ochw->no", seen, w)
+    return y
+
+
+def laid_down(x, w):
+    """The kernel of each element, where the element stands; overlaps are added."""
+    (n, _, *size), (_, out, *window) = x.shape, w.shape
+    y = np.zeros((n, out, *(s + k - 1 for s, k in zip(size, window))))
+    for i, j in np.ndindex(*size):
+        y[:, :, i : i + window[0], j : j + window[1]] += np.einsum("nc,cohw->nohw", x[..., i, j], w)
+    return y
+
+
+def standardized(x, axis):
+    """The letters of a normalization over an axis."""
+    mean, s = x.mean(axis, keepdims=True), np.sqrt(x.var(axis, keepdims=True) + 1e-5)
+    letters = {"x̂": (x - mean) / s, "s": s, "h": drawn(3, 4) * V}
+    return letters | {"sum": np.sum, "mean": lambda x: x.mean(axis, keepdims=True)}
+
+
+def attention(Q, K, V, g):
+    """The letters of attention with a scale of 0.3."""
+    A = np.exp(0.3 * Q @ K.T)
+    A /= A.sum(1, keepdims=True)
+    G = g @ V.T
+    return {"A": A, "S": A * (G - (A * G).sum(1, keepdims=True))}
+
+
+WINDOWS = {"conv2d": convolved, "conv_transpose2d": laid_down, "sum": np.sum,
+           "T": lambda x: x.swapaxes(0, 1)}  # fmt: skip
+LENGTHS = ROWS | {"norm": lambda x: np.linalg.norm(x, axis=1, keepdims=True)}
 TOLD = [  # (function, operands that get a gradient, the others, what its letters are)
     *(("Tensor", name, [M], [1, *more], ROWS | {"p": 3}) for name, more in [
         ("sum", [True]), ("mean", [True]), ("prod", [True]), ("logsumexp", [True]),
@@ -176,7 +219,42 @@ TOLD = [  # (function, operands that get a gradient, the others, what its letter
     (F_NAME, "huber_loss", [M], [tg.tensor(Y), "mean", 0.2], OVER),
     (F_NAME, "smooth_l1_loss", [M], [tg.tensor(Y), None, None, "mean", 0.3], OVER),
     *((F_NAME, name, [M], [tg.tensor(IDS)], OVER) for name in ("cross_entropy", "nll_loss")),
+    (F_NAME, "kl_div", [np.log(M)], [tg.tensor(Y)], {"n": 12, "p": Y}),
+    ("Tensor", "mv", [M, V], [], {"outer": np.outer}),
+    ("Tensor", "bmm", [M[None], N[None]], [], {}),
+    ("Tensor", "addmm", [drawn(3, 2), M, N], lambda f, *x: f(*x, beta=0.5, alpha=3),
+     {"beta": 0.5, "alpha": 3}),
+    ("Tensor", "addcmul", [M, Y, 2 - M], lambda f, *x: f(*x, value=3), {"value": 3}),
+    ("Tensor", "addcdiv", [M, Y, 2 - M], lambda f, *x: f(*x, value=3), {"value": 3}),
+    ("Tensor", "lerp", [M, Y, 1 - M], [], {}),
+    *((where, "cross", [M.T, Y.T], [], {"cross": np.cross})
+      for where in ("Tensor", "tinygrad_ce.linalg")),
+    *((where, name, [SQUARE], [], {}) for where, name in (
+        ("Tensor", "inverse"), ("tinygrad_ce.linalg", "inv"))),
+    ("tinygrad_ce.linalg", "solve", [SQUARE, N], [],
+     {"solve": np.linalg.solve, "X": np.linalg.inv(SQUARE) @ N}),
+    (F_NAME, "embedding", [N], lambda f, W: f(tg.tensor(IDS), W), {"onehot": np.eye(4)[IDS]}),
+    (F_NAME, "conv2d", [IMAGES, KERNELS, drawn(2)], [], WINDOWS),
+    (F_NAME, "conv_transpose2d", [IMAGES, KERNELS.swapaxes(0, 1), drawn(2)], [], WINDOWS),
+    (F_NAME, "layer_norm", [M, V, V], lambda f, x, γ, β: f(x, (4,), γ, β), standardized(M, 1)),
+    (F_NAME, "group_norm", [M, V, V], lambda f, x, γ, β: f(x, 1, γ, β), standardized(M, 1)),
+    (F_NAME, "batch_norm", [M, V, V], lambda f, x, γ, β: f(x, None, None, γ, β, True),
+     standardized(M, 0)),
+    (F_NAME, "rms_norm", [M, V], lambda f, x, γ: f(x, (4,), γ, 1e-5),
+     ROWS | {"h": drawn(3, 4) * V, "r": np.sqrt((M**2).mean(1, keepdims=True) + 1e-5)}),
+    (F_NAME, "dropout", [M], lambda f, x: f(x, 0.25, generator=tg.Generator()),
+     {"mask": MASK, "p": 0.25}),
+    (F_NAME, "normalize", [M], [], LENGTHS),
+    (F_NAME, "cosine_similarity", [M, Y], [], LENGTHS),
+    (F_NAME, "pairwise_distance", [M, Y], [], {"eps": 1e-6}),
+    (F_NAME, "triplet_margin_loss", [M, P, Q], lambda f, *x: f(*x, 0.05, 2.0, 0.0),
+     {"N": 3, "near": NEAR, "far": FAR, "on": NEAR - FAR + 0.05 > 0}),
+    (F_NAME, "scaled_dot_product_attention", [M, Q, Y[:, :2]], lambda f, *x: f(*x, scale=0.3),
+     attention(M, Q, Y[:, :2], drawn(3, 2)) | {"scale": 0.3}),
 ]  # fmt: skip
+
+
+COLUMNS = {"cosine_similarity", "pairwise_distance"}  # a number for each row
 
 
 @pytest.mark.parametrize(
@@ -187,10 +265,15 @@ def test_the_gradients_that_help_tells_are_those_of_backward(where, name, points
     told = re.findall(r"∂L/∂(\w+) = ([^;\n]*)", inspect.getdoc(f))
     assert len(told) == len(points)
     operands = [tg.tensor(x, requires_grad=True) for x in points]
-    y = f(*operands, *more)
+    y = more(f, *operands) if callable(more) else f(*operands, *more)
     g = drawn(*y.shape) if y.ndim else np.array(1.0)
     y.backward(tg.tensor(g))
-    space = SPACE | {"y": y.detach().numpy(), "g": g, "clip": np.clip, "abs": np.abs} | letters
+    rows = (lambda x: x[:, None]) if name in COLUMNS else lambda x: x
+    space = (
+        SPACE
+        | {"y": rows(y.detach().numpy()), "g": rows(g), "clip": np.clip, "abs": np.abs}
+        | letters
+    )
     space |= {of: x for (of, _), x in zip(told, points)}
     for (_, formula), operand in zip(told, operands):
         right = operand.grad.numpy()

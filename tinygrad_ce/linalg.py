@@ -76,6 +76,8 @@ class linalg_eigh(NamedTuple):  # noqa: N801
 def cross(input: Any, other: Any, *, dim: int = -1) -> Tensor:
     """The vector product along `dim`, which has size 3.
 
+    ∂L/∂a = cross(b, g); ∂L/∂b = cross(g, a)
+
     >>> from tinygrad_ce import tensor
     >>> cross(tensor([1.0, 0.0, 0.0]), tensor([0.0, 1.0, 0.0]))
     tensor([0., 0., 1.])

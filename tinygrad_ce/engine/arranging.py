@@ -263,7 +263,10 @@ def dot(input: Any, tensor: Any) -> Any:
 
 
 def mv(input: Any, vec: Any) -> Any:
-    """A matrix times a vector: (n, m), (m,) -> (n,)."""
+    """A matrix times a vector: (n, m), (m,) -> (n,).
+
+    ∂L/∂A = outer(g, x); ∂L/∂x = A.T @ g
+    """
     return product("mv", "(n, m) and (m,)", input, vec)
 
 
@@ -277,7 +280,10 @@ def mm(input: Any, mat2: Any) -> Any:
 
 @named("Bmm")
 def bmm(input: Any, mat2: Any) -> Any:
-    """a[i] @ b[i]: (b, n, k), (b, k, m) -> (b, n, m)."""
+    """a[i] @ b[i]: (b, n, k), (b, k, m) -> (b, n, m).
+
+    ∂L/∂a = g @ b.mT; ∂L/∂b = a.mT @ g
+    """
     return product("bmm", "(b, n, k) and (b, k, m)", input, mat2)
 
 
@@ -294,7 +300,10 @@ def outer(input: Any, vec2: Any) -> Any:
 
 @named("Addmm")
 def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
-    """beta·input + alpha·(mat1 @ mat2); with beta=0 the input, and nan in it, is left out."""
+    """beta·input + alpha·(mat1 @ mat2); with beta=0 the input, and nan in it, is left out.
+
+    ∂L/∂input = beta * g; ∂L/∂mat1 = alpha * g @ mat2.T; ∂L/∂mat2 = alpha * mat1.T @ g
+    """
     return added("addmm", input, product("addmm", "(n, k) and (k, m)", mat1, mat2), beta, alpha)
 
 
@@ -318,19 +327,29 @@ def added(name: str, input: Any, product: Any, beta: Any, alpha: Any) -> Any:
 
 @named("Addcmul")
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
-    """input + value·tensor1·tensor2."""
+    """input + value·tensor1·tensor2.
+
+    ∂L/∂input = g; ∂L/∂tensor1 = value * g * tensor2; ∂L/∂tensor2 = value * g * tensor1
+    """
     return table.add(input, functions.times(value, table.mul(tensor1, tensor2)))
 
 
 @named("Addcdiv")
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
-    """input + value·tensor1 / tensor2."""
+    """input + value·tensor1 / tensor2.
+
+    ∂L/∂input = g; ∂L/∂tensor1 = value * g / tensor2;
+    ∂L/∂tensor2 = -value * g * tensor1 / tensor2**2
+    """
     return table.add(input, functions.times(value, table.div(tensor1, tensor2)))
 
 
 @named("Lerp")
 def lerp(input: Any, end: Any, weight: Any) -> Any:
-    """input + weight·(end - input), computed from the nearer end, so that both are met."""
+    """input + weight·(end - input), computed from the nearer end, so that both are met.
+
+    ∂L/∂input = g * (1 - weight); ∂L/∂end = g * weight; ∂L/∂weight = g * (end - input)
+    """
     d = end - input
     from_start = input + functions.times(weight, d)
     from_end = end - d * (1.0 - weight)
@@ -342,7 +361,10 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
 
 @named("LinalgCross")
 def cross(input: Any, other: Any, dim: int | None = None) -> Any:
-    """The vector product along `dim`; without one the first dimension of size 3."""
+    """The vector product along `dim`; without one the first dimension of size 3.
+
+    ∂L/∂a = cross(b, g); ∂L/∂b = cross(g, a)
+    """
     a, b = (x.expand(np.broadcast_shapes(input.shape, other.shape)) for x in (input, other))
     if dim is None:
         dim = next((axis for axis, n in enumerate(a.shape) if n == 3), None)

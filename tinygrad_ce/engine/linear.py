@@ -76,6 +76,8 @@ def floats(A: Any, name: str) -> Any:
 def inv(A: Any) -> Any:
     """The matrix that A times it is the identity: (..., n, n) -> (..., n, n).
 
+    ∂L/∂A = -y.mT @ g @ y.mT
+
     Raises ValueError where there is none.
     """
     return inverse_of(square(A, "inv"))
@@ -91,6 +93,8 @@ def det(A: Any) -> Any:
 
 def solve(A: Any, B: Any, *, left: bool = True) -> Any:
     """X with A X = B, or with X A = B if not `left`; B may be a vector.
+
+    ∂L/∂A = -solve(A.T, g) @ X.T; ∂L/∂B = solve(A.T, g)
 
     Raises ValueError where A has no inverse.
     """

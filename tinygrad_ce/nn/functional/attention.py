@@ -30,6 +30,10 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """softmax(Q Kᵀ·scale + mask) V: (..., L, E), (..., S, E), (..., S, Ev) -> (..., L, Ev).
 
+    With A = softmax(Q Kᵀ·scale + mask), G = g Vᵀ and S = A·(G - Σ A·G), the sum over each row:
+
+    ∂L/∂Q = scale * S @ K; ∂L/∂K = scale * S.T @ Q; ∂L/∂V = A.T @ g
+
     `scale` is 1/√E unless given. A mask of booleans says who may be looked at; one of floats is
     added; `is_causal` lets query i look at the keys 0 ... i. A query that may look at nothing gets
     0. Weights are dropped with probability `dropout_p`, always. With `enable_gqa` several heads of

@@ -31,6 +31,10 @@ def conv2d(
 ) -> Tensor:
     """Σ over window and channels of x·w, + b: (N, C, H, W), (O, C, kh, kw) -> (N, O, H', W').
 
+    With a stride of 1, without padding, and T exchanging the first two axes:
+
+    ∂L/∂x = conv_transpose2d(g, w); ∂L/∂w = T(conv2d(T(x), T(g))); ∂L/∂b = sum(g, (0, 2, 3))
+
     Every window becomes a column, and the convolution is one matrix product of the kernels with the
     columns. With groups the channels fall into so many parts, each with kernels of its own.
     `padding` is a number of zeros, "valid" or "same".
@@ -117,6 +121,10 @@ def conv_transpose2d(
 ) -> Tensor:
     """The transpose of conv2d, + b: (N, C, H, W), (C, O/groups, kh, kw) -> (N, O, H', W').
 
+    With a stride of 1, without padding, and T exchanging the first two axes:
+
+    ∂L/∂x = conv2d(g, w); ∂L/∂w = T(conv2d(T(g), T(x))); ∂L/∂b = sum(g, (0, 2, 3))
+
     Every element lays its kernel down, overlaps are added, and `padding` rows and columns are cut
     off at each side: H' = (H - 1)·stride - 2·padding + dilation·(kh - 1) + output_padding + 1.
 
@@ -168,6 +176,8 @@ def unfold(
     input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Tensor:
     """Every window as a column: (N, C, H, W) -> (N, C·kh·kw, H'·W').
+
+    The gradient of an element is the sum of those in all columns where it stands: fold(g).
 
     >>> from tinygrad_ce import arange
     >>> unfold(arange(4.0).reshape(1, 1, 2, 2), (1, 2))

@@ -34,6 +34,8 @@ def normalize(
 ) -> Tensor:
     """x / max(‖x‖ₚ, eps), the norm over `dim`: the same shape.
 
+    For p = 2, ∂L/∂x = (g - y * sum(g * y)) / norm(x)
+
     >>> from tinygrad_ce import tensor
     >>> normalize(tensor([[3.0, 4.0]]))
     tensor([[0.6000, 0.8000]])
@@ -46,6 +48,9 @@ def normalize(
 @composed("a·b / (‖a‖·‖b‖)")
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Σ a·b / (max(‖a‖, eps)·max(‖b‖, eps)) over `dim`; shapes are broadcast.
+
+    ∂L/∂a = g * (b / norm(b) - y * a / norm(a)) / norm(a);
+    ∂L/∂b = g * (a / norm(a) - y * b / norm(b)) / norm(b)
 
     >>> from tinygrad_ce import tensor
     >>> cosine_similarity(tensor([[1.0, 0.0]]), tensor([[3.0, 4.0]]))
@@ -62,6 +67,8 @@ def pairwise_distance(
     x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Tensor:
     """‖a - b + eps‖ₚ over the last dimension: (..., D), (..., D) -> (...).
+
+    For p = 2, ∂L/∂a = g * (a - b + eps) / y; ∂L/∂b = -g * (a - b + eps) / y
 
     >>> from tinygrad_ce import tensor
     >>> pairwise_distance(tensor([[3.0, 4.0]]), tensor([[0.0, 0.0]]))
@@ -83,6 +90,8 @@ def cosine_embedding_loss(
 ) -> Tensor:
     """1 - cos(a, b) where y = 1, max(cos(a, b) - margin, 0) where y = -1: (N, D), (N, D), (N,) -> ().
 
+    ∂L/∂cos is -1/N where y = 1, and 1/N where y = -1 and cos(a, b) > margin; for the slopes of the
+    cosine see `cosine_similarity`.
     One pair is (D,), (D,), ().
 
     >>> from tinygrad_ce import tensor
@@ -118,6 +127,11 @@ def triplet_margin_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """max(‖a - p‖ - ‖a - n‖ + margin, 0), the mean: three times (N, D) -> ().
+
+    With near = ‖a - p‖, far = ‖a - n‖, and on = 1 where near - far + margin > 0, else 0:
+
+    ∂L/∂a = on * ((a - p) / near - (a - n) / far) / N; ∂L/∂p = on * (p - a) / near / N;
+    ∂L/∂n = on * (a - n) / far / N
 
     With `swap` the nearer of anchor and positive counts for the negative.
 

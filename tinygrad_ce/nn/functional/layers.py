@@ -60,6 +60,8 @@ def embedding(
 ) -> Tensor:
     """W[ids]: ids (...), W (num, dim) -> (..., dim). The row `padding_idx` gets no gradient.
 
+    ∂L/∂W = onehot.T @ g
+
     With `max_norm` the rows that are looked up and longer are first made that long, in place.
     Gradients are never sparse, whatever `sparse` says.
 
@@ -142,6 +144,8 @@ def dropout(
     generator: Any = None,
 ) -> Tensor:
     """x·mask/(1 - p), mask = 1 with probability 1 - p; x itself when not training.
+
+    ∂L/∂x = g * mask / (1 - p)
 
     The mask is PyTorch's for the same seed.
 

@@ -436,6 +436,8 @@ def kl_div(
 ) -> Tensor:
     """p·(log p - log q), from log q and p (or log p): two tensors of one shape, in nats.
 
+    ∂L/∂log_q = -p / n
+
     reduction="batchmean" divides the sum by the first size, which is the divergence itself;
     "mean" divides by all elements, as in PyTorch. 0·log 0 is 0.
 

@@ -23,6 +23,10 @@ def layer_norm(
 ) -> Tensor:
     """(x - μ)/√(σ² + ε)·γ + β, μ and σ² over the last dimensions, those of `normalized_shape`.
 
+    With s = √(σ² + ε), x̂ = (x - μ)/s, h = g·γ, and means over the same dimensions as μ:
+
+    ∂L/∂x = (h - mean(h) - x̂ * mean(h * x̂)) / s; ∂L/∂γ = sum(g * x̂, 0); ∂L/∂β = sum(g, 0)
+
     >>> from tinygrad_ce import tensor
     >>> layer_norm(tensor([[1.0, 3.0]]), (2,))
     tensor([[-1.0000,  1.0000]])
@@ -39,6 +43,10 @@ def rms_norm(
     eps: float | None = None,
 ) -> Tensor:
     """x/√(mean of x² + ε)·γ, the mean over the last dimensions; ε is that of the dtype.
+
+    With r = √(mean of x² + ε) and h = g·γ:
+
+    ∂L/∂x = (h - x * mean(h * x) / r**2) / r; ∂L/∂γ = sum(g * x / r, 0)
 
     >>> from tinygrad_ce import tensor
     >>> rms_norm(tensor([[3.0, 3.0]]), (2,))
@@ -60,6 +68,10 @@ def group_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """(x - μ)/√(σ² + ε)·γ + β, μ and σ² over each group of channels: (N, C, ...) -> the same.
+
+    With s = √(σ² + ε), x̂ = (x - μ)/s, h = g·γ, and means over each group of channels:
+
+    ∂L/∂x = (h - mean(h) - x̂ * mean(h * x̂)) / s; ∂L/∂γ = sum(g * x̂, 0); ∂L/∂β = sum(g, 0)
 
     >>> from tinygrad_ce import tensor
     >>> group_norm(tensor([[1.0, 3.0, 5.0, 9.0]]), 2)
@@ -123,6 +135,12 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """(x - μ)/√(σ² + ε)·γ + β for each channel: (N, C, ...) -> the same shape.
+
+    With s = √(σ² + ε), x̂ = (x - μ)/s, h = g·γ, and means over the batch, when training:
+
+    ∂L/∂x = (h - mean(h) - x̂ * mean(h * x̂)) / s; ∂L/∂γ = sum(g * x̂, 0); ∂L/∂β = sum(g, 0)
+
+    With the running μ and σ², which do not depend on x, it is h / s.
 
     When training, μ and σ² are those of the batch, and the running ones move towards them:
     running = (1 - momentum)·running + momentum·batch (with the unbiased variance). Otherwise the

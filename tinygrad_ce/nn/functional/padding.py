@@ -18,6 +18,8 @@ MODES = ("constant", "reflect", "replicate", "circular")
 def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
     """x with more around it: `pad` is (before, after) for the last dimension, the one before, ...
 
+    The gradient is that of the part where x stands; copies of an element add theirs.
+
     mode: "constant" (`value`, 0 by default), "reflect" (without the edge), "replicate" (the edge),
     "circular" (from the other end). A negative number cuts off. In the last three modes the first
     dimensions, samples and channels, stay: x is (N, C, L), (N, C, H, W) or has no N.

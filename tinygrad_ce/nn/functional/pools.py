@@ -105,6 +105,8 @@ def avg_pool2d(
 ) -> Tensor:
     """The mean of each window, padding counted as 0: (N, C, H, W) -> (N, C, H', W').
 
+    Each element of a window of n gets g/n; where windows overlap, these add up.
+
     `count_include_pad=False` divides by the elements of the image alone, `divisor_override` by
     that number. With `ceil_mode` windows that begin inside and end outside count too.
 
