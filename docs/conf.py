@@ -40,7 +40,8 @@ python_maximum_signature_line_length = 88
 
 def formula(self: Any, node: Any, display: str) -> None:
     """A formula as MathML, which browsers set without a script."""
-    self.body.append(convert(node.astext(), display=display))
+    formula = convert(node.astext(), display=display)
+    self.body.append(f'<div class="formula">{formula}</div>' if display == "block" else formula)
     raise SkipNode
 
 
