@@ -140,9 +140,8 @@ def test_a_slip_is_marked_once_and_named(
     network: Any, lines: str, right: str, wrong: str, answer: str, kind: str
 ) -> None:
     assert right in lines
-    program, values = traced(network)
-    answers = backward_of(lines.replace(right, wrong, 1))(**values)
-    report = teach.check(program, (), answers)
+    _, values = traced(network)
+    report = judged(network, backward_of(lines.replace(right, wrong, 1))(**values))
     marked = [name for name in report if report[name].verdict == "wrong"]
     assert marked == [answer], str(report)
     kinds = {fault.kind for fault in report[answer].faults}
@@ -159,6 +158,19 @@ def traced(network: Any) -> tuple[Any, dict[str, Any]]:
     step, inputs = network()
     program = grader.traced(step, inputs)
     return program, grader.Judge(program, []).forward()
+
+
+@cache
+def judge_of(network: Any, names: tuple[str, ...]) -> grader.Judge:
+    """What teach.check makes of a network before it looks at the answers."""
+    return grader.Judge(traced(network)[0], list(names))
+
+
+def judged(network: Any, answers: dict[str, Any]) -> teach.Report:
+    """What teach.check says of answers to a network."""
+    judge = judge_of(network, tuple(answers))
+    given = {name: grader.numbers(name, x) for name, x in answers.items()}
+    return grader.report(judge, *judge.judge(given))
 
 
 @pytest.mark.parametrize(
@@ -188,12 +200,12 @@ def test_every_slip_that_is_looked_for_can_be_run() -> None:
 
 def two_layers_with(**wrong: str) -> teach.Report:
     """The report on the two-layer network where some lines are written otherwise."""
-    program, values = traced(two_layers)
+    _, values = traced(two_layers)
     text = TWO_LAYERS
     for name, line in wrong.items():
         old = next(x for x in text.splitlines() if x.startswith(f"{name} = "))
         text = text.replace(old, f"{name} = {line}")
-    return teach.check(program, (), backward_of(text)(**values))
+    return judged(two_layers, backward_of(text)(**values))
 
 
 def test_the_report_reads_as_a_teacher_writes() -> None:
@@ -863,22 +875,22 @@ def test_parameters_are_called_as_their_modules_call_them() -> None:
 
 
 def test_a_sheet_of_zeros_earns_nothing_and_no_slip_is_told_of_what_is_not_finite() -> None:
-    program, values = traced(two_layers)
+    _, values = traced(two_layers)
     right = backward_of(TWO_LAYERS)(**values)
     for value, said in ((0.0, "all zeros"), (np.nan, "not finite"), (np.inf, "not finite")):
         garbage = {name: np.full_like(v, value) for name, v in right.items()}
-        report = teach.check(program, (), garbage)
+        report = judged(two_layers, garbage)
         for name in right:
-            alone = teach.check(program, (), right | {name: garbage[name]})
+            alone = judged(two_layers, right | {name: garbage[name]})
             for verdict in (report[name], alone[name]):
                 assert verdict.verdict == "wrong", verdict
                 assert verdict.faults or verdict.text.startswith(said), verdict
                 assert not verdict.faults or (value == 0 and name in ("dlogits", "dz")), verdict
             assert [x for x in alone if alone[x].verdict != "right"] == [name]
     twice = right | {"dlogits": 2 * right["dlogits"], "dh": 0 * right["dh"], "dz": 2 * right["dz"]}
-    report = teach.check(program, (), twice)
+    report = judged(two_layers, twice)
     assert report["dz"].text == "follows from your dlogits"  # past the zeros
-    ones = teach.check(program, (), right | {"dh": np.ones_like(right["dh"])})["dh"]
+    ones = judged(two_layers, right | {"dh": np.ones_like(right["dh"])})["dh"]
     assert (ones.faults, ones.text[:25]) == ((), "all elements are the same")
 
 

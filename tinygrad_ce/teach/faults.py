@@ -45,20 +45,18 @@ def swapped(old: ast.AST, new: ast.AST, above: dict[ast.AST, ast.AST]) -> ast.AS
     """The whole tree with one node replaced; what does not stand above the node is shared."""
     locate(new, old)
     while old in above:
-        copy = type(above[old])(**vars(above[old]))
-        for name, value in ast.iter_fields(copy):
-            if value is old:
-                setattr(copy, name, new)
-            elif isinstance(value, list):
-                setattr(copy, name, [new if x is old else x for x in value])
-        old, new = above[old], copy
+        fields = {
+            name: [new if y is old else y for y in x] if type(x) is list else new if x is old else x
+            for name, x in vars(above[old]).items()
+        }
+        old, new = above[old], type(above[old])(**fields)
     return new
 
 
 def locate(new: ast.AST, old: ast.AST) -> None:
     """Give what is new the place of the old; what stood in a tree before has its place."""
     if not hasattr(new, "lineno"):
-        ast.copy_location(new, old)
+        new.lineno, new.col_offset = old.lineno, old.col_offset  # type: ignore[attr-defined]
         for child in ast.iter_child_nodes(new):
             locate(child, old)
 

@@ -413,11 +413,12 @@ def agree(a: Any, b: Any, tolerance: float, least: float = 0.0) -> bool:
     if a.shape != b.shape:
         return False
     known = np.isfinite(a) & np.isfinite(b)
-    if not np.array_equal(a[~known], b[~known], equal_nan=True):
-        return False
-    a, b = a[known], b[known]
-    near = max(tolerance * max(largest(b), UNDERFLOW), least)
-    return not a.size or bool(np.abs(a - b).max() <= near)
+    if not known.all():
+        if not np.array_equal(a[~known], b[~known], equal_nan=True):
+            return False
+        a, b = a[known], b[known]
+    near = max(tolerance * max(np.abs(b).max(initial=0.0), UNDERFLOW), least)
+    return bool(np.abs(a - b).max(initial=0.0) <= near)
 
 
 def apart(a: Any, b: Any, tolerance: float, shaken: Sequence[Any] = ()) -> np.ndarray:
