@@ -273,17 +273,17 @@ def test_truth_values_have_no_slope():
     assert {s.checked for s in found.steps if s.text.startswith("∂")} == {"proved"}
 
 
-@pytest.mark.parametrize("name", ["0.weight", "model.0.weight"])
-def test_a_parameter_may_be_called_as_its_module_calls_it(name):
+def test_a_parameter_may_be_called_as_its_module_calls_it():
     model = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 2)).double()
 
     def step(x):
         loss = model(x).sum()
         return loss
 
-    shown = teach.derive(step, (x,), wrt=name)
+    shown = teach.derive(step, (x,), wrt="W0")
     assert shown.wrt == "W0" and shown.shape == (2, 3)
-    assert shown == teach.derive(step, (x,), wrt="W0")
+    for name in ("0.weight", "model.0.weight"):
+        assert shown == teach.derive(step, (x,), wrt=name)
 
 
 def test_what_is_not_there_raises():
