@@ -28,6 +28,8 @@ import numpy as np
 import tinygrad_ce as tg
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.teach import grader
+from tinygrad_ce.teach.answers import numbers, traced as program_of
+from tinygrad_ce.teach.near import agree
 
 PAGE = Path(__file__).parent.parent / "docs" / "teaching.md"
 
@@ -462,7 +464,7 @@ def examples(network: str) -> list[tuple[Any, dict[str, Any]]]:
     found = []
     for seed in (1, 2):
         tg.manual_seed(seed)
-        program = grader.traced(*NETWORKS[network][0]())
+        program = program_of(*NETWORKS[network][0]())
         found.append((program, grader.Judge(program, []).forward()))
     return found
 
@@ -493,9 +495,7 @@ def parameters(network: str) -> set[str]:
 
 def differ(a: list[dict[str, np.ndarray]], b: list[dict[str, np.ndarray]]) -> list[str]:
     """The names of what two texts do not give alike."""
-    return [
-        name for name in a[0] if any(not grader.agree(x[name], y[name], 1e-4) for x, y in zip(a, b))
-    ]
+    return [name for name in a[0] if any(not agree(x[name], y[name], 1e-4) for x, y in zip(a, b))]
 
 
 @cache
@@ -514,7 +514,7 @@ def outcome(
     reports = []
     for i, answer in enumerate(given):
         judge = judge_of(network, i, tuple(answer))
-        arrays = {name: grader.numbers(name, x) for name, x in answer.items()}
+        arrays = {name: numbers(name, x) for name, x in answer.items()}
         reports.append(grader.report(judge, *judge.judge(arrays)))
     marked = [[x for x in report.values() if x.verdict == "wrong"] for report in reports]
     names = [{v.name for v in found} for found in marked]

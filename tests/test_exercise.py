@@ -25,6 +25,7 @@ from tests import grading
 from tinygrad_ce import nn, teach
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.teach import sealed
+from tinygrad_ce.teach.near import agree
 
 NETWORKS = list(grading.NETWORKS)
 
@@ -65,7 +66,7 @@ def test_the_answers_of_the_solution_are_those_that_people_derive(network: str) 
     assert len(shared) >= 3
     assert grading.parameters(network) <= set(shared)
     for name in shared:
-        assert grading.grader.agree(space[name], right[name], 1e-5), name
+        assert agree(space[name], right[name], 1e-5), name
     assert set(given.values()) == {None}  # full points
     assert not errors
 

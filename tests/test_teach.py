@@ -40,6 +40,9 @@ from tests.grading import (
 from tinygrad_ce import nn, teach
 from tinygrad_ce.nn import functional as F
 from tinygrad_ce.teach import grader
+from tinygrad_ce.teach.answers import numbers, traced as program_of
+from tinygrad_ce.teach.book import Book
+from tinygrad_ce.teach.faults import changes
 
 
 def pooling() -> Any:
@@ -156,7 +159,7 @@ def traced(network: Any) -> tuple[Any, dict[str, Any]]:
     """The program of a network, and what a student starts from: the forward values by name."""
     tg.manual_seed(1)
     step, inputs = network()
-    program = grader.traced(step, inputs)
+    program = program_of(step, inputs)
     return program, grader.Judge(program, []).forward()
 
 
@@ -169,7 +172,7 @@ def judge_of(network: Any, names: tuple[str, ...]) -> grader.Judge:
 def judged(network: Any, answers: dict[str, Any]) -> teach.Report:
     """What teach.check says of answers to a network."""
     judge = judge_of(network, tuple(answers))
-    given = {name: grader.numbers(name, x) for name, x in answers.items()}
+    given = {name: numbers(name, x) for name, x in answers.items()}
     return grader.report(judge, *judge.judge(given))
 
 
@@ -193,7 +196,7 @@ def test_every_slip_that_is_looked_for_can_be_run() -> None:
     judge = grader.Judge(program, [])
     for book in judge.respelled:
         lines = [way for line in book.lines for way in (line, *line.others)]
-        found = [x for way in lines for x in grader.changes(way, book.truth, book.slopes, [3])]
+        found = [x for way in lines for x in changes(way, book.truth, book.slopes, [3])]
         assert all(change.now.code for change in found)
         assert {change.kind for change in found} >= {"rows for columns", "wrong operand", "sign"}
 
@@ -410,7 +413,7 @@ def test_slips_in_another_spelling_than_the_listing_are_named() -> None:
             out = h @ W2
             return ((out - y) ** 2).mean()
 
-        program = grader.traced(step, (tg.randn(6, 5), tg.randn(6, 2)))
+        program = program_of(step, (tg.randn(6, 5), tg.randn(6, 2)))
         judge = grader.Judge(program, ["dh", "dz"])
         values = judge.forward()
         *first, last = right.replace("; ", "\n").splitlines()
@@ -524,7 +527,7 @@ def test_a_mean_is_told_of_a_sum_that_is_divided_alone() -> None:
         (lambda z: -(F.log_softmax(z, 1)[:, 0]).mean(), mean),
         (lambda z: tg.ones(4, dtype=tg.float64) @ z[:, 0] ** 2 / 4, mean),
     ):
-        program = grader.traced(lambda x, loss=loss: loss(x @ W), (x,))
+        program = program_of(lambda x, loss=loss: loss(x @ W), (x,))
         right = grader.Judge(program, ["dW"]).truth["dW"]
         text = teach.check(program, (), {"dW": 4 * right})["dW"].text
         assert text.endswith(said) and text.startswith("4 times too large"), (text, said)
@@ -759,7 +762,7 @@ def test_a_sum_over_everything_has_no_axis() -> None:
 
 def test_overlapping_windows_are_added_up() -> None:
     program, _ = traced(pooling)
-    book = grader.Book(program, "formula")
+    book = Book(program, "formula")
     line = next(x for x in book.lines if x.name == "dimage")
     text = line.text.replace("+=", "=")
     space = dict(book.truth)
@@ -859,7 +862,7 @@ def test_parameters_are_called_as_their_modules_call_them() -> None:
     h = np.tanh(x.numpy() @ model[0].weight.detach().numpy().T + model[0].bias.detach().numpy())
     z = h @ model[2].weight.detach().numpy().T + model[2].bias.detach().numpy()
     np.testing.assert_allclose(right, 2 * z.T @ h, rtol=1e-4)
-    program = grader.traced(step, (x,))
+    program = program_of(step, (x,))
     for name in ("dW2", "2.weight", "d2.weight", "d_2_weight", "model.2.weight", "d_model_2_weight",
                  "2.weight.grad", "layers.2.weight"):  # fmt: skip
         assert teach.check(program, (), {name: 2 * z.T @ h}).ok, name
@@ -920,6 +923,19 @@ def test_a_share_that_is_nothing_beside_one_that_is_lost_is_told() -> None:
     report = teach.check(step, (tg.tensor(x), tg.tensor(h)), {"dy": dy, "dw": dy * h})
     assert [verdict.verdict for verdict in report.values()] == ["right", "wrong"]
     assert report["dw"].faults
+
+
+def test_where_the_gradient_is_infinite_so_is_the_answer() -> None:
+    x = tg.tensor([0.0, 4.0, 1.0], requires_grad=True)
+    for answer, verdict in (
+        ([np.inf, 0.25, 0.5], "right"),
+        ([-np.inf, 0.25, 0.5], "wrong"),
+        ([np.inf, 0.5, 1.0], "wrong"),
+        ([0.5, 0.25, 0.5], "wrong"),
+    ):
+        with np.errstate(divide="ignore"):
+            report = teach.check(lambda x: x.sqrt().sum(), (x,), {"dx": answer})
+        assert report["dx"].verdict == verdict, answer
 
 
 def test_small_elements_beside_large_ones_are_looked_at() -> None:
@@ -1056,7 +1072,7 @@ def classified() -> tuple[Any, dict[str, Any]]:
     dz_ = dh * (h > 0)
     own = {"X": X, "Y": Y, "W1": A, "W2": B, "h": h, "z": z, "e": e, "P": P}
     own |= {"dz": dz, "dh": dh, "dh_": dz_}
-    return grader.traced(step, (x, y)), own
+    return program_of(step, (x, y)), own
 
 
 IN_A_STUDENTS_NAMES = [  # what is handed in, and how what is said begins or ends

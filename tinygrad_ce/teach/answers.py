@@ -1,20 +1,22 @@
-"""What a grader is given: the inputs of a step and the answers, and what is said of neither."""
+"""What a grader is given: a step, its inputs and answers; and what is refused of them."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import Any
 
 import numpy as np
 
 from tinygrad_ce.engine.frame import a_type
-
-if TYPE_CHECKING:
-    from tinygrad_ce.teach.book import Book
+from tinygrad_ce.program.ir import Program
+from tinygrad_ce.program.traced import trace
+from tinygrad_ce.program.tracing.trace import GradOf
+from tinygrad_ce.teach.book import Book
 
 
 def refuse_inputs(step: Any, inputs: Any) -> None:
@@ -29,6 +31,43 @@ def refuse_inputs(step: Any, inputs: Any) -> None:
             name = getattr(step, "__name__", type(step).__name__)
             called = f"{name}({', '.join(takes.parameters)})"
             raise TypeError(f"{called} is given {len(inputs)} inputs: {error}") from None
+
+
+def traced(step: Callable[..., Any] | Program, inputs: Sequence[Any]) -> Program:
+    """The program of a step with its backward pass."""
+    if isinstance(step, Program):
+        return step
+    refuse_inputs(step, inputs)
+    program = trace(step, *inputs)
+    if not (program.gradient_of or program.grads):  # it calls no backward()
+        program = trace(with_backward(step), *inputs)
+    held = [x for x in inputs if getattr(x, "grad", None) is not None]
+    held += [state.node.node for state in program.states if isinstance(state.node, GradOf)]
+    if not held:
+        return program
+    left = [x.grad for x in held]  # by an earlier backward pass: no part of this one
+    try:
+        for x in held:
+            x.grad = None
+        return traced(step, inputs)
+    finally:
+        for x, grad in zip(held, left):
+            x.grad = grad
+
+
+def with_backward(step: Callable[..., Any]) -> Callable[..., Any]:
+    """The step and the backward pass of what it returns."""
+
+    @wraps(step)
+    def whole(*inputs: Any) -> Any:
+        loss = step(*inputs)
+        if not hasattr(loss, "backward"):
+            name = getattr(step, "__name__", type(step).__name__)
+            raise TypeError(f"{name} gave {loss!r:.60}; wanted a loss: does it end in return loss?")
+        loss.backward()
+        return loss
+
+    return whole
 
 
 def refuse_answers(answers: Any, made_by: str = "") -> None:

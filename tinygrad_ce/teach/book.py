@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
@@ -56,6 +56,14 @@ class Line:
         """As it stands in a program."""
         return ast.unparse(self.tree).replace("Ellipsis", "...")
 
+    @property
+    def value(self) -> ast.expr | None:
+        """What it computes, if it is one expression."""
+        match self.tree.body:
+            case [ast.Assign(value=value)]:
+                return value
+        return None
+
     @cached_property
     def code(self) -> Any:
         """Ready to run."""
@@ -75,6 +83,30 @@ class Line:
 def names_in(tree: ast.AST) -> set[str]:
     """All names in a tree."""
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def filled(tree: Any, found: Mapping[str, ast.expr | None]) -> Any:
+    """A tree with expressions in the place of names that it reads; what has none is shared."""
+    if isinstance(tree, list):
+        return [filled(x, found) for x in tree]
+    if isinstance(tree, ast.Name):
+        new = found.get(tree.id) if isinstance(tree.ctx, ast.Load) else None
+        if isinstance(new, ast.Name):  # one for each place
+            new = ast.copy_location(ast.Name(new.id, new.ctx), tree)
+        return new or tree
+    if not isinstance(tree, ast.AST):
+        return tree
+    fields = {name: filled(x, found) for name, x in vars(tree).items()}
+    return tree if fields == vars(tree) else type(tree)(**fields)
+
+
+def resting(lines: Iterable[Line], names: Iterable[str]) -> Iterator[Line]:
+    """Those of the lines that rest on some values."""
+    reached = set(names)
+    for line in lines:
+        if line.reads & reached:
+            reached.add(line.name)
+            yield line
 
 
 def parsed(lines: list[str]) -> ast.Module:
@@ -219,6 +251,31 @@ class Book:
                 needed |= line.reads
                 found.append(line)
         return found[::-1]
+
+
+class Books:
+    """A step in two books: the formulas of a textbook, and every single step of the chain rule."""
+
+    def __init__(self, program: Program, wanted: Iterable[Var] = ()) -> None:
+        self.program = program
+        self.formula = Book(program, "formula", wanted)
+
+    @cached_property
+    def single(self) -> Book:
+        """Every single step."""
+        return Book(self.program, "primitive")
+
+    def __iter__(self) -> Iterator[Book]:
+        yield self.formula
+        yield self.single
+
+    @cached_property
+    def named(self) -> Values:
+        """The values of the forward pass that the step's own code has a name for."""
+        program = self.program
+        values = oracle(program, {x: wide(v) for x, v in program.example.items()})
+        made = [s.out for s in program.steps if s.scope[:1] != ("backward",)]
+        return {x.name: wide(values[x]) for x in made if x.name}
 
 
 def tell(source: str) -> tuple[bool, int]:

@@ -23,9 +23,10 @@ from tinygrad_ce.creation import tensor
 from tinygrad_ce.engine.functions import relu
 from tinygrad_ce.engine.modes import no_grad
 from tinygrad_ce.program.ir import Program
+from tinygrad_ce.teach.answers import traced
 from tinygrad_ce.teach.board import Piece, latex, mathml, named, partial, pieces, scattered, text
 from tinygrad_ce.teach.book import Book, Line, names_in
-from tinygrad_ce.teach.grader import COARSE, FINE, agree, traced
+from tinygrad_ce.teach.near import COARSE, FINE, agree
 from tinygrad_ce.teach.proofs import needed, prove
 
 CONSTANT = re.compile(r"du\d*")  # what a listing calls a value of the backward pass without a name

@@ -104,7 +104,7 @@ class Exam:
 
     def missing(self, name: str) -> str:
         """What is said of an answer that is not there: to be written, or an earlier one is."""
-        lines = self.judge.books[0].slice(name)
+        lines = self.judge.books.formula.slice(name)
         read = set().union(*(line.reads for line in lines))
         earlier = [x for x in self.left if x in read]
         if name in self.left or not earlier:

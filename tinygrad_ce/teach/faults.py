@@ -1,7 +1,7 @@
 """What goes wrong in a backward pass, as changes of one place in one line.
 
 `changes(line, ...)` gives every line that a person could have written by one slip instead of the
-right one. Which of them a person did write is found by running them: grader.py.
+right one. Which of them a person did write is found by running them: hunt.py.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from copy import deepcopy
 from functools import cache, reduce
 from itertools import combinations
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.autograd.slips import FAULTS as FAULTS
-from tinygrad_ce.teach.book import Line, Values, names_in
+from tinygrad_ce.teach.book import Line, Values, filled, names_in
 
 
 class Change:
@@ -27,6 +26,17 @@ class Change:
         self.line, self.place, self.kind = line, place, kind
         self.now = Line(line.name, tree, scope=line.scope, root=line.root)
         self.template, *self.parts = words
+
+    @classmethod
+    def to(cls, line: Line, code: str, kind: str, *words: Any) -> Change:
+        """Another expression for all of a line."""
+        return cls(line, ast.parse(f"{line.name} = {code}"), -1, kind, *words)
+
+    @property
+    def names(self) -> set[str]:
+        """The names in what is said about it."""
+        parts = (names_in(x) if isinstance(x, ast.AST) else {str(x)} for x in self.parts)
+        return set().union(*parts)
 
     def said(self, spelled: Callable[[ast.AST], str]) -> str:
         """In words; `spelled` gives the text of what is computed."""
@@ -94,8 +104,7 @@ def changes(
     """Every single slip in a line. `values` are all values, `backward` those that are gradients."""
     if line.passes:
         upstream, scope = line.passes
-        alone = ast.parse(f"{line.name} = {upstream}")
-        yield Change(line, alone, -1, "missing factor", "the slope of {} is missing", scope)
+        yield Change.to(line, upstream, "missing factor", "the slope of {} is missing", scope)
     above = {child: node for node in ast.walk(line.tree) for child in ast.iter_child_nodes(node)}
     others = {x: v for x, v in values.items() if x != line.name}  # no line reads what it makes
     for place, (node, parent) in enumerate(above.items()):
@@ -121,20 +130,8 @@ def everywhere(node: ast.Assign, values: Values) -> Iterator[Found]:
     counts = Counter(x.id for x in ast.walk(node.value) if isinstance(x, ast.Name))
     for old in [name for name, count in counts.items() if count > 1 and name in values]:
         for name in same_shape(old, values):
-            tree = Renamed(old, name).visit(deepcopy(node))
+            tree = filled(node, {old: ast.Name(name, ast.Load())})
             yield "wrong operand", tree, "{} stands where {} belongs", name, old
-
-
-class Renamed(ast.NodeTransformer):
-    """One name for another."""
-
-    def __init__(self, old: str, new: str) -> None:
-        self.old, self.new = old, new
-
-    def visit_Name(self, node: ast.Name) -> ast.Name:
-        """The name."""
-        new = self.new if node.id == self.old else node.id
-        return ast.copy_location(ast.Name(new, node.ctx), node)
 
 
 def same_shape(name: str, values: Values) -> list[str]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_ce.program.ir import Program
+from tinygrad_ce.teach.answers import traced
 from tinygrad_ce.teach.exam import Exam
-from tinygrad_ce.teach.grader import traced
 from tinygrad_ce.teach.questions import BLANK, Question, book_of, forward_lines, shown
 from tinygrad_ce.teach.sealed import sealed
 from tinygrad_ce.viz.drawing import draw

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.teach.book import Book, Line, Values, names_in
+from tinygrad_ce.teach.book import Book, Line, Values, names_in, resting
 
 NORM = (
     "s = 1 / np.sqrt(z.var(axis=A, keepdims=True) + 1e-05); "
@@ -155,12 +155,8 @@ def tried(book: Book, names: dict[str, str], free: str) -> Values:
             path.append(line)
     stream = np.random.default_rng(0)
     drawn = {x: stream.standard_normal(np.shape(book.truth[x])) for x in sorted(starts)}
-    rest, lines = set(drawn), []
-    for line in reversed(path):
-        if line.reads & rest:
-            rest.add(line.name)
-            lines.append(line)
-    if not ends <= rest:
+    lines = list(resting(reversed(path), drawn))
+    if not ends <= {*drawn, *(line.name for line in lines)}:
         return {}
     values = book.attempt({**book.truth, **drawn}, lines)
     if values is None or not np.isfinite(values[names["d"]]).all():
