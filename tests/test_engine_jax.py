@@ -392,6 +392,59 @@ def test_the_users_flags_are_untouched():
     assert jnp.ones(1).dtype == np.float32 and not jax.config.jax_enable_x64
 
 
+def test_what_one_step_returns_goes_to_the_next_without_a_look():
+    double, add = on_jax(lambda a: a * 2.0), on_jax(lambda a: a + 1.0)
+    one = tg.ones(3)
+    for _ in range(4):
+        for given in (double(one), double(one), one):  # away, away, here
+            assert add(given).tolist() == (given + 1.0).tolist()
+    assert len(add.runners) == 1
+    while (add.runners[0].calls + 1) & add.runners[0].calls == 0:  # a call that is compared reads
+        add(one)
+    given = double(one)
+    assert add(given).tolist() == [3.0] * 3 and is_away(given)
+    zero, table = tg.tensor(0), tg.arange(3.0)
+    pick = on_jax(lambda i: table[i + zero])
+    for i in (0, 1, 2, 0):
+        assert add(pick(tg.tensor([i, i, i]))).tolist() == [i + 1.0] * 3
+    with pytest.raises(AssumptionError, match=r"all indices are in -3 \.\.\. 2"):
+        add(pick(tg.tensor([7, 0, 0])))
+
+
+def test_a_large_input_that_comes_again_stays_on_the_device_until_somebody_reads_it():
+    w = tg.zeros(())
+
+    @on_jax
+    def mean(x):
+        w.add_(1.0)
+        return x.mean() + w
+
+    def write(a):
+        a[0] = 200.0
+
+    a, b = tg.ones(200, 100), tg.full((200, 100), 2.0)
+    n = 0.0
+    changes = [lambda a: a.sum().item(), lambda a: a.mul_(2.0), lambda a: write(a.numpy()), write,
+               lambda a: write(a[100:]), lambda a: a.fill_(7.0), lambda a: mean(b)]  # fmt: skip
+    for change in changes:
+        while not is_away(a):
+            n += 1.0
+            wanted = n + a.mean().item()
+            assert mean(a).item() == pytest.approx(wanted, abs=1e-5)
+            seen = mean(a)
+            n += 1.0
+            assert seen.item() == pytest.approx(wanted + 1.0, abs=1e-5)
+        change(a)
+        n += change is changes[-1]
+    assert not is_away(a) and a[0, 0].item() == 7.0
+    alias, calls = a.detach(), w.item()
+    for _ in range(3):
+        mean(a)
+        assert not is_away(a)
+    alias[...] = 3.0
+    assert mean(a).item() == calls + 4.0 + 3.0
+
+
 class Lazy(dict):
     """A batch that does something whenever an entry is asked for."""
 

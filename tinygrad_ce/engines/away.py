@@ -42,15 +42,16 @@ TOLD = ("__len__", "dim", "element_size", "is_floating_point", "numel", "size")
 
 class Away:
     """Where the numbers of a Tensor are: in an array of a device, which a runner has computed; of a
-    result or a gradient also in which call.
+    result or a gradient also in which call. Of what was only sent there the array is kept.
     """
 
-    __slots__ = ("call", "runner", "value")
+    __slots__ = ("call", "kept", "runner", "value")
 
-    def __init__(self, value: Any, runner: Any, call: int | None) -> None:
+    def __init__(self, value: Any, runner: Any, call: int | None, kept: Any = None) -> None:
         self.value = value
         self.runner = runner
         self.call = call
+        self.kept = kept
 
     @property
     def shape(self) -> Any:
@@ -73,7 +74,7 @@ def fetched(node: Any) -> Any:
     with moving:
         if is_away(node):  # no other thread was faster
             away = SLOT.__get__(node)
-            written(node, away.runner.fetched(away))
+            written(node, away.runner.fetched(away) if away.kept is None else away.kept)
         return node.array
 
 
@@ -151,12 +152,20 @@ def may_go(node: Any) -> bool:
     return isinstance(node.array, np.generic) or alone(node)
 
 
-def send_away(node: Any, value: Any, runner: Any, call: int | None = None) -> None:
+def send_away(node: Any, value: Any, runner: Any, kept: Any = None) -> None:
     """Let the numbers of a Tensor be those of an array on a device; who calls holds `moving`."""
     if is_away(node):
         away = SLOT.__get__(node)
-        away.value, away.runner, away.call = value, runner, call
+        away.value, away.runner, away.call, away.kept = value, runner, None, kept
         return
     kind: Any = type(node)
     node.__class__ = away_class(kind)  # first: who reads it now waits
-    SLOT.__set__(node, Away(value, runner, call))
+    SLOT.__set__(node, Away(value, runner, None, kept))
+
+
+def result(value: Any, runner: Any, call: int) -> Any:
+    """A new Tensor whose numbers are what a call has computed."""
+    y = leaf(Away(value, runner, call))
+    kind: Any = type(y)
+    y.__class__ = away_class(kind)
+    return y

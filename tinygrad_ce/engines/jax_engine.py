@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+from operator import is_
 from typing import Any, NamedTuple
+from weakref import ref
 
 import numpy as np
 
@@ -14,7 +16,16 @@ from tinygrad_ce.engine.graph import Node
 from tinygrad_ce.engine.memory import mark_written, memory_of, tick
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engines.assumed import Checks, with_indices_checked
-from tinygrad_ce.engines.away import SLOT, Away, is_away, may_go, moving, send_away
+from tinygrad_ce.engines.away import (
+    SLOT,
+    Away,
+    fetched,
+    is_away,
+    may_go,
+    moving,
+    result,
+    send_away,
+)
 from tinygrad_ce.engines.found import jax, jnp
 from tinygrad_ce.engines.lower import Lowering, ready
 from tinygrad_ce.engines.parallel import Alone, Spread, as_whole, check_alike, processes
@@ -141,6 +152,11 @@ class JaxRunner(Runner):
         self.program = program = with_indices_checked(ready(self.trace.program))
         self.checks = Checks(program)
         self.draws = [step for step in program.steps if step.op == "draw"]
+        looked_at = {x for _, x, _ in self.checks.host}.union(*(s.operands for s in self.draws))
+        self.looked_at = [(i, x) for i, x in enumerate(program.inputs) if x in looked_at]
+        self.given_last: list[Any] = [NOBODY] * len(program.inputs)  # Tensors, held weakly
+        self.on_host = {n for _, n in (*self.trace.written, *self.trace.gradients) if n is not None}
+        mapped(self.note_array, self.trace.structure)
         self.changing = [s for s in program.states if s.after is not s.before]
         self.fixed = [s for s in program.states if s.after is s.before]
         self.gradients: Any = set()
@@ -220,10 +236,8 @@ class JaxRunner(Runner):
         if self.last is None:
             return False
         nodes, aways, values, _ = self.last
-        return all(
-            SLOT.__get__(node) is away and away.value is value
-            for node, away, value in zip(nodes, aways, values)
-        )
+        where = map(SLOT.__get__, nodes)
+        return all(map(is_, where, aways)) and all(map(is_, map(VALUE, aways), values))
 
     def usual_call(self) -> Any:
         """See Runner."""
@@ -257,10 +271,9 @@ class JaxRunner(Runner):
     def run_on(self, given: Any, steady: bool, args: Any, kwargs: Any) -> Any:
         """Run the program on inputs; nobody reads or writes the state meanwhile."""
         self.roots = {}  # who holds the array of a state keeps it here
-        arrays = {
-            x: value.array if isinstance(value, Node) else value
-            for x, value in zip(self.program.inputs, given)
-        }
+        arrays = dict(self.program.constants)
+        for i, x in self.looked_at:
+            arrays[x] = given[i].array if isinstance(given[i], Node) else given[i]
         failing = self.checks.failing(arrays)
         if failing is not None:
             raise GuardFailure(failing)
@@ -270,7 +283,7 @@ class JaxRunner(Runner):
         with jax.enable_x64(True):
             drawn = self.drawn(arrays)
             del arrays  # who holds an array keeps it here
-            inputs = tuple(self.place.input(x, i) for i, x in enumerate(given))
+            inputs = tuple([self.input(x, i) for i, x in enumerate(given)])
             if steady:
                 values, n = self.last[2], len(self.changing)
                 state, constant = values[:n], values[n:]
@@ -313,7 +326,7 @@ class JaxRunner(Runner):
             words = self.draws[0].attrs["generator"].randint(0, 1 << 32, (2,))
             return self.place.state(words.astype(np.uint32))
         return tuple(
-            self.place.put_drawn(drawn_on_host(step, self.program, arrays), i)
+            self.place.put_drawn(drawn_on_host(step, arrays), i)
             for i, step in enumerate(self.draws)
         )
 
@@ -324,6 +337,28 @@ class JaxRunner(Runner):
             self.numbers = now, tuple(self.place.state(np.float64(x)) for x in now)
         return self.numbers[1]
 
+    def input(self, x: Any, i: int) -> Any:
+        """Input number i as XLA takes it. A large Tensor that has come twice in a row stays on the
+        device, too, until another one comes in its place or somebody reads it.
+        """
+        if not isinstance(x, Node):
+            return self.place.put_input(x, i)
+        last = self.given_last[i]()
+        if last is not x:
+            self.given_last[i] = ref(x)
+            if last is not None and is_away(last) and SLOT.__get__(last).kept is not None:
+                fetched(last)
+        if is_away(x):
+            away: Away = SLOT.__get__(x)
+            sure = away.kept is not None or away.runner.flag is None
+            if sure and self.place.takes(away.value, i):
+                return away.value
+        if last is not x or x.array.nbytes < LARGE or not may_go(x):
+            return self.place.put_input(x.array, i)
+        value = self.place.sent(x.array, i)
+        send_away(x, value, self, x.array)
+        return value
+
     def value_of(self, state: State) -> Any:
         """A state on the device; if it is there already, as it is."""
         node = holder(state)
@@ -332,7 +367,7 @@ class JaxRunner(Runner):
             away.runner.check_result(away)
             if away.runner is not self and away.runner.flag is not None:
                 self.others[away.runner] = self.sources[away.runner] = None
-            if away.runner.place.key == self.place.key:
+            if away.kept is None and away.runner.place.key == self.place.key:
                 return away.value
         value = self.place.state(node.array)
         if state.before is state.after and isinstance(state.node, Node) and may_go(node):
@@ -345,7 +380,7 @@ class JaxRunner(Runner):
             nodes, aways, _, memories = self.last
             now, writer = tick(), self.program.name + "()"
             for away, value in zip(aways, after):
-                away.value, away.runner = value, self
+                away.value = value
             for memory in memories:
                 memory.written, memory.writer = now, writer
             self.last = nodes, aways, (*after, *constant), memories
@@ -434,33 +469,23 @@ class JaxRunner(Runner):
 
     def tensor(self, value: Any) -> Any:
         """A Tensor whose numbers are on the device."""
-        y = leaf(value)
-        send_away(y, value, self, self.calls)
-        return y
+        return result(value, self, self.calls)
+
+    def note_array(self, x: Any) -> None:
+        """Remember an output that is handed out as an array of NumPy."""
+        if isinstance(x, OutputSlot) and x.array:
+            self.on_host.add(x.number)
 
     def handed_out(self, outputs: Any, args: Any, kwargs: Any) -> Any:
         """What the function returns, and what it does to its arguments."""
         trace = self.trace
-        self.results = tuple(outputs)
-        values = list(outputs)
-        arrays = {n for _, n in trace.written} | {n for _, n in trace.gradients if n is not None}
-        for n in arrays | self.array_slots():
+        values = self.results = tuple(outputs)
+        if self.on_host:
             self.check()
-            values[n] = np.array(values[n])
+            values = tuple(np.array(x) if i in self.on_host else x for i, x in enumerate(outputs))
         if trace.written or trace.gradients or trace.live:
-            self.write_arguments(tuple(values), args, kwargs)
-        return filled(trace.structure, tuple(values), args, kwargs, self.tensor)
-
-    def array_slots(self) -> set[int]:
-        """The outputs that are handed out as arrays of NumPy."""
-        found: set[int] = set()
-
-        def look(x: Any) -> Any:
-            if isinstance(x, OutputSlot) and x.array:
-                found.add(x.number)
-
-        mapped(look, self.trace.structure)
-        return found
+            self.write_arguments(values, args, kwargs)
+        return filled(trace.structure, values, args, kwargs, self.tensor)
 
     def text(self) -> str:
         """What XLA has made of the program."""
@@ -518,6 +543,10 @@ class JaxRunner(Runner):
         return self.failed
 
 
+LARGE = 1 << 16  # bytes of an input that is kept on the device
+NOBODY: Any = lambda: None  # noqa: E731 - a reference to nothing
+VALUE: Any = vars(Away)["value"].__get__
+
 FAILED = (
     "compile: in call {} of {} on this program {}. The state is as it was before that call, and no "
     "later call has changed it, but what they have returned, and their gradients, are of no use; "
@@ -549,14 +578,13 @@ def sticky(flag: Any, held: list[Any]) -> Any:
     return jnp.stack([call, jnp.where(now, call, flag[1]), jnp.where(now, jnp.argmin(ok), flag[2])])
 
 
-def drawn_on_host(step: Any, program: Program, arrays: dict[Var, Any]) -> Any:
+def drawn_on_host(step: Any, arrays: dict[Var, Any]) -> Any:
     """Random numbers from our generator."""
-    known = {**program.constants, **arrays}
-    if not all(x in known for x in step.operands):
+    if not all(x in arrays for x in step.operands):
         raise NotImplementedError(
             f"compile: {step.attrs['method']} at {step.line} draws with numbers that the step "
             'computes on the device; random="host" draws before the step. Pass random="device"'
         )
-    args = table.filled(step.attrs["args"], tuple(known[x] for x in step.operands))
+    args = table.filled(step.attrs["args"], tuple(arrays[x] for x in step.operands))
     generator = step.attrs["generator"]
     return getattr(generator, step.attrs["method"])(*args, **step.attrs["kwargs"])

@@ -47,9 +47,13 @@ class Alone:
         """An array of the state, on the device."""
         return jnp.asarray(np.array(array))
 
-    def input(self, x: Any, i: int) -> Any:
-        """Input number i: an array, or a Tensor."""
-        return self.put_input(x.array if isinstance(x, Node) else x, i)
+    def takes(self, value: Any, i: int) -> bool:
+        """Whether an array of a device is where input number i has to be."""
+        return len(value.sharding.device_set) == 1
+
+    def sent(self, array: Any, i: int) -> Any:
+        """Input number i, on the device."""
+        return self.state(array)
 
     def put_input(self, array: Any, i: int) -> Any:
         """Input number i, as jit takes it."""
@@ -104,6 +108,14 @@ class Spread(Alone):
             return jax.device_put(np.array(array), at)
         array = np.asarray(array)
         return jax.make_array_from_callback(array.shape, at, lambda i: np.array(array[i]))
+
+    def takes(self, value: Any, i: int) -> bool:
+        """Whether an array of the devices is divided as input number i."""
+        return bool(value.sharding == self.inputs_at[i])
+
+    def sent(self, array: Any, i: int) -> Any:
+        """Input number i, on the devices."""
+        return self.put_input(array, i)
 
     def state(self, array: Any) -> Any:
         """An array of the state, on every device."""

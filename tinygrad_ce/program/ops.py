@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_ce.engine import table
+from tinygrad_ce.engine.operands import all_within
 from tinygrad_ce.program.ir import NUMBERS, Step, Var
 
 Array = Callable[..., Any]
@@ -80,12 +81,6 @@ def flatten(xs: Sequence[Any], slices: Sequence[Any], shape: tuple[int, ...]) ->
     for x, piece in zip(xs, slices):
         piece.of(flat)[...] = x
     return y
-
-
-def within(x: Any, low: float, high: float, also: float | None) -> bool:
-    """Whether all elements of x are in low ... high, or are `also`."""
-    inside = (x >= low) & (x <= high)
-    return bool((inside if also is None else inside | (x == also)).all())
 
 
 # As many bits as the float has: multiplied by 1 they stay, by 0 they are 0.0, inf and nan too.
@@ -264,7 +259,7 @@ OTHER_OPS: dict[str, Op] = {
     "flatten": Op(lambda *xs, slices, shape: flatten(xs, slices, shape)),
     "counts_agree": Op(lambda x: bool((x == x[0]).all())),
     "all_finite": Op(lambda x: bool(np.isfinite(x).all())),
-    "all_within": Op(within),
+    "all_within": Op(all_within),
     "all_equal": Op(lambda x, value: np.array_equal(x, value)),
     "is_equal": Op(lambda x, value: bool(x == value)),
 }  # fmt: skip
