@@ -22,6 +22,7 @@ import tinygrad_ce as tg
 from tests.benchmarks.in_tinygrad_ce import RUNS
 from tests.benchmarks.workloads import WORKLOADS, two_moons
 from tinygrad_ce import nn
+from tinygrad_ce.engines.away import is_away
 from tinygrad_ce.nn import functional as F
 
 COLLECTIVES = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
@@ -87,6 +88,25 @@ def test_numbers_drawn_on_the_devices_do_not_depend_on_how_many_there_are():
 def test_a_mesh_of_two_axes_divides_the_batch_by_both():
     mesh = jax.make_mesh((2, 4), ("host", "chip"))
     agree(losses(mesh=mesh)[0], losses()[0])
+
+
+def test_results_and_large_inputs_stay_where_they_are_if_that_is_where_they_are_wanted():
+    on_eight = tg.compile(engine="jax", devices=8)
+    a = tg.tensor(stream.standard_normal((8000, 4)))
+    centred, total = on_eight(lambda x: x - x.mean(0)), on_eight(lambda x: (x * x).sum(0))
+    elsewhere = tg.compile(lambda x: (x * x).sum(0), engine="jax")
+    wanted = (a - a.mean(0)).square().sum(0)
+    for _ in range(8):
+        between = centred(a)
+        agree(total(between).numpy(), wanted.numpy(), 1e-12)
+        agree(elsewhere(centred(a)).numpy(), wanted.numpy(), 1e-12)
+    assert not collectives(total) - {"all-reduce"} and len(total.runners) == 1
+    while is_away(a):
+        centred(tg.zeros(8000, 4))
+    between = centred(a)
+    agree(total(between).numpy(), wanted.numpy(), 1e-12)
+    centred(a)
+    assert is_away(a) and is_away(between)
 
 
 def test_training_on_eight_devices_and_evaluation_on_one_share_the_state():

@@ -351,7 +351,8 @@ class JaxRunner(Runner):
         if is_away(x):
             away: Away = SLOT.__get__(x)
             sure = away.kept is not None or away.runner.flag is None
-            if sure and self.place.takes(away.value, i):
+            here = away.runner.place.key == self.place.key
+            if sure and here and self.place.takes(away.value, i):
                 return away.value
         if last is not x or x.array.nbytes < LARGE or not may_go(x):
             return self.place.put_input(x.array, i)

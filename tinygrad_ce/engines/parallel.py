@@ -48,8 +48,8 @@ class Alone:
         return jnp.asarray(np.array(array))
 
     def takes(self, value: Any, i: int) -> bool:
-        """Whether an array of a device is where input number i has to be."""
-        return len(value.sharding.device_set) == 1
+        """Whether an array of these devices is where input number i has to be."""
+        return True
 
     def sent(self, array: Any, i: int) -> Any:
         """Input number i, on the device."""
@@ -110,8 +110,8 @@ class Spread(Alone):
         return jax.make_array_from_callback(array.shape, at, lambda i: np.array(array[i]))
 
     def takes(self, value: Any, i: int) -> bool:
-        """Whether an array of the devices is divided as input number i."""
-        return bool(value.sharding == self.inputs_at[i])
+        """Whether it is divided as input number i."""
+        return bool(value.sharding.is_equivalent_to(self.inputs_at[i], value.ndim))
 
     def sent(self, array: Any, i: int) -> Any:
         """Input number i, on the devices."""
