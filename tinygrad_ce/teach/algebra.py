@@ -8,7 +8,7 @@ polynomial is zero: that is the proof. One that does not may still be zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
 from math import gcd, lcm, prod
@@ -171,18 +171,12 @@ class Polynomial:
                 lowest[s] = low
         common: Monomial = tuple(sorted(lowest.items()))
         rest = self.times(1, inverse(common)) if common else self
-        coefficients = [Fraction(c) for c in rest.terms.values()]
-        scale = Fraction(
-            gcd_of(c.numerator for c in coefficients), lcm(*(c.denominator for c in coefficients))
-        )
+        coefficients = rest.terms.values()
+        above = gcd(*(c.numerator for c in coefficients))
+        scale = Fraction(above, lcm(*(c.denominator for c in coefficients)))
         if rest.terms[rest.lead()] < 0:
             scale = -scale
         return exact(scale), common, rest.times(1 / scale)
-
-
-def gcd_of(numbers: Iterable[int]) -> int:
-    """The greatest common divisor."""
-    return gcd(*numbers)
 
 
 def order_of(m: Monomial) -> tuple[Any, ...]:
@@ -398,13 +392,11 @@ def factors(p: Polynomial) -> tuple[tuple[Polynomial, int], ...]:
     _, parts = sympy.Poly.from_dict(terms, *plain).factor_list()
     result = []
     for part, k in parts:
-        back = {
-            tuple((s, exact(Fraction(e, n))) for s, e, n in zip(symbols, m, steps) if e): Fraction(
-                int(c.p), int(c.q)
-            )
-            for m, c in part.terms()
-        }
-        result.append((Polynomial({m: exact(c) for m, c in back.items()}).split()[2], k))
+        back: dict[Monomial, Number] = {}
+        for m, c in part.terms():
+            key = tuple((s, exact(Fraction(e, n))) for s, e, n in zip(symbols, m, steps) if e)
+            back[key] = exact(Fraction(int(c.p), int(c.q)))
+        result.append((Polynomial(back).split()[2], k))
     whole = ONE
     for f, k in result:
         whole = whole * f**k
@@ -621,6 +613,9 @@ def log(x: Ratio) -> Ratio:
     return total
 
 
+ODD = ("erf", "sin", "arctan", "arcsin", "arcsinh")
+
+
 def function(name: str, *xs: Any) -> Ratio:
     """An atom: of it nothing is known here but that equal arguments give equal values."""
     return Ratio(of(Symbol(name, *xs)))
@@ -666,6 +661,15 @@ def even(name: str, x: Ratio) -> Ratio:
     return function(name, -x if x and x.top.split()[0] < 0 else x)
 
 
+def applied(name: str, *xs: Any) -> Ratio:
+    """A function by its name."""
+    if name in ("exp", "log"):
+        return (exp if name == "exp" else log)(*xs)
+    if name in ("sin", "cos"):
+        return circular(name, *xs)
+    return (odd if name in ODD else function)(name, *xs)
+
+
 def substituted(x: Ratio, values: dict[Symbol, Ratio]) -> Ratio:
     """The formula with variables replaced. Raises UndefinedError where it has no value then."""
     if not (x.variables() & values.keys()):
@@ -694,28 +698,16 @@ def replaced(symbol: Symbol, values: dict[Symbol, Ratio]) -> Ratio:
         return values[symbol]
     if not (variables_in(symbol) & values.keys()):
         return Ratio(of(symbol))
-    new: list[Any] = [
-        substituted(Ratio(a) if isinstance(a, Polynomial) else a, values)
-        if isinstance(a, Ratio | Polynomial)
-        else a.substituted(values)
-        if hasattr(a, "substituted")
-        else a
-        for a in symbol.arguments
-    ]
-    if symbol.kind == "exp":
-        return exp(new[0])
-    if symbol.kind == "log":
-        return log(new[0])
+
+    def put_in(a: Any) -> Any:
+        if isinstance(a, Ratio | Polynomial):
+            return substituted(Ratio(a) if isinstance(a, Polynomial) else a, values)
+        return a.substituted(values) if hasattr(a, "substituted") else a
+
+    new = map(put_in, symbol.arguments)
     if symbol.kind == "root":
-        return root(new[0], symbol.order)
-    if symbol.kind in ("sin", "cos"):
-        return circular(symbol.kind, new[0])
-    if symbol.kind in ODD:
-        return odd(symbol.kind, new[0])
-    return function(symbol.kind, *new)
-
-
-ODD, EVEN = ("erf", "sin", "arctan", "arcsin", "arcsinh"), ("cos",)
+        return root(next(new), symbol.order)
+    return applied(symbol.kind, *new)
 
 
 def root(x: Ratio, n: int) -> Ratio:

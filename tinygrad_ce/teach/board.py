@@ -354,37 +354,36 @@ def simple(piece: Piece) -> bool:
     return piece[0] in ("id", "num", "fence", "sub", "sup", "sqrt")
 
 
+FORMS = {  # in LaTeX and in MathML
+    "frac": (r"\frac{{{}}}{{{}}}", "<mfrac>{}{}</mfrac>"),
+    "sup": ("{{{}}}^{{{}}}", "<msup>{}{}</msup>"),
+    "sub": ("{{{}}}_{{{}}}", "<msub>{}{}</msub>"),
+    "sqrt": (r"\sqrt{{{}}}", "<msqrt>{}</msqrt>"),
+    "space": (r"\,", '<mspace width="0.2em"/>'),
+    "minus": ("-", "<mo>−</mo>"),
+}
+
+
 def latex(piece: Piece) -> str:
     """A piece as LaTeX."""
+    kind, *parts = piece
+    if kind in FORMS:
+        return FORMS[kind][0].format(*map(latex, parts))
     match piece:
-        case ("frac", a, b):
-            return rf"\frac{{{latex(a)}}}{{{latex(b)}}}"
-        case ("sup", a, b):
-            return f"{{{latex(a)}}}^{{{latex(b)}}}"
-        case ("sub", a, b):
-            return f"{{{latex(a)}}}_{{{latex(b)}}}"
-        case ("sqrt", a):
-            return rf"\sqrt{{{latex(a)}}}"
         case ("over", sign, axis, a):
             return f"{TEX[sign]}" + (f"_{{{axis}}}" if axis else "") + f" {latex(a)}"
         case ("fence", marks, a):
             return rf"\left{marks[0]}{latex(a)}\right{marks[1]}"
         case ("row", *parts):
             return " ".join(map(latex, parts))
-        case ("space",):
-            return r"\,"
-        case ("minus",):
-            return "-"
         case ("words", said):
             return rf"\ \mathrm{{{said.replace(' ', chr(92) + ' ')}}}\ "
-        case ("fn", name):
-            return TEX.get(name) or rf"\mathrm{{{tex_text(name)}}}"
-        case ("op" | "num", sign):
-            return "".join(TEX.get(c, c) for c in sign) if sign not in TEX else TEX[sign]
+        case ("op" | "num", sign) if sign not in TEX:
+            return "".join(TEX.get(c, c) for c in sign)
     name = piece[1]
     if name in TEX:
         return TEX[name]
-    return name if len(name) == 1 else rf"\mathrm{{{tex_text(name)}}}"
+    return name if len(name) == 1 and kind != "fn" else rf"\mathrm{{{tex_text(name)}}}"
 
 
 def tex_text(name: str) -> str:
@@ -394,15 +393,10 @@ def tex_text(name: str) -> str:
 
 def mathml(piece: Piece) -> str:
     """A piece as MathML."""
+    kind, *parts = piece
+    if kind in FORMS:
+        return FORMS[kind][1].format(*map(row if len(parts) > 1 else mathml, parts))
     match piece:
-        case ("frac", a, b):
-            return f"<mfrac>{row(a)}{row(b)}</mfrac>"
-        case ("sup", a, b):
-            return f"<msup>{row(a)}{row(b)}</msup>"
-        case ("sub", a, b):
-            return f"<msub>{row(a)}{row(b)}</msub>"
-        case ("sqrt", a):
-            return f"<msqrt>{mathml(a)}</msqrt>"
         case ("over", sign, axis, a):
             big = f"<mo>{sign}</mo>"
             under = f"<munder>{big}<mi>{escape(axis)}</mi></munder>" if axis else big
@@ -411,10 +405,6 @@ def mathml(piece: Piece) -> str:
             return f"<mrow><mo>{marks[0]}</mo>{mathml(a)}<mo>{marks[1]}</mo></mrow>"
         case ("row", *parts):
             return "".join(map(mathml, parts))
-        case ("space",):
-            return '<mspace width="0.2em"/>'
-        case ("minus",):
-            return "<mo>−</mo>"
         case ("words", said):
             return f"<mtext>&nbsp;{escape(said)}&nbsp;</mtext>"
         case ("op", sign):

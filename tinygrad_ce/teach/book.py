@@ -123,7 +123,7 @@ class Book:
         asked = replace(asked, outputs=[*asked.outputs, *roots])
         shown = replace(
             shown_program(asked, level),
-            states=[replace_after(s) for s in asked.states],  # an update is not part of a gradient
+            states=[replace(s, after=s.before) for s in asked.states],  # no update of a parameter
         )
         self.listing = listing = Listing(shown, level == "primitive")
         self.writer = listing.writer
@@ -281,11 +281,6 @@ class Books:
 def tell(source: str) -> tuple[bool, int]:
     """What tells more of a value: its name, else the most of how it is computed."""
     return source.isidentifier(), len(source)
-
-
-def replace_after(state: Any) -> Any:
-    """A state that stays as it is."""
-    return type(state)(state.node, state.before, state.before)
 
 
 def wide(value: Any) -> Any:

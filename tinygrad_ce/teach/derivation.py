@@ -25,12 +25,17 @@ from tinygrad_ce.engine.modes import no_grad
 from tinygrad_ce.program.ir import Program
 from tinygrad_ce.teach.answers import traced
 from tinygrad_ce.teach.board import Piece, latex, mathml, named, partial, pieces, scattered, text
-from tinygrad_ce.teach.book import Book, Line, names_in
+from tinygrad_ce.teach.book import Book, Books, Line, filled, names_in, resting
 from tinygrad_ce.teach.near import COARSE, FINE, agree
 from tinygrad_ce.teach.proofs import needed, prove
 
 CONSTANT = re.compile(r"du\d*")  # what a listing calls a value of the backward pass without a name
 MARGIN = "text-align:left;border:0;opacity:.7;padding:0 1em 0 2em"
+MARKS = {
+    "proved": ("✓", "proved for all real numbers at small sizes"),
+    "numbers": ("≈", "checked on the example"),
+    "": ("", "given"),
+}
 LONG = 150  # characters of a line in which everything is put in
 WORK = 60_000  # terms that may be multiplied for the proof of a line
 SMALL = (2, 3, 4, 5)  # the sizes of the axes for which lines are proved
@@ -83,12 +88,7 @@ class Derivation:
         for s in self.steps:
             equal = "<math><mo>=</mo></math>"
             left, *rest = (f'<math displaystyle="true">{mathml(side)}</math>' for side in s.sides)
-            mark = {"proved": "✓", "numbers": "≈", "": ""}[s.checked]
-            title = {
-                "proved": "proved for all real numbers at small sizes",
-                "numbers": "checked on the example",
-                "": "given",
-            }[s.checked]
+            mark, title = MARKS[s.checked]
             rows.append(
                 f'<tr><td style="text-align:right;border:0;padding:0 .3em">{left}</td>'
                 f'<td style="text-align:left;border:0">{"".join(equal + x for x in rest)}</td>'
@@ -150,7 +150,7 @@ class Board:
     """The two books of a step, and the lines that are made of them."""
 
     def __init__(self, program: Program, of: str, wrt: str) -> None:
-        self.formula, self.single = Book(program, "formula"), Book(program, "primitive")
+        self.formula, self.single = Books(program)
         self.vars = {name: x for x, name in self.formula.writer.names.of.items()}
         lines = {line.name for line in self.formula.lines}
         named_so = "loss" if of in lines else of or program.outputs[0].name or "loss"
@@ -172,7 +172,7 @@ class Board:
             )
         self.of, self.wrt = self.root, wrt
         self.samples = max((x.shape[0] for x in program.inputs[:1] if x.shape), default=1)
-        self.path = list(self.downstream(self.formula, wrt))
+        self.path = [line.name for line in downstream(self.formula, wrt)]
         self.partials = {
             own: n for n in [*reversed(self.path), wrt] if (own := self.gradient(n)) is not None
         }
@@ -209,12 +209,9 @@ class Board:
             if known in forward:
                 found[line.name] = known
                 continue
-            same = [
-                n
-                for n in forward
-                if np.shape(self.single.truth[n]) == value.shape
-                and agree(value, self.single.truth[n], self.near)
-            ]
+            truth = {n: self.single.truth[n] for n in forward}
+            same = [n for n, x in truth.items() if np.shape(x) == value.shape]
+            same = [n for n in same if agree(value, truth[n], self.near)]
             if line.name in same or len(same) == 1:
                 found[line.name] = line.name if line.name in same else same[0]
         return found
@@ -231,28 +228,19 @@ class Board:
         line = self.single.makers.get(own or "")
         return own if line and line.backward else None
 
-    def downstream(self, book: Book, name: str) -> Iterator[str]:
-        """The forward values that a value has a part in."""
-        reached = {name}
-        for line in book.lines:
-            if not line.backward and line.reads & reached:
-                reached.add(line.name)
-                yield line.name
-
     # --- expressions ----------------------------------------------------------------------------
 
     def expression(self, book: Book, name: str) -> ast.expr | None:
         """What a line computes, if it is one expression."""
         line = book.makers.get(name)
-        body = line.tree.body if line else []
-        return body[0].value if len(body) == 1 and isinstance(body[0], ast.Assign) else None
+        return line.value if line else None
 
     def put_in(self, tree: ast.expr, book: Book, stop: set[str], depth: int = 40) -> ast.expr:
         """An expression with names replaced by what they are, but for those in `stop`."""
         found = {n: e for n in names_in(tree) - stop if (e := self.expression(book, n)) is not None}
         if not found or not depth:
             return tree
-        return self.put_in(Filled(found).visit(deepcopy(tree)), book, stop, depth - 1)
+        return self.put_in(filled(tree, found), book, stop, depth - 1)
 
     def derivation(self) -> Derivation:
         """All lines."""
@@ -285,45 +273,40 @@ class Board:
             return None
         whole = self.put_in(tree, self.single, {*self.same.values(), *stop})
         names = {v: ast.Name(k, ast.Load()) for k, v in self.same.items() if k != v}
-        if names_in(whole) - {*self.same.values(), *self.partials, "np", "Ellipsis"}:
-            return None  # names that the board does not have
-        if len(ast.unparse(whole)) > LONG:
+        unknown = names_in(whole) - {*self.same.values(), *self.partials, "np", "Ellipsis"}
+        if unknown or len(ast.unparse(whole)) > LONG:
             return None
-        return self.pieces(Filled(names).visit(deepcopy(whole)))  # type: ignore[arg-type]
+        return self.pieces(filled(whole, names))
 
     def given(self) -> Iterator[Step]:
         """The forward pass from `wrt` to `of`, and what that reads and nobody has named."""
-        needed, shown = set[str](), list[str]()
+        needed, shown = set[str](), list[Line]()
         for line in reversed(self.formula.lines):
             unnamed = line.own and not line.backward and line.name != self.wrt
             if line.name in self.path or (line.name in needed and unnamed):
                 needed |= line.reads
-                shown.append(line.name)
-        for name in reversed(shown):
-            tree = self.expression(self.formula, name)
-            if tree is not None:
-                scope = self.formula.makers[name].scope.replace("_", " ")
-                yield Step((named(name), self.pieces(tree)), scope, "")
+                shown.append(line)
+        for line in reversed(shown):
+            if line.value is not None:
+                sides = named(line.name), self.pieces(line.value)
+                yield Step(sides, line.scope.replace("_", " "), "")
 
     def chain(self) -> Iterator[Step]:
         """One line for each value, from the loss back."""
         shown: dict[str, str] = {}
-        right: Piece | None
         for name in [*reversed(self.path), self.wrt]:
             own = self.gradient(name)
             if own is None:
                 continue
             left = named(own, {own: name})
             if own in shown:
-                right = named(own, {own: shown[own]})
-                yield Step((left, right), "handed on unchanged", self.checked(name, own))
-                continue
-            shown[own] = name
-            right = self.right(own)
-            chain = self.factors(name) if right and self.expression(self.single, own) else None
-            if right is not None:
+                same = named(own, {own: shown[own]})
+                yield Step((left, same), "handed on unchanged", self.checked(name, own))
+            elif right := self.right(own):
+                chain = self.factors(name) if self.expression(self.single, own) else None
                 sides = (left, chain, right) if chain else (left, right)
                 yield Step(sides, "chain rule", self.checked(name, own))
+            shown.setdefault(own, name)
 
     def right(self, own: str) -> Piece | None:
         """What stands on the right of ∂L/∂name = ..., if that can be said in the board's names."""
@@ -365,11 +348,10 @@ class Board:
             yield Step((left, whole), "put in", self.checked(self.wrt, own))
         name = self.formula.gradients.get("d" + self.wrt, "d" + self.wrt)
         line = self.formula.makers.get(name)
-        last = self.expression(self.formula, name)
-        if line is not None and last is not None and line.backward:
-            yield from self.simplified(left, name, own, last)
+        if line and line.backward and line.value is not None:
+            yield from self.simplified(left, line, own)
 
-    def simplified(self, left: Any, name: str, own: str, last: Any) -> Iterator[Step]:
+    def simplified(self, left: Piece, last: Line, own: str) -> Iterator[Step]:
         """The formula of the listing, after the lines that it rests on."""
         makers = self.formula.makers
         gradients = {
@@ -382,16 +364,16 @@ class Board:
         }
         board = set(self.partials.values())
         unknown = {n for n, x in gradients.items() if x not in board}
-        lines, read = [], {name}
-        for line in reversed(self.back(self.formula, name)):
-            told = line.name != name and gradients.get(line.name) in board
+        lines, read = [], {last.name}
+        for line in reversed(self.back(self.formula, last.name)):
+            told = line is not last and gradients.get(line.name) in board
             if line.name in read and not (told and line.reads & unknown):
                 lines.append(line)
                 read |= line.reads
         for line in reversed(lines):
-            tree, of = self.expression(self.formula, line.name), gradients.get(line.name)
-            if line.name == name:
-                yield from self.in_short(left, last, gradients, self.wrt, name, own)
+            tree, of = line.value, gradients.get(line.name)
+            if line is last and tree is not None:
+                yield from self.in_short(left, tree, gradients, self.wrt, line.name, own)
             elif of not in board:
                 body = line.tree.body
                 found = pieces(tree, gradients) if tree is not None else scattered(body, gradients)
@@ -446,17 +428,6 @@ class Board:
         return "numbers" if proof.status == "undecided" else proof.status
 
 
-class Filled(ast.NodeTransformer):
-    """Expressions for names."""
-
-    def __init__(self, found: dict[str, ast.expr]) -> None:
-        self.found = found
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        """The expression of a name."""
-        return self.found.get(node.id, node)
-
-
 class Counted(ast.NodeTransformer):
     """N for the number of samples, where something is divided by it."""
 
@@ -466,19 +437,15 @@ class Counted(ast.NodeTransformer):
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         """x / 32 as x / N."""
         self.generic_visit(node)
-        if (
-            isinstance(node.op, ast.Div)
-            and isinstance(node.right, ast.Constant)
-            and node.right.value == self.samples
-        ):
-            return ast.BinOp(node.left, node.op, ast.Name("N", ast.Load()))
+        match node:
+            case ast.BinOp(x, ast.Div(), ast.Constant(n)) if n == self.samples:
+                return ast.BinOp(x, node.op, ast.Name("N", ast.Load()))
         return node
 
 
-def forward_from(book: Book, name: str, board: Board) -> list[Line]:
+def downstream(book: Book, name: str) -> list[Line]:
     """The forward lines that a value has a part in."""
-    downstream = set(board.downstream(book, name))
-    return [line for line in book.lines if line.name in downstream and not line.backward]
+    return list(resting((line for line in book.lines if not line.backward), [name]))
 
 
 class Small:
@@ -496,8 +463,8 @@ class Small:
         single = board.single
         self.near = board.near
         self.names = {name, board.same[name]}
-        first = forward_from(single, board.same[name], board)
-        second = forward_from(book, board.same[name] if book is single else name, board)
+        first = downstream(single, board.same[name])
+        second = downstream(book, board.same[name] if book is single else name)
         root = next(x.name for x in reversed(first) if np.shape(single.truth[x.name]) == ())
         values: dict[str, Any] = {}
         for source, part in ((single, first), (book, [*second, *lines])):
@@ -514,10 +481,7 @@ class Small:
         self.inputs: dict[str, Any] = {}
         self.fixed: dict[str, Any] = {"np": np, "relu": relu}
         for n, shape in shapes.items():
-            value, now = (
-                np.asarray(values[n]),
-                tuple(map(self.size, shape)),
-            )
+            value, now = np.asarray(values[n]), tuple(map(self.size, shape))
             if value.dtype.kind == "f":
                 self.inputs[n] = now
             else:  # classes stay below what is the least of them now
@@ -595,13 +559,10 @@ class Resized(ast.NodeTransformer):
         value = node.value
         if type(value) is int:
             return ast.Constant(self.sizes.get(value, value))
-        if (
-            type(value) is float
-            and value
-            and round(1 / value) in self.sizes
-            and abs(1 / value - round(1 / value)) < 1e-5
-        ):
-            return ast.Constant(1 / self.sizes[round(1 / value)])
-        if type(value) is float and value.is_integer() and int(value) in self.sizes:
-            return ast.Constant(float(self.sizes[int(value)]))
+        if type(value) is float and value:
+            below = round(1 / value)
+            if below in self.sizes and abs(1 / value - below) < 1e-5:
+                return ast.Constant(1 / self.sizes[below])
+            if value.is_integer():
+                return ast.Constant(float(self.sizes.get(int(value), value)))
         return node

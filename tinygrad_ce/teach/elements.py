@@ -139,14 +139,7 @@ class Formulas:
 
     def apply(self, name: str, *xs: Value) -> Value:
         """A function of real numbers."""
-        if name == "log":
-            return regions.log(*xs)
-        if name == "exp":
-            return applied(algebra.exp, *xs)
-        if name == "sin" or name == "cos":
-            return applied(lambda x: algebra.circular(name, x), *xs)
-        kind = algebra.odd if name in algebra.ODD else algebra.function
-        return applied(lambda *x: kind(name, *x), *xs)
+        return regions.log(*xs) if name == "log" else applied(partial(algebra.applied, name), *xs)
 
     def whole(self, x: Value) -> int:
         """No formula is an index."""
@@ -423,33 +416,10 @@ ELEMENTS: dict[str, Callable[..., Any]] = {
 }
 """What each elementwise operation of `OPS` is, in terms of a few functions of a kind of numbers."""
 
-SAME = (
-    *(
-        "sum",
-        "prod",
-        "cumsum",
-        "cumprod",
-        "dot",
-        "inner",
-        "matmul",
-        "einsum",
-        "full",
-        "copy",
-        "like",
-    ),
-    *(
-        "reshape",
-        "transpose",
-        "broadcast_to",
-        "slice",
-        "take",
-        "put",
-        "concatenate",
-        "stack",
-        "pad",
-    ),
-    *("scatter", "overlap_add", "windows", "im2col", "col2im", "sum_pool", "sum_unpool"),
-)
+SAME = ("sum", "prod", "cumsum", "cumprod", "dot", "inner", "matmul", "einsum", "full", "copy",
+        "like", "reshape", "transpose", "broadcast_to", "slice", "take", "put", "concatenate",
+        "stack", "pad", "scatter", "overlap_add", "windows", "im2col", "col2im", "sum_pool",
+        "sum_unpool")  # fmt: skip
 """What NumPy does to arrays of objects as it does to floats."""
 
 

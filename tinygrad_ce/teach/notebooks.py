@@ -111,8 +111,8 @@ class Exercise:
         """The cells of a notebook."""
         hints = HINTS.format(first=self.questions[0].name) if self.hints else ""
         head = HEAD.format(title=self.title, name=self.program.name, hints=hints)
-        book = book_of(self.exam.program)
-        data = [f'{name} = exam["{name}"]  # {shown(x.shape)}' for name, x in self.given().items()]
+        book, values = book_of(self.exam.program), self.exam.values
+        data = [f'{name} = exam["{name}"]  # {shown(x.shape)}' for name, x in values.items()]
         opening = [
             "import numpy as np",
             "from tinygrad_ce.teach import Exam, blank",
@@ -132,10 +132,6 @@ class Exercise:
         if self.markers == "otter" and solved:
             cells.insert(0, raw("# ASSIGNMENT CONFIG\nrequirements: requirements.txt"))
         return cells
-
-    def given(self) -> dict[str, Any]:
-        """The numbers that the forward pass is run on."""
-        return self.exam.values
 
     def groups(self) -> list[list[Question]]:
         """The questions that are answered in one cell."""

@@ -181,6 +181,11 @@ def name_of(function: Function, otherwise: str = "the function") -> str:
     return name if name.isidentifier() else otherwise
 
 
+def array_of(x: Any) -> np.ndarray:
+    """A Tensor, or what NumPy makes an array of."""
+    return np.asarray(x.detach() if isinstance(x, Tensor) else x)
+
+
 class Side:
     """One side of an equation: a function, what it gives, and its program."""
 
@@ -195,28 +200,21 @@ class Side:
         *inputs, weights = xs
         named = dict(zip(self.equation.inputs, inputs))
         if self.formula:
-            own = [
-                p.name
-                for p in inspect.signature(self.function).parameters.values()
-                if p.default is p.empty
-            ]
+            takes = inspect.signature(self.function).parameters.values()
+            own = [p.name for p in takes if p.default is p.empty]
             known = {**named, self.equation.above: weights}
             by_name = all(name in known for name in own)
-            given = {n: known[n] for n in own} if by_name else {}
-            found = self.function(**given) if by_name else self.function(*inputs)
-            return [found]
+            return [self.function(**{n: known[n] for n in own}) if by_name
+                    else self.function(*inputs)]  # fmt: skip
         leaves = self.equation.leaves(inputs)
         value = self.value(leaves)
         wrt = [*(leaves[n] for n in self.equation.shapes), *self.equation.parameters]
         slopes: Any = [None] * len(wrt)
         if value.requires_grad:
-            slopes = grad(
-                value if not value.shape else (value * weights).sum(), wrt, allow_unused=True
-            )
-        return [
-            value,
-            *(zeros(*x.shape, dtype=x.dtype) if s is None else s for s, x in zip(slopes, wrt)),
-        ]
+            total = (value * weights).sum() if value.shape else value
+            slopes = grad(total, wrt, allow_unused=True)
+        pairs = zip(slopes, wrt)
+        return [value, *(zeros(*x.shape, dtype=x.dtype) if s is None else s for s, x in pairs)]
 
     def value(self, leaves: Mapping[str, Any]) -> Tensor:
         """What the function gives."""
@@ -236,10 +234,7 @@ class Side:
                 if name in point:
                     p.data.copy_(tensor(point[name]))
             with np.errstate(all="ignore"):
-                return [
-                    np.asarray(x.detach() if isinstance(x, Tensor) else x, float)
-                    for x in self.outputs(*given)
-                ]
+                return [np.asarray(array_of(x), float) for x in self.outputs(*given)]
         finally:
             for p, value in zip(self.equation.parameters, kept):
                 p.data.copy_(tensor(value))
@@ -250,12 +245,9 @@ class Side:
         """The program: a general one where it would rest on conditions that the values fulfil."""
         given = tuple(tensor(x) for x in self.equation.arguments(point))
         found = trace_call(self.outputs, given, {})
-        keys = frozenset(
-            a.key for a in found.program.assumptions if a.var in self.symbolic(found.program)
-        )
         finite = {s.out for s in found.program.steps if s.op == "all_finite"}
-        keys -= {a.key for a in found.program.assumptions if a.var in finite}
-        if keys:
+        loose = self.symbolic(found.program) - finite
+        if keys := frozenset(a.key for a in found.program.assumptions if a.var in loose):
             with suppress(ValueError, TypeError):  # outside of them the function raises
                 found = trace_call(self.outputs, given, {}, keys)
         self.printed = self.printed or found.printed
@@ -303,11 +295,7 @@ class Equation:
         self.most = POINTS if work >= WORK else FIRST
         self.inputs = inputs
         self.shapes = {n: x for n, x in inputs.items() if type(x) is tuple}
-        self.constants = {
-            n: np.asarray(x.detach() if isinstance(x, Tensor) else x)
-            for n, x in inputs.items()
-            if n not in self.shapes
-        }
+        self.constants = {n: array_of(x) for n, x in inputs.items() if n not in self.shapes}
         self.parameters: list[Tensor] = []
         self.parameter_names: list[str] = []
         self.above = ""
@@ -315,44 +303,34 @@ class Equation:
         self.weights: tuple[int, ...] = ()
         self.dtype: Any = np.float64
         self.left = Side(function, self)
-        self.right = (
-            [Side(same, self)]
-            if same
-            else [Side(f, self, name) for name, f in (gradient or {}).items()]
-        )
         self.formulas = list(gradient or {})
-        of = ", ".join(f"∂/∂{n}" for n in self.formulas)
-        formula = "formulas" if len(self.formulas) > 1 else "formula"
-        self.claim = (
-            f"{name_of(function)} = {name_of(same, 'the other')}"
-            if same
-            else f"{of} of {name_of(function)} = the {formula}"
-        )
+        if same:
+            self.right = [Side(same, self)]
+            self.claim = f"{name_of(function)} = {name_of(same, 'the other')}"
+        else:
+            self.right = [Side(f, self, name) for name, f in (gradient or {}).items()]
+            of = ", ".join(f"∂/∂{n}" for n in self.formulas)
+            formula = "formulas" if len(self.formulas) > 1 else "formula"
+            self.claim = f"{of} of {name_of(function)} = the {formula}"
 
     # --- numbers --------------------------------------------------------------------------------
 
     def all_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of all that is real numbers."""
-        shapes = {
-            **self.shapes,
-            **{n: tuple(p.shape) for n, p in zip(self.parameter_names, self.parameters)},
-        }
-        return {**shapes, self.above: self.weights} if self.weights else shapes
+        own = {n: tuple(p.shape) for n, p in zip(self.parameter_names, self.parameters)}
+        return self.shapes | own | ({self.above: self.weights} if self.weights else {})
 
     def arguments(self, point: Point) -> list[np.ndarray]:
         """The arrays that a side is called with."""
-        return [point[n] if n in point else self.constants[n] for n in self.inputs] + [
-            point.get(self.above, np.ones((), self.dtype))
-        ]
+        given = {**self.constants, **point}
+        return [*(given[n] for n in self.inputs), point.get(self.above, np.ones((), self.dtype))]
 
     def points(self, count: int) -> Iterator[Point]:
         """Numbers to try: all 0, all equal, small whole ones with ties, between 0 and 1, large."""
         for i in range(count):
             stream = np.random.default_rng([i, 20])
-            point = {
-                n: np.asarray(DRAWS[i % 8](stream, s), self.dtype)
-                for n, s in self.all_shapes().items()
-            }
+            draw, shapes = DRAWS[i % 8], self.all_shapes()
+            point = {n: np.asarray(draw(stream, s), self.dtype) for n, s in shapes.items()}
             if self.above in point:
                 point[self.above] = np.asarray(stream.integers(1, 9, self.weights), self.dtype)
             yield point
@@ -363,29 +341,22 @@ class Equation:
         shapes = self.results(sides)
         inputs = [tensor(x) for x in self.arguments(next(self.points(1)))[:-1]]
         self.weights = tuple(shapes[0].shape)
-        self.shape_misfit = (
-            ""
-            if len({tuple(x.shape) for x in shapes}) < 2
-            else " and ".join(str(x.shape) for x in shapes)
-        )
+        same = len({tuple(x.shape) for x in shapes}) < 2
+        self.shape_misfit = "" if same else " and ".join(str(x.shape) for x in shapes)
         for side in sides:
 
             def called(*xs: Any, side: Side = side) -> Any:
                 return side.value(self.leaves(list(xs))).detach()
 
-            known = getattr(side.function, "named_parameters", lambda: ())
-            names = {id(p): n.replace(".", "_") for n, p in known()}
+            own = getattr(side.function, "named_parameters", lambda: ())
+            names = {id(p): n.replace(".", "_") for n, p in own()}
             for state in trace_call(called, tuple(inputs), {}).program.states:
                 node = state.node
-                if (
-                    isinstance(node, Tensor)
-                    and node.requires_grad
-                    and not any(node is p for p in self.parameters)
-                ):
+                known = any(node is p for p in self.parameters)
+                if isinstance(node, Tensor) and node.requires_grad and not known:
+                    name = names.get(id(node)) or state.before.name or "w"
                     self.parameters.append(node)
-                    self.parameter_names.append(
-                        self.fresh(names.get(id(node)) or state.before.name or "w")
-                    )
+                    self.parameter_names.append(self.fresh(name))
         if any(p.array.dtype == np.float32 for p in self.parameters):
             self.dtype = np.float32  # their gradients are, whatever the inputs are
 
@@ -429,11 +400,9 @@ class Equation:
             elif found.shape != expected.shape or (
                 self.weights and self.above not in self.asked(name)
             ):
-                wanted = f"{expected.shape}"
-                if self.weights:
-                    jacobian = (*self.weights, *expected.shape)
-                    wanted += f", with the gradient {self.above} from above as an argument, or "
-                    wanted += f"{jacobian}"
+                above = f"with the gradient {self.above} from above as an argument"
+                jacobian = f", {above}, or {(*self.weights, *expected.shape)}"
+                wanted = f"{expected.shape}{jacobian if self.weights else ''}"
                 raise ValueError(
                     f"prove: the formula for {name} gives shape {found.shape}; wanted {wanted}"
                 )
@@ -598,9 +567,8 @@ class Equation:
                 return found
         except UNKNOWN:
             return self.by_doubles(reason)
-        return self.proof(
-            "undecided", reason=f"{reason}. Equal to 50 digits at {self.tried} points"
-        )
+        known = f"{reason}. Equal to 50 digits at {self.tried} points"
+        return self.proof("undecided", reason=known)
 
     # --- formulas -------------------------------------------------------------------------------
 
@@ -645,16 +613,9 @@ class Equation:
         if found := self.beyond(needs):
             given = listed((*assumed, *(f"not {region}" for region in left_out)))
             return self.proof("undecided", reason=f"Equal with {given}, but {found}"), []
-        return (
-            self.proof(
-                "proved",
-                compared=tuple(names),
-                regions=tuple(map(str, regions.SEEN)),
-                assumptions=tuple(assumed),
-                left_out=tuple(left_out),
-            ),
-            [],
-        )
+        proof = self.proof("proved", compared=tuple(names), regions=tuple(map(str, regions.SEEN)),
+                           assumptions=tuple(assumed), left_out=tuple(left_out))  # fmt: skip
+        return proof, []
 
     def beyond(self, needs: regions.Needs) -> str:
         """How doubles differ where by the mathematics of real numbers a side has no value."""
@@ -706,12 +667,9 @@ def spelt(program: Program) -> list[Any]:
     for step in program.steps:
         number[step.out] = len(number)
     constants = {x: np.asarray(v).tobytes() for x, v in program.constants.items()}
+    known = {**constants, **number}
     return [
-        (
-            s.op,
-            tuple(number.get(x, constants.get(x)) for x in s.operands),
-            sorted((k, repr(v)) for k, v in s.attrs.items()),
-        )
+        (s.op, [known.get(x) for x in s.operands], sorted((k, repr(v)) for k, v in s.attrs.items()))
         for s in program.steps
     ]
 

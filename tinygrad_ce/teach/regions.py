@@ -35,7 +35,6 @@ Region = frozenset[tuple[Polynomial, str]]  # (f, "0"): f = 0; (f, "+"): f > 0; 
 EVERYWHERE: Region = frozenset()
 Needs = tuple[tuple[Polynomial, str, Region], ...]  # f > 0, f ≥ 0, f ≠ 0, or 1 = 0; and where
 NOTHING: Needs = ()
-FLIPPED = {"+": "-", "-": "+", ">=": "<=", "<=": ">="}
 
 
 class Value:
