@@ -100,6 +100,16 @@ def filled(tree: Any, found: Mapping[str, ast.expr | None]) -> Any:
     return tree if fields == vars(tree) else type(tree)(**fields)
 
 
+def leading(lines: list[Line], names: set[str], cut: set[str]) -> list[Line]:
+    """Those of the lines that some values rest on, but not what those in `cut` rest on."""
+    needed, found = set(names), []
+    for line in reversed(lines):
+        if line.name in needed and line.name not in cut:
+            needed |= line.reads
+            found.append(line)
+    return found[::-1]
+
+
 def resting(lines: Iterable[Line], names: Iterable[str]) -> Iterator[Line]:
     """Those of the lines that rest on some values."""
     reached = set(names)
@@ -245,12 +255,7 @@ class Book:
 
     def slice(self, name: str, cut: Iterable[str] = ()) -> list[Line]:
         """The lines of one's own that a value rests on, but not what those in `cut` rest on."""
-        cut, needed, found = set(cut), {name}, []
-        for line in reversed(self.lines):
-            if line.name in needed and line.own and (line.name == name or line.name not in cut):
-                needed |= line.reads
-                found.append(line)
-        return found[::-1]
+        return leading([line for line in self.lines if line.own], {name}, {*cut} - {name})
 
 
 class Books:

@@ -158,12 +158,7 @@ class Formulas:
 
     def holds(self, x: Value) -> bool:
         """Take x ≥ 0 for granted."""
-
-        def assumed(formula: Ratio) -> Ratio:
-            regions.assume_sign(formula, ">=")
-            return formula
-
-        self.needs = regions.both(self.needs, applied(assumed, x).needs)
+        self.needs = regions.both(self.needs, regions.where_sign(x, ">=", lambda f: f).needs)
         return True
 
     def divide(self, a: Any, b: Any) -> Any:

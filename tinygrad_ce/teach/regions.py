@@ -500,22 +500,22 @@ def inverted(x: Value) -> Value:
 
 def log(x: Value) -> Value:
     """log x, for x > 0."""
-
-    def logarithm(formula: Ratio) -> Ratio:
-        assume_sign(formula, "+")
-        return algebra.log(formula)
-
-    return applied(logarithm, x)
+    return where_sign(x, "+", algebra.log)
 
 
 def root(x: Value, n: int) -> Value:
     """The n-th root of x, for x ≥ 0."""
+    return where_sign(x, ">=", lambda formula: algebra.root(formula, n))
 
-    def rooted(formula: Ratio) -> Ratio:
-        assume_sign(formula, ">=")
-        return algebra.root(formula, n)
 
-    return applied(rooted, x)
+def where_sign(x: Value, sign: str, function: Callable[[Ratio], Ratio]) -> Value:
+    """A function of x, which has to be > 0 or ≥ 0."""
+
+    def of(formula: Ratio) -> Ratio:
+        assume_sign(formula, sign)
+        return function(formula)
+
+    return applied(of, x)
 
 
 def assume_sign(formula: Ratio, sign: str) -> None:

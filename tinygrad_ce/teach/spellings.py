@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.teach.book import Book, Line, Values, names_in, resting
+from tinygrad_ce.teach.book import Book, Line, Values, leading, names_in, resting
 
 NORM = (
     "s = 1 / np.sqrt(z.var(axis=A, keepdims=True) + 1e-05); "
@@ -148,14 +148,9 @@ def tried(book: Book, names: dict[str, str], free: str) -> Values:
     Nothing where they do not lead to both. Without a name for g d is to rest on z alone.
     """
     starts, ends = ({names[x] for x in of} - {""} for of in (free, "hd"))
-    needed, path = set(ends), []
-    for line in reversed(book.lines):
-        if line.name in needed - starts:
-            needed |= line.reads
-            path.append(line)
     stream = np.random.default_rng(0)
     drawn = {x: stream.standard_normal(np.shape(book.truth[x])) for x in sorted(starts)}
-    lines = list(resting(reversed(path), drawn))
+    lines = list(resting(leading(book.lines, ends, starts), drawn))
     if not ends <= {*drawn, *(line.name for line in lines)}:
         return {}
     values = book.attempt({**book.truth, **drawn}, lines)
