@@ -85,21 +85,6 @@ def names_in(tree: ast.AST) -> set[str]:
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
-def filled(tree: Any, found: Mapping[str, ast.expr | None]) -> Any:
-    """A tree with expressions in the place of names that it reads; what has none is shared."""
-    if isinstance(tree, list):
-        return [filled(x, found) for x in tree]
-    if isinstance(tree, ast.Name):
-        new = found.get(tree.id) if isinstance(tree.ctx, ast.Load) else None
-        if isinstance(new, ast.Name):  # one for each place
-            new = ast.copy_location(ast.Name(new.id, new.ctx), tree)
-        return new or tree
-    if not isinstance(tree, ast.AST):
-        return tree
-    fields = {name: filled(x, found) for name, x in vars(tree).items()}
-    return tree if fields == vars(tree) else type(tree)(**fields)
-
-
 def leading(lines: list[Line], names: set[str], cut: set[str]) -> list[Line]:
     """Those of the lines that some values rest on, but not what those in `cut` rest on."""
     needed, found = set(names), []

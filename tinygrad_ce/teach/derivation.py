@@ -23,9 +23,10 @@ from tinygrad_ce.creation import tensor
 from tinygrad_ce.engine.functions import relu
 from tinygrad_ce.engine.modes import no_grad
 from tinygrad_ce.program.ir import Program
+from tinygrad_ce.program.listing.expressions import filled
 from tinygrad_ce.teach.answers import traced
 from tinygrad_ce.teach.board import Piece, latex, mathml, named, partial, pieces, scattered, text
-from tinygrad_ce.teach.book import Book, Books, Line, filled, names_in, resting
+from tinygrad_ce.teach.book import Book, Books, Line, names_in, resting
 from tinygrad_ce.teach.near import COARSE, FINE, agree
 from tinygrad_ce.teach.proofs import needed, prove
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.autograd.slips import FAULTS as FAULTS
-from tinygrad_ce.teach.book import Line, Values, filled, names_in
+from tinygrad_ce.program.listing.expressions import filled
+from tinygrad_ce.teach.book import Line, Values, names_in
 
 
 class Change:

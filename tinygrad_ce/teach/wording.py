@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.program.ir import Program
-from tinygrad_ce.teach.book import Books, Line, filled, names_in
+from tinygrad_ce.program.listing.expressions import filled
+from tinygrad_ce.teach.book import Books, Line, names_in
 from tinygrad_ce.teach.faults import INSTEAD, Change, text
 from tinygrad_ce.teach.near import COARSE, UNDERFLOW, Answer, agree, apart, fitted, largest
 

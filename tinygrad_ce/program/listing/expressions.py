@@ -8,8 +8,7 @@ person writes, `x @ W.T` and `x.sum(axis=0)`.
 from __future__ import annotations
 
 import ast
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -41,21 +40,25 @@ def template(text: str) -> ast.expr:
     return parsed(text)
 
 
-class Filling(ast.NodeTransformer):
-    """Puts trees in the place of names."""
-
-    def __init__(self, trees: dict[str, ast.expr]) -> None:
-        self.trees = trees
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        """The tree for a name, or the name."""
-        return self.trees.get(node.id, node)
+def filled(tree: Any, found: Mapping[str, ast.expr | None]) -> Any:
+    """A tree with expressions in the place of names that it reads; what has none is shared."""
+    if isinstance(tree, list):
+        return [filled(x, found) for x in tree]
+    if isinstance(tree, ast.Name):
+        new = found.get(tree.id) if isinstance(tree.ctx, ast.Load) else None
+        if isinstance(new, ast.Name):  # one for each place
+            new = ast.copy_location(ast.Name(new.id, new.ctx), tree)
+        return new or tree
+    if not isinstance(tree, ast.AST):
+        return tree
+    fields = {name: filled(x, found) for name, x in vars(tree).items()}
+    return tree if fields == vars(tree) else type(tree)(**fields)
 
 
 def fill(text: str, **trees: ast.expr) -> ast.expr:
     """An expression with trees in the place of its names."""
-    filled: ast.expr = Filling(trees).visit(copy.deepcopy(template(text)))
-    return filled
+    tree: ast.expr = filled(template(text), trees)
+    return tree
 
 
 def literal(value: Any) -> ast.expr:
