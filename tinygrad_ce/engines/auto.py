@@ -13,9 +13,7 @@ from tinygrad_ce.program.compiling import Compiled, CompiledModule
 from tinygrad_ce.program.ir import Program
 from tinygrad_ce.program.memory import FLATS, ONE, references
 
-CALLS = (
-    6  # of one program on each engine; the third, fifth and sixth of them do nothing but the step
-)
+CALLS = 6  # of one program on each engine; the third, fifth and sixth do nothing but the step
 REFUSALS = NotImplementedError, UndividedError
 clock = perf_counter
 
@@ -23,15 +21,19 @@ clock = perf_counter
 class AutoCompiled(Compiled):
     """A function that finds out on which engine it is faster; one that refuses is the slower."""
 
+    engine_options: Options
+    on_jax: JaxCompiled
+    engines: list[Compiled]
+    seconds: list[dict[Any, list[float]]]  # of each engine's calls, by program
+    engine: int  # the one that runs now: 0 is NumPy, 1 is JAX
+    decided: bool
+
     def __init__(self, fn: Any, check: bool, options: Options) -> None:
-        super().__init__(fn, check)
-        self.engine_options = options
         is_module = hasattr(fn, "training") and hasattr(fn, "parameters")
         on_jax = (JaxCompiledModule if is_module else JaxCompiled)(fn, check, options)
-        self.engines = [(CompiledModule if is_module else Compiled)(fn, check), on_jax]
-        self.seconds: list[dict[Any, list[float]]] = [{}, {}]  # of each engine's calls, by program
-        self.engine = 0  # the one that runs now: 0 is NumPy, 1 is JAX
-        self.decided = False
+        engines = [(CompiledModule if is_module else Compiled)(fn, check), on_jax]
+        super().__init__(fn, check, engine_options=options, on_jax=on_jax, engines=engines,
+                         seconds=[{}, {}], engine=0, decided=False)  # fmt: skip
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function on one of the engines."""
@@ -52,7 +54,7 @@ class AutoCompiled(Compiled):
         else:
             began = clock()
             result = now(*args, **kwargs)
-            now.wait()
+            self.on_jax.wait()
             if now.runners:  # else it was called as it is: traced, watched, or trained
                 self.go_on(now.runners[0].trace.program, clock() - began)
         self.runners = self.engines[self.engine].runners

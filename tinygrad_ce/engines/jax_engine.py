@@ -63,10 +63,11 @@ class Options(NamedTuple):
 class JaxCompiled(Compiled):
     """A function that was compiled for XLA: call it as the function itself."""
 
+    engine_options: Options
+    split: list[str] | None  # with local=True, of what each process has its rows
+
     def __init__(self, fn: Any, check: bool, options: Options) -> None:
-        super().__init__(fn, check)
-        self.engine_options = options
-        self.split: list[str] | None = None  # with local=True, of what each process has its rows
+        super().__init__(fn, check, engine_options=options, split=None)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program; each process may give the rows of its own devices only."""

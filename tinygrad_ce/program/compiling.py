@@ -36,14 +36,17 @@ class Compiled:
     Attributes that it does not have are those of the function, or of the module, inside.
     """
 
-    def __init__(self, fn: Callable[..., Any], check: bool = False) -> None:
+    fn: Callable[..., Any]
+    check: bool
+    runners: list[Runner]  # the one used last in front
+    usual: Call  # the call that was the right one last
+    refused: bool  # the last comparison failed: the next program is compared at once
+    lock: Any
+
+    def __init__(self, fn: Callable[..., Any], check: bool = False, **more: Any) -> None:
         functools.update_wrapper(self, fn, updated=())
-        self.fn = fn
-        self.check = check
-        self.runners: list[Runner] = []  # the one used last in front
-        self.usual: Call = missed  # the call that was the right one last
-        self.refused = False  # the last comparison failed: the next program is compared at once
-        self.lock = RLock()
+        own = {"fn": fn, "check": check, "runners": [], "usual": missed, "refused": False}
+        vars(self).update(own, lock=RLock(), **more)  # all others are attributes of the function
         EVERY[id(self)] = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -103,9 +106,6 @@ class Compiled:
     def another(self, fn: Any) -> Compiled:
         """The same for another function."""
         return type(self)(fn, self.check)
-
-    def wait(self) -> None:
-        """Nothing to wait for, likewise."""
 
     def sync(self) -> None:
         """Nothing to wait for: NumPy has finished, and the state is here. Other engines differ."""
@@ -202,7 +202,7 @@ class Compiled:
         return getattr(self.fn, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in OWN or name.startswith("__"):
+        if name in vars(self) or name.startswith("__"):
             object.__setattr__(self, name, value)
         else:
             setattr(self.fn, name, value)
@@ -267,8 +267,6 @@ class CompiledModule(Compiled):
 
 ENGINES = ("numpy", "jax", "auto")
 SETTINGS = ("devices", "mesh", "batched", "random", "donate", "local")
-OWN = {"fn", "check", "runners", "usual", "refused", "lock", "engine_options", "split",
-       "engines", "seconds", "engine", "decided"}  # fmt: skip
 
 copyreg.pickle(Compiled, Compiled.__reduce__)
 copyreg.pickle(CompiledModule, CompiledModule.__reduce__)
