@@ -28,24 +28,9 @@ Pair = tuple[int, int]
 # --- windows of images --------------------------------------------------------------------------
 
 
-def laid_out(x: Array, full: tuple[int, ...], index: tuple[Any, ...]) -> Array:
-    """Zeros of shape `full` with x at `index`, which has integers, slices, None and `...` only."""
-    parts = list(index)
-    if Ellipsis in parts:
-        i, known = parts.index(Ellipsis), sum(p is not None and p is not Ellipsis for p in parts)
-        parts[i : i + 1] = [slice(None)] * (len(full) - known)
-    parts += [slice(None)] * (len(full) - sum(p is not None for p in parts))
-    x = x.reshape([
-        1 if isinstance(part, int) else len(range(*part.indices(n)))
-        for part, n in zip((p for p in parts if p is not None), full)
-    ])  # fmt: skip
-    config = []
-    for axis, (part, n) in enumerate(zip((p for p in parts if p is not None), full)):
-        places = range(n)[part : part + 1 or None] if isinstance(part, int) else range(n)[part]
-        if places.step < 0:
-            x, places = jnp.flip(x, axis), places[::-1]
-        config.append((places[0], n - 1 - places[-1], places.step - 1) if places else (0, n, 0))
-    return lax.pad(x, np.zeros((), x.dtype), config)
+def transpose_of(linear: Callable[[Array], Array], shape: tuple[int, ...], g: Array) -> Array:
+    """What the transpose of a linear function of an array of this shape makes of g."""
+    return jax.linear_transpose(linear, jax.ShapeDtypeStruct(shape, g.dtype))(g)[0]
 
 
 def places_in_windows(
@@ -72,11 +57,8 @@ def im2col(x: Array, size: Pair, stride: Pair, dilation: Pair) -> Array:
     return jnp.stack(parts, 1).reshape(x.shape[0] * math.prod(size), -1)
 
 
-def col2im(x: Array, full: tuple[int, ...], size: Pair, stride: Pair, dilation: Pair) -> Array:
-    counts = table.window_counts(full, (1, 2), size, stride, dilation)
-    x = x.reshape(full[0], math.prod(size), *counts, full[3])
-    places = places_in_windows(full, (1, 2), size, stride, dilation)
-    return added(laid_out(x[:, i], full, place) for i, place in enumerate(places))
+def col2im(x: Array, full: tuple[int, ...], **how: Pair) -> Array:
+    return transpose_of(lambda image: im2col(image, **how), full, x)
 
 
 def max_pool(x: Array, size: Pair, stride: Pair, axes: Pair) -> Array:
@@ -94,13 +76,8 @@ def argmax_pool(x: Array, y: Array, size: Pair, stride: Pair, axes: Pair) -> Arr
     return best
 
 
-def put_in_windows(
-    x: Array, best: Array, full: tuple[int, ...], size: Pair, stride: Pair, axes: Pair
-) -> Array:
-    places = places_in_windows(full, axes, size, stride)
-    return added(
-        laid_out(masked(x, best == i), full, place) for i, place in enumerate(places)
-    )  # fmt: skip
+def put_in_windows(x: Array, best: Array, full: tuple[int, ...], **how: Pair) -> Array:
+    return transpose_of(lambda image: take_in_windows(image, best, **how), full, x)
 
 
 def take_in_windows(x: Array, best: Array, size: Pair, stride: Pair, axes: Pair) -> Array:
@@ -112,8 +89,8 @@ def sum_pool(x: Array, size: Pair, stride: Pair, axes: Pair) -> Array:
     return added(x[i] for i in places_in_windows(x.shape, axes, size, stride))
 
 
-def sum_unpool(x: Array, full: tuple[int, ...], size: Pair, stride: Pair, axes: Pair) -> Array:
-    return added(laid_out(x, full, i) for i in places_in_windows(full, axes, size, stride))
+def sum_unpool(x: Array, full: tuple[int, ...], **how: Pair) -> Array:
+    return transpose_of(lambda image: sum_pool(image, **how), full, x)
 
 
 def convolved(x: Array, k: Array, size: Pair, stride: Pair, dilation: Pair) -> Array:
@@ -123,11 +100,6 @@ def convolved(x: Array, k: Array, size: Pair, stride: Pair, dilation: Pair) -> A
         x, kernel, stride, "VALID", rhs_dilation=dilation,
         dimension_numbers=("CHWN", "OIHW", "CHWN"),
     )  # fmt: skip
-
-
-def transpose_of(linear: Callable[[Array], Array], shape: tuple[int, ...], g: Array) -> Array:
-    """What the transpose of a linear function of an array of this shape makes of g."""
-    return jax.linear_transpose(linear, jax.ShapeDtypeStruct(shape, g.dtype))(g)[0]
 
 
 # --- windows along any axes, indices ------------------------------------------------------------
@@ -150,8 +122,7 @@ def windows(x: Array, window: Any, axes: Any) -> Array:
 
 
 def overlap_add(x: Array, full: tuple[int, ...], window: Any, axes: Any) -> Array:
-    parts = [x[(..., *offset)] for offset in np.ndindex(*window)]
-    return added(laid_out(p, full, i) for p, i in zip(parts, window_places(full, window, axes)))
+    return transpose_of(lambda y: windows(y, window, axes), full, x)
 
 
 def one_of_each_row(arrays: tuple[Array, ...], index: Any, shape: tuple[int, ...]) -> bool:
@@ -175,9 +146,11 @@ def scatter(x: Array, *arrays: Array, index: Any, shape: tuple[int, ...]) -> Arr
         ids = jnp.asarray(arrays[1])
         ids = jnp.where(ids < 0, ids + shape[1], ids)
         return jnp.where(ids[:, None] == np.arange(shape[1]), x[:, None], x.dtype.type(0))
-    if not arrays:
-        return laid_out(x, shape, index)
-    return jnp.zeros(shape, x.dtype).at[table.filled(index, arrays)].add(x)
+    return (
+        jnp.zeros(shape, x.dtype).at[table.filled(index, arrays)].add(x)
+        if arrays
+        else (transpose_of(lambda y: y[index], shape, x))
+    )
 
 
 def put(x: Array, values: Array, *arrays: Array, index: Any) -> Array:
@@ -227,8 +200,10 @@ def flat_slice(x: Array, piece: FlatSlice) -> Array:
 
 
 def flatten(*xs: Array, slices: Any, shape: tuple[int, ...]) -> Array:
-    parts = [(x.reshape(-1), (slice(p.offset, p.end),)) for x, p in zip(xs, slices)]
-    return added(laid_out(x, (math.prod(shape),), at) for x, at in parts).reshape(shape)
+    y = jnp.zeros(math.prod(shape), xs[0].dtype)
+    for x, piece in zip(xs, slices):
+        y = y.at[piece.offset : piece.end].set(x.reshape(-1))
+    return y.reshape(shape)
 
 
 def relu_grad(g: Array, bits: Array) -> Array:

@@ -47,7 +47,44 @@ SINGLE = ("erf", "erfc", "arcsin", "arccos", "arctan", "arctan2", "arcsinh", "co
 DOUBLE = np.dtype(np.float64)
 
 
-Write = Callable[..., str]
+def method(kind: str) -> Callable[..., Any]:
+    """The method of Value that writes such a node."""
+    return lambda x, *others: x(kind, *others)
+
+
+class Value:
+    """A value by its name, and its dtype: arithmetic and `x("Exp")` write nodes. A number next to
+    it is a constant of its dtype.
+    """
+
+    def __init__(self, g: Graph, name: str, dtype: Any) -> None:
+        self.g, self.name, self.dtype = g, name, np.dtype(dtype)
+
+    def __call__(self, kind: str, *others: Any, **attrs: Any) -> Value:
+        """What a node makes of this and others."""
+        names = [self.of(x).name for x in others]
+        dtype = bool if kind in COMPARED else self.dtype
+        return Value(self.g, self.g.node(kind, self.name, *names, **attrs), dtype)
+
+    def of(self, x: Any) -> Value:
+        """A value as it is, or the constant that a number is."""
+        return x if isinstance(x, Value) else Value(self.g, self.g.array(x, self.dtype), self.dtype)
+
+    def to(self, dtype: Any) -> Value:
+        """The same in another dtype."""
+        return Value(self.g, self.g.cast(self.name, self.dtype, dtype), dtype)
+
+    def where(self, yes: Any, no: Any) -> Value:
+        """`yes` where this holds, else `no`."""
+        like = yes if isinstance(yes, Value) else no
+        y, n = like.of(yes), like.of(no)
+        return Value(self.g, self.g.node("Where", self.name, y.name, n.name), like.dtype)
+
+    __add__, __sub__, __mul__, __truediv__ = map(method, ("Add", "Sub", "Mul", "Div"))
+    __neg__, __abs__, __lt__, __or__ = map(method, ("Neg", "Abs", "Less", "Or"))
+
+
+Write = Callable[..., Value]
 
 
 def dtypes_of(g: Graph, step: Step) -> tuple[Any, ...]:
@@ -66,14 +103,14 @@ def single(g: Graph, step: Step, dtype: Any) -> None:
 
 
 def ufunc(write: Write) -> Rule:
-    """The rule of a function of NumPy's: `write(g, *names, dtype=...)` in its dtype there."""
+    """The rule of a function of NumPy's, `write(*values)`, in the dtypes that it has there."""
 
     def rule(g: Graph, step: Step) -> str:
-        *inputs, out = dtypes_of(g, step)
+        *inputs, _ = dtypes_of(g, step)
         if step.op in SINGLE:
             single(g, step, inputs[0])
-        y = write(g, *(g.of(x, d) for x, d in zip(step.operands, inputs)), dtype=inputs[0])
-        return g.cast(y, out, step.out.dtype)
+        values = [Value(g, g.of(x, d), d) for x, d in zip(step.operands, inputs)]
+        return write(*values).to(step.out.dtype).name
 
     return rule
 
@@ -102,158 +139,104 @@ OF_FLOATS = ("IsNaN", "IsInf", "Reciprocal")
 COMPARED = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "IsNaN", "IsInf")
 
 
-def number(g: Graph, value: float, dtype: Any) -> str:
-    """A number in a dtype."""
-    return g.array(value, dtype)
+def sinh(x: Value) -> Value:
+    """(eˣ - e⁻ˣ) / 2 by eˣ - 1, which is exact near 0; a half of eˣ far from it."""
+    size = abs(x)
+    e = expm1(size)
+    return x("Sign") * (size < 9).where((e + e / (e + 1)) / 2, size("Exp") * 0.5)
 
 
-def sinh_cosh(sign: str) -> Callable[..., str]:
-    """(eˣ ± e⁻ˣ) / 2, with halves before they overflow; sinh near 0 by (eˣ - 1)."""
-
-    def write(g: Graph, x: str, dtype: Any) -> str:
-        if sign == "Add":
-            up, down = g.node("Exp", x), g.node("Exp", g.node("Neg", x))
-            return g.node("Mul", g.node("Add", up, down), number(g, 0.5, dtype))
-        size = g.node("Abs", x)
-        e = expm1(g, size, dtype)
-        one = number(g, 1, dtype)
-        big = g.node(
-            "Div", g.node("Add", e, g.node("Div", e, g.node("Add", e, one))), number(g, 2, dtype)
-        )
-        far = g.node("Mul", g.node("Exp", size), number(g, 0.5, dtype))
-        y = g.node("Where", g.node("Less", size, number(g, 9, dtype)), big, far)
-        return g.node("Mul", g.node("Sign", x), y)
-
-    return write
-
-
-def log1p(g: Graph, x: str, dtype: Any) -> str:
+def log1p(x: Value) -> Value:
     """log u · x / (u - 1) with u = 1 + x, which forgives the rounding of u."""
-    one = number(g, 1, dtype)
-    u = g.node("Add", x, one)
-    rest = g.node("Sub", u, one)
-    plain = g.node("Or", g.node("Equal", rest, number(g, 0, dtype)), g.node("IsInf", x))
-    y = g.node("Mul", g.node("Log", u), g.node("Div", x, g.node("Where", plain, one, rest)))
-    return g.node("Where", g.node("Equal", rest, number(g, 0, dtype)), x,
-                  g.node("Where", g.node("IsInf", x), g.node("Log", u), y))  # fmt: skip
+    u = x.of(1) + x
+    rest, infinite = u - 1, x("IsInf")
+    none = rest("Equal", 0)
+    y = u("Log") * (x / (none | infinite).where(1, rest))
+    return none.where(x, infinite.where(u("Log"), y))
 
 
-def expm1(g: Graph, x: str, dtype: Any) -> str:
+def expm1(x: Value) -> Value:
     """2t / (1 - t) with t = tanh(x / 2) near 0, eˣ - 1 elsewhere."""
-    one, two = number(g, 1, dtype), number(g, 2, dtype)
-    t = g.node("Tanh", g.node("Div", x, two))
-    near = g.node("Div", g.node("Mul", two, t), g.node("Sub", one, t))
-    small = g.node("Less", g.node("Abs", x), one)
-    return g.node("Where", small, near, g.node("Sub", g.node("Exp", x), one))
+    t = (x / 2)("Tanh")
+    return (abs(x) < 1).where(x.of(2) * t / (x.of(1) - t), x("Exp") - 1)
 
 
-def log_to(base: float) -> Callable[..., str]:
+def log_to(base: float) -> Write:
     """log x / log base."""
-    return lambda g, x, dtype: g.node("Div", g.node("Log", x), number(g, math.log(base), dtype))
+    return lambda x: x("Log") / math.log(base)
 
 
-def fmod(g: Graph, a: str, b: str, dtype: Any) -> str:
-    """What is left of a / b, with the sign of a."""
-    return g.node("Mod", a, b, fmod=1)
+def remainder(a: Value, b: Value) -> Value:
+    """What is left of a / b, with the sign of b."""
+    if a.dtype.kind != "f":
+        return a("Mod", b, fmod=0)
+    rest = a("Mod", b, fmod=1)
+    wrong = (rest < 0)("Xor", b < 0)("And", rest("Equal", 0)("Not"))
+    return wrong.where(rest + b, rest)
 
 
-def remainder(g: Graph, a: str, b: str, dtype: Any) -> str:
-    """The same with the sign of b."""
-    if dtype.kind != "f":
-        return g.node("Mod", a, b, fmod=0)
-    zero, rest = number(g, 0, dtype), fmod(g, a, b, dtype)
-    other = g.node("Xor", g.node("Less", rest, zero), g.node("Less", b, zero))
-    wrong = g.node("And", other, g.node("Not", g.node("Equal", rest, zero)))
-    return g.node("Where", wrong, g.node("Add", rest, b), rest)
-
-
-def floor_divide(g: Graph, a: str, b: str, dtype: Any) -> str:
+def floor_divide(a: Value, b: Value) -> Value:
     """⌊a / b⌋ = (a - remainder) / b."""
-    y = g.node("Div", g.node("Sub", a, remainder(g, a, b, dtype)), b)
-    return g.node("Round", y) if dtype.kind == "f" else y
+    y = (a - remainder(a, b)) / b
+    return y("Round") if a.dtype.kind == "f" else y
 
 
-def trunc(g: Graph, x: str, dtype: Any) -> str:
+def trunc(x: Value) -> Value:
     """⌊|x|⌋ with the sign of x."""
-    if dtype.kind != "f":
-        return x
-    return g.node("Mul", g.node("Sign", x), g.node("Floor", g.node("Abs", x)))
+    return x if x.dtype.kind != "f" else x("Sign") * abs(x)("Floor")
 
 
-def isfinite(g: Graph, x: str, dtype: Any) -> str:
+def isfinite(x: Value) -> Value:
     """Neither infinite nor no number."""
-    x = g.cast(x, dtype, dtype if dtype.kind == "f" else np.float32)
-    return g.node("Not", g.node("Or", g.node("IsInf", x), g.node("IsNaN", x)))
+    x = x if x.dtype.kind == "f" else x.to(np.float32)
+    return (x("IsInf") | x("IsNaN"))("Not")
 
 
-def copysign(g: Graph, a: str, b: str, dtype: Any) -> str:
+def copysign(a: Value, b: Value) -> Value:
     """|a| with the sign of b."""
-    size = g.node("Abs", a)
-    return g.node("Where", signed(g, b, dtype), g.node("Neg", size), size)
+    return signed(b).where(-abs(a), abs(a))
 
 
-def signed(g: Graph, x: str, dtype: Any) -> str:
+def signed(x: Value) -> Value:
     """Whether x has a minus sign, as -0.0 has: 1 / -0.0 is -∞."""
-    zero = number(g, 0, dtype)
-    return g.node("Or", g.node("Less", x, zero), g.node("Less", g.node("Reciprocal", x), zero))
+    return (x < 0) | (x("Reciprocal") < 0)
 
 
-def hypot(g: Graph, a: str, b: str, dtype: Any) -> str:
+def hypot(a: Value, b: Value) -> Value:
     """m √(1 + (n / m)²) for the larger m and the smaller n of both."""
-    one = number(g, 1, dtype)
-    a, b = g.node("Abs", a), g.node("Abs", b)
-    m, n = g.node("Max", a, b), g.node("Min", a, b)
-    ratio = g.node("Div", n, g.node("Where", g.node("Equal", m, number(g, 0, dtype)), one, m))
-    y = g.node("Mul", m, g.node("Sqrt", g.node("Add", one, g.node("Mul", ratio, ratio))))
-    infinite = g.node("Or", g.node("IsInf", a), g.node("IsInf", b))  # next to nan, too
-    return g.node("Where", infinite, number(g, math.inf, dtype), y)
+    a, b = abs(a), abs(b)
+    m, n = a("Max", b), a("Min", b)
+    ratio = n / m("Equal", 0).where(1, m)
+    y = m * (ratio.of(1) + ratio * ratio)("Sqrt")
+    return (a("IsInf") | b("IsInf")).where(math.inf, y)  # next to nan, too
 
 
-def arctan2(g: Graph, a: str, b: str, dtype: Any) -> str:
+def arctan2(a: Value, b: Value) -> Value:
     """The angle of the point with height a and width b."""
-    zero, pi = number(g, 0, dtype), number(g, math.pi, dtype)
-    nowhere = g.node("And", g.node("Equal", a, zero), g.node("Equal", b, zero))
-    y = g.node("Atan", g.node("Div", a, g.node("Where", nowhere, number(g, 1, dtype), b)))
-    turn = g.node("Where", signed(g, a, dtype), g.node("Neg", pi), pi)
-    return g.node("Add", y, g.node("Where", signed(g, b, dtype), turn, zero))
+    nowhere = a("Equal", 0)("And", b("Equal", 0))
+    y = (a / nowhere.where(1, b))("Atan")
+    turn = signed(a).where(a.of(-math.pi), a.of(math.pi))
+    return y + signed(b).where(turn, 0)
 
 
-def arcsinh(g: Graph, x: str, dtype: Any) -> str:
-    """log(x + √(x² + 1))."""
-    return g.node("Asinh", x)
-
-
-def tan(g: Graph, x: str, dtype: Any) -> str:
-    """sin x / cos x."""
-    return g.node("Div", g.node("Sin", x), g.node("Cos", x))
-
-
-def ldexp(g: Graph, x: str, n: str, dtype: Any) -> str:
+def ldexp(x: Value, n: Value) -> Value:
     """x·2ⁿ, in two factors, so that neither overflows before the product does."""
-    two, n = number(g, 2, dtype), g.cast(n, np.int32, np.int64)
-    half = g.node("Div", n, g.array(2, np.int64))
-    for part in (half, g.node("Sub", n, half)):
-        x = g.node("Mul", x, g.node("Pow", two, g.cast(part, np.int64, dtype)))
+    n = n.to(np.int64)
+    half = n / 2
+    for part in (half, n - half):
+        x = x * x.of(2)("Pow", part.to(x.dtype))
     return x
 
 
 def frexp(g: Graph, step: Step) -> str:
     """x = m·2ⁿ with m in ½ ... 1: n from the logarithm, mended by one where that was rounded."""
-    (x,), dtype = step.operands, step.operands[0].dtype
-    name, one = g.of(x), number(g, 1, dtype)
-    size = g.node("Abs", name)
-    zero = g.node("Equal", size, number(g, 0, dtype))
-    fixed = g.node("Or", zero, g.node("Not", isfinite(g, name, dtype)))
-    safe = g.node("Where", fixed, number(g, 0.5, dtype), size)
-    n = g.cast(g.node("Add", g.node("Floor", log_to(2)(g, safe, dtype)), one), dtype, np.int32)
-    for low in (False, True):
-        m = ldexp(g, safe, g.node("Neg", n), dtype)
-        off = g.node("Less", m, number(g, 0.5, dtype)) if low else g.node("GreaterOrEqual", m, one)
-        move = g.cast(off, bool, np.int32)
-        n = g.node("Sub" if low else "Add", n, move)
-    if step.attrs["part"]:
-        return g.node("Where", fixed, g.array(0, np.int32), n)
-    return g.node("Where", fixed, name, ldexp(g, name, g.node("Neg", n), dtype))
+    x = Value(g, g.of(step.operands[0]), step.operands[0].dtype)
+    fixed = abs(x)("Equal", 0) | isfinite(x)("Not")
+    safe = fixed.where(0.5, abs(x))
+    n = (log_to(2)(safe)("Floor") + 1).to(np.int32)
+    n = n + ldexp(safe, -n)("GreaterOrEqual", 1).to(np.int32)
+    n = n - (ldexp(safe, -n) < 0.5).to(np.int32)
+    return (fixed.where(0, n) if step.attrs["part"] else fixed.where(x, ldexp(x, -n))).name
 
 
 def truth(kind: str) -> Rule:
@@ -701,11 +684,12 @@ def einsum(g: Graph, s: Step) -> str:
 # --- the table ----------------------------------------------------------------------------------
 
 COMPOSED: dict[str, Write] = {
-    "log1p": log1p, "expm1": expm1, "log2": log_to(2), "log10": log_to(10), "fmod": fmod,
-    "remainder": remainder, "floor_divide": floor_divide, "trunc": trunc, "tan": tan,
-    "isfinite": isfinite, "copysign": copysign, "hypot": hypot, "arctan2": arctan2,
-    "arcsinh": arcsinh, "ldexp": ldexp, "sinh": sinh_cosh("Sub"), "cosh": sinh_cosh("Add"),
-    "square": lambda g, x, dtype: g.node("Mul", x, x),
+    "log1p": log1p, "expm1": expm1, "log2": log_to(2), "log10": log_to(10),
+    "fmod": lambda a, b: a("Mod", b, fmod=1), "remainder": remainder, "floor_divide": floor_divide,
+    "trunc": trunc, "tan": lambda x: x("Sin") / x("Cos"), "isfinite": isfinite,
+    "copysign": copysign, "hypot": hypot, "arctan2": arctan2, "arcsinh": lambda x: x("Asinh"),
+    "ldexp": ldexp, "sinh": sinh, "cosh": lambda x: (x("Exp") + (-x)("Exp")) * 0.5,
+    "square": lambda x: x * x,
 }  # fmt: skip
 RULES: dict[str, Rule] = {
     **{op: plain(kind) for op, kind in SAME.items()},
