@@ -9,7 +9,7 @@ from typing import Any
 
 from tinygrad_ce.engines.jax_engine import JaxCompiled, JaxCompiledModule, Options
 from tinygrad_ce.engines.parallel import UndividedError
-from tinygrad_ce.program.compiling import Compiled, CompiledModule
+from tinygrad_ce.program.compiling import Compiled, CompiledModule, is_module
 from tinygrad_ce.program.ir import Program
 from tinygrad_ce.program.memory import FLATS, ONE, references
 
@@ -29,9 +29,8 @@ class AutoCompiled(Compiled):
     decided: bool
 
     def __init__(self, fn: Any, check: bool, options: Options) -> None:
-        is_module = hasattr(fn, "training") and hasattr(fn, "parameters")
-        on_jax = (JaxCompiledModule if is_module else JaxCompiled)(fn, check, options)
-        engines = [(CompiledModule if is_module else Compiled)(fn, check), on_jax]
+        on_jax = (JaxCompiledModule if is_module(fn) else JaxCompiled)(fn, check, options)
+        engines = [(CompiledModule if is_module(fn) else Compiled)(fn, check), on_jax]
         super().__init__(fn, check, engine_options=options, on_jax=on_jax, engines=engines,
                          seconds=[{}, {}], engine=0, decided=False)  # fmt: skip
 

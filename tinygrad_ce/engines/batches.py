@@ -330,8 +330,10 @@ def full_index(index: Sequence[Any], ndim: int) -> list[Any]:
 FEW, MANY = (1, 2, 3), 10**9  # rows for which lengths are computed without a trace
 
 
-def at(x: Any, rows: int) -> Any:
-    """A size, or a slice of some, for so many rows."""
+def at(x: Any, rows: Any) -> Any:
+    """A size, or a slice or tuple of some, for so many rows."""
+    if isinstance(x, (tuple, list)):
+        return type(x)(at(part, rows) for part in x)
     if isinstance(x, slice):
         return slice(at(x.start, rows), at(x.stop, rows), at(x.step, rows))
     return x.a * rows + x.c if isinstance(x, Size) else x

@@ -19,7 +19,6 @@ from tinygrad_ce.engines.found import jax, jnp, lax
 from tinygrad_ce.program.ir import NUMBERS, Program, Step, Var, common_dtype
 from tinygrad_ce.program.memory import FlatSlice
 from tinygrad_ce.program.ops import BITS, ELEMENTWISE, OPS, UFUNCS
-from tinygrad_ce.program.passes.exact import simplified
 from tinygrad_ce.random import Generator
 
 Array = Any
@@ -33,27 +32,13 @@ def transpose_of(linear: Callable[[Array], Array], shape: tuple[int, ...], g: Ar
     return jax.linear_transpose(linear, jax.ShapeDtypeStruct(shape, g.dtype))(g)[0]
 
 
-def places_in_windows(
-    full: tuple[int, ...], axes: Pair, size: Pair, stride: Pair, dilation: Pair = (1, 1)
-) -> list[tuple[slice, ...]]:
-    """For each place in a window, row by row, where its elements are in an image."""
-    counts = table.window_counts(full, axes, size, stride, dilation)
-    found = []
-    for offset in np.ndindex(*size):
-        index = [slice(None)] * len(full)
-        for axis, i, n, s, d in zip(axes, offset, counts, stride, dilation):
-            index[axis] = slice(i * d, i * d + (n - 1) * s + 1, s)
-        found.append(tuple(index))
-    return found
-
-
 def added(parts: Iterable[Array]) -> Array:
     """The sum of arrays, one after the other."""
     return functools.reduce(jnp.add, parts)
 
 
 def im2col(x: Array, size: Pair, stride: Pair, dilation: Pair) -> Array:
-    parts = [x[i] for i in places_in_windows(x.shape, (1, 2), size, stride, dilation)]
+    parts = table.window_parts(x, (1, 2), size, stride, dilation)
     return jnp.stack(parts, 1).reshape(x.shape[0] * math.prod(size), -1)
 
 
@@ -62,13 +47,11 @@ def col2im(x: Array, full: tuple[int, ...], **how: Pair) -> Array:
 
 
 def max_pool(x: Array, size: Pair, stride: Pair, axes: Pair) -> Array:
-    return functools.reduce(
-        jnp.maximum, (x[i] for i in places_in_windows(x.shape, axes, size, stride))
-    )
+    return functools.reduce(jnp.maximum, table.window_parts(x, axes, size, stride))
 
 
 def argmax_pool(x: Array, y: Array, size: Pair, stride: Pair, axes: Pair) -> Array:
-    parts = [x[i] for i in places_in_windows(x.shape, axes, size, stride)]
+    parts = table.window_parts(x, axes, size, stride)
     missing, best = jnp.ones(y.shape, bool), jnp.zeros(y.shape, np.int32)
     for part in parts[:-1]:
         missing = missing & (part != y) & (part == part)
@@ -81,12 +64,12 @@ def put_in_windows(x: Array, best: Array, full: tuple[int, ...], **how: Pair) ->
 
 
 def take_in_windows(x: Array, best: Array, size: Pair, stride: Pair, axes: Pair) -> Array:
-    places = places_in_windows(x.shape, axes, size, stride)
-    return added(masked(x[place], best == i) for i, place in enumerate(places))
+    parts = table.window_parts(x, axes, size, stride)
+    return added(masked(part, best == i) for i, part in enumerate(parts))
 
 
 def sum_pool(x: Array, size: Pair, stride: Pair, axes: Pair) -> Array:
-    return added(x[i] for i in places_in_windows(x.shape, axes, size, stride))
+    return added(table.window_parts(x, axes, size, stride))
 
 
 def sum_unpool(x: Array, full: tuple[int, ...], **how: Pair) -> Array:
@@ -105,20 +88,11 @@ def convolved(x: Array, k: Array, size: Pair, stride: Pair, dilation: Pair) -> A
 # --- windows along any axes, indices ------------------------------------------------------------
 
 
-def window_places(full: tuple[int, ...], window: Any, axes: Any) -> list[tuple[slice, ...]]:
-    """For each place in a window along `axes`, where its elements are."""
-    found = []
-    for offset in np.ndindex(*window):
-        index = [slice(None)] * len(full)
-        for axis, i, w in zip(axes, offset, window):
-            index[axis] = slice(i, i + full[axis] - w + 1)
-        found.append(tuple(index))
-    return found
-
-
 def windows(x: Array, window: Any, axes: Any) -> Array:
-    parts = [x[i] for i in window_places(x.shape, window, axes)]
-    return jnp.stack(parts, -1).reshape(*parts[0].shape, *window)
+    for k, axis in zip(window, axes):
+        n = x.shape[axis] - k + 1
+        x = jnp.stack([lax.slice_in_dim(x, i, i + n, axis=axis) for i in range(k)], -1)
+    return x
 
 
 def overlap_add(x: Array, full: tuple[int, ...], window: Any, axes: Any) -> Array:
@@ -343,13 +317,6 @@ def drawn(step: Step, key: Any, xs: list[Any]) -> Array:
 
 
 # --- a whole program ----------------------------------------------------------------------------
-
-
-def ready(program: Program) -> Program:
-    """The program as another engine takes it: after what keeps every bit, and nothing for the
-    speed of NumPy.
-    """
-    return simplified(program)
 
 
 class Lowering:

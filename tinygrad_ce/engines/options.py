@@ -7,7 +7,7 @@ from typing import Any
 from tinygrad_ce.engines.auto import AutoCompiled
 from tinygrad_ce.engines.jax_engine import JaxCompiled, JaxCompiledModule, Options
 from tinygrad_ce.engines.parallel import mesh_of, processes
-from tinygrad_ce.program.compiling import Compiled
+from tinygrad_ce.program.compiling import Compiled, is_module
 
 
 def compiled(
@@ -35,5 +35,4 @@ def compiled(
     options = Options(spread, batched and tuple(batched), random, donate, local)
     if engine == "auto":
         return AutoCompiled(fn, check, options)
-    is_module = hasattr(fn, "training") and hasattr(fn, "parameters")
-    return (JaxCompiledModule if is_module else JaxCompiled)(fn, check, options)
+    return (JaxCompiledModule if is_module(fn) else JaxCompiled)(fn, check, options)

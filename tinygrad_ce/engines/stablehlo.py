@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.engines.batches import ExportError, Size, where
+from tinygrad_ce.engines.batches import ExportError, at, where
 from tinygrad_ce.engines.found import jax, jnp
 from tinygrad_ce.engines.lower import Lowering
 from tinygrad_ce.program.ir import Program, Step, Var
@@ -68,18 +68,10 @@ def run(content: bytes, arrays: Sequence[Any]) -> list[Any]:
 
 def with_symbols(program: Program, batch: Any) -> Program:
     """The program with a·batch + c of JAX in the place of each size that follows the batch."""
-
-    def symbol(x: Any) -> Any:
-        if isinstance(x, Size):
-            return x.a * batch + x.c
-        if isinstance(x, slice):
-            return slice(symbol(x.start), symbol(x.stop), symbol(x.step))
-        return type(x)(map(symbol, x)) if isinstance(x, (tuple, list)) else x
-
     for x in [*program.inputs, *(step.out for step in program.steps)]:
-        x.shape = symbol(x.shape)
+        x.shape = at(x.shape, batch)
     steps = [
-        step._replace(attrs={key: symbol(value) for key, value in step.attrs.items()})
+        step._replace(attrs={key: at(value, batch) for key, value in step.attrs.items()})
         for step in program.steps
     ]
     return replace(program, steps=steps)

@@ -368,8 +368,12 @@ def compile(
         from tinygrad_ce.engines.options import compiled
 
         return compiled(fn, check, engine, **how)
-    is_module = hasattr(fn, "training") and hasattr(fn, "parameters")
-    return (CompiledModule if is_module else Compiled)(fn, check)
+    return (CompiledModule if is_module(fn) else Compiled)(fn, check)
+
+
+def is_module(fn: Any) -> bool:
+    """Whether it is a module, which is called as it is while it trains."""
+    return hasattr(fn, "training") and hasattr(fn, "parameters")
 
 
 def copied(trace: Trace) -> dict[Var, Any]:
