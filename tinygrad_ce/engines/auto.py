@@ -90,10 +90,6 @@ class AutoCompiled(Compiled):
             if not seen and id(node.array.base) in FLATS and references(node) <= ONE:
                 node.array = node.array.copy()
 
-    def another(self, fn: Any) -> Compiled:
-        """The same for another function."""
-        return type(self)(fn, self.check, self.engine_options)
-
     def sync(self) -> None:
         """See JaxCompiled.sync."""
         self.engines[self.engine].sync()
@@ -101,9 +97,3 @@ class AutoCompiled(Compiled):
     def emitted(self) -> str:
         """The text that really runs on the engine that runs now."""
         return self.engines[self.engine].emitted()
-
-    def __reduce__(self) -> Any:
-        known = super().__reduce__()
-        return (
-            known if known[0] is not type(self) else (type(self), (*known[1], self.engine_options))
-        )

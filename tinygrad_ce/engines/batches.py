@@ -99,8 +99,7 @@ class Unifier:
         one = self.programs[0]
         self.here: Step | None = None
         self.known: dict[tuple[Var, ...], Var] = {}  # what stands for the same in all of them
-        self.shapes: dict[Var, tuple[Any, ...]] = {}
-        self.made: dict[Any, Var] = {}
+        self.constants = one.constants  # and those of formulas of the batch
         self.steps: list[Step] = []
         for inputs in zip(*(p.inputs for p in self.programs)):
             self.known[inputs] = self.of_shape(inputs, f"the shape of {inputs[0].name}")
@@ -114,17 +113,9 @@ class Unifier:
             longest = max(self.programs, key=lambda p: len(p.steps)).steps
             self.differs(longest[min(len(p.steps) for p in self.programs)])
         outputs = [self.operand(xs) for xs in zip(*(p.outputs for p in self.programs))]
-        constants = {x: v for x, v in self.constants.items() if x in self.read(outputs)}
+        read = {x for step in self.steps for x in step.operands}.union(outputs)
+        constants = {x: v for x, v in self.constants.items() if x in read}
         return replace(one, steps=self.steps, outputs=outputs, constants=constants, updates=[])
-
-    @property
-    def constants(self) -> dict[Var, Any]:
-        """Those of the first program, and those of formulas of the batch."""
-        return self.programs[0].constants
-
-    def read(self, outputs: list[Var]) -> set[Var]:
-        """What is looked at."""
-        return {x for step in self.steps for x in step.operands}.union(outputs)
 
     def differs(self, step: Step | None) -> NoReturn:
         """Refuse a program that does other things for other batches."""

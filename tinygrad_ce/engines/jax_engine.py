@@ -80,10 +80,6 @@ class JaxCompiled(Compiled):
         """A program for XLA."""
         return JaxRunner(self, trace, without)
 
-    def another(self, fn: Any) -> Compiled:
-        """The same for another function."""
-        return type(self)(fn, self.check, self.engine_options)
-
     def compared(self, runner: Any, again: Trace, args: Any, kwargs: Any) -> Any:
         """Run a program and compare it with the trace, where both draw the same numbers."""
         options = self.engine_options
@@ -100,9 +96,7 @@ class JaxCompiled(Compiled):
 
     def emitted(self) -> str:
         """The text that really runs: what XLA made of the program that ran last."""
-        if not self.runners:
-            raise RuntimeError("compile: nothing is traced yet; call the function once")
-        runner: Any = self.runners[0]
+        runner: Any = self.last()
         text: str = runner.text()
         return text
 
@@ -121,12 +115,6 @@ class JaxCompiled(Compiled):
                 for grad in runner.program.grads:
                     if isinstance(grad.node._grad, Node):
                         grad.node._grad.array  # noqa: B018
-
-    def __reduce__(self) -> Any:
-        known = super().__reduce__()
-        return (
-            known if known[0] is not type(self) else (type(self), (*known[1], self.engine_options))
-        )
 
 
 class JaxCompiledModule(CompiledModule, JaxCompiled):
@@ -161,7 +149,6 @@ class JaxRunner(Runner):
         mapped(self.note_array, self.trace.structure)
         self.changing = [s for s in program.states if s.after is not s.before]
         self.fixed = [s for s in program.states if s.after is s.before]
-        self.gradients: Any = set()
         self.place = (
             Spread(self.trace, program, self.draws, self.owner)
             if self.engine_options.spread
@@ -169,10 +156,7 @@ class JaxRunner(Runner):
         )
         donate = (2, 5) if self.engine_options.donate else ()
         self.jitted = self.place.jit(self.function(), donate)
-        self.numbers: tuple[Any, tuple[Any, ...]] = (
-            None,
-            (),
-        )  # the learning rates, and the same on the device
+        self.numbers: Any = None, ()  # the learning rates, and the same on the device
         self.flag: Any = None  # calls, the first one that failed, and in which assumption
         self.shapes: Any = None  # and dtypes of what XLA is given, and where it lies
         self.looked: Any = None  # the flag that was looked at last

@@ -42,6 +42,7 @@ class Compiled:
     usual: Call  # the call that was the right one last
     refused: bool  # the last comparison failed: the next program is compared at once
     lock: Any
+    engine_options: Any = None  # of an engine that takes some
 
     def __init__(self, fn: Callable[..., Any], check: bool = False, **more: Any) -> None:
         functools.update_wrapper(self, fn, updated=())
@@ -105,7 +106,11 @@ class Compiled:
 
     def another(self, fn: Any) -> Compiled:
         """The same for another function."""
-        return type(self)(fn, self.check)
+        return type(self)(fn, *self.settings())
+
+    def settings(self) -> tuple[Any, ...]:
+        """What it was made with besides the function."""
+        return (self.check,) if self.engine_options is None else (self.check, self.engine_options)
 
     def sync(self) -> None:
         """Nothing to wait for: NumPy has finished, and the state is here. Other engines differ."""
@@ -215,7 +220,7 @@ class Compiled:
         module = sys.modules.get(getattr(self.fn, "__module__", ""))
         if getattr(module, name, None) is self:
             return name
-        return type(self), (self.fn, self.check)
+        return type(self), (self.fn, *self.settings())
 
     @property
     def program(self) -> TracedProgram:
