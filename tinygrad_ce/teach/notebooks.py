@@ -150,40 +150,41 @@ class Exercise:
         """The text, the cell of the answer, the cell of the check."""
         asked = [q.name for q in group]
         id = f"answer-{number}-{asked[0]}"[:40]
-        told = ", ".join(f"`{name}`" for name in asked)
-        what = f"### {number} · {told}\n\nThe gradient of the loss with respect to "
-        what += ", ".join(f"`{q.of}`" for q in group)
+        text = self.told(id, number, group)
         given = [line for q in group for line in q.given]
         blanks = [self.open(q) for q in group]
         answer = [line for q in group for line in q.lines]
-        check = f"exam.check({', '.join(f'{name}={name}' for name in asked)})"
-        points = len(group)
-        attached = {f"{group[0].name}.svg": x for x in [self.picture(tuple(asked))] if x}
-        otter = self.markers == "otter"
-        text = markdown(f"text-{id}", what + "".join(f"\n\n![](attachment:{x})" for x in attached))
-        if attached:
-            text["attachments"] = {x: {"image/svg+xml": data} for x, data in attached.items()}
-        if otter and solved:
-            yield raw(f"# BEGIN QUESTION\nname: {asked[0]}\npoints: {points}")
-            yield text
-            yield raw("# BEGIN SOLUTION")
+        if solved and self.markers == "otter":
             marked = ['""" # BEGIN PROMPT', *blanks, '""" # END PROMPT', "# BEGIN SOLUTION",
                       *answer, "# END SOLUTION"]  # fmt: skip
-            yield code(id, [*given, *marked])
-            yield raw("# END SOLUTION")
-            yield raw("# BEGIN TESTS")
             names = [q.name for q in self.questions]
             so_far = names[: names.index(group[-1].name) + 1]
-            test = code(f"check-{id}", [f"exam.right({', '.join(map(repr, asked))},", "    "
-                        + ", ".join(f"{name}={name}" for name in so_far) + ")"])  # fmt: skip
+            test = code(f"check-{id}", [f"exam.right({', '.join(map(repr, asked))},",
+                                        f"    {handed_in(so_far)})"])  # fmt: skip
+            yield raw(f"# BEGIN QUESTION\nname: {asked[0]}\npoints: {len(group)}")
+            yield text
+            yield from (raw("# BEGIN SOLUTION"), code(id, [*given, *marked]), raw("# END SOLUTION"))
+            yield raw("# BEGIN TESTS")
             yield test | {"outputs": [true()], "execution_count": 1}
-            yield raw("# END TESTS")
-            yield raw("# END QUESTION")
+            yield from (raw("# END TESTS"), raw("# END QUESTION"))
             return
         yield text
         marked = ["### BEGIN SOLUTION", *answer, "### END SOLUTION"] if solved else []
         yield code(id, [*given, *blanks, *marked], graded(id, solution=True))
-        yield code(f"check-{id}", [check], graded(f"check-{id}", points=points))
+        check = graded(f"check-{id}", points=len(group))
+        yield code(f"check-{id}", [f"exam.check({handed_in(asked)})"], check)
+
+    def told(self, id: str, number: int, group: list[Question]) -> Cell:
+        """What is asked, with the picture of it."""
+        told = ", ".join(f"`{q.name}`" for q in group)
+        what = f"### {number} · {told}\n\nThe gradient of the loss with respect to "
+        what += ", ".join(f"`{q.of}`" for q in group)
+        picture = self.picture(tuple(q.name for q in group))
+        if not picture:
+            return markdown(f"text-{id}", what)
+        file = f"{group[0].name}.svg"
+        text = markdown(f"text-{id}", f"{what}\n\n![](attachment:{file})")
+        return text | {"attachments": {file: {"image/svg+xml": picture}}}
 
     def open(self, question: Question) -> str:
         """The line that is to be completed."""
@@ -220,6 +221,11 @@ class Exercise:
             return b64encode(render("\n".join(lines), "svg", "light", self.title)).decode()
         except EngineMissingError:
             return ""
+
+
+def handed_in(names: list[str]) -> str:
+    """Answers as arguments."""
+    return ", ".join(f"{name}={name}" for name in names)
 
 
 MARK = {"BORDER": "4", "COLOR": "#d97706", "BGCOLOR": "#fef3c7"}

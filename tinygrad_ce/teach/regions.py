@@ -737,18 +737,16 @@ def eliminated(system: list[Row]) -> dict[Monomial, Fraction] | None:
         return {}
     m = max(unknown, key=algebra.order_of)
     equal = next((row for row, relation in system if relation == "=" and m in row), None)
-    below: list[Row] = []
-    above: list[Row] = []
-    left: list[Row] = []
-    for row, relation in system:
-        if m not in row:
-            left.append((row, relation))
-        elif equal is not None:
-            if row is not equal:
-                left.append((combined(row, equal, -row[m] / equal[m]), relation))
-        else:
-            (below if row[m] > 0 else above).append((row, relation))
-    if equal is None:
+    below = [(row, relation) for row, relation in system if row.get(m, 0) > 0]
+    above = [(row, relation) for row, relation in system if row.get(m, 0) < 0]
+    if equal is not None:
+        left = [
+            (combined(row, equal, -row[m] / equal[m]) if m in row else row, relation)
+            for row, relation in system
+            if row is not equal
+        ]
+    else:
+        left = [(row, relation) for row, relation in system if m not in row]
         algebra.work(10 * len(below) * len(above))
         for low, r in below:
             for high, q in above:
