@@ -54,7 +54,7 @@ class Line:
     @cached_property
     def text(self) -> str:
         """As it stands in a program."""
-        return ast.unparse(self.tree).replace("Ellipsis", "...")
+        return text(self.tree)
 
     @property
     def value(self) -> ast.expr | None:
@@ -78,6 +78,11 @@ class Line:
     def reads(self) -> frozenset[str]:
         """The names that stand in it, without its own."""
         return frozenset(names_in(self.tree) - {self.name})
+
+
+def text(tree: ast.AST) -> str:
+    """A tree as it stands in a program."""
+    return ast.unparse(tree).replace("Ellipsis", "...")
 
 
 def names_in(tree: ast.AST) -> set[str]:
@@ -249,6 +254,8 @@ class Books:
     def __init__(self, program: Program, wanted: Iterable[Var] = ()) -> None:
         self.program = program
         self.formula = Book(program, "formula", wanted)
+        self.samples = max([1, *(x.shape[0] for x in program.inputs[:1] if x.shape)])
+        self.coarse = any(np.asarray(v).dtype == np.float32 for v in program.example.values())
 
     @cached_property
     def single(self) -> Book:

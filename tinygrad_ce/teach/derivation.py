@@ -151,13 +151,13 @@ class Board:
     """The two books of a step, and the lines that are made of them."""
 
     def __init__(self, program: Program, of: str, wrt: str) -> None:
-        self.formula, self.single = Books(program)
+        books = Books(program)
+        self.formula, self.single = books
         self.vars = {name: x for x, name in self.formula.writer.names.of.items()}
         lines = {line.name for line in self.formula.lines}
         named_so = "loss" if of in lines else of or program.outputs[0].name or "loss"
         self.root = self.name_root(named_so)
-        coarse = any(np.asarray(v).dtype == np.float32 for v in program.example.values())
-        self.near = COARSE if coarse else FINE
+        self.near, self.samples = COARSE if books.coarse else FINE, books.samples
         self.same = self.matched()
         self.proofs: dict[str, str] = {}
         forward = [line.name for line in self.formula.lines if not line.backward]
@@ -172,7 +172,6 @@ class Board:
                 f"derive: {wrt!r} has no gradient in the step; {', '.join(have)} have one"
             )
         self.of, self.wrt = self.root, wrt
-        self.samples = max((x.shape[0] for x in program.inputs[:1] if x.shape), default=1)
         self.path = [line.name for line in downstream(self.formula, wrt)]
         self.partials = {
             own: n for n in [*reversed(self.path), wrt] if (own := self.gradient(n)) is not None

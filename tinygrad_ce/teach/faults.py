@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_ce.autograd.slips import FAULTS as FAULTS
 from tinygrad_ce.program.listing.expressions import filled
-from tinygrad_ce.teach.book import Line, Values, names_in
+from tinygrad_ce.teach.book import Line, Values, names_in, text
 
 
 class Change:
@@ -84,11 +84,6 @@ def minus(x: ast.expr) -> ast.expr:
     if isinstance(x, ast.Name | ast.Compare):
         return binary(ast.Constant(0), ast.Sub(), x)
     return ast.UnaryOp(ast.USub(), x)
-
-
-def text(tree: ast.AST) -> str:
-    """A piece of a line as text."""
-    return ast.unparse(tree).replace("Ellipsis", "...")
 
 
 def names_a_value(part: Any) -> bool:

@@ -155,9 +155,9 @@ def of_function(
         for name, verdict in now.items():
             if verdict.verdict != "wrong":
                 continue
-            again = {key(x, judge.samples) for x in causes.get(name, ())}
+            again = {key(x, judge.books.samples) for x in causes.get(name, ())}
             if verdicts[name].verdict == "wrong":
-                fit = [x for x in explained.get(name, ()) if key(x, first.samples) in again]
+                fit = [x for x in explained.get(name, ()) if key(x, first.books.samples) in again]
                 explained[name] = fit
             else:
                 where[name] = f"on other inputs, {shapes_of(others)}: "
@@ -255,9 +255,7 @@ class Judge:
             self.truth[name] = np.asarray(book.truth[own])
         places = {line.name: i for i, line in enumerate(book.lines)}
         self.names = sorted(names, key=lambda name: places.get(self.own_name(book, name) or "", -1))
-        self.samples = max([1, *(x.shape[0] for x in program.inputs[:1] if x.shape)])
-        self.coarse = any(np.asarray(v).dtype == np.float32 for v in program.example.values())
-        self.words = Words(self.books, self.samples)
+        self.words = Words(self.books)
 
     def own_name(self, book: Book, name: str) -> str | None:
         """What a book calls a value that the student calls `name`; None where it has no line."""
@@ -284,7 +282,7 @@ class Judge:
 
     def answer(self, name: str, array: np.ndarray) -> Answer:
         """What the student gave, and how near to it is near enough."""
-        fine = not self.coarse and array.dtype == np.float64
+        fine = not self.books.coarse and array.dtype == np.float64
         return Answer(array, self.truth[name], FINE if fine else COARSE)
 
     def lines_of(self, name: str, books: Iterable[Book]) -> list[tuple[Book, str]]:
@@ -393,7 +391,7 @@ class Sheet:
         """The changes that give the answer: of one place, or of two where none of one does."""
         judge, words = self.judge, self.judge.words
         hunts = [
-            Hunt(book, own, cut, judge.base(book, answers), answer, judge.samples)
+            Hunt(book, own, cut, judge.base(book, answers), answer, judge.books.samples)
             for answers in (earlier, {})[: 1 + bool(off)]
             for book, own in judge.lines_of(name, judge.respelled)
             for cut in [judge.own_names(book, earlier)]
@@ -435,7 +433,7 @@ class Sheet:
         if earlier:  # an earlier answer that was worked out anew, and otherwise
             budget = Budget(min(ANEW, self.budget.left))
             for book, own in judge.lines_of(name, [judge.books.formula]):
-                hunt = Hunt(book, own, set(), book.truth, answer, judge.samples)
+                hunt = Hunt(book, own, set(), book.truth, answer, judge.books.samples)
                 if anew := sorted((x for _, x in hunt.fitting(budget)), key=words.rank):
                     return [(change,) for change in anew]
         strange: list[Slip] = []

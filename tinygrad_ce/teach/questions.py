@@ -10,8 +10,8 @@ import numpy as np
 
 from tinygrad_ce.program.ir import Program
 from tinygrad_ce.program.listing.listing import joined
-from tinygrad_ce.teach.book import Book, Line, goes_back, names_in
-from tinygrad_ce.teach.faults import swapped, text
+from tinygrad_ce.teach.book import Book, Line, goes_back, names_in, text
+from tinygrad_ce.teach.faults import swapped
 
 BLANK = "blank"
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from tinygrad_ce.program.ir import Program
 from tinygrad_ce.program.listing.expressions import filled
-from tinygrad_ce.teach.book import Books, Line, names_in
-from tinygrad_ce.teach.faults import INSTEAD, Change, text
+from tinygrad_ce.teach.book import Books, Line, names_in, text
+from tinygrad_ce.teach.faults import INSTEAD, Change
 from tinygrad_ce.teach.near import COARSE, UNDERFLOW, Answer, agree, apart, fitted, largest
 
 SHORT = 12  # letters of what is spelled out where a name would stand that nobody has given
@@ -26,12 +26,12 @@ LINEAR = ("add", "subtract", "negative", "multiply", "reshape", "broadcast_to", 
 class Words:
     """How the lines of a step, and what was written otherwise in them, are put into words.
 
-    `samples` is how many a batch has, `averaged` the same where the step takes the mean of them.
+    `averaged` is how many samples there are where the step takes the mean of them, else 0.
     """
 
-    def __init__(self, books: Books, samples: int) -> None:
-        self.books, self.samples = books, samples
-        self.averaged = samples if is_mean(books.program, samples) else 0
+    def __init__(self, books: Books) -> None:
+        self.books = books
+        self.averaged = books.samples if is_mean(books.program, books.samples) else 0
 
     # --- slips ----------------------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class Words:
         if change.kind in ("mean for sum", "sum for mean"):
             return 0
         n = change.parts[-1] if change.parts else 2
-        instead = change.template == INSTEAD and n == self.samples
+        instead = change.template == INSTEAD and n == self.books.samples
         known = n in {self.averaged, *self.divisors} and change.template != INSTEAD
         return 1 if change.kind != "scale" or instead or known else 2
 
