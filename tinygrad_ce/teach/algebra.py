@@ -139,10 +139,7 @@ class Polynomial:
         return reduced(Polynomial({m: exact(c) for m, c in terms.items() if c}))
 
     def __pow__(self, n: int) -> Polynomial:
-        result = ONE
-        for _ in range(n):
-            result = result * self
-        return result
+        return prod([self] * n, start=ONE)
 
     @property
     def constant(self) -> Number | None:
@@ -298,10 +295,7 @@ class Ratio:
         return cancelled(result) if (self.below and other.below) or below else result
 
     def __pow__(self, n: int) -> Ratio:
-        result = Ratio(ONE)
-        for _ in range(n):
-            result = result * self
-        return result
+        return prod([self] * n, start=Ratio(ONE))
 
     def inverted(self) -> Ratio:
         """1 / self."""
@@ -397,9 +391,7 @@ def factors(p: Polynomial) -> tuple[tuple[Polynomial, int], ...]:
             key = tuple((s, exact(Fraction(e, n))) for s, e, n in zip(symbols, m, steps) if e)
             back[key] = exact(Fraction(int(c.p), int(c.q)))
         result.append((Polynomial(back).split()[2], k))
-    whole = ONE
-    for f, k in result:
-        whole = whole * f**k
+    whole = prod((f**k for f, k in result), start=ONE)
     return tuple(result) if whole in (p, p.times(-1)) else ((p, 1),)
 
 

@@ -41,8 +41,13 @@ class Change:
 
     def said(self, spelled: Callable[[ast.AST], str]) -> str:
         """In words; `spelled` gives the text of what is computed."""
-        names = [ast.Name(x, ast.Load()) if names_a_value(x) else x for x in self.parts]
-        return self.template.format(*(spelled(x) if isinstance(x, ast.AST) else x for x in names))
+
+        def of(part: Any) -> Any:
+            if isinstance(part, str) and part.isidentifier():
+                part = ast.Name(part, ast.Load())
+            return spelled(part) if isinstance(part, ast.AST) else part
+
+        return self.template.format(*map(of, self.parts))
 
     def key(self, samples: int) -> tuple[Any, ...]:
         """What is the same slip in a step with another number of samples."""
@@ -84,11 +89,6 @@ def minus(x: ast.expr) -> ast.expr:
     if isinstance(x, ast.Name | ast.Compare):
         return binary(ast.Constant(0), ast.Sub(), x)
     return ast.UnaryOp(ast.USub(), x)
-
-
-def names_a_value(part: Any) -> bool:
-    """Whether a part of what is said is a name."""
-    return isinstance(part, str) and part.isidentifier()
 
 
 Found = tuple[Any, ...]  # kind, what stands there instead, what is said: a template, its parts

@@ -160,15 +160,11 @@ def of_function(
                 fit = [x for x in explained.get(name, ()) if key(x, first.books.samples) in again]
                 explained[name] = fit
             else:
-                where[name] = f"on other inputs, {shapes_of(others)}: "
+                tried = " and ".join(str(tuple(np.shape(x))) for x in others)
+                where[name] = f"on other inputs, {tried}: "
                 verdicts[name], explained[name] = verdict, causes.get(name, [])
     found = report(first, verdicts, explained).verdicts
     return Report({k: replace(v, text=where.get(k, "") + v.text) for k, v in found.items()})
-
-
-def shapes_of(inputs: Sequence[Any]) -> str:
-    """What was tried: (7, 5) and (7,)."""
-    return " and ".join(str(tuple(np.shape(x))) for x in inputs)
 
 
 def graded(program: Program, backward: Callable[..., Any]) -> tuple[Judge, Verdicts, Causes]:

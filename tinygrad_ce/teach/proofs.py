@@ -255,11 +255,7 @@ class Side:
 
     def symbolic(self, program: Program) -> set[Var]:
         """The values that depend on real numbers."""
-        found = set(self.variables(program))
-        for step in program.steps:
-            if found.intersection(step.operands):
-                found.add(step.out)
-        return found
+        return depending(program, set(self.variables(program)))
 
     def variables(self, program: Program) -> dict[Var, str]:
         """Which given values are real numbers, by name."""
@@ -453,10 +449,7 @@ class Equation:
         changed = {id(state.node) for state in states if state.after is not state.before}
         for program in self.programs:
             read = {s.before for s in program.states if id(s.node) in changed}
-            for step in program.steps:
-                if read.intersection(step.operands):
-                    read.add(step.out)
-            if read.intersection(program.outputs[: program.returned]):
+            if depending(program, read).intersection(program.outputs[: program.returned]):
                 return True
         sides = [self.left, *self.right]
         functions = [side.function for side in sides]
@@ -642,6 +635,15 @@ class Equation:
                 for i in np.ndindex(x.shape):
                     x[i] = fixed.get((name, i), x[i])
             yield point
+
+
+def depending(program: Program, values: set[Var]) -> set[Var]:
+    """Some values, and all that is computed from them."""
+    found = set(values)
+    for step in program.steps:
+        if found.intersection(step.operands):
+            found.add(step.out)
+    return found
 
 
 def needed_steps(program: Program) -> Program:

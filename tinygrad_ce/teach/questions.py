@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_ce.program.ir import Program
 from tinygrad_ce.program.listing.listing import joined
-from tinygrad_ce.teach.book import Book, Line, goes_back, names_in, text
+from tinygrad_ce.teach.book import Book, goes_back, names_in, text
 from tinygrad_ce.teach.faults import swapped
 
 BLANK = "blank"
@@ -109,7 +109,7 @@ def questions_of(book: Book) -> list[Question]:
     it is part of the answer where it rests on a gradient, else it is given.
     """
     asked = {line.name: line for line in book.lines if line.backward and line.name in book.slopes}
-    back = {x.name for x in slice_of(book, asked)}
+    back = {x.name for name in asked for x in book.slice(name)}
     found: list[Question] = []
     there: set[str] = set()
     rests = set(asked)  # on a gradient
@@ -126,11 +126,6 @@ def questions_of(book: Book) -> list[Question]:
         found.append(Question(name, shape, line.scope, tuple(given), tuple(own), frozenset(rests),
                               book.sources.get(name, "")))  # fmt: skip
     return found
-
-
-def slice_of(book: Book, names: dict[str, Line]) -> list[Line]:
-    """The lines that these rest on."""
-    return [x for x in book.lines if any(x in book.slice(name) for name in names)]
 
 
 def forward_lines(book: Book) -> list[str]:
