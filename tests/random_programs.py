@@ -99,11 +99,11 @@ class Program:
     functions: tuple[Function, ...]
     events: tuple[str, ...]
 
-    def script(self, library: str = "tinygrad_ce", compiled: bool = False) -> str:
+    def script(self, library: str = "tinygrad_ce", before: str = "# as it is") -> str:
         """Python that runs by itself; every subject has the same lines at the same place."""
         lines = [PRELUDE.format(library=library), "SHAKE = 0.0", *self.setup]
         for f in self.functions:
-            lines += ["", "", "@tg.compile" if compiled else "# as it is"]
+            lines += ["", "", before]
             lines += [f"def {f.name}({f.parameters}):"]
             lines += ["    " + line for line in f.lines or ("pass",)]
         return "\n".join([*lines, "", "", *self.events]) + "\n"
@@ -152,10 +152,10 @@ class Outcome(NamedTuple):
 
 
 def run(
-    program: Program, library: str = "tinygrad_ce", compiled: bool = False, shake: float = 0.0
+    program: Program, library: str = "tinygrad_ce", before: str = "# as it is", shake: float = 0.0
 ) -> Outcome:
     """Run the script; with `shake`, on data that is off by that much."""
-    text = program.script(library, compiled).replace("SHAKE = 0.0", f"SHAKE = {shake}")
+    text = program.script(library, before).replace("SHAKE = 0.0", f"SHAKE = {shake}")
     names: dict[str, Any] = {}
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -948,9 +948,9 @@ def judged(program: Program, found: Outcome, wanted: Outcome) -> Verdict:
     return Verdict("raises" * both, difference(program, found, wanted, one_error=False))
 
 
-def against_eager(program: Program) -> Verdict:
+def against_eager(program: Program, before: str = "@tg.compile") -> Verdict:
     """How compiled functions differ from the same ones not compiled."""
-    found, wanted = run(program, compiled=True), run(program)
+    found, wanted = run(program, before=before), run(program)
     refused = refusal(found.error, REFUSED)
     if refused:
         found, wanted = found._replace(error=None), wanted._replace(error=None)

@@ -16,6 +16,7 @@ from tinygrad_ce.engine.modes import no_grad
 from tinygrad_ce.engine.operands import leaf
 from tinygrad_ce.engine.tensor import Tensor
 from tinygrad_ce.engines.batches import RANDOM, ExportError, far_from, where, with_free_batch
+from tinygrad_ce.engines.masks import choice
 from tinygrad_ce.nn.module import Module
 from tinygrad_ce.program.ir import Line, Program, State, Var
 from tinygrad_ce.program.passes.exact import PLAIN, sweep, without_dead_steps
@@ -31,7 +32,7 @@ from tinygrad_ce.program.tracing.trace import (
 from tinygrad_ce.serialization import checked_target, write_whole
 
 VIEWED = {"reshape", "transpose"}  # conv2d is known by them: they are merged as they are written
-tidied_to_export = sweep("tidied_to_export", *(r for r in PLAIN if not r.ops & VIEWED))
+tidied_to_export = sweep("tidied_to_export", choice, *(r for r in PLAIN if not r.ops & VIEWED))
 NEEDED = {".onnx": ("onnx", "onnxruntime"), ".stablehlo": ("jax", "flatbuffers")}
 NEAR = 1e-3  # of the largest element: what another order of additions may do to float32
 

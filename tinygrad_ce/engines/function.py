@@ -8,8 +8,8 @@ import numpy as np
 
 from tinygrad_ce.engines.found import jax, jnp
 from tinygrad_ce.engines.lower import Lowering
+from tinygrad_ce.engines.masks import ready
 from tinygrad_ce.program.ir import Program, Var
-from tinygrad_ce.program.passes.exact import simplified
 
 
 def named(vars_: list[Var], default: str) -> dict[str, Var]:
@@ -34,7 +34,7 @@ class Function:
     """
 
     def __init__(self, program: Program) -> None:
-        self.program = program = simplified(program)
+        self.program = program = ready(program)
         self.__name__ = program.name
         self.draws = any(step.op == "draw" for step in program.steps)
         self.inputs = list(named(program.inputs, "x"))

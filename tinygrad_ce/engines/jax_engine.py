@@ -28,12 +28,12 @@ from tinygrad_ce.engines.away import (
 )
 from tinygrad_ce.engines.found import jax, jnp
 from tinygrad_ce.engines.lower import Lowering
+from tinygrad_ce.engines.masks import ready
 from tinygrad_ce.engines.parallel import Alone, Spread, as_whole, check_alike, processes
 from tinygrad_ce.program.compiling import Compiled, CompiledModule
 from tinygrad_ce.program.emit.text import GuardFailure
 from tinygrad_ce.program.ir import Program, State, Var
 from tinygrad_ce.program.memory import root
-from tinygrad_ce.program.passes.exact import simplified
 from tinygrad_ce.program.running import MISS, Runner, filled
 from tinygrad_ce.program.tracing.attributes import AttributeOf
 from tinygrad_ce.program.tracing.trace import GradOf, OutputSlot, Trace, mapped
@@ -139,7 +139,7 @@ class JaxRunner(Runner):
 
     def build(self, flatten: bool) -> None:
         """Lower the program; XLA compiles it in the first call."""
-        self.program = program = with_indices_checked(simplified(self.trace.program))
+        self.program = program = with_indices_checked(ready(self.trace.program))
         self.checks = Checks(program)
         self.draws = [step for step in program.steps if step.op == "draw"]
         looked_at = {x for _, x, _ in self.checks.host}.union(*(s.operands for s in self.draws))

@@ -187,7 +187,7 @@ def relu_grad(g: Array, bits: Array) -> Array:
 
 def reduction(name: str) -> Callable[..., Array]:
     function = getattr(jnp, name)
-    return lambda x, axis, keepdims: function(x, axis=axis, keepdims=keepdims)
+    return lambda x, axis, keepdims: function(x, axis=axis if x.ndim else None, keepdims=keepdims)
 
 
 RULES: dict[str, Callable[..., Array]] = {
@@ -393,7 +393,13 @@ class Lowering:
         elif xs:
             kind = step.out.dtype if step.op == "clip" else step.operands[0].dtype
             xs[0] = jnp.asarray(xs[0], kind)
-        return rule(*xs, **step.attrs)
+        try:
+            return rule(*xs, **step.attrs)
+        except jax.errors.NonConcreteBooleanIndexError:
+            raise NotImplementedError(
+                f"to_jax: {step.op} at {step.line}: how many elements the mask picks is not known "
+                "beforehand; write where(mask, values, x)"
+            ) from None
 
     # --- convolutions
 

@@ -493,6 +493,9 @@ def unmasked(g: Graph, s: Step, index: Sequence[Any]) -> tuple[Any, ...]:
     found: list[Any] = []
     for p in index:
         if isinstance(p, Var) and p.dtype == bool:
+            if p not in g.program.constants:
+                g.refuse(s, "how many elements the mask picks is not known beforehand; write "
+                            "where(mask, values, x)")  # fmt: skip
             found += [g.array(a, np.int64) for a in np.nonzero(g.program.constants[p])]
         else:
             found.append(p)
