@@ -96,19 +96,20 @@ def test_gradients_pass_by_what_was_overwritten():
         np.testing.assert_allclose(w.grad.numpy(), wanted, 1e-14)
 
 
-@pytest.mark.parametrize("index", [
-    lambda m, n: (m, n),
-    lambda m, n: (m, tg.tensor([0])),
+@pytest.mark.parametrize(("index", "values"), [
+    (lambda m, n: (m, n), 1.0),
+    (lambda m, n: (m, tg.tensor([0])), 1.0),
+    (lambda m, n: (m,), tg.ones(2, 2)),
 ])  # fmt: skip
-def test_other_masks_are_refused_with_the_line(index, tmp_path):
+def test_other_masks_are_refused_with_the_line(index, values, tmp_path):
     pytest.importorskip("onnxruntime")
 
     def function(x):
         y = x * 1
-        y[index(x[:, 0] > 0, x[0] > 0)] = 1.0
+        y[index(x[:, 0] > 0, x[0] > 0)] = values
         return y
 
-    given = tg.tensor([[1.0, -1.0], [-1.0, -1.0]])
+    given = tg.tensor([[1.0, 1.0], [1.0, -1.0]])
     told = r"put.*test_engine_masks.py:\d+ in function.*write where\(mask, values, x\)"
     with pytest.raises(NotImplementedError, match=told):
         tg.compile(function, engine="jax")(given)
