@@ -203,9 +203,9 @@ class Side:
             takes = inspect.signature(self.function).parameters.values()
             own = [p.name for p in takes if p.default is p.empty]
             known = {**named, self.equation.above: weights}
-            by_name = all(name in known for name in own)
-            return [self.function(**{n: known[n] for n in own}) if by_name
-                    else self.function(*inputs)]  # fmt: skip
+            if all(name in known for name in own):
+                return [self.function(**{n: known[n] for n in own})]
+            return [self.function(*inputs)]
         leaves = self.equation.leaves(inputs)
         value = self.value(leaves)
         wrt = [*(leaves[n] for n in self.equation.shapes), *self.equation.parameters]
