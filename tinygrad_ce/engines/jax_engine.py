@@ -152,7 +152,7 @@ class JaxRunner(Runner):
         self.place = (
             Spread(self.trace, program, self.draws, self.owner)
             if self.engine_options.spread
-            else Alone()
+            else Alone(program, self.draws)
         )
         donate = (2, 5) if self.engine_options.donate else ()
         self.jitted = self.place.jit(self.function(), donate)
@@ -312,8 +312,8 @@ class JaxRunner(Runner):
             words = self.draws[0].attrs["generator"].randint(0, 1 << 32, (2,))
             return self.place.state(words.astype(np.uint32))
         return tuple(
-            self.place.put_drawn(drawn_on_host(step, arrays), i)
-            for i, step in enumerate(self.draws)
+            self.place.put(drawn_on_host(step, arrays), at)
+            for step, at in zip(self.draws, self.place.drawn_at)
         )
 
     def rates(self) -> tuple[Any, ...]:
@@ -327,8 +327,9 @@ class JaxRunner(Runner):
         """Input number i as XLA takes it. A large Tensor that has come twice in a row stays on the
         device, too, until another one comes in its place or somebody reads it.
         """
+        place, at = self.place, self.place.inputs_at[i]
         if not isinstance(x, Node):
-            return self.place.put_input(x, i)
+            return place.put(x, at)
         last = self.given_last[i]()
         if last is not x:
             self.given_last[i] = ref(x)
@@ -337,12 +338,11 @@ class JaxRunner(Runner):
         if is_away(x):
             away: Away = SLOT.__get__(x)
             sure = away.kept is not None or away.runner.flag is None
-            here = away.runner.place.key == self.place.key
-            if sure and here and self.place.takes(away.value, i):
+            if sure and away.runner.place.key == place.key and lies(away.value, at):
                 return away.value
         if last is not x or x.array.nbytes < LARGE or not may_go(x):
-            return self.place.put_input(x.array, i)
-        value = self.place.sent(x.array, i)
+            return place.put(x.array, at)
+        value = place.state(x.array, at)
         send_away(x, value, self, x.array)
         return value
 
@@ -544,6 +544,11 @@ FAILED = (
 def described(x: Any) -> Any:
     """The shape and dtype of an array, and on which devices it is."""
     return jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=getattr(x, "sharding", None))
+
+
+def lies(value: Any, at: Any) -> bool:
+    """Whether an array of the devices is divided as it should be."""
+    return at is None or value.sharding.is_equivalent_to(at, value.ndim)
 
 
 def is_tensors(text: str) -> bool:

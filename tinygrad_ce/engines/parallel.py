@@ -39,29 +39,17 @@ class Alone:
 
     key: Any = None
 
-    def put(self, array: Any, at: Any = None) -> Any:
+    def __init__(self, program: Program, draws: Any) -> None:
+        self.inputs_at: list[Any] = [None] * len(program.inputs)
+        self.drawn_at: list[Any] = [None] * len(draws)
+
+    def put(self, array: Any, at: Any) -> Any:
         """An array as jit takes it: a copy, since its owner may write it while the step runs."""
         return np.array(array)
 
-    def state(self, array: Any) -> Any:
-        """An array of the state, on the device."""
+    def state(self, array: Any, at: Any = None) -> Any:
+        """An array on the device: of the state, or what is kept there."""
         return jnp.asarray(np.array(array))
-
-    def takes(self, value: Any, i: int) -> bool:
-        """Whether an array of these devices is where input number i has to be."""
-        return True
-
-    def sent(self, array: Any, i: int) -> Any:
-        """Input number i, on the device."""
-        return self.state(array)
-
-    def put_input(self, array: Any, i: int) -> Any:
-        """Input number i, as jit takes it."""
-        return self.put(array)
-
-    def put_drawn(self, array: Any, i: int) -> Any:
-        """Random numbers of the host, those of step number i that draws."""
-        return self.put(array)
 
     def jit(self, function: Any, donate: tuple[int, ...]) -> Any:
         """The function, compiled when it is called."""
@@ -76,10 +64,8 @@ class Spread(Alone):
         self.key = mesh = options.spread
         self.whole = NamedSharding(mesh, PartitionSpec())
         self.rows = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-        inputs, n = (
-            dict(zip(program.inputs, arguments_of(trace.texts, owner.fn))),
-            mesh.devices.size,
-        )
+        n = mesh.devices.size
+        inputs = dict(zip(program.inputs, arguments_of(trace.texts, owner.fn)))
         self.split = {x for x, name in inputs.items() if is_named({x.name, name}, options.batched)}
         if options.batched is not None:
             known = dict.fromkeys([*inputs.values(), *(x.name for x in inputs)])
@@ -101,33 +87,17 @@ class Spread(Alone):
         """Where a value lies: in rows, if its first axis is the batch."""
         return self.rows if x.shape and x.shape[0] == self.batch else self.whole
 
-    def put(self, array: Any, at: Any = None) -> Any:
-        """An array on the devices; each process sends the parts of its own devices."""
+    def state(self, array: Any, at: Any = None) -> Any:
+        """An array on the devices, whole on each unless it is said where; each process sends the
+        parts of its own devices.
+        """
         at = self.whole if at is None else at
         if at.is_fully_addressable:
             return jax.device_put(np.array(array), at)
         array = np.asarray(array)
         return jax.make_array_from_callback(array.shape, at, lambda i: np.array(array[i]))
 
-    def takes(self, value: Any, i: int) -> bool:
-        """Whether it is divided as input number i."""
-        return bool(value.sharding.is_equivalent_to(self.inputs_at[i], value.ndim))
-
-    def sent(self, array: Any, i: int) -> Any:
-        """Input number i, on the devices."""
-        return self.put_input(array, i)
-
-    def state(self, array: Any) -> Any:
-        """An array of the state, on every device."""
-        return self.put(array)
-
-    def put_input(self, array: Any, i: int) -> Any:
-        """Input number i, divided or whole."""
-        return self.put(array, self.inputs_at[i])
-
-    def put_drawn(self, array: Any, i: int) -> Any:
-        """Random numbers of the host, divided as what they meet."""
-        return self.put(array, self.drawn_at[i])
+    put = state
 
     def jit(self, function: Any, donate: tuple[int, ...]) -> Any:
         """The function, for all devices together."""
