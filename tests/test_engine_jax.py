@@ -533,6 +533,87 @@ def test_another_thread_may_read_while_a_step_runs():
     assert losses == [10000.0 * i for i in range(3, 153)] and w[0, 0].item() == 153.0
 
 
+# --- memory that others look at, and one Tensor under two names ----------------------------------
+
+
+N = 40_000  # a large input, which stays on the device when it comes again
+
+
+def buffers(path):
+    """(the numbers that somebody may write, a Tensor that looks at them) for each kind of owner."""
+    u = np.ones(N, np.float32)
+    read_only = u.view()
+    read_only.flags.writeable = False
+    yield u, tg.from_numpy(read_only)
+    m = np.memmap(path, np.float32, "w+", shape=(N + 1,))
+    m[:] = 1.0
+    yield m, tg.from_numpy(m[:N])
+    b = np.frombuffer(bytearray(u.tobytes()), np.float32)
+    yield b, tg.from_numpy(b)
+    v = np.ones(N, np.float32)
+    yield v, tg.from_numpy(np.lib.stride_tricks.sliding_window_view(v, 8))
+    base = tg.ones(N)
+    yield base.numpy(), base.unfold(0, 7, 1)
+
+
+@pytest.mark.parametrize("which", range(5))
+def test_a_large_input_whose_memory_somebody_writes_is_seen_anew(which, tmp_path):
+    owner, t = [*buffers(tmp_path / "numbers")][which]
+    total = tg.compile(lambda a: a.sum(), engine="jax")
+    for n in range(1, 11):
+        owner[...] = n
+        assert total(t).item() == n * t.numel()
+
+
+def test_a_state_in_the_memory_of_a_map_stays_there(tmp_path):
+    m = np.memmap(tmp_path / "numbers", np.float32, "w+", shape=(8,))
+    w = tg.from_numpy(m[:3])
+    step = tg.compile(lambda: w.add_(1.0).sum(), engine="jax")
+    for _ in range(6):
+        step()
+    m[0] = 100.0
+    assert step().item() == 115.0 and m[:3].tolist() == w.tolist() == [101.0, 7.0, 7.0]
+
+
+@pytest.mark.parametrize("engine", ["numpy", "jax"])
+def test_a_state_is_no_argument_of_a_program_that_was_traced_with_another_tensor(engine):
+    w, p = (tg.ones(3, requires_grad=True) for _ in range(2))
+    counter, other = tg.ones(3), tg.ones(3)
+
+    def loss_of(x):
+        w.grad = x.grad = None
+        loss = (w * w * x).sum()
+        loss.backward()
+        return loss
+
+    def gradient(x):
+        return tg.autograd.grad((w * w * x).sum(), w)[0]
+
+    def counts(x):
+        counter.add_(1.0)
+        return (counter * x).sum()
+
+    for function, usual, own in [(loss_of, p, w), (gradient, p, w), (counts, other, counter)]:
+        step = tg.compile(function, engine=engine)
+        for _ in range(6):
+            step(usual)
+        before = counter.tolist()
+        for _ in range(2):
+            with pytest.raises(tg.TraceError, match="look at the same memory"):
+                step(own)
+        step(usual)
+        assert counter.tolist() == [c + (own is counter) for c in before]
+
+
+@pytest.mark.parametrize("engine", ["numpy", "jax"])
+def test_numbers_of_a_parameter_may_be_an_argument_where_no_gradient_goes_to_it(engine):
+    w = tg.ones(3, requires_grad=True)
+    step = tg.compile(lambda x: tg.autograd.grad((w * w * x).sum(), w)[0], engine=engine)
+    for x in (tg.ones(3), w.detach(), w.data, tg.ones(3), w.detach()):
+        assert step(x).tolist() == [2.0, 2.0, 2.0]
+    assert len(step.runners) == 1
+
+
 # --- what a program takes for granted -----------------------------------------------------------
 
 

@@ -33,8 +33,7 @@ from tinygrad_ce.engines.parallel import Alone, Spread, as_whole, check_alike, p
 from tinygrad_ce.program.compiling import Compiled, CompiledModule
 from tinygrad_ce.program.emit.text import GuardFailure
 from tinygrad_ce.program.ir import Program, State, Var
-from tinygrad_ce.program.memory import root
-from tinygrad_ce.program.running import MISS, Runner, filled
+from tinygrad_ce.program.running import MISS, Runner, filled, roots_of
 from tinygrad_ce.program.tracing.attributes import AttributeOf
 from tinygrad_ce.program.tracing.trace import GradOf, OutputSlot, Trace, mapped
 
@@ -49,6 +48,16 @@ class Failure(NamedTuple):
     call: int
     why: str
     text: str
+
+
+class Left(NamedTuple):
+    """What a call has left on the device: the Tensors of the state, where they are, and what."""
+
+    nodes: list[Any]
+    aways: list[Away]
+    values: tuple[Any, ...]
+    memories: list[Any]  # of those that the program writes
+    ids: frozenset[int]  # of the Tensors: none of them may be an argument
 
 
 class Options(NamedTuple):
@@ -104,7 +113,7 @@ class JaxCompiled(Compiled):
         """Wait until the device has done what it was told last."""
         runner: Any
         for runner in self.runners[:1]:
-            jax.block_until_ready((runner.results, runner.last and runner.last[2]))
+            jax.block_until_ready((runner.results, runner.last and runner.last.values))
 
     def sync(self) -> None:
         """Wait for the device, raise what went wrong there, and fetch the whole state."""
@@ -164,7 +173,7 @@ class JaxRunner(Runner):
         self.others: dict[JaxRunner, None] = {}  # whose results the state of the last call was
         self.sources: dict[JaxRunner, None] = {}  # and that of all calls
         self.safe: Any = [], None  # without donation: the state before the last call, and the flag
-        self.last: Any = None  # what the last call left: see `is_steady`
+        self.last: Any = None  # a Left: what the last call left: see `is_steady`
 
     def function(self) -> Any:
         """The step as a pure function of JAX."""
@@ -204,8 +213,6 @@ class JaxRunner(Runner):
     def bound(self) -> bool:
         """Whether the state has the shapes and dtypes of the program, each in memory of its own."""
         self.states = []  # those at home, in memory that others may share
-        written = {id(s.node) for s in self.changing}
-        self.roots = {}
         for state in self.program.states:
             node = holder(state)
             if is_away(node):
@@ -213,15 +220,25 @@ class JaxRunner(Runner):
             if node.array.shape != state.before.shape or node.array.dtype != state.before.dtype:
                 return False  # pragma: no cover - arrays exchanged behind a Tensor's back
             self.states.append(node)
-            if id(state.node) in written:
-                self.roots.setdefault(root(node.array), []).append(node.array)
+        written = {id(holder(s)) for s in self.changing}
+        self.roots = roots_of([node for node in self.states if id(node) in written])
+        self.live_roots = roots_of([node for node in self.states if node.live])
         return True
+
+    def unaliased(self, args: Any, kwargs: Any) -> bool:
+        """See Runner; what is on the device is in memory of its own, but may be an argument."""
+        places = [place.find(args, kwargs) for place in self.trace.tensors]
+        states = {id(node): s for s in self.program.states if is_away(node := holder(s))}
+        met = [(x, states[id(x)]) for x in places if id(x) in states]
+        if any(x.live or s.after is not s.before for x, s in met):
+            return False
+        return super().unaliased(args, kwargs)
 
     def is_steady(self) -> bool:
         """Whether the whole state is on the device, as the last call has left it."""
         if self.last is None:
             return False
-        nodes, aways, values, _ = self.last
+        nodes, aways, values = self.last[:3]
         where = map(SLOT.__get__, nodes)
         return all(map(is_, where, aways)) and all(map(is_, map(VALUE, aways), values))
 
@@ -249,6 +266,8 @@ class JaxRunner(Runner):
         with moving:  # who has read or written the state, in this thread or another, is done
             if self.owner.runners[:1] != [self] or not self.is_steady():
                 return MISS
+            if not self.last.ids.isdisjoint(map(id, given)):
+                return MISS
             try:
                 return self.run_on(given, True, args, kwargs)
             except GuardFailure:
@@ -256,7 +275,7 @@ class JaxRunner(Runner):
 
     def run_on(self, given: Any, steady: bool, args: Any, kwargs: Any) -> Any:
         """Run the program on inputs; nobody reads or writes the state meanwhile."""
-        self.roots = {}  # who holds the array of a state keeps it here
+        self.roots, self.live_roots = {}, {}  # who holds the array of a state keeps it here
         arrays = dict(self.program.constants)
         for i, x in self.looked_at:
             arrays[x] = given[i].array if isinstance(given[i], Node) else given[i]
@@ -271,7 +290,7 @@ class JaxRunner(Runner):
             del arrays  # who holds an array keeps it here
             inputs = tuple([self.input(x, i) for i, x in enumerate(given)])
             if steady:
-                values, n = self.last[2], len(self.changing)
+                values, n = self.last.values, len(self.changing)
                 state, constant = values[:n], values[n:]
             else:
                 self.others = {}
@@ -364,13 +383,13 @@ class JaxRunner(Runner):
     def leave_all(self, after: Any, constant: Any, steady: bool) -> None:
         """Let the state be what it is after the run, and remember where it is."""
         if steady:
-            nodes, aways, _, memories = self.last
+            last = self.last
             now, writer = tick(), self.program.name + "()"
-            for away, value in zip(aways, after):
+            for away, value in zip(last.aways, after):
                 away.value = value
-            for memory in memories:
+            for memory in last.memories:
                 memory.written, memory.writer = now, writer
-            self.last = nodes, aways, (*after, *constant), memories
+            self.last = last._replace(values=(*after, *constant))
             return
         for s, value in zip(self.changing, after):
             self.leave_state(s, value)
@@ -380,7 +399,8 @@ class JaxRunner(Runner):
         if plain:
             memories = [memory_of(s.node) for s in self.changing]
             aways = [SLOT.__get__(node) for node in nodes]
-            self.last = nodes, aways, (*after, *constant), memories
+            ids = frozenset(map(id, nodes))
+            self.last = Left(nodes, aways, (*after, *constant), memories, ids)
 
     def leave_state(self, state: State, value: Any) -> None:
         """Let a Tensor have its new numbers: on the device, or, if somebody else looks at its

@@ -42,12 +42,13 @@ class Compiled:
     usual: Call  # the call that was the right one last
     refused: bool  # the last comparison failed: the next program is compared at once
     lock: Any
-    engine_options: Any = None  # of an engine that takes some
+    engine_options: Any  # of an engine that takes some, else None
 
     def __init__(self, fn: Callable[..., Any], check: bool = False, **more: Any) -> None:
         functools.update_wrapper(self, fn, updated=())
         own = {"fn": fn, "check": check, "runners": [], "usual": missed, "refused": False}
-        vars(self).update(own, lock=RLock(), **more)  # all others are attributes of the function
+        own |= {"lock": RLock(), "engine_options": None, **more}
+        vars(self).update(own)  # all others are attributes of the function
         EVERY[id(self)] = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

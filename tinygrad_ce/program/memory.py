@@ -121,8 +121,13 @@ def movable(node: Any) -> bool:
 
 
 def alone(node: Any) -> bool:
-    """Whether nobody but the Tensor itself holds its array."""
+    """Whether nobody but the Tensor itself holds its array. Of memory that is not NumPy's own (a
+    buffer, a memmap, windows) nobody knows who else looks at it.
+    """
     if not isinstance(node.array, np.ndarray) or references(node) > ONE:
         return False
     array = node.array
-    return array.base is None or sys.getrefcount(array.base) <= 2
+    if array.base is None:
+        return bool(array.flags.owndata)
+    owner = type(array.base) is np.ndarray and array.base.flags.owndata
+    return owner and sys.getrefcount(array.base) <= 2

@@ -101,17 +101,21 @@ class Runner:
 
     def unaliased(self, args: Any, kwargs: Any) -> bool:
         """Whether arguments are as many as they were, and what the program writes is known to it
-        under one name only: no argument lies in the memory of a state or argument that is written.
+        under one name only: no argument lies in the memory of a state or argument that is written,
+        and none that requires a gradient in that of a state that does.
         """
         places = [*self.trace.tensors, *self.trace.arrays]
         if len({id(place.find(args, kwargs)) for place in places}) < len(places):
             return False
-        if not (self.roots or self.trace.written):
+        if not (self.roots or self.live_roots or self.trace.written):
             return True
         arrays = self.arrays(args, kwargs)
-        for x in arrays:
-            if any(np.shares_memory(x, y) for y in self.roots.get(root(x), ())):
-                return False
+        tensors = (place.find(args, kwargs) for place in self.trace.tensors)
+        live = [x.array for x in tensors if x.live]
+        for looking, roots in ((arrays, self.roots), (live, self.live_roots)):
+            for x in looking:
+                if any(np.shares_memory(x, y) for y in roots.get(root(x), ())):
+                    return False
         for place, _ in self.trace.written:
             given = place.find(args, kwargs)
             own = given.array if isinstance(given, Node) else given
@@ -145,9 +149,9 @@ class Runner:
         for place in self.trace.attributes:
             place.bind()
         self.memories = dict.fromkeys(map(memory_of, [*self.written, *gradients]))
-        self.roots: dict[int, list[Any]] = {}
-        for node in self.written:
-            self.roots.setdefault(root(node.array), []).append(node.array)
+        live = [node for node in self.states if node.live]
+        self.watched = {*self.memories, *map(memory_of, live)}
+        self.roots, self.live_roots = roots_of(self.written), roots_of(live)
         self.gradients = {root(grad.array) for grad in gradients}
         self.go = self.spelt_out(looks=False)
 
@@ -203,10 +207,11 @@ class Runner:
             conditions += [f"{grad}.shape == {array.shape}", f"{grad}.dtype == {name(array.dtype)}"]
         if trace.written or trace.gradients or trace.live:
             return [*conditions, "runner.unaliased(args, kwargs)"]
-        if self.memories:
-            shared = name(self.memories)
+        if self.watched:
+            shared, written = name(self.watched), name(self.memories)
             conditions += [
-                f"({p.path}.memory is None or {p.path}.memory not in {shared})"
+                f"({p.path}.memory is None or {p.path}.memory not in {shared} or "
+                f"({p.path}.memory not in {written} and not {p.path}.live))"
                 for p in trace.tensors
             ]
             known = name({*self.roots, *self.gradients})
@@ -291,6 +296,14 @@ def arrays_function(trace: Trace) -> Callable[[Any, Any], tuple[Any, ...]]:
     exec(f"def arrays(args, kwargs): return ({''.join(t + ', ' for t in trace.texts)})", names)
     result: Callable[[Any, Any], tuple[Any, ...]] = names["arrays"]
     return result
+
+
+def roots_of(nodes: list[Any]) -> dict[int, list[Any]]:
+    """The arrays of Tensors, by the memory that they lie in."""
+    roots: dict[int, list[Any]] = {}
+    for node in nodes:
+        roots.setdefault(root(node.array), []).append(node.array)
+    return roots
 
 
 def filled(
