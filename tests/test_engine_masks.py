@@ -18,6 +18,8 @@ WRITES = {  # what is written in place, and the same by np.where
              lambda x: np.where(x[:, :1] > 0, ROW, x)),
     "a row for all": (lambda x: ((x[:, 0] > 0,), tg.tensor([ROW])),
                       lambda x: np.where(x[:, :1] > 0, ROW, x)),
+    "more axes than there are": (lambda x: ((x[:, 0] > 0,), tg.tensor([[ROW]])),
+                                 lambda x: np.where(x[:, :1] > 0, ROW, x)),
     "columns": (lambda x: ((slice(None), x[0] > 0), tg.tensor([[1], [2], [3], [4]])),
                 lambda x: np.where(x[:1] > 0, np.arange(1.0, 5.0)[:, None], x)),
     "the last axis": (lambda x: ((..., x[0] > 0), -1.0), lambda x: np.where(x[:1] > 0, -1.0, x)),

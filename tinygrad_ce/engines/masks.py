@@ -24,16 +24,11 @@ def choice(r: Rewriter, step: Step) -> Step | None:
     parts[at : at + 1] = [slice(None)] * (len(x.shape) - sum(map(axes_of, parts)))
     place = parts.index(mask)
     inside = [*parts[:place], *[slice(None)] * len(mask.shape), *parts[place + 1 :]]
-    behind = sum(not isinstance(p, int) for p in parts[place + 1 :])
-    one = all(n == 1 for n in values.shape)
-    shape = (1,) if one else values.shape
-    picked = len(shape) - behind - 1  # the axis of the values that runs along what is picked
-    if not one and (any(isinstance(p, int) for p in parts) or (picked >= 0 and shape[picked] != 1)):
+    single = [isinstance(p, int) for p in parts]
+    behind = len(parts) - 1 - place - sum(single[place:])
+    shape = shape_there(values.shape, len(parts) - sum(single), behind, len(mask.shape))
+    if shape is None or (shape and any(single)):
         return None
-    if one:
-        shape = ()
-    elif picked >= 0:
-        shape = (*shape[:picked], *[1] * len(mask.shape), *shape[picked + 1 :])
     part, whole = x, all(p == slice(None) for p in inside)
     if not whole:
         part = r.make("slice", (x,), Var(sizes(x.shape, inside), x.dtype, False), index=(*inside,))
@@ -44,6 +39,21 @@ def choice(r: Rewriter, step: Step) -> Step | None:
         return step._replace(op="where", operands=(mask, values, x), attrs={})
     part = r.make("where", (mask, values, part), part)
     return step._replace(operands=(x, part), attrs={"index": (*inside,)})
+
+
+def shape_there(
+    shape: tuple[int, ...], axes: int, behind: int, depth: int
+) -> tuple[int, ...] | None:
+    """The shape of values among `axes` axes, one of them what a mask picks and `behind` after it,
+    where the mask has its own `depth` axes; None if there is a value for each place.
+    """
+    if all(n == 1 for n in shape):
+        return ()
+    shape = shape[max(len(shape) - axes, 0) :]
+    picked = len(shape) - behind - 1
+    if picked < 0:
+        return shape
+    return (*shape[:picked], *[1] * depth, *shape[picked + 1 :]) if shape[picked] == 1 else None
 
 
 choosing = sweep("choosing", choice)
