@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 
 from test_play_engine import DIRECT, NUMBERS
 from test_rules import CASES
@@ -162,3 +162,29 @@ def test_more_than_a_file_can_hold_is_refused(monkeypatch):
     file = Exported(tg.nn.Linear(5, 6, bias=False), (tg.ones(2, 5),), None)
     with pytest.raises(ExportError, match="more than 2 GB of parameters"):
         file.onnx()
+
+
+INF = np.inf
+EXTREMES = [
+    ("sinh", [-0.0, 8.9, 9.1, -12.0, 18.9, 19.1, 30.0, 88.5, -89.0, 100.0, -INF]),
+    ("cosh", [-0.0, 9.0, -12.0, 18.9, 19.1, 88.5, -89.0, 100.0, -INF]),
+    ("trunc", [-0.0, -0.5, 0.5, -1.5, 2.5, INF]),
+    ("floor_divide", [1, -1, 0, INF, 1, -1, 0, -0.0, 7, INF, np.nan], [0, 0, 0, 0, INF, INF, -INF,
+                     INF, -2, INF, INF]),
+    ("arctan2", [INF, -INF, INF, -INF, 1, -0.0, 0.0], [INF, INF, -INF, -INF, -INF, -1, 1]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "given"), [(name, given) for name, *given in EXTREMES])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_extremes_are_those_of_numpy(name, given, dtype, tmp_path):
+    if name == "arctan2" and dtype is np.float64:
+        pytest.skip("onnxruntime has no arctan in float64")
+    given = [np.array(x, dtype) for x in given]
+    example = tuple(tg.full(x.shape, 0.5, dtype=x.dtype) for x in given)
+    tg.export(getattr(tg, name), example, tmp_path / "model.onnx", batch=None)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (y,) = session.run(None, {i.name: x for i, x in zip(session.get_inputs(), given)})
+    with np.errstate(all="ignore"):
+        wanted = getattr(np, name)(*given)
+    np.testing.assert_allclose(y, wanted, 1e-5 if dtype is np.float32 else 1e-13)

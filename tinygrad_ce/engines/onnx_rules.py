@@ -143,7 +143,20 @@ def sinh(x: Value) -> Value:
     """(eˣ - e⁻ˣ) / 2 by eˣ - 1, which is exact near 0; a half of eˣ far from it."""
     size = abs(x)
     e = expm1(size)
-    return x("Sign") * (size < 9).where((e + e / (e + 1)) / 2, size("Exp") * 0.5)
+    far = 9 if x.dtype == np.float32 else 19
+    return x("Sign") * (size < far).where((e + e / (e + 1)) / 2, half_exp(size))
+
+
+def cosh(x: Value) -> Value:
+    """(eˣ + e⁻ˣ) / 2."""
+    size = abs(x)
+    return half_exp(size) + (-size)("Exp") * 0.5
+
+
+def half_exp(x: Value) -> Value:
+    """eˣ / 2, which is a number where eˣ is none any more."""
+    root = (x / 2)("Exp")
+    return root * 0.5 * root
 
 
 def log1p(x: Value) -> Value:
@@ -178,7 +191,11 @@ def remainder(a: Value, b: Value) -> Value:
 def floor_divide(a: Value, b: Value) -> Value:
     """⌊a / b⌋ = (a - remainder) / b."""
     y = (a - remainder(a, b)) / b
-    return y("Round") if a.dtype.kind == "f" else y
+    if a.dtype.kind != "f":
+        return y
+    below = (a < 0)("Xor", b < 0)("And", a("Equal", 0)("Not"))
+    y = b("IsInf").where(below.where(a.of(-1), 0) + (a - a), y("Round"))
+    return b("Equal", 0).where(a / b, y)
 
 
 def trunc(x: Value) -> Value:
@@ -213,6 +230,8 @@ def hypot(a: Value, b: Value) -> Value:
 
 def arctan2(a: Value, b: Value) -> Value:
     """The angle of the point with height a and width b."""
+    both = a("IsInf")("And", b("IsInf"))
+    a, b = both.where(a("Sign"), a), both.where(b("Sign"), b)
     nowhere = a("Equal", 0)("And", b("Equal", 0))
     y = (a / nowhere.where(1, b))("Atan")
     turn = signed(a).where(a.of(-math.pi), a.of(math.pi))
@@ -691,7 +710,7 @@ COMPOSED: dict[str, Write] = {
     "fmod": lambda a, b: a("Mod", b, fmod=1), "remainder": remainder, "floor_divide": floor_divide,
     "trunc": trunc, "tan": lambda x: x("Sin") / x("Cos"), "isfinite": isfinite,
     "copysign": copysign, "hypot": hypot, "arctan2": arctan2, "arcsinh": lambda x: x("Asinh"),
-    "ldexp": ldexp, "sinh": sinh, "cosh": lambda x: (x("Exp") + (-x)("Exp")) * 0.5,
+    "ldexp": ldexp, "sinh": sinh, "cosh": cosh,
     "square": lambda x: x * x,
 }  # fmt: skip
 RULES: dict[str, Rule] = {
