@@ -188,7 +188,7 @@ def standardized(x, axis):
     """The letters of a normalization over an axis."""
     mean, s = x.mean(axis, keepdims=True), np.sqrt(x.var(axis, keepdims=True) + 1e-5)
     letters = {"x̂": (x - mean) / s, "s": s, "h": drawn(3, 4) * V}
-    return letters | {"sum": np.sum, "mean": lambda x: x.mean(axis, keepdims=True)}
+    return letters | {"sum": lambda x: x.sum(0), "mean": lambda x: x.mean(axis, keepdims=True)}
 
 
 def attention(Q, K, V, g):
@@ -241,7 +241,8 @@ TOLD = [  # (function, operands that get a gradient, the others, what its letter
     (F_NAME, "batch_norm", [M, V, V], lambda f, x, γ, β: f(x, None, None, γ, β, True),
      standardized(M, 0)),
     (F_NAME, "rms_norm", [M, V], lambda f, x, γ: f(x, (4,), γ, 1e-5),
-     ROWS | {"h": drawn(3, 4) * V, "r": np.sqrt((M**2).mean(1, keepdims=True) + 1e-5)}),
+     ROWS | {"h": drawn(3, 4) * V, "r": np.sqrt((M**2).mean(1, keepdims=True) + 1e-5),
+             "sum": lambda x: x.sum(0)}),
     (F_NAME, "dropout", [M], lambda f, x: f(x, 0.25, generator=tg.Generator()),
      {"mask": MASK, "p": 0.25}),
     (F_NAME, "normalize", [M], [], LENGTHS),

@@ -94,7 +94,7 @@ def det(A: Any) -> Any:
 def solve(A: Any, B: Any, *, left: bool = True) -> Any:
     """X with A X = B, or with X A = B if not `left`; B may be a vector.
 
-    ∂L/∂A = -solve(A.T, g) @ X.T; ∂L/∂B = solve(A.T, g)
+    For matrices B, ∂L/∂A = -solve(A.mT, g) @ X.mT; ∂L/∂B = solve(A.mT, g)
 
     Raises ValueError where A has no inverse.
     """

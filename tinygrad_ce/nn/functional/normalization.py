@@ -23,9 +23,10 @@ def layer_norm(
 ) -> Tensor:
     """(x - μ)/√(σ² + ε)·γ + β, μ and σ² over the last dimensions, those of `normalized_shape`.
 
-    With s = √(σ² + ε), x̂ = (x - μ)/s, h = g·γ, and means over the same dimensions as μ:
+    With s = √(σ² + ε), x̂ = (x - μ)/s, h = g·γ, means over the same dimensions as μ, and sums over
+    all others:
 
-    ∂L/∂x = (h - mean(h) - x̂ * mean(h * x̂)) / s; ∂L/∂γ = sum(g * x̂, 0); ∂L/∂β = sum(g, 0)
+    ∂L/∂x = (h - mean(h) - x̂ * mean(h * x̂)) / s; ∂L/∂γ = sum(g * x̂); ∂L/∂β = sum(g)
 
     >>> from tinygrad_ce import tensor
     >>> layer_norm(tensor([[1.0, 3.0]]), (2,))
@@ -44,9 +45,9 @@ def rms_norm(
 ) -> Tensor:
     """x/√(mean of x² + ε)·γ, the mean over the last dimensions; ε is that of the dtype.
 
-    With r = √(mean of x² + ε) and h = g·γ:
+    With r = √(mean of x² + ε), h = g·γ, and sums over the dimensions that γ does not have:
 
-    ∂L/∂x = (h - x * mean(h * x) / r**2) / r; ∂L/∂γ = sum(g * x / r, 0)
+    ∂L/∂x = (h - x * mean(h * x) / r**2) / r; ∂L/∂γ = sum(g * x / r)
 
     >>> from tinygrad_ce import tensor
     >>> rms_norm(tensor([[3.0, 3.0]]), (2,))
@@ -69,9 +70,10 @@ def group_norm(
 ) -> Tensor:
     """(x - μ)/√(σ² + ε)·γ + β, μ and σ² over each group of channels: (N, C, ...) -> the same.
 
-    With s = √(σ² + ε), x̂ = (x - μ)/s, h = g·γ, and means over each group of channels:
+    With s = √(σ² + ε), x̂ = (x - μ)/s, h = g·γ, means over each group of channels, and sums over
+    all dimensions but that of the channels:
 
-    ∂L/∂x = (h - mean(h) - x̂ * mean(h * x̂)) / s; ∂L/∂γ = sum(g * x̂, 0); ∂L/∂β = sum(g, 0)
+    ∂L/∂x = (h - mean(h) - x̂ * mean(h * x̂)) / s; ∂L/∂γ = sum(g * x̂); ∂L/∂β = sum(g)
 
     >>> from tinygrad_ce import tensor
     >>> group_norm(tensor([[1.0, 3.0, 5.0, 9.0]]), 2)
@@ -136,9 +138,10 @@ def batch_norm(
 ) -> Tensor:
     """(x - μ)/√(σ² + ε)·γ + β for each channel: (N, C, ...) -> the same shape.
 
-    With s = √(σ² + ε), x̂ = (x - μ)/s, h = g·γ, and means over the batch, when training:
+    When training, with s = √(σ² + ε), x̂ = (x - μ)/s, h = g·γ, and means and sums over all
+    dimensions but that of the channels:
 
-    ∂L/∂x = (h - mean(h) - x̂ * mean(h * x̂)) / s; ∂L/∂γ = sum(g * x̂, 0); ∂L/∂β = sum(g, 0)
+    ∂L/∂x = (h - mean(h) - x̂ * mean(h * x̂)) / s; ∂L/∂γ = sum(g * x̂); ∂L/∂β = sum(g)
 
     With the running μ and σ², which do not depend on x, it is h / s.
 
